@@ -1,0 +1,1 @@
+"""The bridge between Kamailio's EVAPI module and RabbitMQ: ``evapi-adapter run``."""

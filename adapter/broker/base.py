@@ -1,0 +1,105 @@
+"""The bus: requests out, replies in. Implemented by RabbitMQ and, in one process, embedded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One event to publish. A notice has neither correlation id nor deadline.
+
+    ``deadline`` is epoch seconds; the message expires with it.
+    """
+
+    event: str
+    node: str
+    body: bytes
+    correlation_id: str | None = None
+    deadline: float | None = None
+
+
+class Published(IntEnum):
+    """What became of a publication."""
+
+    CONFIRMED = 1  # the broker has it in at least one queue
+    UNROUTABLE = 2  # no queue is bound for the event
+    UNAVAILABLE = 3  # the broker did not take it, or nobody knows
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came to a node's results queue.
+
+    ``status`` is the header ``x-status``. ``rejected`` says why the broker gave a request up
+    (``rejected``, ``delivery_limit``, ``maxlen``); the body is then the request's own.
+    """
+
+    correlation_id: str
+    body: bytes
+    content_type: str | None = None
+    status: str | None = None
+    service: str | None = None
+    rejected: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What could not be understood, kept for an operator. ``reason`` is machine-readable."""
+
+    reason: str
+    detail: str
+    body: bytes
+    node: str
+    correlation_id: str | None = None
+    content_type: str | None = None
+
+
+class Receiver(Protocol):
+    """Who takes in what comes from the bus."""
+
+    async def on_replies(self, replies: Sequence[Reply]) -> None:
+        """Take a batch. It is acknowledged when this returns, delivered again when it raises."""
+        ...
+
+    def on_command(self, node: str, body: bytes) -> None:
+        """Push a frame to a node. Raises CodecError where it must not or cannot be sent."""
+        ...
+
+
+class Broker(Protocol):
+    """The port."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether a publication would be taken now."""
+        ...
+
+    async def start(self, receiver: Receiver) -> None:
+        """Begin, and stay connected from now on; returns without waiting for a server."""
+        ...
+
+    def attach(self, node: str) -> None:
+        """This process has a live link to the node: take in its replies and commands."""
+        ...
+
+    def detach(self, node: str) -> None:
+        """The link is gone: leave the node's replies to others."""
+        ...
+
+    async def publish(self, publications: Sequence[Publication]) -> list[Published]:
+        """Publish each. Results in the order of the arguments; never raises for a server's state."""
+        ...
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        """Keep for an operator, as well as the server allows; never waits."""
+        ...
+
+    async def close(self) -> None:
+        """Stop taking in, finish what is under way, disconnect."""
+        ...

@@ -1,0 +1,176 @@
+"""What crosses the bus: names, headers, bodies. Shared by the adapter and every Python consumer.
+
+Depends on msgpack alone. Consumers in other languages find the same in README.md, "The bus".
+Times are epoch seconds (float) in these classes and epoch milliseconds (int) in the bodies.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack
+
+from adapter.errors import CodecError, VersionError
+
+EVENTS_EXCHANGE: Final = "evapi.events"
+COMMANDS_EXCHANGE: Final = "evapi.commands"
+DEAD_EXCHANGE: Final = "evapi.dead"
+DEAD_QUEUE: Final = "evapi.dead-letters"
+ALL_NODES: Final = "all"
+
+APP_ID: Final = "evapi-adapter"
+VERSION: Final = 1
+MSGPACK: Final = "application/msgpack"
+JSON: Final = "application/json"
+
+HEADER_NODE: Final = "x-node"
+HEADER_DEADLINE: Final = "x-deadline"
+HEADER_VERSION: Final = "x-version"
+HEADER_SERVICE: Final = "x-service"
+HEADER_STATUS: Final = "x-status"
+HEADER_REASON: Final = "x-reason"
+STATUS_FAILED: Final = "failed"
+STATUS_OPERATOR: Final = "operator"
+
+MAX_BODY: Final = 1 << 20
+"""Bytes of a request or reply body that a reader takes on. A resume holds 32,000 at most."""
+
+Decision = Mapping[str, Any]
+"""What a consumer answers: any map with string keys, by convention with an ``action``."""
+
+_NOT_A_WORD = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def word(text: str) -> str:
+    """One word of a routing key: characters outside ``[A-Za-z0-9_-]`` become ``_``."""
+    return _NOT_A_WORD.sub("_", text)
+
+
+def routing_key(event: str, node: str) -> str:
+    """The key of an event on ``evapi.events``: ``<event>.<node>``."""
+    return f"{word(event)}.{word(node)}"
+
+
+def service_queue(service: str) -> str:
+    """The queue on which the instances of a service compete."""
+    return f"evapi.decide.{service}"
+
+
+def results_queue(node: str) -> str:
+    """The ``reply_to`` of a node's requests."""
+    return f"evapi.results.{node}"
+
+
+def commands_queue(node: str) -> str:
+    """The queue of frames to be pushed to a node."""
+    return f"evapi.commands.{node}"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An event as a consumer gets it.
+
+    ``data`` is a map, or bytes where Kamailio sent no JSON object. Of a notice, for which
+    nothing is suspended and nobody waits, the ids and the deadline are ``None``.
+    """
+
+    event: str
+    node: str
+    data: Any
+    tm_index: int | None = None
+    tm_label: int | None = None
+    seq: int | None = None
+    deadline: float | None = None
+
+    @property
+    def is_notice(self) -> bool:
+        """Whether nobody waits for a decision."""
+        return self.tm_index is None
+
+
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+
+
+def encode_request(request: Request) -> bytes:
+    """The msgpack body. Raises CodecError where the data cannot be packed (an integer over
+    64 bits, a lone surrogate, nesting too deep)."""
+    body: dict[str, Any] = {"event": request.event, "node": request.node}
+    if not request.is_notice:
+        body["tm_index"] = request.tm_index
+        body["tm_label"] = request.tm_label
+        body["seq"] = request.seq
+        body["deadline"] = None if request.deadline is None else round(request.deadline * 1000)
+    body["data"] = request.data
+    try:
+        packed: bytes = _pack(body)
+    except (ValueError, TypeError, OverflowError, RecursionError) as exc:
+        raise CodecError("unencodable", f"{type(exc).__name__}: {exc}") from exc
+    return packed
+
+
+def decode_request(body: bytes, version: int = VERSION) -> Request:
+    """Undo ``encode_request``; unknown keys are ignored.
+
+    Raises VersionError for a higher major ``x-version``, CodecError for anything not a request.
+    """
+    if version > VERSION:
+        raise VersionError("version", f"x-version {version}, this reader knows {VERSION}")
+    raw = _unpack(body)
+    try:
+        event, node = raw["event"], raw["node"]
+        ids = [raw.get(key) for key in ("tm_index", "tm_label", "seq")]
+        deadline = raw.get("deadline")
+    except KeyError as exc:
+        raise CodecError("not-a-request", f"no {exc}") from exc
+    whole = all(type(value) is int for value in ids) or ids == [None, None, None]
+    if not (isinstance(event, str) and isinstance(node, str) and whole):
+        raise CodecError("not-a-request", "event, node or ids of a wrong type")
+    if not (deadline is None or isinstance(deadline, int | float)):
+        raise CodecError("not-a-request", "deadline is no number")
+    return Request(event, node, raw.get("data"), *ids, None if deadline is None else deadline / 1000)
+
+
+def encode_reply(decision: Decision) -> bytes:
+    """The msgpack body of a reply. Raises CodecError where the decision cannot be packed."""
+    try:
+        packed: bytes = _pack(dict(decision))
+    except (ValueError, TypeError, OverflowError, RecursionError) as exc:
+        raise CodecError("unencodable", f"{type(exc).__name__}: {exc}") from exc
+    return packed
+
+
+def decode_reply(body: bytes, content_type: str | None) -> dict[str, Any]:
+    """The decision of a reply, msgpack or JSON as its content type says.
+
+    Raises CodecError: another content type, not that format, not a map, over ``MAX_BODY``.
+    """
+    if len(body) > MAX_BODY:
+        raise CodecError("too-large", f"body of {len(body)} bytes, at most {MAX_BODY} allowed")
+    kind = (content_type or "").partition(";")[0].strip().lower()
+    if kind == MSGPACK:
+        return _unpack(body)
+    if kind != JSON:
+        raise CodecError("content-type", f"{content_type!r} is neither {MSGPACK} nor {JSON}")
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise CodecError("not-json", str(exc)) from exc
+    if not isinstance(found, dict):
+        raise CodecError("not-a-map", f"a JSON {type(found).__name__}")
+    return found
+
+
+def _unpack(body: bytes) -> dict[str, Any]:
+    if len(body) > MAX_BODY:
+        raise CodecError("too-large", f"body of {len(body)} bytes, at most {MAX_BODY} allowed")
+    try:
+        found = msgpack.unpackb(body)
+    except (ValueError, RecursionError) as exc:  # every msgpack error is a ValueError
+        raise CodecError("not-msgpack", f"{type(exc).__name__}: {exc}") from exc
+    if not isinstance(found, dict):
+        raise CodecError("not-a-map", f"a msgpack {type(found).__name__}")
+    return found

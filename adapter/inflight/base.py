@@ -1,0 +1,82 @@
+"""The in-flight store: who may answer which suspension, and until when.
+
+Verbs take batches, since one loop tick's worth of them costs one round trip. Each is atomic
+for each transaction. Losing a race is a result, not an error. A store that is away raises
+``StoreUnavailable``: what was asked may or may not have happened.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from adapter.transaction import Settlement, Transaction, TransactionId
+
+
+class Claim(IntEnum):
+    """What became of a claim."""
+
+    LOST = 0  # another copy of this event was first, or it is over already: do nothing
+    WON = 1  # yours, in the state that was asked for
+    FULL = 2  # yours, but the node has its limit in flight: settled as ``overload``
+
+
+class InFlight(Protocol):
+    """The port. ``replica`` is the name under which this process owns what it claims.
+
+    ``retention``: seconds for which a resumed id is remembered, and for which nothing
+    outlives its deadline.
+    """
+
+    replica: str
+    retention: float
+
+    async def claim(self, transactions: Sequence[Transaction], limit: int) -> list[Claim]:
+        """Take the transactions, all of this replica, with at most ``limit`` claimed for each node.
+
+        One whose ``state`` is SETTLED (the outcome known at once) takes no place under the
+        limit. Results in the order of the arguments.
+        """
+        ...
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Transaction | None]:
+        """CLAIMED -> SETTLED. The record for the one call that did it, ``None`` for every other."""
+        ...
+
+    async def resumed(self, ids: Sequence[TransactionId]) -> None:
+        """SETTLED -> RESUMED: Kamailio has read it. Ids that are not settled are left alone."""
+        ...
+
+    async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
+        """Settle as ``timeout`` what is past its deadline; also forget what is past its retention.
+
+        At most ``limit`` of them, the earliest first.
+        """
+        ...
+
+    async def adopt(self, node: str, dead: Sequence[str], limit: int = 500) -> list[Transaction]:
+        """Own what the ``dead`` replicas owned of a node: at most ``limit`` records, any state."""
+        ...
+
+    async def beat(self) -> Mapping[str, float]:
+        """Say that this replica lives. Returns the age in seconds of every replica's last beat."""
+        ...
+
+    async def leave(self) -> None:
+        """Take this replica off the list, so that nobody waits for its lease to end."""
+        ...
+
+    async def get(self, id: TransactionId) -> Transaction | None:  # noqa: A002
+        """The record, where it is claimed or settled."""
+        ...
+
+    async def scan(self, node: str) -> list[Transaction]:
+        """Every record of a node."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections. The records stay."""
+        ...

@@ -1,0 +1,104 @@
+"""Netstring framing, ``LEN:PAYLOAD,`` (D. J. Bernstein, 1997), as Kamailio's evapi module speaks it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from adapter.errors import FramingError, FrameTooLarge
+
+MAX_IN: Final = 1 << 20
+"""Bytes of an incoming payload kept whole. A longer one is passed over without being stored."""
+MAX_OUT: Final = 32_000
+"""Bytes of an outgoing payload. Kamailio never delivers over 32,760 and closes from 32,762."""
+HEAD: Final = 4096
+"""Bytes kept of a payload that is passed over: enough to read its ids."""
+_MAX_DIGITS: Final = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Oversized:
+    """A payload over the limit: its first bytes and its length."""
+
+    head: bytes
+    length: int
+
+
+def encode(payload: bytes) -> bytes:
+    """Frame a payload for Kamailio. Raises FrameTooLarge over ``MAX_OUT``."""
+    if len(payload) > MAX_OUT:
+        raise FrameTooLarge(len(payload), MAX_OUT)
+    return b"%d:%b," % (len(payload), payload)
+
+
+class Decoder:
+    """Cuts a byte stream into payloads.
+
+    Any split of a stream gives the same payloads. After a FramingError the decoder is of no
+    more use, but what came whole before the fault is in the error's ``payloads``.
+    """
+
+    def __init__(self, max_payload: int = MAX_IN) -> None:
+        self._max = max_payload
+        self._buffer = b""
+        self._skip = 0  # bytes of an oversized payload (and its comma) still to pass over
+        self._oversized: Oversized | None = None
+
+    def feed(self, data: bytes) -> list[bytes | Oversized]:
+        """Take in bytes; give the payloads that are now whole. Raises OutOfStep."""
+        out: list[bytes | Oversized] = []
+        if self._skip:
+            data = self._pass_over(data, out)
+        buffer = self._buffer + data if self._buffer else data
+        at, end = 0, len(buffer)
+        while at < end:
+            colon = buffer.find(b":", at, at + _MAX_DIGITS + 1)
+            if colon < 0:
+                if end - at > _MAX_DIGITS or not _is_length(buffer[at:end]):
+                    raise OutOfStep(buffer[at : at + 32], out)
+                break
+            digits = buffer[at:colon]
+            if not digits or not _is_length(digits):
+                raise OutOfStep(buffer[at : at + 32], out)
+            length = int(digits)
+            start, stop = colon + 1, colon + 1 + length
+            if length > self._max:
+                if end - start < min(HEAD, length):
+                    break
+                self._oversized = Oversized(buffer[start : start + min(HEAD, length)], length)
+                self._skip = length + 1
+                at = end - len(self._pass_over(buffer[start:], out))
+                continue
+            if stop >= end:
+                break
+            if buffer[stop] != 0x2C:
+                raise OutOfStep(buffer[stop : stop + 32], out)
+            out.append(buffer[start:stop])
+            at = stop + 1
+        self._buffer = buffer[at:]
+        return out
+
+    def _pass_over(self, data: bytes, out: list[bytes | Oversized]) -> bytes:
+        """Drop what belongs to the oversized payload; give the rest."""
+        if len(data) < self._skip:
+            self._skip -= len(data)
+            return b""
+        comma = self._skip - 1
+        if data[comma] != 0x2C:
+            raise OutOfStep(data[comma : comma + 32], out)
+        assert self._oversized is not None
+        out.append(self._oversized)
+        self._skip, self._oversized = 0, None
+        return data[comma + 1 :]
+
+
+class OutOfStep(FramingError):
+    """Not a netstring here. ``payloads`` came whole before it."""
+
+    def __init__(self, found: bytes, payloads: list[bytes | Oversized]) -> None:
+        super().__init__("out-of-step", f"no netstring at {found!r}")
+        self.payloads = payloads
+
+
+def _is_length(digits: bytes) -> bool:
+    return digits.isdigit() and (digits[0] != 0x30 or len(digits) == 1)

@@ -1,0 +1,132 @@
+"""Child processes of a test or demo: started on free ports, waited for, ended by process id."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+START_TIMEOUT = 60.0
+"""Seconds within which a daemon must be up: RabbitMQ takes 8 on an idle machine."""
+
+
+class HarnessError(Exception):
+    """A daemon did not do what it was started for; the text ends with the tail of its log."""
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], object], what: str, timeout: float = START_TIMEOUT) -> None:
+    """Return once the condition holds. Raises HarnessError where it does not in time."""
+    end = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > end:
+            raise HarnessError(f"waited {timeout:.0f} s in vain for {what}")
+        time.sleep(0.02)
+
+
+def listening(port: int) -> bool:
+    """Whether a TCP connection to 127.0.0.1:port is taken."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Process:
+    """One child, its output in ``<folder>/<name>.log``. Use as a context manager or call stop()."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self._command = list(command)
+        self._env = {**os.environ, **(env or {})}
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it (again); the log is appended to."""
+        with self.log.open("ab") as log:
+            self._child = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._env,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._child is not None, "not started"
+        return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._child is not None and self._child.poll() is None
+
+    def wait_until(self, condition: Callable[[], object], what: str, timeout: float = START_TIMEOUT) -> None:
+        """As the function of this name, but also over when the child ends; the error quotes the log."""
+
+        def over() -> bool:
+            if not self.running:
+                raise HarnessError(f"{self.name} ended while waited for {what}\n{self.tail()}")
+            return bool(condition())
+
+        try:
+            wait_until(over, what, timeout)
+        except HarnessError as exc:
+            raise HarnessError(f"{exc}\n{self.tail()}") from None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the child alone."""
+        os.kill(self.pid, number)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM, timeout: float = 20.0) -> int:
+        """End it, and after ``timeout`` seconds its whole process group by force. Gives the exit code."""
+        if self._child is None:
+            return 0
+        if self.running:
+            self.signal(how)
+        try:
+            code = self._child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            code = -signal.SIGKILL
+        try:
+            os.killpg(self._child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # the usual case: nobody of the group is left
+        self._child.wait()
+        return code
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.stop(signal.SIGKILL)
+
+    def tail(self, lines: int = 30) -> str:
+        """The end of its output."""
+        if not self.log.exists():
+            return "(no output)"
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def __enter__(self) -> Process:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
