@@ -1,0 +1,1 @@
+"""The in-flight store: the port and its two implementations."""

@@ -69,6 +69,10 @@ class InFlight(Protocol):
         """Take this replica off the list, so that nobody waits for its lease to end."""
         ...
 
+    async def count(self, node: str) -> int:
+        """How many suspensions of a node are claimed and not settled."""
+        ...
+
     async def get(self, id: TransactionId) -> Transaction | None:  # noqa: A002
         """The record, where it is claimed or settled."""
         ...

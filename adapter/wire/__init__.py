@@ -1,0 +1,1 @@
+"""What EVAPI speaks: netstring framing and its payloads. Pure."""

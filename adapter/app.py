@@ -1,0 +1,228 @@
+"""The composition root: which parts make this bridge, their start, their status, their drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import signal
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+import uvloop
+
+from adapter import logs, policy
+from adapter.errors import AdapterError, StoreUnavailable
+from adapter.evapi.link import LinkSettings
+from adapter.evapi.nodes import Nodes
+from adapter.health import HealthServer
+from adapter.metrics import Metrics
+from adapter.policy import Policy
+from adapter.relay import Relay
+from adapter.settings import without_password
+from adapter.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from pydantic import SecretStr
+
+    from adapter.broker.base import Broker
+    from adapter.inflight.base import InFlight
+    from adapter.settings import Settings
+
+log = structlog.get_logger()
+
+WATCH_INTERVAL: Final = 0.05
+"""Seconds between two looks at what readiness rests on."""
+LAST_WORDS: Final = 2.0
+"""Seconds that Kamailio has to read that this replica drains, and then its last resumes."""
+
+
+def main(settings: Settings) -> None:
+    """Run the bridge until SIGTERM or SIGINT. Raises AdapterError where it cannot run."""
+    logs.configure(settings.log_format, settings.log_level)
+    rules = policy.read(settings.policy) if settings.policy else Policy()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_main(settings, rules))
+
+
+async def _main(settings: Settings, rules: Policy) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    bridge = Bridge(settings, rules)
+    await bridge.start()
+    try:
+        await bridge.until(stop)
+    finally:
+        await bridge.close()
+
+
+class Bridge:
+    """One replica."""
+
+    def __init__(self, settings: Settings, rules: Policy) -> None:
+        self._settings = settings
+        self.metrics = Metrics()
+        # Each life has a name of its own: what a killed one left is adopted as anybody's.
+        self.inflight = _inflight(settings, f"{settings.replica}~{secrets.token_hex(2)}")
+        self.broker = _broker(settings, rules)
+        self.nodes = Nodes(
+            settings.nodes,
+            settings.replica,
+            LinkSettings(
+                receipt_timeout=settings.receipt_timeout,
+                receive_buffer=settings.receive_buffer,
+                max_frame=settings.max_frame,
+            ),
+            self.metrics,
+        )
+        self.relay = Relay(self.inflight, self.broker, self.nodes, rules, self.metrics)
+        self.sweeper = Sweeper(self.inflight, self.relay, self.nodes, self.metrics, settings.lease)
+        self._health = HealthServer(settings.http, self.metrics.registry, self.checks, self._measure)
+        self._draining = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Start every part; servers that are away are waited for in the background.
+
+        Raises AdapterError where the HTTP port is taken.
+        """
+        try:
+            await self._health.start()
+        except OSError as exc:
+            raise AdapterError(f"EVAPI_HTTP: cannot listen on {self._settings.http}: {exc.strerror}") from exc
+        await self.broker.start(self.relay)
+        self._tasks = [
+            asyncio.create_task(self.sweeper.run(), name="sweeper"),
+            asyncio.create_task(self._watch(), name="watch"),
+        ]
+        self.nodes.start(self.relay, self.broker)
+        log.info(
+            "started",
+            replica=self.inflight.replica,
+            nodes=[f"{node.name}={node.address}" for node in self._settings.nodes],
+            broker=_shown(self._settings.amqp_url, "embedded"),
+            store=_shown(self._settings.redis_url, "embedded"),
+            http=str(self._settings.http),
+        )
+
+    async def until(self, stop: asyncio.Event) -> None:
+        """Serve until told to stop, then drain. Raises what ended a part that must not end."""
+        stopping = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([stopping, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        for task in done - {stopping}:
+            task.result()
+        await self.drain()
+
+    async def drain(self) -> None:
+        """Claim no more, finish what is in flight here or leave it to be adopted."""
+        log.info("draining")
+        self._draining = True
+        self.nodes.set_status("draining")
+        # Until Kamailio knows, it suspends calls for us: they are still claimed.
+        await _at_most(LAST_WORDS, self.nodes.flushed())
+        self.relay.claiming = False
+        if not await _at_most(self._settings.drain_timeout, self._finished()):
+            log.warning("drain: out of time; what is left is adopted by another replica")
+        await _at_most(LAST_WORDS, self.nodes.flushed())
+
+    async def close(self) -> None:
+        """Stop every part."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.broker.close()
+        await self.nodes.close()
+        await self.relay.idle()
+        with contextlib.suppress(StoreUnavailable):  # its lease ends without this, too
+            if self._draining and not await self._owned():
+                await self.inflight.leave()
+        await self.inflight.close()
+        await self._health.close()
+        log.info("stopped")
+
+    def checks(self) -> Mapping[str, bool]:
+        """What readiness rests on."""
+        return {
+            "broker": self.broker.ready,
+            "store": self.sweeper.store_ready,
+            "links": bool(self.nodes.up),
+            "accepting": not self._draining,
+        }
+
+    async def _watch(self) -> None:
+        while True:
+            if not self._draining:
+                able = self.broker.ready and self.sweeper.store_ready
+                self.nodes.set_status("ready" if able else "degraded")
+            await asyncio.sleep(WATCH_INTERVAL)
+
+    async def _finished(self) -> None:
+        while await self._owned():
+            await asyncio.sleep(WATCH_INTERVAL)
+
+    async def _owned(self) -> int:
+        """Transactions that this replica has claimed or settled and that no receipt ended.
+
+        None, where the store is away: nobody could finish them.
+        """
+        await self.relay.idle()
+        try:
+            records = [record for node in self.nodes.up for record in await self.inflight.scan(node)]
+        except StoreUnavailable:
+            return 0
+        return sum(record.owner == self.inflight.replica for record in records)
+
+    def _measure(self) -> None:
+        self.nodes.measure()
+        self.metrics.broker_ready.set(self.broker.ready)
+        self.metrics.store_ready.set(self.sweeper.store_ready)
+
+
+def _inflight(settings: Settings, owner: str) -> InFlight:
+    if settings.redis_url is None:
+        from adapter.inflight.embedded import EmbeddedInFlight
+
+        return EmbeddedInFlight(owner, retention=settings.retention)
+    from adapter.inflight.redis import RedisInFlight
+
+    return RedisInFlight(
+        settings.redis_url.get_secret_value(),
+        owner,
+        prefix=settings.redis_prefix,
+        retention=settings.retention,
+        timeout=settings.store_timeout,
+    )
+
+
+def _broker(settings: Settings, rules: Policy) -> Broker:
+    if settings.amqp_url is None:
+        from adapter.broker.embedded import EmbeddedBroker
+        from consumers import load
+
+        return EmbeddedBroker([load(name) for name in settings.consumer])
+    from adapter.broker.amqp import AmqpBroker
+
+    return AmqpBroker(
+        settings.amqp_url.get_secret_value(),
+        services=rules.services,
+        prefetch=settings.prefetch,
+        confirm_timeout=settings.confirm_timeout,
+        results_expires=settings.results_expires,
+    )
+
+
+def _shown(url: SecretStr | None, otherwise: str) -> str:
+    return otherwise if url is None else without_password(url.get_secret_value())
+
+
+async def _at_most(seconds: float, work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work; whether it was done within so many seconds."""
+    try:
+        await asyncio.wait_for(work, seconds)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,131 @@
+"""``evapi-adapter``: exit codes 0 done, 1 failed while running, 2 wrong usage or settings.
+
+Imports are inside the commands: ``--help`` must not wait for aio-pika and Redis.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from adapter.errors import AdapterError, SettingsError
+
+app = typer.Typer(
+    name="evapi-adapter",
+    help="The bridge between Kamailio's EVAPI module and RabbitMQ.",
+    epilog="Try: evapi-adapter run --consumer consumers.least_cost:service",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"evapi-adapter {version('evapi-adapter')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog="Examples:  evapi-adapter run --consumer consumers.least_cost:service    "
+    "evapi-adapter run --nodes sbc1=10.0.0.5:8448 --amqp-url amqp://rabbit --redis-url redis://redis"
+)
+def run(
+    nodes: Annotated[
+        str | None,
+        typer.Option(
+            envvar="EVAPI_NODES", help="Kamailio's EVAPI ports: name=host:port,... [default: 127.0.0.1:8448]"
+        ),
+    ] = None,
+    amqp_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="EVAPI_AMQP_URL",
+            help="RabbitMQ, several separated by commas. [default: the embedded broker]",
+        ),
+    ] = None,
+    redis_url: Annotated[
+        str | None, typer.Option(envvar="EVAPI_REDIS_URL", help="Redis. [default: the embedded store]")
+    ] = None,
+    consumer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="module:service for the embedded broker; may be repeated. [env var: EVAPI_CONSUMER]"
+        ),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(envvar="EVAPI_POLICY", help="A TOML file: deadline and fallback per event, limits."),
+    ] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(
+            envvar="EVAPI_HTTP",
+            help="Where /livez, /readyz and /metrics are served. [default: 127.0.0.1:9464]",
+        ),
+    ] = None,
+    replica: Annotated[
+        str | None,
+        typer.Option(envvar="EVAPI_REPLICA", help="This replica's name. [default: host name and process id]"),
+    ] = None,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            envvar="EVAPI_LOG", help="json or console, and a level: json,debug. [default: by terminal, info]"
+        ),
+    ] = None,
+) -> None:
+    """Run the bridge until SIGTERM, which drains it."""
+    from adapter import app as bridge
+    from adapter import settings
+
+    flags = {"nodes": nodes, "amqp_url": amqp_url, "redis_url": redis_url, "policy": policy}
+    flags |= {"http": http, "replica": replica, "log": log}
+    bridge.main(settings.load(**flags, consumer=consumer or None))
+
+
+@app.command(
+    "kamailio-cfg",
+    epilog="Example:  evapi-adapter kamailio-cfg evapi-adapter.cfg > /etc/kamailio/evapi-adapter.cfg",
+)
+def kamailio_cfg(
+    name: Annotated[
+        str | None, typer.Argument(help="Which one to print; without it they are listed.")
+    ] = None,
+) -> None:
+    """Print the Kamailio configuration files that come with the adapter."""
+    from adapter import kamailio
+
+    if name is None:
+        for known in kamailio.names():
+            typer.echo(known)
+    elif name in kamailio.names():
+        typer.echo(kamailio.read(name), nl=False)
+    else:
+        raise SettingsError("NAME", f"{name!r} is none of {', '.join(kamailio.names())}")
+
+
+def main() -> None:
+    """Run the command line. Errors end in a sentence and an exit code, not in a traceback."""
+    try:
+        app()
+    except SettingsError as exc:
+        typer.echo(f"evapi-adapter: {exc}", err=True)
+        sys.exit(2)
+    except AdapterError as exc:
+        typer.echo(f"evapi-adapter: {exc}", err=True)
+        sys.exit(1)

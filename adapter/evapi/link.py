@@ -1,0 +1,248 @@
+"""One EVAPI connection: connect, back off, reconnect for ever, and always read.
+
+A client that does not read stops all SIP: Kamailio's sockets are blocking, its dispatcher
+waits in ``write`` and every SIP worker behind it. So nothing here waits for a broker or a
+store; what is read is handed on at once, and memory is bounded by shedding further on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+
+from adapter.evapi.stream import Stream, connect, say
+from adapter.evapi.writer import Outgoing, Writer
+from adapter.wire import event, netstring
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from adapter.settings import Address
+    from adapter.transaction import TransactionId
+
+log = structlog.get_logger()
+
+HELLO_WAIT: Final = 1.0
+"""Seconds after which a connection without a hello counts as a plain configuration."""
+STATUS_INTERVAL: Final = 1.0
+"""Seconds between two frames for the health gate, whose entry expires after 3."""
+FULL: Final = 0.2
+"""A connection that ends within these seconds with nothing read: max_clients is reached."""
+MAX_COUNTED: Final = 100_000
+"""Transactions whose suspensions are counted here, where the frames do not count them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """Limits of a link. Times in seconds, sizes in bytes."""
+
+    connect_timeout: float = 3.0
+    backoff_min: float = 0.1
+    backoff_max: float = 3.0
+    receipt_timeout: float = 1.0
+    peer_timeout: float = 5.0
+    receive_buffer: int = 8 << 20
+    max_frame: int = netstring.MAX_IN
+
+
+class LinkOwner(Protocol):
+    """What a link tells: called from the event loop; none of it may block."""
+
+    def on_events(
+        self, link: Link, events: Sequence[event.Suspended | event.Notice | event.Malformed]
+    ) -> None:
+        """What one read of the socket held, in order. Every ``Suspended`` has its ``seq``."""
+        ...
+
+    def on_read(self, link: Link, ids: Sequence[TransactionId]) -> None:
+        """Kamailio has read these resumes."""
+        ...
+
+    def on_link(self, link: Link) -> None:
+        """The link went up or down."""
+        ...
+
+
+class Link:
+    """One node's connection. ``run`` it in a task of its own; cancel the task to end it."""
+
+    def __init__(
+        self, node: str, address: Address, owner: LinkOwner, replica: str, settings: LinkSettings
+    ) -> None:
+        self.node = node
+        self.address = address
+        self._owner = owner
+        self._replica = replica
+        self._settings = settings
+        self._status = "ready"
+        self._stream: Stream | None = None
+        self._decoder = netstring.Decoder()
+        self._hello: event.Hello | None = None
+        self._suspensions: dict[tuple[int, int], int] = {}
+        self._flushing: asyncio.Handle | None = None
+        self._waking: asyncio.TimerHandle | None = None
+        self.writer = Writer(self._on_read, receipt_timeout=settings.receipt_timeout)
+        self.connects = 0
+        self.frames_in = 0
+
+    def __repr__(self) -> str:
+        mode = "down" if not self.up else "receipts" if self.writer.receipts else "paced"
+        return f"<Link {self.node} {self.address} {mode}, {self.writer.waiting} frames unread>"
+
+    @property
+    def up(self) -> bool:
+        """Whether the connection stands."""
+        return self._stream is not None
+
+    def send(self, payload: bytes, until: float, id: TransactionId | None = None) -> None:  # noqa: A002
+        """Queue a payload; it is written as soon as Kamailio can read it without loss.
+
+        ``until``: the loop's clock after which nobody waits for it. What is queued survives a
+        reconnect. Raises FrameTooLarge.
+        """
+        self.writer.put(Outgoing(netstring.encode(payload), until, id))
+        self._flush_soon()
+
+    def set_status(self, status: str) -> None:
+        """Tell the health gate, now and each second: ready, degraded or draining."""
+        if status != self._status:
+            self._status = status
+            self._tell_status()
+
+    @property
+    def gated(self) -> bool:
+        """Whether the configuration keeps a health gate, so that commands may be pushed, too."""
+        return self._hello is not None and self._hello.gate
+
+    async def run(self) -> None:
+        """Connect and serve for ever. Ends only by cancellation."""
+        pause = self._settings.backoff_min
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            try:
+                sock = await connect(self.address, self._settings)
+            except OSError as exc:  # TimeoutError is one
+                log.warning(
+                    "evapi link: cannot connect", node=self.node, address=str(self.address), error=say(exc)
+                )
+                served = False
+            else:
+                ended: asyncio.Future[str] = loop.create_future()
+                reason = await self._serve(Stream(sock, self._on_data, ended.set_result), ended)
+                served = loop.time() - began > FULL
+                if not served and self._hello is None:
+                    reason += "; at once: is evapi's max_clients reached?"
+                log.warning("evapi link: lost", node=self.node, address=str(self.address), reason=reason)
+            pause = self._settings.backoff_min if served else min(pause * 2, self._settings.backoff_max)
+            await asyncio.sleep(random.uniform(pause / 2, pause))
+
+    async def _serve(self, stream: Stream, ended: asyncio.Future[str]) -> str:
+        """Until the connection ends; gives the reason."""
+        self._stream = stream
+        self._decoder, self._hello = netstring.Decoder(self._settings.max_frame), None
+        self.connects += 1
+        self.writer.connected(secrets.token_hex(4), stream.segment)
+        log.info(
+            "evapi link: up", node=self.node, address=str(self.address), receive_buffer=stream.receive_buffer
+        )
+        timers = asyncio.create_task(self._timers())
+        self._owner.on_link(self)
+        self._flush_soon()
+        try:
+            return await ended
+        finally:
+            timers.cancel()
+            self._stream = None
+            stream.end("cancelled")
+            self._stop_flushing()
+            self._owner.on_link(self)
+
+    async def _timers(self) -> None:
+        await asyncio.sleep(HELLO_WAIT)
+        if self._hello is None:
+            log.warning(
+                "evapi link: no hello, so no receipts: resumes are paced, the health gate is not fed",
+                node=self.node,
+                do="include evapi-adapter.cfg in kamailio.cfg (evapi-adapter kamailio-cfg)",
+            )
+        while True:
+            self._tell_status()
+            await asyncio.sleep(STATUS_INTERVAL)
+
+    def _tell_status(self) -> None:
+        if self.gated:
+            self.writer.put_status(event.status(self._status, self._replica, self.node))
+            self._flush_soon()
+
+    def _on_data(self, data: bytes) -> None:
+        try:
+            frames = self._decoder.feed(data)
+        except netstring.OutOfStep as exc:
+            frames = exc.payloads
+            assert self._stream is not None
+            self._stream.end(str(exc))
+        self.frames_in += len(frames)
+        events = [found for frame in frames if (found := self._own(event.parse(frame))) is not None]
+        if events:
+            self._owner.on_events(self, events)
+
+    def _own(self, found: event.Event | None) -> event.Suspended | event.Notice | event.Malformed | None:
+        """Take out what concerns the link itself; count suspensions where the frame does not."""
+        if isinstance(found, event.Suspended) and found.seq is None:
+            return replace(found, seq=self._count(found.index, found.label))
+        if isinstance(found, event.Malformed) and found.ids is not None and found.ids[2] is None:
+            index, label, _ = found.ids
+            return replace(found, ids=(index, label, self._count(index, label)))
+        if isinstance(found, event.Synced):
+            self.writer.synced(found.token)
+            self._flush_soon()
+            return None
+        if isinstance(found, event.Hello):
+            if self._hello is None:
+                log.info("evapi link: hello", node=self.node, receipts=found.receipts, gate=found.gate)
+            self._hello = found
+            self.writer.receipts = found.receipts
+            self._tell_status()
+            return None
+        return found
+
+    def _count(self, index: int, label: int) -> int:
+        """The number of this suspension of a transaction, from 1."""
+        seq = self._suspensions.pop((index, label), 0) + 1
+        self._suspensions[index, label] = seq  # at the end: ordered by the last suspension
+        if len(self._suspensions) > MAX_COUNTED:
+            del self._suspensions[next(iter(self._suspensions))]
+        return seq
+
+    def _on_read(self, ids: Sequence[TransactionId]) -> None:
+        self._owner.on_read(self, ids)
+
+    def _flush_soon(self) -> None:
+        """One flush for all that is queued in this turn of the loop."""
+        if self._flushing is None and self._stream is not None:
+            self._flushing = asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = None
+        stream = self._stream
+        if stream is None:
+            return
+        loop = asyncio.get_running_loop()
+        if not stream.blocked:
+            stream.send(self.writer.take(loop.time()))
+        if self._waking is not None:
+            self._waking.cancel()
+        wake_at = self.writer.wake_at
+        self._waking = None if wake_at is None else loop.call_at(wake_at, self._flush_soon)
+
+    def _stop_flushing(self) -> None:
+        for handle in (self._flushing, self._waking):
+            if handle is not None:
+                handle.cancel()
+        self._flushing = self._waking = None

@@ -1,0 +1,126 @@
+"""The raw TCP socket under a link: whole frames out, bytes in.
+
+A socket and not a transport: each frame must be one ``send`` with MSG_EOR (see ``writer``),
+and transports join writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from adapter.evapi.link import LinkSettings
+    from adapter.settings import Address
+
+READ_BYTES: Final = 1 << 18
+SEND_BUFFER: Final = 1 << 18
+"""Bytes of SO_SNDBUF: many windows, so that the kernel takes each frame whole."""
+_SEND_FLAGS: Final = socket.MSG_EOR | socket.MSG_NOSIGNAL
+
+
+async def connect(address: Address, settings: LinkSettings) -> socket.socket:
+    """Connect. Raises OSError, or TimeoutError after ``connect_timeout``."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(settings.connect_timeout):
+        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, target = found[0]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            # Before the handshake, which fixes the window scale.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, settings.receive_buffer)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+            patience = int(settings.peer_timeout * 1000)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
+            await loop.sock_connect(sock, target)
+        except BaseException:
+            sock.close()
+            raise
+    return sock
+
+
+class Stream:
+    """A connected socket. ``on_data`` gets every read, ``on_end`` the reason of the end, once.
+
+    ``segment``: bytes of a TCP segment. ``receive_buffer``: what the kernel granted (it
+    doubles what is asked for, caps it by rmem_max and counts its own overhead in).
+    """
+
+    def __init__(
+        self, sock: socket.socket, on_data: Callable[[bytes], None], on_end: Callable[[str], None]
+    ) -> None:
+        self._socket = sock
+        self._on_data = on_data
+        self._on_end = on_end
+        self._loop = asyncio.get_running_loop()
+        self._unsent: list[bytes] = []
+        self._ended = False
+        self.segment = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+        self.receive_buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self._loop.add_reader(sock, self._readable)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the kernel has not taken all that was sent."""
+        return bool(self._unsent)
+
+    def send(self, frames: Iterable[bytes]) -> None:
+        """Write each frame by one ``send``. What the kernel does not take goes out later, in order."""
+        for frame in frames:
+            sent = 0 if self._unsent or self._ended else self._try_send(frame)
+            if sent < len(frame):
+                self._unsent.append(frame[sent:])
+        if self._unsent and not self._ended:
+            self._loop.add_writer(self._socket, self._writable)
+
+    def end(self, reason: str) -> None:
+        """Close; ``on_end`` is told unless it was before."""
+        if self._ended:
+            return
+        self._ended = True
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+        self._on_end(reason)
+
+    def _try_send(self, frame: bytes) -> int:
+        try:
+            return self._socket.send(frame, _SEND_FLAGS)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as exc:
+            self.end(say(exc))
+            return 0
+
+    def _writable(self) -> None:
+        pending, self._unsent = self._unsent, []
+        self._loop.remove_writer(self._socket)
+        self.send(pending)
+
+    def _readable(self) -> None:
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as exc:
+            self.end(say(exc))
+            return
+        if data:
+            self._on_data(data)
+        else:
+            self.end("closed by Kamailio")
+
+
+def say(exc: BaseException) -> str:
+    """An error in a few words, for a log line."""
+    if isinstance(exc, TimeoutError):
+        return "timed out"
+    return (exc.strerror if isinstance(exc, OSError) else None) or str(exc) or type(exc).__name__

@@ -1,0 +1,64 @@
+"""``/livez``, ``/readyz`` and ``/metrics``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from prometheus_client import CollectorRegistry
+
+    from adapter.settings import Address
+
+
+class HealthServer:
+    """Serves the three paths.
+
+    ``checks()`` gives what readiness rests on, by name; all of it must hold. ``measure()``
+    brings gauges up to date before they are read.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        registry: CollectorRegistry,
+        checks: Callable[[], Mapping[str, bool]],
+        measure: Callable[[], None],
+    ) -> None:
+        self._address = address
+        self._checks = checks
+        self._measure = measure
+        self._metrics = make_aiohttp_handler(registry)
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listen. Raises OSError where the port is taken."""
+        app = web.Application()
+        app.router.add_get("/livez", self._livez)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._serve_metrics)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self._address.host, self._address.port).start()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _livez(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        checks = dict(self._checks())
+        ready = all(checks.values())
+        body = {"status": "ready" if ready else "degraded", "checks": checks}
+        return web.json_response(body, status=200 if ready else 503)
+
+    async def _serve_metrics(self, request: web.Request) -> web.StreamResponse:
+        self._measure()
+        return await self._metrics(request)

@@ -1,0 +1,237 @@
+"""Every setting: its flag, environment variable, default and checks.
+
+A setting ``x`` is the flag ``--x``, or ``EVAPI_X``, or the content of the file that
+``EVAPI_X_FILE`` names (for secrets mounted as files). A flag wins over the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from adapter.errors import SettingsError
+
+PREFIX: Final = "EVAPI_"
+DEFAULT_NODE: Final = "127.0.0.1:8448"
+_NAME = re.compile(r"[A-Za-z0-9_.:\[\]-]{1,100}")
+_LEVELS: Final = ("debug", "info", "warning", "error")
+
+Positive = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Address(NamedTuple):
+    """A TCP address."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read ``host:port`` or ``[v6]:port``. Raises ValueError."""
+        host, colon, port = text.rpartition(":")
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        if not colon or not bare or (":" in bare and bare == host) or not port.isdecimal():
+            raise ValueError(f"{text!r} is no host:port")
+        if not 0 < int(port) < 65536:
+            raise ValueError(f"{port} is no TCP port")
+        return cls(bare, int(port))
+
+
+class NodeAddress(NamedTuple):
+    """One Kamailio: its configured name and the address of its EVAPI port."""
+
+    name: str
+    address: Address
+
+
+class _FileSource(EnvSettingsSource):
+    """``EVAPI_X_FILE``: the setting's value is in that file, trailing white space apart."""
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name in self.settings_cls.model_fields:
+            variable = f"{PREFIX}{name.upper()}"
+            path = os.environ.get(f"{variable}_FILE")
+            if path is None:
+                continue
+            if variable in os.environ:
+                raise SettingsError(f"{variable}_FILE", f"is given beside {variable}: give one of them")
+            try:
+                found[name] = Path(path).read_text().strip()
+            except (OSError, UnicodeDecodeError) as exc:
+                raise SettingsError(f"{variable}_FILE", f"cannot read {path}: {exc}") from exc
+        return found
+
+
+class Settings(BaseSettings):
+    """The effective settings. Times in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    nodes: Annotated[tuple[NodeAddress, ...], NoDecode] = Field(default=DEFAULT_NODE, validate_default=True)
+    amqp_url: SecretStr | None = None
+    redis_url: SecretStr | None = None
+    consumer: Annotated[tuple[str, ...], NoDecode] = ()
+    policy: Path | None = None
+    http: Annotated[Address, NoDecode] = Address("127.0.0.1", 9464)
+    replica: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+    log: str = ""
+    redis_prefix: str = Field(default="evapi", pattern=r"^[A-Za-z0-9_.-]{1,40}$")
+    retention: Positive = 60.0
+    lease: Positive = 1.0
+    store_timeout: Positive = 1.0
+    confirm_timeout: Positive = 1.0
+    receipt_timeout: Positive = 1.0
+    results_expires: Positive = 600.0
+    drain_timeout: Positive = 15.0
+    prefetch: int = Field(default=500, gt=0, le=65_535)
+    max_frame: int = Field(default=1 << 20, ge=4096, le=64 << 20)
+    receive_buffer: int = Field(default=8 << 20, ge=65_536)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then the environment, then files."""
+        return init_settings, env_settings, _FileSource(settings_cls)
+
+    @field_validator("nodes", mode="before")
+    @classmethod
+    def _nodes(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        nodes = [_node(part.strip()) for part in value.split(",")]
+        names = [node.name for node in nodes]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two nodes are called {name!r}")
+        return tuple(nodes)
+
+    @field_validator("http", mode="before")
+    @classmethod
+    def _http(cls, value: Any) -> Any:
+        return Address.parse(value) if isinstance(value, str) else value
+
+    @field_validator("consumer", mode="before")
+    @classmethod
+    def _consumer(cls, value: Any) -> Any:
+        names = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+        for name in names:
+            if not re.fullmatch(r"[\w.]+:\w+", name):
+                raise ValueError(f"{name!r} is no module:service, such as consumers.least_cost:service")
+        return tuple(names)
+
+    @field_validator("replica")
+    @classmethod
+    def _replica(cls, value: str) -> str:
+        return _named(value)
+
+    @field_validator("amqp_url", "redis_url")
+    @classmethod
+    def _url(cls, value: SecretStr | None, info: Any) -> SecretStr | None:
+        schemes = _SCHEMES[info.field_name]
+        for url in value.get_secret_value().split(",") if value is not None else ():
+            scheme = url.strip().partition("://")[0]
+            if scheme not in schemes:
+                # The URL may hold a password: only its scheme is shown.
+                raise ValueError(
+                    f"{scheme[:20]!r} is none of {', '.join(f'{known}://' for known in schemes)}"
+                )
+            if info.field_name == "redis_url":
+                break  # the hosts after a comma belong to the one URL
+        return value
+
+    @field_validator("log")
+    @classmethod
+    def _log(cls, value: str) -> str:
+        for part in re.split(r"[,: ]+", value) if value else ():
+            if part.lower() not in ("json", "console", *_LEVELS):
+                raise ValueError(f"{part!r} is neither json, console nor a level ({', '.join(_LEVELS)})")
+        return value.lower()
+
+    @model_validator(mode="after")
+    def _somebody_decides(self) -> Settings:
+        if self.amqp_url is None and not self.consumer:
+            raise SettingsError(
+                "EVAPI_CONSUMER",
+                "nobody would decide: name a service to run inside (--consumer "
+                "consumers.least_cost:service) or a RabbitMQ (--amqp-url amqp://...)",
+            )
+        if self.amqp_url is not None and self.consumer:
+            raise SettingsError(
+                "EVAPI_CONSUMER",
+                "is for the embedded broker; with EVAPI_AMQP_URL start `python -m consumers` instead",
+            )
+        return self
+
+    @property
+    def log_format(self) -> Literal["json", "console"] | None:
+        """The format asked for, if any."""
+        return "json" if "json" in self.log else "console" if "console" in self.log else None
+
+    @property
+    def log_level(self) -> str:
+        """The level asked for."""
+        return next((level for level in _LEVELS if level in self.log), "info")
+
+
+_SCHEMES: Final = {
+    "amqp_url": ("amqp", "amqps"),
+    "redis_url": ("redis", "rediss", "redis+sentinel", "redis+cluster"),
+}
+
+
+def load(**flags: Any) -> Settings:
+    """The settings from flags (``None``: not given), environment and files.
+
+    Raises SettingsError, naming the variable, for the first one that is wrong.
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as exc:
+        fault = exc.errors(include_url=False, include_input=False)[0]
+        name = str(fault["loc"][0]).upper() if fault["loc"] else ""
+        raise SettingsError(f"{PREFIX}{name}", fault["msg"].removeprefix("Value error, ")) from None
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be shown."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+def _node(text: str) -> NodeAddress:
+    if text.startswith("dns://"):
+        raise ValueError("dns:// is not known; list the nodes as name=host:port,...")
+    name, equals, address = text.rpartition("=")
+    found = Address.parse(address)
+    return NodeAddress(_named(name) if equals else str(found), found)
+
+
+def _named(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name: 1 to 100 of A-Z a-z 0-9 _ . : [ ] -")
+    return name
