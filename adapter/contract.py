@@ -7,6 +7,7 @@ Times are epoch seconds (float) in these classes and epoch milliseconds (int) in
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -122,16 +123,17 @@ def decode_request(body: bytes, version: int = VERSION) -> Request:
     raw = _unpack(body)
     try:
         event, node = raw["event"], raw["node"]
-        ids = [raw.get(key) for key in ("tm_index", "tm_label", "seq")]
+        index, label, seq = (raw.get(key) for key in ("tm_index", "tm_label", "seq"))
         deadline = raw.get("deadline")
     except KeyError as exc:
         raise CodecError("not-a-request", f"no {exc}") from exc
-    whole = all(type(value) is int for value in ids) or ids == [None, None, None]
+    whole = {type(index), type(label), type(seq)} in ({int}, {type(None)})
     if not (isinstance(event, str) and isinstance(node, str) and whole):
         raise CodecError("not-a-request", "event, node or ids of a wrong type")
-    if not (deadline is None or isinstance(deadline, int | float)):
+    if not (deadline is None or (type(deadline) in (int, float) and math.isfinite(deadline))):
         raise CodecError("not-a-request", "deadline is no number")
-    return Request(event, node, raw.get("data"), *ids, None if deadline is None else deadline / 1000)
+    seconds = None if deadline is None else deadline / 1000
+    return Request(event, node, raw.get("data"), index, label, seq, seconds)
 
 
 def encode_reply(decision: Decision) -> bytes:

@@ -212,6 +212,9 @@ def load(**flags: Any) -> Settings:
     except ValidationError as exc:
         fault = exc.errors(include_url=False, include_input=False)[0]
         name = str(fault["loc"][0]).upper() if fault["loc"] else ""
+        if fault["type"] == "extra_forbidden":
+            known = ", ".join(sorted(Settings.model_fields))
+            raise SettingsError(f"{PREFIX}{name}", f"no such setting; there are {known}") from None
         raise SettingsError(f"{PREFIX}{name}", fault["msg"].removeprefix("Value error, ")) from None
 
 

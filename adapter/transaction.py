@@ -75,7 +75,7 @@ class TransactionId:
         """Read a correlation id (the node may hold colons). Raises ValueError where it is none."""
         node, index, label, seq = correlation_id.rsplit(":", 3)
         found = cls(node, int(index), int(label), int(seq))
-        if not node or str(found) != correlation_id:
+        if not node or str(found) != correlation_id or min(found.index, found.label, found.seq) < 0:
             raise ValueError(f"not a correlation id: {correlation_id!r}")
         return found
 

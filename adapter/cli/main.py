@@ -82,6 +82,10 @@ def run(
         str | None,
         typer.Option(envvar="EVAPI_REPLICA", help="This replica's name. [default: host name and process id]"),
     ] = None,
+    more: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting: lease=2 is EVAPI_LEASE=2."),
+    ] = None,
     log: Annotated[
         str | None,
         typer.Option(
@@ -93,9 +97,18 @@ def run(
     from adapter import app as bridge
     from adapter import settings
 
-    flags = {"nodes": nodes, "amqp_url": amqp_url, "redis_url": redis_url, "policy": policy}
+    flags: dict[str, object] = dict(_pair(text) for text in more or ())
+    flags |= {"nodes": nodes, "amqp_url": amqp_url, "redis_url": redis_url, "policy": policy}
     flags |= {"http": http, "replica": replica, "log": log}
-    bridge.main(settings.load(**flags, consumer=consumer or None))
+    flags["consumer"] = consumer or None
+    bridge.main(settings.load(**flags))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise SettingsError("--set", f"{text!r} is no NAME=VALUE, such as lease=2")
+    return name.lower(), value
 
 
 @app.command(

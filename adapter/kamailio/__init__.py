@@ -1,0 +1,29 @@
+"""The Kamailio configurations that come with the adapter: the include, and files that use it."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+INCLUDE: Final = "evapi-adapter.cfg"
+"""The include that users load from their own configuration."""
+_SUFFIX: Final = ".cfg"
+
+
+def names() -> list[str]:
+    """The names of the packaged configurations."""
+    return sorted(entry.name for entry in resources.files(__name__).iterdir() if entry.name.endswith(_SUFFIX))
+
+
+def read(name: str) -> str:
+    """The text of one, with or without ``.cfg``. Raises KeyError for a name that is not in ``names()``."""
+    return path(name).read_text(encoding="utf-8")
+
+
+def path(name: str) -> Path:
+    """The file of one, beside the others, so that Kamailio finds what it includes. Raises KeyError."""
+    full = name if name.endswith(_SUFFIX) else name + _SUFFIX
+    if full not in names():
+        raise KeyError(name)
+    return Path(str(resources.files(__name__).joinpath(full)))

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter.errors import CodecError
-from adapter.wire.netstring import MAX_OUT, Oversized
+from adapter.wire.netstring import HEAD, MAX_OUT, Oversized
 
 if TYPE_CHECKING:
     from adapter.transaction import Outcome, TransactionId
@@ -30,6 +30,8 @@ MAX_EVENT_NAME: Final = 120
 """Bytes of an event name: with the node it must fit an AMQP short string (255)."""
 MAX_TM_ID: Final = 0xFFFFFFFF
 """tm keeps index and label as unsigned 32-bit integers."""
+MAX_DEPTH: Final = 2047
+"""Levels of a decision: jansson reads 2048, and the frame around it is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,48 +84,34 @@ Event = Suspended | Notice | Hello | Synced | Malformed
 
 def parse(frame: bytes | Oversized) -> Event | None:
     """Read one payload. ``None``: a frame between adapters and configuration that is not for us."""
+    problem = None
     if isinstance(frame, Oversized):
-        return _salvaged(frame.head, "too-large", f"payload of {frame.length} bytes")
-    try:
-        if frame[:1] == b"{":
-            return _parse_json(frame)
-        return _parse_colon(frame)
-    except CodecError as exc:
-        return _salvaged(frame, exc.reason, exc.detail)
+        problem = CodecError("too-large", f"payload of {frame.length} bytes")
+        frame = frame.head
+    if frame[:1] == b"{":
+        return _parse_json(frame, problem)
+    return _parse_colon(frame, problem)
 
 
-def _parse_json(frame: bytes) -> Event | None:
-    try:
-        raw: dict[str, Any] = _json_decode(frame.decode())
-    except (ValueError, RecursionError) as exc:
-        raise CodecError("not-json", f"{type(exc).__name__}: {exc}") from exc
-    if "adapter" in raw:
-        return _parse_adapter(raw["adapter"])
-    event = _event_name(raw.pop("event", None))
-    ids = raw.pop("tm_trans", None)
-    if ids is None:
-        ids = {key: raw.pop(key) for key in _TOP_LEVEL_IDS if key in raw}
-        if ids and "seq" in raw:
-            ids["seq"] = raw.pop("seq")
-    if not isinstance(ids, dict):
-        raise CodecError("ids", "tm_trans is no object")
+def _parse_json(frame: bytes, problem: CodecError | None) -> Event | None:
+    raw: dict[str, Any] = {}
+    if problem is None:
+        try:
+            raw = _json_decode(frame.decode())
+        except (ValueError, RecursionError) as exc:
+            problem = CodecError("not-json", f"{type(exc).__name__}: {exc}")
+    if problem is not None:
+        raw = _leading_members(frame[:HEAD].decode("utf-8", "surrogateescape"))
+    elif "adapter" in raw and "event" not in raw:
+        return _parse_adapter(frame, raw["adapter"])
+    event, ids = raw.pop("event", None), _pop_ids(raw)
     data = raw.get("data")
-    if not isinstance(data, dict):
-        data = raw
-    index = ids.get("tm_index", ids.get("tr_index"))
-    label = ids.get("tm_label", ids.get("tr_label"))
-    if index is None and label is None:
-        return Notice(event, data)
-    seq = ids.get("seq")
-    return Suspended(event, _tm_id(index), _tm_id(label), None if seq is None else _seq(seq), data)
+    return _judged(frame, event, ids, data if isinstance(data, dict) else raw, problem)
 
 
-_TOP_LEVEL_IDS: Final = ("tm_index", "tm_label", "tr_index", "tr_label")
-
-
-def _parse_adapter(told: Any) -> Event | None:
+def _parse_adapter(frame: bytes, told: Any) -> Event | None:
     if not isinstance(told, dict):
-        raise CodecError("adapter-frame", "adapter is no object")
+        return Malformed("adapter-frame", "adapter is no object", frame)
     if isinstance(told.get("synced"), str):
         return Synced(told["synced"])
     if "hello" in told:
@@ -131,123 +119,174 @@ def _parse_adapter(told: Any) -> Event | None:
     return None
 
 
-def _parse_colon(frame: bytes) -> Event:
-    parts = frame.split(b":", 3)
-    if len(parts) != 4:
-        raise CodecError("colon-form", f"{len(parts)} fields, not 4")
-    event = _event_name(parts[0].decode("utf-8", "replace"))
-    try:
-        data: Any = binascii.a2b_base64(parts[3], strict_mode=True)
-    except binascii.Error as exc:
-        raise CodecError("base64", str(exc)) from exc
-    if data[:1] == b"{":
+def _parse_colon(frame: bytes, problem: CodecError | None) -> Event:
+    event, *rest = frame.split(b":", 3)
+    least = 2 if problem is None else 3  # the head of a long frame may end within the label
+    if len(rest) < least or not _COLON_NAME.fullmatch(event):
+        problem = problem or CodecError("colon-form", "not event:index:label:base64")
+        return Malformed(problem.reason, problem.detail, frame)
+    data: Any = b""
+    if problem is None:
         try:
-            data = _json_decode(data.decode())
-        except (ValueError, RecursionError):
-            pass  # not a JSON object: delivered as bytes
-    if not parts[1] and not parts[2]:
-        return Notice(event, data)
-    return Suspended(event, _tm_id(parts[1].decode("latin-1")), _tm_id(parts[2].decode("latin-1")), None, data)
+            data = _colon_data(rest[2])
+        except IndexError:
+            problem = CodecError("colon-form", "no data")
+        except binascii.Error as exc:
+            problem = CodecError("base64", str(exc))
+    ids = rest[0].decode("latin-1") or None, rest[1].decode("latin-1") or None, None
+    return _judged(frame, event.decode("utf-8", "surrogateescape"), ids, data, problem)
+
+
+def _colon_data(field: bytes) -> Any:
+    """A JSON object as a map, anything else as bytes."""
+    data = binascii.a2b_base64(field, strict_mode=True)
+    if data[:1] != b"{":
+        return data
+    try:
+        return _json_decode(data.decode())
+    except (ValueError, RecursionError):
+        return data  # it only looks like JSON
+
+
+def _judged(
+    frame: bytes, event: Any, ids: tuple[Any, Any, Any], data: Any, problem: CodecError | None
+) -> Event:
+    """What the fields of a frame amount to. A ``problem`` already found does not stop the ids
+    from being read: a call may wait behind them."""
+    name, found = "", None
+    try:
+        name = _event_name(event)
+    except CodecError as exc:
+        problem = problem or exc
+    try:
+        found = _ids(*ids)
+    except CodecError as exc:
+        problem = problem or exc
+    if problem is not None:
+        return Malformed(problem.reason, problem.detail, frame, name, found)
+    if found is None:
+        return Notice(name, data)
+    return Suspended(name, *found, data)
 
 
 def _not_in_json(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
-_json_decode = json.JSONDecoder(parse_constant=_not_in_json).decode
+_json = json.JSONDecoder(parse_constant=_not_in_json)
+_json_decode = _json.decode
+
+_COLON_NAME = re.compile(rb'[^"{}\x00-\x1f]*')
+"""Bytes that cannot stand in an event name say that it is no colon form, whatever follows."""
+_TOP_LEVEL_IDS: Final = ("tm_index", "tm_label", "tr_index", "tr_label")
+_MEMBER = re.compile(rf'\s*"(event|tm_trans|seq|{"|".join(_TOP_LEVEL_IDS)})"\s*:\s*')
+_AFTER_MEMBER = re.compile(r"\s*([,}])")
+
+
+def _leading_members(text: str) -> dict[str, Any]:
+    """The name and the ids of a JSON object that breaks further on (or was cut off).
+
+    Only members before the first of any other name: what follows may hold what a caller wrote
+    into a SIP header, which must not pick a victim. A member counts when its end is seen,
+    since a number cut short is another number.
+    """
+    found: dict[str, Any] = {}
+    at = 1
+    while (member := _MEMBER.match(text, at)) and member[1] not in found:
+        try:
+            value, at = _json.raw_decode(text, member.end())
+        except (ValueError, RecursionError):
+            break
+        after = _AFTER_MEMBER.match(text, at)
+        if after is None:
+            break
+        found[member[1]] = value
+        if after[1] == "}":
+            break
+        at = after.end()
+    return found
+
+
+def _pop_ids(raw: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Take index, label and seq as they stand out of a JSON frame; ``None`` where there is none."""
+    ids = raw.pop("tm_trans", None)
+    if ids is None:
+        ids = {key: raw.pop(key) for key in _TOP_LEVEL_IDS if key in raw}
+        if ids and "seq" in raw:
+            ids["seq"] = raw.pop("seq")
+    if not isinstance(ids, dict):
+        return ids, None, None  # refused, since there is no label
+    index = ids.get("tm_index", ids.get("tr_index"))
+    return index, ids.get("tm_label", ids.get("tr_label")), ids.get("seq")
+
+
+def _ids(index: Any, label: Any, seq: Any) -> tuple[int, int, int | None] | None:
+    """``None`` where nothing is suspended. Raises CodecError for anything that is no id."""
+    if index is None and label is None:
+        return None
+    return _number(index, 0, "tm index"), _number(label, 0, "tm label"), _seq(seq)
+
+
+def _seq(value: Any) -> int | None:
+    return None if value is None else _number(value, 1, "seq")
+
+
+def _number(value: Any, least: int, what: str) -> int:
+    """A number of 32 bits, or the same in decimal digits."""
+    number = value
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
+        number = int(value)
+    if type(number) is not int or not least <= number <= MAX_TM_ID:
+        shown = repr(value)[:40] if isinstance(value, str | int | float) else type(value).__name__
+        raise CodecError("ids", f"{shown} is no {what}")
+    return number
 
 
 def _event_name(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise CodecError("event-name", "no event name")
-    if len(value.encode("utf-8", "replace")) > MAX_EVENT_NAME or not value.isprintable():
+    if not value.isprintable() or len(value.encode()) > MAX_EVENT_NAME:
         raise CodecError("event-name", f"not printable or over {MAX_EVENT_NAME} bytes")
     return value
-
-
-def _number(value: Any) -> int:
-    """A number, or the same in decimal digits; -1 for anything else."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
-        return int(value)
-    return value if type(value) is int else -1
-
-
-def _tm_id(value: Any) -> int:
-    number = _number(value)
-    if not 0 <= number <= MAX_TM_ID:
-        raise CodecError("ids", f"{str(value)[:40]!r} is no tm index or label")
-    return number
-
-
-def _seq(value: Any) -> int:
-    number = _number(value)
-    if not 1 <= number <= MAX_TM_ID:
-        raise CodecError("ids", f"{str(value)[:40]!r} is no seq")
-    return number
-
-
-_COLON_IDS = re.compile(rb"([^:{}\x00-\x1f]{1,120}):(\d{1,10}):(\d{1,10})(?::|$)")
-_JSON_NAME = re.compile(rb'^\{\s*"event"\s*:\s*"([A-Za-z0-9_.-]{1,120})"')
-_JSON_IDS = {
-    key: re.compile(rb'"(?:%s)"\s*:\s*"?(\d{1,10})\b' % names)
-    for key, names in {"index": rb"tm_index|tr_index", "label": rb"tm_label|tr_label", "seq": rb"seq"}.items()
-}
-
-
-def _salvaged(frame: bytes, reason: str, detail: str) -> Malformed:
-    """Read the ids out of a frame that is otherwise not understood.
-
-    Only where they are unambiguous: in the colon form by their place, in broken JSON where
-    each key stands exactly once. What a caller wrote into a SIP header must not pick a victim.
-    """
-    if frame[:1] != b"{":
-        colon = _COLON_IDS.match(frame)
-        if colon is None:
-            return Malformed(reason, detail, frame)
-        event, index, label, seqs = colon[1], [colon[2]], [colon[3]], []
-    else:
-        name = _JSON_NAME.match(frame)
-        event = name[1] if name else b""
-        index, label, seqs = (_JSON_IDS[key].findall(frame) for key in ("index", "label", "seq"))
-    if len(index) != 1 or len(label) != 1 or len(seqs) > 1:
-        return Malformed(reason, detail, frame, event.decode("utf-8", "replace"))
-    ids = int(index[0]), int(label[0]), int(seqs[0]) if seqs else None
-    if max(ids[0], ids[1]) > MAX_TM_ID or ids[2] == 0:
-        return Malformed(reason, detail, frame, event.decode("utf-8", "replace"))
-    return Malformed(reason, detail, frame, event.decode("utf-8", "replace"), ids)
 
 
 def decision_json(decision: Any) -> bytes:
     """A decision as JSON text that Kamailio's parser (jansson) takes.
 
     Raises CodecError where there is none: bytes, dates, NaN, an integer over 64 bits, a lone
-    surrogate, a NUL. jansson refuses the whole frame for any of the last three, and the call
-    would wait for Kamailio's timer.
+    surrogate, a NUL, a key that is no string (two of them may become one key), deep nesting.
+    jansson refuses the whole frame for each of the last five, and the call would wait for
+    Kamailio's timer.
     """
     try:
         text = json.dumps(decision, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except (ValueError, TypeError, RecursionError) as exc:
         raise CodecError("not-json", f"{type(exc).__name__}: {exc}") from exc
-    if b"\\u0000" in text or _LONG_NUMBER.search(text):
-        _check_for_jansson(decision)
+    _check_for_jansson(decision)
     return text
 
 
-_LONG_NUMBER = re.compile(rb"\d{19}")
-
-
-def _check_for_jansson(value: Any) -> None:
-    if isinstance(value, str) and "\0" in value:
-        raise CodecError("nul", "Kamailio takes no NUL in a string")
-    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
-        raise CodecError("integer", "Kamailio takes no integer over 64 bits")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_for_jansson(str(key))
-            _check_for_jansson(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _check_for_jansson(item)
+def _check_for_jansson(decision: Any) -> None:
+    level, depth = [decision], 1
+    while level:
+        if depth > MAX_DEPTH:
+            raise CodecError("depth", f"Kamailio takes no more than {MAX_DEPTH} levels")
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, str):
+                if "\0" in value:
+                    raise CodecError("nul", "Kamailio takes no NUL in a string")
+            elif isinstance(value, int):
+                if not -(1 << 63) <= value < 1 << 63:
+                    raise CodecError("integer", "Kamailio takes no integer over 64 bits")
+            elif isinstance(value, dict):
+                for key, item in value.items():
+                    if not isinstance(key, str):
+                        raise CodecError("key", f"a key is no string: {key!r}")
+                    below += key, item
+            elif isinstance(value, list | tuple):
+                below += value
+        level, depth = below, depth + 1
 
 
 def resume(id: TransactionId, event: str, outcome: Outcome, decision: bytes) -> bytes:  # noqa: A002
@@ -255,7 +294,7 @@ def resume(id: TransactionId, event: str, outcome: Outcome, decision: bytes) -> 
 
     Ids are JSON numbers: as strings they make t_continue fail.
     """
-    return b'{"tm_trans":{"tm_index":%d,"tm_label":%d,"seq":%d},"event":%b,"outcome":"%b","correlation_id":%b,"decision":%b}' % (
+    return _RESUME % (
         id.index,
         id.label,
         id.seq,
@@ -264,6 +303,12 @@ def resume(id: TransactionId, event: str, outcome: Outcome, decision: bytes) -> 
         json.dumps(str(id)).encode(),
         decision,
     )
+
+
+_RESUME: Final = (
+    b'{"tm_trans":{"tm_index":%d,"tm_label":%d,"seq":%d},"event":%b,"outcome":"%b",'
+    b'"correlation_id":%b,"decision":%b}'
+)
 
 
 def fits(payload: bytes) -> bool:

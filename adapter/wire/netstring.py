@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from adapter.errors import FramingError, FrameTooLarge
+from adapter.errors import FrameTooLarge, FramingError
 
 MAX_IN: Final = 1 << 20
 """Bytes of an incoming payload kept whole. A longer one is passed over without being stored."""

@@ -1,0 +1,57 @@
+# What a newcomer types: make demo, make test. Everything is installed where it is missing:
+# Debian packages by apt (with sudo unless root), Python packages into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+EMBEDDED ?=
+CALLS ?= 500
+
+SIP := kamailio kamailio-extra-modules sip-tester
+SERVERS := rabbitmq-server redis-server
+DEBIAN := python3-venv $(SIP) $(SERVERS)
+
+.PHONY: help
+help: ## show this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: install
+install: debian $(VENV)/.installed ## install what is missing: Debian packages and .venv
+
+.PHONY: debian
+debian:
+	@missing=; for package in $(DEBIAN); do \
+	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q '^install ok installed' || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  echo "installing Debian packages:$$missing"; \
+	  $(SUDO) apt-get update -qq && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+$(VENV)/.installed: pyproject.toml | debian
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.11 ..."; exit 1; }
+	@echo "installing Python packages into $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+.PHONY: demo
+demo: install ## 500 real SIP calls decided by consumers (EMBEDDED=1: without RabbitMQ and Redis)
+	@$(BIN)/python -m tests.demo --calls $(CALLS) $(if $(EMBEDDED),--embedded)
+
+.PHONY: lint
+lint: install ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --verbose | tail -12
+
+.PHONY: test
+test: lint ## lint, then every test, with the real servers
+	$(BIN)/pytest --cov --cov-report=term:skip-covered
+
+.PHONY: clean
+clean: ## remove what was built; Debian packages stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage dist
