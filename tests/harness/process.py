@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
+import signal as signals
 import socket
 import subprocess
 import time
@@ -93,11 +93,11 @@ class Process:
         except HarnessError as exc:
             raise HarnessError(f"{exc}\n{self.tail()}") from None
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signals.Signals) -> None:
         """Send a signal to the child alone."""
         os.kill(self.pid, number)
 
-    def stop(self, how: signal.Signals = signal.SIGTERM, timeout: float = 20.0) -> int:
+    def stop(self, how: signals.Signals = signals.SIGTERM, timeout: float = 20.0) -> int:
         """End it, and after ``timeout`` seconds its whole process group by force. Gives the exit code."""
         if self._child is None:
             return 0
@@ -106,9 +106,9 @@ class Process:
         try:
             code = self._child.wait(timeout)
         except subprocess.TimeoutExpired:
-            code = -signal.SIGKILL
+            code = -signals.SIGKILL
         try:
-            os.killpg(self._child.pid, signal.SIGKILL)
+            os.killpg(self._child.pid, signals.SIGKILL)
         except ProcessLookupError:
             pass  # the usual case: nobody of the group is left
         self._child.wait()
@@ -116,7 +116,7 @@ class Process:
 
     def kill(self) -> None:
         """End it as a crash would."""
-        self.stop(signal.SIGKILL)
+        self.stop(signals.SIGKILL)
 
     def tail(self, lines: int = 30) -> str:
         """The end of its output."""

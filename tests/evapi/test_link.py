@@ -1,0 +1,310 @@
+"""The link against peers that behave, and peers that do not: each a few lines of asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from adapter.evapi import link as link_module
+from adapter.evapi.link import Link, LinkSettings
+from adapter.settings import Address
+from adapter.transaction import Outcome, TransactionId
+from adapter.wire import event, netstring
+from tests.harness.process import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+HELLO = netstring.encode(b'{"adapter":{"hello":1,"receipts":true,"gate":true}}')
+
+
+class Owner:
+    """Keeps what a link tells."""
+
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+        self.read: list[TransactionId] = []
+        self.states: list[bool] = []
+        self._changed = asyncio.Condition()
+
+    def on_events(self, link: Link, events: Sequence[Any]) -> None:
+        self.events += events
+
+    def on_read(self, link: Link, ids: Sequence[TransactionId]) -> None:
+        self.read += ids
+
+    def on_link(self, link: Link) -> None:
+        self.states.append(link.up)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def frame(reader: asyncio.StreamReader) -> dict[str, Any]:
+    length = int((await reader.readuntil(b":"))[:-1])
+    found: dict[str, Any] = json.loads((await reader.readexactly(length + 1))[:-1])
+    return found
+
+
+@asynccontextmanager
+async def linked(peer: Any, port: int = 0, **limits: Any) -> AsyncIterator[tuple[Link, Owner]]:
+    """A running link to a server whose every connection is served by ``peer``."""
+    handlers: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        handlers.add(task)
+        try:
+            await peer(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the link, or the test, went first
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
+    owner = Owner()
+    address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
+    limits = {"backoff_min": 0.001, "backoff_max": 0.01, **limits}
+    link = Link("sbc1", address, owner, "r1", LinkSettings(**limits))
+    task = asyncio.create_task(link.run())
+    try:
+        yield link, owner
+    finally:
+        server.close()
+        await turns()  # a connection accepted just now gets its handler
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        for handler in handlers:
+            handler.cancel()
+        await asyncio.gather(*handlers, return_exceptions=True)
+        await turns()  # in which the aborted transports close
+
+
+def resume(label: int) -> tuple[bytes, TransactionId]:
+    id_ = TransactionId("sbc1", 1, label, 1)
+    return event.resume(id_, "e", Outcome.DECIDED, b"{}"), id_
+
+
+def soon() -> float:
+    return asyncio.get_running_loop().time() + 30
+
+
+async def test_events_are_read_whatever_the_split_and_counted_where_the_frame_does_not():
+    async def peer(reader, writer):
+        for byte in netstring.encode(b"invite:1:2:") * 2 + netstring.encode(b"ended:::"):
+            writer.write(bytes([byte]))
+            await writer.drain()
+        await reader.read()
+
+    async with linked(peer) as (_, owner):
+        await until(lambda: len(owner.events) == 3)
+    assert [(type(found).__name__, getattr(found, "seq", None)) for found in owner.events] == [
+        ("Suspended", 1),
+        ("Suspended", 2),
+        ("Notice", None),
+    ]
+
+
+async def test_a_malformed_frame_is_counted_as_a_suspension_too():
+    async def peer(reader, writer):
+        writer.write(netstring.encode(b"invite:1:2:") + netstring.encode(b"invite:1:2:!!"))
+        await reader.read()
+
+    async with linked(peer) as (_, owner):
+        await until(lambda: len(owner.events) == 2)
+    assert owner.events[1].ids == (1, 2, 2)
+
+
+async def test_resumes_go_out_in_windows_and_count_as_read_with_their_receipt():
+    asked: list[str] = []
+    release = asyncio.Event()
+
+    async def peer(reader, writer):
+        writer.write(HELLO)
+        while True:
+            told = await frame(reader)
+            if "sync" in told.get("adapter", {}):
+                asked.append(told["adapter"]["sync"])
+                await release.wait()
+                writer.write(netstring.encode(json.dumps({"adapter": {"synced": asked[-1]}}).encode()))
+
+    async with linked(peer, receipt_timeout=60.0) as (link, owner):
+        await until(lambda: link.writer.receipts and asked)
+        for label in range(1000):
+            link.send(resume(label)[0], soon(), resume(label)[1])
+        await until(lambda: link.writer.waiting == 1000)
+        assert owner.read == []
+        release.set()
+        await until(lambda: len(owner.read) == 1000)
+    assert owner.read == [resume(label)[1] for label in range(1000)]
+    assert len(asked) > 2, "1,000 resumes do not fit one window"
+
+
+async def test_without_hello_resumes_only_and_no_adapter_frames(monkeypatch):
+    monkeypatch.setattr(link_module, "HELLO_WAIT", 0.01)
+    monkeypatch.setattr(link_module, "STATUS_INTERVAL", 0.01)
+    seen: list[dict[str, Any]] = []
+
+    async def peer(reader, writer):
+        while True:
+            seen.append(await frame(reader))
+
+    async with linked(peer) as (link, owner):
+        await until(lambda: link.up)
+        link.set_status("degraded")
+        for label in range(300):
+            link.send(resume(label)[0], soon(), resume(label)[1])
+        await until(lambda: len(seen) == 300)
+        assert len(owner.read) == 300, "without receipts, written is as good as read"
+    assert all("tm_trans" in told for told in seen)
+
+
+async def test_status_is_told_each_interval_and_on_change(monkeypatch):
+    monkeypatch.setattr(link_module, "HELLO_WAIT", 0.01)
+    monkeypatch.setattr(link_module, "STATUS_INTERVAL", 0.01)
+    seen: list[dict[str, str]] = []
+
+    async def peer(reader, writer):
+        writer.write(HELLO)
+        while True:
+            told = (await frame(reader))["adapter"]
+            if "status" in told:
+                seen.append(told)
+            else:
+                writer.write(netstring.encode(json.dumps({"adapter": {"synced": told["sync"]}}).encode()))
+
+    async with linked(peer) as (link, _):
+        await until(lambda: len(seen) > 3)
+        link.set_status("draining")
+        await until(lambda: seen[-1]["status"] == "draining")
+    assert seen[0] == {"status": "ready", "replica": "r1", "node": "sbc1"}
+
+
+async def test_what_was_not_read_is_written_again_on_the_next_connection():
+    lives: list[list[dict[str, Any]]] = []
+
+    async def peer(reader, writer):
+        life: list[dict[str, Any]] = []
+        lives.append(life)
+        writer.write(HELLO)
+        while True:
+            told = await frame(reader)
+            life.append(told)
+            if "sync" in told.get("adapter", {}):
+                if len(lives) == 1 and len(life) > 2:
+                    return  # gone, with frames read and no receipt given
+                token = told["adapter"]["sync"]
+                writer.write(netstring.encode(json.dumps({"adapter": {"synced": token}}).encode()))
+
+    async with linked(peer) as (link, owner):
+        await until(lambda: link.writer.receipts)
+        link.send(*[resume(7)[0], soon(), resume(7)[1]])
+        link.send(*[resume(8)[0], soon(), resume(8)[1]])
+        await until(lambda: len(owner.read) == 2)
+    assert len(lives) == 2
+    again = [told["tm_trans"]["tm_label"] for told in lives[1] if "tm_trans" in told]
+    assert again == [7, 8]
+    assert owner.states[:3] == [True, False, True]
+
+
+@pytest.mark.parametrize("garbage", [b"x", b"07:invite,", b"3:abcd", b"99999999999:", b":,", b"-1:,"])
+async def test_a_stream_out_of_step_ends_the_connection_and_keeps_what_came_before(garbage):
+    async def peer(reader, writer):
+        writer.write(netstring.encode(b"ended:::") + garbage)
+        await reader.read()
+
+    async with linked(peer) as (link, owner):
+        await until(lambda: link.connects > 1)
+    assert {type(found) for found in owner.events} == {event.Notice}
+    assert owner.states[:2] == [True, False]
+
+
+async def test_it_connects_when_the_server_becomes_available():
+    ended: list[bool] = []
+
+    async def peer(reader, writer):
+        writer.write(netstring.encode(b"ended:::"))
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        ended.append(True)
+
+    port = free_port()
+    owner = Owner()
+    link = Link(
+        "sbc1", Address("127.0.0.1", port), owner, "r1", LinkSettings(backoff_min=0.001, backoff_max=0.01)
+    )
+    task = asyncio.create_task(link.run())
+    try:
+        await asyncio.sleep(0)
+        assert not link.up
+        server = await asyncio.start_server(peer, "127.0.0.1", port)
+        await until(lambda: owner.events)
+        assert link.up
+        server.close()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await until(lambda: ended)
+    assert not link.up
+
+
+async def test_a_peer_that_takes_nothing_gets_everything_in_order_later():
+    """Short writes: the kernel's buffers are full; nothing is lost and no frame is torn."""
+    go = asyncio.Event()
+    seen: list[int] = []
+
+    async def peer(reader, writer):
+        await go.wait()
+        while True:
+            seen.append((await frame(reader))["n"])
+
+    async with linked(peer) as (link, _):
+        await until(lambda: link.up)
+        stream = link._stream
+        assert stream is not None
+        payloads = [json.dumps({"n": n, "pad": "x" * 30_000}).encode() for n in range(600)]
+        stream.send([netstring.encode(payload) for payload in payloads])
+        assert stream.blocked, "18 MB do not fit the buffers of a socket"
+        go.set()
+        await until(lambda: len(seen) == 600)
+        assert not stream.blocked
+    assert seen == list(range(600))
+
+
+async def test_one_send_for_each_frame_and_no_delay(monkeypatch):
+    sends: list[tuple[bytes, int]] = []
+
+    class Recorded(socket.socket):
+        def send(self, data, flags=0):
+            sends.append((bytes(data), flags))
+            return super().send(data, flags)
+
+    monkeypatch.setattr(socket, "socket", Recorded)
+
+    async def peer(reader, writer):
+        await reader.read()
+
+    async with linked(peer) as (link, owner):
+        await until(lambda: link.up)
+        for label in (1, 2, 3):
+            link.send(resume(label)[0], soon(), resume(label)[1])
+        await until(lambda: len(owner.read) == 3)
+        assert link._stream is not None
+        assert link._stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert [data for data, _ in sends] == [netstring.encode(resume(label)[0]) for label in (1, 2, 3)]
+    assert all(flags & socket.MSG_EOR for _, flags in sends)
