@@ -11,16 +11,29 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgpack
 
-from adapter.errors import CodecError, VersionError
+from adapter.errors import CodecError as CodecError
+from adapter.errors import VersionError as VersionError
 
 EVENTS_EXCHANGE: Final = "evapi.events"
 COMMANDS_EXCHANGE: Final = "evapi.commands"
 DEAD_EXCHANGE: Final = "evapi.dead"
+DEAD_BY_NODE_EXCHANGE: Final = "evapi.dead.by-node"
+"""Takes all that ``evapi.dead`` takes: by it an adapter learns that a request of its node died."""
 DEAD_QUEUE: Final = "evapi.dead-letters"
+DEAD_QUEUE_ARGUMENTS: Final[Mapping[str, str | int]] = MappingProxyType(
+    {
+        "x-max-length": 10_000,
+        "x-max-length-bytes": 64 << 20,
+        "x-message-ttl": 3 * 86_400 * 1000,
+        "x-overflow": "drop-head",
+    }
+)
+"""Bounds of the dead letters: number, bytes, age in ms. Whoever declares the queue gives these."""
 ALL_NODES: Final = "all"
 
 APP_ID: Final = "evapi-adapter"
@@ -34,6 +47,7 @@ HEADER_VERSION: Final = "x-version"
 HEADER_SERVICE: Final = "x-service"
 HEADER_STATUS: Final = "x-status"
 HEADER_REASON: Final = "x-reason"
+HEADER_DETAIL: Final = "x-detail"
 STATUS_FAILED: Final = "failed"
 STATUS_OPERATOR: Final = "operator"
 

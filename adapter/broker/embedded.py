@@ -1,0 +1,334 @@
+"""The broker in one process: services run beside the bridge and nothing is connected to.
+
+It behaves as RabbitMQ does, so that what works here works there. Bodies pass encoded. Every
+service bound to an event gets its copy; an event nobody is bound to is unroutable. A service
+works on ``prefetch`` requests at a time, the rest waits in its queue; a full queue does not take
+more (UNAVAILABLE). What has expired is not handed over. A rejected request comes back as
+``Reply(rejected="rejected")`` and stays in ``dead_letters``. Replies wait until their node is
+attached, and are delivered again when the receiver raises.
+
+Unlike RabbitMQ, it ends with the process, and what waits in it too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from adapter.broker.base import DeadLetter, Published, Reply
+from adapter.contract import (
+    HEADER_DEADLINE,
+    HEADER_NODE,
+    HEADER_SERVICE,
+    HEADER_STATUS,
+    HEADER_VERSION,
+    MSGPACK,
+    VERSION,
+    word,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from adapter.broker.base import Publication, Receiver
+
+_log = logging.getLogger(__name__)
+
+QUEUE_LIMIT: Final = 10_000
+"""Requests that wait for one service, and replies that wait for one node."""
+DEAD_LETTERS: Final = 1_000
+RETRY: Final = 0.1
+"""Seconds until replies that the receiver did not take are delivered again."""
+GRACE: Final = 10.0
+"""Seconds that ``close`` gives to the work under way."""
+SLICE: Final = 64
+"""Requests handed to one service before the loop gets its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One request on its way to one service."""
+
+    node: str
+    body: bytes
+    correlation_id: str | None
+    deadline: float | None
+    headers: Mapping[str, Any]
+    content_type: str = MSGPACK
+
+
+class Answered(Protocol):
+    """What a service did with a request."""
+
+    @property
+    def rejected(self) -> bool:
+        """Whether it belongs to the dead letters."""
+        ...
+
+    @property
+    def body(self) -> bytes | None:
+        """The encoded reply; ``None`` where there is none."""
+        ...
+
+    @property
+    def content_type(self) -> str | None:
+        """Of the reply."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Of the reply."""
+        ...
+
+
+class Core(Protocol):
+    """A service without its transport; ``consumers.Service`` is one."""
+
+    @property
+    def name(self) -> str:
+        """What the service is called."""
+        ...
+
+    @property
+    def events(self) -> Collection[str]:
+        """The events it is bound to."""
+        ...
+
+    @property
+    def prefetch(self) -> int:
+        """How many requests it works on at a time."""
+        ...
+
+    def begin(self, message: Delivery, /) -> Answered | Coroutine[Any, Any, Answered]:
+        """Answer a request: at once, or by a coroutine where the handler waits for something."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Queue:
+    """What waits for one service."""
+
+    core: Core
+    waiting: deque[Delivery] = field(default_factory=deque)
+    in_hand: int = 0
+    scheduled: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Results:
+    """What waits for one node. ``task`` delivers it, and is there only while there is something."""
+
+    node: str
+    replies: list[Reply] = field(default_factory=list)
+    attached: bool = False
+    task: asyncio.Task[None] | None = None
+
+
+class EmbeddedBroker:
+    """The port ``adapter.broker.base.Broker`` over ``cores``. Made and used in one event loop."""
+
+    def __init__(
+        self,
+        cores: Sequence[Core],
+        *,
+        queue_limit: int = QUEUE_LIMIT,
+        retry: float = RETRY,
+        grace: float = GRACE,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.dead_letters: deque[DeadLetter] = deque(maxlen=DEAD_LETTERS)
+        self.expired = 0
+        self._queue_limit = queue_limit
+        self._retry = retry
+        self._grace = grace
+        self._clock = clock
+        self._queues = [_Queue(core) for core in cores]
+        self._bound: dict[str, list[_Queue]] = {}
+        for queue in self._queues:
+            for event in {word(event) for event in queue.core.events}:
+                self._bound.setdefault(event, []).append(queue)
+        self._results: dict[str, _Results] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._receiver: Receiver | None = None
+        self._closed = False
+        self._idle = asyncio.Event()
+
+    def __repr__(self) -> str:
+        queues = " ".join(f"{queue.core.name}={queue.in_hand}+{len(queue.waiting)}" for queue in self._queues)
+        held = sum(len(results.replies) for results in self._results.values())
+        return f"<EmbeddedBroker {'ready' if self.ready else 'closed'} {queues} replies={held}>"
+
+    @property
+    def ready(self) -> bool:
+        """Whether a publication would be taken now."""
+        return self._receiver is not None and not self._closed
+
+    async def start(self, receiver: Receiver) -> None:
+        """Begin; ``receiver`` gets the replies."""
+        self._receiver = receiver
+
+    def attach(self, node: str) -> None:
+        """Deliver the node's replies, those that waited first."""
+        results = self._results_of(node)
+        results.attached = True
+        self._deliver_soon(results)
+
+    def detach(self, node: str) -> None:
+        """Keep the node's replies from now on."""
+        self._results_of(node).attached = False
+
+    async def publish(self, publications: Sequence[Publication]) -> list[Published]:
+        """Hand each to its services, in the next round of the loop."""
+        return [self._publish(publication) for publication in publications]
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        """Keep it; the oldest gives way."""
+        self.dead_letters.append(letter)
+
+    async def close(self) -> None:
+        """Take nothing more in, finish what is waiting and in hand, within ``grace`` seconds."""
+        self._closed = True
+        if self._busy():
+            try:
+                async with asyncio.timeout(self._grace):
+                    await self._idle.wait()
+            except TimeoutError:
+                _log.warning("closing with work left: %r", self)
+        tasks = [*self._tasks, *(results.task for results in self._results.values() if results.task)]
+        for queue in self._queues:
+            queue.waiting.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _publish(self, publication: Publication) -> Published:
+        if not self.ready:
+            return Published.UNAVAILABLE
+        queues = self._bound.get(word(publication.event))
+        if queues is None:
+            return Published.UNROUTABLE
+        if any(len(queue.waiting) >= self._queue_limit for queue in queues):
+            return Published.UNAVAILABLE
+        headers: dict[str, Any] = {HEADER_NODE: publication.node, HEADER_VERSION: VERSION}
+        if publication.deadline is not None:
+            headers[HEADER_DEADLINE] = round(publication.deadline * 1000)
+        delivery = Delivery(
+            publication.node, publication.body, publication.correlation_id, publication.deadline, headers
+        )
+        for queue in queues:
+            queue.waiting.append(delivery)
+            self._serve_soon(queue)
+        return Published.CONFIRMED
+
+    def _serve_soon(self, queue: _Queue) -> None:
+        if not queue.scheduled:
+            queue.scheduled = True
+            asyncio.get_running_loop().call_soon(self._serve, queue)
+
+    def _serve(self, queue: _Queue) -> None:
+        """Hand over what the service may have. Where its handlers do not wait, no task is made."""
+        queue.scheduled = False
+        for _ in range(SLICE):
+            if not queue.waiting or queue.in_hand >= queue.core.prefetch:
+                break
+            delivery = queue.waiting.popleft()
+            if delivery.deadline is not None and delivery.deadline <= self._clock():
+                self.expired += 1
+                continue
+            try:
+                found = queue.core.begin(delivery)
+            except Exception:
+                _log.exception("%s: %s", queue.core.name, delivery.correlation_id)
+                self._reject(queue, delivery)
+                continue
+            if isinstance(found, Coroutine):
+                queue.in_hand += 1
+                task = asyncio.get_running_loop().create_task(self._wait_for(queue, delivery, found))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            else:
+                self._answer(queue, delivery, found)
+        else:
+            self._serve_soon(queue)
+        self._tell_idle()
+
+    async def _wait_for(
+        self, queue: _Queue, delivery: Delivery, answer: Coroutine[Any, Any, Answered]
+    ) -> None:
+        try:
+            self._answer(queue, delivery, await answer)
+        except Exception:
+            _log.exception("%s: %s", queue.core.name, delivery.correlation_id)
+            self._reject(queue, delivery)
+        finally:
+            queue.in_hand -= 1
+            if queue.waiting:
+                self._serve_soon(queue)
+            self._tell_idle()
+
+    def _answer(self, queue: _Queue, delivery: Delivery, answer: Answered) -> None:
+        if answer.rejected:
+            self._reject(queue, delivery)
+        elif answer.body is not None and delivery.correlation_id is not None:
+            headers = answer.headers
+            status, service = headers.get(HEADER_STATUS), headers.get(HEADER_SERVICE)
+            self._reply(
+                delivery.node,
+                Reply(delivery.correlation_id, answer.body, answer.content_type, status, service),
+            )
+
+    def _reject(self, queue: _Queue, delivery: Delivery) -> None:
+        reason, service = "rejected", queue.core.name
+        self.dead_letter(
+            DeadLetter(reason, service, delivery.body, delivery.node, delivery.correlation_id, MSGPACK)
+        )
+        if delivery.correlation_id is not None:
+            reply = Reply(delivery.correlation_id, delivery.body, MSGPACK, None, service, reason)
+            self._reply(delivery.node, reply)
+
+    def _results_of(self, node: str) -> _Results:
+        results = self._results.get(node)
+        if results is None:
+            results = self._results[node] = _Results(node)
+        return results
+
+    def _reply(self, node: str, reply: Reply) -> None:
+        results = self._results_of(node)
+        results.replies.append(reply)
+        if len(results.replies) > self._queue_limit:
+            del results.replies[0]  # the oldest is the nearest to its deadline, or past it
+        self._deliver_soon(results)
+
+    def _deliver_soon(self, results: _Results) -> None:
+        # The task begins in the next round of the loop, so it finds all that this round brings.
+        if results.task is None and results.replies and results.attached and self._receiver is not None:
+            results.task = asyncio.get_running_loop().create_task(self._deliver(results, self._receiver))
+
+    async def _deliver(self, results: _Results, receiver: Receiver) -> None:
+        """One batch after the other. A node has its own task: the trouble of one is not another's."""
+        try:
+            while results.replies and results.attached:
+                batch, results.replies = results.replies, []
+                try:
+                    await receiver.on_replies(batch)
+                except Exception as exc:
+                    _log.warning("%s: %d replies again: %r", results.node, len(batch), exc)
+                    results.replies[:0] = batch
+                    await asyncio.sleep(self._retry)
+        finally:
+            results.task = None
+            self._tell_idle()
+
+    def _busy(self) -> bool:
+        return any(queue.waiting or queue.in_hand for queue in self._queues) or any(
+            results.task is not None for results in self._results.values()
+        )
+
+    def _tell_idle(self) -> None:
+        if self._closed and not self._busy():
+            self._idle.set()

@@ -1,0 +1,69 @@
+"""What a service declares on RabbitMQ: the same each time, by every instance."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import aiormq
+
+from adapter.contract import (
+    DEAD_EXCHANGE,
+    DEAD_QUEUE,
+    DEAD_QUEUE_ARGUMENTS,
+    EVENTS_EXCHANGE,
+    service_queue,
+    word,
+)
+from consumers.amqp.connection import ANSWER_TIMEOUT, Connection, told
+
+if TYPE_CHECKING:
+    from consumers.service import Service
+
+_log = logging.getLogger("consumers")
+
+
+def queue_arguments(service: Service) -> dict[str, Any]:
+    """The arguments of a service's queue. Dead requests keep their routing key: it names the node."""
+    arguments: dict[str, Any] = {
+        "x-queue-type": service.queue_type,
+        "x-dead-letter-exchange": DEAD_EXCHANGE,
+        "x-max-length": service.max_length,
+    }
+    if service.queue_type == "quorum":
+        arguments["x-delivery-limit"] = service.delivery_limit
+    return arguments
+
+
+async def declare(connection: Connection, service: Service) -> None:
+    """Declare the exchanges, the dead letters and the service's queue with its bindings.
+
+    A queue that exists with other arguments is used as it is: they cannot be changed, and calls
+    are waiting. On channels of its own, since each refusal closes one.
+    """
+    channel = await connection.channel()
+    await channel.exchange_declare(
+        EVENTS_EXCHANGE, exchange_type="topic", durable=True, timeout=ANSWER_TIMEOUT
+    )
+    await channel.exchange_declare(
+        DEAD_EXCHANGE, exchange_type="fanout", durable=True, timeout=ANSWER_TIMEOUT
+    )
+    channel = await _queue(connection, channel, DEAD_QUEUE, dict(DEAD_QUEUE_ARGUMENTS))
+    await channel.queue_bind(DEAD_QUEUE, DEAD_EXCHANGE, timeout=ANSWER_TIMEOUT)
+    queue = service_queue(service.name)
+    channel = await _queue(connection, channel, queue, queue_arguments(service))
+    for event in service.events:
+        await channel.queue_bind(queue, EVENTS_EXCHANGE, f"{word(event)}.*", timeout=ANSWER_TIMEOUT)
+    await channel.close()
+
+
+async def _queue(
+    connection: Connection, channel: aiormq.Channel, name: str, arguments: dict[str, Any]
+) -> aiormq.Channel:
+    """Declare a queue; gives the channel to go on with."""
+    try:
+        await channel.queue_declare(name, durable=True, arguments=arguments, timeout=ANSWER_TIMEOUT)
+    except aiormq.ChannelPreconditionFailed as exc:
+        _log.warning("%s is used as it is: %s", name, told(exc))
+        return await connection.channel()
+    return channel

@@ -1,0 +1,79 @@
+"""What a consumer answers: plain maps, checked before they leave.
+
+A decision may be any map with string keys; these are the ones that the configuration shipped
+with the adapter knows. What is wrong with one is told where it is made, not by Kamailio.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAX_URI: Final = 1024
+"""Bytes of a URI: Kamailio's own limit."""
+MAX_REASON: Final = 128
+"""Characters of a reason phrase."""
+
+# Brackets, quotes and white space would end the URI in a header and begin something else.
+_URI = re.compile(r"(?:sips?|tel):[!#-;=?-~]+", re.IGNORECASE)
+
+
+class DecisionError(ValueError):
+    """A decision that cannot be carried out; the text says what is wrong with it."""
+
+
+def route(uri: str, **more: Any) -> dict[str, Any]:
+    """Send the call to ``uri``. Raises DecisionError where that is no SIP URI.
+
+    ``more`` is passed on beside it, for a configuration that reads it.
+    """
+    return {"action": "route", "uri": _uri(uri), **more}
+
+
+def reject(code: int, reason: str, **more: Any) -> dict[str, Any]:
+    """Refuse the call with a SIP status from 400 to 699. Raises DecisionError for anything else."""
+    return {"action": "reject", "code": _code(code, 400, 699), "reason": _reason(reason), **more}
+
+
+def redirect(contacts: str | Sequence[str], code: int = 302, **more: Any) -> dict[str, Any]:
+    """Send the caller elsewhere, with a SIP status from 300 to 399; the first contact is preferred.
+
+    Raises DecisionError where there is no contact, or one that is no SIP URI.
+    """
+    found = [contacts] if isinstance(contacts, str) else list(contacts)
+    if not found:
+        raise DecisionError("redirect: at least one contact is needed")
+    checked = [_uri(contact) for contact in found]
+    return {"action": "redirect", "contacts": checked, "code": _code(code, 300, 399), **more}
+
+
+def allow(**more: Any) -> dict[str, Any]:
+    """Let the call go on as it was."""
+    return {"action": "allow", **more}
+
+
+def _uri(uri: object) -> str:
+    if not isinstance(uri, str) or len(uri) > MAX_URI or not _URI.fullmatch(uri):
+        raise DecisionError(
+            f"{str(uri)[:100]!r} is no SIP URI such as sip:441632960000@gw1.example.net "
+            f"(printable ASCII without spaces, brackets or quotes, at most {MAX_URI} bytes)"
+        )
+    return uri
+
+
+def _code(code: object, low: int, high: int) -> int:
+    if type(code) is not int or not low <= code <= high:
+        raise DecisionError(f"{code!r} is no SIP status from {low} to {high}")
+    return code
+
+
+def _reason(reason: object) -> str:
+    if not isinstance(reason, str) or not reason.isprintable() or len(reason) > MAX_REASON:
+        raise DecisionError(
+            f"{str(reason)[:100]!r} is no reason phrase: "
+            f"one printable line of at most {MAX_REASON} characters"
+        )
+    return reason

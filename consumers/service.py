@@ -1,0 +1,301 @@
+"""A service and its core: a request's message in, the answer's message out; no transport.
+
+RabbitMQ (``consumers.amqp``), the adapter's embedded broker and the test helper
+(``consumers.testing``) all go through ``Service.begin``, so each meets the same codec,
+deadlines and failures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Literal, Protocol, TypeVar
+
+from adapter.contract import (
+    HEADER_SERVICE,
+    HEADER_STATUS,
+    HEADER_VERSION,
+    MSGPACK,
+    STATUS_FAILED,
+    VERSION,
+    Decision,
+    Request,
+    decode_request,
+    encode_reply,
+    word,
+)
+from consumers.decisions import DecisionError
+
+_log = logging.getLogger("consumers")
+
+Handler = Callable[[Request], Decision | None] | Callable[[Request], Awaitable[Decision | None]]
+_H = TypeVar("_H", bound=Handler)
+
+_DAY: Final = 86_400.0
+_CLOCKS_HINT_EVERY: Final = 5.0
+
+
+class Result(StrEnum):
+    """What became of a message."""
+
+    DECIDED = "decided"  # the handler decided; the answer has a body
+    FAILED = "failed"  # the handler raised or gave no decision; the answer says so
+    NOTED = "noted"  # a notice: nobody waits for an answer
+    EXPIRED = "expired"  # its deadline had passed before the handler was asked
+    LATE = "late"  # its deadline passed while the handler was at it: cancelled
+    REJECTED = "rejected"  # not a request: to the dead letters
+
+
+class UnknownEvent(LookupError):
+    """No handler is registered for the event of a request."""
+
+
+class Incoming(Protocol):
+    """What the core reads of a message."""
+
+    @property
+    def body(self) -> bytes:
+        """The encoded request."""
+        ...
+
+    @property
+    def correlation_id(self) -> str | None:
+        """The id of the answer; ``None`` where nobody waits for one."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """The message's headers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A request as it came from a transport."""
+
+    body: bytes
+    correlation_id: str | None = None
+    content_type: str | None = MSGPACK
+    headers: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to do with a message: send ``body``, where there is one, then acknowledge or reject.
+
+    ``error`` is why it failed or was rejected. It stays in this process.
+    """
+
+    result: Result
+    correlation_id: str | None = None
+    body: bytes | None = None
+    content_type: str | None = MSGPACK
+    headers: Mapping[str, str] = field(default_factory=dict)
+    error: BaseException | None = None
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the message belongs to the dead letters."""
+        return self.result is Result.REJECTED
+
+
+def time_left(request: Request) -> float | None:
+    """Seconds until the deadline, negative once it has passed; ``None`` for a notice."""
+    return None if request.deadline is None else request.deadline - time.time()
+
+
+class Service:
+    """Handlers of events under one name. Its instances, in any number of processes, compete.
+
+    name: names its queue, ``evapi.decide.<name>``; letters, digits, ``_`` and ``-``.
+    prefetch: how many requests one process works on at a time.
+    queue_type, max_length, delivery_limit: of its queue, fixed when that is first declared.
+    ``max_length``: what waits at most (the oldest gives way); ``delivery_limit``, of a quorum
+    queue only: how often a request is tried whose consumer died over it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        prefetch: int = 100,
+        queue_type: Literal["classic", "quorum"] = "classic",
+        max_length: int = 100_000,
+        delivery_limit: int = 3,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if not name or word(name) != name or len(name) > 100:
+            raise ValueError(f"service name {name!r}: 1 to 100 letters, digits, _ and -")
+        if queue_type not in ("classic", "quorum"):
+            raise ValueError(f"queue_type {queue_type!r} is neither 'classic' nor 'quorum'")
+        if not 0 < prefetch < 65_536:
+            raise ValueError(f"prefetch {prefetch} is not from 1 to 65535")
+        self.name = name
+        self.prefetch = prefetch
+        self.queue_type = queue_type
+        self.max_length = max_length
+        self.delivery_limit = delivery_limit
+        self.counts: Counter[Result] = Counter()
+        self._clock = clock
+        self._handlers: dict[str, tuple[bool, Callable[[Request], Any]]] = {}
+        self._at_start: list[Callable[[], object]] = []
+        self._hinted = float("-inf")
+
+    def __repr__(self) -> str:
+        counts = " ".join(f"{result}={self.counts[result]}" for result in Result)
+        return f"<Service {self.name} on {','.join(self.events) or 'nothing'} {counts}>"
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """The events it has handlers for."""
+        return tuple(self._handlers)
+
+    def on(self, *events: str) -> Callable[[_H], _H]:
+        """Register a handler of ``events``: ``async def decide(request: Request) -> Decision``.
+
+        It gets ``None`` for an answer of a notice: that is ignored. A handler still at work at
+        its request's deadline is cancelled. A plain ``def`` runs on the event loop, so it must
+        compute, not wait; what blocks belongs into ``await asyncio.to_thread(...)``.
+        Raises ValueError where an event has a handler already.
+        """
+        if not events or not all(isinstance(event, str) and event for event in events):
+            raise ValueError('name the event: @service.on("invite_request")')
+
+        def register(handler: _H) -> _H:
+            if not callable(handler):
+                raise ValueError(f"{handler!r} is no function")
+            for event in events:
+                if event in self._handlers:
+                    raise ValueError(f"{self.name} has a handler of {event!r} already")
+                self._handlers[event] = (_is_async(handler), handler)
+            return handler
+
+        return register
+
+    def at_start(self, check: Callable[[], object]) -> Callable[[], object]:
+        """Register what must succeed before the service begins, such as reading its files."""
+        self._at_start.append(check)
+        return check
+
+    def prepare(self) -> None:
+        """Run what ``at_start`` registered; raises what that raises."""
+        for check in self._at_start:
+            check()
+
+    async def answer(self, message: Incoming) -> Answer:
+        """The answer to a message. Raises nothing: whatever goes wrong is in the answer."""
+        found = self.begin(message)
+        return found if isinstance(found, Answer) else await found
+
+    def begin(self, message: Incoming) -> Answer | Coroutine[Any, Any, Answer]:
+        """As ``answer``, but at once where the handler is a plain ``def``: that needs no task."""
+        try:
+            request = decode_request(message.body, _version(message.headers))
+        except Exception as exc:  # bytes from anywhere: none of them may end the service
+            return self._rejected(message, exc)
+        left = None
+        if request.deadline is not None:
+            left = request.deadline - self._clock()
+            if not left > 0:  # so that NaN counts as passed
+                return self._expired(message, left)
+        is_async, handler = self._handlers.get(request.event, (False, self._unknown))
+        if is_async:
+            return self._await(message, request, handler, left)
+        try:
+            found = handler(request)
+        except Exception as exc:
+            return self._failed(message, request, exc)
+        return self._decided(message, request, found)
+
+    async def _await(
+        self, message: Incoming, request: Request, handler: Callable[[Request], Any], left: float | None
+    ) -> Answer:
+        limit = asyncio.timeout(None if left is None else min(left, _DAY))
+        try:
+            async with limit:
+                found = await handler(request)
+        except asyncio.CancelledError as exc:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return self._failed(message, request, exc)  # by something of the handler's own
+        except Exception as exc:
+            if not limit.expired():
+                return self._failed(message, request, exc)
+        if limit.expired():
+            _log.warning("%s: %s cancelled at its deadline: %s", self.name, request.event, _id(message))
+            return self._count(Answer(Result.LATE, message.correlation_id))
+        return self._decided(message, request, found)
+
+    def _decided(self, message: Incoming, request: Request, found: Any) -> Answer:
+        if message.correlation_id is None:
+            return self._count(Answer(Result.NOTED))
+        try:
+            if not isinstance(found, Mapping):
+                raise DecisionError(f"a decision is a map, not {_described(found)}")
+            if not all(type(key) is str for key in found):
+                raise DecisionError("a decision's keys are strings")
+            body = encode_reply(found)
+        except Exception as exc:
+            return self._failed(message, request, exc)
+        headers = {HEADER_SERVICE: self.name}
+        return self._count(Answer(Result.DECIDED, message.correlation_id, body, MSGPACK, headers))
+
+    def _failed(self, message: Incoming, request: Request, error: BaseException) -> Answer:
+        _log.error("%s: %s failed: %s", self.name, request.event, _id(message), exc_info=error)
+        if message.correlation_id is None:
+            return self._count(Answer(Result.FAILED, error=error))
+        # The type only: what the error says may be about other people's calls.
+        body = encode_reply({"error": type(error).__name__})
+        headers = {HEADER_SERVICE: self.name, HEADER_STATUS: STATUS_FAILED}
+        return self._count(Answer(Result.FAILED, message.correlation_id, body, MSGPACK, headers, error))
+
+    def _rejected(self, message: Incoming, error: Exception) -> Answer:
+        _log.error("%s: not a request, to the dead letters: %s: %s", self.name, _id(message), error)
+        return self._count(Answer(Result.REJECTED, message.correlation_id, error=error))
+
+    def _expired(self, message: Incoming, left: float) -> Answer:
+        now = self._clock()
+        if now - self._hinted >= _CLOCKS_HINT_EVERY:  # under overload this is every request
+            self._hinted = now
+            _log.warning(
+                "%s: dropped, its deadline passed %.3f s ago (overload, or clocks that differ?): %s; "
+                "%d so far",
+                *(self.name, -left, _id(message), self.counts[Result.EXPIRED] + 1),
+            )
+        return self._count(Answer(Result.EXPIRED, message.correlation_id))
+
+    def _unknown(self, request: Request) -> Decision:
+        raise UnknownEvent(f"{self.name} has no handler of {request.event!r}")
+
+    def _count(self, answer: Answer) -> Answer:
+        self.counts[answer.result] += 1
+        return answer
+
+
+def _is_async(handler: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+
+
+def _version(headers: Mapping[str, Any]) -> int:
+    version = headers.get(HEADER_VERSION, VERSION)
+    if type(version) is not int:
+        raise ValueError(f"{HEADER_VERSION} {version!r} is no number")
+    return version
+
+
+def _id(message: Incoming) -> str:
+    return "a notice" if message.correlation_id is None else message.correlation_id
+
+
+def _described(found: object) -> str:
+    if inspect.iscoroutine(found):
+        found.close()
+        return "a coroutine (is an await missing?)"
+    return type(found).__name__

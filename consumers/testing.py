@@ -1,0 +1,82 @@
+"""Try a service in a test, without a broker, through the codec and deadlines it meets in service.
+
+::
+
+    async def test_a_known_prefix_is_routed():
+        decision = await ask(service, "invite_request", {"user": "441632960000"})
+        assert decision["uri"] == "sip:441632960000@gw1.example.net"
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from typing import Any
+
+from adapter.contract import (
+    HEADER_DEADLINE,
+    HEADER_NODE,
+    HEADER_VERSION,
+    VERSION,
+    Request,
+    decode_reply,
+    encode_request,
+)
+from consumers.service import Answer, Message, Result, Service
+
+_indexes = itertools.count(1)
+
+
+class Undecided(AssertionError):
+    """A service gave no decision; ``answer`` is what it gave, the handler's error is the cause."""
+
+    def __init__(self, text: str, answer: Answer) -> None:
+        super().__init__(text)
+        self.answer = answer
+
+
+async def ask(
+    service: Service, event: str, data: Any, *, deadline: float = 2.0, node: str = "test", seq: int = 1
+) -> dict[str, Any]:
+    """The service's decision, as the adapter would read it.
+
+    ``data``: a map, or bytes. ``deadline``: seconds from now. Raises Undecided where the service
+    failed, was cancelled at the deadline, or decided something that Kamailio cannot be told.
+    """
+    request = Request(event, node, data, next(_indexes), 1, seq, time.time() + deadline)
+    answer = await _answer(service, request, f"{node}:{request.tm_index}:1:{seq}")
+    if answer.result is not Result.DECIDED or answer.body is None:
+        raise Undecided(f"{service.name} on {event}: {_why(answer)}", answer) from answer.error
+    try:
+        decision = decode_reply(answer.body, answer.content_type)
+        json.dumps(decision, allow_nan=False)
+    except Exception as exc:
+        raise Undecided(f"{service.name} on {event}: its decision is no JSON: {exc}", answer) from exc
+    return decision
+
+
+async def tell(service: Service, event: str, data: Any, *, node: str = "test") -> None:
+    """Give the service a notice, for which nobody waits. Raises Undecided where its handler failed."""
+    answer = await _answer(service, Request(event, node, data), None)
+    if answer.result is not Result.NOTED:
+        raise Undecided(f"{service.name} on {event}: {_why(answer)}", answer) from answer.error
+
+
+async def _answer(service: Service, request: Request, correlation_id: str | None) -> Answer:
+    headers = {HEADER_NODE: request.node, HEADER_VERSION: VERSION}
+    if request.deadline is not None:
+        headers[HEADER_DEADLINE] = round(request.deadline * 1000)
+    return await service.answer(Message(encode_request(request), correlation_id, headers=headers))
+
+
+def _why(answer: Answer) -> str:
+    match answer.result:
+        case Result.FAILED | Result.REJECTED if answer.error is not None:
+            return f"{answer.result}: {type(answer.error).__name__}: {answer.error}"
+        case Result.EXPIRED:
+            return "the deadline had passed before it was asked"
+        case Result.LATE:
+            return "still at work at the deadline, and cancelled"
+        case _:
+            return str(answer.result)

@@ -1,0 +1,422 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+import pytest
+
+from adapter.broker.base import Broker, DeadLetter, Publication, Published, Reply
+from adapter.broker.embedded import Core, Delivery, EmbeddedBroker
+from adapter.contract import MSGPACK, Request, encode_reply, encode_request
+from consumers import Service, route
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+NOW = 1_000.0
+URI = "sip:1@gw"
+
+
+@dataclass
+class Answer:
+    body: bytes | None = None
+    rejected: bool = False
+    content_type: str | None = MSGPACK
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Stub:
+    """A service that does what the test says."""
+
+    act: Callable[[Delivery], Answer | Coroutine[Any, Any, Answer]]
+    name: str = "stub"
+    events: tuple[str, ...] = ("e",)
+    prefetch: int = 10
+
+    def begin(self, message: Delivery, /) -> Answer | Coroutine[Any, Any, Answer]:
+        return self.act(message)
+
+
+class Receiver:
+    """Takes replies in, and can be told to fail or to wait."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Reply]] = []
+        self.failures = 0
+        self.gate: asyncio.Event | None = None
+        self._taken = asyncio.Condition()
+
+    async def on_replies(self, replies: Sequence[Reply]) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("the store is away")
+        self.batches.append(list(replies))
+        async with self._taken:
+            self._taken.notify_all()
+
+    def on_command(self, node: str, body: bytes) -> None:
+        raise AssertionError("nobody commands an embedded broker")
+
+    @property
+    def ids(self) -> list[str]:
+        return [reply.correlation_id for batch in self.batches for reply in batch]
+
+    async def has(self, count: int) -> None:
+        async with self._taken:
+            await self._taken.wait_for(lambda: len(self.ids) >= count)
+
+
+def echo(message: Delivery) -> Answer:
+    return Answer(message.body)
+
+
+def asked(
+    number: int = 1, event: str = "e", node: str = "n", deadline: float | None = NOW + 2
+) -> Publication:
+    return Publication(event, node, b"request %d" % number, f"{node}:1:1:{number}", deadline)
+
+
+async def started(*cores: Core, **more: Any) -> tuple[EmbeddedBroker, Receiver]:
+    broker = EmbeddedBroker(cores, clock=lambda: NOW, **more)
+    receiver = Receiver()
+    await broker.start(receiver)
+    broker.attach("n")
+    return broker, receiver
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_it_is_the_port() -> None:
+    broker: Broker = EmbeddedBroker([])
+    assert not broker.ready
+    assert await broker.publish([asked()]) == [Published.UNAVAILABLE]
+    await broker.start(Receiver())
+    assert broker.ready
+    assert await broker.publish([asked()]) == [Published.UNROUTABLE]
+    await broker.close()
+    assert not broker.ready
+    assert await broker.publish([asked()]) == [Published.UNAVAILABLE]
+
+
+async def test_a_real_service_behind_it() -> None:
+    service = Service("routes", clock=lambda: NOW)
+
+    @service.on("now")
+    def decide(request: Request) -> dict[str, Any]:
+        return route(URI, user=request.data["user"])
+
+    @service.on("later")
+    async def decide_later(request: Request) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        raise KeyError("x")
+
+    broker, receiver = await started(service)
+    for seq, event in enumerate(("now", "later"), 1):
+        body = encode_request(Request(event, "n", {"user": "1"}, 1, 1, seq, NOW + 2))
+        assert await broker.publish([Publication(event, "n", body, f"n:1:1:{seq}", NOW + 2)]) == [
+            Published.CONFIRMED
+        ]
+    await receiver.has(2)
+    assert [reply for batch in receiver.batches for reply in batch] == [
+        Reply("n:1:1:1", encode_reply(route(URI, user="1")), MSGPACK, None, "routes"),
+        Reply("n:1:1:2", encode_reply({"error": "KeyError"}), MSGPACK, "failed", "routes"),
+    ]
+    await broker.close()
+
+
+async def test_a_request_carries_what_it_does_on_rabbitmq() -> None:
+    seen: list[Delivery] = []
+
+    def look(message: Delivery) -> Answer:
+        seen.append(message)
+        return Answer()
+
+    broker, _ = await started(Stub(look))
+    await broker.publish([asked(), Publication("e", "n", b"notice")])
+    await broker.close()
+    assert seen == [
+        Delivery(
+            "n", b"request 1", "n:1:1:1", NOW + 2, {"x-node": "n", "x-version": 1, "x-deadline": 1_002_000}
+        ),
+        Delivery("n", b"notice", None, None, {"x-node": "n", "x-version": 1}),
+    ]
+
+
+async def test_every_bound_service_gets_its_copy_and_others_nothing() -> None:
+    heard: list[str] = []
+
+    def named(name: str, *events: str) -> Stub:
+        def hear(message: Delivery) -> Answer:
+            heard.append(f"{name} {message.correlation_id}")
+            return Answer(b"x", headers={"x-service": name})
+
+        return Stub(hear, name, events)
+
+    broker, receiver = await started(named("a", "e", "f"), named("b", "e", "e"), named("c", "f"))
+    results = await broker.publish([asked(1), asked(2, "f"), asked(3, "g")])
+    assert results == [Published.CONFIRMED, Published.CONFIRMED, Published.UNROUTABLE]
+    await receiver.has(4)
+    assert sorted(heard) == ["a n:1:1:1", "a n:1:1:2", "b n:1:1:1", "c n:1:1:2"]
+    assert {reply.service for batch in receiver.batches for reply in batch} == {"a", "b", "c"}
+    await broker.close()
+
+
+async def test_events_are_routed_by_the_word_they_are_on_rabbitmq() -> None:
+    broker, receiver = await started(Stub(echo, events=("inv.ite",)))
+    assert await broker.publish([asked(1, "inv ite"), asked(2, "invite")]) == [
+        Published.CONFIRMED,
+        Published.UNROUTABLE,
+    ]
+    await receiver.has(1)
+    await broker.close()
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_the_replies_of_one_round_come_in_one_batch(is_async: bool) -> None:
+    async def later(message: Delivery) -> Answer:
+        return Answer(message.body)
+
+    broker, receiver = await started(Stub(later if is_async else echo))
+    await broker.publish([asked(number) for number in range(5)])
+    await broker.publish([asked(5)])
+    await receiver.has(6)
+    assert [len(batch) for batch in receiver.batches] == [6]
+    await broker.close()
+
+
+async def test_what_has_expired_is_not_handed_over() -> None:
+    broker, receiver = await started(Stub(echo))
+    deadlines = [NOW - 1, NOW, NOW + 1, None]
+    await broker.publish([asked(n, deadline=deadline) for n, deadline in enumerate(deadlines)])
+    await receiver.has(2)
+    await broker.close()
+    assert receiver.ids == ["n:1:1:2", "n:1:1:3"]
+    assert broker.expired == 2
+
+
+async def test_what_expires_while_it_waits_is_not_handed_over() -> None:
+    gate = asyncio.Event()
+    now = [NOW]
+
+    async def slow(message: Delivery) -> Answer:
+        await gate.wait()
+        return Answer(b"x")
+
+    broker = EmbeddedBroker([Stub(slow, prefetch=1)], clock=lambda: now[0])
+    receiver = Receiver()
+    await broker.start(receiver)
+    broker.attach("n")
+    await broker.publish([asked(1), asked(2), asked(3, deadline=NOW + 9)])
+    await asyncio.sleep(0)
+    now[0] = NOW + 5
+    gate.set()
+    await receiver.has(2)
+    await broker.close()
+    assert receiver.ids == ["n:1:1:1", "n:1:1:3"]
+
+
+async def test_a_rejected_request_comes_back_and_is_kept() -> None:
+    broker, receiver = await started(Stub(lambda message: Answer(rejected=True)))
+    await broker.publish([asked(), Publication("e", "n", b"notice")])
+    await receiver.has(1)
+    assert receiver.batches == [
+        [Reply("n:1:1:1", b"request 1", MSGPACK, None, "stub", "rejected")],
+    ]
+    assert list(broker.dead_letters) == [
+        DeadLetter("rejected", "stub", b"request 1", "n", "n:1:1:1", MSGPACK),
+        DeadLetter("rejected", "stub", b"notice", "n", None, MSGPACK),
+    ]
+    await broker.close()
+
+
+async def test_the_dead_letters_are_bounded() -> None:
+    broker = EmbeddedBroker([])
+    for number in range(2_000):
+        broker.dead_letter(DeadLetter("malformed", "", b"%d" % number, "n"))
+    assert len(broker.dead_letters) == 1_000
+    assert broker.dead_letters[-1].body == b"1999"
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_core_that_raises_has_rejected(is_async: bool, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(message: Delivery) -> Answer:
+        raise ZeroDivisionError
+
+    async def fail_later(message: Delivery) -> Answer:
+        raise ZeroDivisionError
+
+    broker, receiver = await started(Stub(fail_later if is_async else fail))
+    await broker.publish([asked(), asked(2)])
+    await receiver.has(2)
+    assert {reply.rejected for batch in receiver.batches for reply in batch} == {"rejected"}
+    assert "ZeroDivisionError" in caplog.text
+    await broker.close()
+
+
+async def test_prefetch_bounds_what_is_in_hand_and_the_queue_what_waits() -> None:
+    gate = asyncio.Event()
+    in_hand, most = 0, 0
+
+    async def slow(message: Delivery) -> Answer:
+        nonlocal in_hand, most
+        in_hand += 1
+        most = max(most, in_hand)
+        await gate.wait()
+        in_hand -= 1
+        return Answer(b"x")
+
+    broker, receiver = await started(Stub(slow, prefetch=3), Stub(echo, "other", ("e", "f")), queue_limit=5)
+    await broker.publish([asked(number) for number in range(3)])
+    await until(lambda: in_hand == 3)
+    results = await broker.publish([asked(number) for number in range(3, 10)])
+    assert results == [Published.CONFIRMED] * 5 + [Published.UNAVAILABLE] * 2
+    assert await broker.publish([asked(10, "f")]) == [Published.UNAVAILABLE]  # as many wait for `other`
+    await receiver.has(8)  # what `other` says to the 8 that were taken
+    assert await broker.publish([asked(11, "f")]) == [Published.CONFIRMED]
+    assert "stub=3+5 other=0+" in repr(broker)
+    gate.set()
+    await receiver.has(17)
+    assert most == 3
+    await broker.close()
+
+
+async def test_a_flood_leaves_the_loop_its_turn() -> None:
+    broker, receiver = await started(Stub(echo, prefetch=1))
+    await broker.publish([asked(number) for number in range(1_000)])
+    await receiver.has(1)
+    assert len(receiver.ids) < 200
+    await receiver.has(1_000)
+    assert receiver.ids == [f"n:1:1:{number}" for number in range(1_000)]
+    await broker.close()
+
+
+async def test_replies_that_were_not_taken_come_again_in_order() -> None:
+    broker, receiver = await started(Stub(echo), retry=0.01)
+    receiver.gate, receiver.failures = asyncio.Event(), 2
+    await broker.publish([asked(1), asked(2)])
+    await until(lambda: broker._results["n"].task and not broker._results["n"].replies)  # being taken in
+    await broker.publish([asked(3)])
+    await until(lambda: broker._results["n"].replies)
+    receiver.gate.set()
+    await receiver.has(3)
+    assert receiver.ids == ["n:1:1:1", "n:1:1:2", "n:1:1:3"]
+    await broker.close()
+
+
+async def test_the_replies_of_a_node_wait_until_it_is_attached() -> None:
+    broker, receiver = await started(Stub(echo))
+    broker.detach("n")
+    await broker.publish([asked(1), asked(2, node="m")])
+    broker.attach("m")
+    await receiver.has(1)
+    assert receiver.ids == ["m:1:1:2"]
+    broker.attach("n")
+    await receiver.has(2)
+    assert receiver.ids == ["m:1:1:2", "n:1:1:1"]
+    await broker.close()
+
+
+async def test_nothing_is_lost_by_a_link_that_goes_and_comes() -> None:
+    broker, receiver = await started(Stub(echo))
+    receiver.gate = asyncio.Event()
+    await broker.publish([asked(1)])
+    await until(lambda: not broker._results["n"].replies and broker._results["n"].task)
+    broker.detach("n")
+    await broker.publish([asked(2)])
+    broker.attach("n")
+    await asyncio.sleep(0)
+    broker.detach("n")
+    receiver.gate.set()
+    await receiver.has(1)
+    await until(lambda: broker._results["n"].task is None)
+    assert receiver.ids == ["n:1:1:1"]
+    broker.attach("n")
+    await receiver.has(2)
+    assert receiver.ids == ["n:1:1:1", "n:1:1:2"]
+    await broker.close()
+
+
+async def test_the_trouble_of_one_node_is_not_anothers() -> None:
+    class Picky(Receiver):
+        async def on_replies(self, replies: Sequence[Reply]) -> None:
+            if replies[0].correlation_id.startswith("bad"):
+                raise RuntimeError
+            await super().on_replies(replies)
+
+    broker = EmbeddedBroker([Stub(echo)], clock=lambda: NOW, grace=0.01)
+    receiver = Picky()
+    await broker.start(receiver)
+    for node in ("bad", "n"):
+        broker.attach(node)
+    await broker.publish([asked(1, node="bad"), asked(2)])
+    await receiver.has(1)
+    assert receiver.ids == ["n:1:1:2"]
+    await broker.close()
+
+
+async def test_the_replies_that_wait_are_bounded() -> None:
+    broker, receiver = await started(Stub(echo), queue_limit=3)
+    broker.detach("n")
+    for number in range(1, 6):
+        await broker.publish([asked(number)])
+        await asyncio.sleep(0)
+    broker.attach("n")
+    await receiver.has(3)
+    assert receiver.ids == ["n:1:1:3", "n:1:1:4", "n:1:1:5"]
+    await broker.close()
+
+
+async def test_closing_finishes_what_waits_and_what_is_in_hand() -> None:
+    gate = asyncio.Event()
+
+    async def slow(message: Delivery) -> Answer:
+        await gate.wait()
+        return Answer(b"x")
+
+    broker, receiver = await started(Stub(slow, prefetch=1), Stub(echo, "other"))
+    await broker.publish([asked(1), asked(2)])
+    closing = asyncio.ensure_future(broker.close())
+    await receiver.has(2)
+    assert not closing.done()
+    gate.set()
+    await closing
+    assert len(receiver.ids) == 4
+    assert repr(broker) == "<EmbeddedBroker closed stub=0+0 other=0+0 replies=0>"
+
+
+async def test_closing_does_not_wait_for_ever() -> None:
+    ended = asyncio.Event()
+
+    async def endless(message: Delivery) -> Answer:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return Answer()
+
+    broker, _ = await started(Stub(endless, prefetch=1), grace=0.01)
+    await broker.publish([asked(1), asked(2)])
+    await broker.close()
+    assert ended.is_set()
+
+
+async def test_bodies_are_bytes_on_both_ways() -> None:
+    service = Service("echo", clock=lambda: NOW)
+    data = {"list": [1]}
+    service.on("e")(lambda request: request.data)
+    broker, receiver = await started(service)
+    body = encode_request(Request("e", "n", data, 1, 1, 1, NOW + 2))
+    await broker.publish([Publication("e", "n", body, "n:1:1:1", NOW + 2)])
+    data["list"].append(2)
+    await receiver.has(1)
+    assert msgpack.unpackb(receiver.batches[0][0].body) == {"list": [1]}
+    await broker.close()

@@ -1,0 +1,491 @@
+"""The runner against a real RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import signal
+import sys
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiormq
+import pytest
+from pamqp.commands import Basic
+from yarl import URL
+
+from adapter.contract import (
+    DEAD_EXCHANGE,
+    EVENTS_EXCHANGE,
+    MSGPACK,
+    Request,
+    decode_reply,
+    encode_request,
+    routing_key,
+    service_queue,
+)
+from consumers import Result, Service, route
+from consumers.amqp import Runner, connection, queue_arguments, runner
+from tests.consumers.proxy import Proxy
+from tests.harness.process import Process, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.harness.rabbitmq import RabbitServer
+
+URI = "sip:1@gw"
+_numbers = itertools.count(1)
+
+
+class Asker:
+    """Asks as the adapter does, and takes the replies in."""
+
+    def __init__(self, channel: aiormq.abc.AbstractChannel, results: str) -> None:
+        self.channel = channel
+        self.results = results
+        self.replies: dict[str, Any] = {}
+        self.dead: list[Any] = []
+        self._came = asyncio.Condition()
+
+    async def ask(
+        self, event: str, *, reply_to: str | None = "", body: bytes | None = None, left: float = 20
+    ) -> str:
+        """Publish a request; gives its correlation id."""
+        number = next(_numbers)
+        id_ = f"n:1:1:{number}"
+        request = Request(event, "n", {"user": "1"}, 1, 1, number, time.time() + left)
+        properties = Basic.Properties(
+            content_type=MSGPACK,
+            correlation_id=id_,
+            reply_to=reply_to or self.results,
+            headers={"x-node": "n", "x-version": 1},
+        )
+        await self._publish(event, encode_request(request) if body is None else body, properties)
+        return id_
+
+    async def tell(self, event: str) -> None:
+        await self._publish(
+            event, encode_request(Request(event, "n", {})), Basic.Properties(content_type=MSGPACK)
+        )
+
+    async def _publish(self, event: str, body: bytes, properties: Basic.Properties) -> None:
+        confirmed = await self.channel.basic_publish(
+            body,
+            exchange=EVENTS_EXCHANGE,
+            routing_key=routing_key(event, "n"),
+            properties=properties,
+            mandatory=True,
+        )
+        assert isinstance(confirmed, Basic.Ack), "no queue is bound"
+
+    async def reply(self, id_: str) -> dict[str, Any]:
+        """Wait for the reply to a request; gives the decision."""
+        async with self._came:
+            await self._came.wait_for(lambda: id_ in self.replies)
+        message = self.replies[id_]
+        return decode_reply(message.body, message.header.properties.content_type)
+
+    async def dead_letter(self, id_: str) -> Any:
+        async with self._came:
+            await self._came.wait_for(lambda: any(_id(message) == id_ for message in self.dead))
+        return next(message for message in self.dead if _id(message) == id_)
+
+    async def waiting(self, service: Service) -> int:
+        found = await self.channel.queue_declare(service_queue(service.name), passive=True)
+        return found.message_count or 0
+
+    async def on_reply(self, message: Any) -> None:
+        async with self._came:
+            assert _id(message) not in self.replies, "answered twice"
+            self.replies[_id(message)] = message
+            self._came.notify_all()
+
+    async def on_dead(self, message: Any) -> None:
+        async with self._came:
+            self.dead.append(message)
+            self._came.notify_all()
+
+
+def _id(message: Any) -> str:
+    return str(message.header.properties.correlation_id)
+
+
+@pytest.fixture
+async def asker(rabbitmq: RabbitServer) -> AsyncIterator[Asker]:
+    async with aiormq.connect(rabbitmq.url) as connected:
+        channel = await connected.channel(on_return_raises=False)
+        await channel.exchange_declare(EVENTS_EXCHANGE, exchange_type="topic", durable=True)
+        await channel.exchange_declare(DEAD_EXCHANGE, exchange_type="fanout", durable=True)
+        queues = [str((await channel.queue_declare(exclusive=True)).queue) for _ in range(2)]
+        found = Asker(channel, queues[0])
+        await channel.queue_bind(queues[1], DEAD_EXCHANGE)
+        await channel.basic_consume(queues[0], found.on_reply, no_ack=True)
+        await channel.basic_consume(queues[1], found.on_dead, no_ack=True)
+        yield found
+
+
+@asynccontextmanager
+async def running(service: Service, *urls: str, **more: Any) -> AsyncIterator[Runner]:
+    """The service on RabbitMQ; its queue is removed in the end."""
+    made = Runner(service, urls, **more)
+    task = asyncio.ensure_future(made.run())
+    await made.consuming.wait()
+    try:
+        yield made
+    finally:
+        made.stop()
+        await task
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.01)
+
+
+@pytest.fixture
+async def service(asker: Asker) -> AsyncIterator[Service]:
+    number = next(_numbers)
+    made = Service(f"s{number}")
+    made.on(f"e{number}")(lambda request: route(URI, seq=request.seq))
+    yield made
+    await asker.channel.queue_delete(service_queue(made.name))
+
+
+def event_of(service: Service) -> str:
+    return service.events[0]
+
+
+async def until(condition: Any) -> None:
+    """Wait for a condition, which may be asked of the server."""
+    async with asyncio.timeout(20):
+        while not await condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_requests_are_answered(rabbitmq: RabbitServer, asker: Asker, service: Service) -> None:
+    async with running(service, rabbitmq.url):
+        ids = [await asker.ask(event_of(service)) for _ in range(100)]
+        for id_ in ids:
+            assert await asker.reply(id_) == route(URI, seq=int(id_.rpartition(":")[2]))
+        properties = asker.replies[ids[0]].header.properties
+        assert properties.content_type == MSGPACK
+        assert properties.headers == {"x-service": service.name}
+        await asker.tell(event_of(service))
+    assert await asker.waiting(service) == 0
+    assert service.counts == {Result.DECIDED: 100, Result.NOTED: 1}
+
+
+async def test_failures_and_what_is_no_request(
+    rabbitmq: RabbitServer, asker: Asker, service: Service
+) -> None:
+    event = event_of(service) + "x"
+    service.on(event)(lambda request: {"x": request.data["absent"]})
+    async with running(service, rabbitmq.url):
+        failed = await asker.ask(event)
+        assert await asker.reply(failed) == {"error": "KeyError"}
+        assert asker.replies[failed].header.properties.headers["x-status"] == "failed"
+        broken = await asker.ask(event, body=b"\xc1")
+        dead = await asker.dead_letter(broken)
+        assert dead.header.properties.headers["x-death"][0]["reason"] == "rejected"
+        assert dead.routing_key == routing_key(event, "n")
+        assert dead.body == b"\xc1"
+        expired = await asker.ask(event, left=-1)
+        last = await asker.ask(event)
+        await asker.reply(last)
+    assert expired not in asker.replies
+    assert await asker.waiting(service) == 0
+
+
+async def test_a_reply_to_nobody(
+    rabbitmq: RabbitServer, asker: Asker, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(service, rabbitmq.url):
+        lost = await asker.ask(event_of(service), reply_to="evapi.results.absent")
+        await asker.reply(await asker.ask(event_of(service)))
+
+        async def told() -> bool:
+            return f"{lost}: there is no queue evapi.results.absent" in caplog.text
+
+        await until(told)
+    assert await asker.waiting(service) == 0
+
+
+async def test_a_full_results_queue_makes_a_dead_letter(
+    rabbitmq: RabbitServer, asker: Asker, service: Service
+) -> None:
+    arguments: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    full = str((await asker.channel.queue_declare(exclusive=True, arguments=arguments)).queue)
+    await asker.channel.basic_publish(b"x", routing_key=full)
+    async with running(service, rabbitmq.url):
+        id_ = await asker.ask(event_of(service), reply_to=full)
+        await asker.dead_letter(id_)
+
+
+async def test_prefetch_bounds_what_is_in_hand(
+    rabbitmq: RabbitServer, asker: Asker, service: Service
+) -> None:
+    gate = asyncio.Event()
+    in_hand = 0
+    event = event_of(service) + "x"
+
+    @service.on(event)
+    async def decide(request: Request) -> dict[str, Any]:
+        nonlocal in_hand
+        in_hand += 1
+        await gate.wait()
+        return route(URI)
+
+    async with running(service, rabbitmq.url, prefetch=3):
+        ids = [await asker.ask(event) for _ in range(8)]
+
+        async def five_wait() -> bool:
+            return in_hand == 3 and await asker.waiting(service) == 5
+
+        await until(five_wait)
+        gate.set()
+        for id_ in ids:
+            await asker.reply(id_)
+
+
+async def test_a_stop_finishes_what_is_in_hand(
+    rabbitmq: RabbitServer, asker: Asker, service: Service
+) -> None:
+    gate, begun = asyncio.Event(), asyncio.Event()
+    event = event_of(service) + "x"
+
+    @service.on(event)
+    async def decide(request: Request) -> dict[str, Any]:
+        begun.set()
+        await gate.wait()
+        return route(URI)
+
+    made = Runner(service, [rabbitmq.url], prefetch=1)
+    task = asyncio.ensure_future(made.run())
+    await made.consuming.wait()
+    ids = [await asker.ask(event) for _ in range(2)]
+    await begun.wait()
+    made.stop()
+
+    async def nobody_consumes() -> bool:
+        found = await asker.channel.queue_declare(service_queue(service.name), passive=True)
+        return found.consumer_count == 0
+
+    await until(nobody_consumes)
+    assert not task.done()
+    gate.set()
+    await task
+    assert await asker.reply(ids[0]) == route(URI)
+    assert await asker.waiting(service) == 1  # the second was never taken
+
+
+async def test_a_lost_connection_comes_back_and_the_request_with_it(
+    rabbitmq: RabbitServer, asker: Asker, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[str] = []
+    event = event_of(service) + "x"
+
+    @service.on(event)
+    async def decide(request: Request) -> dict[str, Any]:
+        tries.append("begun")
+        if len(tries) == 1:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                tries.append("cancelled")
+        return route(URI)
+
+    async with Proxy(rabbitmq.port) as proxy, running(service, proxy.url) as made:
+        id_ = await asker.ask(event)
+
+        async def begun() -> bool:
+            return tries == ["begun"]
+
+        await until(begun)
+        proxy.cut()
+        assert await asker.reply(id_) == route(URI)
+        assert tries == ["begun", "cancelled", "begun"]
+        assert proxy.connections == 2
+        await made.consuming.wait()
+    assert len([record for record in caplog.records if "trying again" in record.getMessage()]) == 1
+
+
+async def test_a_server_that_is_away_is_waited_for(
+    rabbitmq: RabbitServer, asker: Asker, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "consumers")
+    async with Proxy(rabbitmq.port) as proxy, running(service, proxy.url) as made:
+        proxy.refuse()
+        proxy.cut()
+
+        def refused() -> list[int]:
+            return [entry.levelno for entry in caplog.records if ": 111 Connect" in entry.getMessage()]
+
+        async def refused_thrice() -> bool:
+            return len(refused()) >= 3
+
+        await until(refused_thrice)
+        assert refused()[:3] == [logging.WARNING, logging.DEBUG, logging.DEBUG]
+        await proxy.listen()
+        await made.consuming.wait()
+        await asker.reply(await asker.ask(event_of(service)))
+
+
+async def test_urls_are_tried_in_turn(
+    rabbitmq: RabbitServer, asker: Asker, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead = f"amqp://guest:secret@127.0.0.1:{free_port()}/"
+    async with running(service, dead, f"amqp://guest:wrong@127.0.0.1:{rabbitmq.port}/", rabbitmq.url):
+        await asker.reply(await asker.ask(event_of(service)))
+    assert "secret" not in caplog.text
+    assert "wrong" not in caplog.text
+    assert "ACCESS_REFUSED" in caplog.text
+
+
+async def test_a_consumer_cancelled_by_the_server_begins_again(
+    rabbitmq: RabbitServer, asker: Asker, service: Service
+) -> None:
+    gate, begun = asyncio.Event(), asyncio.Event()
+    event = event_of(service) + "x"
+
+    @service.on(event)
+    async def decide(request: Request) -> dict[str, Any]:
+        begun.set()
+        await gate.wait()
+        return route(URI)
+
+    async with Proxy(rabbitmq.port) as proxy, running(service, proxy.url) as made:
+        in_hand = await asker.ask(event)
+        await begun.wait()
+        await asker.channel.queue_delete(service_queue(service.name))
+
+        async def cancelled() -> bool:
+            return not made.consuming.is_set()
+
+        await until(cancelled)
+        await made.consuming.wait()
+        gate.set()
+        assert await asker.reply(in_hand) == route(URI)  # what was in hand went on
+        await asker.reply(await asker.ask(event_of(service)))
+        assert proxy.connections == 1
+
+
+async def test_a_queue_declared_otherwise_is_used_as_it_is(
+    rabbitmq: RabbitServer, asker: Asker, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    await asker.channel.queue_declare(service_queue(service.name), durable=True)
+    async with running(service, rabbitmq.url):
+        await asker.reply(await asker.ask(event_of(service)))
+    assert f"{service_queue(service.name)} is used as it is: " in caplog.text
+
+
+async def test_a_quorum_queue(rabbitmq: RabbitServer, asker: Asker) -> None:
+    service = Service("quorum", queue_type="quorum", delivery_limit=2)
+    service.on("quorum_event")(lambda request: route(URI))
+    assert queue_arguments(service) == {
+        "x-queue-type": "quorum",
+        "x-dead-letter-exchange": "evapi.dead",
+        "x-max-length": 100_000,
+        "x-delivery-limit": 2,
+    }
+    async with running(service, rabbitmq.url):
+        await asker.reply(await asker.ask("quorum_event"))
+    await asker.channel.queue_delete(service_queue("quorum"))
+
+
+async def test_a_stop_ends_the_wait_for_a_server() -> None:
+    nowhere = Runner(Service("x"), [f"amqp://127.0.0.1:{free_port()}/"])
+    task = asyncio.ensure_future(nowhere.run())
+    await asyncio.sleep(0)
+    nowhere.stop()
+    await task
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """The URL of a server that takes connections and says nothing; the event tells of the first."""
+    connected = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        try:
+            await reader.read()
+        except ConnectionError:
+            pass  # the client let go of us
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    yield f"amqp://127.0.0.1:{server.sockets[0].getsockname()[1]}/", connected
+    server.close()
+
+
+async def test_a_stop_ends_the_wait_for_a_server_that_says_nothing() -> None:
+    async with silent_server() as (url, connected):
+        made = Runner(Service("x"), [url])
+        task = asyncio.ensure_future(made.run())
+        await connected.wait()
+        made.stop()
+        await task
+
+
+async def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 0.05)
+    async with silent_server() as (url, _):
+        with pytest.raises(connection.Lost, match=r"no answer within 0.05 s"):
+            await connection.Connection.open(URL(url), "x")
+
+
+async def test_a_server_that_hangs_does_not_hold_up_a_stop(
+    rabbitmq: RabbitServer,
+    service: Service,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(runner, "ANSWER_TIMEOUT", 0.1)
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.1)
+    async with Proxy(rabbitmq.port) as proxy:
+        made = Runner(service, [proxy.url])
+        task = asyncio.ensure_future(made.run())
+        await made.consuming.wait()
+        proxy.flows.clear()
+        made.stop()
+        await task
+        proxy.flows.set()
+    assert "no answer" in caplog.text
+
+
+async def test_who_gives_up_on_a_runner_is_obeyed(rabbitmq: RabbitServer, service: Service) -> None:
+    made = Runner(service, [rabbitmq.url])
+    task = asyncio.ensure_future(made.run())
+    await made.consuming.wait()
+    assert repr(made).startswith("<Runner consuming <Service ")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not made.consuming.is_set()
+
+
+async def test_the_command(rabbitmq: RabbitServer, asker: Asker, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "consumers",
+        "consumers.least_cost:service",
+        "consumers.screening:service",
+    ]
+    with Process("consumers", command, tmp_path, {"EVAPI_AMQP_URL": rabbitmq.url}) as process:
+        await asyncio.to_thread(
+            process.wait_until, lambda: process.tail().count(": consuming evapi.decide.") == 2, "both"
+        )
+        decided = await asker.reply(await asker.ask("invite_request"))
+        assert decided == route("sip:1@gw2.example.net")
+        assert await asker.reply(await asker.ask("screening_request")) == {"action": "allow"}
+        assert await asyncio.to_thread(process.stop, signal.SIGTERM) == 0
+    assert "least_cost: stopped: 1 decided, 0 failed" in process.tail()
+    assert "screening: stopped: 1 decided, 0 failed" in process.tail()
+    for name in ("least_cost", "screening"):
+        await asker.channel.queue_delete(service_queue(name))
