@@ -112,7 +112,8 @@ _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 def encode_request(request: Request) -> bytes:
     """The msgpack body. Raises CodecError where the data cannot be packed (an integer over
-    64 bits, a lone surrogate, nesting too deep)."""
+    64 bits, a lone surrogate, nesting too deep) or would pass ``MAX_BODY``.
+    """
     body: dict[str, Any] = {"event": request.event, "node": request.node}
     if not request.is_notice:
         body["tm_index"] = request.tm_index
@@ -124,6 +125,8 @@ def encode_request(request: Request) -> bytes:
         packed: bytes = _pack(body)
     except (ValueError, TypeError, OverflowError, RecursionError) as exc:
         raise CodecError("unencodable", f"{type(exc).__name__}: {exc}") from exc
+    if len(packed) > MAX_BODY:
+        raise CodecError("too-large", f"body of {len(packed)} bytes, at most {MAX_BODY} allowed")
     return packed
 
 
