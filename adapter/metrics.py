@@ -5,7 +5,13 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
 
 _BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Up to SIP's timers: T1 is 0.5 s, Kamailio's fr_timer 30 s by default."""
@@ -15,6 +21,7 @@ class Metrics:
     """One set of metrics, in a registry of its own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # twice the series for what nobody looks at
         self.registry = registry = CollectorRegistry()
         self.events = Counter(
             "evapi_events_total",
@@ -71,6 +78,12 @@ class Metrics:
         self.link_receipts = Gauge(
             "evapi_link_receipts",
             "Whether the node gives receipts (0: resumes are paced).",
+            ["node"],
+            registry=registry,
+        )
+        self.gate_open = Gauge(
+            "evapi_gate_open",
+            "Whether the node knows that this replica is ready.",
             ["node"],
             registry=registry,
         )

@@ -1,1 +1,27 @@
 """Real servers for the tests: one of each kind for a session, started when first asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness.rabbitmq import RabbitServer
+from tests.harness.redis import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    """One RabbitMQ for the session. A test that breaks it puts it right again, or takes its own."""
+    with RabbitServer(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """One Redis for the session, each test under a prefix of its own. A test that breaks it takes its own."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server

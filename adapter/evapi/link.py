@@ -79,7 +79,7 @@ class Link:
         self._owner = owner
         self._replica = replica
         self._settings = settings
-        self._status = "ready"
+        self._status = "degraded"
         self._stream: Stream | None = None
         self._decoder = netstring.Decoder()
         self._hello: event.Hello | None = None
@@ -118,6 +118,11 @@ class Link:
     def gated(self) -> bool:
         """Whether the configuration keeps a health gate, so that commands may be pushed, too."""
         return self._hello is not None and self._hello.gate
+
+    @property
+    def opens_gate(self) -> bool:
+        """Whether Kamailio knows that this replica is ready."""
+        return self.up and self.gated and self._status == "ready" and self.writer.status_read
 
     async def run(self) -> None:
         """Connect and serve for ever. Ends only by cancellation."""

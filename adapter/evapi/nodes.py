@@ -52,7 +52,7 @@ class Nodes:
 
     async def flushed(self) -> None:
         """Return once every node that is up has read all that was written for it."""
-        while any(link.up and link.writer.waiting for link in self):
+        while any(link.up and not link.writer.all_read for link in self):
             await asyncio.sleep(0.01)
 
     async def close(self) -> None:
@@ -67,6 +67,7 @@ class Nodes:
         for link in self:
             metrics.link_up.labels(link.node).set(link.up)
             metrics.link_receipts.labels(link.node).set(link.up and link.writer.receipts)
+            metrics.gate_open.labels(link.node).set(link.opens_gate)
             metrics.link_connects.labels(link.node).set(link.connects)
             metrics.receipts_missed.labels(link.node).set(link.writer.receipts_missed)
             metrics.frames_resent.labels(link.node).set(link.writer.resent)

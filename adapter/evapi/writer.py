@@ -12,6 +12,7 @@ Each frame is meant for one ``send`` of its own, with TCP_NODELAY and MSG_EOR.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,7 @@ PACED_BYTES: Final = 8_000
 PACED_REST: Final = 0.02
 """Seconds of that rest. 8,000 bytes each 20 ms lost nothing in any run; 400 KB/s."""
 _SYNC_ROOM: Final = 64
+_TOKEN_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,13 @@ class Writer:
         self._queue: deque[Outgoing] = deque()
         self._unread: list[Outgoing] = []
         self._status: bytes | None = None
+        self._status_unread = False
+        self._paced_unread = False
         self._link = ""
         self._token = 0  # number of the last sync written
         self._window_token: int | None = None  # number of the sync that ended the unread window
         self._wake_at: float | None = None
+        self._patience = receipt_timeout
         self._segment = 0
         self.receipts = False
         self.receipts_missed = 0
@@ -72,8 +77,18 @@ class Writer:
 
     @property
     def waiting(self) -> int:
-        """Frames not yet known to be read."""
+        """Frames not yet known to be read, a status apart."""
         return len(self._queue) + len(self._unread)
+
+    @property
+    def all_read(self) -> bool:
+        """Whether nothing waits, not even a status (without receipts: whether all was written)."""
+        return not self.waiting and self.status_read
+
+    @property
+    def status_read(self) -> bool:
+        """Whether the latest status was read (without receipts: written)."""
+        return self._status is None and not self._status_unread
 
     @property
     def wake_at(self) -> float | None:
@@ -89,6 +104,7 @@ class Writer:
         self.receipts = False
         self._requeue()
         self._status = None
+        self._paced_unread = False
         self._wake_at = None
 
     def put(self, outgoing: Outgoing) -> None:
@@ -105,20 +121,24 @@ class Writer:
             return self._take_paced(now)
         if self._window_token is not None:
             return self._probe(now)
-        frames = self._fill(now, WINDOW_BYTES - _SYNC_ROOM)
-        if frames:
+        # What was paced before the hello may be unread yet: first its receipt, and nothing else.
+        frames = [] if self._paced_unread else self._fill(now, WINDOW_BYTES - _SYNC_ROOM)
+        if frames or self._paced_unread:
+            self._paced_unread = False
             self._window_token = self._token + 1
+            self._patience = self._receipt_timeout
             frames.append(self._sync(now))
         return frames
 
     def synced(self, token: str) -> None:
         """A receipt came. Tokens of other links and of windows long read are ignored."""
         link, _, number = token.partition(":")
-        if link != self._link or self._window_token is None or not number.isdecimal():
+        if link != self._link or self._window_token is None or not _TOKEN_NUMBER.fullmatch(number):
             return
         if int(number) == self._window_token:
             ids = [out.id for out in self._unread if out.id is not None]
             self._unread.clear()
+            self._status_unread = False
             self._window_token = self._wake_at = None
             if ids:
                 self._on_read(ids)
@@ -134,7 +154,7 @@ class Writer:
         if self._status is not None:
             frames.append(self._status)
             budget -= len(self._status)
-            self._status = None
+            self._status, self._status_unread = None, self.receipts
         while self._queue:
             out = self._queue[0]
             if out.until <= now:
@@ -155,6 +175,7 @@ class Writer:
             return []
         frames = self._fill(now, PACED_BYTES)
         self._wake_at = now + PACED_REST if frames else None
+        self._paced_unread |= bool(frames)
         ids = [out.id for out in self._unread if out.id is not None]
         self._unread.clear()
         if ids:
@@ -164,22 +185,25 @@ class Writer:
     def _probe(self, now: float) -> list[bytes]:
         """The receipt is late: ask again with a small frame of its own, never with more data.
 
-        Kamailio may merely stand still; its buffer must not grow beyond what it reads at once.
+        Kamailio may merely stand still; its buffer must not grow beyond what it reads at once,
+        so each probe waits twice as long as the one before.
         """
         if self._wake_at is None or now < self._wake_at:
             return []
         self.receipts_missed += 1
+        self._patience *= 2
         return [self._sync(now)]
 
     def _sync(self, now: float) -> bytes:
         self._token += 1
-        self._wake_at = now + self._receipt_timeout
+        self._wake_at = now + self._patience
         return netstring.encode(event.sync(f"{self._link}:{self._token}"))
 
     def _requeue(self) -> None:
         self.resent += len(self._unread)
         self._queue.extendleft(reversed(self._unread))
         self._unread.clear()
+        self._status_unread = False
         self._window_token = None
 
 
@@ -190,5 +214,6 @@ def whole_in_segments(frame: bytes, segment: int) -> bytes:
     ``segment``: bytes of a TCP segment, 0 where unknown.
     """
     while segment > 3 and len(frame) > segment and len(frame) % segment == 1:
-        frame = netstring.encode(frame[frame.index(b":") + 1 : -1] + b" ")
+        payload = frame[frame.index(b":") + 1 : -1] + b" "
+        frame = b"%d:%b," % (len(payload), payload)  # a byte or two over MAX_OUT: Kamailio reads 760 more
     return frame

@@ -26,11 +26,12 @@ class Bridge:
         nodes: Mapping[str, int],
         options: Mapping[str, str] | None = None,
         env: Mapping[str, str] | None = None,
+        log: str = "json,info",
     ) -> None:
         self.name = name
         self.http_port = free_port()
         command = [sys.executable, "-m", "adapter.cli", "run", "--replica", name]
-        command += ["--http", f"127.0.0.1:{self.http_port}", "--log", "json,info"]
+        command += ["--http", f"127.0.0.1:{self.http_port}", "--log", log]
         command += ["--nodes", ",".join(f"{node}=127.0.0.1:{port}" for node, port in nodes.items())]
         for option, value in (options or {}).items():
             for one in value.split(",") if option == "consumer" else [value]:
@@ -87,7 +88,12 @@ class Consumer(Process):
     """One consumer process."""
 
     def __init__(
-        self, name: str, folder: Path, services: Sequence[str], amqp_url: str, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        folder: Path,
+        services: Sequence[str],
+        amqp_url: str,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         command = [sys.executable, "-m", "consumers", *services]
         super().__init__(name, command, folder, {"EVAPI_AMQP_URL": amqp_url, **(env or {})})
