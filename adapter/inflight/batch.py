@@ -1,0 +1,199 @@
+"""The asks of one loop tick in one round trip, each asker with its own answer.
+
+An ask is one verb for transactions of one node. Asks of a tick that share script, keys and head go
+out as one command, and all commands of a tick as one pipeline. While its answer is awaited asks
+gather for the next, so that a slow server or a busy bridge makes for fewer and larger batches. An
+answer, or ``StoreUnavailable``, comes within the timeout, counted from the ask.
+
+Asks about one transaction are carried out in their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from adapter.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Argument = str | bytes | int
+
+MOST: Final = 250
+"""Transactions in one command: so long (1 to 2 ms) one script keeps everybody else waiting."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Script:
+    """A Lua script: its text, and the SHA-1 under which a server that knows it runs it."""
+
+    name: str
+    text: str
+    sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command. With a script, ``arguments`` are what follows its name: key count, keys, ARGV."""
+
+    script: Script | None
+    arguments: tuple[Argument, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What may share a command, ``head`` being the arguments that stand before the transactions'.
+
+    Each of the ``members`` has an answer of its own. An ask without members is about a whole node;
+    it has a command of its own, and its answer is the command's. Without a script, ``head`` is that
+    command.
+    """
+
+    script: Script | None
+    keys: tuple[str, ...]
+    head: tuple[Argument, ...]
+    members: Sequence[str]
+    arguments: Sequence[Argument]
+    answer: asyncio.Future[Any]
+
+
+class Lane(Protocol):
+    """A way to the server that takes one batch at a time."""
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]:
+        """One reply for each, a ``StoreUnavailable`` among them where one was refused.
+
+        Raises StoreUnavailable where the server did not answer at all.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+        ...
+
+
+class Batch:
+    """``timeout``: seconds within which every ask has its answer or ``StoreUnavailable``."""
+
+    def __init__(self, lane: Lane, timeout: float) -> None:
+        self._lane = lane
+        self._timeout = timeout
+        self._asks: list[Ask] = []
+        self._since = 0.0  # when the first of them was asked
+        self._work: asyncio.Task[None] | None = None  # busy with the lane
+        self._closed = False
+
+    def ask(
+        self,
+        script: Script | None,
+        keys: tuple[str, ...],
+        head: tuple[Argument, ...],
+        members: Sequence[str] = (),
+        arguments: Sequence[Argument] = (),
+    ) -> asyncio.Future[Any]:
+        """The answer to come; see ``Ask``. Raises StoreUnavailable once closed."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        loop = asyncio.get_running_loop()
+        answer = loop.create_future()
+        if not self._asks:
+            self._since = loop.time()
+            if self._work is None:
+                loop.call_soon(self._flush)
+        self._asks.append(Ask(script, keys, head, members, arguments, answer))
+        return answer
+
+    async def close(self) -> None:
+        """Answer what was asked, then disconnect."""
+        self._closed = True
+        self._flush()
+        if self._work is not None:
+            await asyncio.wait([self._work])
+        await self._lane.close()
+
+    def _flush(self) -> None:
+        if self._asks and self._work is None:
+            self._work = asyncio.get_running_loop().create_task(self._exchange_all())
+
+    async def _exchange_all(self) -> None:
+        try:
+            while self._asks:
+                asks, self._asks = self._asks, []
+                await self._exchange(asks, self._since + self._timeout)
+        finally:
+            self._work = None
+
+    async def _exchange(self, asks: Sequence[Ask], until: float) -> None:
+        groups = grouped(asks)
+        try:
+            async with asyncio.timeout_at(until):
+                replies = await self._lane.run([_command(group) for group in groups])
+            for group, reply in zip(groups, replies, strict=True):
+                _hand_out(group, reply)
+        except TimeoutError as exc:
+            _fail(asks, f"no answer within {self._timeout:g} s", exc)
+        except StoreUnavailable as exc:
+            _fail(asks, str(exc), exc)
+        except Exception as exc:  # whatever it is, nobody may wait for ever
+            _fail(asks, f"{type(exc).__name__}: {exc}", exc)
+        finally:
+            for ask in asks:  # unanswered where this task was cancelled: the loop ends
+                ask.answer.cancel()
+
+
+def grouped(asks: Sequence[Ask]) -> list[list[Ask]]:
+    """What goes out as one command each, in this order.
+
+    An ask joins the last group of its kind, unless a later group has one of its members.
+    """
+    groups: list[list[Ask]] = []
+    sizes: list[int] = []
+    last: dict[Any, int] = {}
+    touched: dict[str, int] = {}
+    for ask in asks:
+        kind = (ask.script, ask.keys, ask.head)
+        at = last.get(kind, -1) if ask.members else -1
+        full = at >= 0 and sizes[at] + len(ask.members) > MOST
+        if at < 0 or full or any(touched.get(member, at) > at for member in ask.members):
+            at = len(groups)
+            groups.append([])
+            sizes.append(0)
+            last[kind] = at
+        groups[at].append(ask)
+        sizes[at] += len(ask.members)
+        for member in ask.members:
+            touched[member] = at
+    return groups
+
+
+def _command(group: Sequence[Ask]) -> Command:
+    first = group[0]
+    arguments: list[Argument] = [] if first.script is None else [len(first.keys)]
+    arguments += first.keys
+    arguments += first.head
+    for ask in group:
+        arguments += ask.arguments
+    return Command(first.script, tuple(arguments))
+
+
+def _hand_out(group: Sequence[Ask], reply: Any) -> None:
+    if isinstance(reply, StoreUnavailable):
+        _fail(group, str(reply), reply.__cause__ or reply)
+        return
+    at = 0
+    for ask in group:
+        size = len(ask.members)
+        if not ask.answer.done():  # else its asker has been cancelled
+            ask.answer.set_result(reply[at : at + size] if size else reply)
+        at += size
+
+
+def _fail(asks: Sequence[Ask], why: str, cause: BaseException) -> None:
+    for ask in asks:
+        if not ask.answer.done():
+            # One of its own for each asker: a shared one would gather everybody's traceback.
+            error = StoreUnavailable(why)
+            error.__cause__ = cause
+            ask.answer.set_exception(error)

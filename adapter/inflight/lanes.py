@@ -1,0 +1,248 @@
+"""Ways to Redis: a single server, behind Sentinel, or a Cluster. The one file that imports redis-py
+and hiredis.
+
+A lane holds one connection (of a Cluster, one to each server) and speaks for itself: redis-py's
+pool and pipeline objects cost twice as much for each round trip.
+
+Nothing is sent twice: a claim that was carried out though its answer was lost would, sent again,
+seem to be somebody else's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from hiredis import pack_command
+from redis.asyncio import ConnectionPool, RedisCluster
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ClusterError,
+    MasterDownError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from adapter.errors import SettingsError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from redis.asyncio.connection import AbstractConnection
+
+    from adapter.inflight.batch import Argument, Command
+
+VARIABLE: Final = "EVAPI_REDIS_URL"
+PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+
+Packed = tuple["Argument", ...]
+
+
+class Exchange(Protocol):
+    """One round trip. Replies hold the ``ResponseError`` of what was refused."""
+
+    async def send(self, commands: Sequence[Packed]) -> list[Any]:
+        """Raises RedisError or OSError where the server did not answer."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+        ...
+
+
+class RedisLane:
+    """A lane over any kind of exchange: scripts by their SHA-1, errors as ours."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    async def run(self, commands: Sequence[Command]) -> list[Any]:
+        """See ``inflight.batch.Lane``. A server that does not know a script is sent its text, after
+        the rest of the batch: for that once, its verbs may be carried out in another order."""
+        try:
+            replies = await self._exchange.send([_by_sha(command) for command in commands])
+            unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            if unknown:
+                again = await self._exchange.send([_by_text(commands[at]) for at in unknown])
+                for at, reply in zip(unknown, again, strict=True):
+                    replies[at] = reply
+        except (RedisError, OSError) as exc:
+            raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
+        return [_refused(reply) if isinstance(reply, Exception) else reply for reply in replies]
+
+    async def close(self) -> None:
+        """Disconnect."""
+        with contextlib.suppress(RedisError, OSError):  # a goodbye that fails is one, too
+            await self._exchange.close()
+
+
+class Single:
+    """One connection of a pool's kind, opened when needed, thrown away when in doubt."""
+
+    def __init__(self, pool: ConnectionPool) -> None:
+        self._pool = pool  # a Sentinel connection asks its pool for the master, and holds it weakly
+        self._connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
+
+    async def send(self, commands: Sequence[Packed]) -> list[Any]:
+        """One write, then as many replies."""
+        connection = self._connection
+        try:
+            if not connection.is_connected or await connection.can_read():
+                # Nothing is waited for: what can be read is an end of file.
+                await connection.disconnect(nowait=True)
+                await connection.connect()  # type: ignore[no-untyped-call]
+            # In C: the connection's own packing costs more than all the rest of a large batch.
+            packed = b"".join(map(pack_command, commands))  # type: ignore[arg-type]  # its stub errs
+            await connection.send_packed_command(packed, check_health=False)
+            replies = [await self._reply() for _ in commands]
+        except BaseException:  # the timeout's cancellation, too: a late answer must not meet a new question
+            await connection.disconnect(nowait=True)
+            raise
+        if any(isinstance(reply, ReadOnlyError | MasterDownError) for reply in replies):
+            await connection.disconnect(nowait=True)  # another server is the master now: find it
+        return replies
+
+    async def _reply(self) -> Any:
+        try:
+            # No timeout of its own: the batch has one for the whole exchange.
+            return await self._connection.read_response(timeout=math.inf)
+        except ResponseError as exc:
+            return exc
+
+    async def close(self) -> None:
+        """Disconnect, from the sentinels too."""
+        await self._connection.disconnect()
+        if isinstance(self._pool, SentinelConnectionPool):
+            for sentinel in self._pool.sentinel_manager.sentinels:
+                await sentinel.aclose()
+
+
+class Clustered:
+    """A Cluster client of its own. One round trip to each server concerned, at the same time."""
+
+    def __init__(self, cluster: RedisCluster) -> None:
+        self._cluster = cluster
+        # Replies as they came, as from a single server: of our commands redis-py rewrites this one's.
+        cluster.set_response_callback("HSCAN", _as_it_came)
+
+    async def send(self, commands: Sequence[Packed]) -> list[Any]:
+        """A write to each server, then its replies."""
+        pipeline = self._cluster.pipeline()
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        if any(
+            isinstance(reply, RedisConnectionError | RedisTimeoutError | ClusterError) for reply in replies
+        ):
+            await self._cluster.aclose()  # the next exchange asks anew who serves what
+        return replies
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._cluster.aclose()
+
+
+def connect(url: str, timeout: float) -> RedisLane:
+    """A lane to the servers of a URL; it connects when first used.
+
+    ``redis://``, ``rediss://``: one server. ``redis+sentinel://host:port,host:port/name/db``: the
+    master of that name. ``redis+cluster://host:port,host:port``: any of its servers will do. With
+    ``rediss`` these two use TLS. User and password are those of the data servers; Sentinel's go
+    into the query as ``sentinel_username`` and ``sentinel_password``. What else redis-py takes in a
+    query holds here. ``timeout``: seconds for one connection to open.
+
+    Raises SettingsError where the URL is none of these.
+    """
+    common: dict[str, Any] = {
+        "retry": Retry(NoBackoff(), 0),
+        "socket_timeout": None,
+        "socket_connect_timeout": timeout,
+        "client_name": "evapi-adapter",
+    }
+    try:
+        return RedisLane(_exchange(url, common))
+    except (RedisError, ValueError, TypeError) as exc:
+        # Their text may quote a part of the URL, hence of the password.
+        raise SettingsError(
+            VARIABLE,
+            f"not a URL that can be used ({type(exc).__name__}): check host, port and query, and that "
+            "special characters of the password are percent-encoded",
+        ) from exc
+
+
+def _exchange(url: str, common: Mapping[str, Any]) -> Exchange:
+    scheme = urlsplit(url).scheme
+    plain = {
+        **common,
+        "driver_info": None,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
+    if scheme in ("redis", "rediss"):
+        return Single(ConnectionPool.from_url(url, **plain))
+    if scheme in ("redis+sentinel", "rediss+sentinel"):
+        return _behind_sentinel(url, plain)
+    if scheme in ("redis+cluster", "rediss+cluster"):
+        nodes = [ClusterNode(host, port) for host, port in _hosts(url, PORT)]
+        return Clustered(RedisCluster(startup_nodes=nodes, **{**common, **_options(url)}))
+    raise ValueError(scheme)
+
+
+def _behind_sentinel(url: str, plain: Mapping[str, Any]) -> Single:
+    name, _, db = urlsplit(url).path.strip("/").partition("/")
+    if not name:
+        raise ValueError("no master name")
+    options = {**plain, **_options(url), "db": int(db or 0)}
+    login = {key: options.pop(f"sentinel_{key}", None) for key in ("username", "password")}
+    shared = {key: options[key] for key in ("socket_connect_timeout", "retry", "ssl") if key in options}
+    sentinel = Sentinel(_hosts(url, SENTINEL_PORT), sentinel_kwargs={**shared, **login})  # type: ignore[no-untyped-call]
+    return Single(SentinelConnectionPool(name, sentinel, **options))  # type: ignore[no-untyped-call]
+
+
+def _hosts(url: str, port: int) -> list[tuple[str, int]]:
+    hosts = urlsplit(url).netloc.rpartition("@")[2].split(",")
+    found = [urlsplit(f"//{host}") for host in hosts]
+    return [(part.hostname or "localhost", part.port or port) for part in found]
+
+
+def _options(url: str) -> dict[str, Any]:
+    """What redis-py reads from the rest of a URL with several hosts: login, TLS, query."""
+    parts = urlsplit(url)
+    login, at, _ = parts.netloc.rpartition("@")
+    options: dict[str, Any] = {**parse_url(f"redis://{login}{at}host/?{parts.query}")}
+    del options["host"]
+    if parts.scheme.startswith("rediss"):
+        options["ssl"] = True
+    return options
+
+
+def _as_it_came(response: Any, **_: Any) -> Any:
+    return response
+
+
+def _by_sha(command: Command) -> Packed:
+    if command.script is None:
+        return command.arguments
+    return ("EVALSHA", command.script.sha, *command.arguments)
+
+
+def _by_text(command: Command) -> Packed:
+    assert command.script is not None, "only a script can be unknown"
+    return ("EVAL", command.script.text, *command.arguments)
+
+
+def _refused(reply: Exception) -> StoreUnavailable:
+    error = StoreUnavailable(f"{type(reply).__name__}: {reply}")
+    error.__cause__ = reply
+    return error

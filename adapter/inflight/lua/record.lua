@@ -1,0 +1,29 @@
+-- What the verbs share; it stands before each of them.
+-- A record is a msgpack array of eight: state, owner, event, deadline_ms, claimed_ms, request,
+-- outcome, decision. Its first two bytes are the array's head and the state (1 claimed, 2 settled).
+-- The times in it are the claimer's; expiry goes by the scores, which are this server's.
+-- KEYS of a node, in this order: records, deadlines, unreceipted, resumed.
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+-- The owner of a record, and where what follows it begins.
+local function owned(record)
+  local event, _, owner = cmsgpack.unpack_limit(record, 2, 1)
+  return owner, event
+end
+
+-- The settled form: a new owner, no request; tail is outcome and decision, packed.
+local function settled(record, owner, tail)
+  local _, event = owned(record)
+  local request = cmsgpack.unpack_limit(record, 3, event)
+  return '\152\2' .. cmsgpack.pack(owner) .. string.sub(record, event + 1, request) .. '\160' .. tail
+end
+
+-- Let a key live for so long at least, never shorter than it would anyway. Not for 0 or less, which
+-- stand for nothing written, and which Redis takes for an order to delete.
+local function keep(key, ms)
+  if ms > 0 and redis.call('PTTL', key) < ms then
+    redis.call('PEXPIRE', key, ms)
+  end
+end

@@ -1,0 +1,233 @@
+"""In flight in Redis: any replica may settle, adopt or expire what another has claimed.
+
+Keys of a node, all with its hash tag so that one script may touch them (``lua/record.lua``)::
+
+    <prefix>:{<node>}:records       hash     member -> record
+    <prefix>:{<node>}:deadlines     sorted   what is claimed, by its deadline
+    <prefix>:{<node>}:unreceipted   sorted   what is settled and has no receipt, by its deadline
+    <prefix>:{<node>}:resumed       sorted   ids to be remembered, by when to forget them
+    <prefix>:replicas               sorted   replicas, by their last beat
+
+Scores are milliseconds by Redis' clock, so that replicas whose clocks differ agree on what is due.
+Each key lives for the retention after its latest deadline, even with every replica gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+import msgpack
+
+from adapter.inflight.base import Claim
+from adapter.inflight.batch import MOST, Batch, Script
+from adapter.inflight.lanes import connect
+from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from adapter.inflight.batch import Argument
+
+REPLICAS_KEPT: Final = 600.0
+"""Seconds for which a silent replica is listed: longer than anything it owned can last."""
+SCAN_COUNT: Final = 500
+"""Records to ask for in one step of a scan."""
+
+
+def _script(name: str) -> Script:
+    folder = resources.files("adapter.inflight") / "lua"
+    text = "".join((folder / f"{part}.lua").read_text("utf-8") for part in ("record", name))
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+CLAIM: Final = _script("claim")
+SETTLE: Final = _script("settle")
+RESUMED: Final = _script("resumed")
+EXPIRE: Final = _script("expire")
+ADOPT: Final = _script("adopt")
+BEAT: Final = _script("beat")
+
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+
+
+class RedisInFlight:
+    """See ``base.InFlight``. ``timeout``: seconds within which every verb returns or raises.
+
+    ``clock`` gives epoch seconds as the claims' deadlines have them. Raises SettingsError for a URL
+    that cannot be used (see ``lanes.connect``); a server that is away is waited for by every verb.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        replica: str,
+        *,
+        prefix: str = "evapi",
+        retention: float = 60.0,
+        timeout: float = 1.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.replica = replica
+        self.retention = retention
+        self._prefix = prefix
+        self._clock = clock
+        self._retention_ms = max(round(retention * 1000), 1)
+        self._shown = url.partition("://")[2].partition("?")[0].rpartition("@")[2]
+        self._batch = Batch(connect(url, timeout), timeout)
+
+    def __repr__(self) -> str:
+        return f"<RedisInFlight {self.replica} at {self._shown}, keys {self._prefix}:*>"
+
+    async def claim(self, transactions: Sequence[Transaction], limit: int) -> list[Claim]:
+        """See ``base.InFlight``."""
+        now = self._clock()
+        ids = [transaction.id for transaction in transactions]
+        rest = [(round((each.deadline - now) * 1000), _packed(each)) for each in transactions]
+        replies = await self._of_each(CLAIM, (limit, self._retention_ms), ids, rest)
+        return [Claim(reply) for reply in replies]
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Transaction | None]:
+        """See ``base.InFlight``."""
+        ids = [settlement.id for settlement in settlements]
+        rest = [(_pack(each.outcome.value) + _pack(each.decision),) for each in settlements]
+        replies = await self._of_each(SETTLE, (self.replica,), ids, rest)
+        return [
+            None if reply is None else _unpacked(id_, reply) for id_, reply in zip(ids, replies, strict=True)
+        ]
+
+    async def resumed(self, ids: Sequence[TransactionId]) -> None:
+        """See ``base.InFlight``."""
+        await self._of_each(RESUMED, (self._retention_ms,), ids, [()] * len(ids))
+
+    async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
+        """See ``base.InFlight``."""
+        head = (self.replica, limit, self._retention_ms)
+        return _records(node, await self._batch.ask(EXPIRE, self._of(node), head))
+
+    async def adopt(self, node: str, dead: Sequence[str], limit: int = 500) -> list[Transaction]:
+        """See ``base.InFlight``. Reads every record of the node: for deaths, not for every day."""
+        return _records(node, await self._batch.ask(ADOPT, self._of(node), (self.replica, limit, *dead)))
+
+    async def beat(self) -> Mapping[str, float]:
+        """See ``base.InFlight``. Who has been silent for ``REPLICAS_KEPT`` is forgotten."""
+        head = (self.replica, round(REPLICAS_KEPT * 1000))
+        found = await self._batch.ask(BEAT, (self._replicas,), head)
+        return {found[at].decode(): found[at + 1] / 1000 for at in range(0, len(found), 2)}
+
+    async def leave(self) -> None:
+        """See ``base.InFlight``."""
+        await self._plain("ZREM", self._replicas, self.replica)
+
+    async def count(self, node: str) -> int:
+        """See ``base.InFlight``."""
+        found: int = await self._plain("ZCARD", self._of(node)[1])
+        return found
+
+    async def get(self, id: TransactionId) -> Transaction | None:  # noqa: A002
+        """See ``base.InFlight``."""
+        record = await self._plain("HGET", self._of(id.node)[0], id.member)
+        return None if record is None else _unpacked(id, record)
+
+    async def scan(self, node: str) -> list[Transaction]:
+        """See ``base.InFlight``. What comes or goes meanwhile may be there or not."""
+        found: dict[bytes, bytes] = {}  # a hash that grows meanwhile may show a member twice
+        cursor: Argument = 0
+        while True:
+            cursor, page = await self._plain("HSCAN", self._of(node)[0], cursor, "COUNT", SCAN_COUNT)
+            found.update(zip(page[::2], page[1::2], strict=True))
+            if int(cursor) == 0:
+                return [
+                    _unpacked(TransactionId.of_member(node, member.decode()), record)
+                    for member, record in found.items()
+                ]
+
+    async def close(self) -> None:
+        """See ``base.InFlight``."""
+        await self._batch.close()
+
+    @property
+    def _replicas(self) -> str:
+        return f"{self._prefix}:replicas"
+
+    def _of(self, node: str) -> tuple[str, str, str, str]:
+        """The keys of a node, in the order in which the scripts take them."""
+        at = f"{self._prefix}:{{{node}}}"
+        return f"{at}:records", f"{at}:deadlines", f"{at}:unreceipted", f"{at}:resumed"
+
+    def _plain(self, *command: Argument) -> asyncio.Future[Any]:
+        return self._batch.ask(None, (), command)
+
+    async def _of_each(
+        self,
+        script: Script,
+        head: tuple[Argument, ...],
+        ids: Sequence[TransactionId],
+        rest: Sequence[tuple[Argument, ...]],
+    ) -> list[Any]:
+        """Ask about each of the ids, node by node, with the rest of its arguments after its member."""
+        by_node: dict[str, list[int]] = {}
+        for place, id_ in enumerate(ids):
+            by_node.setdefault(id_.node, []).append(place)
+        answers: list[tuple[list[int], asyncio.Future[Any]]] = []
+        for node, everywhere in by_node.items():
+            for at in range(0, len(everywhere), MOST):
+                places = everywhere[at : at + MOST]
+                members = [ids[place].member for place in places]
+                arguments: list[Argument] = []
+                for place, member in zip(places, members, strict=True):
+                    arguments.append(member)
+                    arguments += rest[place]
+                answers.append((places, self._batch.ask(script, self._of(node), head, members, arguments)))
+        if len(answers) == 1:  # nearly always
+            found: list[Any] = await answers[0][1]
+            return found
+        replies: list[Any] = [None] * len(ids)
+        await asyncio.gather(*(answer for _, answer in answers))
+        for places, answer in answers:
+            for place, reply in zip(places, answer.result(), strict=True):
+                replies[place] = reply
+        return replies
+
+
+def _packed(transaction: Transaction) -> bytes:
+    """The record. Its layout is that of ``lua/record.lua``."""
+    packed: bytes = _pack(
+        (
+            int(transaction.state),
+            transaction.owner,
+            transaction.event,
+            round(transaction.deadline * 1000),
+            round(transaction.claimed_at * 1000),
+            transaction.request if transaction.state is State.CLAIMED else b"",
+            None if transaction.outcome is None else transaction.outcome.value,
+            transaction.decision,
+        )
+    )
+    return packed
+
+
+def _unpacked(id_: TransactionId, record: bytes) -> Transaction:
+    state, owner, event, deadline, claimed_at, request, outcome, decision = msgpack.unpackb(record)
+    return Transaction(
+        id_,
+        event,
+        deadline / 1000,
+        claimed_at / 1000,
+        request or b"",  # Lua packs an empty one as text
+        owner,
+        State(state),
+        None if outcome is None else Outcome(outcome),
+        decision,
+    )
+
+
+def _records(node: str, found: Sequence[bytes]) -> list[Transaction]:
+    """Members and records, alternating."""
+    return [
+        _unpacked(TransactionId.of_member(node, found[at].decode()), found[at + 1])
+        for at in range(0, len(found), 2)
+    ]

@@ -1,0 +1,181 @@
+"""What every in-flight store does, run on each of them: deadlines, and replicas that die."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from adapter.inflight.base import Claim
+from adapter.transaction import Outcome, State
+from tests.inflight.worlds import claimed, decided, settled_claim, suspension
+
+if TYPE_CHECKING:
+    from adapter.transaction import Transaction, TransactionId
+    from tests.inflight.worlds import World
+
+A, B, C = suspension(1), suspension(2), suspension(3)
+
+
+# Deadlines
+
+
+async def test_expire_settles_what_is_due(world: World) -> None:
+    one, two = world.store("one"), world.store("two")
+    late = claimed(A, one, world, left=-1)
+    await one.claim([late, claimed(B, one, world)], 10)
+    expected = replace(late, state=State.SETTLED, outcome=Outcome.TIMEOUT, owner="two", request=b"")
+    assert await two.expire("sbc1") == [expected]
+    assert await one.get(A) == expected
+    assert await two.expire("sbc1") == []
+    assert await one.settle([decided(A)]) == [None]
+    assert await one.count("sbc1") == 1
+
+
+async def test_a_deadline_passes_with_time(world: World) -> None:
+    one = world.store("one")
+    await one.claim([claimed(A, one, world, left=0.25), claimed(B, one, world)], 10)
+    expired: list[Transaction] = []
+
+    async def due() -> bool:
+        expired.extend(await one.expire("sbc1"))
+        return bool(expired)
+
+    await world.until(due, 0.25)
+    assert [record.id for record in expired] == [A]
+
+
+async def test_expire_takes_the_earliest_first_and_at_most_the_limit(world: World) -> None:
+    one = world.store("one")
+    lefts = [-1.0, -3.0, -2.0]
+    await one.claim([claimed(id_, one, world, left) for id_, left in zip((A, B, C), lefts, strict=True)], 10)
+    assert [record.id for record in await one.expire("sbc1", limit=2)] == [B, C]
+    assert [record.id for record in await one.expire("sbc1", limit=2)] == [A]
+
+
+async def test_expire_is_for_one_node_and_for_what_is_not_settled(world: World) -> None:
+    one = world.store("one")
+    far = suspension(1, node="sbc2")
+    await one.claim(
+        [
+            claimed(A, one, world, left=-1),
+            settled_claim(claimed(B, one, world, left=-1)),
+            claimed(far, one, world, left=-1),
+        ],
+        10,
+    )
+    await one.settle([decided(A)])
+    assert await one.expire("sbc1") == []
+    assert [record.id for record in await one.expire("sbc2")] == [far]
+
+
+async def test_what_nobody_receipts_is_dropped_after_the_retention(world: World) -> None:
+    one = world.store("one")
+    settled, kept = settled_claim(claimed(B, one, world, left=-61)), suspension(4)
+    await one.claim([claimed(A, one, world, left=-61), settled, claimed(C, one, world, left=-59)], 10)
+    await one.claim([claimed(kept, one, world, left=-59)], 10)
+    await one.settle([decided(A), decided(kept)])
+    assert [record.id for record in await one.expire("sbc1")] == [C]
+    assert {record.id for record in await one.scan("sbc1")} == {C, kept}
+    assert await one.claim([claimed(A, one, world)], 10) == [Claim.WON]
+
+
+async def test_what_nobody_swept_in_time_is_settled_before_it_is_dropped(world: World) -> None:
+    one = world.store("one")
+    await one.claim([claimed(A, one, world, left=-100)], 10)
+    assert [record.id for record in await one.expire("sbc1")] == [A]
+    assert await one.get(A) is not None
+    assert await one.expire("sbc1") == []
+    assert await one.get(A) is None
+
+
+async def test_a_settled_record_is_dropped_in_time(world: World) -> None:
+    one = world.store("one")
+    await one.claim([claimed(A, one, world, left=-59.75)], 10)
+    await one.settle([decided(A)])
+
+    async def gone() -> bool:
+        assert await one.expire("sbc1") == []
+        return await one.get(A) is None
+
+    await world.until(gone, 0.25)
+
+
+# Replicas
+
+
+async def test_adopt_takes_what_the_dead_owned(world: World) -> None:
+    dead, gone, live, heir = (world.store(name) for name in ("dead", "gone", "live", "heir"))
+    far = suspension(1, node="sbc2")
+    first = claimed(A, dead, world)
+    await dead.claim([first, claimed(B, dead, world), claimed(far, dead, world)], 10)
+    await gone.claim([claimed(suspension(4), gone, world)], 10)
+    await live.claim([claimed(C, live, world)], 10)
+    await gone.settle([decided(B, b"answer")])
+
+    adopted = {record.id: record for record in await heir.adopt("sbc1", ["dead", "gone"])}
+    assert adopted.keys() == {A, B, suspension(4)}
+    assert adopted[A] == replace(first, owner="heir")
+    assert (adopted[B].state, adopted[B].decision, adopted[B].owner) == (State.SETTLED, b"answer", "heir")
+    assert {record.id: record for record in await live.scan("sbc1") if record.owner == "heir"} == adopted
+    assert await heir.adopt("sbc1", ["dead", "gone"]) == []
+    assert [record.id for record in await heir.adopt("sbc2", ["dead"])] == [far]
+
+
+async def test_adopted_ones_go_on(world: World) -> None:
+    dead, heir = world.store("dead"), world.store("heir")
+    await dead.claim([claimed(A, dead, world), claimed(B, dead, world, left=-1)], 10)
+    await heir.adopt("sbc1", ["dead"])
+    assert await heir.claim([claimed(A, heir, world)], 10) == [Claim.LOST]
+    (record,) = await heir.settle([decided(A)])
+    assert record is not None
+    assert [each.id for each in await heir.expire("sbc1")] == [B]
+    await heir.resumed([A, B])
+    assert await heir.scan("sbc1") == []
+
+
+async def test_adopt_takes_at_most_the_limit(world: World) -> None:
+    dead, heir = world.store("dead"), world.store("heir")
+    ids = {suspension(number) for number in range(300)}
+    await dead.claim([claimed(id_, dead, world) for id_ in ids], 1000)
+    sizes: list[int] = []
+    found: set[TransactionId] = set()
+    while adopted := await heir.adopt("sbc1", ["dead"], limit=140):
+        sizes.append(len(adopted))
+        found.update(record.id for record in adopted)
+    assert sizes == [140, 140, 20]
+    assert found == ids
+
+
+async def test_of_two_heirs_each_record_goes_to_one(world: World) -> None:
+    dead, *heirs = (world.store(name) for name in ("dead", "heir1", "heir2", "heir3"))
+    ids = [suspension(number) for number in range(60)]
+    await dead.claim([claimed(id_, dead, world) for id_ in ids], 100)
+    shares = await asyncio.gather(*(heir.adopt("sbc1", ["dead"], limit=25) for heir in heirs * 2))
+    assert sorted(record.id.index for share in shares for record in share) == list(range(60))
+    owners = {record.id: record.owner for share in shares for record in share}
+    assert {record.id: record.owner for record in await dead.scan("sbc1")} == owners
+
+
+async def test_replicas_beat_and_leave(world: World) -> None:
+    one, two = world.store("one"), world.store("two")
+    assert await one.beat() == {"one": 0.0}
+    ages: dict[str, float] = {}
+
+    async def older() -> bool:
+        ages.update(await two.beat())
+        return ages["one"] >= 0.02
+
+    await world.until(older, 0.25)
+    assert ages["two"] == 0.0
+    await one.leave()
+    assert list(await two.beat()) == ["two"]
+    await one.leave()
+    await one.beat()
+    assert set(await two.beat()) == {"one", "two"}
+
+
+async def test_an_operator_can_read_it(world: World) -> None:
+    one = world.store("one")
+    assert "one" in repr(one)
+    assert "\n" not in repr(one)

@@ -1,0 +1,131 @@
+"""Any interleaving of the verbs, by several replicas, resumes each suspension once; and both stores
+answer any sequence alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from adapter.inflight.base import Claim
+from adapter.transaction import Outcome, State
+from tests.inflight.worlds import EmbeddedWorld, RedisWorld, claimed, decided, suspension
+
+if TYPE_CHECKING:
+    from adapter.inflight.base import InFlight
+    from adapter.transaction import TransactionId
+    from tests.harness.redis import RedisServer
+    from tests.inflight.worlds import World
+
+REPLICAS = ("one", "two", "three")
+IDS = (suspension(1), suspension(2), suspension(1, seq=2), suspension(1, node="sbc2"))
+VERBS = ("claim", "claim", "claim settled", "settle", "settle", "resumed", "expire", "adopt")
+
+
+@dataclass(frozen=True)
+class Step:
+    verb: str
+    replica: str
+    id: TransactionId
+    left: float
+    limit: int
+
+    async def carry_out(self, store: InFlight, world: World) -> Any:
+        """What came of it; for a claim with the id, for what gives records the records."""
+        match self.verb:
+            case "claim":
+                return await store.claim([claimed(self.id, store, world, self.left)], self.limit)
+            case "claim settled":
+                asked = claimed(self.id, store, world, self.left)
+                asked = replace(asked, state=State.SETTLED, outcome=Outcome.MALFORMED)
+                return await store.claim([asked], self.limit)
+            case "settle":
+                return await store.settle([decided(self.id, self.replica.encode())])
+            case "resumed":
+                return await store.resumed([self.id])
+            case "expire":
+                return await store.expire(self.id.node)
+            case _:
+                others = [replica for replica in REPLICAS if replica != self.replica]
+                return await store.adopt(self.id.node, others[:1])
+
+
+# A claim is due at once, past its retention already, or far from due: nothing hangs on the speed.
+steps = st.builds(
+    Step,
+    st.sampled_from(VERBS),
+    st.sampled_from(REPLICAS),
+    st.sampled_from(IDS),
+    st.sampled_from([-1.0, 1000.0]),
+    st.sampled_from([1, 10]),
+)
+ticks = st.lists(st.lists(steps, min_size=1, max_size=6), max_size=8)
+sequences = st.lists(st.builds(replace, steps, left=st.sampled_from([-1000.0, -1.0, 1000.0])), max_size=25)
+few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+async def licences(world: World, run: list[list[Step]]) -> tuple[Counter[TransactionId], set[TransactionId]]:
+    """Who was granted a resume, and how often; and what was claimed. The steps of a tick are simultaneous."""
+    stores = {name: world.store(name) for name in REPLICAS}
+    granted: Counter[TransactionId] = Counter()
+    taken: Counter[TransactionId] = Counter()
+    for tick in [*run, [Step("settle", "one", id_, 0, 0) for id_ in IDS]]:
+        results = await asyncio.gather(*(step.carry_out(stores[step.replica], world) for step in tick))
+        for step, result in zip(tick, results, strict=True):
+            if step.verb in ("claim", "claim settled"):
+                taken[step.id] += result != [Claim.LOST]
+                granted[step.id] += result == [Claim.FULL] or (
+                    step.verb == "claim settled" and result == [Claim.WON]
+                )
+            elif step.verb in ("settle", "expire"):
+                granted.update(record.id for record in result if record is not None)
+    await world.close()
+    assert all(number <= 1 for number in taken.values()), "claimed twice"
+    return granted, set(+taken)
+
+
+@settings(max_examples=300, deadline=None)
+@given(ticks)
+def test_each_suspension_is_resumed_once_embedded(run: list[list[Step]]) -> None:
+    granted, taken = asyncio.run(licences(EmbeddedWorld(), run))
+    assert +granted == Counter(taken)
+
+
+@few
+@given(ticks)
+def test_each_suspension_is_resumed_once_redis(redis_server: RedisServer, run: list[list[Step]]) -> None:
+    granted, taken = asyncio.run(licences(RedisWorld(redis_server.url), run))
+    assert +granted == Counter(taken)
+
+
+async def answers(world: World, run: list[Step]) -> list[Any]:
+    """All that the verbs answer, one after the other, without the times."""
+    stores = {name: world.store(name) for name in REPLICAS}
+    found: list[Any] = []
+    for step in run:
+        found.append(_timeless(await step.carry_out(stores[step.replica], world)))
+        found.append(await stores["one"].count(step.id.node))
+        found.append(_timeless(await stores["two"].scan(step.id.node)))
+    await world.close()
+    return found
+
+
+def _timeless(result: Any) -> Any:
+    if not isinstance(result, list):
+        return result
+    plain = [each if not hasattr(each, "id") else replace(each, deadline=0, claimed_at=0) for each in result]
+    return sorted(plain, key=repr)
+
+
+@few
+@given(sequences)
+def test_both_stores_answer_alike(redis_server: RedisServer, run: list[Step]) -> None:
+    async def both() -> tuple[list[Any], list[Any]]:
+        return await answers(EmbeddedWorld(), run), await answers(RedisWorld(redis_server.url), run)
+
+    embedded, redis = asyncio.run(both())
+    assert embedded == redis

@@ -1,0 +1,212 @@
+"""What only Redis can show: what it holds, and what it costs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from adapter.inflight.base import Claim
+from adapter.inflight.redis import REPLICAS_KEPT
+from tests.inflight.worlds import RedisWorld, claimed, decided, suspension
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import redis as redis_py
+
+    from tests.harness.redis import RedisServer
+
+A, B, C = suspension(1), suspension(2), suspension(3)
+FAR = suspension(1, node="sbc2")
+
+
+@pytest.fixture
+async def world(redis_server: RedisServer) -> AsyncIterator[RedisWorld]:
+    found = RedisWorld(redis_server.url)
+    yield found
+    await found.close()
+
+
+# What it holds
+
+
+async def test_every_key_of_a_node_has_its_hash_tag(world: RedisWorld, probe: redis_py.Redis) -> None:
+    one = world.store("one")
+    await one.claim([claimed(id_, one, world, left) for id_, left in ((A, -1), (B, 9), (C, 9), (FAR, 9))], 9)
+    await one.expire("sbc1")
+    await one.settle([decided(B)])
+    await one.resumed([B])
+    await one.beat()
+    keys = {key.decode() for key in probe.scan_iter(f"{world.prefix}:*")}
+    parts = {"records", "deadlines", "unreceipted", "resumed"}
+    assert keys == (
+        {f"{world.prefix}:{{sbc1}}:{part}" for part in parts}
+        | {f"{world.prefix}:{{sbc2}}:{part}" for part in ("records", "deadlines")}
+        | {f"{world.prefix}:replicas"}
+    )
+
+
+async def test_every_key_ends_by_itself(world: RedisWorld, probe: redis_py.Redis) -> None:
+    one = world.store("one")
+    at = f"{world.prefix}:{{sbc1}}"
+
+    def ttl(part: str) -> float:
+        left: Any = probe.pttl(f"{at}:{part}")
+        return float(left) / 1000
+
+    await one.claim([claimed(A, one, world, 100), claimed(B, one, world, 20)], 9)
+    await one.claim([claimed(C, one, world, 10)], 9)  # which does not shorten
+    assert 150 < ttl("records") <= 160
+    assert 150 < ttl("deadlines") <= 160
+    await one.settle([decided(A)])
+    assert 150 < ttl("unreceipted") <= 160
+    await one.resumed([A])
+    assert 50 < ttl("resumed") <= 60
+    await one.claim([claimed(FAR, one, world, -1000)], 9)
+    assert 50 < probe.pttl(f"{world.prefix}:{{sbc2}}:records") / 1000 <= 60
+    await one.expire("sbc2")
+    assert 50 < probe.pttl(f"{world.prefix}:{{sbc2}}:unreceipted") / 1000 <= 60
+    await one.beat()
+    assert 0 < probe.pttl(f"{world.prefix}:replicas") / 1000 <= REPLICAS_KEPT
+    # Nothing done, nothing prolonged.
+    probe.pexpire(f"{at}:records", 30_000)
+    probe.pexpire(f"{at}:resumed", 30_000)
+    await one.claim([claimed(A, one, world, 100)], 9)
+    await one.resumed([A])
+    assert ttl("records") <= 30
+    assert ttl("resumed") <= 30
+    probe.persist(f"{at}:records")  # as an operator may, and a claim that is lost does no harm
+    assert await one.claim([claimed(B, one, world)], 9) == [Claim.LOST]
+    assert await one.get(B) is not None
+
+
+async def test_with_every_replica_gone_redis_forgets(
+    redis_server: RedisServer, probe: redis_py.Redis
+) -> None:
+    async with RedisWorld(redis_server.url, retention=0.05) as world:
+        one = world.store("one")
+        await one.claim([claimed(A, one, world, 0.05), claimed(B, one, world, -1)], 9)
+        await one.settle([decided(A)])
+        await one.resumed([A])
+        await one.expire("sbc1")
+
+    async def gone() -> bool:
+        return not list(probe.scan_iter(f"{world.prefix}:*"))
+
+    await world.until(gone, 0.1)
+
+
+async def test_what_a_replica_resumed_is_remembered_for_its_own_retention(
+    redis_server: RedisServer, world: RedisWorld, probe: redis_py.Redis
+) -> None:
+    async with RedisWorld(redis_server.url, retention=0.05) as other:
+        other.prefix = world.prefix
+        brief, long = other.store("brief"), world.store("long")
+        for id_, store in ((A, long), (B, brief)):
+            await long.claim([claimed(id_, long, world)], 9)
+            await store.settle([decided(id_)])
+            await store.resumed([id_])
+
+        async def forgotten() -> bool:
+            return await long.claim([claimed(B, long, world)], 9) == [Claim.WON]
+
+        await world.until(forgotten, 0.05)
+        assert await long.claim([claimed(A, long, world)], 9) == [Claim.LOST]
+        await brief.expire("sbc1")
+        assert probe.zrange(f"{world.prefix}:{{sbc1}}:resumed", 0, -1) == [A.member.encode()]
+
+
+async def test_a_silent_replica_is_forgotten(world: RedisWorld, probe: redis_py.Redis) -> None:
+    one, two = world.store("one"), world.store("two")
+    await one.beat()
+    await two.beat()
+    probe.zincrby(f"{world.prefix}:replicas", -(REPLICAS_KEPT - 60) * 1000, "one")
+    ages = await two.beat()
+    assert ages.keys() == {"one", "two"}
+    assert REPLICAS_KEPT - 60 <= ages["one"] < REPLICAS_KEPT
+    probe.zincrby(f"{world.prefix}:replicas", -60_000, "one")
+    assert list(await two.beat()) == ["two"]
+
+
+async def test_a_deadline_without_its_record_is_cleared_away(
+    world: RedisWorld, probe: redis_py.Redis
+) -> None:
+    one = world.store("one")
+    await one.claim([claimed(A, one, world, -1), claimed(B, one, world, -1)], 9)
+    probe.hdel(f"{world.prefix}:{{sbc1}}:records", A.member)
+    assert [record.id for record in await one.expire("sbc1")] == [B]
+    assert await one.count("sbc1") == 0
+
+
+async def test_a_scan_of_many_finds_each_once(world: RedisWorld) -> None:
+    one = world.store("one")
+    ids = [suspension(number) for number in range(1200)]
+    await one.claim([claimed(id_, one, world) for id_ in ids], 5000)
+    assert sorted(record.id.index for record in await one.scan("sbc1")) == list(range(1200))
+
+
+# What it costs
+
+
+async def test_the_asks_of_one_tick_cost_one_read_of_the_server(
+    world: RedisWorld, probe: redis_py.Redis
+) -> None:
+    one = world.store("one")
+
+    def done() -> tuple[int, int]:
+        stats: Any = probe.info("stats")
+        commands: Any = probe.info("commandstats")
+        return stats["total_reads_processed"], commands["cmdstat_evalsha"]["calls"]
+
+    async def tick() -> list[Any]:
+        return await asyncio.gather(
+            *(one.claim([claimed(suspension(number), one, world)], 50) for number in range(10, 20)),
+            *(one.settle([decided(id_)]) for id_ in (A, FAR)),
+            one.resumed([A]),
+            one.expire("sbc1"),
+            one.expire("sbc2"),
+            one.count("sbc1"),
+        )
+
+    await one.claim([claimed(A, one, world), claimed(FAR, one, world)], 50)
+    await tick()  # the scripts are known now, the connection is open
+    await one.claim([claimed(B, one, world)], 50)
+    reads, scripts = done()
+    await tick()
+    reads_after, scripts_after = done()
+    # Reading the two figures takes two reads: one between them, and the last one itself.
+    assert reads_after - reads == 1 + 2
+    # One for the claims, one to settle on each node, one for the receipts, one to expire on each node.
+    assert scripts_after - scripts == 6
+
+
+async def test_verbs_of_one_tick_about_one_transaction_keep_their_order(world: RedisWorld) -> None:
+    one = world.store("one")
+    (won,), (record,), _, (lost,), (late,) = await asyncio.gather(
+        one.claim([claimed(A, one, world)], 9),
+        one.settle([decided(A)]),
+        one.resumed([A]),
+        one.claim([claimed(A, one, world)], 9),
+        one.settle([decided(A)]),
+    )
+    assert (won, lost, late) == (Claim.WON, Claim.LOST, None)
+    assert record is not None
+    assert await one.get(A) is None
+
+
+async def test_it_opens_one_connection(world: RedisWorld, probe: redis_py.Redis) -> None:
+    def opened() -> int:
+        stats: Any = probe.info("stats")
+        return int(stats["total_connections_received"])
+
+    one = world.store("one")
+    before = opened()
+    for number in range(20):
+        running = [asyncio.ensure_future(one.claim([claimed(suspension(number), one, world)], 99))]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        running += [asyncio.ensure_future(one.claim([claimed(A, one, world)], 99)) for _ in range(20)]
+        await asyncio.gather(*running)
+    assert opened() - before == 1

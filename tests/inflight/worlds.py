@@ -1,0 +1,104 @@
+"""Both stores behind one face: several replicas on the same records, and a way to let time pass."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol, Self
+
+from adapter.inflight.embedded import EmbeddedInFlight
+from adapter.inflight.redis import RedisInFlight
+from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from adapter.inflight.base import InFlight
+
+
+class World(Protocol):
+    def store(self, replica: str) -> InFlight: ...
+
+    def now(self) -> float: ...
+
+    async def until(self, condition: Callable[[], Awaitable[object]], seconds: float) -> None:
+        """Let so much time pass; then the condition must hold."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class EmbeddedWorld:
+    def __init__(self, retention: float = 60.0) -> None:
+        self.time = 1_790_000_000.0
+        self._first = EmbeddedInFlight("first", retention=retention, clock=self.now)
+
+    def store(self, replica: str) -> EmbeddedInFlight:
+        return self._first.beside(replica)
+
+    def now(self) -> float:
+        return self.time
+
+    async def until(self, condition: Callable[[], Awaitable[object]], seconds: float) -> None:
+        self.time += seconds
+        assert await condition()
+
+    async def close(self) -> None:
+        await self._first.close()
+
+
+class RedisWorld:
+    def __init__(self, url: str, retention: float = 60.0, timeout: float = 10.0) -> None:
+        self.prefix = f"test-{uuid.uuid4().hex[:8]}"
+        self._url = url
+        self._retention = retention
+        self._timeout = timeout
+        self._stores: list[RedisInFlight] = []
+
+    def store(self, replica: str) -> RedisInFlight:
+        store = RedisInFlight(
+            self._url, replica, prefix=self.prefix, retention=self._retention, timeout=self._timeout
+        )
+        self._stores.append(store)
+        return store
+
+    def now(self) -> float:
+        return time.time()
+
+    async def until(self, condition: Callable[[], Awaitable[object]], seconds: float) -> None:
+        end = time.monotonic() + seconds + 20
+        while not await condition():
+            assert time.monotonic() < end, "waited in vain"
+            await asyncio.sleep(0.005)
+
+    async def close(self) -> None:
+        for store in self._stores:
+            await store.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def suspension(number: int = 1, node: str = "sbc1", seq: int = 1) -> TransactionId:
+    return TransactionId(node, number, 1_840_980_198, seq)
+
+
+def claimed(
+    id_: TransactionId, owner: InFlight, world: World, left: float = 60.0, body: bytes = b"request"
+) -> Transaction:
+    """A claim to come, its times in whole milliseconds, as a store may keep them."""
+    now = round(world.now(), 3)
+    return Transaction(id_, "invite_request", round(now + left, 3), now, body, owner.replica)
+
+
+def decided(id_: TransactionId, decision: bytes | None = b'{"action":"route"}') -> Settlement:
+    return Settlement(id_, Outcome.DECIDED, decision)
+
+
+def settled_claim(of: Transaction, outcome: Outcome = Outcome.UNAVAILABLE) -> Transaction:
+    return replace(of, state=State.SETTLED, outcome=outcome)
