@@ -6,13 +6,15 @@ import asyncio
 import contextlib
 import secrets
 import signal
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import uvloop
 
 from adapter import logs, policy
-from adapter.errors import AdapterError, StoreUnavailable
+from adapter.errors import AdapterError, SettingsError, StoreUnavailable
 from adapter.evapi.link import LinkSettings
 from adapter.evapi.nodes import Nodes
 from adapter.health import HealthServer
@@ -201,9 +203,13 @@ def _inflight(settings: Settings, owner: str) -> InFlight:
 def _broker(settings: Settings, rules: Policy) -> Broker:
     if settings.amqp_url is None:
         from adapter.broker.embedded import EmbeddedBroker
-        from consumers import load
+        from consumers import LoadError, load
 
-        return EmbeddedBroker([load(name) for name in settings.consumer])
+        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: my_service.py of this folder
+        try:
+            return EmbeddedBroker([load(name) for name in settings.consumer])
+        except LoadError as exc:
+            raise SettingsError("EVAPI_CONSUMER", str(exc)) from exc
     from adapter.broker.amqp import AmqpBroker
 
     return AmqpBroker(

@@ -11,7 +11,6 @@ import re
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -27,6 +26,7 @@ from adapter.errors import SettingsError
 PREFIX: Final = "EVAPI_"
 DEFAULT_NODE: Final = "127.0.0.1:8448"
 _NAME = re.compile(r"[A-Za-z0-9_.:\[\]-]{1,100}")
+_HOST = re.compile(r"[\w.:%-]+")
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 Positive = Annotated[float, Field(gt=0, le=86_400)]
@@ -46,7 +46,7 @@ class Address(NamedTuple):
         """Read ``host:port`` or ``[v6]:port``. Raises ValueError."""
         host, colon, port = text.rpartition(":")
         bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-        if not colon or not bare or (":" in bare and bare == host) or not port.isdecimal():
+        if not colon or not _HOST.fullmatch(bare) or (":" in bare and bare == host) or not port.isdecimal():
             raise ValueError(f"{text!r} is no host:port")
         if not 0 < int(port) < 65536:
             raise ValueError(f"{port} is no TCP port")
@@ -73,7 +73,7 @@ class _FileSource(EnvSettingsSource):
             if variable in os.environ:
                 raise SettingsError(f"{variable}_FILE", f"is given beside {variable}: give one of them")
             try:
-                found[name] = Path(path).read_text().strip()
+                found[name] = Path(path).read_text("utf-8").strip()
             except (OSError, UnicodeDecodeError) as exc:
                 raise SettingsError(f"{variable}_FILE", f"cannot read {path}: {exc}") from exc
         return found
@@ -152,12 +152,9 @@ class Settings(BaseSettings):
     def _url(cls, value: SecretStr | None, info: Any) -> SecretStr | None:
         schemes = _SCHEMES[info.field_name]
         for url in value.get_secret_value().split(",") if value is not None else ():
-            scheme = url.strip().partition("://")[0]
-            if scheme not in schemes:
-                # The URL may hold a password: only its scheme is shown.
-                raise ValueError(
-                    f"{scheme[:20]!r} is none of {', '.join(f'{known}://' for known in schemes)}"
-                )
+            if not url.strip().startswith(schemes):
+                # No part of it is shown: what was meant as a URL may be a password.
+                raise ValueError(f"does not begin with {' or '.join(schemes)}")
             if info.field_name == "redis_url":
                 break  # the hosts after a comma belong to the one URL
         return value
@@ -197,8 +194,10 @@ class Settings(BaseSettings):
 
 
 _SCHEMES: Final = {
-    "amqp_url": ("amqp", "amqps"),
-    "redis_url": ("redis", "rediss", "redis+sentinel", "redis+cluster"),
+    "amqp_url": ("amqp://", "amqps://"),
+    "redis_url": tuple(
+        f"{secure}{kind}://" for kind in ("", "+sentinel", "+cluster") for secure in ("redis", "rediss")
+    ),
 }
 
 
@@ -218,12 +217,17 @@ def load(**flags: Any) -> Settings:
         raise SettingsError(f"{PREFIX}{name}", fault["msg"].removeprefix("Value error, ")) from None
 
 
-def without_password(url: str) -> str:
-    """A URL as it may be shown."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}").geturl()
+def without_password(urls: str) -> str:
+    """A URL, or several separated by commas, as it may be shown."""
+    return ",".join(_shown(url) for url in re.split(r",\s*(?=[a-z+]+://)", urls))
+
+
+def _shown(url: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    credentials, at, place = rest.rpartition("@")
+    user, colon, _ = credentials.partition(":")
+    place = re.sub(r"([?&]\w*password=)[^&]*", r"\1***", place)
+    return f"{scheme}{mark}{user}{':***' if colon else ''}{at}{place}"
 
 
 def _node(text: str) -> NodeAddress:

@@ -128,16 +128,18 @@ class Link:
         """Connect and serve for ever. Ends only by cancellation."""
         pause = self._settings.backoff_min
         loop = asyncio.get_running_loop()
+        trouble = ""
         while True:
             began = loop.time()
             try:
                 sock = await connect(self.address, self._settings)
             except OSError as exc:  # TimeoutError is one
-                log.warning(
-                    "evapi link: cannot connect", node=self.node, address=str(self.address), error=say(exc)
-                )
+                tell = log.debug if trouble == say(exc) else log.warning  # once, not for hours
+                trouble = say(exc)
+                tell("evapi link: cannot connect", node=self.node, address=str(self.address), error=trouble)
                 served = False
             else:
+                trouble = ""
                 ended: asyncio.Future[str] = loop.create_future()
                 reason = await self._serve(Stream(sock, self._on_data, ended.set_result), ended)
                 served = loop.time() - began > FULL
@@ -164,7 +166,7 @@ class Link:
         finally:
             timers.cancel()
             self._stream = None
-            stream.end("cancelled")
+            stream.close()
             self._stop_flushing()
             self._owner.on_link(self)
 

@@ -82,14 +82,18 @@ class Stream:
             self._loop.add_writer(self._socket, self._writable)
 
     def end(self, reason: str) -> None:
-        """Close; ``on_end`` is told unless it was before."""
-        if self._ended:
-            return
-        self._ended = True
-        self._loop.remove_reader(self._socket)
-        self._loop.remove_writer(self._socket)
-        self._socket.close()
-        self._on_end(reason)
+        """Close and tell ``on_end``, unless it is closed."""
+        if not self._ended:
+            self.close()
+            self._on_end(reason)
+
+    def close(self) -> None:
+        """Close and tell nobody."""
+        if not self._ended:
+            self._ended = True
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+            self._socket.close()
 
     def _try_send(self, frame: bytes) -> int:
         try:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 
 from adapter.evapi import link as link_module
 from adapter.evapi.link import Link, LinkSettings
@@ -312,3 +313,33 @@ async def test_one_send_for_each_frame_and_no_delay(monkeypatch):
         assert link._stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     assert [data for data, _ in sends] == [netstring.encode(resume(label)[0]) for label in (1, 2, 3)]
     assert all(flags & socket.MSG_EOR for _, flags in sends)
+
+
+async def test_cancelled_it_lets_go_of_everything_and_tells_its_owner():
+    async def peer(reader, writer):
+        await reader.read()
+
+    async with linked(peer) as (link, owner):
+        await until(lambda: link.up)
+        task = next(task for task in asyncio.all_tasks() if "Link.run" in repr(task))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not link.up
+        assert owner.states == [True, False]
+
+
+async def test_a_server_that_stays_away_is_told_of_once():
+    with structlog.testing.capture_logs() as logs:
+        link = Link(
+            "sbc1",
+            Address("127.0.0.1", free_port()),
+            Owner(),
+            "r1",
+            LinkSettings(backoff_min=0.001, backoff_max=0.001),
+        )
+        task = asyncio.create_task(link.run())
+        await until(lambda: len(logs) > 3)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert [entry["log_level"] for entry in logs[:4]] == ["warning", "debug", "debug", "debug"]
