@@ -182,6 +182,8 @@ class Bridge:
         self.nodes.measure()
         self.metrics.broker_ready.set(self.broker.ready)
         self.metrics.store_ready.set(self.sweeper.store_ready)
+        for what, number in self.broker.counts.items():
+            self.metrics.broker_counts.labels(what).set(number)
 
 
 def _inflight(settings: Settings, owner: str) -> InFlight:

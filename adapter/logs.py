@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor
+
+_CONTROL: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def configure(form: str | None, level: str) -> None:
@@ -24,12 +29,15 @@ def configure(form: str | None, level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    last: Any = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else None
+    last: Any = structlog.processors.JSONRenderer(default=repr)
     if console:
-        shared.remove(structlog.processors.format_exc_info)  # the console renders it itself
+        # Plain tracebacks: the pretty ones show local variables, passwords among them.
+        plain = structlog.dev.plain_traceback
+        last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+        shared.append(_escape)
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[*shared, last or structlog.processors.JSONRenderer(default=repr)],
+        processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -38,13 +46,18 @@ def configure(form: str | None, level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                last or structlog.processors.JSONRenderer(default=repr),
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
         )
     )
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
     # What these two report of a lost connection, the broker reports once itself.
     for name in ("aio_pika", "aiormq"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _escape(_: Any, __: str, entry: EventDict) -> EventDict:
+    """Text from peers must not steer a terminal (JSON escapes it anyway)."""
+    for key, value in entry.items():
+        if isinstance(value, str):
+            entry[key] = _CONTROL.sub(lambda found: repr(found[0])[1:-1], value)
+    return entry

@@ -102,6 +102,9 @@ class Metrics:
         self.broker_ready = Gauge(
             "evapi_broker_ready", "Whether the broker takes requests.", registry=registry
         )
+        self.broker_counts = Gauge(
+            "evapi_broker_count", "What the broker counted since the start.", ["what"], registry=registry
+        )
         self.store_ready = Gauge(
             "evapi_store_ready", "Whether the in-flight store answered its last beat.", registry=registry
         )

@@ -70,10 +70,10 @@ class Policy:
 def read(path: Path) -> Policy:
     """Read a policy file. Raises PolicyError, naming the file and the key."""
     try:
-        raw = tomllib.loads(path.read_text())
+        raw = tomllib.loads(path.read_text("utf-8"))
     except OSError as exc:
         raise PolicyError(str(path), f"cannot be read: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise PolicyError(str(path), f"is no TOML: {exc}") from exc
     try:
         return parse(raw)

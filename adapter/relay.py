@@ -48,6 +48,10 @@ class Links(Protocol):
         """Queue a payload, of use for ``wait`` seconds. False: no such node here."""
         ...
 
+    def max_payload(self, node: str) -> int:
+        """Bytes of the longest payload that the node can make use of; 0: no such node here."""
+        ...
+
     def takes_commands(self, node: str) -> bool:
         """Whether the node is up and its configuration tells commands from resumes."""
         ...
@@ -176,8 +180,7 @@ class Relay:
             return
         try:
             await self._settle([Settlement(id_, outcome) for id_, (_, outcome) in refused.items()])
-        except StoreUnavailable as exc:
-            self._store_error("settle", exc)
+        except StoreUnavailable:  # counted there; a caller waits
             for transaction, outcome in refused.values():
                 self._resume(settled(transaction, outcome))
 
@@ -204,7 +207,8 @@ class Relay:
         """Settle and resume a batch. Raises StoreUnavailable: then it must be delivered again."""
         settlements = [found for reply in replies if (found := self._settlement(reply)) is not None]
         if settlements:
-            await self._settle(settlements)
+            for late in await self._settle(settlements):
+                self._metrics.late_replies.labels(late.node).inc()
 
     def _settlement(self, reply: Reply) -> Settlement | None:
         try:
@@ -236,15 +240,22 @@ class Relay:
             DeadLetter(reason, detail, reply.body, node, reply.correlation_id, reply.content_type)
         )
 
-    async def _settle(self, settlements: Sequence[Settlement]) -> None:
-        """Ask for the licences and resume where they are granted. Raises StoreUnavailable."""
-        for settlement, transaction in zip(
-            settlements, await self._inflight.settle(settlements), strict=True
-        ):
+    async def _settle(self, settlements: Sequence[Settlement]) -> list[TransactionId]:
+        """Ask for the licences and resume where they are granted. Gives the ids for which they
+        were not. Raises StoreUnavailable.
+        """
+        try:
+            records = await self._inflight.settle(settlements)
+        except StoreUnavailable as exc:
+            self._store_error("settle", exc)
+            raise
+        lost: list[TransactionId] = []
+        for settlement, transaction in zip(settlements, records, strict=True):
             if transaction is not None:
                 self._resume(transaction)
             else:
-                self._metrics.late_replies.labels(settlement.id.node).inc()
+                lost.append(settlement.id)
+        return lost
 
     async def expire(self, node: str) -> None:
         """Answer what is past its deadline."""
@@ -282,7 +293,7 @@ class Relay:
         fallback = self._policy.plan(transaction.event).fallback
         decision = fallback if transaction.decision is None else transaction.decision
         payload = wire.resume(id_, transaction.event, outcome, decision)
-        if not wire.fits(payload):
+        if len(payload) > self._links.max_payload(id_.node):
             outcome = Outcome.OVERSIZED
             payload = wire.resume(id_, transaction.event, outcome, fallback)
         now = self._clock()
@@ -290,11 +301,16 @@ class Relay:
             log.error("no link to resume by", correlation_id=str(id_), event_name=transaction.event)
             return
         self._metrics.outcomes.labels(id_.node, transaction.event, outcome.value).inc()
-        self._metrics.decision_seconds.labels(outcome.value).observe(max(now - transaction.claimed_at, 0.0))
-        if outcome is not Outcome.DECIDED:
-            log.warning(
-                "fallback", correlation_id=str(id_), event_name=transaction.event, outcome=outcome.value
-            )
+        seconds = max(now - transaction.claimed_at, 0.0)
+        self._metrics.decision_seconds.labels(outcome.value).observe(seconds)
+        say = log.debug if outcome in (Outcome.DECIDED, Outcome.OPERATOR) else log.warning
+        say(
+            "resumed",
+            correlation_id=str(id_),
+            event_name=transaction.event,
+            outcome=outcome.value,
+            seconds=seconds,
+        )
 
     def on_read(self, ids: Sequence[TransactionId]) -> None:
         """Kamailio has read these resumes: only their ids need be remembered."""
@@ -311,15 +327,16 @@ class Relay:
     def on_command(self, node: str, body: bytes) -> None:
         """Push a frame as it is. Raises CodecError where Kamailio would take it for another."""
         try:
-            frame: Any = json.loads(body)
+            frame: Any = json.loads(body.decode())
         except (ValueError, RecursionError) as exc:
             raise CodecError("not-json", str(exc)) from exc
         if not isinstance(frame, dict) or not frame.keys().isdisjoint(_NOT_A_COMMAND):
             raise CodecError("not-a-command", "a JSON object without tm_trans and adapter is")
-        if not wire.fits(body):
-            raise CodecError("too-large", f"{len(body)} bytes; Kamailio reads {netstring.MAX_OUT}")
+        wire.decision_json(frame)  # what Kamailio's parser refuses would be lost without a word
         if not self._links.takes_commands(node):
             raise CodecError("no-hello", "the node's configuration does not tell commands from resumes")
+        if len(body) > self._links.max_payload(node):
+            raise CodecError("too-large", f"{len(body)} bytes; Kamailio reads {netstring.MAX_OUT}")
         self._links.send(node, body, RESEND_FOR, None)
         self._metrics.commands.labels(node).inc()
 

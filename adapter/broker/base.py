@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,11 @@ class Broker(Protocol):
     @property
     def ready(self) -> bool:
         """Whether a publication would be taken now."""
+        ...
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What it has counted since the start, by name, for the metrics."""
         ...
 
     async def start(self, receiver: Receiver) -> None:

@@ -143,6 +143,7 @@ class EmbeddedBroker:
     ) -> None:
         self.dead_letters: deque[DeadLetter] = deque(maxlen=DEAD_LETTERS)
         self.expired = 0
+        self._letters = 0
         self._queue_limit = queue_limit
         self._retry = retry
         self._grace = grace
@@ -168,6 +169,11 @@ class EmbeddedBroker:
         """Whether a publication would be taken now."""
         return self._receiver is not None and not self._closed
 
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """What it has counted since the start, by name, for the metrics."""
+        return {"expired": self.expired, "dead_letters": self._letters}
+
     async def start(self, receiver: Receiver) -> None:
         """Begin; ``receiver`` gets the replies."""
         self._receiver = receiver
@@ -188,6 +194,7 @@ class EmbeddedBroker:
 
     def dead_letter(self, letter: DeadLetter) -> None:
         """Keep it; the oldest gives way."""
+        self._letters += 1
         self.dead_letters.append(letter)
 
     async def close(self) -> None:

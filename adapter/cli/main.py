@@ -6,6 +6,7 @@ Imports are inside the commands: ``--help`` must not wait for aio-pika and Redis
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -64,7 +65,8 @@ def run(
     consumer: Annotated[
         list[str] | None,
         typer.Option(
-            help="module:service for the embedded broker; may be repeated. [env var: EVAPI_CONSUMER]"
+            metavar="MODULE:SERVICE",
+            help="What the embedded broker runs; may be repeated.  [env var: EVAPI_CONSUMER]",
         ),
     ] = None,
     policy: Annotated[
@@ -96,12 +98,19 @@ def run(
     """Run the bridge until SIGTERM, which drains it."""
     from adapter import app as bridge
     from adapter import settings
+    from consumers.loading import LoadError
 
-    flags: dict[str, object] = dict(_pair(text) for text in more or ())
-    flags |= {"nodes": nodes, "amqp_url": amqp_url, "redis_url": redis_url, "policy": policy}
-    flags |= {"http": http, "replica": replica, "log": log}
-    flags["consumer"] = consumer or None
-    bridge.main(settings.load(**flags))
+    flags: dict[str, object] = {"nodes": nodes, "amqp_url": amqp_url, "redis_url": redis_url}
+    flags |= {"policy": policy, "http": http, "replica": replica, "log": log, "consumer": consumer or None}
+    for name, value in map(_pair, more or ()):
+        if name in flags:
+            raise SettingsError("--set", f"give {name} by its own flag, --{name.replace('_', '-')}")
+        flags[name] = value
+    sys.path.append(str(Path.cwd()))  # a service beside the user, as `python -m consumers` finds it
+    try:
+        bridge.main(settings.load(**flags))
+    except LoadError as exc:
+        raise SettingsError("EVAPI_CONSUMER", str(exc)) from exc
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -126,16 +135,17 @@ def kamailio_cfg(
     if name is None:
         for known in kamailio.names():
             typer.echo(known)
-    elif name in kamailio.names():
+        return
+    try:
         typer.echo(kamailio.read(name), nl=False)
-    else:
-        raise SettingsError("NAME", f"{name!r} is none of {', '.join(kamailio.names())}")
+    except KeyError:
+        raise SettingsError("NAME", f"{name!r} is none of {', '.join(kamailio.names())}") from None
 
 
 def main() -> None:
     """Run the command line. Errors end in a sentence and an exit code, not in a traceback."""
     try:
-        app()
+        app(prog_name="evapi-adapter")
     except SettingsError as exc:
         typer.echo(f"evapi-adapter: {exc}", err=True)
         sys.exit(2)

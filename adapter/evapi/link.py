@@ -33,6 +33,9 @@ STATUS_INTERVAL: Final = 1.0
 """Seconds between two frames for the health gate, whose entry expires after 3."""
 FULL: Final = 0.2
 """A connection that ends within these seconds with nothing read: max_clients is reached."""
+PLAIN_MAX: Final = 8_000
+"""Bytes of a payload for a configuration without hello: in quotes, "$evapi(msg)" gives nothing from
+8,192 bytes (Kamailio's pv_buffer_size, which the include raises), and the answer would be lost."""
 MAX_COUNTED: Final = 100_000
 """Transactions whose suspensions are counted here, where the frames do not count them."""
 
@@ -118,6 +121,11 @@ class Link:
     def gated(self) -> bool:
         """Whether the configuration keeps a health gate, so that commands may be pushed, too."""
         return self._hello is not None and self._hello.gate
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes of the longest payload that the node can make use of."""
+        return PLAIN_MAX if self._hello is None else netstring.MAX_OUT
 
     @property
     def opens_gate(self) -> bool:

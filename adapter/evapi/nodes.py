@@ -83,6 +83,11 @@ class Nodes:
         link.send(payload, asyncio.get_running_loop().time() + wait, id)
         return True
 
+    def max_payload(self, node: str) -> int:
+        """Bytes of the longest payload that the node can make use of; 0: no such node here."""
+        link = self._links.get(node)
+        return 0 if link is None else link.max_payload
+
     def takes_commands(self, node: str) -> bool:
         """Whether the node is up and its configuration tells commands from resumes."""
         link = self._links.get(node)

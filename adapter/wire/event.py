@@ -311,11 +311,6 @@ _RESUME: Final = (
 )
 
 
-def fits(payload: bytes) -> bool:
-    """Whether Kamailio reads a payload of this size."""
-    return len(payload) <= MAX_OUT
-
-
 def sync(token: str) -> bytes:
     """The payload that asks for a receipt."""
     return b'{"adapter":{"sync":"%b"}}' % token.encode()

@@ -15,16 +15,19 @@ from tests.harness.process import START_TIMEOUT, HarnessError, Process, free_por
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MODULES = "lib*/*/kamailio/modules"
-"""Under /usr: Debian puts the modules into a folder named after the architecture."""
+MODULES = ("lib/*/kamailio/modules", "lib*/kamailio/modules")
+"""Under /usr. Debian puts the modules into a folder named after the architecture."""
 
 
 def modules_folder() -> Path:
     """Where this machine keeps Kamailio's modules. Raises HarnessError where there are none."""
-    for folder in sorted(Path("/usr").glob(MODULES)):
-        if (folder / "evapi.so").exists():
-            return folder
-    raise HarnessError(f"no Kamailio with evapi.so under /usr/{MODULES}: apt-get install kamailio")
+    for pattern in MODULES:
+        for folder in sorted(Path("/usr").glob(pattern)):
+            if (folder / "evapi.so").exists():
+                return folder
+    raise HarnessError(
+        "no Kamailio with evapi.so under /usr: apt-get install kamailio kamailio-extra-modules"
+    )
 
 
 class KamailioServer:
@@ -58,6 +61,7 @@ class KamailioServer:
         run = folder / f"{name}.run"
         run.mkdir(parents=True, exist_ok=True)
         command = ["kamailio", "-f", str(self._cfg), "-DD", "-E", "--debug=1", "-m", str(shared_memory)]
+        command += ["-b", "4000000"]  # bytes of a socket's receive buffer: a burst must not be lost
         command += ["-Y", str(run), "-P", str(self.pid_file), "-L", str(modules_folder())]
         settings: dict[str, str | int | None] = {
             "SIP_LISTEN": f"udp:127.0.0.1:{self.sip_port}",

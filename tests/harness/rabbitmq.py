@@ -19,6 +19,9 @@ USER = "rabbitmq"
 
 CONFIG = """\
 listeners.tcp.1 = 127.0.0.1:{port}
+listeners.ssl.1 = 127.0.0.1:{tls_port}
+ssl_options.certfile = {certificate}
+ssl_options.keyfile = {key}
 disk_free_limit.absolute = 1MB
 log.console = true
 log.console.level = info
@@ -42,8 +45,11 @@ class RabbitServer:
 
     def __init__(self, folder: Path, name: str = "rabbitmq") -> None:
         self.port = free_port()
+        self._tls_port = free_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
         self._data = Path(tempfile.mkdtemp(prefix="rabbitmq-"))
+        self._certificate, self._key = self._data / "certificate.pem", self._data / "key.pem"
+        self.tls_url = f"amqps://guest:guest@localhost:{self._tls_port}/?cafile={self._certificate}"
         self._env = self._environment()
         self._node = Process(name, [*_as_rabbitmq(), str(SCRIPTS / "rabbitmq-server")], folder, self._env)
         epmd = [EPMD, "-port", self._env["ERL_EPMD_PORT"], "-address", "127.0.0.1"]
@@ -51,7 +57,12 @@ class RabbitServer:
 
     def _environment(self) -> dict[str, str]:
         config = self._data / "rabbitmq.conf"
-        config.write_text(CONFIG.format(port=self.port))
+        config.write_text(
+            CONFIG.format(
+                port=self.port, tls_port=self._tls_port, certificate=self._certificate, key=self._key
+            )
+        )
+        self._make_certificate()
         enabled = self._data / "enabled_plugins"
         enabled.write_text("[].\n")
         # It reads through every plugin there is, for 2 s, even where none is enabled: show it none.
@@ -61,7 +72,7 @@ class RabbitServer:
             (plugins / part.name).symlink_to(part)
         if os.geteuid() == 0:
             owner = pwd.getpwnam(USER)
-            for path in (self._data, config, enabled):
+            for path in (self._data, config, enabled, self._certificate, self._key):
                 os.chown(path, owner.pw_uid, owner.pw_gid)
         return {
             "HOME": str(self._data),
@@ -82,6 +93,22 @@ class RabbitServer:
             "ERL_CRASH_DUMP_SECONDS": "0",
             "LC_ALL": "C.UTF-8",
         }
+
+    def _make_certificate(self) -> None:
+        """One that signs itself, for localhost."""
+        options = [
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ]
+        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+        files = ["-keyout", str(self._key), "-out", str(self._certificate)]
+        subprocess.run(["openssl", "req", *options, *names, *files], check=True, capture_output=True)
 
     def start(self) -> None:
         """Start it and wait until it takes clients."""

@@ -20,7 +20,7 @@ MAX_CALLS = 100_000
 MAX_RATE = 5_000
 GATEWAY_LIFE = 3600.0
 """Seconds after which a gateway ends by itself, should whoever started it be gone."""
-WAIT_FOR_A_MESSAGE = 10.0
+WAIT_FOR_A_MESSAGE = 25.0
 """Seconds after which a call that hears nothing counts as failed; above Kamailio's own timer (4 s)."""
 
 
@@ -217,6 +217,7 @@ def _sipp(folder: Path, scenario: str, port: int) -> list[str]:
     command += ["-i", "127.0.0.1", "-p", str(port), "-nostdin"]
     # Over UDP and several workers a 200 may overtake its 180, a BYE its ACK: no reason to give up a call.
     command += ["-default_behaviors", "all,-abortunexp"]
+    command += ["-buff_size", "4000000"]  # of its socket: a burst must not be lost
     # Its watchdog takes a busy machine for a fault and ends the run.
     return [*command, "-watchdog_major_maxtriggers", "100000", "-watchdog_minor_maxtriggers", "100000"]
 

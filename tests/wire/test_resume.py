@@ -214,11 +214,6 @@ def test_no_decision_breaks_the_frame_around_it(decision: dict[str, Any]) -> Non
     assert told["decision"] == decision
 
 
-def test_fits() -> None:
-    assert event.fits(b"x" * 32_000)
-    assert not event.fits(b"x" * 32_001)
-
-
 def test_frames_beside_resumes() -> None:
     assert event.sync("4f2a:17") == b'{"adapter":{"sync":"4f2a:17"}}'
     told = event.status("ready", 'pod"1\\', "sbc1")

@@ -1,0 +1,195 @@
+"""One connection to RabbitMQ: opened within a time, watched, and let go of even if it hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+import aiormq
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory
+from yarl import URL
+
+from adapter import contract
+from adapter.errors import BrokerUnavailable, SettingsError
+
+if TYPE_CHECKING:
+    from adapter.broker.amqp.limits import Limits
+
+EXPECTED: Final = (
+    BrokerUnavailable,
+    aiormq.AMQPError,
+    aiormq.ChannelInvalidStateError,
+    OSError,
+    asyncio.CancelledError,
+)
+"""What a server that goes away may raise here. Anything else is a fault of ours and gets a traceback."""
+
+_FRAME_BUFFER: Final = 200
+"""Frames of a channel read ahead, three to a message: the more, the larger the batches."""
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+
+def parse_urls(urls: str) -> list[URL]:
+    """The servers to try in turn, of a list separated by commas. Raises SettingsError."""
+    found = []
+    for number, text in enumerate(urls.split(","), 1):
+        try:
+            url = URL(text.strip())
+        except ValueError:
+            # Neither the text nor the cause is quoted: they may hold the password.
+            raise SettingsError("EVAPI_AMQP_URL", f"number {number} of the URLs is none") from None
+        if url.scheme not in ("amqp", "amqps") or not url.host:
+            raise SettingsError("EVAPI_AMQP_URL", f"{shown(url)} is no amqp://HOST or amqps://HOST")
+        found.append(url)
+    return found
+
+
+def shown(url: URL) -> str:
+    """A URL for people: without password and options."""
+    try:
+        return str(url.with_password(None).with_query(None))
+    except ValueError:
+        return f"{url.scheme}:..."  # a URL without host cannot have its password taken out
+
+
+def reason(exc: BaseException | None) -> str:
+    """An error in a few words."""
+    if exc is None:
+        return "closed"
+    if isinstance(exc, TimeoutError):
+        return "no answer in time"
+    return " ".join(str(part) for part in exc.args) or type(exc).__name__
+
+
+class UndecodableMessage(BrokerUnavailable):
+    """A message on a queue of ours that the library cannot read: it closes the connection for it."""
+
+
+class _Wire(aiormq.TransportFactory):
+    """Opens the socket as the library does, and keeps hold of it."""
+
+    def __init__(self, url: URL) -> None:
+        self._inner = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open it."""
+        reader, self._writer = await self._inner.create(url, **kwargs)
+        return reader, self._writer
+
+    def abort(self) -> None:
+        """Drop the connection and what of ours the server has not taken yet."""
+        if self._writer is None:
+            return
+        sock = self._writer.get_extra_info("socket")
+        if sock is not None and sock.fileno() != -1:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._writer.transport.abort()
+
+
+class Connection:
+    """An open connection."""
+
+    def __init__(self, url: URL, amqp: aiormq.Connection, wire: _Wire) -> None:
+        self.url = shown(url)
+        self.amqp = amqp
+        self._wire = wire
+
+    @classmethod
+    async def open_any(cls, urls: list[URL], limits: Limits) -> Connection:
+        """Try each server once; one that failed goes to the end of the list.
+
+        Raises BrokerUnavailable.
+        """
+        failures = []
+        for _ in range(len(urls)):
+            try:
+                return await cls._open(urls[0], limits)
+            except BrokerUnavailable as exc:
+                failures.append(str(exc))
+                urls.append(urls.pop(0))
+        raise BrokerUnavailable("; ".join(failures))
+
+    @classmethod
+    async def _open(cls, url: URL, limits: Limits) -> Connection:
+        wire = _Wire(url)
+        opening = asyncio.ensure_future(_connect(url, limits.heartbeat, wire))
+        try:
+            await asyncio.wait({opening}, timeout=limits.connect_timeout)
+        finally:
+            if not opening.done():
+                wire.abort()  # otherwise the library would wait for the hung peer to say goodbye
+                opening.cancel()
+                await asyncio.wait({opening})
+        if opening.cancelled():
+            raise BrokerUnavailable(f"{shown(url)}: no answer within {limits.connect_timeout:g} s")
+        exc = opening.exception()
+        if exc is not None:
+            raise BrokerUnavailable(f"{shown(url)}: {reason(exc)}") from exc
+        return cls(url, opening.result(), wire)
+
+    async def channel(self, confirms: bool = False) -> aiormq.Channel:
+        """Open a channel; with ``confirms``, what is returned is a result and no exception."""
+        channel = await self.amqp.channel(
+            publisher_confirms=confirms, on_return_raises=False, frame_buffer_size=_FRAME_BUFFER
+        )
+        assert isinstance(channel, aiormq.Channel)
+        return channel
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the server takes no publications (memory or disk alarm)."""
+        ready = self.amqp.ready()
+        try:
+            ready.send(None)  # it has to wait where, and only where, the server has blocked us
+        except StopIteration:
+            return False
+        ready.close()
+        return True
+
+    @property
+    def alive(self) -> bool:
+        """Whether nobody has closed it."""
+        return not self.amqp.is_closed
+
+    async def unblocked(self) -> None:
+        """Return once the server takes publications."""
+        await self.amqp.ready()
+
+    async def lost(self) -> None:
+        """Wait until it is closed by anybody. Raises BrokerUnavailable then, from the cause.
+
+        UndecodableMessage, where it was closed since the library could not read a message.
+        """
+        closing = self.amqp.closing
+        await asyncio.wait({closing})
+        cause = asyncio.CancelledError() if closing.cancelled() else closing.exception()
+        expected = (aiormq.AMQPConnectionError, OSError, asyncio.CancelledError)
+        kind = BrokerUnavailable if cause is None or isinstance(cause, expected) else UndecodableMessage
+        raise kind(f"{self.url}: {reason(cause)}") from cause
+
+    def abort(self) -> None:
+        """Let go of a server that hangs."""
+        self._wire.abort()
+
+    async def close(self, within: float) -> None:
+        """Say goodbye, within a time."""
+        closing = asyncio.ensure_future(self.amqp.close())
+        await asyncio.wait({closing}, timeout=within)
+        self._wire.abort()
+        await asyncio.wait({closing})
+
+
+def usable(channel: aiormq.Channel) -> bool:
+    """Whether the server still knows the channel: a frame on another closes the whole connection."""
+    return channel.connection.channels.get(channel.number) is channel and not channel.is_closed
+
+
+async def _connect(url: URL, heartbeat: int, wire: _Wire) -> aiormq.Connection:
+    if "heartbeat" not in url.query:
+        url = url.update_query(heartbeat=heartbeat)
+    return await aiormq.connect(
+        url, transport_factory=wire, client_properties={"connection_name": contract.APP_ID}
+    )

@@ -1,0 +1,59 @@
+"""What bounds the use of RabbitMQ, and what is counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Every limit. Times in seconds."""
+
+    prefetch: int
+    """Replies of a node that are here and not acknowledged."""
+    confirm_timeout: float
+    """How long a publication is waited for."""
+    results_expires: float
+    """After which the queues of a node that nobody consumes are deleted."""
+    connect_timeout: float = 3.0
+    """For a connection, and for each answer to a declaration."""
+    heartbeat: int = 5
+    """Where the URL says nothing else. One that is idle and hangs is let go of after three of them."""
+    backoff_first: float = 0.1
+    backoff_longest: float = 5.0
+    """Between two attempts; a part that stood for the longest starts from the first again."""
+    watch_interval: float = 0.1
+    """Between two looks for ``connection.blocked``, of which the library gives no notice."""
+    max_unconfirmed: int = 20_000
+    """Publications that never were confirmed; with more of them the channel is opened anew."""
+    max_letters: int = 100
+    """Dead letters under way to the server at a time."""
+    prefetch_commands: int = 50
+    requeue_pause: float = 0.2
+    """Before replies that could not be taken in go back, to be delivered again."""
+    services_interval: float = 10.0
+    """Between two looks for the queues of the services that ought to be there."""
+    close_timeout: float = 2.0
+    """For what is under way when the broker is closed."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened since the start."""
+
+    connects: int = 0
+    published: int = 0
+    """Confirmed, dead letters included."""
+    returned: int = 0
+    nacked: int = 0
+    unconfirmed: int = 0
+    """Publications of which the server said nothing within the confirm timeout."""
+    redelivered: int = 0
+    requeued: int = 0
+    """Batches of replies that were given back since they could not be taken in."""
+    ignored: int = 0
+    """Dead requests of no interest: expired ones, and other nodes'."""
+    dead_letters: int = 0
+    dead_letters_dropped: int = 0
+    undecodable: int = 0
+    """Messages that the library could not read and that were taken off their queue for it."""

@@ -1,0 +1,115 @@
+"""Keeps the parts of the broker up: each is begun again, for ever, when it breaks.
+
+The parts are levels: the connection, and on it the publishing and the intake of each node. A
+level that breaks takes down what stands on it and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from adapter.broker.amqp.connection import EXPECTED, reason
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from adapter.broker.amqp.limits import Limits
+
+    Up = Callable[..., None]
+    Level = Callable[[Up], Coroutine[Any, Any, None]]
+    """Sets a part up, calls its argument (with what the log shall say), raises what broke it."""
+
+log = structlog.get_logger()
+
+
+class Supervisor:
+    """``problems`` says, by part, what does not work at present and why."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.problems: dict[str, str] = {}
+        self._limits = limits
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, part: str, level: Level, base: Callable[[], bool] = lambda: True) -> asyncio.Task[None]:
+        """Keep a part up until the task is cancelled, its level returns, or its ``base`` is gone."""
+        return asyncio.create_task(self._keep(part, level, base), name=f"broker: {part}")
+
+    async def _keep(self, part: str, level: Level, base: Callable[[], bool]) -> None:
+        loop = asyncio.get_running_loop()
+        pause = self._limits.backoff_first
+        try:
+            while True:
+                began = loop.time()
+                exc = await _run(level(partial(self._up, part)))
+                if exc is None or not base():
+                    return
+                if loop.time() - began > self._limits.backoff_longest:
+                    pause = self._limits.backoff_first
+                self._down(part, exc)
+                await asyncio.sleep(pause * random.uniform(0.5, 1))
+                pause = min(pause * 2, self._limits.backoff_longest)
+        finally:
+            self.problems.pop(part, None)
+
+    def _up(self, part: str, **details: object) -> None:
+        self.problems.pop(part, None)
+        log.info("broker up", part=part, **details)
+
+    def _down(self, part: str, exc: BaseException) -> None:
+        """Say so once for each reason, however often it is tried again."""
+        found = reason(exc)
+        if self.problems.get(part) != found:
+            self.problems[part] = found
+            unforeseen = None if isinstance(exc, EXPECTED) else exc
+            log.warning("broker down", part=part, reason=found, exc_info=unforeseen)
+
+    def aside(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
+        """Do something beside, whose end ``finish`` waits for."""
+        task = asyncio.ensure_future(work)
+        assert isinstance(task, asyncio.Task)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        exc = None if task.cancelled() else task.exception()
+        if exc is not None and not isinstance(exc, EXPECTED):
+            log.error("broker: left undone", exc_info=exc)
+
+    async def finish(self, within: float) -> None:
+        """Wait for what is done beside, then end it."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=within)
+        await end(*self._tasks)
+
+
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they are over."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()  # it was told to end: how it did is of no interest
+
+
+async def _run(work: Coroutine[Any, Any, None]) -> BaseException | None:
+    """Run it and give what it raised.
+
+    In a task of its own: the library lets a closed channel's callers end by CancelledError,
+    which must not be taken for a cancellation of ours.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        await end(task)
+        raise
+    return asyncio.CancelledError("closed") if task.cancelled() else task.exception()

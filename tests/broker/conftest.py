@@ -1,0 +1,50 @@
+"""A broker, and beside it a client written with another library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pika
+import pytest
+
+from adapter.broker.amqp import AmqpBroker
+from tests.broker.support import Recorder, unique, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from pika.adapters.blocking_connection import BlockingChannel
+
+    from tests.harness.rabbitmq import RabbitServer
+
+
+@pytest.fixture
+def receiver() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+async def broker(rabbitmq: RabbitServer, receiver: Recorder) -> AsyncIterator[AmqpBroker]:
+    made = AmqpBroker(rabbitmq.url)
+    await made.start(receiver)
+    await until(lambda: made.ready)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def client(rabbitmq: RabbitServer) -> Iterator[BlockingChannel]:
+    connection = pika.BlockingConnection(pika.URLParameters(rabbitmq.url))
+    yield connection.channel()
+    if connection.is_open:
+        connection.close()
+
+
+@pytest.fixture
+def node() -> str:
+    return unique("sbc")
+
+
+@pytest.fixture
+def event() -> str:
+    return unique("event")

@@ -1,0 +1,59 @@
+"""What the broker's tests share: a receiver that notes, and waiting for a condition."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING
+
+from adapter.errors import CodecError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from adapter.broker.base import Reply
+
+
+class Recorder:
+    """A Receiver. ``error`` is what the next batches of replies meet; ``gate`` holds them while cleared."""
+
+    def __init__(self) -> None:
+        self.batches: list[Sequence[Reply]] = []
+        self.refused: list[Sequence[Reply]] = []
+        self.commands: list[tuple[str, bytes]] = []
+        self.error: Exception | None = None
+        self.under_way = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    @property
+    def replies(self) -> list[Reply]:
+        return [reply for batch in self.batches for reply in batch]
+
+    async def on_replies(self, replies: Sequence[Reply]) -> None:
+        self.under_way += 1
+        await self.gate.wait()
+        self.under_way -= 1
+        if self.error is not None:
+            self.refused.append(replies)
+            raise self.error
+        self.batches.append(replies)
+
+    def on_command(self, node: str, body: bytes) -> None:
+        if body == b"bad":
+            raise CodecError("not-json", "bad")
+        if body == b"worse":
+            raise ZeroDivisionError("worse")
+        self.commands.append((node, body))
+
+
+async def until(condition: Callable[[], object], within: float = 15.0) -> None:
+    """Return once the condition holds. Raises TimeoutError where it does not in time."""
+    async with asyncio.timeout(within):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def unique(stem: str) -> str:
+    """A name that no other test has."""
+    return f"{stem}-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,375 @@
+"""What RabbitMQ and its clients see of the broker, and what it makes of them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pika
+import pytest
+
+from adapter import contract
+from adapter.broker.base import DeadLetter, Publication, Published
+from adapter.contract import results_queue
+from tests.broker.support import unique, until
+
+if TYPE_CHECKING:
+    from pika.adapters.blocking_connection import BlockingChannel
+
+    from adapter.broker.amqp import AmqpBroker
+    from tests.broker.support import Recorder
+
+TO_DEAD = {"x-dead-letter-exchange": contract.DEAD_EXCHANGE}
+
+
+def request_of(event: str, node: str, body: bytes = b"request", lasts: float = 5.0) -> Publication:
+    return Publication(event, node, body, f"{node}:3:7:1", time.time() + lasts)
+
+
+def bind(client: BlockingChannel, event: str, **arguments: Any) -> str:
+    """A service's queue for an event, gone with the test's connection."""
+    queue = unique("queue")
+    given = {key.replace("_", "-"): value for key, value in arguments.items()}
+    quorum = given.get("x-queue-type") == "quorum"
+    client.queue_declare(queue, arguments=TO_DEAD | given, durable=quorum, exclusive=not quorum)
+    client.queue_bind(queue, contract.EVENTS_EXCHANGE, f"{contract.word(event)}.*")
+    return queue
+
+
+def reply(client: BlockingChannel, node: str, correlation_id: str | None, body: bytes, **more: Any) -> None:
+    properties = pika.BasicProperties(correlation_id=correlation_id, content_type=contract.JSON, **more)
+    client.basic_publish("", results_queue(node), body, properties)
+
+
+def waiting(client: BlockingChannel, queue: str) -> int:
+    count: int = client.queue_declare(queue, passive=True).method.message_count
+    return count
+
+
+async def attached(broker: AmqpBroker, node: str) -> None:
+    broker.attach(node)
+    await until(lambda: f"'{node}'" in repr(broker))
+
+
+async def next_tag(client: BlockingChannel, queue: str) -> int:
+    """The delivery tag of the queue's next message, once there is one."""
+    tags: list[int] = []
+
+    def look() -> bool:
+        method, _, _ = client.basic_get(queue)
+        if method is not None:
+            tags.append(method.delivery_tag)
+        return bool(tags)
+
+    await until(look)
+    return tags[0]
+
+
+async def dead_letter_of(client: BlockingChannel, node: str) -> tuple[pika.BasicProperties, bytes]:
+    """The dead letter of a node, taken off the queue."""
+    found: list[tuple[pika.BasicProperties, bytes]] = []
+
+    def look() -> bool:
+        method, properties, body = client.basic_get(contract.DEAD_QUEUE, auto_ack=True)
+        if method is not None and (properties.headers or {}).get(contract.HEADER_NODE) == node:
+            found.append((properties, body))
+        return bool(found)
+
+    await until(look)
+    return found[0]
+
+
+async def test_properties_of_a_request(broker: AmqpBroker, client: BlockingChannel) -> None:
+    event, node = unique("ev.é"), unique("10.0.0.5:8448")
+    queue = bind(client, event)
+    asked = request_of(event, node, b"\x80\xffbody")
+    before = time.time()
+    assert await broker.publish([asked]) == [Published.CONFIRMED]
+    method, properties, body = client.basic_get(queue)
+    assert asked.deadline is not None
+    assert body == asked.body
+    assert method.exchange == contract.EVENTS_EXCHANGE
+    assert method.routing_key == f"{contract.word(event)}.{contract.word(node)}"
+    assert properties.content_type == "application/msgpack"
+    assert properties.correlation_id == properties.message_id == asked.correlation_id
+    assert properties.reply_to == f"evapi.results.{node}"
+    assert properties.type == event
+    assert properties.app_id == "evapi-adapter"
+    assert properties.delivery_mode == 1
+    assert 4000 < int(properties.expiration) <= 5000
+    assert before - 1 < properties.timestamp <= time.time()
+    deadline = round(asked.deadline * 1000)
+    assert properties.headers == {"x-node": node, "x-deadline": deadline, "x-version": 1}
+
+
+async def test_properties_of_a_notice(
+    broker: AmqpBroker, client: BlockingChannel, event: str, node: str
+) -> None:
+    queue = bind(client, event)
+    notice = Publication(event, node, b"ended")
+    assert await broker.publish([notice, notice]) == [Published.CONFIRMED] * 2
+    _, first, body = client.basic_get(queue)
+    _, second, _ = client.basic_get(queue)
+    assert body == b"ended"
+    assert first.correlation_id is first.reply_to is first.expiration is None
+    assert first.type == event
+    assert first.headers == {"x-node": node, "x-version": 1}
+    assert first.message_id != second.message_id
+
+
+@pytest.mark.parametrize("size", [0, 131_064, 131_065, 300_000])
+async def test_a_body_of_any_size(
+    broker: AmqpBroker, client: BlockingChannel, event: str, node: str, size: int
+) -> None:
+    queue = bind(client, event)
+    body = bytes(range(256)) * (size // 256 + 1)
+    assert await broker.publish([request_of(event, node, body[:size])]) == [Published.CONFIRMED]
+    assert client.basic_get(queue)[2] == body[:size]
+
+
+async def test_time_that_is_over_is_not_sent(
+    broker: AmqpBroker, client: BlockingChannel, event: str, node: str
+) -> None:
+    queue = bind(client, event)
+    late, early = request_of(event, node, b"late", lasts=0.0), request_of(event, node, b"early")
+    assert await broker.publish([late, early]) == [Published.UNAVAILABLE, Published.CONFIRMED]
+    assert client.basic_get(queue)[2] == b"early"
+    assert waiting(client, queue) == 0
+
+
+async def test_a_full_queue_that_refuses_makes_unavailable(
+    broker: AmqpBroker, client: BlockingChannel, event: str, node: str
+) -> None:
+    bind(client, event, x_max_length=1, x_overflow="reject-publish")
+    assert await broker.publish([request_of(event, node)]) == [Published.CONFIRMED]
+    assert await broker.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
+    assert broker.counters.nacked == 1
+    assert broker.ready
+
+
+async def test_many_at_once_get_each_its_result(
+    broker: AmqpBroker, client: BlockingChannel, event: str, node: str
+) -> None:
+    bind(client, event)
+    events = [event if number % 3 else unique("nobody") for number in range(600)]
+    asked = [
+        Publication(each, node, b"x" * number, f"{node}:{number}:1:1", time.time() + 9)
+        for number, each in enumerate(events)
+    ]
+    results = await broker.publish(asked)
+    expected = [Published.CONFIRMED if each == event else Published.UNROUTABLE for each in events]
+    assert results == expected
+    assert (broker.counters.published, broker.counters.returned) == (400, 200)
+
+
+async def test_replies_are_acknowledged_after_they_are_taken_in(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, node: str
+) -> None:
+    await attached(broker, node)
+    receiver.gate.clear()
+    for number in range(3):
+        reply(client, node, f"{node}:{number}:1:1", b"{}")
+    await until(lambda: receiver.under_way)
+    broker.detach(node)
+    await until(lambda: waiting(client, results_queue(node)) == 3)
+    method, properties, _ = client.basic_get(results_queue(node), auto_ack=True)
+    assert method.redelivered
+    assert properties.correlation_id == f"{node}:0:1:1"
+    receiver.gate.set()
+    await until(lambda: receiver.replies)
+    broker.attach(node)
+    await until(lambda: broker.counters.redelivered == 2)
+    await until(lambda: {each.correlation_id for each in receiver.replies[-2:]} >= {f"{node}:2:1:1"})
+    broker.detach(node)
+    await until(lambda: f"'{node}'" not in repr(broker))
+    assert waiting(client, results_queue(node)) == 0
+
+
+async def test_what_gathers_behind_a_batch_is_the_next_one(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, node: str
+) -> None:
+    await attached(broker, node)
+    receiver.gate.clear()
+    reply(client, node, f"{node}:0:1:1", b"{}")
+    await until(lambda: receiver.under_way)
+    for number in range(1, 50):
+        reply(client, node, f"{node}:{number}:1:1", b"{}")
+    await until(lambda: waiting(client, results_queue(node)) == 0)
+    receiver.gate.set()
+    await until(lambda: len(receiver.replies) == 50)
+    assert [each.correlation_id for each in receiver.replies] == [f"{node}:{n}:1:1" for n in range(50)]
+    assert len(receiver.batches) < 50
+
+
+async def test_nodes_do_not_wait_for_each_other(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, node: str
+) -> None:
+    other = unique("sbc")
+    await attached(broker, node)
+    await attached(broker, other)
+    receiver.gate.clear()
+    reply(client, node, f"{node}:1:1:1", b"{}")
+    reply(client, other, f"{other}:1:1:1", b"{}")
+    await until(lambda: receiver.under_way == 2)
+    receiver.gate.set()
+    await until(lambda: len(receiver.replies) == 2)
+
+
+async def test_a_reply_to_nothing_is_kept_for_an_operator(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, node: str
+) -> None:
+    await attached(broker, node)
+    reply(client, node, None, b'{"whose": "reply"}')
+    reply(client, node, f"{node}:1:1:1", b"{}", headers={"x-service": b"\xff", "x-status": 7})
+    properties, body = await dead_letter_of(client, node)
+    assert body == b'{"whose": "reply"}'
+    assert properties.headers["x-reason"] == "no-correlation-id"
+    assert properties.content_type == contract.JSON
+    await until(lambda: receiver.replies)
+    assert (receiver.replies[0].service, receiver.replies[0].status) == ("\ufffd", "7")
+    broker.detach(node)
+    await until(lambda: f"'{node}'" not in repr(broker))
+    assert waiting(client, results_queue(node)) == 0
+
+
+async def test_commands_by_node_and_to_all(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder
+) -> None:
+    node, other = unique("10.0.0.5:8448"), unique("sbc")
+    await attached(broker, node)
+    await attached(broker, other)
+    for key, body in (
+        (contract.word(node), b"one"),
+        (contract.word(node), b"bad"),
+        (contract.word(node), b"worse"),
+        (contract.ALL_NODES, b"all"),
+    ):
+        client.basic_publish(contract.COMMANDS_EXCHANGE, key, body)
+    await until(lambda: len(receiver.commands) == 3)
+    assert sorted(receiver.commands) == sorted([(node, b"one"), (node, b"all"), (other, b"all")])
+    reasons = {(await dead_letter_of(client, node))[0].headers["x-reason"] for _ in range(2)}
+    assert reasons == {"not-json", "command-failed"}
+    broker.detach(node)
+    await until(lambda: f"'{node}'" not in repr(broker))
+    assert waiting(client, contract.commands_queue(node)) == 0
+
+
+async def test_commands_and_replies_share_a_channel(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, node: str
+) -> None:
+    await attached(broker, node)
+    for number in range(200):
+        client.basic_publish(contract.COMMANDS_EXCHANGE, contract.word(node), b"%d" % number)
+        reply(client, node, f"{node}:{number}:1:1", b"{}")
+    await until(lambda: len(receiver.replies) == len(receiver.commands) == 200)
+    assert [body for _, body in receiver.commands] == [b"%d" % number for number in range(200)]
+    assert broker.counters.redelivered == 0
+    assert not broker.problems
+
+
+async def test_attempts_that_ran_out(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, event: str, node: str
+) -> None:
+    queue = bind(client, event, x_queue_type="quorum", x_delivery_limit=1)
+    await attached(broker, node)
+    assert await broker.publish([request_of(event, node, b"poison")]) == [Published.CONFIRMED]
+    for _ in range(2):
+        client.basic_reject(await next_tag(client, queue), requeue=True)
+    await until(lambda: receiver.replies)
+    assert receiver.replies[0].rejected == "delivery_limit"
+    assert receiver.replies[0].body == b"poison"
+    client.queue_delete(queue)
+
+
+async def test_a_request_that_a_full_queue_gave_up(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, event: str, node: str
+) -> None:
+    bind(client, event, x_max_length=1)
+    await attached(broker, node)
+    assert await broker.publish([request_of(event, node, b"first")]) == [Published.CONFIRMED]
+    assert await broker.publish([request_of(event, node, b"second")]) == [Published.CONFIRMED]
+    await until(lambda: receiver.replies)
+    assert (receiver.replies[0].rejected, receiver.replies[0].body) == ("maxlen", b"first")
+
+
+async def test_an_expired_request_is_its_deadlines_affair(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, event: str, node: str
+) -> None:
+    queue = bind(client, event)
+    await attached(broker, node)
+    assert await broker.publish([request_of(event, node, lasts=0.05)]) == [Published.CONFIRMED]
+    await until(lambda: broker.counters.ignored == 1)
+    assert waiting(client, queue) == 0
+    assert receiver.replies == []
+
+
+async def test_a_dead_request_of_a_node_that_looks_alike(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, event: str, node: str
+) -> None:
+    dotted, underlined = f"{node}.x", f"{node}_x"
+    queue = bind(client, event)
+    await attached(broker, dotted)
+    await attached(broker, underlined)
+    assert await broker.publish([request_of(event, dotted)]) == [Published.CONFIRMED]
+    client.basic_reject(await next_tag(client, queue), requeue=False)
+    await until(lambda: receiver.replies and broker.counters.ignored == 1)
+    assert [(each.correlation_id, each.rejected) for each in receiver.replies] == [
+        (f"{dotted}:3:7:1", "rejected")
+    ]
+
+
+async def test_of_several_deaths_the_last_counts(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, event: str, node: str
+) -> None:
+    """A service may have its own way of trying again: reject, wait in a queue, expire, return."""
+    retry, again = unique("retry"), unique("again")
+    client.exchange_declare(again, "fanout", auto_delete=True)
+    queue = bind(client, event)
+    arguments = {
+        "x-dead-letter-exchange": again,
+        "x-dead-letter-routing-key": contract.routing_key(event, node),
+        "x-message-ttl": 1,
+    }
+    client.queue_declare(retry, exclusive=True, arguments=arguments)
+    client.queue_bind(queue, again)
+    await attached(broker, node)
+    assert await broker.publish([request_of(event, node)]) == [Published.CONFIRMED]
+    _, properties, body = client.basic_get(queue, auto_ack=True)
+    client.basic_publish("", retry, body, properties)
+    client.basic_reject(await next_tag(client, queue), requeue=False)
+    await until(lambda: receiver.replies)
+    assert receiver.replies[0].rejected == "rejected"
+
+
+async def test_a_reply_with_the_headers_of_its_request_is_a_reply(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, node: str
+) -> None:
+    await attached(broker, node)
+    death = {"reason": "rejected", "queue": "retry", "count": 1}
+    headers = {"x-death": [death], "x-first-death-reason": "rejected", "x-node": node}
+    reply(client, node, f"{node}:1:1:1", b"{}", headers=headers)
+    await until(lambda: receiver.replies)
+    assert receiver.replies[0].rejected is None
+
+
+async def test_dead_letters_are_readable_and_bounded(
+    broker: AmqpBroker, client: BlockingChannel, node: str
+) -> None:
+    broker.dead_letter(DeadLetter("not-json", "x" * 900, b"\x00" * 300_000, node, "corr", "text/plain"))
+    properties, body = await dead_letter_of(client, node)
+    assert body == b"\x00" * 300_000
+    assert properties.headers == {"x-reason": "not-json", "x-detail": "x" * 500, "x-node": node}
+    assert (properties.correlation_id, properties.content_type) == ("corr", "text/plain")
+    assert (properties.delivery_mode, properties.app_id) == (2, "evapi-adapter")
+    assert broker.counters.dead_letters == 1
+    bounds = dict(contract.DEAD_QUEUE_ARGUMENTS)
+    client.queue_declare(contract.DEAD_QUEUE, durable=True, arguments=bounds)
+    assert bounds["x-max-length"] == 10_000
+    assert bounds["x-message-ttl"] == 259_200_000
+
+
+async def test_dead_letters_never_pile_up_here(broker: AmqpBroker, node: str) -> None:
+    for _ in range(300):
+        broker.dead_letter(DeadLetter("flood", "", b"", node))
+    assert broker.counters.dead_letters_dropped == 200
+    await until(lambda: broker.counters.dead_letters == 100)

@@ -1,0 +1,318 @@
+"""What every broker does alike. Each implementation runs each test."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import aio_pika
+import pytest
+
+from adapter import contract
+from adapter.broker.amqp import AmqpBroker
+from adapter.broker.base import DeadLetter, Publication, Published
+from adapter.broker.embedded import Answered, Delivery, EmbeddedBroker
+from adapter.errors import StoreUnavailable
+from tests.broker.support import Recorder, unique, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
+
+    from adapter.broker.base import Broker
+    from tests.harness.rabbitmq import RabbitServer
+
+
+@dataclass(frozen=True)
+class Got:
+    """A request as a service sees it."""
+
+    correlation_id: str | None
+    body: bytes
+    headers: Mapping[str, Any]
+    content_type: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a service does with it: a reply, nothing (no body), or a rejection."""
+
+    body: bytes | None = None
+    content_type: str | None = contract.JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+    rejected: bool = False
+
+
+@dataclass
+class Service:
+    """Bound to one event; decides by ``decide`` and notes what it got."""
+
+    event: str
+    decide: Callable[[Got], Answer]
+    got: list[Got] = field(default_factory=list)
+
+    def take(self, got: Got) -> Answer:
+        self.got.append(got)
+        return self.decide(got)
+
+
+class Bus(Protocol):
+    """One implementation with a service on it."""
+
+    broker: Broker
+
+    async def begin(self, service: Service, receiver: Recorder) -> None:
+        """Start both; return once the broker is ready."""
+
+    def dead_reasons(self) -> list[str]:
+        """Of the dead letters that the broker was given."""
+
+    async def end(self) -> None: ...
+
+
+class _Core:
+    """A service as the embedded broker runs it."""
+
+    prefetch = 10
+
+    def __init__(self, service: Service) -> None:
+        self.name = service.event
+        self.events = [service.event]
+        self._service = service
+
+    def begin(self, message: Delivery, /) -> Answered:
+        return self._service.take(
+            Got(message.correlation_id, message.body, message.headers, message.content_type)
+        )
+
+
+class EmbeddedBus:
+    broker: EmbeddedBroker
+
+    async def begin(self, service: Service, receiver: Recorder) -> None:
+        self.broker = EmbeddedBroker([_Core(service)], retry=0.01)
+        await self.broker.start(receiver)
+
+    def dead_reasons(self) -> list[str]:
+        return [letter.reason for letter in self.broker.dead_letters]
+
+    async def end(self) -> None:
+        await self.broker.close()
+
+
+class AmqpBus:
+    """The service is aio-pika's, on a connection of its own."""
+
+    broker: AmqpBroker
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._connection: AbstractConnection
+        self._dead: list[str] = []
+
+    async def begin(self, service: Service, receiver: Recorder) -> None:
+        self.broker = AmqpBroker(self._url)
+        await self.broker.start(receiver)
+        await until(lambda: self.broker.ready)
+        self._connection = await aio_pika.connect(self._url)
+        self._channel = await self._connection.channel()
+        events = await self._channel.get_exchange(contract.EVENTS_EXCHANGE, ensure=False)
+        dead_exchange = await self._channel.get_exchange(contract.DEAD_EXCHANGE, ensure=False)
+        arguments: dict[str, Any] = {"x-dead-letter-exchange": contract.DEAD_EXCHANGE}
+        queue = await self._channel.declare_queue(service.event, arguments=arguments, auto_delete=True)
+        await queue.bind(events, f"{service.event}.*")
+        dead = await self._channel.declare_queue(exclusive=True)
+        await dead.bind(dead_exchange)
+
+        async def take(message: AbstractIncomingMessage) -> None:
+            got = Got(message.correlation_id, message.body, message.headers, message.content_type)
+            answer = service.take(got)
+            if answer.rejected:
+                await message.reject()
+                return
+            if answer.body is not None and message.reply_to is not None:
+                reply = aio_pika.Message(
+                    answer.body,
+                    headers=dict(answer.headers),
+                    content_type=answer.content_type,
+                    correlation_id=message.correlation_id,
+                )
+                await self._channel.default_exchange.publish(reply, message.reply_to)
+            await message.ack()
+
+        async def bury(message: AbstractIncomingMessage) -> None:
+            await message.ack()
+            self._dead.append(str(message.headers.get(contract.HEADER_REASON)))
+
+        await queue.consume(take)
+        await dead.consume(bury)
+
+    def dead_reasons(self) -> list[str]:
+        return self._dead
+
+    async def end(self) -> None:
+        await self.broker.close()
+        await self._connection.close()
+
+
+@pytest.fixture(params=["embedded", "amqp"])
+async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
+    made: Bus
+    if request.param == "embedded":
+        made = EmbeddedBus()
+    else:
+        server: RabbitServer = request.getfixturevalue("rabbitmq")
+        made = AmqpBus(server.url)
+    yield made
+    await made.end()
+
+
+@pytest.fixture
+def node() -> str:
+    return unique("sbc")
+
+
+def request_of(service: Service, node: str, number: int = 1, lasts: float = 5.0) -> Publication:
+    deadline = time.time() + lasts
+    return Publication(service.event, node, b"request %d" % number, f"{node}:{number}:7:1", deadline)
+
+
+def echo(got: Got) -> Answer:
+    return Answer(got.body)
+
+
+async def test_request_and_reply(bus: Bus, node: str) -> None:
+    headers = {contract.HEADER_SERVICE: "lcr", contract.HEADER_STATUS: contract.STATUS_FAILED}
+    service = Service(unique("event"), lambda got: Answer(got.body.upper(), headers=headers))
+    receiver = Recorder()
+    await bus.begin(service, receiver)
+    bus.broker.attach(node)
+    asked = request_of(service, node)
+    assert await bus.broker.publish([asked]) == [Published.CONFIRMED]
+    await until(lambda: receiver.replies)
+    (reply,) = receiver.replies
+    assert (reply.correlation_id, reply.body) == (asked.correlation_id, b"REQUEST 1")
+    assert (reply.content_type, reply.service) == (contract.JSON, "lcr")
+    assert (reply.status, reply.rejected) == (contract.STATUS_FAILED, None)
+    (got,) = service.got
+    assert (got.correlation_id, got.body) == (asked.correlation_id, asked.body)
+    assert got.content_type == contract.MSGPACK
+    assert asked.deadline is not None
+    assert got.headers == {
+        contract.HEADER_NODE: node,
+        contract.HEADER_VERSION: contract.VERSION,
+        contract.HEADER_DEADLINE: round(asked.deadline * 1000),
+    }
+
+
+async def test_results_are_in_the_order_of_the_publications(bus: Bus, node: str) -> None:
+    service = Service(unique("event"), echo)
+    await bus.begin(service, Recorder())
+    nobody = Publication(unique("nobody"), node, b"", f"{node}:9:9:1", time.time() + 5)
+    notice, unheard = Publication(service.event, node, b"n"), Publication(nobody.event, node, b"")
+    results = await bus.broker.publish([nobody, request_of(service, node), unheard, notice])
+    away, here = Published.UNROUTABLE, Published.CONFIRMED
+    assert results == [away, here, away, here]
+    assert await bus.broker.publish([]) == []
+
+
+async def test_notice_is_delivered_and_its_answer_is_not(bus: Bus, node: str) -> None:
+    service, receiver = Service(unique("event"), echo), Recorder()
+    await bus.begin(service, receiver)
+    bus.broker.attach(node)
+    notice = Publication(service.event, node, b"ended")
+    await bus.broker.publish([notice, request_of(service, node)])
+    await until(lambda: receiver.replies)
+    assert [got.body for got in service.got] == [b"ended", b"request 1"]
+    assert service.got[0].correlation_id is None
+    assert contract.HEADER_DEADLINE not in service.got[0].headers
+    assert [reply.body for reply in receiver.replies] == [b"request 1"]
+
+
+async def test_replies_keep_their_order(bus: Bus, node: str) -> None:
+    service, receiver = Service(unique("event"), echo), Recorder()
+    await bus.begin(service, receiver)
+    bus.broker.attach(node)
+    asked = [request_of(service, node, number) for number in range(300)]
+    assert set(await bus.broker.publish(asked)) == {Published.CONFIRMED}
+    await until(lambda: len(receiver.replies) == 300)
+    assert [reply.body for reply in receiver.replies] == [each.body for each in asked]
+
+
+async def test_replies_that_could_not_be_taken_in_come_again(bus: Bus, node: str) -> None:
+    service, receiver = Service(unique("event"), echo), Recorder()
+    receiver.error = StoreUnavailable("away")
+    await bus.begin(service, receiver)
+    bus.broker.attach(node)
+    await bus.broker.publish([request_of(service, node)])
+    await until(lambda: len(receiver.refused) > 1)
+    assert receiver.replies == []
+    receiver.error = None
+    await until(lambda: receiver.replies)
+    assert [reply.body for reply in receiver.replies] == [b"request 1"]
+
+
+async def test_replies_wait_for_their_node(bus: Bus, node: str) -> None:
+    service, receiver = Service(unique("event"), echo), Recorder()
+    await bus.begin(service, receiver)
+    other = unique("sbc")
+    for each in (node, other):
+        bus.broker.attach(each)
+        await bus.broker.publish([request_of(service, each)])
+    await until(lambda: len(receiver.replies) == 2)
+    bus.broker.detach(node)
+    bus.broker.detach(node)
+    await bus.broker.publish([request_of(service, node, 2), request_of(service, other, 3)])
+    await until(lambda: len(receiver.replies) == 3)
+    assert receiver.replies[-1].body == b"request 3"
+    bus.broker.attach(node)
+    bus.broker.attach(node)
+    await until(lambda: len(receiver.replies) == 4)
+    assert receiver.replies[-1].body == b"request 2"
+
+
+async def test_a_rejected_request_comes_back_as_such(bus: Bus, node: str) -> None:
+    service, receiver = Service(unique("event"), lambda _: Answer(rejected=True)), Recorder()
+    await bus.begin(service, receiver)
+    bus.broker.attach(node)
+    asked = request_of(service, node)
+    await bus.broker.publish([Publication(service.event, node, b"a rejected notice"), asked])
+    await until(lambda: receiver.replies)
+    (reply,) = receiver.replies
+    assert (reply.rejected, reply.body) == ("rejected", asked.body)
+    assert reply.correlation_id == asked.correlation_id
+    assert reply.content_type == contract.MSGPACK
+
+
+async def test_what_has_expired_is_not_handed_over(bus: Bus, node: str) -> None:
+    service, receiver = Service(unique("event"), echo), Recorder()
+    await bus.begin(service, receiver)
+    bus.broker.attach(node)
+    await bus.broker.publish([request_of(service, node, 1, lasts=-0.1), request_of(service, node, 2)])
+    await until(lambda: receiver.replies)
+    assert [got.body for got in service.got] == [b"request 2"]
+
+
+async def test_dead_letters_are_kept(bus: Bus, node: str) -> None:
+    await bus.begin(Service(unique("event"), echo), Recorder())
+    bus.broker.dead_letter(DeadLetter("not-json", "at 3", b"{a", node))
+    await until(lambda: "not-json" in bus.dead_reasons())
+
+
+async def test_closed_means_unavailable_and_finishes_what_is_under_way(bus: Bus, node: str) -> None:
+    service, receiver = Service(unique("event"), echo), Recorder()
+    await bus.begin(service, receiver)
+    assert bus.broker.ready
+    bus.broker.attach(node)
+    receiver.gate.clear()
+    await bus.broker.publish([request_of(service, node)])
+    await until(lambda: receiver.under_way)
+    closing = asyncio.create_task(bus.broker.close())
+    asyncio.get_running_loop().call_later(0.05, receiver.gate.set)
+    await closing
+    assert [reply.body for reply in receiver.replies] == [b"request 1"]
+    assert not bus.broker.ready
+    assert await bus.broker.publish([request_of(service, node)]) == [Published.UNAVAILABLE]

@@ -1,0 +1,49 @@
+"""Kamailio's netstring reader loses frames: the reason for our writer's window."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.harness.evapi_client import EvapiClient
+
+if TYPE_CHECKING:
+    from tests.harness.kamailio import KamailioServer
+
+KAMAILIO = {"cfg": Path(__file__).with_name("counting.cfg")}
+FRAMES = 20_000
+
+
+def frames() -> list[bytes]:
+    """The frames of KAMAILIO.md's table: 80 to 700 bytes, the same in every run."""
+    sizes = random.Random(1)
+    return [b"%d:%b," % (size, b"y" * size) for size in (sizes.randint(80, 700) for _ in range(FRAMES))]
+
+
+async def counted(link: EvapiClient) -> int:
+    """The frames that were read since the last time. Asked again until a question itself is read."""
+    while True:
+        link.write({"count": "please"})
+        try:
+            found = await link.until_within(lambda told: told.get("event") == "counted", 0.5)
+        except TimeoutError:
+            continue
+        number: int = found["data"]["frames"]
+        return number
+
+
+async def test_frames_written_one_by_one_all_arrive(kamailio: KamailioServer) -> None:
+    async with await EvapiClient.connect(kamailio.evapi_port) as link:
+        await link.json()
+        for number, frame in enumerate(frames()[:100]):
+            await link.write_raw(frame)
+            await link.receipt(f"l:{number}")
+        assert await counted(link) == 100
+
+
+async def test_the_same_frames_in_one_write_do_not_all_arrive(kamailio: KamailioServer) -> None:
+    async with await EvapiClient.connect(kamailio.evapi_port) as link:
+        await link.json()
+        await link.write_raw(b"".join(frames()))
+        assert 0 < await counted(link) < FRAMES
