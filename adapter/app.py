@@ -25,7 +25,7 @@ from adapter.settings import without_password
 from adapter.sweeper import Sweeper
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from pydantic import SecretStr
 
@@ -113,7 +113,8 @@ class Bridge:
     async def until(self, stop: asyncio.Event) -> None:
         """Serve until told to stop, then drain. Raises what ended a part that must not end."""
         stopping = asyncio.create_task(stop.wait())
-        done, _ = await asyncio.wait([stopping, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+        parts = [*self._tasks, *self.nodes.tasks]
+        done, _ = await asyncio.wait([stopping, *parts], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         for task in done - {stopping}:
             task.result()
@@ -139,8 +140,9 @@ class Bridge:
         await self.broker.close()
         await self.nodes.close()
         await self.relay.idle()
-        with contextlib.suppress(StoreUnavailable):  # its lease ends without this, too
-            if self._draining and not await self._owned():
+        # Who leaves is not looked after: what is still owned must be found as a dead replica's.
+        if self._draining and not await self._owned([link.node for link in self.nodes]):
+            with contextlib.suppress(StoreUnavailable):  # its lease ends without this, too
                 await self.inflight.leave()
         await self.inflight.close()
         await self._health.close()
@@ -163,17 +165,17 @@ class Bridge:
             await asyncio.sleep(WATCH_INTERVAL)
 
     async def _finished(self) -> None:
-        while await self._owned():
+        while await self._owned(self.nodes.up):
             await asyncio.sleep(WATCH_INTERVAL)
 
-    async def _owned(self) -> int:
-        """Transactions that this replica has claimed or settled and that no receipt ended.
+    async def _owned(self, nodes: Sequence[str]) -> int:
+        """Transactions of these nodes that this replica claimed or settled and no receipt ended.
 
         None, where the store is away: nobody could finish them.
         """
         await self.relay.idle()
         try:
-            records = [record for node in self.nodes.up for record in await self.inflight.scan(node)]
+            records = [record for node in nodes for record in await self.inflight.scan(node)]
         except StoreUnavailable:
             return 0
         return sum(record.owner == self.inflight.replica for record in records)

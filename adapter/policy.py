@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 MIN_DEADLINE: Final = 0.01
 MAX_DEADLINE: Final = 120.0
-MAX_FALLBACK: Final = 8_000
-"""Bytes of a fallback as JSON: with its envelope it always fits a resume."""
+MAX_FALLBACK: Final = 7_000
+"""Bytes of a fallback as JSON: with its envelope it always fits a resume, a plain one too (8,000)."""
 IN_FLIGHT: Final = 10_000
 FALLBACK: Final = {"action": "reject", "code": 503, "reason": "No decision"}
 

@@ -23,12 +23,13 @@ from adapter import contract
 from adapter.broker.base import Broker, DeadLetter, Publication, Published, Reply
 from adapter.errors import CodecError, StoreUnavailable
 from adapter.inflight.base import Claim, InFlight
+from adapter.rendezvous import active
 from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
 from adapter.wire import event as wire
 from adapter.wire import netstring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
 
     from adapter.metrics import Metrics
     from adapter.policy import Policy
@@ -77,6 +78,8 @@ class Relay:
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
         self.claiming = True
+        self.replicas: Collection[str] = (inflight.replica,)
+        """Those that live, this one among them; the sweeper knows."""
 
     def __repr__(self) -> str:
         claiming = "claiming" if self.claiming else "draining"
@@ -100,7 +103,8 @@ class Relay:
                     claims.append(self._malformed(node, found))
         if claims and self.claiming:
             self._spawn(self._ask(claims))
-        if notices:
+        # Nobody claims a notice, and every replica reads it: one of them publishes it.
+        if notices and active(node, self.replicas) == self._inflight.replica:
             self._spawn(self._tell(notices))
 
     def _to_claim(self, node: str, found: wire.Suspended) -> Transaction:
@@ -283,7 +287,7 @@ class Relay:
                 "adopted", node=node, of=list(dead), claimed=len(again), settled=len(adopted) - len(again)
             )
         if again:
-            await self._publish(again)
+            self._spawn(self._publish(again))  # deadlines are swept meanwhile
         return len(adopted)
 
     def _resume(self, transaction: Transaction) -> None:

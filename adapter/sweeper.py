@@ -60,6 +60,7 @@ class Sweeper:
         try:
             ages = await self._inflight.beat()
             dead = {replica for replica, age in ages.items() if age > self._lease}
+            self._relay.replicas = ages.keys() - dead
             self._adopted = {(replica, node) for replica, node in self._adopted if replica in dead}
             for node in self._nodes.up:
                 await self._adopt(node, dead)

@@ -6,7 +6,6 @@ Imports are inside the commands: ``--help`` must not wait for aio-pika and Redis
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -98,7 +97,6 @@ def run(
     """Run the bridge until SIGTERM, which drains it."""
     from adapter import app as bridge
     from adapter import settings
-    from consumers.loading import LoadError
 
     flags: dict[str, object] = {"nodes": nodes, "amqp_url": amqp_url, "redis_url": redis_url}
     flags |= {"policy": policy, "http": http, "replica": replica, "log": log, "consumer": consumer or None}
@@ -106,11 +104,7 @@ def run(
         if name in flags:
             raise SettingsError("--set", f"give {name} by its own flag, --{name.replace('_', '-')}")
         flags[name] = value
-    sys.path.append(str(Path.cwd()))  # a service beside the user, as `python -m consumers` finds it
-    try:
-        bridge.main(settings.load(**flags))
-    except LoadError as exc:
-        raise SettingsError("EVAPI_CONSUMER", str(exc)) from exc
+    bridge.main(settings.load(**flags))
 
 
 def _pair(text: str) -> tuple[str, str]:

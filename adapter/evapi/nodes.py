@@ -30,7 +30,7 @@ class Nodes:
         self._metrics = metrics
         self._relay: Relay | None = None
         self._broker: Broker | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self.tasks: list[asyncio.Task[None]] = []
 
     def __iter__(self) -> Iterator[Link]:
         return iter(self._links.values())
@@ -38,7 +38,7 @@ class Nodes:
     def start(self, relay: Relay, broker: Broker) -> None:
         """Connect, and stay connected."""
         self._relay, self._broker = relay, broker
-        self._tasks = [asyncio.create_task(link.run(), name=f"link {link.node}") for link in self]
+        self.tasks = [asyncio.create_task(link.run(), name=f"link {link.node}") for link in self]
 
     @property
     def up(self) -> list[str]:
@@ -57,9 +57,9 @@ class Nodes:
 
     async def close(self) -> None:
         """Disconnect."""
-        for task in self._tasks:
+        for task in self.tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
 
     def measure(self) -> None:
         """Bring the gauges of the links up to date."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter.errors import CodecError
-from adapter.wire.netstring import HEAD, MAX_OUT, Oversized
+from adapter.wire.netstring import HEAD, Oversized
 
 if TYPE_CHECKING:
     from adapter.transaction import Outcome, TransactionId

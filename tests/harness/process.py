@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal as signals
 import socket
@@ -107,10 +108,8 @@ class Process:
             code = self._child.wait(timeout)
         except subprocess.TimeoutExpired:
             code = -signals.SIGKILL
-        try:
+        with contextlib.suppress(ProcessLookupError):  # the usual case: nobody of the group is left
             os.killpg(self._child.pid, signals.SIGKILL)
-        except ProcessLookupError:
-            pass  # the usual case: nobody of the group is left
         self._child.wait()
         return code
 

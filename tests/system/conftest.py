@@ -45,7 +45,9 @@ async def bridged(
     """A bridge between a simulated Kamailio and what ``options`` name: started, ready unless that
     is not to be waited for, and closed in the end.
     """
-    options = {"nodes": f"{node}={sim.address}", "http": f"127.0.0.1:{free_port()}", **options}
+    # A prefix of its own: a replica that another test killed a moment ago is none of this one's.
+    own = {"nodes": f"{node}={sim.address}", "http": f"127.0.0.1:{free_port()}", "redis_prefix": node}
+    options = {**own, **options}
     bridge = Bridge(settings.load(**options), policy.parse(rules or {}))
     await bridge.start()
     try:

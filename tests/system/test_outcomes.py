@@ -348,6 +348,30 @@ async def test_two_replicas_make_one_answer(scaled, node):
         assert sim.counters.duplicates == sim.counters.refused == 0
 
 
+async def test_two_replicas_publish_a_notice_once(scaled, node):
+    async with (
+        SimulatedKamailio() as sim,
+        bridged(sim, node, {**scaled, "replica": "one"}) as one,
+        bridged(sim, node, {**scaled, "replica": "two"}) as two,
+        consuming(scaled["amqp_url"], node, "ended") as consumer,
+    ):
+        await sim.until(lambda: sim.clients == 2)
+        async with asyncio.timeout(10):  # until they know each other
+            while not all(len(bridge.relay.replicas) > 1 for bridge in (one, two)):
+                await asyncio.sleep(0.005)
+        for number in range(50):
+            sim.notify("ended", {"do": "note", "number": number})
+        async with asyncio.timeout(10):
+            while len(consumer.seen) < 50:
+                await asyncio.sleep(0.005)
+        await asyncio.gather(one.relay.idle(), two.relay.idle())
+        numbers = [msgpack.unpackb(message.body)["data"]["number"] for message in consumer.seen]
+        assert numbers == list(range(50))
+        assert {message.correlation_id for message in consumer.seen} == {None}
+        assert {message.reply_to for message in consumer.seen} == {None}
+        assert {message.expiration for message in consumer.seen} == {None}
+
+
 async def test_one_nodes_fault_does_not_touch_another(scaled, node):
     other = f"{node}-other"
     async with (
