@@ -1,0 +1,276 @@
+"""The command line as a user meets it: exit codes, help, and no traceback for a wrong setting."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from adapter import kamailio
+from adapter.cli import main
+from adapter.errors import AdapterError
+from tests.harness.process import Process, free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from adapter.settings import Settings
+
+COMMAND = str(Path(sys.executable).with_name("evapi-adapter"))
+VARIABLES = ("NODES", "AMQP_URL", "REDIS_URL", "CONSUMER", "POLICY", "HTTP", "REPLICA", "LOG")
+HEAVY = {"aio_pika", "aiormq", "redis", "pydantic", "pydantic_settings", "aiohttp", "structlog", "uvloop"}
+INSIDE = ("--consumer", "consumers.least_cost:service")
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("EVAPI_")}
+    return {**bare, "COLUMNS": "80", **extra}
+
+
+def evapi_adapter(
+    *words: str, folder: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the installed command to its end."""
+    return subprocess.run(
+        [COMMAND, *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        cwd=folder,
+        env=environment(variables),
+        check=False,
+    )
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    """The same inside this process, for what ends before the bridge begins: exit code, stdout, stderr."""
+    for name in list(os.environ):
+        if name.startswith("EVAPI_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys, "path", sys.path[:])
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["evapi-adapter", *words])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = capsys.readouterr()
+        code = caught.value.code
+        return 0 if code is None else int(code), out, err
+
+    return run
+
+
+class TestHelp:
+    def test_the_command(self) -> None:
+        done = evapi_adapter("--help")
+        assert (done.returncode, done.stderr) == (0, "")
+        for word in ("run", "kamailio-cfg", "--version", "evapi-adapter run --consumer"):
+            assert word in done.stdout
+
+    @pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("kamailio-cfg", "--help")])
+    def test_it_fits_80_columns_and_gives_an_example(self, typed, words: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+        code, out, err = typed(*words)
+        assert (code, err) == (0, "")
+        assert max(map(len, out.splitlines())) <= 80
+        assert "evapi-adapter" in out.partition("Options:")[2]
+
+    def test_each_option_of_run_names_its_variable(self, typed) -> None:  # type: ignore[no-untyped-def]
+        _, out, _ = typed("run", "--help")
+        words = " ".join(out.split())
+        for name in VARIABLES:
+            assert f"[env var: EVAPI_{name}]" in words
+            assert f"--{name.lower().replace('_', '-')} " in words
+
+    def test_without_a_command_it_helps_and_is_wrong_usage(self) -> None:
+        done = evapi_adapter()
+        assert done.returncode == 2
+        assert "Usage: evapi-adapter" in done.stdout + done.stderr
+
+    def test_the_version(self, typed) -> None:  # type: ignore[no-untyped-def]
+        assert typed("--version") == (0, f"evapi-adapter {version('evapi-adapter')}\n", "")
+
+    @pytest.mark.parametrize(
+        ("words", "typers_own"),
+        [("--help", ()), ("--version", ()), ("run --help", ("pydantic",)), ("kamailio-cfg", ("pydantic",))],
+    )
+    def test_it_does_not_wait_for_libraries_it_does_not_need(
+        self, words: str, typers_own: tuple[str, ...]
+    ) -> None:
+        code = (
+            "import sys\n"
+            "from adapter.cli import main\n"
+            "try: main()\n"
+            "except SystemExit as end: assert not end.code, end.code\n"
+            "print(*sys.modules)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words.split()],
+            capture_output=True,
+            text=True,
+            timeout=50,
+            env=environment({}),
+            check=False,
+        )
+        assert done.stderr == ""
+        assert HEAVY & set(done.stdout.splitlines()[-1].split()) <= set(typers_own)
+
+
+WRONG_USAGE = [
+    ("bogus",),
+    ("--bogus",),
+    ("run", "--bogus"),
+    ("run", "--nodes"),
+    ("run", "extra", *INSIDE),
+    ("kamailio-cfg", "a", "b"),
+]
+
+WRONG_SETTINGS = [
+    ("EVAPI_NODES", ("--nodes", "x", *INSIDE)),
+    ("EVAPI_AMQP_URL", ("--amqp-url", "guest:hunter2@rabbit")),
+    ("EVAPI_AMQP_URL", ("--amqp-url", "http://guest:hunter2@rabbit")),
+    ("EVAPI_REDIS_URL", ("--redis-url", "guest:hunter2@redis", *INSIDE)),
+    ("EVAPI_CONSUMER", ()),
+    ("EVAPI_CONSUMER", (*INSIDE, "--amqp-url", "amqp://rabbit")),
+    ("EVAPI_CONSUMER", ("--consumer", "least cost")),
+    ("EVAPI_HTTP", ("--http", "9464", *INSIDE)),
+    ("EVAPI_REPLICA", ("--replica", "a b", *INSIDE)),
+    ("EVAPI_LOG", ("--log", "loud", *INSIDE)),
+    ("EVAPI_LEASE", ("--set", "lease=0", *INSIDE)),
+    ("EVAPI_PREFETCH", ("--set", "prefetch=many", *INSIDE)),
+    ("EVAPI_COLOUR", ("--set", "colour=red", *INSIDE)),
+    ("--set", ("--set", "lease", *INSIDE)),
+    ("--set", ("--set", "=1", *INSIDE)),
+    ("--set", ("--set", "nodes=h:1", *INSIDE)),
+    (
+        "--set",
+        (
+            "--set",
+            "AMQP_URL=amqp://u:hunter2@h",
+        ),
+    ),
+]
+
+
+class TestWrong:
+    @pytest.mark.parametrize("words", WRONG_USAGE)
+    def test_usage(self, typed, words: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+        code, out, err = typed(*words)
+        assert (code, out) == (2, "")
+        assert "Error: " in err.splitlines()[-1]
+        assert "Traceback" not in err
+
+    @pytest.mark.parametrize(("variable", "words"), WRONG_SETTINGS)
+    def test_settings(self, typed, variable: str, words: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+        code, out, err = typed("run", *words)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"evapi-adapter: {variable}: ")
+        assert err.count("\n") == 1
+        assert "hunter2" not in err
+
+    @pytest.mark.parametrize("name", sorted(set(VARIABLES) - {"POLICY"}))
+    def test_settings_in_the_environment(self, typed, monkeypatch: pytest.MonkeyPatch, name: str) -> None:  # type: ignore[no-untyped-def]
+        monkeypatch.setenv(f"EVAPI_{name}", "?hunter2" if name.endswith("URL") else "?")
+        code, out, err = typed("run", *(() if name == "CONSUMER" else INSIDE))
+        assert (code, out) == (2, "")
+        assert err.startswith(f"evapi-adapter: EVAPI_{name}: ")
+        assert err.count("\n") == 1
+        assert "hunter2" not in err
+
+    def test_a_policy(self, tmp_path: Path) -> None:
+        (tmp_path / "policy.toml").write_text("[default]\ndeadline = 'soon'\n")
+        done = evapi_adapter("run", *INSIDE, folder=tmp_path, EVAPI_POLICY="policy.toml")
+        assert done.returncode == 2
+        assert done.stderr == (
+            "evapi-adapter: policy.toml, default.deadline: 'soon' is not within 0.01 to 120 seconds\n"
+        )
+
+    @pytest.mark.parametrize(
+        "name", ["nosuch.module:service", "json:loads", "consumers.least_cost:nosuch", "broken:service"]
+    )
+    def test_a_consumer_that_cannot_be_loaded(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "broken.py").write_text("1 / 0\n")
+        done = evapi_adapter("run", "--consumer", name, folder=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("evapi-adapter: EVAPI_CONSUMER: ")
+        assert done.stderr.count("\n") == 1
+
+    def test_what_fails_while_running(self, typed, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+        def fail(settings: Settings) -> None:
+            assert settings.lease == 2.0
+            raise AdapterError("it broke")
+
+        monkeypatch.setattr("adapter.app.main", fail)
+        assert typed("run", *INSIDE, "--set", "lease=2") == (1, "", "evapi-adapter: it broke\n")
+
+    def test_a_port_that_is_taken_is_no_wrong_setting(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            done = evapi_adapter("run", *INSIDE, "--http", f"127.0.0.1:{port}")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "Traceback" not in done.stderr
+        assert f"EVAPI_HTTP: cannot listen on 127.0.0.1:{port}" in done.stderr.splitlines()[-1]
+
+
+class TestKamailioCfg:
+    def test_they_are_listed(self, typed) -> None:  # type: ignore[no-untyped-def]
+        code, out, err = typed("kamailio-cfg")
+        assert (code, err) == (0, "")
+        assert out.split() == kamailio.names()
+
+    @pytest.mark.parametrize("name", kamailio.names())
+    def test_each_is_printed_as_it_is(self, typed, name: str) -> None:  # type: ignore[no-untyped-def]
+        for given in (name, name.removesuffix(".cfg")):
+            code, out, err = typed("kamailio-cfg", given)
+            assert (code, err) == (0, "")
+            assert out == kamailio.path(name).read_text("utf-8")
+
+    @pytest.mark.parametrize("name", ["nosuch", "../kamailio/kamailio.cfg", "__init__.py", ""])
+    def test_one_that_is_not_there(self, typed, name: str) -> None:  # type: ignore[no-untyped-def]
+        code, out, err = typed("kamailio-cfg", name)
+        assert (code, out) == (2, "")
+        assert "kamailio.cfg" in err
+        assert "Traceback" not in err
+
+
+class TestRun:
+    def test_until_sigterm_with_a_service_of_the_current_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "my_service.py").write_text(
+            "from consumers import Service, allow\n"
+            "service = Service('mine')\n"
+            "@service.on('invite_request')\n"
+            "async def decide(request):\n"
+            "    return allow()\n"
+        )
+        port, nobody = free_port(), free_port()
+        monkeypatch.chdir(tmp_path)
+        words = ["run", "--consumer", "my_service:service", "--nodes", f"sbc1=127.0.0.1:{nobody}"]
+        command = [COMMAND, *words, "--http", f"127.0.0.1:{port}", "--log", "json"]
+        with Process("adapter", command, tmp_path, environment({})) as bridge:
+            bridge.wait_until(lambda: alive(port), "/livez")
+            assert bridge.stop(signal.SIGTERM) == 0
+        entries = [json.loads(line) for line in bridge.log.read_text().splitlines()]
+        assert [entries[0]["event"], entries[-1]["event"]] == ["started", "stopped"]
+        assert entries[0]["nodes"] == [f"sbc1=127.0.0.1:{nobody}"]
+
+
+def alive(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.URLError:
+        return False

@@ -1,0 +1,155 @@
+"""A model of Kamailio's netstring reader, which loses frames on bad splits, and of one link to it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from typing import TYPE_CHECKING
+
+from adapter.evapi.writer import Outgoing, Writer
+from adapter.transaction import TransactionId
+from adapter.wire import netstring
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BUFFER = 32_767
+LOOPBACK = 65_483
+FOREVER = float("inf")
+SEGMENTS = (536, 1_231, 1_348, 1_448, 8_948, LOOPBACK)
+
+
+class NetstringReader:
+    """What evapi_dispatch.c does with each ``recv``, losses included."""
+
+    def __init__(self) -> None:
+        self.kept = b""  # of a frame whose rest has not come
+        self.frames: list[bytes] = []
+
+    def recv(self, data: bytes) -> None:
+        buffer, self.kept, at = self.kept + data, b"", 0
+        assert len(buffer) <= BUFFER
+        while at < len(buffer):
+            digits = re.compile(rb"\d*").match(buffer, at)
+            assert digits is not None
+            colon = digits.end()
+            if colon == len(buffer) or buffer[colon : colon + 1] != b":" or not digits[0]:
+                return  # ends within the length, or is out of step: dropped without a word
+            last = colon + int(digits[0])
+            if last >= len(buffer):
+                self.kept = buffer[at:]
+                return
+            if buffer[last + 1 : last + 2] != b",":
+                return  # ends just before the comma: dropped, too
+            self.frames.append(buffer[colon + 1 : last + 1])
+            at = last + 2
+
+
+class Kamailio:
+    """One link's other end: what has arrived, in segments, is read whenever a test says so."""
+
+    def __init__(self, segment: int = LOOPBACK) -> None:
+        self.segment = segment
+        self.arrived: deque[bytes] = deque()
+        self.reader = NetstringReader()
+        self.received: list[bytes] = []
+        self.receipts: deque[str] = deque()
+        self.most_unread = 0
+
+    @property
+    def unread(self) -> int:
+        return sum(map(len, self.arrived)) + len(self.reader.kept)
+
+    def write(self, frames: Sequence[bytes]) -> None:
+        for frame in frames:  # each by one send with MSG_EOR: it begins a segment
+            self.arrived += [frame[at : at + self.segment] for at in range(0, len(frame), self.segment)]
+        self.most_unread = max(self.most_unread, self.unread)
+
+    def read(self, segments: int = 1_000_000) -> None:
+        """One ``recv`` that finds so many segments; one buffer's worth at most."""
+        data, room = b"", BUFFER - len(self.reader.kept)
+        while self.arrived and segments and len(data) < room:
+            part = self.arrived.popleft()
+            if len(data) + len(part) > room:
+                self.arrived.appendleft(part[room - len(data) :])
+                part = part[: room - len(data)]
+            data, segments = data + part, segments - 1
+        self.reader.recv(data)
+        for frame in self.reader.frames:
+            adapter = json.loads(frame).get("adapter", {})
+            if "sync" in adapter:
+                self.receipts.append(adapter["sync"])
+            elif "status" not in adapter:
+                self.received.append(frame)
+        self.reader.frames.clear()
+
+    def lose(self) -> None:
+        """All that waits is gone, as with another program's bad split."""
+        self.arrived.clear()
+        self.reader = NetstringReader()
+
+    @property
+    def numbers(self) -> list[int]:
+        """The distinct frames that came, in the order of their first arrival."""
+        return list(dict.fromkeys(json.loads(frame)["n"] for frame in self.received))
+
+
+class Bench:
+    """A writer, its link's other end and a clock."""
+
+    def __init__(self, segment: int = LOOPBACK, receipts: bool = True) -> None:
+        self.read_ids: list[TransactionId] = []
+        self.writer = Writer(self._on_read)
+        self.segment, self.links, self.now = segment, 0, 1000.0
+        self.with_receipts = receipts
+        self.payloads: list[bytes] = []
+        self.connect()
+
+    def connect(self) -> None:
+        numbers = self.kamailio.received if self.links else []
+        self.links += 1
+        self.kamailio = Kamailio(self.segment)
+        self.kamailio.received = numbers
+        self.writer.connected(f"link{self.links:04}", self.segment)
+        self.writer.receipts = self.with_receipts
+
+    def put(self, size: int = 30, until: float = FOREVER) -> None:
+        number = len(self.payloads)
+        payload = b'{"n":%d,"x":""}' % number
+        payload = payload[:-2] + b"x" * (size - len(payload)) + payload[-2:]
+        self.payloads.append(payload)
+        self.writer.put(Outgoing(netstring.encode(payload), until, TransactionId("sbc1", number, 1, 1)))
+
+    def take(self) -> list[bytes]:
+        frames = self.writer.take(self.now)
+        self.kamailio.write(frames)
+        return frames
+
+    def receipt(self) -> None:
+        if self.kamailio.receipts:
+            self.writer.synced(self.kamailio.receipts.popleft())
+
+    def wake(self) -> None:
+        """Move the clock to when the writer asked to be called."""
+        if self.writer.wake_at is not None:
+            self.now = max(self.now, self.writer.wake_at)
+
+    def settle(self) -> None:
+        """A well Kamailio and a patient clock, until everything is known to be read."""
+        for _ in range(5_000):
+            self.take()
+            if self.writer.all_read and self.writer.wake_at is None:
+                return
+            while self.kamailio.arrived:
+                self.kamailio.read()
+            if self.kamailio.receipts:
+                self.receipt()
+            else:
+                self.wake()
+        raise AssertionError("the writer never came to rest")
+
+    def _on_read(self, ids: Sequence[TransactionId]) -> None:
+        if self.writer.receipts:  # said only of what really came
+            assert {id_.index for id_ in ids} <= set(self.kamailio.numbers)
+        self.read_ids += ids

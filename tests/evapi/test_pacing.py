@@ -1,0 +1,125 @@
+"""The writer where there are no receipts, frames over several segments, and the model of the reader."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapter.evapi.writer import PACED_BYTES, PACED_REST, Outgoing, whole_in_segments
+from adapter.wire import netstring
+from tests.evapi.model import BUFFER, FOREVER, LOOPBACK, SEGMENTS, Bench, Kamailio, NetstringReader
+
+
+class TestTheModel:
+    """The reader that the tests below rest on loses what KAMAILIO loses, and no more."""
+
+    def test_whole_frames_in_one_recv(self) -> None:
+        reader = NetstringReader()
+        reader.recv(b"3:abc,1:x,")
+        assert reader.frames == [b"abc", b"x"]
+
+    @pytest.mark.parametrize("split", range(1, 6))
+    def test_a_split_loses_only_within_the_length_and_before_the_comma(self, split: int) -> None:
+        reader = NetstringReader()
+        frame = b"12:abcdefghijkl,"
+        at = {1: 1, 2: 2, 3: 3, 4: 8, 5: 15}[split]
+        reader.recv(frame[:at])
+        reader.recv(frame[at:] + b"1:x,")
+        reader.recv(b"1:y,")
+        lost = at in (1, 2, 15)
+        assert reader.frames == ([b"y"] if lost else [b"abcdefghijkl", b"x", b"y"])
+
+    def test_frames_of_one_big_write_are_lost(self) -> None:
+        lost = 0
+        for size in range(90, 110):
+            kamailio = Kamailio()
+            kamailio.write([netstring.encode(b'{"n":1,"x":"%b"}' % (b"x" * size)) * 900])
+            while kamailio.arrived:
+                kamailio.read()
+            lost += 900 - len(kamailio.received)
+        assert lost > 0
+
+
+class TestPaced:
+    def test_8000_bytes_and_then_a_rest(self) -> None:
+        bench = Bench(receipts=False)
+        for _ in range(100):
+            bench.put(190)
+        began, bytes_written = bench.now, 0
+        while bench.writer.waiting:
+            frames = bench.take()
+            assert 0 < sum(map(len, frames)) <= PACED_BYTES
+            assert not any(b"sync" in frame for frame in frames)
+            bytes_written += sum(map(len, frames))
+            assert bench.writer.wake_at == bench.now + PACED_REST
+            assert bench.take() == []
+            bench.wake()
+            bench.kamailio.read()
+        assert bench.kamailio.received == bench.payloads
+        assert [id_.index for id_ in bench.read_ids] == list(range(100))
+        assert round((bench.now - began) / PACED_REST) == -(-bytes_written // PACED_BYTES)
+        assert bench.take() == []
+        assert bench.writer.wake_at is None
+
+    def test_a_long_frame_goes_alone(self) -> None:
+        bench = Bench(receipts=False)
+        for size in (30, 32_000, 30):
+            bench.put(size)
+        taken = []
+        while frames := bench.take():
+            taken.append(len(frames))
+            bench.wake()
+        assert taken == [1, 1, 1]
+
+    def test_what_is_late_is_not_written_and_not_reported(self) -> None:
+        bench = Bench(receipts=False)
+        bench.put(until=bench.now)
+        assert bench.take() == []
+        assert (bench.read_ids, bench.writer.expired, bench.writer.waiting) == ([], 1, 0)
+
+    def test_receipts_mean_nothing(self) -> None:
+        bench = Bench(receipts=False)
+        bench.put()
+        bench.writer.synced("link0001:0")
+        bench.writer.synced("link0001:1")
+        assert bench.read_ids == []
+        bench.writer.put(Outgoing(netstring.encode(b"{}"), FOREVER))
+        bench.take()
+        assert [id_.index for id_ in bench.read_ids] == [0]
+
+
+class TestSegments:
+    @given(st.integers(2, 32_000), st.one_of(st.sampled_from(SEGMENTS), st.integers(4, 40_000)))
+    @settings(max_examples=500, deadline=None)
+    def test_no_segment_begins_at_the_comma_and_the_json_is_the_same(self, size: int, segment: int) -> None:
+        payload = b'"' + b"x" * (size - 2) + b'"'
+        frame = whole_in_segments(netstring.encode(payload), segment)
+        assert len(frame) <= segment or len(frame) % segment != 1
+        digits, _, rest = frame.partition(b":")
+        assert int(digits) == len(rest) - 1
+        assert rest.endswith(b",")
+        assert rest[:-1].rstrip(b" ") == payload
+        assert len(frame) - len(netstring.encode(payload)) <= 3
+
+    @pytest.mark.parametrize(
+        ("size", "segment"), [(32_000, 2_462), (32_000, 1_231), (31_999, 6_401), (9_999, 2_501), (999, 59)]
+    )
+    def test_padding_never_stops_the_link(self, size: int, segment: int) -> None:
+        assert len(netstring.encode(b"x" * size)) % segment == 1
+        bench = Bench(segment)
+        bench.put(size)
+        bench.put()
+        for _ in range(10_000):
+            if not bench.writer.waiting:
+                break
+            bench.take()
+            bench.kamailio.read(1)
+            bench.receipt()
+        assert [frame.rstrip(b" ") for frame in bench.kamailio.received] == bench.payloads
+        assert bench.kamailio.most_unread <= BUFFER
+
+    @pytest.mark.parametrize("segment", [0, 1, 3, LOOPBACK])
+    def test_a_frame_that_needs_none_is_left_as_it_is(self, segment: int) -> None:
+        frame = netstring.encode(b"x" * 30_000)
+        assert whole_in_segments(frame, segment) == frame

@@ -1,0 +1,338 @@
+"""The writer against a model of Kamailio's netstring reader, which loses frames on bad splits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapter.evapi.writer import Outgoing
+from adapter.wire import event, netstring
+from tests.evapi.model import BUFFER, FOREVER, SEGMENTS, Bench
+
+if TYPE_CHECKING:
+    from random import Random
+
+STATUS = event.status("ready", "r1", "sbc1")
+
+sizes = st.lists(
+    st.one_of(st.integers(20, 700), st.sampled_from((8_000, 29_900, 31_999, 32_000))), max_size=120
+)
+BROKEN_TOKENS = (
+    *(":", ":1", "link0001", "link0001:", "link0001:0", "link0001:2", "link0001:-1", "link0001:1:1", ""),
+    *("link0002:1", "link0001:x", "link0001:1.0", "link0001: 1", "link0001:\N{SUPERSCRIPT ONE}"),
+    *("link0001:\N{ARABIC-INDIC DIGIT ONE}", "link0001:" + "9" * 5_000),
+)
+
+
+class TestWithReceipts:
+    @given(sizes, st.sampled_from(SEGMENTS), st.randoms(use_true_random=True))
+    @settings(max_examples=150, deadline=None)
+    def test_every_frame_arrives_once_and_in_order(
+        self, sizes: list[int], segment: int, random: Random
+    ) -> None:
+        bench = Bench(segment)
+        kamailio = bench.kamailio
+        steps = 0
+        while sizes or bench.writer.waiting:
+            steps += 1
+            assert steps < 20_000, "the writer never came to rest"
+            match random.randrange(5):
+                case 0 if sizes:
+                    bench.put(sizes.pop())
+                case 1:
+                    bench.writer.put_status(STATUS)
+                case 2:
+                    bench.take()
+                case 3:
+                    kamailio.read(random.choice((1, 2, 5, 100)))
+                case 4:
+                    bench.receipt()
+        assert [frame.rstrip(b" ") for frame in kamailio.received] == bench.payloads
+        assert [id_.index for id_ in bench.read_ids] == list(range(len(bench.payloads)))
+        assert kamailio.most_unread <= BUFFER
+        assert (bench.writer.resent, bench.writer.receipts_missed, bench.writer.expired) == (0, 0, 0)
+
+    @given(sizes, st.sampled_from(SEGMENTS), st.randoms(use_true_random=True))
+    @settings(max_examples=150, deadline=None)
+    def test_whatever_is_lost_every_frame_arrives(
+        self, sizes: list[int], segment: int, random: Random
+    ) -> None:
+        bench = Bench(segment)
+        for _ in range(20 * len(sizes)):
+            match random.randrange(40):
+                case 0:
+                    bench.connect()
+                case 1:
+                    bench.kamailio.lose()
+                case 2 | 3:
+                    bench.kamailio.receipts.clear()
+                case 4 | 5:
+                    bench.kamailio.receipts.rotate()
+                case 6:
+                    bench.wake()
+                case n if n < 12 and sizes:
+                    bench.put(sizes.pop())
+                case n if n < 20:
+                    bench.take()
+                case n if n < 30:
+                    bench.kamailio.read(random.choice((1, 2, 5, 100)))
+                case _:
+                    bench.receipt()
+            assert bench.kamailio.most_unread <= BUFFER
+        bench.settle()
+        assert sorted(bench.kamailio.numbers) == list(range(len(bench.payloads)))
+        assert sorted(id_.index for id_ in bench.read_ids) == list(range(len(bench.payloads)))
+
+    def test_nothing_more_is_written_before_the_receipt(self) -> None:
+        bench = Bench()
+        bench.put()
+        assert len(bench.take()) == 2
+        bench.put()
+        assert bench.take() == []
+        bench.kamailio.read()
+        assert bench.read_ids == []
+        assert bench.writer.waiting == 2
+        bench.receipt()
+        assert [id_.index for id_ in bench.read_ids] == [0]
+        assert len(bench.take()) == 2
+
+    def test_a_window_holds_as_much_as_fits(self) -> None:
+        bench = Bench()
+        for _ in range(100):
+            bench.put(600)
+        assert len(bench.take()) == 49 + 1
+        assert 29_000 < bench.kamailio.most_unread <= 30_000
+
+    def test_a_long_frame_goes_alone(self) -> None:
+        bench = Bench()
+        for size in (100, 32_000, 100):
+            bench.put(size)
+        bench.writer.put_status(STATUS)
+        windows = []
+        while frames := bench.take():
+            windows.append([len(frame) > 32_000 for frame in frames])
+            bench.kamailio.read()
+            bench.receipt()
+        assert windows == [[False, False, False], [True, False], [False, False]]
+        assert bench.kamailio.most_unread <= BUFFER
+
+    def test_a_lost_receipt_is_asked_for_and_the_window_written_again(self) -> None:
+        bench = Bench()
+        bench.put()
+        bench.take()
+        bench.kamailio.read()
+        bench.kamailio.receipts.clear()
+        assert bench.writer.wake_at == bench.now + 1.0
+        bench.now += 0.999
+        assert bench.take() == []
+        bench.now += 0.001
+        (probe,) = bench.take()
+        assert b"sync" in probe
+        assert bench.writer.receipts_missed == 1
+        assert bench.kamailio.received == bench.payloads
+        bench.kamailio.read()
+        bench.receipt()
+        assert bench.read_ids == []
+        bench.settle()
+        assert bench.kamailio.received == bench.payloads * 2
+        assert bench.writer.resent == 1
+        assert len(bench.read_ids) == 1
+
+    def test_a_late_receipt_of_the_window_ends_it_and_its_probes_say_nothing_more(self) -> None:
+        bench = Bench()
+        bench.put()
+        bench.take()
+        bench.wake()
+        assert len(bench.take()) == 1
+        bench.kamailio.read()
+        bench.put()
+        bench.receipt()
+        assert len(bench.read_ids) == 1
+        assert len(bench.take()) == 2  # the next window, with the probe's receipt still to come
+        bench.receipt()
+        assert bench.take() == []
+        assert (len(bench.read_ids), bench.writer.resent) == (1, 0)
+        bench.settle()
+        assert bench.kamailio.received == bench.payloads
+
+    def test_kamailio_may_stand_still_for_a_day(self) -> None:
+        bench = Bench()
+        bench.put(32_000)
+        bench.put()
+        end = bench.now + 86_400
+        bench.take()
+        while bench.now < end:
+            bench.wake()
+            assert len(bench.take()) == 1
+        assert bench.kamailio.most_unread <= BUFFER
+        bench.settle()
+        assert bench.kamailio.received == bench.payloads
+
+    def test_patience_is_as_short_as_before_in_the_next_window(self) -> None:
+        bench = Bench()
+        bench.put()
+        bench.take()
+        for _ in range(5):
+            bench.wake()
+            bench.take()
+        bench.settle()
+        bench.put()
+        bench.take()
+        assert bench.writer.wake_at == bench.now + 1.0
+
+    @pytest.mark.parametrize("token", BROKEN_TOKENS)
+    def test_foreign_and_broken_tokens_do_nothing(self, token: str) -> None:
+        bench = Bench()
+        bench.writer.synced(token)
+        bench.put()
+        bench.take()
+        before = bench.writer.waiting, bench.writer.wake_at
+        bench.writer.synced(token)
+        assert (bench.writer.waiting, bench.writer.wake_at) == before
+        assert bench.read_ids == []
+        assert bench.take() == []
+        bench.settle()
+        bench.writer.synced(token)
+        assert len(bench.read_ids) == 1
+
+    def test_a_new_connection_gets_what_was_unread_and_ignores_the_old_ones_receipts(self) -> None:
+        bench = Bench()
+        for size in (20_000, 20_000):
+            bench.put(size)
+        bench.take()
+        bench.kamailio.read()
+        (old,) = bench.kamailio.receipts
+        bench.connect()
+        bench.writer.synced(old)
+        assert bench.read_ids == []
+        bench.settle()
+        assert bench.kamailio.received == [bench.payloads[0], *bench.payloads]
+        assert [id_.index for id_ in bench.read_ids] == [0, 1]
+        assert bench.writer.resent == 1
+
+    @pytest.mark.parametrize("how", ["lost", "reconnected"])
+    def test_what_is_written_again_keeps_its_order(self, how: str) -> None:
+        bench = Bench()
+        for _ in range(10):
+            bench.put()
+        bench.take()
+        bench.put()
+        if how == "lost":
+            bench.kamailio.lose()
+        else:
+            bench.connect()
+        bench.settle()
+        assert bench.kamailio.received == bench.payloads
+        assert bench.writer.resent == 10
+
+    def test_a_new_connection_is_paced_until_its_hello(self) -> None:
+        bench = Bench()
+        bench.writer.connected("link0002", 0)
+        assert not bench.writer.receipts
+        bench.put()
+        assert len(bench.take()) == 1
+
+    def test_what_is_late_is_not_written(self) -> None:
+        bench = Bench()
+        for until in (bench.now, bench.now + 1, bench.now - 1):
+            bench.put(until=until)
+        bench.settle()
+        assert bench.kamailio.numbers == [1]
+        assert bench.writer.expired == 2
+        assert bench.writer.waiting == 0
+
+    def test_what_is_late_is_not_written_again(self) -> None:
+        bench = Bench()
+        bench.put(until=bench.now + 0.5)
+        bench.put()
+        bench.take()
+        bench.kamailio.lose()
+        bench.settle()
+        assert bench.kamailio.numbers == [1]
+        assert [id_.index for id_ in bench.read_ids] == [1]
+        assert (bench.writer.expired, bench.writer.resent) == (1, 2)
+
+    def test_a_frame_that_resumes_nothing_is_not_reported(self) -> None:
+        bench = Bench()
+        bench.writer.put(Outgoing(netstring.encode(b'{"n":0}'), FOREVER))
+        bench.settle()
+        assert bench.kamailio.numbers == [0]
+        assert bench.read_ids == []
+
+
+class TestHello:
+    @pytest.mark.parametrize("size", [100, 7_900, 32_000])
+    def test_what_was_paced_before_it_counts_as_unread(self, size: int) -> None:
+        bench = Bench(receipts=False)
+        bench.put(size)
+        assert len(bench.take()) == 1
+        for _ in range(50):
+            bench.put(600)
+        bench.put(32_000)
+        bench.writer.receipts = True
+        (sync,) = bench.take()
+        assert b"sync" in sync
+        assert bench.take() == []
+        bench.settle()
+        assert bench.kamailio.most_unread <= BUFFER
+        assert bench.kamailio.received == bench.payloads
+        assert len(bench.read_ids) == len(bench.payloads)
+
+    def test_with_nothing_paced_the_first_window_goes_at_once(self) -> None:
+        bench = Bench(receipts=False)
+        assert bench.take() == []
+        bench.put()
+        bench.writer.receipts = True
+        assert len(bench.take()) == 2
+
+    def test_what_was_paced_on_the_connection_before_is_forgotten(self) -> None:
+        bench = Bench(receipts=False)
+        bench.put()
+        bench.take()
+        bench.with_receipts = True
+        bench.connect()
+        bench.put()
+        assert len(bench.take()) == 2
+
+
+class TestStatus:
+    def test_it_goes_first_and_only_the_latest(self) -> None:
+        bench = Bench()
+        bench.put()
+        for state in ("ready", "degraded"):
+            bench.writer.put_status(event.status(state, "r1", "sbc1"))
+        status, frame, sync = bench.take()
+        assert b"degraded" in status
+        assert b'"n":0' in frame
+        assert b"sync" in sync
+
+    def test_it_is_read_only_with_its_receipt(self) -> None:
+        bench = Bench()
+        assert bench.writer.all_read
+        bench.writer.put_status(event.status("draining", "r1", "sbc1"))
+        assert not bench.writer.all_read
+        assert len(bench.take()) == 2
+        assert not bench.writer.all_read
+        bench.kamailio.read()
+        bench.receipt()
+        assert bench.writer.all_read
+        bench.put()
+        assert not bench.writer.all_read
+        bench.settle()
+        assert bench.writer.all_read
+        assert bench.writer.waiting == 0
+
+    def test_it_is_never_written_again(self) -> None:
+        bench = Bench()
+        bench.writer.put_status(STATUS)
+        bench.take()
+        bench.connect()
+        assert bench.writer.all_read
+        assert bench.take() == []
+        bench.writer.put_status(STATUS)
+        bench.connect()
+        assert bench.writer.all_read
+        assert bench.take() == []
