@@ -96,6 +96,12 @@ class Metrics:
         self.frames_resent = Gauge(
             "evapi_frames_resent", "Frames written again since the start.", ["node"], registry=registry
         )
+        self.frames_expired = Gauge(
+            "evapi_frames_expired",
+            "Frames not written since nobody waited any more.",
+            ["node"],
+            registry=registry,
+        )
         self.frames_unread = Gauge(
             "evapi_frames_unread", "Frames not known to be read yet.", ["node"], registry=registry
         )

@@ -12,7 +12,6 @@ fallback is written without it, since a caller waits; the include drops a second
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -39,6 +38,8 @@ log = structlog.get_logger()
 RESEND_FOR: Final = 2.0
 """Seconds past its deadline, or past now if that is later, for which a resume is written again
 while no receipt has come. Kamailio's own timer should end the wait no earlier."""
+MAX_IN_DOUBT: Final = 100_000
+"""Resumes that Kamailio has read, kept while the store cannot be told."""
 _REFUSED: Final = {Published.UNROUTABLE: Outcome.UNROUTABLE, Published.UNAVAILABLE: Outcome.UNAVAILABLE}
 
 
@@ -51,6 +52,10 @@ class Links(Protocol):
 
     def max_payload(self, node: str) -> int:
         """Bytes of the longest payload that the node can make use of; 0: no such node here."""
+        ...
+
+    def unread(self, node: str) -> set[TransactionId]:
+        """The resumes of a node that are queued, or written and not known to be read."""
         ...
 
     def takes_commands(self, node: str) -> bool:
@@ -77,7 +82,10 @@ class Relay:
         self._metrics = metrics
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
+        self._read: set[TransactionId] = set()  # read, which the store could not be told
         self.claiming = True
+        self.in_doubt = False
+        """Whether the store may have settled for us what we were not told of; see ``recover``."""
         self.replicas: Collection[str] = (inflight.replica,)
         """Those that live, this one among them; the sweeper knows."""
 
@@ -220,6 +228,9 @@ class Relay:
         except ValueError as exc:
             self._bury(reply, "correlation-id", str(exc), "")
             return None
+        if not self._links.max_payload(id_.node):  # whoever has a link to that node must settle it
+            self._bury(reply, "another-node", "the correlation id is of a node that is not here", id_.node)
+            return None
         if reply.rejected is not None or reply.status == contract.STATUS_FAILED:
             log.info(
                 "request failed",
@@ -324,19 +335,29 @@ class Relay:
         try:
             await self._inflight.resumed(ids)
         except StoreUnavailable as exc:
-            self._store_error("resumed", exc)  # the store forgets them after the retention
+            if len(self._read) < MAX_IN_DOUBT:
+                self._read.update(ids)
+            self._store_error("resumed", exc)
+
+    async def recover(self, node: str) -> None:
+        """Resume what the store settled for this replica while its answer was lost.
+
+        To be called once a store that failed is back. Raises StoreUnavailable.
+        """
+        read = [id_ for id_ in self._read if id_.node == node]
+        await self._inflight.resumed(read)
+        self._read.difference_update(read)
+        under_way = self._links.unread(node)
+        for record in await self._inflight.scan(node):
+            ours = record.owner == self._inflight.replica and record.state is State.SETTLED
+            if ours and record.id not in under_way:
+                self._resume(record)
 
     # Beside the trip
 
     def on_command(self, node: str, body: bytes) -> None:
         """Push a frame as it is. Raises CodecError where Kamailio would take it for another."""
-        try:
-            frame: Any = json.loads(body.decode())
-        except (ValueError, RecursionError) as exc:
-            raise CodecError("not-json", str(exc)) from exc
-        if not isinstance(frame, dict) or not frame.keys().isdisjoint(_NOT_A_COMMAND):
-            raise CodecError("not-a-command", "a JSON object without tm_trans and adapter is")
-        wire.decision_json(frame)  # what Kamailio's parser refuses would be lost without a word
+        wire.check_command(body)
         if not self._links.takes_commands(node):
             raise CodecError("no-hello", "the node's configuration does not tell commands from resumes")
         if len(body) > self._links.max_payload(node):
@@ -360,11 +381,9 @@ class Relay:
             log.error("relay: a batch failed; its deadlines answer it", exc_info=exc)
 
     def _store_error(self, verb: str, exc: StoreUnavailable) -> None:
+        self.in_doubt = True
         self._metrics.store_errors.labels(verb).inc()
         log.error("in-flight store", verb=verb, error=str(exc))
-
-
-_NOT_A_COMMAND: Final = ("tm_trans", "adapter", "tm_index", "tm_label")
 
 
 def settled(transaction: Transaction, outcome: Outcome) -> Transaction:

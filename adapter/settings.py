@@ -1,7 +1,8 @@
 """Every setting: its flag, environment variable, default and checks.
 
-A setting ``x`` is the flag ``--x``, or ``EVAPI_X``, or the content of the file that
-``EVAPI_X_FILE`` names (for secrets mounted as files). A flag wins over the environment.
+A setting ``x`` is the flag ``--x`` (a rare one: ``--set x=...``), or ``EVAPI_X``, or the content
+of the file that ``EVAPI_X_FILE`` names (for secrets mounted as files). A flag wins over the
+environment. Empty is as good as not given.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from adapter.contract import ALL_NODES
 from adapter.errors import SettingsError
 
 PREFIX: Final = "EVAPI_"
@@ -68,9 +70,9 @@ class _FileSource(EnvSettingsSource):
         for name in self.settings_cls.model_fields:
             variable = f"{PREFIX}{name.upper()}"
             path = os.environ.get(f"{variable}_FILE")
-            if path is None:
+            if not path:
                 continue
-            if variable in os.environ:
+            if os.environ.get(variable):
                 raise SettingsError(f"{variable}_FILE", f"is given beside {variable}: give one of them")
             try:
                 found[name] = Path(path).read_text("utf-8").strip()
@@ -82,7 +84,7 @@ class _FileSource(EnvSettingsSource):
 class Settings(BaseSettings):
     """The effective settings. Times in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
     nodes: Annotated[tuple[NodeAddress, ...], NoDecode] = Field(default=DEFAULT_NODE, validate_default=True)
     amqp_url: SecretStr | None = None
@@ -124,6 +126,8 @@ class Settings(BaseSettings):
         nodes = [_node(part.strip()) for part in value.split(",")]
         names = [node.name for node in nodes]
         for name in names:
+            if name == ALL_NODES:
+                raise ValueError(f"no node can be called {name!r}: commands to it go to every node")
             if names.count(name) > 1:
                 raise ValueError(f"two nodes are called {name!r}")
         return tuple(nodes)
@@ -202,12 +206,12 @@ _SCHEMES: Final = {
 
 
 def load(**flags: Any) -> Settings:
-    """The settings from flags (``None``: not given), environment and files.
+    """The settings from flags (``None`` or empty: not given), environment and files.
 
     Raises SettingsError, naming the variable, for the first one that is wrong.
     """
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
+        return Settings(**{name: value for name, value in flags.items() if value not in (None, "")})
     except ValidationError as exc:
         fault = exc.errors(include_url=False, include_input=False)[0]
         name = str(fault["loc"][0]).upper() if fault["loc"] else ""

@@ -62,10 +62,14 @@ class Sweeper:
             dead = {replica for replica, age in ages.items() if age > self._lease}
             self._relay.replicas = ages.keys() - dead
             self._adopted = {(replica, node) for replica, node in self._adopted if replica in dead}
+            in_doubt, self._relay.in_doubt = self._relay.in_doubt, False
             for node in self._nodes.up:
                 await self._adopt(node, dead)
+                if in_doubt:
+                    await self._relay.recover(node)
                 self._metrics.in_flight.labels(node).set(await self._inflight.count(node))
         except StoreUnavailable as exc:
+            self._relay.in_doubt = True
             if self.store_ready:
                 log.error("in-flight store: away", error=str(exc))
             self.store_ready = False

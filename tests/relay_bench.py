@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from adapter import contract
@@ -54,6 +55,7 @@ class Links:
         self.nodes = nodes
         self.gated = True
         self.longest = netstring.MAX_OUT
+        self.waiting: set[TransactionId] = set()
         self.sent: list[tuple[str, bytes, float, TransactionId | None]] = []
 
     def send(self, node: str, payload: bytes, wait: float, id: TransactionId | None) -> bool:  # noqa: A002
@@ -64,6 +66,9 @@ class Links:
     def max_payload(self, node: str) -> int:
         return self.longest if node in self.nodes else 0
 
+    def unread(self, node: str) -> set[TransactionId]:
+        return self.waiting
+
     def takes_commands(self, node: str) -> bool:
         return node in self.nodes and self.gated
 
@@ -73,16 +78,22 @@ class Links:
 
 
 class Store:
-    """An in-flight store whose verbs in ``away`` raise."""
+    """An in-flight store whose verbs in ``away`` raise; those in ``lost`` do so once it is done."""
 
     def __init__(self, inner: EmbeddedInFlight) -> None:
         self.inner = inner
         self.away: set[str] = set()
+        self.lost: set[str] = set()
 
     def __getattr__(self, verb: str) -> Any:
         if verb in self.away:
             raise StoreUnavailable(f"no {verb}")
-        return getattr(self.inner, verb)
+        call = getattr(self.inner, verb)
+        return partial(self._lose, call) if verb in self.lost else call
+
+    async def _lose(self, call: Any, *args: Any) -> None:
+        await call(*args)
+        raise StoreUnavailable("no answer")
 
 
 class Bench:

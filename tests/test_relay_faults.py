@@ -205,6 +205,54 @@ class TestNoStore:
         assert bench.outcomes == [(1, "timeout")]
 
 
+class TestInDoubt:
+    async def test_what_was_settled_though_the_answer_was_lost_is_resumed(self, bench: Bench) -> None:
+        await bench.events(suspended(1), suspended(2), suspended(3))
+        bench.store.lost = {"settle", "expire"}
+        with pytest.raises(StoreUnavailable):
+            await bench.relay.on_replies([reply(1)])
+        bench.now += 3.0
+        await bench.relay.expire("sbc1")
+        assert bench.links.sent == []
+        assert bench.relay.in_doubt
+        bench.store.lost = set()
+        await bench.reply(reply(1))  # delivered again, and late by now
+        assert bench.links.sent == []
+        await bench.relay.recover("sbc1")
+        assert bench.outcomes == [(1, "decided"), (2, "timeout"), (3, "timeout")]
+
+    async def test_what_is_under_way_or_read_is_left_alone(self, bench: Bench) -> None:
+        await bench.events(suspended(1), suspended(2), suspended(3))
+        await bench.reply(reply(1), reply(2))
+        bench.store.away = {"resumed"}
+        await bench.read(id_of(1))
+        bench.store.away = set()
+        bench.links.waiting = {id_of(2)}
+        await bench.relay.recover("sbc1")
+        assert bench.outcomes == [(1, "decided"), (2, "decided")]
+        assert await bench.state(id_of(1)) is None
+        assert await bench.state(id_of(2)) is State.SETTLED
+        assert await bench.state(id_of(3)) is State.CLAIMED
+
+    async def test_what_another_replica_settled_is_left_to_it(self, bench: Bench) -> None:
+        other = Bench(store=bench.store.inner.beside("r2"))
+        await bench.events(suspended(1))
+        await other.reply(reply(1))
+        await bench.relay.recover("sbc1")
+        assert bench.links.sent == []
+
+    async def test_a_store_that_is_away_still_keeps_what_was_read(self, bench: Bench) -> None:
+        await bench.events(suspended(1))
+        await bench.reply(reply(1))
+        bench.store.away = {"resumed"}
+        await bench.read(id_of(1))
+        with pytest.raises(StoreUnavailable):
+            await bench.relay.recover("sbc1")
+        bench.store.away = set()
+        await bench.relay.recover("sbc1")
+        assert bench.outcomes == [(1, "decided")]
+
+
 class TestFaultsOfItsOwn:
     async def test_a_batch_that_fails_is_logged_and_its_deadline_answers(self, bench: Bench) -> None:
         bench.broker.broken = RuntimeError("boom")

@@ -102,6 +102,15 @@ class TestMalformedReply:
         assert (letter.body, letter.node, letter.correlation_id) == (broken.body, "sbc1", str(id_of(1)))
         assert letter.content_type == broken.content_type
 
+    async def test_an_answer_for_a_node_that_is_not_here_is_kept_and_settles_nothing(self) -> None:
+        here = Bench()
+        there = Bench(store=here.store.inner.beside("r2"), nodes=["sbc2"])
+        await here.events(suspended(1))
+        await there.reply(reply(1))
+        assert [letter.reason for letter in there.broker.letters] == ["another-node"]
+        await here.reply(reply(1))
+        assert here.outcomes == [(1, "decided")]
+
     @pytest.mark.parametrize("correlation_id", NO_CORRELATION_IDS)
     async def test_an_answer_to_nobody_knows_what_is_kept(self, bench: Bench, correlation_id: str) -> None:
         await bench.events(suspended(1))

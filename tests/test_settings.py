@@ -131,7 +131,22 @@ class TestSources:
 
 
 BAD_NODES = (
-    *("", ",", "h:1,", "h", "h:", ":1", "h:0", "h:65536", "h:x", "h:-1", "::1:80", "[::1]", "[]:1", "h:1:2"),
+    *(
+        "all=h:1",
+        ",",
+        "h:1,",
+        "h",
+        "h:",
+        ":1",
+        "h:0",
+        "h:65536",
+        "h:x",
+        "h:-1",
+        "::1:80",
+        "[::1]",
+        "[]:1",
+        "h:1:2",
+    ),
     *(
         "=h:1",
         "a b=h:1",
@@ -179,16 +194,16 @@ class TestNodes:
 
 
 BAD: list[tuple[str, Any]] = [
-    *(("http", value) for value in ("", "9464", ":9464", "h:x", "h:0", "h:1:2")),
-    *(("replica", value) for value in ("", "a b", "ä", "r" * 101, "a/b", "a~b", "a\n")),
+    *(("http", value) for value in ("9464", ":9464", "h:x", "h:0", "h:1:2")),
+    *(("replica", value) for value in ("a b", "ä", "r" * 101, "a/b", "a~b", "a\n")),
     *(("log", value) for value in ("xml", "json,loud", "json,", ",", "jsondebug")),
-    *(("amqp_url", value) for value in ("", "rabbit", "http://rabbit", "amqp:/rabbit", "amqp://a,b", "AMQP")),
+    *(("amqp_url", value) for value in ("rabbit", "http://rabbit", "amqp:/rabbit", "amqp://a,b", "AMQP")),
     *(
         ("redis_url", value)
-        for value in ("", "rediss:/h", "unix:///s", "http://h", "redis-sentinel://h", "h:6379")
+        for value in ("rediss:/h", "unix:///s", "http://h", "redis-sentinel://h", "h:6379")
     ),
-    *(("redis_prefix", value) for value in ("", "a:b", "a b", "{a}", "p" * 41, "ä")),
-    *(("retention", value) for value in ("", "x", "0", "-1", "nan", "inf", "86401", "1e9")),
+    *(("redis_prefix", value) for value in ("a:b", "a b", "{a}", "p" * 41, "ä")),
+    *(("retention", value) for value in ("x", "0", "-1", "nan", "inf", "86401", "1e9")),
     *(
         (name, "0")
         for name in ("lease", "store_timeout", "confirm_timeout", "receipt_timeout", "drain_timeout")
@@ -196,11 +211,17 @@ BAD: list[tuple[str, Any]] = [
     *(("prefetch", value) for value in ("0", "65536", "1.5", "x")),
     *(("max_frame", value) for value in ("4095", str((64 << 20) + 1))),
     *(("receive_buffer", value) for value in ("65535", "x")),
-    *(
-        ("consumer", value)
-        for value in ("", "x", "a:", ":b", "a:b,", "a:b:c", "a-b:c", "a b:c", ["a:b", "c"])
-    ),
+    *(("consumer", value) for value in ("x", "a:", ":b", "a:b,", "a:b:c", "a-b:c", "a b:c", ["a:b", "c"])),
 ]
+
+
+def test_empty_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.setenv(f"EVAPI_{name.upper()}", "")
+    found = load(amqp_url=RABBIT, redis_url="", consumer="")
+    assert found.redis_url is None
+    assert found.nodes[0].name == "127.0.0.1:8448"
+    assert found.lease == 1.0
 
 
 class TestWhatIsWrong:

@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapter import sweeper as sweeper_module
+from adapter.errors import StoreUnavailable
 from adapter.sweeper import SWEEP_INTERVAL, Sweeper
 from adapter.transaction import State
 from tests.relay_bench import Bench, id_of, reply, suspended
@@ -103,6 +104,22 @@ class TestBeat:
         second.store.away = set()
         await second.beat()
         assert second.sweeper.store_ready
+
+    @pytest.mark.parametrize("lost", ["settle", "beat"])
+    async def test_after_a_fault_what_was_settled_unknown_to_us_is_resumed(self, lost: str) -> None:
+        first = Replica("r1")
+        await first.beat()
+        await first.events(suspended(1))
+        first.store.lost = {lost, "settle"}
+        with pytest.raises(StoreUnavailable):
+            await first.relay.on_replies([reply(1)])
+        await first.beat()
+        first.store.lost = set()
+        await first.beat()
+        assert first.outcomes == [(1, "decided")]
+        first.links.sent.clear()
+        await first.beat()
+        assert first.outcomes == [], "once"
 
     async def test_a_store_that_was_never_there_is_not_ready(self) -> None:
         first = Replica("r1")

@@ -71,6 +71,7 @@ class Nodes:
             metrics.link_connects.labels(link.node).set(link.connects)
             metrics.receipts_missed.labels(link.node).set(link.writer.receipts_missed)
             metrics.frames_resent.labels(link.node).set(link.writer.resent)
+            metrics.frames_expired.labels(link.node).set(link.writer.expired)
             metrics.frames_unread.labels(link.node).set(link.writer.waiting)
 
     # What the relay asks for
@@ -87,6 +88,11 @@ class Nodes:
         """Bytes of the longest payload that the node can make use of; 0: no such node here."""
         link = self._links.get(node)
         return 0 if link is None else link.max_payload
+
+    def unread(self, node: str) -> set[TransactionId]:
+        """The resumes of a node that are queued, or written and not known to be read."""
+        link = self._links.get(node)
+        return set() if link is None else link.writer.ids
 
     def takes_commands(self, node: str) -> bool:
         """Whether the node is up and its configuration tells commands from resumes."""

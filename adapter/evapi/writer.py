@@ -81,6 +81,11 @@ class Writer:
         return len(self._queue) + len(self._unread)
 
     @property
+    def ids(self) -> set[TransactionId]:
+        """The resumes not yet known to be read."""
+        return {out.id for frames in (self._queue, self._unread) for out in frames if out.id is not None}
+
+    @property
     def all_read(self) -> bool:
         """Whether nothing waits, not even a status (without receipts: whether all was written)."""
         return not self.waiting and self.status_read
@@ -174,7 +179,9 @@ class Writer:
         if self._wake_at is not None and now < self._wake_at:
             return []
         frames = self._fill(now, PACED_BYTES)
-        self._wake_at = now + PACED_REST if frames else None
+        # A frame longer than the allowance goes alone and rests for as much longer.
+        rest = PACED_REST * max(1.0, sum(map(len, frames)) / PACED_BYTES)
+        self._wake_at = now + rest if frames else None
         self._paced_unread |= bool(frames)
         ids = [out.id for out in self._unread if out.id is not None]
         self._unread.clear()

@@ -289,6 +289,20 @@ def _check_for_jansson(decision: Any) -> None:
         level, depth = below, depth + 1
 
 
+_NOT_A_COMMAND: Final = ("tm_trans", "adapter", "tm_index", "tm_label")
+
+
+def check_command(body: bytes) -> None:
+    """Raises CodecError for what Kamailio would not read, or take for something else, if pushed."""
+    try:
+        frame = json.loads(body.decode())
+    except (ValueError, RecursionError) as exc:
+        raise CodecError("not-json", str(exc)) from exc
+    if not isinstance(frame, dict) or not frame.keys().isdisjoint(_NOT_A_COMMAND):
+        raise CodecError("not-a-command", "a JSON object without tm_trans and adapter is")
+    decision_json(frame)  # what Kamailio's parser refuses would be lost without a word
+
+
 def resume(id: TransactionId, event: str, outcome: Outcome, decision: bytes) -> bytes:  # noqa: A002
     """The payload that resumes one suspension. ``decision`` is JSON text.
 

@@ -67,10 +67,12 @@ class TestPaced:
         for size in (30, 32_000, 30):
             bench.put(size)
         taken = []
+        began = bench.now
         while frames := bench.take():
             taken.append(len(frames))
             bench.wake()
         assert taken == [1, 1, 1]
+        assert bench.now - began > 4 * PACED_REST, "four times the allowance rests four times as long"
 
     def test_what_is_late_is_not_written_and_not_reported(self) -> None:
         bench = Bench(receipts=False)
