@@ -52,6 +52,11 @@ lint: install ## ruff, mypy --strict, import contracts
 test: lint ## lint, then every test, with the real servers
 	$(BIN)/pytest --cov --cov-report=term:skip-covered
 
+.PHONY: compare
+compare: DEBIAN += kamailio-utils-modules kamailio-rabbitmq-modules
+compare: install ## this against Kamailio's blocking modules, side by side (about 7 minutes)
+	@$(BIN)/python -m tests.bench.compare
+
 .PHONY: clean
 clean: ## remove what was built; Debian packages stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage dist

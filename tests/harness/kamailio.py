@@ -125,17 +125,12 @@ class KamailioServer:
         self.start()
 
     def pause(self) -> None:
-        """Stand still: SIGSTOP to every one of its processes."""
-        self._signal_all(signal.SIGSTOP)
+        """Stand still, every one of its processes."""
+        self._process.pause()
 
     def resume(self) -> None:
         """Undo ``pause``."""
-        self._signal_all(signal.SIGCONT)
-
-    def _signal_all(self, number: signal.Signals) -> None:
-        # The main process leads a session of its own; what it forks stays in its process group.
-        if self.running:
-            os.killpg(self._process.pid, number)
+        self._process.resume()
 
     def __enter__(self) -> KamailioServer:
         return self.start()

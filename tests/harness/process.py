@@ -8,11 +8,11 @@ import signal as signals
 import socket
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
 START_TIMEOUT = 60.0
 """Seconds within which a daemon must be up: RabbitMQ takes 8 on an idle machine."""
@@ -44,6 +44,15 @@ def listening(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _all_stopped(group: int) -> bool:
+    for stat in Path("/proc").glob("[0-9]*/task/*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            state, _, found, *_ = stat.read_text().rpartition(")")[2].split()
+            if int(found) == group and state not in "TZ":
+                return False
+    return True
 
 
 class Process:
@@ -97,6 +106,17 @@ class Process:
     def signal(self, number: signals.Signals) -> None:
         """Send a signal to the child alone."""
         os.kill(self.pid, number)
+
+    def pause(self) -> None:
+        """Stand still, with all of its process group; returns once every thread does."""
+        os.killpg(self.pid, signals.SIGSTOP)
+        # A thread that runs on another core goes on for a moment after the signal.
+        wait_until(lambda: _all_stopped(self.pid), f"{self.name} to stand still")
+
+    def resume(self) -> None:
+        """Undo ``pause``."""
+        if self.running:
+            os.killpg(self.pid, signals.SIGCONT)
 
     def stop(self, how: signals.Signals = signals.SIGTERM, timeout: float = 20.0) -> int:
         """End it, and after ``timeout`` seconds its whole process group by force. Gives the exit code."""

@@ -129,7 +129,7 @@ class RabbitServer:
 
     def _end(self, how: signal.Signals) -> None:
         if self._node.running:
-            self._node.signal(signal.SIGCONT)
+            self._node.resume()
         self._node.stop(how)
         self._epmd.stop()
 
@@ -140,11 +140,11 @@ class RabbitServer:
 
     def pause(self) -> None:
         """Let it hang: connections stay open and nothing is answered, until ``resume()``."""
-        self._node.signal(signal.SIGSTOP)
+        self._node.pause()
 
     def resume(self) -> None:
         """Undo ``pause()``."""
-        self._node.signal(signal.SIGCONT)
+        self._node.resume()
 
     @property
     def running(self) -> bool:

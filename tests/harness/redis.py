@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import socket
 from typing import TYPE_CHECKING, Self
 
@@ -31,7 +30,7 @@ class RedisServer:
     def stop(self) -> None:
         """End it orderly, also when it is paused."""
         if self._process.running:
-            self._process.signal(signal.SIGCONT)
+            self._process.resume()
         self._process.stop()
 
     def kill(self) -> None:
@@ -45,11 +44,11 @@ class RedisServer:
 
     def pause(self) -> None:
         """Let it hang: connections stay open, nothing is answered."""
-        self._process.signal(signal.SIGSTOP)
+        self._process.pause()
 
     def resume(self) -> None:
         """Let it go on after ``pause``; what it was sent meanwhile it carries out now."""
-        self._process.signal(signal.SIGCONT)
+        self._process.resume()
 
     def _answers(self) -> bool:
         try:
