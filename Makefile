@@ -9,8 +9,8 @@ EMBEDDED ?=
 CALLS ?= 500
 
 SIP := kamailio kamailio-extra-modules sip-tester
-SERVERS := rabbitmq-server redis-server
-DEBIAN := python3-venv $(SIP) $(SERVERS)
+SERVERS := rabbitmq-server redis-server openssl
+DEBIAN := python3-venv $(SIP) $(if $(EMBEDDED),,$(SERVERS))
 
 .PHONY: help
 help: ## show this

@@ -111,8 +111,7 @@ class Relay:
                     claims.append(self._malformed(node, found))
         if claims and self.claiming:
             self._spawn(self._ask(claims))
-        # Nobody claims a notice, and every replica reads it: one of them publishes it.
-        if notices and active(node, self.replicas) == self._inflight.replica:
+        if notices and self._active(node):
             self._spawn(self._tell(notices))
 
     def _to_claim(self, node: str, found: wire.Suspended) -> Transaction:
@@ -211,7 +210,12 @@ class Relay:
     def _keep(self, node: str, found: wire.Malformed) -> None:
         """A frame not understood goes to the dead letters."""
         log.warning("malformed frame", node=node, reason=found.reason, detail=found.detail, ids=found.ids)
-        self._broker.dead_letter(DeadLetter(found.reason, found.detail, found.frame, node))
+        if self._active(node):
+            self._broker.dead_letter(DeadLetter(found.reason, found.detail, found.frame, node))
+
+    def _active(self, node: str) -> bool:
+        """Whether what nobody claims, and every replica reads, is this one's to publish."""
+        return active(node, self.replicas) == self._inflight.replica
 
     # Back: from wherever an answer comes to Kamailio
 
