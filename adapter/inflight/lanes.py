@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from hiredis import pack_command
@@ -182,8 +182,26 @@ def connect(url: str, timeout: float) -> RedisLane:
         ) from exc
 
 
+class _Url(NamedTuple):
+    """A URL that may have several hosts. Newer releases of ``urlsplit`` refuse those in brackets."""
+
+    scheme: str
+    login: str  # with its @
+    hosts: str
+    path: str
+    query: str
+
+    @classmethod
+    def parse(cls, url: str) -> _Url:
+        scheme, _, rest = url.partition("://")
+        rest, _, query = rest.partition("?")
+        place, _, path = rest.partition("/")
+        login, at, hosts = place.rpartition("@")
+        return cls(scheme, login + at, hosts, path.strip("/"), query)
+
+
 def _exchange(url: str, common: Mapping[str, Any]) -> Exchange:
-    scheme = urlsplit(url).scheme
+    scheme = _Url.parse(url).scheme
     plain = {
         **common,
         "driver_info": None,
@@ -200,7 +218,7 @@ def _exchange(url: str, common: Mapping[str, Any]) -> Exchange:
 
 
 def _behind_sentinel(url: str, plain: Mapping[str, Any]) -> Single:
-    name, _, db = urlsplit(url).path.strip("/").partition("/")
+    name, _, db = _Url.parse(url).path.partition("/")
     if not name:
         raise ValueError("no master name")
     options = {**plain, **_options(url), "db": int(db or 0)}
@@ -211,16 +229,14 @@ def _behind_sentinel(url: str, plain: Mapping[str, Any]) -> Single:
 
 
 def _hosts(url: str, port: int) -> list[tuple[str, int]]:
-    hosts = urlsplit(url).netloc.rpartition("@")[2].split(",")
-    found = [urlsplit(f"//{host}") for host in hosts]
+    found = [urlsplit(f"//{host}") for host in _Url.parse(url).hosts.split(",")]
     return [(part.hostname or "localhost", part.port or port) for part in found]
 
 
 def _options(url: str) -> dict[str, Any]:
     """What redis-py reads from the rest of a URL with several hosts: login, TLS, query."""
-    parts = urlsplit(url)
-    login, at, _ = parts.netloc.rpartition("@")
-    options: dict[str, Any] = {**parse_url(f"redis://{login}{at}host/?{parts.query}")}
+    parts = _Url.parse(url)
+    options: dict[str, Any] = {**parse_url(f"redis://{parts.login}host/?{parts.query}")}
     del options["host"]
     if parts.scheme.startswith("rediss"):
         options["ssl"] = True
