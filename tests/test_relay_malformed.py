@@ -77,7 +77,11 @@ BROKEN_REPLIES = {
     "no JSON": ({"body": b"{", "content_type": "application/json"}, "not-json"),
     "a JSON list": ({"body": b"[]", "content_type": "application/json"}, "not-a-map"),
     "a deep one": (
-        {"body": b'{"a":' * 3000 + b"1" + b"}" * 3000, "content_type": "application/json"},
+        {"body": b'{"a":' * 300 + b"1" + b"}" * 300, "content_type": "application/json"},
+        "depth",
+    ),
+    "one too deep to read": (
+        {"body": b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "content_type": "application/json"},
         "not-json",
     ),
 }

@@ -30,8 +30,8 @@ MAX_EVENT_NAME: Final = 120
 """Bytes of an event name: with the node it must fit an AMQP short string (255)."""
 MAX_TM_ID: Final = 0xFFFFFFFF
 """tm keeps index and label as unsigned 32-bit integers."""
-MAX_DEPTH: Final = 2047
-"""Levels of a decision: jansson reads 2048, and the frame around it is one."""
+MAX_DEPTH: Final = 200
+"""Levels of a decision: no Python fails to write them, and jansson reads 2048."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +270,7 @@ def _check_for_jansson(decision: Any) -> None:
     level, depth = [decision], 1
     while level:
         if depth > MAX_DEPTH:
-            raise CodecError("depth", f"Kamailio takes no more than {MAX_DEPTH} levels")
+            raise CodecError("depth", f"more than {MAX_DEPTH} levels")
         below: list[Any] = []
         for value in level:
             if isinstance(value, str):
