@@ -6,11 +6,21 @@ Imports are inside the commands: ``--help`` must not wait for aio-pika and Redis
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from adapter.errors import AdapterError, SettingsError
+
+NODES = "Kamailio's EVAPI ports: name=host:port,... [default: 127.0.0.1:8448]"
+AMQP_URL = "RabbitMQ, several separated by commas. [default: the embedded broker]"
+REDIS_URL = "Redis. [default: the embedded store]"
+CONSUMER = "What the embedded broker runs; may be repeated.  [env var: EVAPI_CONSUMER]"
+POLICY = "A TOML file: deadline and fallback per event, limits."
+HTTP = "Where /livez, /readyz and /metrics are served. [default: 127.0.0.1:9464]"
+REPLICA = "This replica's name. [default: host name and process id]"
+LOG = "json or console, and a level: json,debug. [default: by terminal, info]"
+MORE = "Any other setting: lease=2 is EVAPI_LEASE=2."
 
 app = typer.Typer(
     name="evapi-adapter",
@@ -40,59 +50,24 @@ def _common(
     pass
 
 
+def _option(name: str, help: str) -> Any:  # noqa: A002
+    return typer.Option(envvar=f"EVAPI_{name}", help=help)
+
+
 @app.command(
     epilog="Examples:  evapi-adapter run --consumer consumers.least_cost:service    "
     "evapi-adapter run --nodes sbc1=10.0.0.5:8448 --amqp-url amqp://rabbit --redis-url redis://redis"
 )
 def run(
-    nodes: Annotated[
-        str | None,
-        typer.Option(
-            envvar="EVAPI_NODES", help="Kamailio's EVAPI ports: name=host:port,... [default: 127.0.0.1:8448]"
-        ),
-    ] = None,
-    amqp_url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="EVAPI_AMQP_URL",
-            help="RabbitMQ, several separated by commas. [default: the embedded broker]",
-        ),
-    ] = None,
-    redis_url: Annotated[
-        str | None, typer.Option(envvar="EVAPI_REDIS_URL", help="Redis. [default: the embedded store]")
-    ] = None,
-    consumer: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODULE:SERVICE",
-            help="What the embedded broker runs; may be repeated.  [env var: EVAPI_CONSUMER]",
-        ),
-    ] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(envvar="EVAPI_POLICY", help="A TOML file: deadline and fallback per event, limits."),
-    ] = None,
-    http: Annotated[
-        str | None,
-        typer.Option(
-            envvar="EVAPI_HTTP",
-            help="Where /livez, /readyz and /metrics are served. [default: 127.0.0.1:9464]",
-        ),
-    ] = None,
-    replica: Annotated[
-        str | None,
-        typer.Option(envvar="EVAPI_REPLICA", help="This replica's name. [default: host name and process id]"),
-    ] = None,
-    more: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any other setting: lease=2 is EVAPI_LEASE=2."),
-    ] = None,
-    log: Annotated[
-        str | None,
-        typer.Option(
-            envvar="EVAPI_LOG", help="json or console, and a level: json,debug. [default: by terminal, info]"
-        ),
-    ] = None,
+    nodes: Annotated[str | None, _option("NODES", NODES)] = None,
+    amqp_url: Annotated[str | None, _option("AMQP_URL", AMQP_URL)] = None,
+    redis_url: Annotated[str | None, _option("REDIS_URL", REDIS_URL)] = None,
+    consumer: Annotated[list[str] | None, typer.Option(metavar="MODULE:SERVICE", help=CONSUMER)] = None,
+    policy: Annotated[str | None, _option("POLICY", POLICY)] = None,
+    http: Annotated[str | None, _option("HTTP", HTTP)] = None,
+    replica: Annotated[str | None, _option("REPLICA", REPLICA)] = None,
+    log: Annotated[str | None, _option("LOG", LOG)] = None,
+    more: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=MORE)] = None,
 ) -> None:
     """Run the bridge until SIGTERM, which drains it."""
     from adapter import app as bridge
