@@ -1,0 +1,175 @@
+"""The process around the trip: health, drain, what keeps it from running."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+
+import aiohttp
+import pytest
+
+from adapter.simulator import SimulatedKamailio
+from consumers import Request, Service, allow
+from tests.harness.process import free_port
+from tests.system.conftest import bridged
+
+EMBEDDED = {"consumer": "tests.system.test_bridge:service"}
+service = Service("held")
+held: list[asyncio.Event] = []
+
+
+@service.on("held")
+async def _decide(request: Request) -> dict:
+    if request.data.get("hold"):
+        event = asyncio.Event()
+        held.append(event)
+        await event.wait()
+    return allow()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_held():
+    held.clear()
+
+
+async def get(bridge, path: str) -> tuple[int, str]:
+    url = f"http://{bridge._settings.http}{path}"
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return answer.status, await answer.text()
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def test_health_and_metrics():
+    async with SimulatedKamailio() as sim, bridged(sim, "sbc1", EMBEDDED) as bridge:
+        call = await sim.suspend("held", {})
+        await call.resumed()
+        await until(lambda: all(link.opens_gate for link in bridge.nodes))
+        await bridge.sweeper.beat()  # what is in flight is counted then
+        assert await get(bridge, "/livez") == (200, '{"status": "alive"}')
+        status, body = await get(bridge, "/readyz")
+        checks = {"broker": True, "store": True, "links": True, "accepting": True}
+        assert (status, json.loads(body)) == (200, {"status": "ready", "checks": checks})
+        status, metrics = await get(bridge, "/metrics")
+        assert status == 200
+        assert 'evapi_gate_open{node="sbc1"}' in metrics
+        for line in (
+            'evapi_outcomes_total{event="held",node="sbc1",outcome="decided"} 1.0',
+            'evapi_decision_seconds_count{outcome="decided"} 1.0',
+            'evapi_in_flight{node="sbc1"} 0.0',
+            'evapi_link_up{node="sbc1"} 1.0',
+            'evapi_link_receipts{node="sbc1"} 1.0',
+            'evapi_receipts_missed{node="sbc1"} 0.0',
+            "evapi_broker_ready 1.0",
+            "evapi_store_ready 1.0",
+        ):
+            assert line in metrics.splitlines()
+        sim.refuse()
+        sim.disconnect()
+        await until(lambda: not bridge.nodes.up)
+        status, body = await get(bridge, "/readyz")
+        assert (status, json.loads(body)["checks"]["links"]) == (503, False)
+
+
+async def test_a_drain_tells_kamailio_first_and_finishes_what_is_in_flight():
+    async with SimulatedKamailio() as sim, bridged(sim, "sbc1", EMBEDDED) as bridge:
+        early = await sim.suspend("held", {"hold": True})
+        await until(lambda: held)
+        draining = asyncio.create_task(bridge.drain())
+        await sim.until(lambda: not sim.gate_open)
+        await until(lambda: not bridge.relay.claiming)
+        assert json.loads((await get(bridge, "/readyz"))[1])["checks"]["accepting"] is False
+        await asyncio.sleep(0)
+        assert not draining.done(), "a call waits"
+        held[0].set()
+        await draining
+        assert (await early.resumed())["outcome"] == "decided"
+        assert await bridge.inflight.scan("sbc1") == [], "its receipt is waited for, too"
+
+
+async def test_a_drain_that_runs_out_of_time_leaves_the_rest_to_be_adopted(scaled, node):
+    options = {**scaled, "drain_timeout": "0.1", "lease": "0.5"}
+    long = {"default": {"deadline": 60}}
+    async with SimulatedKamailio() as sim, bridged(sim, node, {**options, "replica": "two"}, long) as two:
+        async with bridged(sim, node, {**options, "replica": "one"}, long) as one:
+            two.relay.claiming = False
+            await _bind(scaled["amqp_url"], node)
+            call = await sim.suspend("held", {})
+            await until(lambda: call.state.value == "suspended")
+            await _claimed(one, node)
+            await one.drain()
+        assert two.metrics.adopted.labels(node, "claimed")._value.get() == 0
+        async with asyncio.timeout(10):
+            while not (records := await two.inflight.scan(node)) or records[0].owner != two.inflight.replica:
+                await asyncio.sleep(0.01)
+        assert two.metrics.adopted.labels(node, "claimed")._value.get() == 1
+
+
+async def _claimed(bridge, node: str) -> None:
+    async with asyncio.timeout(10):
+        while not await bridge.inflight.count(node):
+            await asyncio.sleep(0.005)
+    await bridge.relay.idle()
+
+
+async def _bind(url: str, node: str) -> None:
+    """A queue that nobody reads: what is published for the node waits in it."""
+    import aio_pika
+
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        exchange = await channel.declare_exchange("evapi.events", "topic", durable=True)
+        queue = await channel.declare_queue(f"nobody-{node}", durable=True, arguments={"x-expires": 60_000})
+        await queue.bind(exchange, f"held.{node}")
+
+
+async def test_a_part_that_ends_ends_the_bridge(monkeypatch):
+    async with SimulatedKamailio() as sim, bridged(sim, "sbc1", EMBEDDED) as bridge:
+
+        async def broken() -> None:
+            raise RuntimeError("a fault of ours")
+
+        monkeypatch.setattr(bridge.sweeper, "sweep", broken)
+        with pytest.raises(RuntimeError, match="a fault of ours"):
+            async with asyncio.timeout(10):
+                await bridge.until(asyncio.Event())
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "adapter.cli", "run", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_a_taken_http_port_is_exit_code_1_and_a_sentence():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("--consumer", "consumers.least_cost:service", "--http", f"127.0.0.1:{port}")
+    assert done.returncode == 1
+    assert f"EVAPI_HTTP: cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--consumer", "no_such:service"), "EVAPI_CONSUMER: there is no module 'no_such'"),
+        (
+            ("--consumer", "consumers.least_cost:service", "--policy", "/no/such.toml"),
+            "/no/such.toml: cannot be",
+        ),
+        (("--amqp-url", "amqp://x:99999/"), "EVAPI_AMQP_URL"),
+        (("--amqp-url", "amqp://x/", "--redis-url", "redis://h:x"), "EVAPI_REDIS_URL"),
+    ],
+)
+def test_wrong_settings_are_exit_code_2_and_a_sentence(arguments, sentence):
+    done = run(*arguments, "--http", f"127.0.0.1:{free_port()}")
+    assert done.returncode == 2, done.stderr
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
