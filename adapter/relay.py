@@ -38,6 +38,8 @@ log = structlog.get_logger()
 RESEND_FOR: Final = 2.0
 """Seconds past its deadline, or past now if that is later, for which a resume is written again
 while no receipt has come. Kamailio's own timer should end the wait no earlier."""
+YIELD_FOR: Final = 0.05
+"""Seconds for which a replica whose broker is away leaves an event to those that live beside it."""
 MAX_IN_DOUBT: Final = 100_000
 """Resumes that Kamailio has read, kept while the store cannot be told."""
 _REFUSED: Final = {Published.UNROUTABLE: Outcome.UNROUTABLE, Published.UNAVAILABLE: Outcome.UNAVAILABLE}
@@ -110,7 +112,8 @@ class Relay:
                 if found.ids is not None:
                     claims.append(self._malformed(node, found))
         if claims and self.claiming:
-            self._spawn(self._ask(claims))
+            able = self._broker.ready or len(self.replicas) == 1
+            self._spawn(self._ask(claims, 0.0 if able else YIELD_FOR))
         if notices and self._active(node):
             self._spawn(self._tell(notices))
 
@@ -118,22 +121,17 @@ class Relay:
         now = self._clock()
         deadline = now + self._policy.plan(found.event).deadline
         assert found.seq is not None, "the link counts what the frame does not"
-        request = contract.Request(
-            found.event, node, found.data, found.index, found.label, found.seq, deadline
-        )
+        ids = found.index, found.label, found.seq
         try:
-            body = contract.encode_request(request)
-        except CodecError as exc:
-            malformed = wire.Malformed(
-                exc.reason,
-                exc.detail,
-                repr(found).encode(),
-                found.event,
-                (found.index, found.label, found.seq),
+            body = contract.encode_request(
+                contract.Request(found.event, node, found.data, *ids, deadline=deadline)
             )
+        except CodecError as exc:
+            frame = repr(found).encode()
+            malformed = wire.Malformed(exc.reason, exc.detail, frame, found.event, ids)
             self._keep(node, malformed)
             return self._malformed(node, malformed)
-        id_ = TransactionId(node, found.index, found.label, found.seq)
+        id_ = TransactionId(node, *ids)
         transaction = Transaction(id_, found.event, deadline, now, body, self._inflight.replica)
         if self._broker.ready:
             return transaction
@@ -155,8 +153,10 @@ class Relay:
             Outcome.MALFORMED,
         )
 
-    async def _ask(self, transactions: Sequence[Transaction]) -> None:
-        """Claim, then publish what was won."""
+    async def _ask(self, transactions: Sequence[Transaction], wait: float) -> None:
+        """Claim, after ``wait`` seconds, then publish what was won."""
+        if wait:
+            await asyncio.sleep(wait)
         try:
             claims = await self._inflight.claim(transactions, self._policy.in_flight)
         except StoreUnavailable as exc:
@@ -385,9 +385,10 @@ class Relay:
             log.error("relay: a batch failed; its deadlines answer it", exc_info=exc)
 
     def _store_error(self, verb: str, exc: StoreUnavailable) -> None:
-        self.in_doubt = True
         self._metrics.store_errors.labels(verb).inc()
-        log.error("in-flight store", verb=verb, error=str(exc))
+        tell = log.debug if self.in_doubt else log.error  # once for each outage, not for each call
+        self.in_doubt = True
+        tell("in-flight store", verb=verb, error=str(exc))
 
 
 def settled(transaction: Transaction, outcome: Outcome) -> Transaction:

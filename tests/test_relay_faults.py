@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -171,8 +172,10 @@ class TestNoStore:
             entry for entry in logs if entry["event"] == "in-flight store"
         ).items()
         bench.store.away = {"resumed"}
-        await bench.read(id_of(1))
+        with capture_logs() as logs:
+            await bench.read(id_of(1))
         assert bench.counted("store_errors_total", verb="resumed") == 1
+        assert [entry["log_level"] for entry in logs] == ["debug"], "one outage is told of once"
 
     async def test_what_was_refused_and_cannot_be_settled(self, bench: Bench) -> None:
         bench.broker.answers["other"] = Published.UNROUTABLE
@@ -203,6 +206,26 @@ class TestNoStore:
         bench.store.away = set()
         await bench.relay.expire("sbc1")
         assert bench.outcomes == [(1, "timeout")]
+
+
+class TestNoBroker:
+    async def test_it_leaves_the_event_to_a_replica_that_can_publish(self, bench: Bench) -> None:
+        other = Bench(store=bench.store.inner.beside("r2"))
+        bench.broker.ready = False
+        bench.relay.replicas = other.relay.replicas = ("r1", "r2")
+        bench.relay.on_events("sbc1", [suspended(1)])
+        await asyncio.sleep(0)
+        await other.events(suspended(1))
+        await bench.relay.idle()
+        assert bench.links.sent == []
+        assert len(other.broker.published) == 1
+        assert bench.counted("duplicate_events_total", node="sbc1") == 1
+
+    async def test_where_nobody_can_it_answers(self, bench: Bench) -> None:
+        bench.broker.ready = False
+        bench.relay.replicas = ("r1", "r2")
+        await bench.events(suspended(1))
+        assert bench.outcomes == [(1, "unavailable")]
 
 
 class TestInDoubt:
