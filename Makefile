@@ -54,7 +54,7 @@ test: lint ## lint, then every test, with the real servers
 
 .PHONY: compare
 compare: DEBIAN += kamailio-utils-modules kamailio-rabbitmq-modules
-compare: install ## this against Kamailio's blocking modules, side by side (about 7 minutes)
+compare: install ## this against Kamailio's blocking modules, side by side (about 6 minutes)
 	@$(BIN)/python -m tests.bench.compare
 
 .PHONY: clean
