@@ -295,12 +295,11 @@ class Relay:
             self._metrics.adopted.labels(node, transaction.state.name.lower()).inc()
             if transaction.state is State.SETTLED:
                 self._resume(transaction)
-            else:
+            elif transaction.deadline > self._clock():  # else it is the next sweep's, as a timeout
                 again.append(transaction)
         if adopted:
-            log.warning(
-                "adopted", node=node, of=list(dead), claimed=len(again), settled=len(adopted) - len(again)
-            )
+            resumed = sum(transaction.state is State.SETTLED for transaction in adopted)
+            log.warning("adopted", node=node, of=list(dead), claimed=len(adopted) - resumed, settled=resumed)
         if again:
             self._spawn(self._publish(again))  # deadlines are swept meanwhile
         return len(adopted)

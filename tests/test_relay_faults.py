@@ -17,7 +17,7 @@ from adapter.policy import Policy
 from adapter.transaction import State
 from adapter.wire import event as wire
 from adapter.wire.event import Malformed, Notice
-from tests.relay_bench import Bench, id_of, reply, suspended
+from tests.relay_bench import NOW, Bench, id_of, reply, suspended
 
 if TYPE_CHECKING:
     from random import Random
@@ -140,6 +140,15 @@ class TestAdoption:
         assert await second.adopt("r1") == 0
         await second.reply(reply(1))
         assert second.outcomes == [(2, "decided"), (1, "decided")]
+
+    async def test_what_is_past_its_deadline_is_not_asked_again_but_a_timeout(self) -> None:
+        pair = Pair()
+        await pair.first.events(suspended())
+        pair.first.now = pair.second.now = NOW + 3.0
+        assert await pair.second.adopt("r1") == 1
+        assert pair.second.broker.published == []
+        await pair.second.relay.expire("sbc1")
+        assert pair.second.outcomes == [(1, "timeout")]
 
     async def test_what_the_broker_refuses_then_is_answered(self) -> None:
         pair = Pair()

@@ -89,7 +89,7 @@ class TestBeat:
     async def test_a_store_that_is_away_is_said_once_and_lived_through(self, verb: str) -> None:
         pair = Pair()
         await pair.first.beat()
-        pair.move(LEASE * 2)
+        pair.move(LEASE * 1.5)
         second = pair.second
         await second.beat()
         second.sweeper._adopted.clear()
@@ -173,7 +173,7 @@ class TestAdoption:
         pair = Pair()
         await pair.first.beat()
         await pair.first.store.leave()
-        pair.move(LEASE * 2)
+        pair.move(LEASE * 1.5)
         await pair.second.beat()
         assert pair.second.called("adopt") == 0
 
@@ -182,7 +182,7 @@ class TestAdoption:
         await before.beat()
         await before.events(suspended())
         after = Replica("host-1~bbbb", beside=before)
-        before.now += LEASE * 2
+        before.now += LEASE * 1.5
         after.now = before.now
         await after.beat()
         assert len(after.broker.published) == 1
@@ -191,7 +191,7 @@ class TestAdoption:
         pair = Pair(nodes=("sbc1", "sbc2"))
         await pair.first.beat()
         await pair.first.events(suspended(), node="sbc2")
-        pair.move(LEASE * 2)
+        pair.move(LEASE * 1.5)
         second = pair.second
         second.nodes.up = ["sbc1"]
         await second.beat()
@@ -207,12 +207,12 @@ class TestAdoption:
     async def test_who_came_back_and_died_again_is_adopted_again(self) -> None:
         pair = Pair()
         await pair.first.beat()
-        pair.move(LEASE * 2)
+        pair.move(LEASE * 1.5)
         await pair.second.beat()
         await pair.first.beat()
         await pair.second.beat()
         await pair.first.events(suspended())
-        pair.move(LEASE * 2)
+        pair.move(LEASE * 1.5)
         await pair.second.beat()
         assert len(pair.second.broker.published) == 1
 
@@ -233,7 +233,7 @@ class TestAdoption:
         pair = Pair()
         await pair.first.beat()
         await pair.first.events(suspended())
-        pair.move(LEASE * 2)
+        pair.move(LEASE * 1.5)
         pair.second.store.away = {"adopt"}
         await pair.second.beat()
         pair.second.store.away = set()
