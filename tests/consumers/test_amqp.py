@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import signal
 import sys
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-import aiormq
 import pytest
-from pamqp.commands import Basic
 from yarl import URL
 
 from adapter.contract import (
-    DEAD_EXCHANGE,
-    EVENTS_EXCHANGE,
     MSGPACK,
     Request,
-    decode_reply,
-    encode_request,
     routing_key,
     service_queue,
 )
 from consumers import Result, Service, route
 from consumers.amqp import Runner, connection, queue_arguments, runner
+from tests.consumers.asker import URI, Asker, event_of, running, until
 from tests.consumers.proxy import Proxy
 from tests.harness.process import Process, free_port
 
@@ -36,134 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.harness.rabbitmq import RabbitServer
-
-URI = "sip:1@gw"
-_numbers = itertools.count(1)
-
-
-class Asker:
-    """Asks as the adapter does, and takes the replies in."""
-
-    def __init__(self, channel: aiormq.abc.AbstractChannel, results: str) -> None:
-        self.channel = channel
-        self.results = results
-        self.replies: dict[str, Any] = {}
-        self.dead: list[Any] = []
-        self._came = asyncio.Condition()
-
-    async def ask(
-        self, event: str, *, reply_to: str | None = "", body: bytes | None = None, left: float = 20
-    ) -> str:
-        """Publish a request; gives its correlation id."""
-        number = next(_numbers)
-        id_ = f"n:1:1:{number}"
-        request = Request(event, "n", {"user": "1"}, 1, 1, number, time.time() + left)
-        properties = Basic.Properties(
-            content_type=MSGPACK,
-            correlation_id=id_,
-            reply_to=reply_to or self.results,
-            headers={"x-node": "n", "x-version": 1},
-        )
-        await self._publish(event, encode_request(request) if body is None else body, properties)
-        return id_
-
-    async def tell(self, event: str) -> None:
-        await self._publish(
-            event, encode_request(Request(event, "n", {})), Basic.Properties(content_type=MSGPACK)
-        )
-
-    async def _publish(self, event: str, body: bytes, properties: Basic.Properties) -> None:
-        confirmed = await self.channel.basic_publish(
-            body,
-            exchange=EVENTS_EXCHANGE,
-            routing_key=routing_key(event, "n"),
-            properties=properties,
-            mandatory=True,
-        )
-        assert isinstance(confirmed, Basic.Ack), "no queue is bound"
-
-    async def reply(self, id_: str) -> dict[str, Any]:
-        """Wait for the reply to a request; gives the decision."""
-        async with self._came:
-            await self._came.wait_for(lambda: id_ in self.replies)
-        message = self.replies[id_]
-        return decode_reply(message.body, message.header.properties.content_type)
-
-    async def dead_letter(self, id_: str) -> Any:
-        async with self._came:
-            await self._came.wait_for(lambda: any(_id(message) == id_ for message in self.dead))
-        return next(message for message in self.dead if _id(message) == id_)
-
-    async def waiting(self, service: Service) -> int:
-        found = await self.channel.queue_declare(service_queue(service.name), passive=True)
-        return found.message_count or 0
-
-    async def on_reply(self, message: Any) -> None:
-        async with self._came:
-            assert _id(message) not in self.replies, "answered twice"
-            self.replies[_id(message)] = message
-            self._came.notify_all()
-
-    async def on_dead(self, message: Any) -> None:
-        async with self._came:
-            self.dead.append(message)
-            self._came.notify_all()
-
-
-def _id(message: Any) -> str:
-    return str(message.header.properties.correlation_id)
-
-
-@pytest.fixture
-async def asker(rabbitmq: RabbitServer) -> AsyncIterator[Asker]:
-    async with aiormq.connect(rabbitmq.url) as connected:
-        channel = await connected.channel(on_return_raises=False)
-        await channel.exchange_declare(EVENTS_EXCHANGE, exchange_type="topic", durable=True)
-        await channel.exchange_declare(DEAD_EXCHANGE, exchange_type="fanout", durable=True)
-        queues = [str((await channel.queue_declare(exclusive=True)).queue) for _ in range(2)]
-        found = Asker(channel, queues[0])
-        await channel.queue_bind(queues[1], DEAD_EXCHANGE)
-        await channel.basic_consume(queues[0], found.on_reply, no_ack=True)
-        await channel.basic_consume(queues[1], found.on_dead, no_ack=True)
-        yield found
-
-
-@asynccontextmanager
-async def running(service: Service, *urls: str, **more: Any) -> AsyncIterator[Runner]:
-    """The service on RabbitMQ; its queue is removed in the end."""
-    made = Runner(service, urls, **more)
-    task = asyncio.ensure_future(made.run())
-    await made.consuming.wait()
-    try:
-        yield made
-    finally:
-        made.stop()
-        await task
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "FIRST_PAUSE", 0.01)
-
-
-@pytest.fixture
-async def service(asker: Asker) -> AsyncIterator[Service]:
-    number = next(_numbers)
-    made = Service(f"s{number}")
-    made.on(f"e{number}")(lambda request: route(URI, seq=request.seq))
-    yield made
-    await asker.channel.queue_delete(service_queue(made.name))
-
-
-def event_of(service: Service) -> str:
-    return service.events[0]
-
-
-async def until(condition: Any) -> None:
-    """Wait for a condition, which may be asked of the server."""
-    async with asyncio.timeout(20):
-        while not await condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_requests_are_answered(rabbitmq: RabbitServer, asker: Asker, service: Service) -> None:

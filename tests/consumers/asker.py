@@ -1,0 +1,129 @@
+"""Who asks a running consumer, as the adapter does."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from pamqp.commands import Basic
+
+from adapter.contract import (
+    EVENTS_EXCHANGE,
+    MSGPACK,
+    Request,
+    decode_reply,
+    encode_request,
+    routing_key,
+    service_queue,
+)
+from consumers.amqp import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import aiormq
+
+    from consumers import Service
+
+URI = "sip:1@gw"
+numbers = itertools.count(1)
+
+
+class Asker:
+    """Asks as the adapter does, and takes the replies in."""
+
+    def __init__(self, channel: aiormq.abc.AbstractChannel, results: str) -> None:
+        self.channel = channel
+        self.results = results
+        self.replies: dict[str, Any] = {}
+        self.dead: list[Any] = []
+        self._came = asyncio.Condition()
+
+    async def ask(
+        self, event: str, *, reply_to: str | None = "", body: bytes | None = None, left: float = 20
+    ) -> str:
+        """Publish a request; gives its correlation id."""
+        number = next(numbers)
+        id_ = f"n:1:1:{number}"
+        request = Request(event, "n", {"user": "1"}, 1, 1, number, time.time() + left)
+        properties = Basic.Properties(
+            content_type=MSGPACK,
+            correlation_id=id_,
+            reply_to=reply_to or self.results,
+            headers={"x-node": "n", "x-version": 1},
+        )
+        await self._publish(event, encode_request(request) if body is None else body, properties)
+        return id_
+
+    async def tell(self, event: str) -> None:
+        await self._publish(
+            event, encode_request(Request(event, "n", {})), Basic.Properties(content_type=MSGPACK)
+        )
+
+    async def _publish(self, event: str, body: bytes, properties: Basic.Properties) -> None:
+        confirmed = await self.channel.basic_publish(
+            body,
+            exchange=EVENTS_EXCHANGE,
+            routing_key=routing_key(event, "n"),
+            properties=properties,
+            mandatory=True,
+        )
+        assert isinstance(confirmed, Basic.Ack), "no queue is bound"
+
+    async def reply(self, id_: str) -> dict[str, Any]:
+        """Wait for the reply to a request; gives the decision."""
+        async with self._came:
+            await self._came.wait_for(lambda: id_ in self.replies)
+        message = self.replies[id_]
+        return decode_reply(message.body, message.header.properties.content_type)
+
+    async def dead_letter(self, id_: str) -> Any:
+        async with self._came:
+            await self._came.wait_for(lambda: any(_id(message) == id_ for message in self.dead))
+        return next(message for message in self.dead if _id(message) == id_)
+
+    async def waiting(self, service: Service) -> int:
+        found = await self.channel.queue_declare(service_queue(service.name), passive=True)
+        return found.message_count or 0
+
+    async def on_reply(self, message: Any) -> None:
+        async with self._came:
+            assert _id(message) not in self.replies, "answered twice"
+            self.replies[_id(message)] = message
+            self._came.notify_all()
+
+    async def on_dead(self, message: Any) -> None:
+        async with self._came:
+            self.dead.append(message)
+            self._came.notify_all()
+
+
+def _id(message: Any) -> str:
+    return str(message.header.properties.correlation_id)
+
+
+@asynccontextmanager
+async def running(service: Service, *urls: str, **more: Any) -> AsyncIterator[Runner]:
+    """The service on RabbitMQ; its queue is removed in the end."""
+    made = Runner(service, urls, **more)
+    task = asyncio.ensure_future(made.run())
+    await made.consuming.wait()
+    try:
+        yield made
+    finally:
+        made.stop()
+        await task
+
+
+def event_of(service: Service) -> str:
+    return service.events[0]
+
+
+async def until(condition: Any) -> None:
+    """Wait for a condition, which may be asked of the server."""
+    async with asyncio.timeout(20):
+        while not await condition():
+            await asyncio.sleep(0.005)
