@@ -87,7 +87,8 @@ class Transaction:
     ``deadline`` and ``claimed_at`` are epoch seconds by the claimer's clock, for people and
     for the time left; what decides over expiry is the store's own clock. ``request`` is the
     encoded body as published, empty once settled. ``decision`` is JSON text; ``None`` stands
-    for the fallback that the policy of whoever writes the resume gives.
+    for the fallback that the policy of whoever writes the resume gives. ``life`` names the life of
+    the node's Kamailio that suspended it, where that is known: a later one knows nothing of it.
     """
 
     id: TransactionId
@@ -99,6 +100,7 @@ class Transaction:
     state: State = State.CLAIMED
     outcome: Outcome | None = None
     decision: bytes | None = None
+    life: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""The in-flight store: the port and its two implementations."""
+"""The in-flight store: the port, its two implementations, and one that outlives the other's outages."""

@@ -7,13 +7,14 @@ for each transaction. Losing a race is a result, not an error. A store that is a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from adapter.transaction import Settlement, Transaction, TransactionId
+    from adapter.transaction import Settlement, State, Transaction, TransactionId
 
 
 class Claim(IntEnum):
@@ -22,6 +23,36 @@ class Claim(IntEnum):
     LOST = 0  # another copy of this event was first, or it is over already: do nothing
     WON = 1  # yours, in the state that was asked for
     FULL = 2  # yours, but the node has its limit in flight: settled as ``overload``
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a replica says of itself with each beat, and its ``age`` in seconds when it is read.
+
+    ``broker``: it can publish. ``accepting``: it does not drain. ``nodes``: it can write to them.
+    ``rank``: with which it consumes replies. ``stuck``: nodes that do not read what it wrote, and to
+    which that may still come.
+    """
+
+    broker: bool = True
+    accepting: bool = True
+    nodes: frozenset[str] = frozenset()
+    rank: int = 0
+    age: float = 0.0
+    stuck: frozenset[str] = frozenset()
+
+    def serves(self, node: str) -> bool:
+        """Whether it can take a suspension of the node all the way."""
+        return self.broker and self.accepting and node in self.nodes
+
+
+class Roll(NamedTuple):
+    """Every replica's last beat by name, this one's included. ``known``: whether this one was on
+    the list before; if it had beaten a moment ago and was not, the store has lost its memory.
+    """
+
+    beats: Mapping[str, Beat]
+    known: bool
 
 
 class InFlight(Protocol):
@@ -57,12 +88,18 @@ class InFlight(Protocol):
         """
         ...
 
-    async def adopt(self, node: str, dead: Sequence[str], limit: int = 500) -> list[Transaction]:
-        """Own what the ``dead`` replicas owned of a node: at most ``limit`` records, any state."""
+    async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
+        """Those that nobody has claimed, in the order given: neither in flight nor remembered."""
         ...
 
-    async def beat(self) -> Mapping[str, float]:
-        """Say that this replica lives. Returns the age in seconds of every replica's last beat."""
+    async def adopt(
+        self, node: str, owners: Sequence[str], state: State, limit: int = 500
+    ) -> list[Transaction]:
+        """Own what the ``owners`` own of a node in this state: at most ``limit`` records."""
+        ...
+
+    async def beat(self, beat: Beat) -> Roll:
+        """Say that this replica lives, and how it is; see who else does."""
         ...
 
     async def leave(self) -> None:

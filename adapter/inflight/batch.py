@@ -23,6 +23,8 @@ Argument = str | bytes | int
 
 MOST: Final = 250
 """Transactions in one command: so long (1 to 2 ms) one script keeps everybody else waiting."""
+STOOD_STILL: Final = 0.2
+"""Seconds by which a timer is late where it was not the server that kept us waiting."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,8 +129,10 @@ class Batch:
 
     async def _exchange(self, asks: Sequence[Ask], until: float) -> None:
         groups = grouped(asks)
+        scope = asyncio.timeout(None)
+        timer = asyncio.get_running_loop().call_at(until, self._time_out, scope, until)
         try:
-            async with asyncio.timeout_at(until):
+            async with scope:
                 replies = await self._lane.run([_command(group) for group in groups])
             for group, reply in zip(groups, replies, strict=True):
                 _hand_out(group, reply)
@@ -139,8 +143,14 @@ class Batch:
         except Exception as exc:  # whatever it is, nobody may wait for ever
             _fail(asks, f"{type(exc).__name__}: {exc}", exc)
         finally:
+            timer.cancel()
             for ask in asks:  # unanswered where this task was cancelled: the loop ends
                 ask.answer.cancel()
+
+    def _time_out(self, scope: asyncio.Timeout, until: float) -> None:
+        """Give up; a process that stood still itself first reads what may long be there."""
+        now = asyncio.get_running_loop().time()
+        scope.reschedule(now + self._timeout if now > until + STOOD_STILL else now)
 
 
 def grouped(asks: Sequence[Ask]) -> list[list[Ask]]:

@@ -9,11 +9,11 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from adapter.inflight.base import Claim
+from adapter.inflight.base import Beat, Claim, Roll
 from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 REPLICAS_KEPT: Final = 600.0
 """Seconds for which a silent replica is listed."""
@@ -42,7 +42,7 @@ class _Store:
         self.retention = retention
         self.clock = clock
         self.nodes: dict[str, _Node] = {}
-        self.beats: dict[str, float] = {}
+        self.beats: dict[str, tuple[float, Beat]] = {}  # when, and what was said
         self.numbers = count()
 
     def node(self, name: str) -> _Node:
@@ -85,11 +85,11 @@ class EmbeddedInFlight:
         result = Claim.WON
         if transaction.state is State.SETTLED:
             assert transaction.outcome is not None, "settled means with an outcome"
-            transaction = _settled(transaction, transaction.owner, transaction.outcome, transaction.decision)
+            transaction = settled(transaction, transaction.owner, transaction.outcome, transaction.decision)
         elif node.claimed < limit:
             node.claimed += 1
         else:
-            transaction = _settled(transaction, transaction.owner, Outcome.OVERLOAD, None)
+            transaction = settled(transaction, transaction.owner, Outcome.OVERLOAD, None)
             result = Claim.FULL
         node.records[id_] = transaction
         heapq.heappush(node.timers, (transaction.deadline, next(self._store.numbers), id_))
@@ -103,9 +103,9 @@ class EmbeddedInFlight:
         node = self._store.nodes.get(id_.node)
         if node is None or (found := node.records.get(id_)) is None or found.state is not State.CLAIMED:
             return None
-        settled = node.records[id_] = _settled(found, self.replica, outcome, decision)
+        record = node.records[id_] = settled(found, self.replica, outcome, decision)
         node.claimed -= 1
-        return settled
+        return record
 
     async def resumed(self, ids: Sequence[TransactionId]) -> None:
         """See ``base.InFlight``."""
@@ -114,8 +114,7 @@ class EmbeddedInFlight:
             node = self._store.nodes.get(id_.node)
             if node is not None and (found := node.records.get(id_)) and found.state is State.SETTLED:
                 del node.records[id_]
-                node.remembered[id_] = until
-                node.forget.append((until, id_))
+                self._remember(node, id_, until)
 
     async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
         """See ``base.InFlight``."""
@@ -137,32 +136,44 @@ class EmbeddedInFlight:
             elif record.state is State.SETTLED:
                 again.append((end, id_))
             elif record.deadline <= now:
-                settled = self._settle(id_, Outcome.TIMEOUT, None)
-                assert settled is not None, "nobody came between"
-                expired.append(settled)
+                timed_out = self._settle(id_, Outcome.TIMEOUT, None)
+                assert timed_out is not None, "nobody came between"
+                expired.append(timed_out)
                 again.append((end, id_))
         for when, id_ in again:  # after the loop: what is settled now is not dropped at once
             heapq.heappush(found.timers, (when, next(self._store.numbers), id_))
         return expired
 
-    async def adopt(self, node: str, dead: Sequence[str], limit: int = 500) -> list[Transaction]:
+    async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
+        """See ``base.InFlight``."""
+        now = self._store.clock()
+        return [id_ for id_ in ids if not self._taken(id_, now)]
+
+    def _taken(self, id_: TransactionId, now: float) -> bool:
+        node = self._store.nodes.get(id_.node)
+        return node is not None and (id_ in node.records or node.remembered.get(id_, now) > now)
+
+    async def adopt(
+        self, node: str, owners: Sequence[str], state: State, limit: int = 500
+    ) -> list[Transaction]:
         """See ``base.InFlight``."""
         found = self._store.nodes.get(node)
         if found is None:
             return []
-        owned = [record for record in found.records.values() if record.owner in dead][:limit]
-        adopted = [replace(record, owner=self.replica) for record in owned]
+        owned = [each for each in found.records.values() if each.owner in owners and each.state is state]
+        adopted = [replace(record, owner=self.replica) for record in owned[:limit]]
         found.records.update((record.id, record) for record in adopted)
         return adopted
 
-    async def beat(self) -> Mapping[str, float]:
+    async def beat(self, beat: Beat) -> Roll:
         """See ``base.InFlight``. Who has been silent for ``REPLICAS_KEPT`` is forgotten."""
         now = self._store.clock()
         beats = self._store.beats
-        beats[self.replica] = now
-        for silent in [replica for replica, last in beats.items() if last <= now - REPLICAS_KEPT]:
+        known = self.replica in beats
+        beats[self.replica] = now, beat
+        for silent in [replica for replica, (last, _) in beats.items() if last <= now - REPLICAS_KEPT]:
             del beats[silent]
-        return {replica: now - last for replica, last in beats.items()}
+        return Roll({name: replace(said, age=now - last) for name, (last, said) in beats.items()}, known)
 
     async def leave(self) -> None:
         """See ``base.InFlight``."""
@@ -186,6 +197,29 @@ class EmbeddedInFlight:
     async def close(self) -> None:
         """See ``base.InFlight``. Nothing to let go of."""
 
+    def load(
+        self, records: Iterable[Transaction], resumed: Iterable[tuple[TransactionId, float]] = ()
+    ) -> None:
+        """Hold these records as they are, whatever was known of them; remember these ids as resumed then."""
+        for record in records:
+            self.drop(record.id)
+            node = self._store.node(record.id.node)
+            node.records[record.id] = record
+            node.claimed += record.state is State.CLAIMED
+            heapq.heappush(node.timers, (record.deadline, next(self._store.numbers), record.id))
+        for id_, when in resumed:
+            self._remember(self._store.node(id_.node), id_, when + self.retention)
+
+    def drop(self, id_: TransactionId) -> None:
+        """Know nothing of this record any more."""
+        node = self._store.node(id_.node)
+        found = node.records.pop(id_, None)
+        node.claimed -= found is not None and found.state is State.CLAIMED
+
+    def _remember(self, node: _Node, id_: TransactionId, until: float) -> None:
+        node.remembered[id_] = until
+        node.forget.append((until, id_))
+
 
 def _forget(node: _Node, now: float) -> None:
     """Forget the resumed ids whose time is over."""
@@ -195,7 +229,7 @@ def _forget(node: _Node, now: float) -> None:
             del node.remembered[id_]
 
 
-def _settled(record: Transaction, owner: str, outcome: Outcome, decision: bytes | None) -> Transaction:
+def settled(record: Transaction, owner: str, outcome: Outcome, decision: bytes | None) -> Transaction:
     """The settled form: a new owner, no request."""
     return Transaction(
         record.id,
@@ -207,4 +241,5 @@ def _settled(record: Transaction, owner: str, outcome: Outcome, decision: bytes 
         State.SETTLED,
         outcome,
         decision,
+        record.life,
     )

@@ -10,8 +10,11 @@ seem to be somebody else's.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
+import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -20,13 +23,14 @@ from redis.asyncio import ConnectionPool, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     ClusterError,
     MasterDownError,
     NoScriptError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
     ResponseError,
 )
@@ -39,6 +43,7 @@ from adapter.errors import SettingsError, StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from redis.asyncio.client import Redis
     from redis.asyncio.connection import AbstractConnection
 
     from adapter.inflight.batch import Argument, Command
@@ -46,6 +51,10 @@ if TYPE_CHECKING:
 VARIABLE: Final = "EVAPI_REDIS_URL"
 PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
+TLS_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+
+FAILURES: Final = (RedisError, RedisClusterException, OSError)
+"""What an exchange raises: of redis-py's own errors, that of a Cluster is no RedisError."""
 
 Packed = tuple["Argument", ...]
 
@@ -54,7 +63,7 @@ class Exchange(Protocol):
     """One round trip. Replies hold the ``ResponseError`` of what was refused."""
 
     async def send(self, commands: Sequence[Packed]) -> list[Any]:
-        """Raises RedisError or OSError where the server did not answer."""
+        """Raises one of the ``FAILURES`` where the server did not answer."""
         ...
 
     async def close(self) -> None:
@@ -78,13 +87,13 @@ class RedisLane:
                 again = await self._exchange.send([_by_text(commands[at]) for at in unknown])
                 for at, reply in zip(unknown, again, strict=True):
                     replies[at] = reply
-        except (RedisError, OSError) as exc:
-            raise StoreUnavailable(f"{type(exc).__name__}: {exc}") from exc
+        except FAILURES as exc:
+            raise StoreUnavailable(_told(exc)) from exc
         return [_refused(reply) if isinstance(reply, Exception) else reply for reply in replies]
 
     async def close(self) -> None:
         """Disconnect."""
-        with contextlib.suppress(RedisError, OSError):  # a goodbye that fails is one, too
+        with contextlib.suppress(*FAILURES):  # a goodbye that fails is one, too
             await self._exchange.close()
 
 
@@ -134,24 +143,55 @@ class Clustered:
 
     def __init__(self, cluster: RedisCluster) -> None:
         self._cluster = cluster
+        self._doubtful = False  # whether what it knows of the Cluster still holds
         # Replies as they came, as from a single server: of our commands redis-py rewrites this one's.
         cluster.set_response_callback("HSCAN", _as_it_came)
 
     async def send(self, commands: Sequence[Packed]) -> list[Any]:
         """A write to each server, then its replies."""
+        if self._doubtful:
+            await self._cluster.aclose()  # it then asks anew who serves what
+        self._doubtful = True  # also where this is cut short by the timeout, as by a master that hangs
         pipeline = self._cluster.pipeline()
         for command in commands:
             pipeline.execute_command(*command)
         replies: list[Any] = await pipeline.execute(raise_on_error=False)
-        if any(
-            isinstance(reply, RedisConnectionError | RedisTimeoutError | ClusterError) for reply in replies
-        ):
-            await self._cluster.aclose()  # the next exchange asks anew who serves what
+        lost = RedisConnectionError | RedisTimeoutError | ClusterError
+        self._doubtful = any(isinstance(reply, lost) for reply in replies)
         return replies
 
     async def close(self) -> None:
         """Disconnect."""
         await self._cluster.aclose()
+
+
+class Sentinels(Sentinel):
+    """Asks its servers at the same time: one that hangs keeps nobody waiting."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """The address. Raises MasterNotFoundError, which says of each server why."""
+        asked = [asyncio.ensure_future(self._told_by(each, service_name)) for each in self.sentinels]
+        reasons = []
+        try:
+            for answer in asyncio.as_completed(asked):
+                try:
+                    return await answer
+                except (RedisError, OSError) as exc:
+                    reasons.append(_told(exc))
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        raise MasterNotFoundError(f"no sentinel has a master {service_name!r}: {'; '.join(reasons)}")
+
+    async def _told_by(self, sentinel: Redis, name: str) -> tuple[str, int]:
+        masters: Any = await sentinel.sentinel_masters()
+        state = masters.get(name)
+        if state is None or not self.check_master_state(state, name):
+            where = sentinel.connection_pool.connection_kwargs
+            found = "does not know it" if state is None else "says that it is down"
+            raise MasterNotFoundError(f"{where['host']}:{where['port']} {found}")
+        return state["ip"], state["port"]
 
 
 def connect(url: str, timeout: float) -> RedisLane:
@@ -163,7 +203,7 @@ def connect(url: str, timeout: float) -> RedisLane:
     into the query as ``sentinel_username`` and ``sentinel_password``. What else redis-py takes in a
     query holds here. ``timeout``: seconds for one connection to open.
 
-    Raises SettingsError where the URL is none of these.
+    Raises SettingsError where the URL is none of these, or names a file that is not there.
     """
     common: dict[str, Any] = {
         "retry": Retry(NoBackoff(), 0),
@@ -202,6 +242,10 @@ class _Url(NamedTuple):
 
 def _exchange(url: str, common: Mapping[str, Any]) -> Exchange:
     scheme = _Url.parse(url).scheme
+    found = _options(url)
+    for name in TLS_FILES:
+        if name in found and not Path(found[name]).is_file():
+            raise SettingsError(VARIABLE, f"{name}: there is no file {found[name]}")
     plain = {
         **common,
         "driver_info": None,
@@ -210,21 +254,22 @@ def _exchange(url: str, common: Mapping[str, Any]) -> Exchange:
     if scheme in ("redis", "rediss"):
         return Single(ConnectionPool.from_url(url, **plain))
     if scheme in ("redis+sentinel", "rediss+sentinel"):
-        return _behind_sentinel(url, plain)
+        return _behind_sentinel(url, {**plain, **found})
     if scheme in ("redis+cluster", "rediss+cluster"):
         nodes = [ClusterNode(host, port) for host, port in _hosts(url, PORT)]
-        return Clustered(RedisCluster(startup_nodes=nodes, **{**common, **_options(url)}))
+        return Clustered(RedisCluster(startup_nodes=nodes, **{**common, **found}))
     raise ValueError(scheme)
 
 
-def _behind_sentinel(url: str, plain: Mapping[str, Any]) -> Single:
+def _behind_sentinel(url: str, found: Mapping[str, Any]) -> Single:
     name, _, db = _Url.parse(url).path.partition("/")
     if not name:
         raise ValueError("no master name")
-    options = {**plain, **_options(url), "db": int(db or 0)}
+    options = {**found, "db": int(db or 0)}
     login = {key: options.pop(f"sentinel_{key}", None) for key in ("username", "password")}
-    shared = {key: options[key] for key in ("socket_connect_timeout", "retry", "ssl") if key in options}
-    sentinel = Sentinel(_hosts(url, SENTINEL_PORT), sentinel_kwargs={**shared, **login})  # type: ignore[no-untyped-call]
+    both = ("socket_connect_timeout", "retry", "maint_notifications_config", "driver_info")
+    shared = {key: value for key, value in options.items() if key in both or key.startswith("ssl")}
+    sentinel = Sentinels(_hosts(url, SENTINEL_PORT), sentinel_kwargs={**shared, **login})  # type: ignore[no-untyped-call]
     return Single(SentinelConnectionPool(name, sentinel, **options))  # type: ignore[no-untyped-call]
 
 
@@ -256,6 +301,17 @@ def _by_sha(command: Command) -> Packed:
 def _by_text(command: Command) -> Packed:
     assert command.script is not None, "only a script can be unknown"
     return ("EVAL", command.script.text, *command.arguments)
+
+
+def _told(exc: BaseException) -> str:
+    """An error for people: of a certificate, whose it is and why it is refused."""
+    cause: BaseException | None = exc
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return str(exc) if isinstance(exc, MasterNotFoundError) else f"{type(exc).__name__}: {exc}"
+    server = str(exc).partition("connecting to ")[2].partition(". ")[0]
+    return f"{server or 'the server'}: certificate refused: {cause.verify_message}"
 
 
 def _refused(reply: Exception) -> StoreUnavailable:

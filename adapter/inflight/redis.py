@@ -6,7 +6,7 @@ Keys of a node, all with its hash tag so that one script may touch them (``lua/r
     <prefix>:{<node>}:deadlines     sorted   what is claimed, by its deadline
     <prefix>:{<node>}:unreceipted   sorted   what is settled and has no receipt, by its deadline
     <prefix>:{<node>}:resumed       sorted   ids to be remembered, by when to forget them
-    <prefix>:replicas               sorted   replicas, by their last beat
+    <prefix>:replicas               hash     replica -> when it beat last, and what it said (JSON)
 
 Scores are milliseconds by Redis' clock, so that replicas whose clocks differ agree on what is due.
 Each key lives for the retention after its latest deadline, even with every replica gone.
@@ -16,19 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import time
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
-from adapter.inflight.base import Claim
+from adapter.inflight.base import Beat, Claim, Roll
 from adapter.inflight.batch import MOST, Batch, Script
 from adapter.inflight.lanes import connect
 from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from adapter.inflight.batch import Argument
 
@@ -48,6 +49,7 @@ CLAIM: Final = _script("claim")
 SETTLE: Final = _script("settle")
 RESUMED: Final = _script("resumed")
 EXPIRE: Final = _script("expire")
+UNCLAIMED: Final = _script("unclaimed")
 ADOPT: Final = _script("adopt")
 BEAT: Final = _script("beat")
 
@@ -108,19 +110,27 @@ class RedisInFlight:
         head = (self.replica, limit, self._retention_ms)
         return _records(node, await self._batch.ask(EXPIRE, self._of(node), head))
 
-    async def adopt(self, node: str, dead: Sequence[str], limit: int = 500) -> list[Transaction]:
-        """See ``base.InFlight``. Reads every record of the node: for deaths, not for every day."""
-        return _records(node, await self._batch.ask(ADOPT, self._of(node), (self.replica, limit, *dead)))
+    async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
+        """See ``base.InFlight``."""
+        replies = await self._of_each(UNCLAIMED, (), ids, [()] * len(ids))
+        return [id_ for id_, reply in zip(ids, replies, strict=True) if reply]
 
-    async def beat(self) -> Mapping[str, float]:
+    async def adopt(
+        self, node: str, owners: Sequence[str], state: State, limit: int = 500
+    ) -> list[Transaction]:
+        """See ``base.InFlight``. Reads every record of the node: for deaths, not for every day."""
+        head: tuple[Argument, ...] = (self.replica, limit, int(state), *owners)
+        return _records(node, await self._batch.ask(ADOPT, self._of(node), head))
+
+    async def beat(self, beat: Beat) -> Roll:
         """See ``base.InFlight``. Who has been silent for ``REPLICAS_KEPT`` is forgotten."""
-        head = (self.replica, round(REPLICAS_KEPT * 1000))
-        found = await self._batch.ask(BEAT, (self._replicas,), head)
-        return {found[at].decode(): found[at + 1] / 1000 for at in range(0, len(found), 2)}
+        head = (self.replica, round(REPLICAS_KEPT * 1000), _said(beat))
+        known, *found = await self._batch.ask(BEAT, (self._replicas,), head)
+        return Roll(_beats(found), bool(known))
 
     async def leave(self) -> None:
         """See ``base.InFlight``."""
-        await self._plain("ZREM", self._replicas, self.replica)
+        await self._plain("HDEL", self._replicas, self.replica)
 
     async def count(self, node: str) -> int:
         """See ``base.InFlight``."""
@@ -202,6 +212,7 @@ def _packed(transaction: Transaction) -> bytes:
             transaction.event,
             round(transaction.deadline * 1000),
             round(transaction.claimed_at * 1000),
+            transaction.life,
             transaction.request if transaction.state is State.CLAIMED else b"",
             None if transaction.outcome is None else transaction.outcome.value,
             transaction.decision,
@@ -211,7 +222,7 @@ def _packed(transaction: Transaction) -> bytes:
 
 
 def _unpacked(id_: TransactionId, record: bytes) -> Transaction:
-    state, owner, event, deadline, claimed_at, request, outcome, decision = msgpack.unpackb(record)
+    state, owner, event, deadline, claimed_at, life, request, outcome, decision = msgpack.unpackb(record)
     return Transaction(
         id_,
         event,
@@ -222,6 +233,7 @@ def _unpacked(id_: TransactionId, record: bytes) -> Transaction:
         State(state),
         None if outcome is None else Outcome(outcome),
         decision,
+        life,
     )
 
 
@@ -231,3 +243,39 @@ def _records(node: str, found: Sequence[bytes]) -> list[Transaction]:
         _unpacked(TransactionId.of_member(node, found[at].decode()), found[at + 1])
         for at in range(0, len(found), 2)
     ]
+
+
+def _said(beat: Beat) -> str:
+    """What a replica says of itself, as an operator may read it in the hash."""
+    said = {
+        "broker": beat.broker,
+        "accepting": beat.accepting,
+        "nodes": sorted(beat.nodes),
+        "rank": beat.rank,
+        "stuck": sorted(beat.stuck),
+    }
+    return json.dumps(said, separators=(",", ":"))
+
+
+def _beats(found: Sequence[Any]) -> dict[str, Beat]:
+    """Replicas, the ages of their beats in ms, and what they said, alternating.
+
+    What is not understood is somebody else's, and left out.
+    """
+    beats: dict[str, Beat] = {}
+    for at in range(0, len(found), 3):
+        try:
+            name, said = found[at].decode(), json.loads(found[at + 2])
+        except (ValueError, RecursionError):
+            continue
+        match said:
+            case {
+                "broker": bool(broker),
+                "accepting": bool(accepting),
+                "nodes": [*nodes],
+                "rank": int(rank),
+                "stuck": [*stuck],
+            } if all(isinstance(node, str) for node in (*nodes, *stuck)):
+                age = found[at + 1] / 1000
+                beats[name] = Beat(broker, accepting, frozenset(nodes), rank, age, frozenset(stuck))
+    return beats

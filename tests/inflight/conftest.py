@@ -1,4 +1,4 @@
-"""Every test that asks for ``world`` runs on both stores."""
+"""Every test that asks for ``world`` runs on every store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import redis as redis_py
 
 from tests.harness.redis import RedisServer
-from tests.inflight.worlds import EmbeddedWorld, RedisWorld
+from tests.inflight.worlds import EmbeddedWorld, EnduringWorld, RedisWorld
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.inflight.worlds import World
 
 
-@pytest.fixture(params=["embedded", "redis"])
+@pytest.fixture(params=["embedded", "redis", "enduring"])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """A store of 60 s retention."""
     found = _world(request, 60.0)
@@ -24,7 +24,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     await found.close()
 
 
-@pytest.fixture(params=["embedded", "redis"])
+@pytest.fixture(params=["embedded", "redis", "enduring"])
 async def forgetful(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """A store whose retention a test can wait for."""
     found = _world(request, 0.2)
@@ -36,7 +36,8 @@ def _world(request: pytest.FixtureRequest, retention: float) -> World:
     if request.param == "embedded":
         return EmbeddedWorld(retention)
     server: RedisServer = request.getfixturevalue("redis_server")
-    return RedisWorld(server.url, retention)
+    kind = RedisWorld if request.param == "redis" else EnduringWorld
+    return kind(server.url, retention)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What every in-flight store does, run on each of them: claim, settle, resumed."""
+"""What every in-flight store does, run on each of them: claim, settle, resumed, unclaimed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ async def test_nothing_asked_is_nothing_answered(world: World) -> None:
     assert await one.settle([]) == []
     await one.resumed([])
     assert await one.expire("sbc1") == []
-    assert await one.adopt("sbc1", []) == []
+    assert await one.unclaimed([]) == []
+    assert await one.adopt("sbc1", [], State.CLAIMED) == []
     assert await one.get(A) is None
     assert await one.scan("sbc1") == []
     assert await one.count("sbc1") == 0
@@ -186,3 +187,47 @@ async def test_what_is_not_settled_is_not_resumed(world: World) -> None:
     await one.resumed([A, B])
     assert await one.settle([decided(A)]) != [None]
     assert await one.claim([claimed(B, one, world)], 10) == [Claim.WON]
+
+
+# Unclaimed
+
+
+async def test_unclaimed_is_what_is_neither_in_flight_nor_remembered(world: World) -> None:
+    one, two = world.store("one"), world.store("two")
+    overdue, far, new = suspension(4), suspension(1, node="sbc2"), suspension(1, seq=2)
+    await one.claim(
+        [
+            claimed(A, one, world),
+            claimed(B, one, world),
+            settled_claim(claimed(C, one, world)),
+            claimed(overdue, one, world, left=-1),
+        ],
+        10,
+    )
+    await one.settle([decided(B)])
+    await one.resumed([B])
+    await one.expire("sbc1")
+    asked = [suspension(9), A, far, B, new, C, overdue, suspension(8)]
+    for store in (one, two):
+        assert await store.unclaimed(asked) == [suspension(9), far, new, suspension(8)]
+    assert await two.claim([claimed(far, two, world)], 10) == [Claim.WON]
+    assert await one.unclaimed(asked) == [suspension(9), new, suspension(8)]
+
+
+async def test_a_forgotten_id_is_unclaimed_again(forgetful: World) -> None:
+    one = forgetful.store("one")
+    await one.claim([claimed(A, one, forgetful)], 10)
+    await one.settle([decided(A)])
+    await one.resumed([A])
+
+    async def unclaimed() -> bool:
+        return await one.unclaimed([A]) == [A]
+
+    await forgetful.until(unclaimed, 0.25)
+
+
+async def test_many_are_asked_for_at_once(world: World) -> None:
+    one = world.store("one")
+    ids = [suspension(number) for number in range(600)]
+    await one.claim([claimed(id_, one, world) for id_ in ids[::2]], 1000)
+    assert await one.unclaimed(ids) == ids[1::2]

@@ -6,9 +6,11 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from adapter.inflight.base import Claim
+import pytest
+
+from adapter.inflight.base import Beat, Claim
 from adapter.transaction import Outcome, State
-from tests.inflight.worlds import claimed, decided, settled_claim, suspension
+from tests.inflight.worlds import LIVE, claimed, decided, settled_claim, suspension
 
 if TYPE_CHECKING:
     from adapter.transaction import Transaction, TransactionId
@@ -104,54 +106,64 @@ async def test_a_settled_record_is_dropped_in_time(world: World) -> None:
 # Replicas
 
 
-async def test_adopt_takes_what_the_dead_owned(world: World) -> None:
+async def test_adopt_takes_what_others_owned_in_one_state(world: World) -> None:
     dead, gone, live, heir = (world.store(name) for name in ("dead", "gone", "live", "heir"))
     far = suspension(1, node="sbc2")
     first = claimed(A, dead, world)
     await dead.claim([first, claimed(B, dead, world), claimed(far, dead, world)], 10)
     await gone.claim([claimed(suspension(4), gone, world)], 10)
     await live.claim([claimed(C, live, world)], 10)
-    await gone.settle([decided(B, b"answer")])
+    (settled,) = await gone.settle([decided(B, b"answer")])
+    assert settled is not None
 
-    adopted = {record.id: record for record in await heir.adopt("sbc1", ["dead", "gone"])}
-    assert adopted.keys() == {A, B, suspension(4)}
+    owners = ["dead", "gone"]
+    adopted = {record.id: record for record in await heir.adopt("sbc1", owners, State.CLAIMED)}
+    assert adopted.keys() == {A, suspension(4)}
     assert adopted[A] == replace(first, owner="heir")
-    assert (adopted[B].state, adopted[B].decision, adopted[B].owner) == (State.SETTLED, b"answer", "heir")
+    assert await heir.adopt("sbc1", owners, State.CLAIMED) == []
+    assert await heir.adopt("sbc1", owners, State.SETTLED) == [replace(settled, owner="heir")]
+    assert await heir.adopt("sbc1", owners, State.SETTLED) == []
+    adopted[B] = replace(settled, owner="heir")
     assert {record.id: record for record in await live.scan("sbc1") if record.owner == "heir"} == adopted
-    assert await heir.adopt("sbc1", ["dead", "gone"]) == []
-    assert [record.id for record in await heir.adopt("sbc2", ["dead"])] == [far]
+    assert [record.id for record in await heir.adopt("sbc2", ["dead"], State.CLAIMED)] == [far]
 
 
 async def test_adopted_ones_go_on(world: World) -> None:
     dead, heir = world.store("dead"), world.store("heir")
     await dead.claim([claimed(A, dead, world), claimed(B, dead, world, left=-1)], 10)
-    await heir.adopt("sbc1", ["dead"])
+    await heir.adopt("sbc1", ["dead"], State.CLAIMED)
     assert await heir.claim([claimed(A, heir, world)], 10) == [Claim.LOST]
     (record,) = await heir.settle([decided(A)])
     assert record is not None
-    assert [each.id for each in await heir.expire("sbc1")] == [B]
+    assert record.life == "a1b2"
+    (expired,) = await heir.expire("sbc1")
+    assert (expired.id, expired.life) == (B, "a1b2")
     await heir.resumed([A, B])
     assert await heir.scan("sbc1") == []
 
 
-async def test_adopt_takes_at_most_the_limit(world: World) -> None:
+@pytest.mark.parametrize("state", State)
+async def test_adopt_takes_at_most_the_limit(world: World, state: State) -> None:
     dead, heir = world.store("dead"), world.store("heir")
-    ids = {suspension(number) for number in range(300)}
+    ids = {suspension(number) for number in range(600)}
     await dead.claim([claimed(id_, dead, world) for id_ in ids], 1000)
+    of_state = {id_ for id_ in ids if (id_.index % 2 == 0) == (state is State.SETTLED)}
+    await dead.settle([decided(id_) for id_ in ids if id_.index % 2 == 0])
     sizes: list[int] = []
     found: set[TransactionId] = set()
-    while adopted := await heir.adopt("sbc1", ["dead"], limit=140):
+    while adopted := await heir.adopt("sbc1", ["dead"], state, limit=140):
         sizes.append(len(adopted))
         found.update(record.id for record in adopted)
     assert sizes == [140, 140, 20]
-    assert found == ids
+    assert found == of_state
 
 
 async def test_of_two_heirs_each_record_goes_to_one(world: World) -> None:
     dead, *heirs = (world.store(name) for name in ("dead", "heir1", "heir2", "heir3"))
     ids = [suspension(number) for number in range(60)]
     await dead.claim([claimed(id_, dead, world) for id_ in ids], 100)
-    shares = await asyncio.gather(*(heir.adopt("sbc1", ["dead"], limit=25) for heir in heirs * 2))
+    asked = [heir.adopt("sbc1", ["dead"], State.CLAIMED, limit=25) for heir in heirs * 2]
+    shares = await asyncio.gather(*asked)
     assert sorted(record.id.index for share in shares for record in share) == list(range(60))
     owners = {record.id: record.owner for share in shares for record in share}
     assert {record.id: record.owner for record in await dead.scan("sbc1")} == owners
@@ -159,20 +171,35 @@ async def test_of_two_heirs_each_record_goes_to_one(world: World) -> None:
 
 async def test_replicas_beat_and_leave(world: World) -> None:
     one, two = world.store("one"), world.store("two")
-    assert await one.beat() == {"one": 0.0}
+    assert await one.beat(LIVE) == ({"one": LIVE}, False)
     ages: dict[str, float] = {}
 
     async def older() -> bool:
-        ages.update(await two.beat())
+        ages.update((name, beat.age) for name, beat in (await two.beat(LIVE)).beats.items())
         return ages["one"] >= 0.02
 
     await world.until(older, 0.25)
     assert ages["two"] == 0.0
+    assert (await two.beat(LIVE)).known
     await one.leave()
-    assert list(await two.beat()) == ["two"]
+    assert (await two.beat(LIVE)).beats == {"two": LIVE}
     await one.leave()
-    await one.beat()
-    assert set(await two.beat()) == {"one", "two"}
+    assert not (await one.beat(LIVE)).known
+    assert (await two.beat(LIVE)).beats.keys() == {"one", "two"}
+
+
+async def test_a_beat_tells_the_others_how_a_replica_is(world: World) -> None:
+    one, two = world.store("one"), world.store("two")
+    states = [
+        Beat(),
+        Beat(broker=False, rank=2**40),
+        Beat(accepting=False, nodes=frozenset({"sbc1", "bücher:8448", 'a "quoted" {one}'}), rank=3),
+    ]
+    for said in states:
+        assert (await one.beat(said)).beats["one"] == said
+        found = (await two.beat(LIVE)).beats
+        assert replace(found["one"], age=0.0) == said
+        assert found["two"] == LIVE
 
 
 async def test_an_operator_can_read_it(world: World) -> None:

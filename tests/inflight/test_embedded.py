@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from adapter.inflight.base import Claim
 from adapter.inflight.embedded import REPLICAS_KEPT
-from tests.inflight.worlds import EmbeddedWorld, claimed, decided, suspension
+from adapter.transaction import Outcome, State
+from tests.inflight.worlds import LIVE, EmbeddedWorld, claimed, decided, suspension
 
 A = suspension(1)
 
@@ -59,8 +62,31 @@ async def test_nothing_is_left_after_the_retention() -> None:
 async def test_a_silent_replica_is_forgotten() -> None:
     world = EmbeddedWorld()
     one, two = world.store("one"), world.store("two")
-    await one.beat()
+    await one.beat(LIVE)
     world.time += REPLICAS_KEPT - 1
-    assert await two.beat() == {"one": REPLICAS_KEPT - 1, "two": 0}
+    assert (await two.beat(LIVE)).beats == {"one": replace(LIVE, age=REPLICAS_KEPT - 1), "two": LIVE}
     world.time += 1
-    assert await two.beat() == {"two": 0}
+    assert await two.beat(LIVE) == ({"two": LIVE}, True)
+
+
+async def test_what_is_loaded_goes_on_as_it_is() -> None:
+    world = EmbeddedWorld(retention=60)
+    one = world.store("one")
+    due, later, gone = suspension(2), suspension(3), suspension(4)
+    settled = replace(claimed(later, one, world), state=State.SETTLED, outcome=Outcome.FAILED, request=b"")
+    one.load([claimed(A, one, world), claimed(due, one, world, left=-1), settled], [(gone, world.time - 59)])
+    assert await one.count("sbc1") == 2
+    assert [record.id for record in await one.expire("sbc1")] == [due]
+    assert await one.settle([decided(later), decided(gone)]) == [None, None]
+    assert await one.unclaimed([A, due, later, gone, suspension(5)]) == [suspension(5)]
+    # Loaded again it is what it is now, and counted once.
+    one.load([claimed(A, one, world), claimed(later, one, world)])
+    assert await one.count("sbc1") == 2
+    assert await one.settle([decided(later)]) != [None]
+    one.drop(A)
+    one.drop(suspension(9))
+    assert await one.count("sbc1") == 0
+    assert await one.get(A) is None
+    world.time += 1
+    await one.expire("sbc1")
+    assert await one.unclaimed([A, gone]) == [A, gone]

@@ -1,5 +1,5 @@
-"""Any interleaving of the verbs, by several replicas, resumes each suspension once; and both stores
-answer any sequence alike."""
+"""Any interleaving of the verbs, by several replicas, resumes each suspension once; and every store
+answers any sequence alike."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapter.inflight.base import Claim
 from adapter.transaction import Outcome, State
-from tests.inflight.worlds import EmbeddedWorld, RedisWorld, claimed, decided, suspension
+from tests.inflight.worlds import EmbeddedWorld, EnduringWorld, RedisWorld, claimed, decided, suspension
 
 if TYPE_CHECKING:
     from adapter.inflight.base import InFlight
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 REPLICAS = ("one", "two", "three")
 IDS = (suspension(1), suspension(2), suspension(1, seq=2), suspension(1, node="sbc2"))
-VERBS = ("claim", "claim", "claim settled", "settle", "settle", "resumed", "expire", "adopt")
+VERBS = ("claim", "claim", "claim settled", "settle", "settle", "resumed", "expire", "adopt", "unclaimed")
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,12 @@ class Step:
                 return await store.resumed([self.id])
             case "expire":
                 return await store.expire(self.id.node)
+            case "unclaimed":
+                return await store.unclaimed(IDS)
             case _:
                 others = [replica for replica in REPLICAS if replica != self.replica]
-                return await store.adopt(self.id.node, others[:1])
+                state = State.CLAIMED if self.limit == 1 else State.SETTLED
+                return await store.adopt(self.id.node, others[:1], state)
 
 
 # A claim is due at once, past its retention already, or far from due: nothing hangs on the speed.
@@ -95,10 +99,13 @@ def test_each_suspension_is_resumed_once_embedded(run: list[list[Step]]) -> None
     assert +granted == Counter(taken)
 
 
+@pytest.mark.parametrize("kind", [RedisWorld, EnduringWorld])
 @few
-@given(ticks)
-def test_each_suspension_is_resumed_once_redis(redis_server: RedisServer, run: list[list[Step]]) -> None:
-    granted, taken = asyncio.run(licences(RedisWorld(redis_server.url), run))
+@given(run=ticks)
+def test_each_suspension_is_resumed_once_redis(
+    redis_server: RedisServer, kind: type[RedisWorld], run: list[list[Step]]
+) -> None:
+    granted, taken = asyncio.run(licences(kind(redis_server.url), run))
     assert +granted == Counter(taken)
 
 
@@ -123,9 +130,12 @@ def _timeless(result: Any) -> Any:
 
 @few
 @given(sequences)
-def test_both_stores_answer_alike(redis_server: RedisServer, run: list[Step]) -> None:
-    async def both() -> tuple[list[Any], list[Any]]:
-        return await answers(EmbeddedWorld(), run), await answers(RedisWorld(redis_server.url), run)
+def test_every_store_answers_alike(redis_server: RedisServer, run: list[Step]) -> None:
+    async def all_of_them() -> tuple[list[Any], ...]:
+        url = redis_server.url
+        worlds = EmbeddedWorld(), RedisWorld(url), EnduringWorld(url)
+        return tuple([await answers(world, run) for world in worlds])
 
-    embedded, redis = asyncio.run(both())
+    embedded, redis, enduring = asyncio.run(all_of_them())
     assert embedded == redis
+    assert enduring == redis

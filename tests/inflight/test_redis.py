@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adapter.inflight.base import Claim
+from adapter.inflight.base import Beat, Claim
 from adapter.inflight.redis import REPLICAS_KEPT
-from tests.inflight.worlds import RedisWorld, claimed, decided, suspension
+from tests.inflight.worlds import LIVE, RedisWorld, claimed, decided, suspension
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +39,7 @@ async def test_every_key_of_a_node_has_its_hash_tag(world: RedisWorld, probe: re
     await one.expire("sbc1")
     await one.settle([decided(B)])
     await one.resumed([B])
-    await one.beat()
+    await one.beat(LIVE)
     keys = {key.decode() for key in probe.scan_iter(f"{world.prefix}:*")}
     parts = {"records", "deadlines", "unreceipted", "resumed"}
     assert keys == (
@@ -68,7 +69,7 @@ async def test_every_key_ends_by_itself(world: RedisWorld, probe: redis_py.Redis
     assert 50 < probe.pttl(f"{world.prefix}:{{sbc2}}:records") / 1000 <= 60
     await one.expire("sbc2")
     assert 50 < probe.pttl(f"{world.prefix}:{{sbc2}}:unreceipted") / 1000 <= 60
-    await one.beat()
+    await one.beat(LIVE)
     assert 0 < probe.pttl(f"{world.prefix}:replicas") / 1000 <= REPLICAS_KEPT
     # Nothing done, nothing prolonged.
     probe.pexpire(f"{at}:records", 30_000)
@@ -110,9 +111,10 @@ async def test_what_a_replica_resumed_is_remembered_for_its_own_retention(
             await store.resumed([id_])
 
         async def forgotten() -> bool:
-            return await long.claim([claimed(B, long, world)], 9) == [Claim.WON]
+            return await long.unclaimed([A, B]) == [B]
 
         await world.until(forgotten, 0.05)
+        assert await long.claim([claimed(B, long, world)], 9) == [Claim.WON]
         assert await long.claim([claimed(A, long, world)], 9) == [Claim.LOST]
         await brief.expire("sbc1")
         assert probe.zrange(f"{world.prefix}:{{sbc1}}:resumed", 0, -1) == [A.member.encode()]
@@ -120,14 +122,83 @@ async def test_what_a_replica_resumed_is_remembered_for_its_own_retention(
 
 async def test_a_silent_replica_is_forgotten(world: RedisWorld, probe: redis_py.Redis) -> None:
     one, two = world.store("one"), world.store("two")
-    await one.beat()
-    await two.beat()
-    probe.zincrby(f"{world.prefix}:replicas", -(REPLICAS_KEPT - 60) * 1000, "one")
-    ages = await two.beat()
-    assert ages.keys() == {"one", "two"}
-    assert REPLICAS_KEPT - 60 <= ages["one"] < REPLICAS_KEPT
-    probe.zincrby(f"{world.prefix}:replicas", -60_000, "one")
-    assert list(await two.beat()) == ["two"]
+    await one.beat(LIVE)
+    await two.beat(LIVE)
+    _make_older(probe, f"{world.prefix}:replicas", "one", REPLICAS_KEPT - 60)
+    found = (await two.beat(LIVE)).beats
+    assert found.keys() == {"one", "two"}
+    assert REPLICAS_KEPT - 60 <= found["one"].age < REPLICAS_KEPT
+    _make_older(probe, f"{world.prefix}:replicas", "one", 60)
+    assert await two.beat(LIVE) == ({"two": LIVE}, True)
+    assert probe.hkeys(f"{world.prefix}:replicas") == [b"two"]
+
+
+async def test_an_operator_can_read_who_lives(world: RedisWorld, probe: redis_py.Redis) -> None:
+    await world.store("one").beat(LIVE)
+    ms, _, said = probe.hget(f"{world.prefix}:replicas", "one").decode().partition(" ")  # type: ignore[union-attr]
+    assert abs(int(ms) / 1000 - world.now()) < 60
+    assert said == '{"broker":true,"accepting":true,"nodes":["sbc1"],"rank":7,"stuck":[]}'
+
+
+async def test_when_the_clock_of_redis_goes_back_the_dead_grow_older_all_the_same(
+    world: RedisWorld, probe: redis_py.Redis
+) -> None:
+    one, two = world.store("one"), world.store("two")
+    await one.beat(LIVE)
+    _make_older(probe, f"{world.prefix}:replicas", "one", -3600)
+    assert (await two.beat(LIVE)).beats == {"one": LIVE, "two": LIVE}
+
+    async def older() -> bool:
+        return (await two.beat(LIVE)).beats["one"].age > 0.01
+
+    await world.until(older, 0.01)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        b"",
+        b"1790000000000",
+        b"soon {}",
+        b"-5 {}",
+        b"NOW ",
+        b"NOW nothing",
+        b"NOW {}",
+        b"NOW []",
+        b"NOW " + b"[" * 100_000,
+        b"NOW \xff\xfe",
+        b'NOW {"broker":1,"accepting":true,"nodes":[],"rank":1,"stuck":[]}',
+        b'NOW {"broker":true,"accepting":true,"nodes":[[]],"rank":1,"stuck":[]}',
+        b'NOW {"broker":true,"accepting":true,"nodes":"sbc1","rank":1,"stuck":[]}',
+        b'NOW {"broker":true,"accepting":true,"nodes":[],"rank":1e400,"stuck":[]}',
+        b'NOW {"broker":true,"accepting":true,"nodes":[],"rank":1,"stuck":"sbc1"}',
+        b'NOW {"broker":true,"accepting":true,"nodes":[]}',
+    ],
+)
+async def test_an_entry_that_is_not_understood_is_left_out(
+    world: RedisWorld, probe: redis_py.Redis, foreign: bytes
+) -> None:
+    one = world.store("one")
+    value = foreign.replace(b"NOW", str(round(world.now() * 1000)).encode())
+    probe.hset(f"{world.prefix}:replicas", mapping={"foreign": value, b"\xff": value})
+    assert await one.beat(LIVE) == ({"one": LIVE}, False)
+
+
+async def test_an_entry_of_a_later_version_is_read(world: RedisWorld, probe: redis_py.Redis) -> None:
+    one = world.store("one")
+    said = b'{"rank":3,"zone":"b","stuck":["sbc2"],"nodes":["sbc1"],"accepting":true,"broker":false}'
+    value = str(round(world.now() * 1000)).encode() + b" " + said
+    probe.hset(f"{world.prefix}:replicas", "other", value)
+    found = (await one.beat(LIVE)).beats["other"]
+    assert replace(found, age=0.0) == Beat(
+        broker=False, nodes=frozenset({"sbc1"}), rank=3, stuck=frozenset({"sbc2"})
+    )
+
+
+def _make_older(probe: redis_py.Redis, key: str, replica: str, seconds: float) -> None:
+    value: Any = probe.hget(key, replica)
+    ms, _, said = value.decode().partition(" ")
+    probe.hset(key, replica, f"{int(ms) - round(seconds * 1000)} {said}")
 
 
 async def test_a_deadline_without_its_record_is_cleared_away(
@@ -168,6 +239,8 @@ async def test_the_asks_of_one_tick_cost_one_read_of_the_server(
             one.expire("sbc1"),
             one.expire("sbc2"),
             one.count("sbc1"),
+            one.unclaimed([A, B]),
+            one.unclaimed([C, FAR]),
         )
 
     await one.claim([claimed(A, one, world), claimed(FAR, one, world)], 50)
@@ -178,8 +251,9 @@ async def test_the_asks_of_one_tick_cost_one_read_of_the_server(
     reads_after, scripts_after = done()
     # Reading the two figures takes two reads: one between them, and the last one itself.
     assert reads_after - reads == 1 + 2
-    # One for the claims, one to settle on each node, one for the receipts, one to expire on each node.
-    assert scripts_after - scripts == 6
+    # One for the claims, one to settle on each node, one for the receipts, one to expire on each node,
+    # one to look for the unclaimed on each node.
+    assert scripts_after - scripts == 8
 
 
 async def test_verbs_of_one_tick_about_one_transaction_keep_their_order(world: RedisWorld) -> None:

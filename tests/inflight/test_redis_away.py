@@ -13,7 +13,7 @@ from adapter.inflight.batch import Command
 from adapter.inflight.lanes import Clustered, RedisLane, Single, connect
 from adapter.inflight.redis import RedisInFlight
 from adapter.transaction import Outcome, State
-from tests.inflight.worlds import RedisWorld, claimed, decided, suspension
+from tests.inflight.worlds import LIVE, RedisWorld, claimed, decided, suspension
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ import redis as redis_py
 from tests.harness.process import free_port, wait_until
 from tests.harness.redis import RedisServer
 
-A, B = suspension(1), suspension(2)
+A, B, C = suspension(1), suspension(2), suspension(3)
 FAR = suspension(1, node="sbc2")
 
 
@@ -51,9 +51,11 @@ async def test_forgotten_scripts_are_sent_again(world: RedisWorld, probe: redis_
     probe.script_flush()
     assert await one.expire("sbc1") == []
     probe.script_flush()
-    assert await one.adopt("sbc1", ["two"]) == []
+    assert await one.adopt("sbc1", ["two"], State.CLAIMED) == []
     probe.script_flush()
-    assert await one.beat() == {"one": 0.0}
+    assert await one.unclaimed([A, FAR]) == [FAR]
+    probe.script_flush()
+    assert await one.beat(LIVE) == ({"one": LIVE}, False)
 
 
 async def test_a_refused_command_fails_its_own_askers(world: RedisWorld, probe: redis_py.Redis) -> None:
@@ -80,7 +82,7 @@ async def test_after_an_outage_it_works_again(own_server: RedisServer) -> None:
         assert await one.claim([claimed(A, one, world)], 9) == [Claim.WON]
         own_server.kill()
         for _ in range(3):
-            results = await asyncio.gather(one.settle([decided(A)]), one.beat(), return_exceptions=True)
+            results = await asyncio.gather(one.settle([decided(A)]), one.beat(LIVE), return_exceptions=True)
             assert [type(result) for result in results] == [StoreUnavailable] * 2
         own_server.start()
         # The server is empty, and knows no script.
@@ -98,7 +100,7 @@ async def test_a_hanging_server_hangs_nobody(own_server: RedisServer) -> None:
         async def up() -> bool:
             """Also on a machine that is slower, for once, than this test's timeout."""
             try:
-                await asyncio.gather(one.claim([claimed(A, one, world)], 9), one.beat())
+                await asyncio.gather(one.claim([claimed(A, one, world)], 9), one.beat(LIVE))
                 return await one.get(A) is not None
             except StoreUnavailable:
                 return False
@@ -108,8 +110,8 @@ async def test_a_hanging_server_hangs_nobody(own_server: RedisServer) -> None:
         try:
             running: list[asyncio.Future[Any]] = [
                 asyncio.ensure_future(one.settle([decided(A)])),
-                asyncio.ensure_future(one.beat()),
-                asyncio.ensure_future(new.beat()),
+                asyncio.ensure_future(one.beat(LIVE)),
+                asyncio.ensure_future(new.beat(LIVE)),
             ]
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -179,7 +181,7 @@ async def test_a_closed_store_says_so(world: RedisWorld) -> None:
     one = world.store("one")
     await one.close()
     with pytest.raises(StoreUnavailable, match="closed"):
-        await one.beat()
+        await one.beat(LIVE)
 
 
 async def test_in_a_cluster(tmp_path: Path) -> None:
@@ -192,9 +194,10 @@ async def test_in_a_cluster(tmp_path: Path) -> None:
             one, two = world.store("one"), world.store("two")
             asked = [claimed(A, one, world), claimed(FAR, one, world), claimed(B, one, world, -1)]
             assert await one.claim(asked, 9) == [Claim.WON] * 3
-            assert (await two.beat()).keys() == {"two"}
+            assert (await two.beat(LIVE)).beats.keys() == {"two"}
             assert [record.id for record in await two.expire("sbc1")] == [B]
-            assert {record.id for record in await two.adopt("sbc1", ["one"])} == {A}
+            assert {record.id for record in await two.adopt("sbc1", ["one"], State.CLAIMED)} == {A}
+            assert await two.unclaimed([A, C, FAR]) == [C]
             client.script_flush()
             assert None not in await two.settle([decided(A), decided(FAR)])
             await two.resumed([A])

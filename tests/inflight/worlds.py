@@ -1,4 +1,4 @@
-"""Both stores behind one face: several replicas on the same records, and a way to let time pass."""
+"""Every store behind one face: several replicas on the same records, and a way to let time pass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, Self
 
+from adapter.inflight.base import Beat
 from adapter.inflight.embedded import EmbeddedInFlight
+from adapter.inflight.enduring import EnduringInFlight
 from adapter.inflight.redis import RedisInFlight
 from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
 
@@ -57,7 +59,7 @@ class RedisWorld:
         self._timeout = timeout
         self._stores: list[RedisInFlight] = []
 
-    def store(self, replica: str) -> RedisInFlight:
+    def store(self, replica: str) -> InFlight:
         store = RedisInFlight(
             self._url, replica, prefix=self.prefix, retention=self._retention, timeout=self._timeout
         )
@@ -84,6 +86,17 @@ class RedisWorld:
         await self.close()
 
 
+class EnduringWorld(RedisWorld):
+    """Redis, and each replica outlives its outages."""
+
+    def store(self, replica: str) -> InFlight:
+        return EnduringInFlight(super().store(replica))
+
+
+LIVE = Beat(nodes=frozenset({"sbc1"}), rank=7)
+"""What a replica says of itself."""
+
+
 def suspension(number: int = 1, node: str = "sbc1", seq: int = 1) -> TransactionId:
     return TransactionId(node, number, 1_840_980_198, seq)
 
@@ -93,7 +106,8 @@ def claimed(
 ) -> Transaction:
     """A claim to come, its times in whole milliseconds, as a store may keep them."""
     now = round(world.now(), 3)
-    return Transaction(id_, "invite_request", round(now + left, 3), now, body, owner.replica)
+    deadline = round(now + left, 3)
+    return Transaction(id_, "invite_request", deadline, now, body, owner.replica, life="a1b2")
 
 
 def decided(id_: TransactionId, decision: bytes | None = b'{"action":"route"}') -> Settlement:

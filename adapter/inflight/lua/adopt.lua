@@ -1,12 +1,12 @@
--- adopt: own what dead replicas owned, claimed or settled.
+-- adopt: own what others owned, in one state.
 -- KEYS    records, deadlines, unreceipted, resumed
--- ARGV    owner, limit, then the dead
+-- ARGV    owner, limit, state, then the others
 -- result  member, record, member, record, ...
 
-local owner, most = cmsgpack.pack(ARGV[1]), 2 * tonumber(ARGV[2])
-local dead = {}
-for i = 3, #ARGV do
-  dead[ARGV[i]] = true
+local owner, most, state = cmsgpack.pack(ARGV[1]), 2 * tonumber(ARGV[2]), tonumber(ARGV[3])
+local others = {}
+for i = 4, #ARGV do
+  others[ARGV[i]] = true
 end
 
 local results, cursor = {}, '0'
@@ -15,10 +15,12 @@ repeat
   cursor = page[1]
   for i = 1, #page[2], 2 do
     local record = page[2][i + 1]
-    local found, event = owned(record)
-    if dead[found] and #results < most then
-      results[#results + 1] = page[2][i]
-      results[#results + 1] = string.sub(record, 1, 2) .. owner .. string.sub(record, event + 1)
+    if string.byte(record, 2) == state and #results < most then
+      local found, event = owned(record)
+      if others[found] then
+        results[#results + 1] = page[2][i]
+        results[#results + 1] = string.sub(record, 1, 2) .. owner .. string.sub(record, event + 1)
+      end
     end
   end
 until cursor == '0' or #results == most

@@ -1,0 +1,120 @@
+"""A store that fails as it is told: before or after it has done the work, now or later."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from adapter.errors import StoreUnavailable
+from adapter.inflight.enduring import EnduringInFlight
+from tests.inflight.worlds import LIVE, EmbeddedWorld, claimed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from adapter.inflight.base import Roll
+    from adapter.inflight.embedded import EmbeddedInFlight
+    from adapter.transaction import Transaction, TransactionId
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What one call meets: so many turns of others before and after its work, and where it fails."""
+
+    before: int = 0
+    after: int = 0
+    fails: str = ""  # "before", "after", or not
+
+
+class FaultyStore:
+    """In front of an embedded store. ``away``: every verb fails; ``refused``: these do, before their
+    work, ``lost``: after it. ``faults`` are met by the next calls, one each.
+    """
+
+    def __init__(self, inner: EmbeddedInFlight) -> None:
+        self.inner = inner
+        self.replica = inner.replica
+        self.retention = inner.retention
+        self.away = False
+        self.refused: set[str] = set()
+        self.lost: set[str] = set()
+        self.held: dict[str, asyncio.Event] = {}  # verbs whose answers wait
+        self.calls: Counter[str] = Counter()
+        self.closed = False
+        self.faults: Iterator[Fault] = iter(())
+
+    def __repr__(self) -> str:
+        return f"<FaultyStore {self.replica}>"
+
+    def forget(self, world: EmbeddedWorld) -> None:
+        """Start again, empty."""
+        self.inner = EmbeddedWorld.store(_again(world), self.replica)
+
+    def mend(self) -> None:
+        """Fail no more."""
+        self.away = False
+        self.refused, self.lost, self.faults = set(), set(), iter(())
+
+    def __getattr__(self, verb: str) -> Any:
+        async def call(*args: Any) -> Any:
+            self.calls[verb] += 1
+            fault = next(self.faults, Fault())
+            await _turns(fault.before)
+            if self.away or verb in self.refused or fault.fails == "before":
+                raise StoreUnavailable(f"no {verb}")
+            answer = await getattr(self.inner, verb)(*args)
+            if verb in self.held:
+                await self.held[verb].wait()
+            await _turns(fault.after)
+            if self.away or verb in self.lost or fault.fails == "after":
+                raise StoreUnavailable(f"{verb}: no answer")
+            return answer
+
+        return call
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+async def _turns(number: int) -> None:
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+def _again(world: EmbeddedWorld) -> EmbeddedWorld:
+    fresh = EmbeddedWorld()
+    fresh._first._store.clock = world.now
+    return fresh
+
+
+class Bench:
+    """Replica ``one`` outlives the outages of its way to the store on which ``two`` works, too."""
+
+    def __init__(self) -> None:
+        self.world = EmbeddedWorld()
+        self.ways: dict[str, FaultyStore] = {}
+        self.replicas: dict[str, EnduringInFlight] = {}
+        self.one = self.enduring("one")
+        self.far = self.ways["one"]
+        self.two = self.world.store("two")
+
+    def enduring(self, replica: str) -> EnduringInFlight:
+        way = self.ways[replica] = FaultyStore(self.world.store(replica))
+        store = EnduringInFlight(way, clock=self.world.now)  # type: ignore[arg-type]
+        self.replicas[replica] = store
+        return store
+
+    def claim(self, id_: TransactionId, left: float = 60.0) -> Transaction:
+        return claimed(id_, self.one, self.world, left)
+
+    async def goes(self, replica: str = "one") -> None:
+        """The store goes away for a replica, and it notices."""
+        self.ways[replica].away = True
+        assert await self.replicas[replica].count("sbc1") >= 0
+        assert self.replicas[replica].away
+
+    async def returns(self, replica: str = "one") -> Roll:
+        self.ways[replica].mend()
+        return await self.replicas[replica].beat(LIVE)

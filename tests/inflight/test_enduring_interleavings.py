@@ -1,0 +1,177 @@
+"""The far store fails at any call, before or after its work, forgets, and comes back at any point: each
+suspension is resumed once all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adapter.errors import StoreUnavailable
+from adapter.inflight.base import Claim
+from adapter.inflight.enduring import EnduringInFlight
+from adapter.transaction import State
+from tests.inflight.faulty import Fault, FaultyStore
+from tests.inflight.test_interleavings import IDS, Step
+from tests.inflight.worlds import LIVE, EmbeddedWorld
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from adapter.transaction import TransactionId
+
+NODES = {id_.node for id_ in IDS}
+VERBS = ("claim", "claim", "claim settled", "settle", "settle", "resumed", "expire", "unclaimed")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The far store goes, comes, or starts again empty, or there is a beat."""
+
+    what: str
+    replica: str = "one"
+
+
+def steps(replicas: Sequence[str], verbs: Sequence[str]) -> st.SearchStrategy[Step]:
+    # Adoption takes the state from the limit, see Step.
+    return st.builds(
+        Step,
+        st.sampled_from(verbs),
+        st.sampled_from(replicas),
+        st.sampled_from(IDS),
+        st.sampled_from([-1.0, 1000.0]),
+        st.sampled_from([1, 10]),
+    )
+
+
+def turns(replicas: Sequence[str], what: Sequence[str]) -> st.SearchStrategy[Turn]:
+    return st.builds(Turn, st.sampled_from(what), st.sampled_from(replicas))
+
+
+faults = st.lists(
+    st.builds(Fault, st.integers(0, 3), st.integers(0, 3), st.sampled_from(["", "", "", "before", "after"])),
+    max_size=25,
+)
+alone = st.lists(
+    st.one_of(
+        # A store that has lost its memory is noticed by the next beat.
+        st.just([Turn("forget")]),
+        st.lists(
+            st.one_of(steps(["one"], VERBS), turns(["one"], ["beat", "go", "come"])), min_size=1, max_size=6
+        ),
+    ),
+    max_size=10,
+)
+# An adopted answer is written again; so only what waits for one is adopted here.
+steps_of_both = steps(["one", "two"], [*VERBS, "adopt"]).filter(
+    lambda step: step.verb != "adopt" or step.limit == 1
+)
+both = st.lists(
+    st.lists(
+        st.one_of(
+            steps_of_both,
+            turns(["one", "two"], ["beat", "go", "come"]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    max_size=10,
+)
+
+
+class Run:
+    """Replicas on one far store, to which each has its own way."""
+
+    def __init__(self, replicas: Sequence[str]) -> None:
+        self.world = EmbeddedWorld()
+        self.ways = {name: FaultyStore(self.world.store(name)) for name in replicas}
+        self.stores = {
+            name: EnduringInFlight(way, still=0.0, clock=self.world.now)  # type: ignore[arg-type]
+            for name, way in self.ways.items()
+        }
+        self.taken: Counter[tuple[str, TransactionId]] = Counter()
+        self.granted: Counter[tuple[str, TransactionId]] = Counter()
+
+    async def through(self, ticks: Sequence[Sequence[Step | Turn]], faults: Sequence[Fault]) -> None:
+        """Each tick's at the same time; then everything is mended, answered and expired."""
+        for replica, way in self.ways.items():
+            await self.take(Turn("beat", replica))
+            way.faults = iter(faults)
+        for tick in ticks:
+            await asyncio.gather(*(self.take(each) for each in tick))
+        for way in self.ways.values():
+            way.mend()
+        for replica in self.stores:
+            await self.take(Turn("beat", replica))
+            assert not self.stores[replica].away
+        for replica in self.stores:
+            for id_ in IDS:
+                await self.take(Step("settle", replica, id_, 0, 0))
+                await self.take(Step("expire", replica, id_, 0, 0))
+
+    async def take(self, what: Step | Turn) -> None:
+        if isinstance(what, Turn):
+            await self.turn(what, self.ways[what.replica])
+            return
+        if what.verb == "resumed" and not any(self.granted[name, what.id] for name in self.stores):
+            return  # Kamailio can read only what somebody wrote
+        result = await what.carry_out(self.stores[what.replica], self.world)
+        if what.verb in ("claim", "claim settled"):
+            self.taken[what.replica, what.id] += result != [Claim.LOST]
+            over = result == [Claim.FULL] or (what.verb == "claim settled" and result == [Claim.WON])
+            self.granted[what.replica, what.id] += over
+        elif what.verb in ("settle", "expire"):
+            self.granted.update((what.replica, record.id) for record in result if record is not None)
+
+    async def turn(self, what: Turn, way: FaultyStore) -> None:
+        match what.what:
+            case "go":
+                way.away = True
+            case "come":
+                way.away = False
+            case "forget":
+                way.forget(self.world)
+        if what.what in ("beat", "forget"):
+            try:
+                await self.stores[what.replica].beat(LIVE)
+            except StoreUnavailable:
+                assert self.stores[what.replica].away
+
+
+@settings(max_examples=600, deadline=None)
+@given(alone, faults)
+def test_alone_each_suspension_is_resumed_once(ticks: list[list[Any]], faults: list[Fault]) -> None:
+    run = Run(["one"])
+
+    async def all_of_it() -> None:
+        await run.through(ticks, faults)
+        # The far store knows all of it.
+        far = run.ways["one"].inner
+        assert await far.unclaimed([id_ for _, id_ in +run.taken]) == []
+        copies = run.stores["one"]._copies
+        for node in NODES:
+            for record in await far.scan(node):
+                assert record.state is State.SETTLED
+                assert copies.had_licence(record.id)
+
+    asyncio.run(all_of_it())
+    assert all(number <= 1 for number in run.taken.values()), "claimed twice"
+    assert all(number <= 1 for number in run.granted.values()), "answered twice"
+    # One more where a claim is settled before its own answer comes, and that is lost.
+    assert (+run.granted).keys() >= (+run.taken).keys()
+
+
+@settings(max_examples=600, deadline=None)
+@given(both, faults)
+def test_of_two_each_gives_a_licence_once_at_most_and_one_is_given(
+    ticks: list[list[Any]], faults: list[Fault]
+) -> None:
+    """Cut off, one cannot know what the other does; but no process answers twice, and none is forgotten."""
+    run = Run(["one", "two"])
+    asyncio.run(run.through(ticks, faults))
+    assert all(number <= 1 for number in run.granted.values()), "answered twice by one process"
+    assert {id_ for _, id_ in +run.granted} >= {id_ for _, id_ in +run.taken}

@@ -1,0 +1,315 @@
+"""The far store comes back: what was done in memory is handed back, and what others did counts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from adapter.errors import StoreUnavailable
+from adapter.inflight.base import Claim
+from adapter.inflight.handback import AT_ONCE, BEAT_AGAIN, LOSABLE
+from adapter.transaction import Outcome, State
+from tests.inflight.faulty import Bench, Fault
+from tests.inflight.worlds import LIVE, claimed, decided, settled_claim, suspension
+
+if TYPE_CHECKING:
+    from adapter.transaction import TransactionId
+
+A, B, C, D, E = (suspension(number) for number in range(1, 6))
+
+
+async def states(bench: Bench) -> dict[TransactionId, tuple[State, str]]:
+    """What the far store holds: state and owner."""
+    return {record.id: (record.state, record.owner) for record in await bench.two.scan("sbc1")}
+
+
+async def test_all_that_was_done_is_handed_back() -> None:
+    bench = Bench()
+    one = bench.one
+    await one.beat(LIVE)
+    await one.claim([bench.claim(id_) for id_ in (A, B, C)], 10)
+    await bench.goes()
+    await one.settle([decided(A), decided(B)])
+    await one.resumed([B])
+    await one.claim([bench.claim(D), settled_claim(bench.claim(E)), bench.claim(suspension(6))], 2)
+    await one.settle([decided(D, b"answer")])
+    await one.claim([bench.claim(suspension(7))], 1)
+    roll = await bench.returns()
+    assert roll.beats["one"] == LIVE
+    assert not one.away
+    assert await states(bench) == {
+        A: (State.SETTLED, "one"),
+        C: (State.CLAIMED, "one"),
+        D: (State.SETTLED, "one"),
+        E: (State.SETTLED, "one"),
+        suspension(6): (State.SETTLED, "one"),
+        suspension(7): (State.SETTLED, "one"),
+    }
+    answer, overload = await bench.two.get(D), await bench.two.get(suspension(7))
+    assert (answer and answer.decision, overload and overload.outcome) == (b"answer", Outcome.OVERLOAD)
+    assert await bench.two.get(C) == bench.claim(C)
+    assert await bench.two.unclaimed([A, B, C, D, E]) == []
+    # And it goes on there.
+    assert await one.settle([decided(C), decided(A)]) != [None, None]
+    assert await bench.two.settle([decided(C)]) == [None]
+
+
+async def test_a_claim_whose_answer_was_lost_is_ours_all_the_same() -> None:
+    bench = Bench()
+    bench.far.lost = {"claim"}
+    assert await bench.one.claim([bench.claim(A)], 10) == [Claim.WON]
+    await bench.returns()
+    assert await states(bench) == {A: (State.CLAIMED, "one")}
+    assert await bench.one.settle([decided(A)]) != [None]
+
+
+async def test_what_another_adopted_or_settled_meanwhile_is_its_own() -> None:
+    bench = Bench()
+    one, two = bench.one, bench.two
+    await one.claim([bench.claim(id_) for id_ in (A, B, C)], 10)
+    await one.claim([settled_claim(bench.claim(D))], 10)
+    await bench.goes()
+    await two.settle([decided(B), decided(C)])
+    await two.resumed([C])
+    assert {record.id for record in await two.adopt("sbc1", ["one"], State.CLAIMED)} == {A}
+    assert {record.id for record in await two.adopt("sbc1", ["one"], State.SETTLED)} == {D}
+    await bench.returns()
+    assert not one._copies.records
+    assert await states(bench) == {
+        A: (State.CLAIMED, "two"),
+        B: (State.SETTLED, "two"),
+        D: (State.SETTLED, "two"),
+    }
+
+
+async def test_what_was_left_to_another_is_not_claimed_here_again() -> None:
+    bench = Bench()
+    one, two = bench.one, bench.two
+    await one.claim([bench.claim(A), bench.claim(B)], 10)
+    await bench.goes()
+    await two.settle([decided(A)])
+    bench.far.mend()
+    bench.far.faults = iter([Fault(before=1, after=1)] * 20)
+    beat = asyncio.ensure_future(one.beat(LIVE))
+    while not bench.far.calls["settle"]:
+        await asyncio.sleep(0)
+    await one.claim([bench.claim(C)], 10)  # which will keep it busy
+    while A in one._copies.records:
+        await asyncio.sleep(0)
+    assert one.away
+    assert await one.claim([bench.claim(A)], 10) == [Claim.LOST]
+    await beat
+    await bench.goes()
+    assert await one.claim([bench.claim(A)], 10) == [Claim.LOST]
+    bench.world.time += 60
+    with pytest.raises(StoreUnavailable):
+        await one.beat(LIVE)
+    assert not one._copies.left
+    assert await one.claim([bench.claim(A)], 10) == [Claim.WON]
+
+
+async def test_what_was_left_to_another_is_over_once_the_answer_given_here_is_read() -> None:
+    bench = Bench()
+    one, two = bench.one, bench.two
+    await one.claim([bench.claim(A)], 10)
+    await bench.goes()
+    await one.settle([decided(A)])
+    await two.settle([decided(A)])
+    await bench.returns()
+    await one.resumed([A])
+    bench.far.forget(bench.world)
+    await one.beat(LIVE)
+    assert await bench.far.inner.unclaimed([A]) == []
+
+
+async def test_an_answer_given_here_counts_where_the_far_store_still_waits() -> None:
+    bench = Bench()
+    one, two = bench.one, bench.two
+    await one.claim([bench.claim(A), bench.claim(B), bench.claim(C)], 10)
+    await bench.goes()
+    await one.settle([decided(A, b"here"), decided(B), decided(C)])
+    await one.resumed([B, C])
+    await two.adopt("sbc1", ["one"], State.CLAIMED)
+    await two.settle([decided(C)])
+    await bench.returns()
+    record = await two.get(A)
+    assert record is not None
+    assert (record.decision, record.owner) == (b"here", "one")
+    assert await two.settle([decided(A), decided(B)]) == [None, None]
+    assert await states(bench) == {A: (State.SETTLED, "one")}
+    assert await two.unclaimed([B, C]) == []
+
+
+async def test_what_the_far_store_settled_unheard_is_told_by_the_next_expiry() -> None:
+    bench = Bench()
+    one, two = bench.one, bench.two
+    await two.claim([claimed(A, two, bench.world), claimed(B, two, bench.world, left=-1)], 10)
+    bench.far.lost = {"settle"}
+    assert await one.settle([decided(A)]) == [None]
+    await bench.returns()
+    assert [record.id for record in await one.expire("sbc1")] == [A, B]
+    assert await one.expire("sbc1") == []
+    # The same of what was claimed here, and is not due by this process' clock.
+    await one.claim([bench.claim(C)], 10)
+    await bench.goes()
+    await bench.far.inner.settle([decided(C, None)])
+    await bench.returns()
+    assert [record.id for record in await one.expire("sbc1")] == [C]
+    assert await one.settle([decided(C)]) == [None]
+
+
+async def test_an_adoption_that_was_not_heard_of_is_told_by_the_next_expiry() -> None:
+    bench = Bench()
+    one, two = bench.one, bench.two
+    await two.claim([settled_claim(claimed(A, two, bench.world)), claimed(B, two, bench.world)], 10)
+    bench.far.lost = {"adopt"}
+    assert await one.adopt("sbc1", ["two"], State.SETTLED) == []
+    await bench.returns()
+    assert [record.id for record in await one.expire("sbc1")] == [A]
+    assert await states(bench) == {A: (State.SETTLED, "one"), B: (State.CLAIMED, "two")}
+
+
+async def test_what_is_found_settled_is_not_settled_here_meanwhile() -> None:
+    bench = Bench()
+    one = bench.one
+    await one.claim([bench.claim(A)], 10)
+    await bench.goes()
+    await bench.far.inner.settle([decided(A, b"unheard")])
+    bench.far.mend()
+    bench.far.faults = iter([Fault(before=1, after=1)] * 20)
+    beat = asyncio.ensure_future(one.beat(LIVE))
+    while one._copies.records[A].state is State.CLAIMED:
+        await asyncio.sleep(0)
+    assert one.away
+    assert await one.settle([decided(A)]) == [None]
+    assert [record.decision for record in await one.expire("sbc1")] == [b"unheard"]
+    await beat
+
+
+async def test_what_was_resumed_just_before_is_told_again() -> None:
+    """A failover may lose it, and a standby would take it for unclaimed."""
+    bench = Bench()
+    one = bench.one
+    await one.claim([settled_claim(bench.claim(id_)) for id_ in (A, B)], 10)
+    await one.resumed([A])
+    bench.world.time += LOSABLE + 1
+    await one.resumed([B])
+    bench.far.forget(bench.world)
+    await bench.goes()
+    await bench.returns()
+    assert await bench.far.inner.unclaimed([A, B]) == [A]
+    assert await bench.far.inner.scan("sbc1") == []
+
+
+async def test_where_it_has_lost_its_memory_all_is_handed_back() -> None:
+    bench = Bench()
+    one = bench.one
+    await one.beat(LIVE)
+    await one.claim([bench.claim(A), bench.claim(B), bench.claim(C)], 10)
+    await one.settle([decided(B), decided(C)])
+    await one.resumed([C])
+    bench.far.forget(bench.world)
+    assert await one.settle([decided(A)]) == [None]
+    await one.beat(LIVE)
+    assert not one.away
+    far = bench.far.inner
+    assert {record.id: record.state for record in await far.scan("sbc1")} == {
+        A: State.CLAIMED,
+        B: State.SETTLED,
+    }
+    assert await far.unclaimed([C, D]) == [D]
+    assert await one.settle([decided(A)]) != [None]
+
+
+async def test_a_replica_that_left_by_itself_is_not_alarmed() -> None:
+    bench = Bench()
+    await bench.one.beat(LIVE)
+    await bench.one.leave()
+    with capture_logs() as logs:
+        assert not (await bench.one.beat(LIVE)).known
+    assert logs == []
+
+
+@pytest.mark.parametrize("when", ["refused", "lost"])
+@pytest.mark.parametrize("verb", ["claim", "settle", "resumed", "get", "scan", "beat"])
+async def test_where_it_fails_again_nothing_is_lost(verb: str, when: str) -> None:
+    bench = Bench()
+    one, two = bench.one, bench.two
+    await one.claim([bench.claim(A), bench.claim(B), bench.claim(C)], 10)
+    bench.far.refused = {"expire"}
+    await one.expire("sbc1")
+    await one.settle([decided(B), decided(C)])
+    await one.resumed([C])
+    await one.claim([bench.claim(D)], 10)
+    bench.far.refused = set()
+    getattr(bench.far, when).add(verb)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await one.beat(LIVE)
+        assert one.away
+    assert {record.id for record in await one.scan("sbc1")} == {A, B, D}
+    await bench.returns()
+    assert await states(bench) == {
+        A: (State.CLAIMED, "one"),
+        B: (State.SETTLED, "one"),
+        D: (State.CLAIMED, "one"),
+    }
+    assert await two.unclaimed([C]) == []
+
+
+async def test_what_is_done_during_the_hand_back_is_handed_back_too() -> None:
+    bench = Bench()
+    one = bench.one
+    await bench.goes()
+    await one.claim([bench.claim(A), bench.claim(B)], 10)
+    bench.far.held["claim"] = asyncio.Event()
+    bench.far.mend()
+    beat = asyncio.ensure_future(one.beat(LIVE))
+    while not bench.far.calls["claim"]:
+        await asyncio.sleep(0)
+    await one.settle([decided(A), decided(B)])
+    await one.resumed([A])
+    await one.claim([bench.claim(C)], 10)
+    assert one.away
+    bench.far.held["claim"].set()
+    await beat
+    assert not one.away
+    assert await states(bench) == {B: (State.SETTLED, "one"), C: (State.CLAIMED, "one")}
+    assert await bench.two.unclaimed([A]) == []
+
+
+async def test_of_beats_that_overlap_one_hands_back() -> None:
+    bench = Bench()
+    await bench.goes()
+    await bench.one.claim([bench.claim(A)], 10)
+    bench.far.mend()
+    bench.far.faults = iter([Fault(before=1, after=1)] * 20)
+    bench.far.calls.clear()
+    first, second = await asyncio.gather(bench.one.beat(LIVE), bench.one.beat(LIVE))
+    assert first.beats == second.beats == {"one": LIVE}
+    assert bench.far.calls == {"beat": 2, "claim": 1, "settle": 1}
+
+
+async def test_a_long_hand_back_beats_on_the_way() -> None:
+    bench = Bench()
+    await bench.goes()
+    ids = [suspension(number) for number in range(4 * AT_ONCE)]
+    await bench.one.claim([bench.claim(id_) for id_ in ids], 10_000)
+
+    class Slow:
+        def __init__(self) -> None:
+            self.claim = bench.far.inner.claim
+
+        async def __call__(self, *args: object) -> object:
+            bench.world.time += BEAT_AGAIN * 0.6
+            return await self.claim(*args)  # type: ignore[arg-type]
+
+    bench.far.inner.claim = Slow()  # type: ignore[method-assign]
+    bench.far.calls.clear()
+    await bench.returns()
+    assert bench.far.calls["claim"] == 4
+    assert bench.far.calls["beat"] == 1 + 2
+    assert len(await states(bench)) == len(ids)
