@@ -161,7 +161,8 @@ class Service:
 
         It gets ``None`` for an answer of a notice: that is ignored. A handler still at work at
         its request's deadline is cancelled. A plain ``def`` runs on the event loop, so it must
-        compute, not wait; what blocks belongs into ``await asyncio.to_thread(...)``.
+        compute, not wait; what blocks belongs into ``await asyncio.to_thread(...)``. Inside the adapter
+        (the embedded broker) what blocks for 3 s ends the process.
         Raises ValueError where an event has a handler already.
         """
         if not events or not all(isinstance(event, str) and event for event in events):
@@ -286,7 +287,7 @@ def _is_async(handler: Callable[..., Any]) -> bool:
 def _version(headers: Mapping[str, Any]) -> int:
     version = headers.get(HEADER_VERSION, VERSION)
     if type(version) is not int:
-        raise ValueError(f"{HEADER_VERSION} {version!r} is no number")
+        raise ValueError(f"{HEADER_VERSION} {version!r:.40} is no number")
     return version
 
 

@@ -29,7 +29,8 @@ class Published(IntEnum):
 
     CONFIRMED = 1  # the broker has it in at least one queue
     UNROUTABLE = 2  # no queue is bound for the event
-    UNAVAILABLE = 3  # the broker did not take it, or nobody knows
+    UNAVAILABLE = 3  # the broker is away, or nobody knows whether it took it: worth another try
+    REFUSED = 4  # the broker said no: so it will again
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,11 @@ class Broker(Protocol):
         ...
 
     @property
+    def gone(self) -> bool:
+        """Whether no server can be reached any more, so that what is under way will not be answered."""
+        ...
+
+    @property
     def counts(self) -> Mapping[str, int]:
         """What it has counted since the start, by name, for the metrics."""
         ...
@@ -89,8 +95,12 @@ class Broker(Protocol):
         """Begin, and stay connected from now on; returns without waiting for a server."""
         ...
 
-    def attach(self, node: str) -> None:
-        """This process has a live link to the node: take in its replies and commands."""
+    def attach(self, node: str, rank: int = 0) -> None:
+        """This process has a live link to the node: take in its replies and commands.
+
+        Of the replicas that do, the one with the highest ``rank`` gets the replies; a call with
+        another rank changes it.
+        """
         ...
 
     def detach(self, node: str) -> None:

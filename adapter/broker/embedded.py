@@ -17,7 +17,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from adapter.broker.base import DeadLetter, Published, Reply
@@ -42,6 +42,8 @@ _log = logging.getLogger(__name__)
 QUEUE_LIMIT: Final = 10_000
 """Requests that wait for one service, and replies that wait for one node."""
 DEAD_LETTERS: Final = 1_000
+DEAD_LETTER_BYTES: Final = 4_096
+"""Of the body of each that is kept."""
 RETRY: Final = 0.1
 """Seconds until replies that the receiver did not take are delivered again."""
 GRACE: Final = 10.0
@@ -170,6 +172,11 @@ class EmbeddedBroker:
         return self._receiver is not None and not self._closed
 
     @property
+    def gone(self) -> bool:
+        """Never: it is in this process."""
+        return False
+
+    @property
     def counts(self) -> Mapping[str, int]:
         """What it has counted since the start, by name, for the metrics."""
         return {"expired": self.expired, "dead_letters": self._letters}
@@ -178,8 +185,8 @@ class EmbeddedBroker:
         """Begin; ``receiver`` gets the replies."""
         self._receiver = receiver
 
-    def attach(self, node: str) -> None:
-        """Deliver the node's replies, those that waited first."""
+    def attach(self, node: str, rank: int = 0) -> None:
+        """Deliver the node's replies, those that waited first. Nobody else does, whatever the rank."""
         results = self._results_of(node)
         results.attached = True
         self._deliver_soon(results)
@@ -195,7 +202,7 @@ class EmbeddedBroker:
     def dead_letter(self, letter: DeadLetter) -> None:
         """Keep it; the oldest gives way."""
         self._letters += 1
-        self.dead_letters.append(letter)
+        self.dead_letters.append(replace(letter, body=letter.body[:DEAD_LETTER_BYTES]))
 
     async def close(self) -> None:
         """Take nothing more in, finish what is waiting and in hand, within ``grace`` seconds."""
@@ -220,7 +227,7 @@ class EmbeddedBroker:
         if queues is None:
             return Published.UNROUTABLE
         if any(len(queue.waiting) >= self._queue_limit for queue in queues):
-            return Published.UNAVAILABLE
+            return Published.REFUSED
         headers: dict[str, Any] = {HEADER_NODE: publication.node, HEADER_VERSION: VERSION}
         if publication.deadline is not None:
             headers[HEADER_DEADLINE] = round(publication.deadline * 1000)

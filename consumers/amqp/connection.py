@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 import aiormq
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory
 
+from adapter.contract import EVENTS_EXCHANGE
+
 if TYPE_CHECKING:
     from yarl import URL
 
-CONNECT_TIMEOUT: Final = 5.0
-ANSWER_TIMEOUT: Final = 5.0
+CONNECT_TIMEOUT: Final = 3.0
+ANSWER_TIMEOUT: Final = 3.0
 """Seconds that the server has for a declaration or the like."""
 CLOSE_TIMEOUT: Final = 2.0
 HEARTBEAT: Final = 5
 """Seconds between heartbeats, unless the URL says otherwise (``?heartbeat=``)."""
+PROBE_INTERVAL: Final = 1.0
+"""Seconds between an answer of the server and the next question whether it still answers."""
+PROBE_TIMEOUT: Final = 1.0
+_LOOKS: Final = 4
+"""Within the timeout of a probe: time for which this process stood still counts as one of them."""
 
 
 class Lost(Exception):
@@ -29,6 +37,11 @@ def told(exc: BaseException | None) -> str:
         return "the connection was closed, or no heartbeat came"
     if isinstance(exc, TimeoutError):
         return "no answer"
+    refused: BaseException | None = exc
+    while refused is not None:
+        if isinstance(refused, ssl.SSLCertVerificationError):
+            return f"certificate refused: {refused.verify_message}"
+        refused = refused.__cause__
     return " ".join(str(part) for part in exc.args) or type(exc).__name__
 
 
@@ -63,21 +76,21 @@ class Connection:
         self._wire = wire
 
     @classmethod
-    async def open(cls, url: URL, name: str) -> Connection:
+    async def open(cls, url: URL, name: str, within: float = CONNECT_TIMEOUT) -> Connection:
         """Connect and log in; ``name`` is shown by RabbitMQ. Raises Lost."""
         if "heartbeat" not in url.query:
             url = url.update_query(heartbeat=HEARTBEAT)
         wire = _Wire(url)
         opening = asyncio.ensure_future(_connect(url, wire, name))
         try:
-            await asyncio.wait([opening], timeout=CONNECT_TIMEOUT)
+            await asyncio.wait([opening], timeout=within)
         finally:
             if not opening.done():
                 wire.abort()  # over TLS the library would wait for the hung server's goodbye
                 opening.cancel()
                 await asyncio.wait([opening])
         if opening.cancelled():
-            raise Lost(f"no answer within {CONNECT_TIMEOUT:g} s")
+            raise Lost(f"no answer within {within:g} s")
         exc = opening.exception()
         if exc is not None:
             raise Lost(told(exc)) from exc
@@ -91,12 +104,48 @@ class Connection:
         assert isinstance(channel, aiormq.Channel)
         return channel
 
+    @property
+    def blocked(self) -> bool:
+        """Whether the server reads nothing from us (memory or disk alarm)."""
+        ready = self._amqp.ready()
+        try:
+            ready.send(None)  # it has to wait where, and only where, the server has blocked us
+        except StopIteration:
+            return False
+        ready.close()
+        return True
+
+    async def watch(self) -> None:
+        """Ask the server now and then; let go of one that does not answer. Raises Lost then.
+
+        The library waits for missing heartbeats much longer than a caller does.
+        """
+        channel = await self.channel()
+        while True:
+            await asyncio.sleep(PROBE_INTERVAL)
+            asking = asyncio.ensure_future(channel.exchange_declare(EVENTS_EXCHANGE, passive=True))
+            try:
+                while not await _done_in_time(asking):
+                    if not self.blocked:
+                        self._wire.abort()
+                        raise Lost(f"the server is silent: no answer within {PROBE_TIMEOUT:g} s")
+            finally:
+                asking.cancel()
+            if asking.cancelled() or asking.exception() is not None:
+                raise Lost(told(None if asking.cancelled() else asking.exception()))
+
     async def close(self) -> None:
         """Say goodbye, within a time."""
         closing = asyncio.ensure_future(self._amqp.close())
         await asyncio.wait([closing], timeout=CLOSE_TIMEOUT)
         self._wire.abort()
         await asyncio.wait([closing])
+
+
+async def _done_in_time(asking: asyncio.Future[Any]) -> bool:
+    for _ in range(_LOOKS):
+        await asyncio.wait([asking], timeout=PROBE_TIMEOUT / _LOOKS)
+    return asking.done()
 
 
 async def _connect(url: URL, wire: _Wire, name: str) -> aiormq.Connection:

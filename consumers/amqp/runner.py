@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from yarl import URL
 
 from adapter.contract import service_queue
-from consumers.amqp.connection import ANSWER_TIMEOUT, Connection, Lost, shown, told
-from consumers.amqp.topology import declare
+from consumers.amqp.connection import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Connection, Lost, shown, told
+from consumers.amqp.topology import keep_declaring
 from consumers.amqp.work import Work
 from consumers.service import Result, Service
 
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger("consumers")
 
 FIRST_PAUSE: Final = 0.1
-LONGEST_PAUSE: Final = 5.0
+LONGEST_PAUSE: Final = 1.0
+TURN_TIMEOUT: Final = 1.0
+"""Seconds that one of several servers has to answer, so that the others get their turn; more in
+each round, for servers that are slow."""
+DECLARE_TIMEOUT: Final = 1.0
+"""Seconds that the declarations have before the queue is consumed without them: it may be there."""
 GRACE: Final = 10.0
 """Seconds that work in hand has to finish at a stop."""
 
@@ -43,8 +49,10 @@ class Runner:
         self.grace = grace
         self.consuming = asyncio.Event()
         self._urls = [URL(url) for url in urls]
+        if any(url.query.get("no_verify_ssl", "0") not in ("0", "1") for url in self._urls):
+            raise ValueError("no_verify_ssl is 1, to trust any certificate, or 0")
         self._stop = asyncio.Event()
-        self._has_consumed = False
+        self._consuming_since: float | None = None  # by the loop's clock, in this session
         self._told: set[str] = set()
 
     def __repr__(self) -> str:
@@ -60,21 +68,34 @@ class Runner:
         failures = turn = 0
         while not self._stop.is_set():
             url = self._urls[turn % len(self._urls)]
-            self._has_consumed = False
+            self._consuming_since = None
             try:
-                await self._until_stopped(self._session(url))
+                await self._until_stopped(self._session(url, self._patience(failures)))
             except Lost as exc:
-                failures = 1 if self._has_consumed else failures + 1
                 turn += 1
-                # Where one URL fails the next gets its turn at once; the wait is between rounds.
-                rounds, rest = divmod(failures, len(self._urls))
-                pause = 0.0 if rest and not self._has_consumed else _pause(rounds)
+                failures, pause = self._after(failures)
                 self._tell(f"{shown(url)}: {exc}", pause)
                 await self._wait(pause)
-            finally:
-                self.consuming.clear()
         counts = ", ".join(f"{self.service.counts[result]} {result}" for result in Result)
         _log.info("%s: stopped: %s", self.service.name, counts)
+
+    def _patience(self, failures: int) -> float:
+        """Seconds for a server to answer in."""
+        if len(self._urls) == 1:
+            return CONNECT_TIMEOUT
+        return min(CONNECT_TIMEOUT, TURN_TIMEOUT * (1 + failures // len(self._urls)))
+
+    def _after(self, failures: int) -> tuple[int, float]:
+        """How many attempts have failed, and the pause before the next.
+
+        None after a connection that stood; none, too, before the next URL of a round.
+        """
+        if self._consuming_since is None:
+            failures += 1
+            rounds, rest = divmod(failures, len(self._urls))
+            return failures, 0.0 if rest else _pause(rounds)
+        stood = asyncio.get_running_loop().time() - self._consuming_since
+        return 0, 0.0 if stood > LONGEST_PAUSE else _pause(0)
 
     def _tell(self, trouble: str, pause: float) -> None:
         """Log why there is no connection: once for each reason, however often it is tried again."""
@@ -91,7 +112,7 @@ class Runner:
         running = asyncio.ensure_future(session)
         try:
             await _any(self._stop, running)
-            if self._has_consumed:
+            if self._consuming_since is not None:
                 await asyncio.wait([running])
         finally:
             cut_short = running.cancel()
@@ -105,44 +126,72 @@ class Runner:
             # Whatever the library raised: a service that does not come back is worse.
             raise exc if isinstance(exc, Lost) else Lost(told(exc)) from exc
 
-    async def _session(self, url: URL) -> None:
+    async def _session(self, url: URL, within: float) -> None:
         """One connection until ``stop()``. Whatever else ends it is raised."""
-        connection = await Connection.open(url, f"consumer {self.service.name}")
+        connection = await Connection.open(url, f"consumer {self.service.name}", within)
+        watching = asyncio.ensure_future(connection.watch())
         try:
             channel = await connection.channel(confirms=True)
             await channel.basic_qos(prefetch_count=self.prefetch, timeout=ANSWER_TIMEOUT)
-            await self._consume(connection, channel, shown(url))
+            await self._consume(connection, channel, watching, shown(url))
         finally:
+            self.consuming.clear()
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
             await connection.close()
 
-    async def _consume(self, connection: Connection, channel: Channel, where: str) -> None:
-        queue = service_queue(self.service.name)
-        work = Work(self.service, channel)
-        closing = channel.closing
+    async def _consume(
+        self, connection: Connection, channel: Channel, watching: asyncio.Future[None], where: str
+    ) -> None:
+        work = Work(self.service, channel, partial(connection.channel, confirms=True))
         changed = asyncio.Event()
         channel.on_consumer_cancel_callbacks.add(lambda _: changed.set())
         while not self._stop.is_set():
-            await declare(connection, self.service)
             changed.clear()
-            begun = await channel.basic_consume(queue, work.on_delivery, timeout=ANSWER_TIMEOUT)
-            self._has_consumed = True
-            self._told.clear()
-            self.consuming.set()
-            _log.info("%s: consuming %s at %s", self.service.name, queue, where)
-            await _any(self._stop, changed, closing)
-            if closing.done():
-                raise Lost(told(None if closing.cancelled() else closing.exception()))
-            if self._stop.is_set():
-                await channel.basic_cancel(str(begun.consumer_tag), timeout=ANSWER_TIMEOUT)
-                break
-            # The queue was deleted, or went to another node of a cluster. What is in hand goes on.
-            self.consuming.clear()
-            pause = _pause(1)
-            _log.warning("%s: cancelled by %s; again in %.1f s", self.service.name, where, pause)
-            await self._wait(pause)
+            declaring = asyncio.ensure_future(keep_declaring(connection, self.service))
+            try:
+                await self._consume_once(channel, work, declaring, (changed, watching), where)
+            finally:
+                declaring.cancel()
+                await asyncio.gather(declaring, return_exceptions=True)
+            if changed.is_set() and not self._stop.is_set():
+                # The queue was deleted, or went to another node of a cluster. What is in hand goes on.
+                self.consuming.clear()
+                pause = _pause(1)
+                _log.warning("%s: cancelled by %s; again in %.1f s", self.service.name, where, pause)
+                await self._wait(pause)
         await work.finished(self.grace)
         async with asyncio.timeout(ANSWER_TIMEOUT):
             await channel.close()  # it goes behind the last acknowledgements, so they are sent
+
+    async def _consume_once(
+        self,
+        channel: Channel,
+        work: Work,
+        declaring: asyncio.Future[None],
+        ends: tuple[asyncio.Event, asyncio.Future[None]],
+        where: str,
+    ) -> None:
+        """Consume until ``stop()`` or the first of ``ends``, what is a future of which is raised."""
+        queue, closing = service_queue(self.service.name), channel.closing
+        await asyncio.wait([declaring], timeout=DECLARE_TIMEOUT)
+        if declaring.done():
+            declaring.result()
+        refused = asyncio.Event()
+        declaring.add_done_callback(lambda done: refused.set() if _failed(done) else None)
+        begun = await channel.basic_consume(queue, work.on_delivery, timeout=ANSWER_TIMEOUT)
+        self._consuming_since = self._consuming_since or asyncio.get_running_loop().time()
+        self._told.clear()
+        self.consuming.set()
+        _log.info("%s: consuming %s at %s", self.service.name, queue, where)
+        await _any(self._stop, closing, refused, *ends)
+        if closing.done():
+            raise Lost(told(None if closing.cancelled() else closing.exception()))
+        for future in (ends[1], declaring):
+            if future.done():
+                future.result()
+        if self._stop.is_set():
+            await channel.basic_cancel(str(begun.consumer_tag), timeout=ANSWER_TIMEOUT)
 
     async def _wait(self, seconds: float) -> None:
         """Pause, not longer than until ``stop()``."""
@@ -156,6 +205,10 @@ class Runner:
 def _pause(failures: int) -> float:
     longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 16))
     return random.uniform(longest / 2, longest)
+
+
+def _failed(done: asyncio.Future[Any]) -> bool:
+    return done.cancelled() or done.exception() is not None
 
 
 async def _any(*events: asyncio.Event | asyncio.Future[Any]) -> None:

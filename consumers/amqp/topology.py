@@ -48,13 +48,41 @@ async def declare(connection: Connection, service: Service) -> None:
     await channel.exchange_declare(
         DEAD_EXCHANGE, exchange_type="fanout", durable=True, timeout=ANSWER_TIMEOUT
     )
-    channel = await _queue(connection, channel, DEAD_QUEUE, dict(DEAD_QUEUE_ARGUMENTS))
-    await channel.queue_bind(DEAD_QUEUE, DEAD_EXCHANGE, timeout=ANSWER_TIMEOUT)
+    channel = await _dead_queue(connection, channel)
     queue = service_queue(service.name)
     channel = await _queue(connection, channel, queue, queue_arguments(service))
     for event in service.events:
         await channel.queue_bind(queue, EVENTS_EXCHANGE, f"{word(event)}.*", timeout=ANSWER_TIMEOUT)
     await channel.close()
+
+
+async def keep_declaring(connection: Connection, service: Service) -> None:
+    """Declare it, again until it is done.
+
+    In a cluster a server that hangs holds up every declaration that is new, and every binding;
+    what was declared before can be consumed all the while.
+    """
+    while True:
+        try:
+            await declare(connection, service)
+        except TimeoutError:
+            _log.warning("%s: a declaration got no answer; trying again", service.name)
+        else:
+            return
+
+
+async def _dead_queue(connection: Connection, channel: aiormq.Channel) -> aiormq.Channel:
+    """Declare the queue of dead letters; gives the channel to go on with.
+
+    It may be on a server of the cluster that is down. Calls do not wait for that one.
+    """
+    try:
+        channel = await _queue(connection, channel, DEAD_QUEUE, dict(DEAD_QUEUE_ARGUMENTS))
+        await channel.queue_bind(DEAD_QUEUE, DEAD_EXCHANGE, timeout=ANSWER_TIMEOUT)
+    except (aiormq.ChannelNotFoundEntity, TimeoutError) as exc:
+        _log.warning("%s cannot be declared: %s", DEAD_QUEUE, told(exc))
+        return await connection.channel()
+    return channel
 
 
 async def _queue(

@@ -8,7 +8,7 @@ import logging
 import random
 from typing import TYPE_CHECKING, Final
 
-from aiormq import ChannelInvalidStateError, DeliveryError
+from aiormq import AMQPError, ChannelInvalidStateError, DeliveryError
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
@@ -16,22 +16,36 @@ from adapter.contract import APP_ID
 from consumers.service import Answer, Message, Service
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from aiormq import Channel
 
 _log = logging.getLogger("consumers")
 
-REPLY_ATTEMPTS: Final = 3
+REPLY_ATTEMPTS: Final = 8
+"""In about a second: a quorum queue without a leader refuses, and an election takes less."""
 REPLY_PAUSE: Final = 0.05
 """Seconds before the second attempt, twice as many before the third; less at random."""
+RETIRE_PAUSE: Final = 0.1
+"""Seconds between two looks whether a channel has nothing under way any more."""
 
 
 class Work:
     """Takes deliveries until the channel ends. aiormq runs a task for each, and cancels it with the
-    channel; RabbitMQ then delivers the request again."""
+    channel; RabbitMQ then delivers the request again.
 
-    def __init__(self, service: Service, channel: Channel) -> None:
+    Replies go out on the same channel, until one is refused: a channel whose first publication met
+    a quorum queue without a leader is refused for good (RabbitMQ 3.10), so ``another`` opens the
+    next one.
+    """
+
+    def __init__(self, service: Service, channel: Channel, another: Callable[[], Awaitable[Channel]]) -> None:
         self._service = service
         self._channel = channel
+        self._another = another
+        self._replies = channel
+        self._renewing = asyncio.Lock()
+        self._retiring: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._numbers = itertools.count(1)
@@ -98,17 +112,38 @@ class Work:
         for attempt in range(REPLY_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(REPLY_PAUSE * attempt * random.uniform(0.5, 1))
+            channel = self._replies
             try:
-                confirmed = await self._channel.basic_publish(
+                confirmed = await channel.basic_publish(
                     body, routing_key=to, properties=properties, mandatory=True, wait=False
                 )
-            except DeliveryError:
-                continue  # nacked: the queue is full, or on its way to another node of a cluster
+            except (AMQPError, ChannelInvalidStateError) as exc:
+                if channel is self._channel and not isinstance(exc, DeliveryError):
+                    raise  # it is gone, and the request with it
+                await self._renew(channel)
+                continue
             if isinstance(confirmed, DeliveredMessage):
                 _log.warning("%s: %s: there is no queue %s", self._service.name, answer.correlation_id, to)
             return True
         _log.error("%s: %s: %s takes no reply", self._service.name, answer.correlation_id, to)
         return False
+
+    async def _renew(self, refused: Channel) -> None:
+        """Reply on another channel from now on; once for all that were refused on this one."""
+        async with self._renewing:
+            if self._replies is refused:
+                self._replies = await self._another()
+                if refused is not self._channel:
+                    retiring = asyncio.ensure_future(_retire(refused))
+                    self._retiring.add(retiring)
+                    retiring.add_done_callback(self._retiring.discard)
+
+
+async def _retire(channel: Channel) -> None:
+    """Close a channel once nothing is under way on it."""
+    while channel.confirmations and not channel.is_closed:
+        await asyncio.sleep(RETIRE_PAUSE)
+    await channel.close()
 
 
 def _id(delivered: DeliveredMessage) -> str:

@@ -14,11 +14,8 @@ from structlog.testing import capture_logs
 from adapter import contract
 from adapter.broker.amqp import AmqpBroker
 from adapter.broker.base import DeadLetter, Published
-from adapter.contract import results_queue
-from adapter.errors import SettingsError
 from tests.broker.support import Recorder, unique, until
 from tests.broker.test_amqp import attached, bind, reply, request_of, waiting
-from tests.harness.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,7 +29,8 @@ if TYPE_CHECKING:
 async def hasty(rabbitmq: RabbitServer, receiver: Recorder) -> AsyncIterator[AmqpBroker]:
     """A broker that does not wait for long."""
     made = AmqpBroker(rabbitmq.url, confirm_timeout=0.1)
-    made.limits = replace(made.limits, connect_timeout=0.5, backoff_longest=0.3)
+    made.limits.connect_timeout = made.limits.answer_timeout = 0.5
+    made.limits.backoff_longest = 0.3
     await made.start(receiver)
     await until(lambda: made.ready)
     yield made
@@ -59,8 +57,11 @@ async def test_a_queue_that_an_operator_deleted(
 ) -> None:
     assert callable(queue)
     await attached(broker, node)
+    broker.limits.backoff_first = 0.3
     client.queue_delete(queue(node))
-    await until(lambda: broker.problems)
+    await until(lambda: f"node {node}" in broker.problems)
+    assert "a queue of it was deleted" in broker.problems[f"node {node}"]
+    assert broker.ready
     await attached(broker, node)
     assert broker.problems == {}
     await trip(broker, client, receiver, event, node)
@@ -71,9 +72,17 @@ async def test_an_exchange_that_an_operator_deleted(
     broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, event: str, node: str
 ) -> None:
     await attached(broker, node)
+    broker.limits.backoff_first = 0.3
     client.exchange_delete(contract.EVENTS_EXCHANGE)
-    assert await broker.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
-    await until(lambda: broker.ready)
+    with capture_logs() as logs:
+        assert await broker.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
+        await until(lambda: "publishing" in broker.problems)
+        assert "no exchange 'evapi.events'" in broker.problems["publishing"]
+        assert not broker.ready
+        await until(lambda: broker.ready)
+    lines = [entry["event"] for entry in logs if entry.get("part") == "publishing"]
+    assert lines == ["broker down", "broker up"]
+    assert broker.problems == {}
     await trip(broker, client, receiver, event, node)
     assert broker.counters.connects == 1
 
@@ -85,10 +94,15 @@ async def test_connections_closed_by_an_operator(
     broker = AmqpBroker(rabbitmq.url, on_ready=changes.append)
     await broker.start(receiver)
     await attached(broker, node)
-    await asyncio.to_thread(rabbitmq.ctl, "close_all_connections", "maintenance")
-    await until(lambda: broker.counters.connects == 2)
-    await attached(broker, node)
+    with capture_logs() as logs:
+        await asyncio.to_thread(rabbitmq.ctl, "close_all_connections", "maintenance")
+        await until(lambda: broker.counters.connects == 2)
+        await attached(broker, node)
     assert changes == [True, False, True]
+    lines = [entry for entry in logs if entry.get("part") == "connection"]
+    assert [entry["event"] for entry in lines] == ["broker down", "broker up"]
+    assert "maintenance" in lines[0]["reason"]
+    assert broker.problems == {}
     connection = pika.BlockingConnection(pika.URLParameters(rabbitmq.url))
     await trip(broker, connection.channel(), receiver, event, node)
     connection.close()
@@ -136,55 +150,152 @@ async def publish_until_refused(broker: AmqpBroker, event: str, node: str) -> li
 
 
 async def test_a_memory_alarm(
-    rabbitmq: RabbitServer,
-    broker: AmqpBroker,
-    client: BlockingChannel,
-    receiver: Recorder,
-    event: str,
-    node: str,
+    rabbitmq: RabbitServer, client: BlockingChannel, receiver: Recorder, event: str, node: str
 ) -> None:
+    changes: list[bool] = []
+    broker = AmqpBroker(rabbitmq.url, on_ready=changes.append, confirm_timeout=30.0)
+    await broker.start(receiver)
     await attached(broker, node)
     bind(client, event)
-    await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0")
-    try:
-        assert await broker.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
-        await until(lambda: not broker.ready)
-        assert "blocked" in repr(broker)
-        assert await broker.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
-        broker.dead_letter(DeadLetter("x", "", b"", node))
-        assert broker.counters.dead_letters_dropped == 1
-        other = unique("sbc")
-        broker.attach(other)
-    finally:
-        await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0.4")
-    await until(lambda: broker.ready)
+    with capture_logs() as logs:
+        await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0")
+        try:
+            # No confirm is waited for: the first publication makes the server say that it is blocked.
+            assert await broker.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
+            assert not broker.ready
+            assert "blocked" in repr(broker)
+            await until(lambda: "short of memory" in broker.problems.get("publishing", ""))
+            assert changes == [True, False]
+            assert await broker.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
+            assert broker.counters.unconfirmed == 0
+            broker.dead_letter(DeadLetter("x", "", b"", node))
+            assert broker.counters.dead_letters_dropped == 1
+            other = unique("sbc")
+            broker.attach(other)
+            broker.attach(node, 7)
+        finally:
+            await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0.4")
+        await until(lambda: changes == [True, False, True])
+    assert broker.problems == {}
+    lines = [entry["event"] for entry in logs if entry.get("part") == "publishing"]
+    assert lines == ["broker down", "broker up"]
     await trip(broker, client, receiver, unique("event"), node)
     await attached(broker, other)
     assert broker.counters.connects == 1
+    await broker.close()
+
+
+async def test_an_alarm_that_is_there_at_the_start(
+    rabbitmq: RabbitServer, client: BlockingChannel, receiver: Recorder, event: str, node: str
+) -> None:
+    """The server says so at the first publication; until it is over nothing can be opened anew."""
+    bind(client, event)
+    broker = AmqpBroker(rabbitmq.url)
+    broker.limits.max_unconfirmed = 0
+    with capture_logs() as logs:
+        await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0")
+        try:
+            await broker.start(receiver)
+            await until(lambda: broker.ready)
+            assert await broker.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
+            await until(lambda: [entry for entry in logs if "never confirmed" in entry.get("reason", "")])
+            await until(lambda: "short of memory" in broker.problems.get("publishing", ""))
+        finally:
+            await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0.4")
+        await until(lambda: broker.ready)
+    assert broker.problems == {}
+    assert broker.counters.connects == 1
+    await broker.close()
 
 
 async def test_a_server_that_hangs(
     rabbitmq: RabbitServer, hasty: AmqpBroker, receiver: Recorder, event: str, node: str
 ) -> None:
+    """What was written before it was noticed may still be in the server's hands; nothing after that."""
+    connection = pika.BlockingConnection(pika.URLParameters(rabbitmq.url))
+    client, queue = connection.channel(), unique("queue")
+    client.queue_declare(queue, durable=True, arguments={"x-expires": 60_000})
+    client.queue_bind(queue, contract.EVENTS_EXCHANGE, f"{event}.*")
+    connection.close()
     await attached(hasty, node)
+    with capture_logs() as logs:
+        rabbitmq.pause()
+        try:
+            assert await hasty.publish([request_of(event, node, b"unnoticed")]) == [Published.UNAVAILABLE]
+            assert not hasty.ready
+            assert hasty.counters.unconfirmed == 1
+            asked = [request_of(event, node, b"noticed")]
+            assert await hasty.publish(asked) == [Published.UNAVAILABLE]
+            assert hasty.counters.unconfirmed == 1
+            await until(lambda: "no answer within 0.5 s" in hasty.problems.get("connection", ""))
+            assert await hasty.publish(asked) == [Published.UNAVAILABLE]
+            hasty.dead_letter(DeadLetter("x", "", b"noticed", node))
+        finally:
+            rabbitmq.resume()
+        await attached(hasty, node)
+        await until(lambda: hasty.ready)
+    assert hasty.problems == {}
+    reasons = [entry["reason"] for entry in logs if entry["event"] == "broker down"]
+    assert reasons[0] == "the server is silent: it confirms nothing"
+    assert any("no answer within 0.1 s" in reason for reason in reasons)
+    connection = pika.BlockingConnection(pika.URLParameters(rabbitmq.url))
+    client = connection.channel()
+    assert await hasty.publish([request_of(event, node, b"after")]) == [Published.CONFIRMED]
+    bodies: list[bytes] = []
+    while b"after" not in bodies:
+        _, _, body = client.basic_get(queue, auto_ack=True)
+        bodies += [body] if body is not None else []
+    assert b"noticed" not in bodies
+    assert hasty.counters.dead_letters_dropped == 1
+    await trip(hasty, client, receiver, unique("event"), node)
+    client.queue_delete(queue)
+    connection.close()
+
+
+async def test_a_server_that_hangs_for_a_moment(
+    rabbitmq: RabbitServer, receiver: Recorder, client: BlockingChannel, event: str, node: str
+) -> None:
+    """It is not ready from the moment of silence, and again with the answer to the probe."""
+    bind(client, event)
+    changes: list[bool] = []
+    broker = AmqpBroker(rabbitmq.url, confirm_timeout=0.5, on_ready=changes.append)
+    await broker.start(receiver)
+    await until(lambda: broker.ready)
+    with capture_logs() as logs:
+        rabbitmq.pause()
+        try:
+            assert await broker.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
+            assert changes == [True, False]
+            assert broker.problems == {"publishing": "the server is silent: it confirms nothing"}
+            assert await broker.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
+        finally:
+            rabbitmq.resume()
+        await until(lambda: changes == [True, False, True])
+    assert broker.problems == {}
+    assert [entry["event"] for entry in logs] == ["broker down", "broker up"]
+    assert broker.counters.unconfirmed == 1
+    assert broker.counters.connects == 1
+    await broker.close()
+
+
+async def test_a_server_that_hangs_while_nothing_is_published(
+    rabbitmq: RabbitServer, hasty: AmqpBroker
+) -> None:
+    """So a replica that stands by knows that it could not take over."""
+    hasty.limits.probe_interval = 0.05
     rabbitmq.pause()
     try:
-        assert await hasty.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
-        assert hasty.counters.unconfirmed == 1
         await until(lambda: not hasty.ready)
-        await until(lambda: "no answer" in hasty.problems.get("connection", ""))
     finally:
         rabbitmq.resume()
-    await attached(hasty, node)
-    connection = pika.BlockingConnection(pika.URLParameters(rabbitmq.url))
-    await trip(hasty, connection.channel(), receiver, unique("event"), node)
-    connection.close()
+    await until(lambda: hasty.ready)
+    assert hasty.counters.connects == 2
 
 
 async def test_publications_that_are_never_confirmed_do_not_pile_up(
     rabbitmq: RabbitServer, hasty: AmqpBroker, event: str, node: str
 ) -> None:
-    hasty.limits = replace(hasty.limits, max_unconfirmed=2)
+    hasty.limits.max_unconfirmed = 2
     rabbitmq.pause()
     try:
         with capture_logs() as logs:
@@ -220,140 +331,3 @@ async def test_a_message_that_the_library_cannot_read(
     assert hasty.counters.undecodable >= 2
     reply(client, node, f"{node}:5:1:1", b"{}")
     await until(lambda: receiver.replies[-1].correlation_id == f"{node}:5:1:1")
-
-
-async def test_a_results_queue_that_was_declared_otherwise(
-    hasty: AmqpBroker, client: BlockingChannel, receiver: Recorder, event: str, node: str
-) -> None:
-    client.queue_declare(results_queue(node), durable=True, arguments={"x-expires": 60_000})
-    part = f"node {node}"
-    with capture_logs() as logs:
-        hasty.attach(node)
-        await until(lambda: part in hasty.problems)
-        text = hasty.problems[part]
-        assert f"queue evapi.results.{node}" in text
-        assert "x-expires" in text
-        assert "delete it" in text
-        bind(client, event)
-        assert await hasty.publish([request_of(event, node)]) == [Published.CONFIRMED]
-        client.queue_delete(results_queue(node))
-        await attached(hasty, node)
-    assert part not in hasty.problems
-    lines = [entry for entry in logs if entry.get("part") == part]
-    assert [entry["event"] for entry in lines] == ["broker down", "broker up"]
-    await trip(hasty, client, receiver, unique("event"), node)
-
-
-async def test_an_exchange_that_was_declared_otherwise(
-    rabbitmq: RabbitServer, client: BlockingChannel, receiver: Recorder
-) -> None:
-    client.exchange_delete(contract.COMMANDS_EXCHANGE)
-    client.exchange_declare(contract.COMMANDS_EXCHANGE, "direct", durable=True)
-    broker = AmqpBroker(rabbitmq.url)
-    try:
-        await broker.start(receiver)
-        await until(lambda: "evapi.commands" in broker.problems.get("publishing", ""))
-        assert not broker.ready
-    finally:
-        client.exchange_delete(contract.COMMANDS_EXCHANGE)
-    await until(lambda: broker.ready)
-    await broker.close()
-
-
-async def test_a_dead_letter_queue_with_bounds_of_its_own(
-    rabbitmq: RabbitServer, client: BlockingChannel, receiver: Recorder
-) -> None:
-    client.queue_delete(contract.DEAD_QUEUE)
-    client.queue_declare(contract.DEAD_QUEUE, durable=True, arguments={"x-max-length": 7})
-    broker = AmqpBroker(rabbitmq.url)
-    try:
-        await broker.start(receiver)
-        await until(lambda: broker.ready)
-    finally:
-        client.queue_delete(contract.DEAD_QUEUE)
-    await broker.close()
-
-
-async def test_services_that_nobody_runs_are_named(
-    rabbitmq: RabbitServer, client: BlockingChannel, receiver: Recorder
-) -> None:
-    there, missing = unique("there"), unique("missing")
-    client.queue_declare(contract.service_queue(there), exclusive=True)
-    with capture_logs() as logs:
-        broker = AmqpBroker(rabbitmq.url, services={there, missing})
-        await broker.start(receiver)
-        await until(lambda: [entry for entry in logs if "services" in entry])
-    assert [entry["services"] for entry in logs if "services" in entry] == [[missing]]
-    await broker.close()
-
-
-async def test_the_next_server_is_tried_and_no_password_shown(
-    rabbitmq: RabbitServer, receiver: Recorder
-) -> None:
-    refused = f"amqp://guest:s3cret@127.0.0.1:{rabbitmq.port}/?name=s3cret"
-    broker = AmqpBroker(f"amqp://u:s3cret@127.0.0.1:{free_port()}/vhost, {refused}")
-    with capture_logs() as logs:
-        await broker.start(receiver)
-        await until(lambda: "ACCESS_REFUSED" in broker.problems.get("connection", ""))
-        assert "Connect call failed" in broker.problems["connection"]
-        assert not broker.ready
-        await broker.close()
-        broker = AmqpBroker(f"{refused},{rabbitmq.url}")
-        await broker.start(receiver)
-        await until(lambda: broker.ready)
-    assert "s3cret" not in repr((logs, broker, broker.problems))
-    await broker.close()
-
-
-async def test_over_tls_with_the_certificate_checked(
-    rabbitmq: RabbitServer, client: BlockingChannel, receiver: Recorder, event: str, node: str
-) -> None:
-    broker = AmqpBroker(rabbitmq.tls_url)
-    await broker.start(receiver)
-    await attached(broker, node)
-    await trip(broker, client, receiver, event, node)
-    await broker.close()
-    broker = AmqpBroker(rabbitmq.tls_url.partition("?")[0])
-    await broker.start(receiver)
-    await until(lambda: "CERTIFICATE_VERIFY_FAILED" in broker.problems.get("connection", ""))
-    await broker.close()
-
-
-async def test_a_user_without_permissions(rabbitmq: RabbitServer, receiver: Recorder) -> None:
-    user = unique("user")
-    await asyncio.to_thread(rabbitmq.ctl, "add_user", user, "pw")
-    await asyncio.to_thread(rabbitmq.ctl, "set_permissions", user, "^$", ".*", ".*")
-    broker = AmqpBroker(rabbitmq.url.replace("guest:guest", f"{user}:pw"))
-    await broker.start(receiver)
-    await until(lambda: "permission" in broker.problems.get("publishing", ""))
-    assert "exchange evapi.events" in broker.problems["publishing"]
-    assert not broker.ready
-    await broker.close()
-
-
-@pytest.mark.parametrize(
-    "urls",
-    [
-        "",
-        "http://u:s3cret@host/",
-        "amqp://",
-        "amqp:///vhost",
-        "amqp://u:s3cret@host:99999/",
-        "amqp://u:s3cret@host:port/",
-        "amqp://localhost,",
-    ],
-)
-def test_what_is_no_url(urls: str) -> None:
-    with pytest.raises(SettingsError) as caught:
-        AmqpBroker(urls)
-    assert caught.value.variable == "EVAPI_AMQP_URL"
-    assert "s3cret" not in str(caught.value)
-
-
-async def test_nothing_is_taken_before_the_start(node: str, event: str) -> None:
-    broker = AmqpBroker(f"amqp://127.0.0.1:{free_port()}")
-    broker.attach(node)
-    broker.detach(node)
-    assert not broker.ready
-    assert await broker.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
-    await broker.close()

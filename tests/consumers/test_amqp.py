@@ -297,11 +297,10 @@ async def test_a_stop_ends_the_wait_for_a_server_that_says_nothing() -> None:
         await task
 
 
-async def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "CONNECT_TIMEOUT", 0.05)
+async def test_a_server_that_says_nothing_is_given_up() -> None:
     async with silent_server() as (url, _):
         with pytest.raises(connection.Lost, match=r"no answer within 0.05 s"):
-            await connection.Connection.open(URL(url), "x")
+            await connection.Connection.open(URL(url), "x", 0.05)
 
 
 async def test_a_server_that_hangs_does_not_hold_up_a_stop(

@@ -21,6 +21,11 @@ class Channel:
     def __init__(self, *outcomes: Any) -> None:
         self.did: list[str] = []
         self.outcomes = list(outcomes)
+        self.confirmations: dict[int, Any] = {}
+        self.is_closed = False
+
+    async def close(self) -> None:
+        self.is_closed = True
 
     async def basic_publish(self, body: bytes, *, routing_key: str, mandatory: bool, **_: Any) -> Any:
         assert mandatory
@@ -49,10 +54,15 @@ def delivery(body: bytes | None = None, reply_to: str | None = "results") -> Any
     )
 
 
-def work(channel: Channel) -> Work:
+def work(channel: Channel, *others: Channel) -> Work:
     service = Service("x")
     service.on("e")(lambda request: {"action": "allow"})
-    return Work(service, channel)  # type: ignore[arg-type]
+    ready = list(others)
+
+    async def another() -> Channel:
+        return ready.pop(0)
+
+    return Work(service, channel, another)  # type: ignore[arg-type]
 
 
 def nacked() -> DeliveryError:
@@ -76,20 +86,54 @@ async def test_the_request_is_acknowledged_after_its_reply_is_confirmed() -> Non
     assert hands.in_hand == 0
 
 
-async def test_a_nacked_reply_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refused_reply_goes_out_on_another_channel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REPLY_PAUSE", 0.0)
-    channel = Channel(nacked(), nacked(), Basic.Ack())
-    await work(channel).on_delivery(delivery())
-    assert channel.did == ["publish to results"] * 3 + ["ack 7"]
+    monkeypatch.setattr(module, "RETIRE_PAUSE", 0.0)
+    first, second, third = Channel(nacked()), Channel(nacked()), Channel(Basic.Ack(), Basic.Ack())
+    second.confirmations[1] = "under way"
+    hands = work(first, second, third)
+    await hands.on_delivery(delivery())
+    assert first.did == ["publish to results", "ack 7"]
+    assert (second.did, third.did) == (["publish to results"], ["publish to results"])
+    await hands.on_delivery(delivery())
+    assert third.did == ["publish to results"] * 2
+    assert not second.is_closed
+    second.confirmations.clear()
+    while not second.is_closed:
+        await asyncio.sleep(0)
+    assert not first.is_closed  # the requests come on it
+    assert not third.is_closed
 
 
-async def test_after_three_nacks_the_request_is_a_dead_letter(
+async def test_several_that_are_refused_share_the_next_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REPLY_PAUSE", 0.0)
+    both = [asyncio.get_running_loop().create_future() for _ in range(2)]
+    first, second = Channel(*both), Channel(Basic.Ack(), Basic.Ack())
+    hands = work(first, second)
+    tasks = [asyncio.ensure_future(hands.on_delivery(delivery())) for _ in both]
+    while len(first.did) < 2:
+        await asyncio.sleep(0)
+    for each in both:
+        each.set_exception(nacked())
+    await asyncio.gather(*tasks)
+    assert second.did == ["publish to results"] * 2
+
+
+async def test_a_channel_for_replies_that_closes_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REPLY_PAUSE", 0.0)
+    first, second, third = Channel(nacked()), Channel(ChannelInvalidStateError()), Channel(Basic.Ack())
+    await work(first, second, third).on_delivery(delivery())
+    assert first.did == ["publish to results", "ack 7"]
+    assert third.did == ["publish to results"]
+
+
+async def test_after_the_last_refusal_the_request_is_a_dead_letter(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "REPLY_PAUSE", 0.0)
-    channel = Channel(nacked(), nacked(), nacked())
-    await work(channel).on_delivery(delivery())
-    assert channel.did == ["publish to results"] * 3 + ["reject 7 False"]
+    channel, *others = (Channel(nacked()) for _ in range(module.REPLY_ATTEMPTS + 1))
+    await work(channel, *others).on_delivery(delivery())
+    assert channel.did == ["publish to results", "reject 7 False"]
     assert "x: n:1:1:1: results takes no reply" in caplog.text
 
 

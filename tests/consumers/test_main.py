@@ -10,6 +10,7 @@ import pytest
 
 from consumers import LoadError, Service, load
 from consumers.__main__ import UsageError, amqp_urls, main, set_up_logging
+from consumers.amqp import Runner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,6 +94,19 @@ def test_a_wrong_url_is_told_without_its_password(url: str) -> None:
     with pytest.raises(UsageError, match="EVAPI_AMQP_URL: URL 2 is no amqp://") as caught:
         amqp_urls(f"amqp://h/,{url}")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["yes", "", "2", "false&no_verify_ssl=0"])
+def test_an_option_that_would_trust_anybody_by_mistake(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"amqps://u:secret@h/?no_verify_ssl={option}"
+    assert main(["svc_good:service", "--amqp-url", f"amqp://h/, {url}"]) == 2
+    told = "EVAPI_AMQP_URL: no_verify_ssl is 1, to trust any certificate, or 0"
+    assert capsys.readouterr().err == f"python -m consumers: {told}\n"
+    with pytest.raises(ValueError, match="no_verify_ssl is 1"):
+        Runner(Service("s"), [url])
+    assert amqp_urls("amqps://h/?no_verify_ssl=1") == ["amqps://h/?no_verify_ssl=1"]
 
 
 @pytest.mark.parametrize("given", [None, " , "])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import aiormq
@@ -42,8 +44,19 @@ def parse_urls(urls: str) -> list[URL]:
             raise SettingsError("EVAPI_AMQP_URL", f"number {number} of the URLs is none") from None
         if url.scheme not in ("amqp", "amqps") or not url.host:
             raise SettingsError("EVAPI_AMQP_URL", f"{shown(url)} is no amqp://HOST or amqps://HOST")
+        _check_options(url)
         found.append(url)
     return found
+
+
+def _check_options(url: URL) -> None:
+    """The library takes any ``no_verify_ssl`` but 0 for a yes, and a missing file for a server's fault."""
+    if url.query.get("no_verify_ssl", "0") not in ("0", "1"):
+        raise SettingsError("EVAPI_AMQP_URL", "no_verify_ssl is 1, to trust any certificate, or 0")
+    for option in ("cafile", "certfile", "keyfile"):
+        path = url.query.get(option)
+        if path is not None and not Path(path).is_file():
+            raise SettingsError("EVAPI_AMQP_URL", f"{option}: there is no file {path}")
 
 
 def shown(url: URL) -> str:
@@ -60,6 +73,11 @@ def reason(exc: BaseException | None) -> str:
         return "closed"
     if isinstance(exc, TimeoutError):
         return "no answer in time"
+    refused: BaseException | None = exc
+    while refused is not None:
+        if isinstance(refused, ssl.SSLCertVerificationError):
+            return f"certificate refused: {refused.verify_message}"
+        refused = refused.__cause__
     return " ".join(str(part) for part in exc.args) or type(exc).__name__
 
 
@@ -96,20 +114,51 @@ class Connection:
         self.url = shown(url)
         self.amqp = amqp
         self._wire = wire
+        self._aborted = ""
 
     @classmethod
     async def open_any(cls, urls: list[URL], limits: Limits) -> Connection:
-        """Try each server once; one that failed goes to the end of the list.
+        """Connect to the first of the servers that answers: see ``_race``.
 
-        Raises BrokerUnavailable.
+        The list is turned, so that this server comes first. Raises BrokerUnavailable.
         """
-        failures = []
-        for _ in range(len(urls)):
-            try:
-                return await cls._open(urls[0], limits)
-            except BrokerUnavailable as exc:
-                failures.append(str(exc))
-                urls.append(urls.pop(0))
+        attempts: dict[asyncio.Task[Connection], URL] = {}
+        try:
+            found, url = await cls._race(urls, limits, attempts)
+        finally:
+            for late in attempts:
+                late.cancel()
+            for opened in await asyncio.gather(*attempts, return_exceptions=True):
+                if isinstance(opened, Connection):
+                    opened.abort("another server was faster")
+        first = urls.index(url)
+        urls[:] = urls[first:] + urls[:first]
+        return found
+
+    @classmethod
+    async def _race(
+        cls, urls: list[URL], limits: Limits, attempts: dict[asyncio.Task[Connection], URL]
+    ) -> tuple[Connection, URL]:
+        """Try them in turn: the next one where one fails, and beside one that says nothing for long.
+
+        Those in ``attempts`` at the end are left to the caller. Raises BrokerUnavailable.
+        """
+        waiting, failures = list(urls), []
+        while waiting or attempts:
+            if waiting:
+                url = waiting.pop(0)
+                attempts[asyncio.create_task(cls._open(url, limits))] = url
+            done, _ = await asyncio.wait(
+                attempts,
+                timeout=limits.head_start if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for attempt in done:
+                url = attempts.pop(attempt)
+                try:
+                    return attempt.result(), url
+                except BrokerUnavailable as exc:
+                    failures.append(str(exc))
         raise BrokerUnavailable("; ".join(failures))
 
     @classmethod
@@ -118,6 +167,9 @@ class Connection:
         opening = asyncio.ensure_future(_connect(url, limits.heartbeat, wire))
         try:
             await asyncio.wait({opening}, timeout=limits.connect_timeout)
+        except asyncio.CancelledError:
+            wire.abort()  # whether or not it has just come about: nobody wants it any more
+            raise
         finally:
             if not opening.done():
                 wire.abort()  # otherwise the library would wait for the hung peer to say goodbye
@@ -168,10 +220,11 @@ class Connection:
         cause = asyncio.CancelledError() if closing.cancelled() else closing.exception()
         expected = (aiormq.AMQPConnectionError, OSError, asyncio.CancelledError)
         kind = BrokerUnavailable if cause is None or isinstance(cause, expected) else UndecodableMessage
-        raise kind(f"{self.url}: {reason(cause)}") from cause
+        raise kind(f"{self.url}: {self._aborted or reason(cause)}") from cause
 
-    def abort(self) -> None:
-        """Let go of a server that hangs."""
+    def abort(self, why: str) -> None:
+        """Let go of it without a goodbye."""
+        self._aborted = why
         self._wire.abort()
 
     async def close(self, within: float) -> None:

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     import aiormq
-    from aiormq.abc import DeliveredMessage
+    from aiormq.abc import ConsumerCallback, DeliveredMessage
     from pamqp.commands import Basic
+    from pamqp.common import FieldValue
 
     from adapter.broker.amqp.limits import Counters, Limits
     from adapter.broker.base import Receiver
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _EXPIRED = "expired"
+_MAX_TEXT = 200
 
 
 class Inbox:
@@ -33,6 +35,7 @@ class Inbox:
 
     Replies are taken in batch by batch: while one is under way the next one gathers. Order is
     kept. What is not acknowledged when the channel closes goes to another consumer at once.
+    ``rank`` is asked with which priority the replies are to be consumed.
     """
 
     def __init__(
@@ -43,8 +46,10 @@ class Inbox:
         dead_letter: Callable[[DeadLetter], None],
         limits: Limits,
         counters: Counters,
+        rank: Callable[[], int] = lambda: 0,
     ) -> None:
         self.node = node
+        self._rank = rank
         self._channel = channel
         self._receiver = receiver
         self._dead_letter = dead_letter
@@ -56,6 +61,9 @@ class Inbox:
         self._stopping = False
         self._failing = False
         self._tags: list[str] = []
+        self._replies_tag = ""
+        self._consumed_as = 0
+        self._consuming = asyncio.Lock()
         self._answering = asyncio.Lock()
         self._closed = False
 
@@ -64,14 +72,38 @@ class Inbox:
         channel = self._channel
         channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
         channel.closing.add_done_callback(self._on_closed)
-        for queue, callback, prefetch in (
-            (contract.results_queue(self.node), self._on_reply, self._limits.prefetch),
-            (contract.commands_queue(self.node), self._on_command, self._limits.prefetch_commands),
-        ):
-            await channel.basic_qos(prefetch_count=prefetch)
-            answer = await channel.basic_consume(queue, callback)
-            assert answer.consumer_tag is not None
-            self._tags.append(answer.consumer_tag)
+        async with self._consuming:
+            await self._consume_replies()
+            await channel.basic_qos(prefetch_count=self._limits.prefetch_commands)
+            await self._consume(contract.commands_queue(self.node), self._on_command)
+
+    async def rerank(self) -> None:
+        """Consume the replies with the present rank, where it is another.
+
+        The new consumer begins before the old one ends, on the same channel: none of the replies
+        that are here goes back, and none has to wait.
+        """
+        async with self._consuming:
+            if self._rank() == self._consumed_as or self._stopping or self._broken is not None:
+                return
+            old = self._replies_tag
+            await self._consume_replies()
+            await self._channel.basic_cancel(old)
+            self._tags.remove(old)
+
+    async def _consume_replies(self) -> None:
+        self._consumed_as = rank = self._rank()
+        await self._channel.basic_qos(prefetch_count=self._limits.prefetch)
+        queue = contract.results_queue(self.node)
+        self._replies_tag = await self._consume(queue, self._on_reply, {"x-priority": rank})
+
+    async def _consume(
+        self, queue: str, callback: ConsumerCallback, arguments: dict[str, FieldValue] | None = None
+    ) -> str:
+        answer = await self._channel.basic_consume(queue, callback, arguments=arguments)
+        assert answer.consumer_tag is not None
+        self._tags.append(answer.consumer_tag)
+        return answer.consumer_tag
 
     async def sift(self) -> None:
         """Empty the queues, one message at a time and acknowledged as it is sent.
@@ -114,9 +146,10 @@ class Inbox:
 
     async def stop(self) -> None:
         """Get no more, and end ``run`` when what is here has been taken in."""
-        for tag in self._tags:
-            await self._channel.basic_cancel(tag)
-        self._stopping = True
+        async with self._consuming:
+            for tag in self._tags:
+                await self._channel.basic_cancel(tag)
+            self._stopping = True
         self._wake.set()
 
     async def close(self) -> None:
@@ -145,7 +178,7 @@ class Inbox:
             self._bury(message, "command-failed", reason(exc))
 
     def _on_cancelled(self, _: Basic.Cancel) -> None:
-        self._break("a queue of it was deleted")
+        self._break("the server consumes no more: a queue of it was deleted, or is on a server that is away")
 
     def _on_closed(self, closing: asyncio.Future[Any]) -> None:
         self._break("closed" if closing.cancelled() else f"channel closed: {reason(closing.exception())}")
@@ -236,7 +269,9 @@ def _last_death(headers: dict[str, Any]) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    """A header as text, whatever type a consumer gave it."""
+    """A header as text, whatever type a consumer gave it, and no longer than a log line bears."""
     if value is None or isinstance(value, str):
-        return value
-    return bytes(value).decode(errors="replace") if isinstance(value, bytes | bytearray) else str(value)
+        return None if value is None else value[:_MAX_TEXT]
+    if isinstance(value, bytes | bytearray):
+        return bytes(value[:_MAX_TEXT]).decode(errors="replace")
+    return str(value)[:_MAX_TEXT]

@@ -5,25 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Limits:
-    """Every limit. Times in seconds."""
+    """Every limit, shared by the parts of one broker. Times in seconds."""
 
     prefetch: int
     """Replies of a node that are here and not acknowledged."""
     confirm_timeout: float
-    """How long a publication is waited for."""
+    """How long the confirm of a publication, and the answer to a probe, are waited for."""
     results_expires: float
     """After which the queues of a node that nobody consumes are deleted."""
     connect_timeout: float = 3.0
-    """For a connection, and for each answer to a declaration."""
+    """For a connection."""
+    head_start: float = 0.5
+    """Of a server that does not answer, before the next one of the cluster is tried beside it."""
+    answer_timeout: float = 3.0
+    """For the declarations of a part."""
     heartbeat: int = 5
     """Where the URL says nothing else. One that is idle and hangs is let go of after three of them."""
     backoff_first: float = 0.1
-    backoff_longest: float = 5.0
-    """Between two attempts; a part that stood for the longest starts from the first again."""
-    watch_interval: float = 0.1
+    backoff_longest: float = 1.0
+    """Between two attempts. A part that stood for longer than this is begun again at once."""
+    watch_interval: float = 0.05
     """Between two looks for ``connection.blocked``, of which the library gives no notice."""
+    probe_interval: float = 1.0
+    """Without any answer of the server, after which it is asked for one."""
+    refused_for: float = 1.0
+    """For which refused publications are tried again on new channels. An election takes less."""
+    renew_interval: float = 0.1
+    """Between two new channels for that, growing with the time for which it has gone on."""
+    refusals_apart: float = 5.0
+    """Without a refusal, after which the next one is the first again."""
     max_unconfirmed: int = 20_000
     """Publications that never were confirmed; with more of them the channel is opened anew."""
     max_letters: int = 100
@@ -46,6 +58,9 @@ class Counters:
     """Confirmed, dead letters included."""
     returned: int = 0
     nacked: int = 0
+    """Refused by a queue, each attempt counted."""
+    renewed: int = 0
+    """Channels opened in place of one on which publications were refused."""
     unconfirmed: int = 0
     """Publications of which the server said nothing within the confirm timeout."""
     redelivered: int = 0

@@ -18,7 +18,6 @@ from adapter import contract
 from adapter.broker.amqp import frames
 from adapter.broker.amqp.connection import usable
 from adapter.broker.base import DeadLetter, Publication, Published
-from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,11 +45,19 @@ class Publisher:
     """
 
     def __init__(
-        self, channel: aiormq.Channel, limits: Limits, counters: Counters, clock: Callable[[], float]
+        self,
+        channel: aiormq.Channel,
+        limits: Limits,
+        counters: Counters,
+        clock: Callable[[], float],
+        on_silence: Callable[[], None] = lambda: None,
     ) -> None:
-        self.silent = asyncio.Event()
-        """Set when the server has said nothing at all to a batch in time."""
-        self._channel = channel
+        self.silent = False
+        """Whether the server said nothing at all to a batch in time; until ``heard`` nothing is sent."""
+        self.heard_at = asyncio.get_running_loop().time()
+        """When the server last answered, by the loop's clock."""
+        self.channel = channel
+        self._on_silence = on_silence
         self._limits = limits
         self._counters = counters
         self._clock = clock
@@ -60,16 +67,16 @@ class Publisher:
     @property
     def unconfirmed(self) -> int:
         """Publications that the server has not answered yet, or never will."""
-        return len(self._channel.confirmations)
+        return len(self.channel.confirmations)
 
     async def probe(self) -> None:
-        """Return once the server has answered anything at all. Raises BrokerUnavailable."""
-        self.silent.clear()
-        try:
-            async with asyncio.timeout(self._limits.connect_timeout):
-                await self._channel.exchange_declare(contract.EVENTS_EXCHANGE, passive=True)
-        except TimeoutError as exc:
-            raise BrokerUnavailable("the server is silent") from exc
+        """Return once the server has answered anything at all."""
+        await self.channel.exchange_declare(contract.EVENTS_EXCHANGE, passive=True)
+
+    def heard(self) -> None:
+        """The server has answered: go on."""
+        self.silent = False
+        self.heard_at = asyncio.get_running_loop().time()
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """Publish each; what has no time left is not sent."""
@@ -79,7 +86,8 @@ class Publisher:
         return [Published.UNAVAILABLE if message is None else next(results) for message in messages]
 
     async def keep(self, letter: DeadLetter) -> bool:
-        """Publish a dead letter. Whether a queue has it."""
+        """Publish a dead letter, as much of it as a body may hold. Whether a queue has it."""
+        body = letter.body[: contract.MAX_BODY]
         headers: dict[str, Any] = {
             contract.HEADER_REASON: letter.reason,
             contract.HEADER_DETAIL: letter.detail[:_MAX_DETAIL],
@@ -95,25 +103,32 @@ class Publisher:
             timestamp=datetime.fromtimestamp(self._clock(), UTC),
             app_id=contract.APP_ID,
         )
-        number, most = self._channel.number, self._channel.max_content_size
+        number, most = self.channel.number, self.channel.max_content_size
         method = Basic.Publish(exchange=contract.DEAD_EXCHANGE, routing_key=_LETTER_KEY, mandatory=True)
-        header = ContentHeader(body_size=len(letter.body), properties=properties)
+        header = ContentHeader(body_size=len(body), properties=properties)
         written = frame.marshal(method, number) + frame.marshal(header, number)
-        for start in range(0, len(letter.body), most):
-            written += frame.marshal(ContentBody(letter.body[start : start + most]), number)
+        for start in range(0, len(body), most):
+            written += frame.marshal(ContentBody(body[start : start + most]), number)
         return await self._send([_Message(message_id, written)]) == [Published.CONFIRMED]
+
+    async def retire(self) -> None:
+        """Close the channel once what is under way has its answers, or will have none."""
+        pending = [confirm for confirm in self.channel.confirmations.values() if not confirm.done()]
+        if pending:
+            await asyncio.wait(pending, timeout=self._limits.confirm_timeout)
+        await self.close()
 
     async def close(self) -> None:
         """Close the channel."""
+        self._closed = True
         self.fail()
         async with self._sending:
-            self._closed = True
             self.fail()
-            await self._channel.close()
+            await self.channel.close()
 
     def fail(self) -> None:
         """Give up what is under way: nobody will answer it."""
-        for confirm in self._channel.confirmations.values():
+        for confirm in self.channel.confirmations.values():
             if not confirm.done():
                 confirm.set_result(None)
 
@@ -125,7 +140,7 @@ class Publisher:
             if left <= 0:
                 return None
         message_id = publication.correlation_id or uuid.uuid4().hex
-        channel = self._channel
+        channel = self.channel
         return _Message(
             message_id,
             frames.encode(channel.number, channel.max_content_size, publication, message_id, int(now), left),
@@ -138,22 +153,22 @@ class Publisher:
         confirms = await self._write(messages)
         try:
             done, _ = await asyncio.wait(confirms, timeout=self._limits.confirm_timeout)
-            if not done:
-                self.silent.set()
+            if done:
+                self.heard_at = asyncio.get_running_loop().time()
+            else:
+                self._fall_silent()
             return [self._result(confirm) for confirm in confirms]
         finally:
             for message, confirm in zip(messages, confirms, strict=True):
-                self._channel.message_id_delivery_tag.pop(message.id, None)
+                self.channel.message_id_delivery_tag.pop(message.id, None)
                 confirm.cancel()
 
     async def _write(self, messages: Sequence[_Message]) -> list[asyncio.Future[Any]]:
-        channel, loop = self._channel, asyncio.get_running_loop()
+        channel, loop = self.channel, asyncio.get_running_loop()
         confirms: list[asyncio.Future[Any]] = [loop.create_future() for _ in messages]
         async with self._sending:
-            if self._closed or not usable(channel):
-                for confirm in confirms:
-                    confirm.set_result(None)
-                return confirms
+            if self._closed or self.silent or not usable(channel):
+                return _none(confirms)
             first = channel.delivery_tag + 1
             for number, (message, confirm) in enumerate(zip(messages, confirms, strict=True), first):
                 channel.confirmations[number] = confirm
@@ -161,14 +176,22 @@ class Publisher:
             channel.delivery_tag += len(messages)
             try:
                 payload = b"".join(message.frames for message in messages)
-                await channel.write_queue.put(ChannelFrame(payload, should_close=False))
-            except BaseException:  # cancelled before the server could see them: their numbers are free
+                async with asyncio.timeout(self._limits.confirm_timeout):
+                    await channel.write_queue.put(ChannelFrame(payload, should_close=False))
+            except BaseException as exc:  # the server cannot see them any more: their numbers are free
                 for number, message in enumerate(messages, first):
                     del channel.confirmations[number]
                     channel.message_id_delivery_tag.pop(message.id, None)
                 channel.delivery_tag -= len(messages)
-                raise
+                if not isinstance(exc, TimeoutError):
+                    raise
+                self._fall_silent()
+                return _none(confirms)
         return confirms
+
+    def _fall_silent(self) -> None:
+        self.silent = True
+        self._on_silence()
 
     def _result(self, confirm: asyncio.Future[Any]) -> Published:
         counters = self._counters
@@ -177,7 +200,7 @@ class Publisher:
             return Published.UNAVAILABLE
         if isinstance(confirm.exception(), aiormq.DeliveryError):
             counters.nacked += 1
-            return Published.UNAVAILABLE
+            return Published.REFUSED
         found = confirm.result()
         if found is None:  # see fail()
             return Published.UNAVAILABLE
@@ -186,3 +209,10 @@ class Publisher:
             return Published.UNROUTABLE
         counters.published += 1
         return Published.CONFIRMED
+
+
+def _none(confirms: list[asyncio.Future[Any]]) -> list[asyncio.Future[Any]]:
+    """What was not written is answered by nobody."""
+    for confirm in confirms:
+        confirm.set_result(None)
+    return confirms

@@ -33,32 +33,70 @@ class Supervisor:
     def __init__(self, limits: Limits) -> None:
         self.problems: dict[str, str] = {}
         self._limits = limits
+        self._up_since: dict[str, float] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, part: str, level: Level, base: Callable[[], bool] = lambda: True) -> asyncio.Task[None]:
         """Keep a part up until the task is cancelled, its level returns, or its ``base`` is gone."""
         return asyncio.create_task(self._keep(part, level, base), name=f"broker: {part}")
 
+    async def attempt(
+        self, part: str, level: Level, base: Callable[[], bool], within: float
+    ) -> asyncio.Task[None]:
+        """As ``start``, for a part that others can do without: has its first attempt so many seconds."""
+        tried = asyncio.Event()
+
+        async def first(up: Up) -> None:
+            try:
+                await level(up)
+            finally:
+                tried.set()
+
+        task = self.start(part, first, base)
+        try:
+            async with asyncio.timeout(within):
+                await tried.wait()
+        except TimeoutError:
+            self.waits(part, "no answer in time")
+        except BaseException:
+            task.cancel()
+            raise
+        return task
+
     async def _keep(self, part: str, level: Level, base: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
         pause = self._limits.backoff_first
         try:
             while True:
-                began = loop.time()
                 exc = await _run(level(partial(self._up, part)))
+                if exc is None:
+                    self.waits(part, None)
                 if exc is None or not base():
                     return
-                if loop.time() - began > self._limits.backoff_longest:
-                    pause = self._limits.backoff_first
+                now = loop.time()
+                stood = now - self._up_since.pop(part, now)
                 self._down(part, exc)
-                await asyncio.sleep(pause * random.uniform(0.5, 1))
-                pause = min(pause * 2, self._limits.backoff_longest)
+                if stood > self._limits.backoff_longest:
+                    pause = self._limits.backoff_first
+                else:
+                    await asyncio.sleep(pause * random.uniform(0.5, 1))
+                    pause = min(pause * 2, self._limits.backoff_longest)
         finally:
             self.problems.pop(part, None)
 
     def _up(self, part: str, **details: object) -> None:
+        self._up_since[part] = asyncio.get_running_loop().time()
         self.problems.pop(part, None)
         log.info("broker up", part=part, **details)
+
+    def waits(self, part: str, why: str | None) -> None:
+        """Say why a part that stands does not work at present; ``None``: it works again."""
+        if why is None:
+            if self.problems.pop(part, None) is not None:
+                log.info("broker up", part=part)
+        elif self.problems.get(part) != why:
+            self.problems[part] = why
+            log.warning("broker down", part=part, reason=why)
 
     def _down(self, part: str, exc: BaseException) -> None:
         """Say so once for each reason, however often it is tried again."""

@@ -1,0 +1,232 @@
+"""The publishing, on one connection after the other: whether it works, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from adapter.broker.amqp import topology
+from adapter.broker.amqp.connection import reason
+from adapter.broker.amqp.probe import Probe, SilentServer
+from adapter.broker.amqp.publisher import Publisher
+from adapter.broker.amqp.renewal import Renewal
+from adapter.broker.amqp.supervisor import end
+from adapter.broker.base import Published
+from adapter.errors import BrokerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from adapter.broker.amqp.connection import Connection
+    from adapter.broker.amqp.limits import Counters, Limits
+    from adapter.broker.amqp.supervisor import Supervisor, Up
+    from adapter.broker.base import DeadLetter, Publication
+
+log = structlog.get_logger()
+
+PART: Final = "publishing"
+BLOCKED: Final = "blocked by the server: it is short of memory or disk"
+SILENT: Final = "the server is silent: it confirms nothing"
+
+
+class Publishing:
+    """``on_ready`` is told each change of ``ready``, ``clock`` gives epoch seconds.
+
+    ``services`` are named in the log where nobody has declared their queue.
+    """
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        limits: Limits,
+        counters: Counters,
+        services: Collection[str],
+        on_ready: Callable[[bool], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._supervisor = supervisor
+        self._limits = limits
+        self._counters = counters
+        self._services = services
+        self._on_ready = on_ready
+        self._clock = clock
+        self._missing: list[str] = []
+        self._looked, self._returned = float("-inf"), -1
+        self._renewal = Renewal(limits)
+        self._connection: Connection | None = None
+        self._publisher: Publisher | None = None
+        self._was_ready = False
+        self._letters = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether a publication would be taken now."""
+        return self._publisher is not None and not self._publisher.silent and not self.blocked
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the server takes no publications (memory or disk alarm)."""
+        return self._connection is not None and self._connection.blocked
+
+    async def publish(self, publications: Sequence[Publication]) -> list[Published]:
+        """Publish each: UNAVAILABLE at once where it is not ready."""
+        results, publisher = await self._publish(publications)
+        while Published.REFUSED in results and await self._renewal.worth_another(
+            publisher is self._publisher
+        ):
+            refused = [place for place, result in enumerate(results) if result is Published.REFUSED]
+            again, publisher = await self._publish([publications[place] for place in refused])
+            for place, result in zip(refused, again, strict=True):
+                results[place] = result
+        return results
+
+    async def _publish(self, publications: Sequence[Publication]) -> tuple[list[Published], Publisher | None]:
+        publisher = self._publisher
+        if publisher is None or not self.ready:
+            return [Published.UNAVAILABLE] * len(publications), publisher
+        return await publisher.publish(publications), publisher
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        """Keep a letter if it is ready and not too many are under way; never waits."""
+        publisher = self._publisher
+        if publisher is None or not self.ready or self._letters >= self._limits.max_letters:
+            self._counters.dead_letters_dropped += 1
+            return
+        self._letters += 1
+        self._supervisor.aside(self._keep(publisher, letter))
+
+    async def _keep(self, publisher: Publisher, letter: DeadLetter) -> None:
+        try:
+            kept = await publisher.keep(letter)
+        finally:
+            self._letters -= 1
+        if kept:
+            self._counters.dead_letters += 1
+        else:
+            self._counters.dead_letters_dropped += 1
+
+    async def run(self, connection: Connection, declared: asyncio.Event, up: Up) -> None:
+        """Publish on a connection until that breaks: raises BrokerUnavailable then.
+
+        ``declared`` is set once the exchanges are there.
+        """
+        if connection.blocked:
+            self._supervisor.waits(PART, BLOCKED)
+            await connection.unblocked()  # until then the server reads nothing from us
+        wake = asyncio.Event()
+        publisher = await self._open(connection, wake)
+        letters = None
+        try:
+            async with asyncio.timeout(self._limits.answer_timeout):
+                await topology.declare_exchanges(publisher.channel)
+            # Nothing but the letters depends on their queue, and it may be on a server that is away.
+            letters = await self._supervisor.attempt(
+                "dead letters",
+                partial(self._declare_dead_letters, connection),
+                lambda: connection.alive,
+                self._limits.confirm_timeout,
+            )
+            declared.set()
+            self._looked, self._returned = float("-inf"), -1
+            self._connection, self._publisher = connection, publisher
+            self._renewal.begin(partial(self._replace, connection, wake))
+            up()
+            self._note()
+            while True:
+                publisher = self._publisher
+                await self._watch(connection, publisher, wake)
+        finally:
+            publisher = self._publisher or publisher
+            self._connection = self._publisher = None
+            await self._renewal.end()
+            self._note()
+            self._supervisor.aside(publisher.close())
+            if letters is not None:
+                await end(letters)
+
+    async def _open(self, connection: Connection, wake: asyncio.Event) -> Publisher:
+        async with asyncio.timeout(self._limits.answer_timeout):
+            channel = await connection.channel(confirms=True)
+        told = partial(self._on_silence, wake.set)
+        return Publisher(channel, self._limits, self._counters, self._clock, told)
+
+    async def _replace(self, connection: Connection, wake: asyncio.Event) -> None:
+        """Go on with a new channel; what is under way on the old one gets its answers there."""
+        fresh = await self._open(connection, wake)
+        old, self._publisher = self._publisher, fresh
+        self._counters.renewed += 1
+        wake.set()
+        if old is not None:
+            self._supervisor.aside(old.retire())
+
+    async def _declare_dead_letters(self, connection: Connection, _: Up) -> None:
+        async with asyncio.timeout(self._limits.answer_timeout):
+            channel = await connection.channel()
+            try:
+                await topology.declare_dead_letters(channel)
+            except topology.DeclaredOtherwise as exc:
+                # The bounds of this queue are an operator's affair: others than ours stop nothing.
+                log.warning("dead letters kept as they are", reason=str(exc))
+            finally:
+                self._supervisor.aside(channel.close())
+
+    async def _watch(self, connection: Connection, publisher: Publisher, wake: asyncio.Event) -> None:
+        """Look after a publisher until another takes its place; raises BrokerUnavailable when it breaks."""
+        closing = publisher.channel.closing
+        closing.add_done_callback(lambda _: wake.set())
+        probe = Probe(publisher, self._limits, wake.set)
+        try:
+            while not closing.done():
+                self._look_for_services_when_due(connection)
+                blocked = connection.blocked
+                if blocked:
+                    publisher.fail()
+                probe.look(blocked)
+                self._note()
+                if publisher.unconfirmed > self._limits.max_unconfirmed:
+                    raise BrokerUnavailable(f"{publisher.unconfirmed} publications were never confirmed")
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._limits.watch_interval):
+                        await wake.wait()
+                wake.clear()
+                if publisher is not self._publisher:
+                    return
+        except SilentServer as exc:
+            connection.abort(str(exc))
+            raise
+        finally:
+            probe.end()
+        cause = None if closing.cancelled() else closing.exception()
+        raise BrokerUnavailable(f"channel closed: {reason(cause)}")
+
+    def _on_silence(self, wake: Callable[[], None]) -> None:
+        self._note()
+        wake()
+
+    def _note(self) -> None:
+        """Tell whether it works, where that has changed."""
+        if self._publisher is not None:
+            self._supervisor.waits(
+                PART, BLOCKED if self.blocked else SILENT if self._publisher.silent else None
+            )
+        if self.ready != self._was_ready:
+            self._was_ready = self.ready
+            self._on_ready(self.ready)
+
+    def _look_for_services_when_due(self, connection: Connection) -> None:
+        """At the start, and where publications have come back since the last look."""
+        now, returned = asyncio.get_running_loop().time(), self._counters.returned
+        if returned != self._returned and now - self._looked > self._limits.services_interval:
+            self._looked, self._returned = now, returned
+            self._supervisor.aside(self._look_for_services(connection))
+
+    async def _look_for_services(self, connection: Connection) -> None:
+        async with asyncio.timeout(self._limits.answer_timeout):
+            missing = await topology.missing_services(connection, self._services)
+        if missing and missing != self._missing:
+            log.warning("services without a queue: nobody will decide their events", services=missing)
+        self._missing = missing

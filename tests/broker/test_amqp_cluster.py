@@ -1,0 +1,202 @@
+"""Several servers in the URL: which of them is used, and how soon another one is."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from yarl import URL
+
+from adapter.broker.amqp import AmqpBroker
+from adapter.broker.amqp.connection import Connection
+from adapter.broker.amqp.limits import Limits
+from adapter.broker.amqp.supervisor import Supervisor, end
+from adapter.broker.base import Published
+from adapter.errors import BrokerUnavailable
+from tests.broker.support import Recorder, unique, until
+from tests.broker.test_amqp import attached, request_of
+from tests.consumers.proxy import Proxy
+from tests.harness.process import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from adapter.broker.amqp.supervisor import Up
+    from tests.harness.rabbitmq import RabbitServer
+
+
+def limits() -> Limits:
+    return Limits(prefetch=10, confirm_timeout=1.0, results_expires=60.0)
+
+
+class Silent:
+    """A server that takes connections and says nothing."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"amqp://127.0.0.1:{port}/"
+        self.connections = 0
+        self.open = 0
+
+
+@asynccontextmanager
+async def silent_server() -> AsyncIterator[Silent]:
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        made.connections += 1
+        made.open += 1
+        try:
+            await reader.read()
+        except ConnectionError:
+            pass  # the client let go of us
+        finally:
+            made.open -= 1
+            writer.transport.abort()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    made = Silent(server.sockets[0].getsockname()[1])
+    yield made
+    server.close()
+
+
+async def test_a_server_that_says_nothing_does_not_hold_up_the_next(rabbitmq: RabbitServer) -> None:
+    async with silent_server() as silent:
+        bounds = limits()
+        bounds.head_start, bounds.connect_timeout = 0.05, 30.0
+        urls = [URL(silent.url), URL(f"amqp://127.0.0.1:{free_port()}/"), URL(rabbitmq.url)]
+        connection = await Connection.open_any(urls, bounds)
+        assert connection.url == urls[0].with_password(None).human_repr()
+        assert str(urls[0]) == rabbitmq.url  # the next attempt begins where this one ended
+        await until(lambda: silent.connections == 1 and silent.open == 0)
+        await connection.close(5)
+
+
+async def test_the_slower_of_two_is_let_go(rabbitmq: RabbitServer) -> None:
+    async with Proxy(rabbitmq.port) as proxy:
+        bounds = limits()
+        bounds.head_start, bounds.connect_timeout = 0.05, 30.0
+        proxy.flows.clear()
+        connection = await Connection.open_any([URL(proxy.url), URL(rabbitmq.url)], bounds)
+        assert str(rabbitmq.port) in connection.url
+        await connection.close(5)
+
+
+async def test_two_that_answer_at_once(rabbitmq: RabbitServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is taken; the other is let go though it has just come about."""
+    opened: list[Connection] = []
+    both = asyncio.Event()
+    real = Connection._open
+
+    async def together(url: URL, bounds: Limits) -> Connection:
+        own = await real(url, bounds)
+        opened.append(own)
+        if len(opened) == 2:
+            both.set()
+        await both.wait()
+        return own
+
+    monkeypatch.setattr(Connection, "_open", together)
+    bounds = limits()
+    bounds.head_start = 0.0
+    url = URL(rabbitmq.url)
+    connection = await Connection.open_any([url, url.with_host("localhost")], bounds)
+    await until(lambda: sorted(each.alive for each in opened) == [False, True])
+    assert connection.alive
+    await connection.close(5)
+
+
+async def test_who_gives_up_lets_go_of_all(rabbitmq: RabbitServer) -> None:
+    async with silent_server() as silent:
+        bounds = limits()
+        bounds.head_start = 0.0
+        opening = asyncio.create_task(Connection.open_any([URL(silent.url)] * 2, bounds))
+        await until(lambda: silent.open == 2)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await until(lambda: silent.open == 0)
+
+
+async def test_a_server_that_is_lost_is_left_for_the_next(
+    rabbitmq: RabbitServer, receiver: Recorder, node: str
+) -> None:
+    async with Proxy(rabbitmq.port) as proxy:
+        broker = AmqpBroker(f"{proxy.url},{rabbitmq.url}", confirm_timeout=0.2)
+        broker.limits.probe_interval = 0.1
+        await broker.start(receiver)
+        await attached(broker, node)
+        assert str(proxy.port) in repr(broker)
+        proxy.flows.clear()  # it still takes connections, and hangs
+        await until(lambda: broker.ready and str(rabbitmq.port) in repr(broker))
+        await attached(broker, node)
+        assert await broker.publish([request_of(unique("event"), node)]) == [Published.UNROUTABLE]
+        assert broker.counters.connects == 2
+        proxy.flows.set()
+        await broker.close()
+
+
+async def test_pauses_grow_to_a_second_and_none_follows_what_stood(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    real = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await real(0)
+
+    monkeypatch.setattr("adapter.broker.amqp.supervisor.asyncio.sleep", sleep)
+    bounds = limits()
+    attempts = 0
+    again = asyncio.Event()
+
+    async def level(up: Up) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 8:
+            up()
+            bounds.backoff_longest = -1.0  # so it has stood for longer than that
+        elif attempts == 9:
+            again.set()
+            await asyncio.Event().wait()
+        raise BrokerUnavailable("x")
+
+    keeping = Supervisor(bounds).start("part", level)
+    await again.wait()
+    grown = [0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0]
+    assert all(0.5 <= pause / longest <= 1 for pause, longest in zip(pauses, grown, strict=True))
+    await end(keeping)
+
+
+async def test_a_part_that_others_can_do_without_holds_nobody_up() -> None:
+    """In a cluster a server that hangs holds up every binding, until it is given up."""
+    supervisor = Supervisor(limits())
+    answered = asyncio.Event()
+
+    async def level(_: Up) -> None:
+        await answered.wait()
+
+    part = await supervisor.attempt("bindings", level, lambda: True, 0.0)
+    assert supervisor.problems == {"bindings": "no answer in time"}
+    answered.set()
+    await part
+    assert supervisor.problems == {}
+    part = await supervisor.attempt("bindings", level, lambda: True, 5.0)
+    await part
+
+
+async def test_who_gives_up_on_an_attempt_ends_it() -> None:
+    supervisor = Supervisor(limits())
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def level(_: Up) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    attempt = asyncio.create_task(supervisor.attempt("bindings", level, lambda: True, 60.0))
+    await begun.wait()
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+    await ended.wait()

@@ -1,0 +1,185 @@
+"""What an operator has set up otherwise, or wrongly: servers, certificates, users, queues."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from adapter import contract
+from adapter.broker.amqp import AmqpBroker
+from adapter.broker.base import Published
+from adapter.contract import results_queue
+from adapter.errors import SettingsError
+from tests.broker.support import Recorder, unique, until
+from tests.broker.test_amqp import attached, bind, request_of
+from tests.broker.test_amqp_faults import trip
+from tests.harness.process import free_port
+
+if TYPE_CHECKING:
+    from pika.adapters.blocking_connection import BlockingChannel
+
+    from tests.harness.rabbitmq import RabbitServer
+
+
+async def test_a_results_queue_that_was_declared_otherwise(
+    hasty: AmqpBroker, client: BlockingChannel, receiver: Recorder, event: str, node: str
+) -> None:
+    client.queue_declare(results_queue(node), durable=True, arguments={"x-expires": 60_000})
+    part = f"node {node}"
+    with capture_logs() as logs:
+        hasty.attach(node)
+        await until(lambda: part in hasty.problems)
+        text = hasty.problems[part]
+        assert f"queue evapi.results.{node}" in text
+        assert "x-expires" in text
+        assert "delete it" in text
+        bind(client, event)
+        assert await hasty.publish([request_of(event, node)]) == [Published.CONFIRMED]
+        client.queue_delete(results_queue(node))
+        await attached(hasty, node)
+    assert part not in hasty.problems
+    lines = [entry for entry in logs if entry.get("part") == part]
+    assert [entry["event"] for entry in lines] == ["broker down", "broker up"]
+    await trip(hasty, client, receiver, unique("event"), node)
+
+
+async def test_an_exchange_that_was_declared_otherwise(
+    rabbitmq: RabbitServer, client: BlockingChannel, receiver: Recorder
+) -> None:
+    client.exchange_delete(contract.COMMANDS_EXCHANGE)
+    client.exchange_declare(contract.COMMANDS_EXCHANGE, "direct", durable=True)
+    broker = AmqpBroker(rabbitmq.url)
+    try:
+        await broker.start(receiver)
+        await until(lambda: "evapi.commands" in broker.problems.get("publishing", ""))
+        assert not broker.ready
+    finally:
+        client.exchange_delete(contract.COMMANDS_EXCHANGE)
+    await until(lambda: broker.ready)
+    await broker.close()
+
+
+async def test_a_dead_letter_queue_with_bounds_of_its_own(
+    rabbitmq: RabbitServer, client: BlockingChannel, receiver: Recorder
+) -> None:
+    client.queue_delete(contract.DEAD_QUEUE)
+    client.queue_declare(contract.DEAD_QUEUE, durable=True, arguments={"x-max-length": 7})
+    broker = AmqpBroker(rabbitmq.url)
+    try:
+        await broker.start(receiver)
+        await until(lambda: broker.ready)
+    finally:
+        client.queue_delete(contract.DEAD_QUEUE)
+    await broker.close()
+
+
+async def test_services_that_nobody_runs_are_named(
+    rabbitmq: RabbitServer, client: BlockingChannel, receiver: Recorder
+) -> None:
+    there, missing = unique("there"), unique("missing")
+    client.queue_declare(contract.service_queue(there), exclusive=True)
+    with capture_logs() as logs:
+        broker = AmqpBroker(rabbitmq.url, services={there, missing})
+        await broker.start(receiver)
+        await until(lambda: [entry for entry in logs if "services" in entry])
+    assert [entry["services"] for entry in logs if "services" in entry] == [[missing]]
+    await broker.close()
+
+
+async def test_the_next_server_is_tried_and_no_password_shown(
+    rabbitmq: RabbitServer, receiver: Recorder
+) -> None:
+    refused = f"amqp://guest:s3cret@127.0.0.1:{rabbitmq.port}/?name=s3cret"
+    broker = AmqpBroker(f"amqp://u:s3cret@127.0.0.1:{free_port()}/vhost, {refused}")
+    with capture_logs() as logs:
+        await broker.start(receiver)
+        await until(lambda: "ACCESS_REFUSED" in broker.problems.get("connection", ""))
+        assert "Connect call failed" in broker.problems["connection"]
+        assert not broker.ready
+        assert broker.gone
+        await broker.close()
+        broker = AmqpBroker(f"{refused},{rabbitmq.url}")
+        await broker.start(receiver)
+        await until(lambda: broker.ready)
+        assert not broker.gone
+    assert "s3cret" not in repr((logs, broker, broker.problems))
+    await broker.close()
+
+
+async def test_over_tls_with_the_certificate_checked(
+    rabbitmq: RabbitServer, client: BlockingChannel, receiver: Recorder, event: str, node: str
+) -> None:
+    broker = AmqpBroker(rabbitmq.tls_url)
+    await broker.start(receiver)
+    await attached(broker, node)
+    await trip(broker, client, receiver, event, node)
+    await broker.close()
+    for option, refused in (("", True), ("?no_verify_ssl=0", True), ("?no_verify_ssl=1", False)):
+        broker = AmqpBroker(rabbitmq.tls_url.partition("?")[0] + option)
+        await broker.start(receiver)
+        await until(lambda: broker.ready or "connection" in broker.problems)  # noqa: B023
+        assert broker.ready is not refused
+        told = "/: certificate refused: unable to get local issuer certificate"
+        assert broker.problems.get("connection", "").endswith(told) is refused
+        await broker.close()
+
+
+async def test_a_user_without_permissions(rabbitmq: RabbitServer, receiver: Recorder) -> None:
+    user = unique("user")
+    await asyncio.to_thread(rabbitmq.ctl, "add_user", user, "pw")
+    await asyncio.to_thread(rabbitmq.ctl, "set_permissions", user, "^$", ".*", ".*")
+    broker = AmqpBroker(rabbitmq.url.replace("guest:guest", f"{user}:pw"))
+    await broker.start(receiver)
+    await until(lambda: "permission" in broker.problems.get("publishing", ""))
+    assert "exchange evapi.events" in broker.problems["publishing"]
+    assert not broker.ready
+    await broker.close()
+
+
+@pytest.mark.parametrize(
+    "urls",
+    [
+        "",
+        "http://u:s3cret@host/",
+        "amqp://",
+        "amqp:///vhost",
+        "amqp://u:s3cret@host:99999/",
+        "amqp://u:s3cret@host:port/",
+        "amqp://localhost,",
+    ],
+)
+def test_what_is_no_url(urls: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        AmqpBroker(urls)
+    assert caught.value.variable == "EVAPI_AMQP_URL"
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("no_verify_ssl=yes", "no_verify_ssl is 1, to trust any certificate, or 0"),
+        ("no_verify_ssl=", "no_verify_ssl is 1, to trust any certificate, or 0"),
+        ("no_verify_ssl=false&no_verify_ssl=0", "no_verify_ssl is 1, to trust any certificate, or 0"),
+        ("cafile=/absent/ca.pem", "cafile: there is no file /absent/ca.pem"),
+        ("certfile=/absent/me.pem", "certfile: there is no file /absent/me.pem"),
+        ("keyfile=/", "keyfile: there is no file /"),
+    ],
+)
+def test_options_that_would_not_do_what_they_say(options: str, told: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        AmqpBroker(f"amqp://localhost, amqps://u:s3cret@host/?{options}")
+    assert str(caught.value) == f"EVAPI_AMQP_URL: {told}"
+
+
+async def test_nothing_is_taken_before_the_start(node: str, event: str) -> None:
+    broker = AmqpBroker(f"amqp://127.0.0.1:{free_port()}")
+    broker.attach(node)
+    broker.detach(node)
+    assert not broker.ready
+    assert not broker.gone
+    assert await broker.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
+    await broker.close()

@@ -1,0 +1,211 @@
+"""A server that hangs, blocks or is lost: the service goes on at once, at the next one if there is one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import aiormq
+import pytest
+
+from adapter.contract import DEAD_QUEUE, Request
+from consumers import Service, route
+from consumers.amqp import connection, runner, topology
+from tests.consumers.asker import URI, Asker, event_of, running, until
+from tests.consumers.proxy import Proxy
+from tests.consumers.test_amqp import silent_server
+
+if TYPE_CHECKING:
+    from tests.harness.rabbitmq import RabbitServer
+
+
+@pytest.fixture
+def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers are asked often, and have little time."""
+    monkeypatch.setattr(connection, "PROBE_INTERVAL", 0.02)
+    monkeypatch.setattr(connection, "PROBE_TIMEOUT", 0.2)
+
+
+@pytest.mark.usefixtures("watchful")
+async def test_a_server_that_hangs_is_left_for_the_next(
+    rabbitmq: RabbitServer, asker: Asker, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Proxy(rabbitmq.port) as proxy, running(service, proxy.url, rabbitmq.url):
+        proxy.flows.clear()
+
+        async def left() -> bool:
+            return f"consuming evapi.decide.{service.name} at 127.0.0.1:{rabbitmq.port}/" in caplog.text
+
+        caplog.set_level("INFO", "consumers")
+        await until(left)
+        proxy.cut()  # the real server now learns of it, too, and gives the queue's requests to others
+        await asker.reply(await asker.ask(event_of(service)))
+        proxy.flows.set()
+    assert "the server is silent: no answer within 0.2 s" in caplog.text
+
+
+@pytest.mark.usefixtures("watchful")
+async def test_a_server_that_blocks_is_not_left(
+    rabbitmq: RabbitServer,
+    asker: Asker,
+    service: Service,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """During its memory alarm a server answers nothing; what is in hand goes on after it."""
+    gate, begun = asyncio.Event(), asyncio.Event()
+    event = event_of(service) + "x"
+
+    @service.on(event)
+    async def decide(request: Request) -> dict[str, Any]:
+        begun.set()
+        await gate.wait()
+        return route(URI)
+
+    real, unanswered = connection._done_in_time, 0
+
+    async def counting(asking: asyncio.Future[Any]) -> bool:
+        nonlocal unanswered
+        done = await real(asking)
+        unanswered += not done
+        return done
+
+    monkeypatch.setattr(connection, "_done_in_time", counting)
+    async with running(service, rabbitmq.url) as made:
+        id_ = await asker.ask(event)
+        await begun.wait()
+        await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0")
+        try:
+            gate.set()
+
+            async def asked_in_vain() -> bool:
+                return unanswered >= 2
+
+            await until(asked_in_vain)
+            assert id_ not in asker.replies
+            assert made.consuming.is_set()
+        finally:
+            await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0.4")
+        assert await asker.reply(id_) == route(URI)
+        await asker.reply(await asker.ask(event_of(service)))
+    assert "trying again" not in caplog.text
+
+
+async def test_a_connection_that_stood_is_begun_again_at_once(
+    rabbitmq: RabbitServer,
+    asker: Asker,
+    service: Service,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner, "LONGEST_PAUSE", 0.0)
+    async with Proxy(rabbitmq.port) as proxy, running(service, proxy.url) as made:
+
+        async def lost() -> bool:
+            return not made.consuming.is_set()
+
+        proxy.cut()
+        await until(lost)
+        await made.consuming.wait()
+        await asker.reply(await asker.ask(event_of(service)))
+    assert "trying again, next in 0.0 s" in caplog.text
+
+
+async def test_a_server_that_says_nothing_does_not_hold_up_the_next(
+    rabbitmq: RabbitServer,
+    asker: Asker,
+    service: Service,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(runner, "TURN_TIMEOUT", 0.1)
+    async with silent_server() as (url, _), running(service, url, rabbitmq.url):
+        await asker.reply(await asker.ask(event_of(service)))
+    assert "no answer within 0.1 s; trying again, next in 0.0 s" in caplog.text
+
+
+async def test_the_time_for_an_answer_grows_with_the_rounds() -> None:
+    made = runner.Runner(Service("x"), ["amqp://a/", "amqp://b/"])
+    assert [made._patience(failures) for failures in range(7)] == [1, 1, 2, 2, 3, 3, 3]
+    alone = runner.Runner(Service("x"), ["amqp://a/"])
+    assert alone._patience(0) == 3
+
+
+async def test_an_exchange_that_was_deleted_is_declared_again(
+    rabbitmq: RabbitServer,
+    asker: Asker,
+    service: Service,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It takes the bindings with it, and no consumer is told; the next probe finds it missing."""
+    monkeypatch.setattr(connection, "PROBE_INTERVAL", 0.02)
+    async with running(service, rabbitmq.url) as made:
+        await asker.channel.exchange_delete("evapi.events")
+
+        async def missing() -> bool:
+            return "no exchange 'evapi.events'" in caplog.text
+
+        await until(missing)
+        await made.consuming.wait()
+        await asker.reply(await asker.ask(event_of(service)))
+
+
+async def test_dead_letters_on_a_server_that_is_down(
+    rabbitmq: RabbitServer,
+    asker: Asker,
+    service: Service,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The queue of dead letters cannot be declared then; requests are decided all the same."""
+    real = topology._queue
+
+    async def queue(given: Any, channel: Any, name: str, arguments: Any) -> Any:
+        if name == DEAD_QUEUE:
+            await channel.close()
+            raise aiormq.ChannelNotFoundEntity("home node of durable queue is down")
+        return await real(given, channel, name, arguments)
+
+    monkeypatch.setattr(topology, "_queue", queue)
+    async with running(service, rabbitmq.url):
+        await asker.reply(await asker.ask(event_of(service)))
+    assert "evapi.dead-letters cannot be declared: home node of durable queue is down" in caplog.text
+
+
+async def test_what_is_declared_already_is_consumed_while_declarations_hang(
+    rabbitmq: RabbitServer,
+    asker: Asker,
+    service: Service,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As those of a cluster do while one of its servers hangs."""
+    async with running(service, rabbitmq.url):
+        pass
+    real, refused, calls = topology.declare, asyncio.Event(), 0
+
+    async def declare(given: Any, declared: Service) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise TimeoutError
+        if calls == 2:
+            await refused.wait()
+            raise connection.Lost("refused")
+        await real(given, declared)
+
+    monkeypatch.setattr(topology, "declare", declare)
+    monkeypatch.setattr(runner, "DECLARE_TIMEOUT", 0.05)
+    async with running(service, rabbitmq.url) as made:
+        await asker.reply(await asker.ask(event_of(service)))
+        refused.set()
+
+        async def begun_again() -> bool:
+            return calls == 3
+
+        await until(begun_again)
+        await made.consuming.wait()
+        await asker.reply(await asker.ask(event_of(service)))
+    assert "a declaration got no answer; trying again" in caplog.text
+    assert "refused; trying again" in caplog.text
