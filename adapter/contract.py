@@ -54,6 +54,9 @@ STATUS_OPERATOR: Final = "operator"
 MAX_BODY: Final = 1 << 20
 """Bytes of a request or reply body that a reader takes on. A resume holds 32,000 at most."""
 
+MAX_NAME: Final = 255
+"""Characters of an event's or a node's name: AMQP has no longer ones."""
+
 Decision = Mapping[str, Any]
 """What a consumer answers: any map with string keys, by convention with an ``action``."""
 
@@ -147,6 +150,8 @@ def decode_request(body: bytes, version: int = VERSION) -> Request:
     whole = {type(index), type(label), type(seq)} in ({int}, {type(None)})
     if not (isinstance(event, str) and isinstance(node, str) and whole):
         raise CodecError("not-a-request", "event, node or ids of a wrong type")
+    if len(event) > MAX_NAME or len(node) > MAX_NAME:
+        raise CodecError("not-a-request", f"event or node of over {MAX_NAME} characters")
     if not (deadline is None or (type(deadline) in (int, float) and math.isfinite(deadline))):
         raise CodecError("not-a-request", "deadline is no number")
     seconds = None if deadline is None else deadline / 1000

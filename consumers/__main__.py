@@ -15,8 +15,9 @@ import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
+from consumers.command_line import MisplacedPassword, hide_passwords
 from consumers.loading import LoadError, load
 
 if TYPE_CHECKING:
@@ -58,13 +59,14 @@ def parser() -> argparse.ArgumentParser:
         description="Run services that decide calls, on RabbitMQ, until SIGTERM.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # hide_passwords looks for the whole name
     )
     made.add_argument("services", nargs="+", metavar="module:service", help="what to run")
     made.add_argument(
         "--amqp-url",
         metavar="URL",
-        help=f"amqp:// or amqps://, several separated by commas are tried in turn "
-        f"[{URL_VARIABLE}, or {URL_VARIABLE}_FILE: a file that holds it]",
+        help=f"amqp:// or amqps://, several separated by commas are tried in turn; with a password, "
+        f"better given as {URL_VARIABLE}, or {URL_VARIABLE}_FILE: a file that holds it",
     )
     made.add_argument(
         "--prefetch", type=_prefetch, metavar="N", help="requests at a time; default: what each service says"
@@ -107,6 +109,9 @@ def amqp_urls(flag: str | None) -> list[str]:
             good = False
         if not good:
             raise UsageError(f"{URL_VARIABLE}: URL {number} is no amqp://user:password@host:port/vhost")
+        options = parse_qs(parts.query, keep_blank_values=True)
+        if options.get("no_verify_ssl", ["0"])[0] not in ("0", "1"):
+            raise UsageError(f"{URL_VARIABLE}: no_verify_ssl is 1, to trust any certificate, or 0")
     return urls
 
 
@@ -158,6 +163,12 @@ async def serve(services: Sequence[Service], urls: Sequence[str], prefetch: int 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Gives the exit code."""
+    if arguments is None:
+        try:
+            hide_passwords({"--amqp-url": URL_VARIABLE})
+        except MisplacedPassword as exc:
+            print(f"python -m consumers: {exc}", file=sys.stderr)
+            return 2
     options = parser().parse_args(arguments)
     try:
         set_up_logging(options.log)

@@ -56,7 +56,8 @@ values = st.recursive(
 )
 numbers = st.integers(0, 0xFFFFFFFF)
 times = st.integers(0, 1 << 45).map(lambda ms: ms / 1000)
-requests = st.builds(Request, st.text(), st.text(), values, numbers, numbers, st.integers(1), times)
+names = st.text(max_size=255)
+requests = st.builds(Request, names, names, values, numbers, numbers, st.integers(1), times)
 requests = requests.filter(lambda request: request.seq < 1 << 63)
 
 
@@ -67,7 +68,7 @@ def test_a_request_comes_back_as_it_was(request_: Request) -> None:
     assert not found.is_notice
 
 
-@given(st.text(), st.text(), values)
+@given(names, names, values)
 def test_a_notice_comes_back_as_it_was(event: str, node: str, data: Any) -> None:
     body = contract.encode_request(Request(event, node, data))
     assert set(msgpack.unpackb(body)) == {"event", "node", "data"}

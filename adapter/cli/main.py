@@ -11,10 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from adapter.errors import AdapterError, SettingsError
+from consumers.command_line import MisplacedPassword, hide_passwords
 
 NODES = "Kamailio's EVAPI ports: name=host:port,... [default: 127.0.0.1:8448]"
-AMQP_URL = "RabbitMQ, several separated by commas. [default: the embedded broker]"
-REDIS_URL = "Redis. [default: the embedded store]"
+BETTER = "With a password better by the variable, or by {}_FILE: a file that holds it."
+AMQP_URL = (
+    f"RabbitMQ, several separated by commas. {BETTER.format('EVAPI_AMQP_URL')} [default: the embedded broker]"
+)
+REDIS_URL = f"Redis. {BETTER.format('EVAPI_REDIS_URL')} [default: the embedded store]"
 CONSUMER = "What the embedded broker runs; may be repeated.  [env var: EVAPI_CONSUMER]"
 POLICY = "A TOML file: deadline and fallback per event, limits."
 HTTP = "Where /livez, /readyz and /metrics are served. [default: 127.0.0.1:9464]"
@@ -85,7 +89,7 @@ def run(
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise SettingsError("--set", f"{text!r} is no NAME=VALUE, such as lease=2")
+        raise SettingsError("--set", "takes NAME=VALUE, such as lease=2")
     return name.lower(), value
 
 
@@ -114,8 +118,9 @@ def kamailio_cfg(
 def main() -> None:
     """Run the command line. Errors end in a sentence and an exit code, not in a traceback."""
     try:
+        hide_passwords({"--amqp-url": "EVAPI_AMQP_URL", "--redis-url": "EVAPI_REDIS_URL"})
         app(prog_name="evapi-adapter")
-    except SettingsError as exc:
+    except (SettingsError, MisplacedPassword) as exc:
         typer.echo(f"evapi-adapter: {exc}", err=True)
         sys.exit(2)
     except AdapterError as exc:

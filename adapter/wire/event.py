@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter.errors import CodecError
-from adapter.wire.netstring import HEAD, Oversized
+from adapter.wire.netstring import HEAD, MAX_OUT, Oversized
 
 if TYPE_CHECKING:
     from adapter.transaction import Outcome, TransactionId
@@ -30,8 +30,10 @@ MAX_EVENT_NAME: Final = 120
 """Bytes of an event name: with the node it must fit an AMQP short string (255)."""
 MAX_TM_ID: Final = 0xFFFFFFFF
 """tm keeps index and label as unsigned 32-bit integers."""
+MAX_LIFE: Final = 64
+"""Characters of the name of a life that are kept."""
 MAX_DEPTH: Final = 200
-"""Levels of a decision: no Python fails to write them, and jansson reads 2048."""
+"""Levels of an event or a decision: no Python fails to write them, and jansson reads 2048."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,17 @@ class Hello:
 
     receipts: bool
     gate: bool
+    life: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """Kamailio has read up to the sync frame of this token."""
+    """Kamailio has read up to the sync frame of this token. ``open``: whether the suspension that
+    the frame named still waits for its answer; None where it named none.
+    """
 
     token: str
+    open: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +119,15 @@ def _parse_adapter(frame: bytes, told: Any) -> Event | None:
     if not isinstance(told, dict):
         return Malformed("adapter-frame", "adapter is no object", frame)
     if isinstance(told.get("synced"), str):
-        return Synced(told["synced"])
+        still = told.get("open")
+        return Synced(told["synced"], still if isinstance(still, bool) else None)
     if "hello" in told:
-        return Hello(receipts=told.get("receipts") is True, gate=told.get("gate") is True)
+        life = told.get("life")
+        return Hello(
+            receipts=told.get("receipts") is True,
+            gate=told.get("gate") is True,
+            life=life[:MAX_LIFE] if isinstance(life, str) else "",
+        )
     return None
 
 
@@ -174,7 +186,32 @@ def _not_in_json(constant: str) -> Any:
 
 
 _json = json.JSONDecoder(parse_constant=_not_in_json)
-_json_decode = _json.decode
+
+
+def _json_decode(text: str) -> Any:
+    """Raises ValueError or RecursionError. What parses at the recursion limit might fail whoever
+    only looks at it later, so the limit is far from that one."""
+    found = _json.decode(text)
+    if text.count("[") + text.count("{") >= MAX_DEPTH and _deep(found):
+        raise ValueError(f"more than {MAX_DEPTH} levels")
+    return found
+
+
+def _deep(value: Any) -> bool:
+    """Whether there are more than ``MAX_DEPTH`` levels, what is no container counted as one."""
+    level, depth = [value], 1
+    while level:
+        if depth > MAX_DEPTH:
+            return True
+        below: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                below += each.values()
+            elif isinstance(each, list):
+                below += each
+        level, depth = below, depth + 1
+    return False
+
 
 _COLON_NAME = re.compile(rb'[^"{}\x00-\x1f]*')
 """Bytes that cannot stand in an event name say that it is no colon form, whatever follows."""
@@ -282,7 +319,7 @@ def _check_for_jansson(decision: Any) -> None:
             elif isinstance(value, dict):
                 for key, item in value.items():
                     if not isinstance(key, str):
-                        raise CodecError("key", f"a key is no string: {key!r}")
+                        raise CodecError("key", f"a key is of type {type(key).__name__}")
                     below += key, item
             elif isinstance(value, list | tuple):
                 below += value
@@ -294,6 +331,8 @@ _NOT_A_COMMAND: Final = ("tm_trans", "adapter", "tm_index", "tm_label")
 
 def check_command(body: bytes) -> None:
     """Raises CodecError for what Kamailio would not read, or take for something else, if pushed."""
+    if len(body) > MAX_OUT:  # before it is read: it may be as long as the broker lets it be
+        raise CodecError("too-large", f"{len(body)} bytes, at most {MAX_OUT} allowed")
     try:
         frame = json.loads(body.decode())
     except (ValueError, RecursionError) as exc:
@@ -328,6 +367,16 @@ _RESUME: Final = (
 def sync(token: str) -> bytes:
     """The payload that asks for a receipt."""
     return b'{"adapter":{"sync":"%b"}}' % token.encode()
+
+
+def still_open(token: str, id: TransactionId) -> bytes:  # noqa: A002
+    """The payload that asks for a receipt, and whether a suspension still waits for its answer."""
+    return b'{"adapter":{"sync":"%b","asked":"%d:%d","seq":%d}}' % (
+        token.encode(),
+        id.index,
+        id.label,
+        id.seq,
+    )
 
 
 def status(state: str, replica: str, node: str) -> bytes:

@@ -40,7 +40,8 @@ class Decoder:
 
     def __init__(self, max_payload: int = MAX_IN) -> None:
         self._max = max_payload
-        self._buffer = b""
+        self._parts: list[bytes] = []  # joined once: a long payload in many pieces takes linear time
+        self._missing = 0  # bytes without which nothing new can be found
         self._skip = 0  # bytes of an oversized payload (and its comma) still to pass over
         self._oversized: Oversized | None = None
 
@@ -49,7 +50,12 @@ class Decoder:
         out: list[bytes | Oversized] = []
         if self._skip:
             data = self._pass_over(data, out)
-        buffer = self._buffer + data if self._buffer else data
+        self._parts.append(data)
+        if len(data) < self._missing:
+            self._missing -= len(data)
+            return out
+        buffer = b"".join(self._parts)
+        self._missing = 0
         at, end = 0, len(buffer)
         while at < end:
             colon = buffer.find(b":", at, at + _MAX_DIGITS + 1)
@@ -64,18 +70,20 @@ class Decoder:
             start, stop = colon + 1, colon + 1 + length
             if length > self._max:
                 if end - start < min(HEAD, length):
+                    self._missing = min(HEAD, length) - (end - start)
                     break
                 self._oversized = Oversized(buffer[start : start + min(HEAD, length)], length)
                 self._skip = length + 1
                 at = end - len(self._pass_over(buffer[start:], out))
                 continue
             if stop >= end:
+                self._missing = stop + 1 - end
                 break
             if buffer[stop] != 0x2C:
                 raise OutOfStep(buffer[stop : stop + 32], out)
             out.append(buffer[start:stop])
             at = stop + 1
-        self._buffer = buffer[at:]
+        self._parts = [buffer[at:]]
         return out
 
     def _pass_over(self, data: bytes, out: list[bytes | Oversized]) -> bytes:

@@ -154,13 +154,17 @@ WRONG_SETTINGS = [
     ("--set", ("--set", "lease", *INSIDE)),
     ("--set", ("--set", "=1", *INSIDE)),
     ("--set", ("--set", "nodes=h:1", *INSIDE)),
-    (
-        "--set",
-        (
-            "--set",
-            "AMQP_URL=amqp://u:hunter2@h",
-        ),
-    ),
+    ("--set", ("--set", "AMQP_URL=hunter2")),
+    ("--set", ("--set", "amqp-url=hunter2")),
+    ("--set", ("--set", "hunter2")),
+]
+MISPLACED = [
+    ("run", "amqp://u:hunter2@h"),
+    ("run", "--amqp-urls", "amqp://u:hunter2@h"),
+    ("run", "--amqp-urls=amqp://u:hunter2@h"),
+    ("run", "--set", "amqp_url=amqp://u:hunter2@h"),
+    ("run", "--redis", "redis://:hunter2@h"),
+    ("run", *INSIDE, "--", "redis://h?password=hunter2"),
 ]
 
 
@@ -179,6 +183,14 @@ class TestWrong:
         assert err.startswith(f"evapi-adapter: {variable}: ")
         assert err.count("\n") == 1
         assert "hunter2" not in err
+
+    @pytest.mark.parametrize("words", MISPLACED)
+    def test_a_password_where_none_belongs_is_not_shown(self, typed, words: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+        assert typed(*words) == (
+            2,
+            "",
+            "evapi-adapter: a URL with a password belongs into EVAPI_AMQP_URL or EVAPI_REDIS_URL\n",
+        )
 
     @pytest.mark.parametrize("name", sorted(set(VARIABLES) - {"POLICY"}))
     def test_settings_in_the_environment(self, typed, monkeypatch: pytest.MonkeyPatch, name: str) -> None:  # type: ignore[no-untyped-def]

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from adapter.wire.event import Hello, Notice, Suspended, Synced, parse
+from adapter.transaction import TransactionId
+from adapter.wire.event import MAX_LIFE, Hello, Notice, Suspended, Synced, parse, still_open
 from tests.wire.frames import BAD_IDS, MAX, colon, dumps, malformed
 
 # The colon form.
@@ -224,8 +225,30 @@ def test_hello() -> None:
     assert parse(b'{"adapter":{"hello":1,"receipts":1,"gate":"true"}}') == Hello(False, False)
 
 
+@pytest.mark.parametrize(
+    ("told", "life"),
+    [("1763.25", "1763.25"), ("", ""), ("x" * 100, "x" * MAX_LIFE), ("\N{SNOWMAN}", "\N{SNOWMAN}")]
+    + [(value, "") for value in (None, 7, 1.5, True, ["a"], {"a": 1})],
+)
+def test_hello_names_the_life_of_its_kamailio(told: object, life: str) -> None:
+    assert parse(dumps({"adapter": {"hello": 1, "receipts": True, "life": told}})) == Hello(True, False, life)
+
+
 def test_receipt() -> None:
     assert parse(b'{"adapter":{"synced":"link:12"}}') == Synced("link:12")
+
+
+@pytest.mark.parametrize(
+    ("told", "still"), [(True, True), (False, False), *((value, None) for value in (None, 1, 0, "true", []))]
+)
+def test_receipt_with_whether_a_suspension_still_waits(told: object, still: bool | None) -> None:
+    assert parse(dumps({"adapter": {"synced": "link:12", "open": told}})) == Synced("link:12", still)
+
+
+def test_the_question_whether_it_does() -> None:
+    asked = still_open("link:?12", TransactionId("sbc1", 37, 1840980198, 2))
+    assert asked == b'{"adapter":{"sync":"link:?12","asked":"37:1840980198","seq":2}}'
+    assert parse(asked) is None
 
 
 @pytest.mark.parametrize(
