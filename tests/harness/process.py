@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal as signals
 import socket
 import subprocess
@@ -23,11 +24,19 @@ class HarnessError(Exception):
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody listens on.
+
+    Below those from which the kernel takes the ports of clients: a server that is killed finds its
+    port free when it starts again.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10_240, 32_768)
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue  # taken: another one
+            return port
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout: float = START_TIMEOUT) -> None:

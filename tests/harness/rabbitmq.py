@@ -1,21 +1,29 @@
-"""A private RabbitMQ node: own ports, own epmd, own data; nothing of it outlives ``close()``."""
+"""Private RabbitMQ nodes, alone or clustered: own ports, epmd and data; nothing outlives ``close()``."""
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
-from tests.harness.process import HarnessError, Process, free_port, listening
+from tests.harness.certificates import Authority
+from tests.harness.process import HarnessError, Process, free_port, listening, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 EPMD = "/usr/bin/epmd"
 USER = "rabbitmq"
+START_TIMEOUT = 90.0
+"""Seconds: three nodes that start at once on two busy cores."""
 
 CONFIG = """\
 listeners.tcp.1 = 127.0.0.1:{port}
@@ -27,6 +35,15 @@ log.console = true
 log.console.level = info
 log.file = false
 """
+CLUSTER_CONFIG = """\
+cluster_formation.peer_discovery_backend = classic_config
+cluster_formation.discovery_retry_limit = 1
+cluster_formation.discovery_retry_interval = 100
+cluster_partition_handling = pause_minority
+net_ticktime = 5
+"""
+"""Of those that start at once, one has the lock: it need not look for the others, as they wait for it.
+A node that hangs holds up every change of bindings until the others call it dead: after 5 s, not 60."""
 
 
 def _as_rabbitmq() -> list[str]:
@@ -36,33 +53,65 @@ def _as_rabbitmq() -> list[str]:
     return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
 
 
+def _give(*paths: Path) -> None:
+    """Let the user whom root starts it as own these files."""
+    if os.geteuid() == 0:
+        owner = pwd.getpwnam(USER)
+        for path in paths:
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+
+
+class Epmd:
+    """Erlang's port mapper, by which the nodes of one cluster find each other."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.port = free_port()
+        command = [EPMD, "-port", str(self.port), "-address", "127.0.0.1"]
+        self._process = Process(f"{name}-epmd", [*_as_rabbitmq(), *command], folder)
+
+    def start(self) -> None:
+        """Start it where it does not run."""
+        if not self._process.running:
+            self._process.start()
+            self._process.wait_until(lambda: listening(self.port), "epmd")
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.stop()
+
+
 class RabbitServer:
     """One node. Output in ``folder``; the data beside it in the system's temporary folder, since
     the user ``rabbitmq`` cannot reach into a folder of root's.
 
-    ``stop()`` and ``kill()`` keep the data for the next ``start()``; ``close()`` removes it.
+    Its certificate is for ``localhost``, by an authority of its own: ``ca``. ``stop()`` and
+    ``kill()`` keep the data for the next ``start()``; ``close()`` removes it. A node of a cluster
+    shares its ``epmd`` and ``cookie`` with the others.
     """
 
-    def __init__(self, folder: Path, name: str = "rabbitmq") -> None:
+    def __init__(
+        self, folder: Path, name: str = "rabbitmq", epmd: Epmd | None = None, cookie: str | None = None
+    ) -> None:
         self.port = free_port()
-        self._tls_port = free_port()
+        self.tls_port = free_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        self.node = f"test-{self.port}@localhost"
         self._data = Path(tempfile.mkdtemp(prefix="rabbitmq-"))
-        self._certificate, self._key = self._data / "certificate.pem", self._data / "key.pem"
-        self.tls_url = f"amqps://guest:guest@localhost:{self._tls_port}/?cafile={self._certificate}"
-        self._env = self._environment()
-        self._node = Process(name, [*_as_rabbitmq(), str(SCRIPTS / "rabbitmq-server")], folder, self._env)
-        epmd = [EPMD, "-port", self._env["ERL_EPMD_PORT"], "-address", "127.0.0.1"]
-        self._epmd = Process(f"{name}-epmd", [*_as_rabbitmq(), *epmd], folder)
+        self._config = self._data / "rabbitmq.conf"
+        authority = Authority(self._data)
+        self._identity = authority.issue("localhost")
+        self.ca = authority.certificate
+        self.tls_url = f"amqps://guest:guest@localhost:{self.tls_port}/?cafile={self.ca}"
+        self._own_epmd = epmd is None
+        self._epmd = epmd or Epmd(folder, name)
+        self._env = self._environment(cookie)
+        self._process = Process(name, [*_as_rabbitmq(), str(SCRIPTS / "rabbitmq-server")], folder, self._env)
 
-    def _environment(self) -> dict[str, str]:
-        config = self._data / "rabbitmq.conf"
-        config.write_text(
-            CONFIG.format(
-                port=self.port, tls_port=self._tls_port, certificate=self._certificate, key=self._key
-            )
+    def _environment(self, cookie: str | None) -> dict[str, str]:
+        certificate, key = self._identity.certificate, self._identity.key
+        self._config.write_text(
+            CONFIG.format(port=self.port, tls_port=self.tls_port, certificate=certificate, key=key)
         )
-        self._make_certificate()
         enabled = self._data / "enabled_plugins"
         enabled.write_text("[].\n")
         # It reads through every plugin there is, for 2 s, even where none is enabled: show it none.
@@ -70,21 +119,23 @@ class RabbitServer:
         plugins.mkdir()
         for part in (SCRIPTS / "rabbitmq-server").resolve().parent.parent.glob("plugins/rabbit-*"):
             (plugins / part.name).symlink_to(part)
-        if os.geteuid() == 0:
-            owner = pwd.getpwnam(USER)
-            for path in (self._data, config, enabled, self._certificate, self._key):
-                os.chown(path, owner.pw_uid, owner.pw_gid)
+        _give(self._data, self._config, enabled, certificate, key)
+        if cookie is not None:
+            kept = self._data / ".erlang.cookie"
+            kept.write_text(cookie)
+            kept.chmod(0o400)  # Erlang takes no other
+            _give(kept)
         return {
             "HOME": str(self._data),
-            "ERL_EPMD_PORT": str(free_port()),
+            "ERL_EPMD_PORT": str(self._epmd.port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": f"test-{self.port}@localhost",
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_MNESIA_BASE": str(self._data / "mnesia"),
             "RABBITMQ_LOG_BASE": str(self._data / "log"),
             "RABBITMQ_LOGS": "-",
-            "RABBITMQ_CONFIG_FILE": str(config),
+            "RABBITMQ_CONFIG_FILE": str(self._config),
             "RABBITMQ_CONF_ENV_FILE": str(self._data / "none"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(enabled),
             "RABBITMQ_PLUGINS_DIR": str(plugins),
@@ -94,30 +145,24 @@ class RabbitServer:
             "LC_ALL": "C.UTF-8",
         }
 
-    def _make_certificate(self) -> None:
-        """One that signs itself, for localhost."""
-        options = [
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-        ]
-        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-        files = ["-keyout", str(self._key), "-out", str(self._certificate)]
-        subprocess.run(["openssl", "req", *options, *names, *files], check=True, capture_output=True)
+    def configure(self, lines: str) -> None:
+        """Add to its configuration, for its next start."""
+        with self._config.open("a") as config:
+            config.write(lines)
 
     def start(self) -> None:
         """Start it and wait until it takes clients."""
-        if not self._epmd.running:
-            self._epmd.start()
-            port = int(self._env["ERL_EPMD_PORT"])
-            self._epmd.wait_until(lambda: listening(port), "epmd")
-        self._node.start()
-        self._node.wait_until(lambda: listening(self.port), f"RabbitMQ on port {self.port}")
+        self.begin()
+        self.wait()
+
+    def begin(self) -> None:
+        """Start it; ``wait()`` for it is still to come."""
+        self._epmd.start()
+        self._process.start()
+
+    def wait(self) -> None:
+        """Return once it takes clients."""
+        self._process.wait_until(lambda: listening(self.port), f"RabbitMQ on port {self.port}", START_TIMEOUT)
 
     def stop(self) -> None:
         """End it in an orderly way; the data stays."""
@@ -128,10 +173,11 @@ class RabbitServer:
         self._end(signal.SIGKILL)
 
     def _end(self, how: signal.Signals) -> None:
-        if self._node.running:
-            self._node.resume()
-        self._node.stop(how)
-        self._epmd.stop()
+        if self._process.running:
+            self._process.resume()
+        self._process.stop(how)
+        if self._own_epmd:
+            self._epmd.stop()
 
     def restart(self) -> None:
         """``stop()`` and ``start()``: queues and messages that are durable come back."""
@@ -140,21 +186,26 @@ class RabbitServer:
 
     def pause(self) -> None:
         """Let it hang: connections stay open and nothing is answered, until ``resume()``."""
-        self._node.pause()
+        self._process.pause()
 
     def resume(self) -> None:
         """Undo ``pause()``."""
-        self._node.resume()
+        self._process.resume()
 
     @property
     def running(self) -> bool:
         """Whether the node's process lives."""
-        return self._node.running
+        return self._process.running
+
+    @property
+    def pid(self) -> int:
+        """The node's process id."""
+        return self._process.pid
 
     @property
     def log(self) -> Path:
         """The node's own log."""
-        return self._node.log
+        return self._process.log
 
     def ctl(self, *args: str) -> str:
         """Run rabbitmqctl on this node and give its output (about 1 s). Raises HarnessError."""
@@ -174,10 +225,95 @@ class RabbitServer:
 
     def close(self) -> None:
         """End it for good and remove its data."""
-        if self._node.running:
-            self.kill()
-        self._epmd.stop()
+        self.kill()
         shutil.rmtree(self._data, ignore_errors=True)  # the node's last writes may race with it
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class RabbitCluster:
+    """Several nodes in one cluster, known by their numbers from 0. They start at the same time.
+
+    A node that was ended keeps its data and is a member again once started.
+    """
+
+    def __init__(self, folder: Path, nodes: int = 3) -> None:
+        self._epmd = Epmd(folder, "rabbitmq")
+        cookie = secrets.token_hex(16)
+        self.nodes: Sequence[RabbitServer] = [
+            RabbitServer(folder, f"rabbitmq{number}", self._epmd, cookie) for number in range(nodes)
+        ]
+        members = "".join(
+            f"cluster_formation.classic_config.nodes.{number} = {node.node}\n"
+            for number, node in enumerate(self.nodes, 1)
+        )
+        for node in self.nodes:
+            node.configure(CLUSTER_CONFIG + members)
+
+    @property
+    def urls(self) -> str:
+        """Every node's URL, separated by commas."""
+        return ",".join(node.url for node in self.nodes)
+
+    def start(self, number: int | None = None) -> None:
+        """Start a node (or each that does not run), and wait until it sees every other that runs."""
+        wanted = self.nodes if number is None else [self.nodes[number]]
+        starting = [node for node in wanted if not node.running]
+        for node in starting:
+            node.begin()
+        for node in starting:
+            node.wait()
+        if starting:
+            expected = {node.node for node in self.nodes if node.running}
+            wait_until(lambda: self._seen_by(starting[-1]) >= expected, f"{expected} to be one cluster")
+
+    def kill(self, number: int) -> None:
+        """End a node as a crash would."""
+        self.nodes[number].kill()
+
+    def stop(self, number: int) -> None:
+        """End a node in an orderly way."""
+        self.nodes[number].stop()
+
+    def pause(self, number: int) -> None:
+        """Let a node hang."""
+        self.nodes[number].pause()
+
+    def resume(self, number: int) -> None:
+        """Undo ``pause()``."""
+        self.nodes[number].resume()
+
+    def ctl(self, *args: str) -> str:
+        """Run rabbitmqctl on the first node that runs. Raises HarnessError."""
+        return self._any().ctl(*args)
+
+    def queues(self) -> dict[str, Any]:
+        """What is known of each queue, by its name: ``type``, ``leader``, ``members``."""
+        found = self.ctl("list_queues", "name", "type", "leader", "members", "--formatter", "json")
+        return {each["name"]: each for each in json.loads(found)}
+
+    def _any(self) -> RabbitServer:
+        return next(node for node in self.nodes if node.running)
+
+    @staticmethod
+    def _seen_by(node: RabbitServer) -> set[str]:
+        status = json.loads(node.ctl("cluster_status", "--formatter", "json"))
+        return set(status["running_nodes"])
+
+    def close(self) -> None:
+        """End every node for good and remove the data."""
+        for node in self.nodes:
+            node.close()
+        self._epmd.stop()
 
     def __enter__(self) -> Self:
         try:

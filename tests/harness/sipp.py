@@ -100,7 +100,8 @@ class SippCaller:
     """One run of ``calls`` calls, ``rate`` of them begun each second, to 127.0.0.1:``port``.
 
     ``numbers``: pairs of number dialled and caller's user, taken in turn. ``timeout``: seconds
-    for the whole run. Nothing holds the rate back while calls are unanswered.
+    for the whole run; ``patience``: for the next message of a call, else it failed. Nothing holds
+    the rate back while calls are unanswered.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class SippCaller:
         rate: float,
         numbers: Sequence[tuple[str, str]] = (("442079460000", "alice"),),
         timeout: float = 60.0,
+        patience: float = WAIT_FOR_A_MESSAGE,
         name: str = "caller",
     ) -> None:
         if not 0 < calls <= MAX_CALLS or not 0 < rate <= MAX_RATE or not numbers:
@@ -125,7 +127,7 @@ class SippCaller:
         command = _sipp(self._folder, "uac.xml", free_port(socket.SOCK_DGRAM))
         command += ["-inf", "numbers.csv", "-m", str(calls), "-l", str(calls)]
         command += ["-r", f"{rate * 10:.0f}", "-rp", "10000", "-timeout", f"{timeout:.0f}s"]
-        command += ["-recv_timeout", f"{WAIT_FOR_A_MESSAGE * 1000:.0f}"]
+        command += ["-recv_timeout", f"{patience * 1000:.0f}"]
         command += ["-trace_stat", "-stf", "stat.csv", "-fd", "1", "-trace_counts"]
         command += ["-trace_rtt", "-rtt_freq", "1", f"127.0.0.1:{port}"]
         self._process = Process(name, command, folder)

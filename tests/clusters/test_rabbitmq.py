@@ -1,0 +1,123 @@
+"""Request and reply over a cluster with quorum queues, while its nodes are killed."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from adapter.broker.amqp import AmqpBroker
+from adapter.broker.base import Publication, Published
+from adapter.contract import Request, encode_request, results_queue, service_queue
+from consumers import Service, route
+from tests.broker.support import Recorder, unique, until
+from tests.consumers.asker import running
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.harness.rabbitmq import RabbitCluster
+
+PACE = 0.01
+"""Seconds between two requests."""
+FEW = 300
+"""Requests that may go unanswered over the death of a node: 3 s of them."""
+
+numbers = itertools.count(1)
+
+
+class Trips:
+    """Asks one request after the other, and notes what became of each."""
+
+    def __init__(self, broker: AmqpBroker, receiver: Recorder, service: Service, node: str) -> None:
+        self.broker = broker
+        self.receiver = receiver
+        self.service = service
+        self.node = node
+        (self.event,) = service.events
+        self.asking = True
+        self.taken: list[str] = []
+        self.others: list[Published] = []
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as asked:
+            while self.asking:
+                asked.create_task(self._ask())
+                await asyncio.sleep(PACE)
+
+    async def _ask(self) -> None:
+        number = next(numbers)
+        id_ = f"{self.node}:1:1:{number}"
+        deadline = time.time() + 20
+        body = encode_request(Request(self.event, self.node, {}, 1, 1, number, deadline))
+        (found,) = await self.broker.publish([Publication(self.event, self.node, body, id_, deadline)])
+        if found is Published.CONFIRMED:
+            self.taken.append(id_)
+        else:
+            self.others.append(found)
+
+    @property
+    def answered(self) -> set[str]:
+        return {reply.correlation_id for reply in self.receiver.replies}
+
+    async def more(self, number: int = 50) -> None:
+        """Return once so many that are asked from now on have been answered."""
+        asked, answered = len(self.taken), self.answered
+        await until(lambda: len(self.taken) > asked + number, 30)
+        wanted = set(self.taken[asked : asked + number])
+        await until(lambda: wanted <= self.answered - answered, 30)
+
+    async def all_answered(self) -> None:
+        """Ask no more; return once every request that was taken has been answered."""
+        self.asking = False
+        await until(lambda: set(self.taken) <= self.answered, 30)
+
+
+@asynccontextmanager
+async def trips(cluster: RabbitCluster) -> AsyncIterator[Trips]:
+    """Requests under way. The adapter tries the first node first, the consumer the last."""
+    event, node = unique("event"), unique("sbc")
+    service = Service(unique("service"), queue_type="quorum")
+    service.on(event)(lambda request: route("sip:1@gw"))
+    urls = cluster.urls.split(",")
+    receiver = Recorder()
+    broker = AmqpBroker(",".join(urls), queue_type="quorum")
+    async with running(service, *reversed(urls)):
+        await broker.start(receiver)
+        broker.attach(node)
+        await until(lambda: broker.ready)
+        found = Trips(broker, receiver, service, node)
+        asking = asyncio.create_task(found.run())
+        try:
+            await found.more()
+            assert not found.others
+            yield found
+        finally:
+            asking.cancel()
+            await asyncio.wait([asking])
+            await broker.close()
+
+
+async def test_the_node_of_the_adapter_is_killed(whole: RabbitCluster) -> None:
+    async with trips(whole) as found:
+        await asyncio.to_thread(whole.kill, 0)
+        await found.more()
+        assert 0 < len(found.others) <= FEW
+        await asyncio.to_thread(whole.start, 0)  # which returns once it is a member again
+        await found.more()
+        await found.all_answered()
+
+
+async def test_the_node_of_the_consumer_and_of_its_queue_s_leader_is_killed(whole: RabbitCluster) -> None:
+    async with trips(whole) as found:
+        queues = await asyncio.to_thread(whole.queues)
+        of_service, of_results = queues[service_queue(found.service.name)], queues[results_queue(found.node)]
+        assert of_service["type"] == of_results["type"] == "quorum"
+        assert len(of_service["members"]) == len(of_results["members"]) == 3
+        assert of_service["leader"] == whole.nodes[2].node
+        await asyncio.to_thread(whole.kill, 2)
+        await found.more()
+        assert len(found.others) <= FEW
+        await found.all_answered()

@@ -1,0 +1,316 @@
+"""A network between two programs on this machine, which can be cut and healed: a TCP proxy.
+
+While it is cut nothing passes and nothing is refused: what either side writes waits, and a new
+connection hangs in its handshake. Once healed, what waited arrives in order, unless its sender is
+gone: then its TCP has nothing left to say but a reset.
+
+One thread serves every proxy of a `Network`. What one read gives goes out by one write, and nothing
+is delayed: Kamailio's netstring reader loses frames that arrive in pieces.
+
+It differs from a cut cable in one thing: the proxy's side acknowledges what it holds, so that
+TCP_USER_TIMEOUT and keepalives of a connection never end it during a cut.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import threading
+from collections import deque
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Final, Self, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HOST: Final = "127.0.0.1"
+READ_BYTES: Final = 1 << 18
+BACKLOG: Final = 128
+_GONE: Final = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+_T = TypeVar("_T")
+
+
+class Network:
+    """The thread that moves the bytes of its proxies. Close it to end them all."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._calls: deque[Callable[[], None]] = deque()
+        self._waker, self._woken = socket.socketpair()
+        self._woken.setblocking(False)
+        self._epoll.register(self._woken, select.EPOLLIN)
+        self._proxies: list[Proxy] = []
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="network", daemon=True)
+        self._thread.start()
+
+    def proxy(self, target: int) -> Proxy:
+        """A proxy on a free port, to 127.0.0.1:``target``."""
+        return self.call(lambda: self._add(target))
+
+    def _add(self, target: int) -> Proxy:
+        made = Proxy(self, target)
+        self._proxies.append(made)
+        return made
+
+    def call(self, function: Callable[[], _T]) -> _T:
+        """Run a function in the thread, and give what it gives."""
+        result: Future[_T] = Future()
+
+        def carry_out() -> None:
+            try:
+                result.set_result(function())
+            except BaseException as exc:  # the caller's to handle
+                result.set_exception(exc)
+
+        self._calls.append(carry_out)
+        self._waker.send(b"x")
+        return result.result(10)
+
+    def watch(self, sock: socket.socket, events: int, handler: Callable[[int], None]) -> None:
+        """Call the handler with what the socket is ready for; none of 0 events, not even errors."""
+        number = sock.fileno()
+        known = number in self._handlers
+        if not events:
+            if known:
+                del self._handlers[number]
+                self._epoll.unregister(number)
+            return
+        self._handlers[number] = handler
+        (self._epoll.modify if known else self._epoll.register)(number, events)
+
+    def _run(self) -> None:
+        while not self._closed:
+            for number, events in self._epoll.poll():
+                if number == self._woken.fileno():
+                    self._carry_out()
+                elif (handler := self._handlers.get(number)) is not None:
+                    handler(events)
+
+    def _carry_out(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # all of it is read
+            while self._woken.recv(4096):
+                pass
+        while self._calls:
+            self._calls.popleft()()
+
+    def close(self) -> None:
+        """End every proxy and the thread."""
+        if not self._closed:
+            self.call(self._end)
+            self._thread.join()
+            self._epoll.close()
+            self._waker.close()
+            self._woken.close()
+
+    def _end(self) -> None:
+        for proxy in self._proxies:
+            proxy.end()
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Proxy:
+    """What leads from 127.0.0.1:``port`` to 127.0.0.1:``target``. Made by `Network.proxy`."""
+
+    def __init__(self, network: Network, target: int) -> None:
+        self.target = target
+        self.is_cut = False
+        self._network = network
+        self._fillers: list[socket.socket] = []
+        self._connections: set[_Connection] = set()
+        self._listener = socket.create_server((HOST, 0), backlog=BACKLOG)
+        self._listener.setblocking(False)
+        self.port: int = self._listener.getsockname()[1]
+        self._listen()
+
+    def cut(self) -> None:
+        """From now on nothing passes, and nothing is refused."""
+        self._network.call(self._cut)
+
+    def heal(self) -> None:
+        """Let everything pass again, and what has waited first."""
+        self._network.call(self._heal)
+
+    @property
+    def left(self) -> int:
+        """How many of its connections one side has left, though the other does not know yet."""
+        return self._network.call(lambda: sum(connection.left for connection in self._connections))
+
+    def end(self) -> None:
+        """Close every socket. In the network's thread."""
+        for connection in [*self._connections]:
+            connection.reset()
+        self._network.watch(self._listener, 0, self._accept)
+        for each in (self._listener, *self._fillers):
+            each.close()
+
+    def _listen(self) -> None:
+        self._network.watch(self._listener, select.EPOLLIN, self._accept)
+
+    def _cut(self) -> None:
+        if self.is_cut:
+            return
+        self.is_cut = True
+        self._network.watch(self._listener, 0, self._accept)
+        # With its queue full, a listener drops the first packet of every further handshake.
+        self._listener.listen(0)
+        for _ in range(BACKLOG + 2):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex((HOST, self.port))
+            self._fillers.append(filler)
+            if not _connected(filler):
+                break
+        for connection in self._connections:
+            connection.hold()
+
+    def _heal(self) -> None:
+        if not self.is_cut:
+            return
+        self.is_cut = False
+        own = {filler.getsockname() for filler in self._fillers if _connected(filler)}
+        for filler in self._fillers:
+            filler.close()
+        self._fillers.clear()
+        self._listener.listen(BACKLOG)
+        self._accept(select.EPOLLIN, own)
+        self._listen()
+        for connection in [*self._connections]:
+            connection.go_on()
+
+    def _accept(self, _events: int, fillers: set[tuple[str, int]] | frozenset[object] = frozenset()) -> None:
+        while True:
+            try:
+                client, address = self._listener.accept()
+            except BlockingIOError:
+                return  # all are accepted
+            if address in fillers:
+                client.close()
+            else:
+                self._connections.add(_Connection(self._network, client, self.target, self._connections))
+
+
+class _Connection:
+    """A client's socket and the one to the server. ``held``: what is still to be written to each."""
+
+    def __init__(
+        self, network: Network, client: socket.socket, target: int, others: set[_Connection]
+    ) -> None:
+        self._network = network
+        self._others = others
+        self._server = socket.socket()
+        self._sides = (client, self._server)
+        self._held: dict[socket.socket, deque[bytes]] = {client: deque(), self._server: deque()}
+        self._finished: set[socket.socket] = set()
+        self._connecting = True
+        for side in self._sides:
+            side.setblocking(False)
+            side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._server.connect_ex((HOST, target))
+        self._network.watch(self._server, select.EPOLLOUT, self._on_server)
+
+    def hold(self) -> None:
+        """Move nothing."""
+        for side in self._sides:
+            self._network.watch(side, 0, self._on_server)
+
+    def go_on(self) -> None:
+        """Move what there is, unless one side has gone meanwhile."""
+        if self.left:
+            self.reset()
+        elif self._connecting:
+            self._network.watch(self._server, select.EPOLLOUT, self._on_server)
+        else:
+            self._watch()
+
+    @property
+    def left(self) -> bool:
+        """Whether a side has ended and its end was not passed on yet."""
+        poll = select.poll()
+        for side in set(self._sides) - self._finished:
+            poll.register(side, select.POLLRDHUP)
+        return any(events & _GONE for _, events in poll.poll(0))
+
+    def reset(self) -> None:
+        """End it as a broken connection ends, on both sides."""
+        if self in self._others:
+            self._others.remove(self)
+            for side in self._sides:
+                self._network.watch(side, 0, self._on_server)
+                with contextlib.suppress(OSError):  # it is broken already
+                    side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                side.close()
+
+    def _watch(self) -> None:
+        client, server = self._sides
+        for side, other, handler in ((client, server, self._on_client), (server, client, self._on_server)):
+            reads = side not in self._finished and not self._held[other]
+            events = (select.EPOLLIN if reads else 0) | (select.EPOLLOUT if self._held[side] else 0)
+            self._network.watch(side, events, handler)
+
+    def _on_client(self, events: int) -> None:
+        self._on(self._sides[0], self._sides[1], events)
+
+    def _on_server(self, events: int) -> None:
+        if self._connecting:
+            self._connecting = False
+            if self._server.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                self.reset()
+            else:
+                self._watch()
+        else:
+            self._on(self._sides[1], self._sides[0], events)
+
+    def _on(self, side: socket.socket, other: socket.socket, events: int) -> None:
+        try:
+            if events & select.EPOLLOUT:
+                self._write(side)
+            if events & ~select.EPOLLOUT and not self._held[other] and side not in self._finished:
+                data = side.recv(READ_BYTES)
+                # Kamailio leaves Nagle's algorithm on: what it writes next waits for this.
+                side.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+                if data:
+                    self._held[other].append(data)
+                else:
+                    self._finished.add(side)
+                self._write(other)
+        except BlockingIOError:
+            pass  # nothing to read after all
+        except OSError:
+            self.reset()
+            return
+        if len(self._finished) == 2 and not any(self._held.values()):
+            self.reset()
+        else:
+            self._watch()
+
+    def _write(self, side: socket.socket) -> None:
+        held = self._held[side]
+        with contextlib.suppress(BlockingIOError):  # the rest once it is writable
+            while held:
+                sent = side.send(held[0], socket.MSG_EOR | socket.MSG_NOSIGNAL)
+                if sent < len(held[0]):
+                    held[0] = held[0][sent:]
+                else:
+                    held.popleft()
+        other = self._sides[1] if side is self._sides[0] else self._sides[0]
+        if not held and other in self._finished:
+            side.shutdown(socket.SHUT_WR)
+
+
+def _connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
