@@ -21,8 +21,11 @@ from adapter.health import HealthServer
 from adapter.metrics import Metrics
 from adapter.policy import Policy
 from adapter.relay import Relay
+from adapter.replicas import Replicas
+from adapter.roster import Roster
 from adapter.settings import without_password
 from adapter.sweeper import Sweeper
+from adapter.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -55,10 +58,13 @@ async def _main(settings: Settings, rules: Policy) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     bridge = Bridge(settings, rules)
     await bridge.start()
+    watchdog = Watchdog(asyncio.get_running_loop())
+    watchdog.start()
     try:
         await bridge.until(stop)
     finally:
         await bridge.close()
+        watchdog.stop()
 
 
 class Bridge:
@@ -66,7 +72,7 @@ class Bridge:
 
     def __init__(self, settings: Settings, rules: Policy) -> None:
         self._settings = settings
-        self.metrics = Metrics()
+        self.metrics = Metrics(rules.events)
         # Each life has a name of its own: what a killed one left is adopted as anybody's.
         self.inflight = _inflight(settings, f"{settings.replica}~{secrets.token_hex(2)}")
         self.broker = _broker(settings, rules)
@@ -80,8 +86,10 @@ class Bridge:
             ),
             self.metrics,
         )
-        self.relay = Relay(self.inflight, self.broker, self.nodes, rules, self.metrics)
-        self.sweeper = Sweeper(self.inflight, self.relay, self.nodes, self.metrics, settings.lease)
+        roster = Roster(self.inflight.replica, settings.lease)
+        self.relay = Relay(self.inflight, self.broker, self.nodes, rules, self.metrics, roster)
+        self.replicas = Replicas(self.inflight, self.broker, self.nodes, self.relay, roster, self.metrics)
+        self.sweeper = Sweeper(self.relay, self.nodes)
         self._health = HealthServer(settings.http, self.metrics.registry, self.checks, self._measure)
         self._draining = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -96,11 +104,13 @@ class Bridge:
         except OSError as exc:
             raise AdapterError(f"EVAPI_HTTP: cannot listen on {self._settings.http}: {exc.strerror}") from exc
         await self.broker.start(self.relay)
+        self.nodes.start(self.relay, self.broker)
         self._tasks = [
             asyncio.create_task(self.sweeper.run(), name="sweeper"),
+            asyncio.create_task(self.sweeper.tick(), name="ticks"),
+            asyncio.create_task(self.replicas.run(), name="replicas"),
             asyncio.create_task(self._watch(), name="watch"),
         ]
-        self.nodes.start(self.relay, self.broker)
         log.info(
             "started",
             replica=self.inflight.replica,
@@ -124,10 +134,11 @@ class Bridge:
         """Claim no more, finish what is in flight here or leave it to be adopted."""
         log.info("draining")
         self._draining = True
-        self.nodes.set_status("draining")
+        self.replicas.accepting = False
+        self.nodes.set_status(lambda _: "draining")
         # Until Kamailio knows, it suspends calls for us: they are still claimed.
         await _at_most(LAST_WORDS, self.nodes.flushed())
-        self.relay.claiming = False
+        self.relay.turn.claiming = False
         if not await _at_most(self._settings.drain_timeout, self._finished()):
             log.warning("drain: out of time; what is left is adopted by another replica")
         await _at_most(LAST_WORDS, self.nodes.flushed())
@@ -152,16 +163,15 @@ class Bridge:
         """What readiness rests on."""
         return {
             "broker": self.broker.ready,
-            "store": self.sweeper.store_ready,
-            "links": bool(self.nodes.up),
+            "store": self.replicas.store_ready,
+            "links": bool(self.nodes.readers),
             "accepting": not self._draining,
         }
 
     async def _watch(self) -> None:
         while True:
             if not self._draining:
-                able = self.broker.ready and self.sweeper.store_ready
-                self.nodes.set_status("ready" if able else "degraded")
+                self.nodes.set_status(lambda node: "ready" if self.replicas.serves(node) else "degraded")
             await asyncio.sleep(WATCH_INTERVAL)
 
     async def _finished(self) -> None:
@@ -171,19 +181,16 @@ class Bridge:
     async def _owned(self, nodes: Sequence[str]) -> int:
         """Transactions of these nodes that this replica claimed or settled and no receipt ended.
 
-        None, where the store is away: nobody could finish them.
+        Where the store is away: what this process knows of.
         """
         await self.relay.idle()
-        try:
-            records = [record for node in nodes for record in await self.inflight.scan(node)]
-        except StoreUnavailable:
-            return 0
+        records = [record for node in nodes for record in await self.inflight.scan(node)]
         return sum(record.owner == self.inflight.replica for record in records)
 
     def _measure(self) -> None:
         self.nodes.measure()
         self.metrics.broker_ready.set(self.broker.ready)
-        self.metrics.store_ready.set(self.sweeper.store_ready)
+        self.metrics.store_ready.set(self.replicas.store_ready)
         for what, number in self.broker.counts.items():
             self.metrics.broker_counts.labels(what).set(number)
 
@@ -193,14 +200,18 @@ def _inflight(settings: Settings, owner: str) -> InFlight:
         from adapter.inflight.embedded import EmbeddedInFlight
 
         return EmbeddedInFlight(owner, retention=settings.retention)
+    from adapter.inflight.enduring import EnduringInFlight
     from adapter.inflight.redis import RedisInFlight
 
-    return RedisInFlight(
-        settings.redis_url.get_secret_value(),
-        owner,
-        prefix=settings.redis_prefix,
-        retention=settings.retention,
-        timeout=settings.store_timeout,
+    return EnduringInFlight(
+        RedisInFlight(
+            settings.redis_url.get_secret_value(),
+            owner,
+            prefix=settings.redis_prefix,
+            retention=settings.retention,
+            timeout=settings.store_timeout,
+        ),
+        still=settings.lease,
     )
 
 
@@ -222,6 +233,7 @@ def _broker(settings: Settings, rules: Policy) -> Broker:
         prefetch=settings.prefetch,
         confirm_timeout=settings.confirm_timeout,
         results_expires=settings.results_expires,
+        queue_type=settings.queue_type,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from adapter.settings import Address
+
+KEEPALIVE: Final = 75.0
+"""Seconds after which an idle connection is closed."""
 
 
 class HealthServer:
@@ -41,7 +44,7 @@ class HealthServer:
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._serve_metrics)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._address.host, self._address.port).start()
 

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from functools import partial
 from importlib.metadata import version
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from adapter.transaction import Outcome
+
 _BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Up to SIP's timers: T1 is 0.5 s, Kamailio's fr_timer 30 s by default."""
+MAX_EVENTS: Final = 100
+"""Event names that have a series of their own. They come from a peer: the rest share ``other``."""
 
 
 class Metrics:
-    """One set of metrics, in a registry of its own: the trip, the links, the servers."""
+    """One set of metrics, in a registry of its own: the trip, the links, the servers.
 
-    def __init__(self) -> None:
+    ``events``: names that have series of their own in any case.
+    """
+
+    def __init__(self, events: Iterable[str] = ()) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # twice the series for what nobody looks at
         self.registry = CollectorRegistry()
         counter = partial(Counter, registry=self.registry)
@@ -35,8 +45,13 @@ class Metrics:
         self.in_flight = gauge("evapi_in_flight", "Suspensions waiting for a decision.", ["node"])
         self.notices = counter("evapi_notices_total", "Notices by what the broker did.", ["published"])
         self.commands = counter("evapi_commands_total", "Frames pushed to Kamailio.", ["node"])
-        self.adopted = counter("evapi_adopted_total", "Taken over from a dead replica.", ["node", "state"])
+        self.adopted = counter("evapi_adopted_total", "Taken over from other replicas.", ["node", "state"])
+        self.standby_claims = counter("evapi_standby_claims_total", "Claims nobody else made.", ["node"])
+        self.bygone = counter("evapi_bygone_total", "Resumes for an earlier life of Kamailio.", ["node"])
+        self.active = gauge("evapi_active", "Whether this replica is the active one.", ["node"])
+        self.replicas = gauge("evapi_replicas", "Replicas that beat, this one among them.")
 
+        self.link_sound = gauge("evapi_link_sound", "Whether Kamailio reads what is written.", ["node"])
         self.link_up = gauge("evapi_link_up", "Whether the EVAPI connection stands.", ["node"])
         self.link_receipts = gauge("evapi_link_receipts", "Whether there are receipts (0: paced).", ["node"])
         self.gate_open = gauge("evapi_gate_open", "Whether the node knows that we are ready.", ["node"])
@@ -51,3 +66,14 @@ class Metrics:
         self.store_ready = gauge("evapi_store_ready", "Whether the store answered its last beat.")
         self.store_errors = counter("evapi_store_errors_total", "Calls of the store that failed.", ["verb"])
         gauge("evapi_build_info", "Always 1.", ["version"]).labels(version("evapi-adapter")).set(1)
+        self._events = set(events)
+
+    def resumed(self, node: str, event: str, outcome: Outcome, seconds: float) -> None:
+        """Count a resume, and for how long its caller has waited."""
+        if event not in self._events:
+            if len(self._events) < MAX_EVENTS:
+                self._events.add(event)
+            else:
+                event = "other"
+        self.outcomes.labels(node, event, outcome.value).inc()
+        self.decision_seconds.labels(outcome.value).observe(seconds)

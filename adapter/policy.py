@@ -7,11 +7,15 @@ A policy is a TOML file (``EVAPI_POLICY``); every table and key may be left out:
     fallback = { action = "reject", code = 503, reason = "No decision" }
 
     [limits]
-    in_flight = 10000             # suspensions of one node waiting at a time
+    in_flight = 10000             # suspensions of one node waiting at a time; beyond it: overload
+    emergency = 1000              # places more for events of the emergency lane
 
     [events.invite_request]       # what differs for one event
     deadline = 3.0
     services = ["least_cost"]     # who decides it: named when their queue is missing
+
+    [events.emergency_request]
+    emergency = true              # never shed before the others
 """
 
 from __future__ import annotations
@@ -24,14 +28,17 @@ from adapter.errors import CodecError, PolicyError
 from adapter.wire.event import decision_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from adapter.transaction import Transaction
 
 MIN_DEADLINE: Final = 0.01
 MAX_DEADLINE: Final = 120.0
 MAX_FALLBACK: Final = 7_000
 """Bytes of a fallback as JSON: with its envelope it always fits a resume, a plain one too (8,000)."""
 IN_FLIGHT: Final = 10_000
+EMERGENCY: Final = 1_000
 FALLBACK: Final = {"action": "reject", "code": 503, "reason": "No decision"}
 
 
@@ -42,19 +49,32 @@ class Plan:
     deadline: float = 2.0
     fallback: bytes = decision_json(FALLBACK)
     services: tuple[str, ...] = ()
+    emergency: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Plans by event, and limits. ``in_flight``: suspensions claimed for one node at a time."""
+    """Plans by event, and limits. ``in_flight``: suspensions claimed for one node at a time, and
+    ``emergency``: how many more of them the emergency lane may make.
+    """
 
     default: Plan = Plan()
     events: Mapping[str, Plan] = field(default_factory=dict)
     in_flight: int = IN_FLIGHT
+    emergency: int = EMERGENCY
 
     def plan(self, event: str) -> Plan:
         """The plan of an event; the default for one that is not named."""
         return self.events.get(event, self.default)
+
+    def lanes(self, transactions: Sequence[Transaction]) -> list[tuple[int, Sequence[Transaction]]]:
+        """The claims, the emergency lane first, each lane with how many may be in flight with it."""
+        urgent = [each for each in transactions if self.plan(each.event).emergency]
+        if not urgent:
+            return [(self.in_flight, transactions)]
+        rest = [each for each in transactions if not self.plan(each.event).emergency]
+        lanes: list[tuple[int, Sequence[Transaction]]] = [(self.in_flight + self.emergency, urgent)]
+        return [*lanes, (self.in_flight, rest)] if rest else lanes
 
     @property
     def services(self) -> frozenset[str]:
@@ -88,15 +108,20 @@ def parse(raw: Mapping[str, Any]) -> Policy:
     events = _table(raw, "events")
     plans = {name: _plan(default, _table(events, name, "events."), f"events.{name}") for name in events}
     limits = _table(raw, "limits")
-    _only(limits, "limits", "in_flight")
-    in_flight = limits.get("in_flight", IN_FLIGHT)
-    if type(in_flight) is not int or in_flight < 1:
-        raise PolicyError("limits.in_flight", f"{in_flight!r} is no whole number above 0")
-    return Policy(default, plans, in_flight)
+    _only(limits, "limits", "in_flight", "emergency")
+    in_flight = _number(limits, "in_flight", IN_FLIGHT, 1)
+    return Policy(default, plans, in_flight, _number(limits, "emergency", EMERGENCY, 0))
+
+
+def _number(limits: Mapping[str, Any], key: str, default: int, least: int) -> int:
+    found = limits.get(key, default)
+    if type(found) is not int or found < least:
+        raise PolicyError(f"limits.{key}", f"{found!r} is no whole number of at least {least}")
+    return found
 
 
 def _plan(base: Plan, raw: Mapping[str, Any], where: str) -> Plan:
-    _only(raw, where, "deadline", "fallback", "services")
+    _only(raw, where, "deadline", "fallback", "services", "emergency")
     plan = base
     if "deadline" in raw:
         seconds = raw["deadline"]
@@ -111,6 +136,10 @@ def _plan(base: Plan, raw: Mapping[str, Any], where: str) -> Plan:
         if not isinstance(services, list) or not all(isinstance(name, str) and name for name in services):
             raise PolicyError(f"{where}.services", "is no list of service names")
         plan = replace(plan, services=tuple(services))
+    if "emergency" in raw:
+        if not isinstance(raw["emergency"], bool):
+            raise PolicyError(f"{where}.emergency", f"{raw['emergency']!r} is neither true nor false")
+        plan = replace(plan, emergency=raw["emergency"])
     return plan
 
 

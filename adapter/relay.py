@@ -3,10 +3,10 @@
 Out:  `on_events` -> claim -> publish
 Back: reply, deadline, failure, operator or adoption -> settle -> `_resume`, the one exit
 
-Whoever wins ``settle`` (or claims with an outcome known at once) holds the licence to resume,
-and nobody else writes a decision. Everything travels in batches: one socket read, one batch of
-deliveries, one sweep. Only a store that is away takes the licence out of the trip: then the
-fallback is written without it, since a caller waits; the include drops a second answer.
+Every replica reads every event. The active one claims it at once; the others keep the frame for
+a moment, in case nobody does (see ``turn``). Whoever wins ``settle`` (or claims with an outcome
+known at once) holds the licence to resume, and nobody else writes a decision. Everything travels
+in batches: one socket read, one batch of deliveries, one tick.
 """
 
 from __future__ import annotations
@@ -14,59 +14,41 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from adapter import contract
+from adapter import contract, translate
 from adapter.broker.base import Broker, DeadLetter, Publication, Published, Reply
-from adapter.errors import CodecError, StoreUnavailable
+from adapter.errors import CodecError
+from adapter.held import Held, HeldFrame
 from adapter.inflight.base import Claim, InFlight
-from adapter.rendezvous import active
 from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from adapter.turn import Turn
 from adapter.wire import event as wire
 from adapter.wire import netstring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
+    from adapter.evapi.base import Links
     from adapter.metrics import Metrics
     from adapter.policy import Policy
+    from adapter.roster import Roster
 
 log = structlog.get_logger()
 
 RESEND_FOR: Final = 2.0
 """Seconds past its deadline, or past now if that is later, for which a resume is written again
 while no receipt has come. Kamailio's own timer should end the wait no earlier."""
-YIELD_FOR: Final = 0.05
-"""Seconds for which a replica whose broker is away leaves an event to those that live beside it."""
-MAX_IN_DOUBT: Final = 100_000
-"""Resumes that Kamailio has read, kept while the store cannot be told."""
-_REFUSED: Final = {Published.UNROUTABLE: Outcome.UNROUTABLE, Published.UNAVAILABLE: Outcome.UNAVAILABLE}
-
-
-class Links(Protocol):
-    """The way to Kamailio."""
-
-    def send(self, node: str, payload: bytes, wait: float, id: TransactionId | None) -> bool:  # noqa: A002
-        """Queue a payload, of use for ``wait`` seconds. False: no such node here."""
-        ...
-
-    def max_payload(self, node: str) -> int:
-        """Bytes of the longest payload that the node can make use of; 0: no such node here."""
-        ...
-
-    def unread(self, node: str) -> set[TransactionId]:
-        """The resumes of a node that are queued, or written and not known to be read."""
-        ...
-
-    def takes_commands(self, node: str) -> bool:
-        """Whether the node is up and its configuration tells commands from resumes."""
-        ...
+COMPLAIN_EACH: Final = 0.1
+"""Seconds between two log lines about frames not understood; the metric counts each."""
+MAX_UNREAD: Final = 10_000
+"""Frames of a node that wait to be read, beyond which no command is pushed."""
 
 
 class Relay:
-    """See above. ``clock`` gives epoch seconds."""
+    """See above. ``clock`` gives epoch seconds, by which the roster goes, too."""
 
     def __init__(
         self,
@@ -75,6 +57,7 @@ class Relay:
         links: Links,
         policy: Policy,
         metrics: Metrics,
+        roster: Roster,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._inflight = inflight
@@ -82,118 +65,149 @@ class Relay:
         self._links = links
         self._policy = policy
         self._metrics = metrics
+        self._roster = roster
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
-        self._read: set[TransactionId] = set()  # read, which the store could not be told
-        self.claiming = True
-        self.in_doubt = False
-        """Whether the store may have settled for us what we were not told of; see ``recover``."""
-        self.replicas: Collection[str] = (inflight.replica,)
-        """Those that live, this one among them; the sweeper knows."""
+        self._held = Held()
+        self._unsent: list[tuple[float, Transaction]] = []  # claimed, and the broker did not take it
+        self._complained = float("-inf")
+        self.turn = Turn(roster, broker, links, clock)
 
     def __repr__(self) -> str:
-        claiming = "claiming" if self.claiming else "draining"
-        return f"<Relay {self._inflight.replica} {claiming}, {len(self._tasks)} batches under way>"
+        claiming = "claiming" if self.turn.claiming else "draining"
+        work = f"{len(self._tasks)} batches under way, {len(self._held)} frames held"
+        return f"<Relay {self._roster.replica} {claiming}, {work}>"
 
     # Out: from Kamailio to the broker
 
     def on_events(self, node: str, events: Sequence[wire.Suspended | wire.Notice | wire.Malformed]) -> None:
         """Take what one read of a node's link held. Never waits."""
-        claims: list[Transaction] = []
+        now = self._clock()
+        self.turn.look(now)
+        suspended: list[wire.Suspended | wire.Malformed] = []
         notices: list[Publication] = []
         for found in events:
             self._metrics.events.labels(node, type(found).__name__.lower()).inc()
-            if isinstance(found, wire.Suspended):
-                claims.append(self._to_claim(node, found))
-            elif isinstance(found, wire.Notice):
+            if isinstance(found, wire.Notice):
                 self._add_notice(notices, node, found)
+            elif isinstance(found, wire.Suspended):
+                suspended.append(found)
             else:
                 self._keep(node, found)
                 if found.ids is not None:
-                    claims.append(self._malformed(node, found))
-        if claims and self.claiming:
-            able = self._broker.ready or len(self.replicas) == 1
-            self._spawn(self._ask(claims, 0.0 if able else YIELD_FOR))
-        if notices and self._active(node):
+                    suspended.append(found)
+        if notices and self.turn.tells(node):
             self._spawn(self._tell(notices))
+        if suspended and self.turn.patience(node, now) <= 0:
+            claimer = self._claimer(node)
+            self._spawn(self._ask([self._to_claim(HeldFrame(now, claimer, found)) for found in suspended]))
+        else:
+            claimer = self._claimer(node)
+            for each in suspended:
+                self._held.put(node, HeldFrame(now, claimer, each))
 
-    def _to_claim(self, node: str, found: wire.Suspended) -> Transaction:
+    def tick(self) -> None:
+        """Look after the frames that are held and the requests that the broker did not take."""
         now = self._clock()
-        deadline = now + self._policy.plan(found.event).deadline
-        assert found.seq is not None, "the link counts what the frame does not"
-        ids = found.index, found.label, found.seq
-        try:
-            body = contract.encode_request(
-                contract.Request(found.event, node, found.data, *ids, deadline=deadline)
-            )
-        except CodecError as exc:
-            frame = repr(found).encode()
-            malformed = wire.Malformed(exc.reason, exc.detail, frame, found.event, ids)
-            self._keep(node, malformed)
-            return self._malformed(node, malformed)
-        id_ = TransactionId(node, *ids)
-        transaction = Transaction(id_, found.event, deadline, now, body, self._inflight.replica)
-        if self._broker.ready:
+        self.turn.look(now)
+        for node in self._held:
+            patience = self.turn.patience(node, now)
+            left = self._held.take(node, now - patience)
+            if left and patience <= 0:  # its own by now: a store that is away knows of no other's claims
+                self._spawn(self._ask([self._to_claim(frame) for frame in left]))
+            elif left:
+                self._spawn(self._claim_left(node, left))
+        if self._unsent:
+            self._send_again(now)
+
+    async def _claim_left(self, node: str, left: Sequence[HeldFrame]) -> None:
+        """Claim those of the frames that nobody has claimed.
+
+        The active replica, which it may have become just now, claims all: a store that went away
+        meanwhile knows none that is unclaimed, and a claim that somebody has is lost anyhow.
+        """
+        transactions = {(t := self._to_claim(frame)).id: t for frame in left}
+        if not self.turn.active(node):
+            unclaimed = await self._inflight.unclaimed(list(transactions))
+            if not self.turn.active(node):
+                self._metrics.duplicates.labels(node).inc(len(left) - len(unclaimed))
+                transactions = {id_: transactions[id_] for id_ in unclaimed}
+        if transactions:
+            self._metrics.standby_claims.labels(node).inc(len(transactions))
+            await self._ask(list(transactions.values()))
+
+    def _claimer(self, node: str) -> translate.Claimer:
+        return translate.Claimer(self._roster.replica, node, self._links.life(node))
+
+    def _to_claim(self, frame: HeldFrame) -> Transaction:
+        transaction, malformed = translate.claim(frame.found, frame.claimer, self._policy, frame.arrived)
+        if malformed is not None:
+            self._keep(frame.claimer.node, malformed)
+        if transaction.state is State.SETTLED or self.turn.publishes:
             return transaction
         return replace(transaction, request=b"", state=State.SETTLED, outcome=Outcome.UNAVAILABLE)
 
-    def _malformed(self, node: str, found: wire.Malformed) -> Transaction:
-        """The claim to answer at once what was suspended behind a frame not understood."""
-        assert found.ids is not None
-        index, label, seq = found.ids
-        now = self._clock()
-        return Transaction(
-            TransactionId(node, index, label, seq or 1),
-            found.event,
-            now + self._policy.plan(found.event).deadline,
-            now,
-            b"",
-            self._inflight.replica,
-            State.SETTLED,
-            Outcome.MALFORMED,
-        )
-
-    async def _ask(self, transactions: Sequence[Transaction], wait: float) -> None:
-        """Claim, after ``wait`` seconds, then publish what was won."""
-        if wait:
-            await asyncio.sleep(wait)
-        try:
-            claims = await self._inflight.claim(transactions, self._policy.in_flight)
-        except StoreUnavailable as exc:
-            self._store_error("claim", exc)
-            for transaction in transactions:
-                self._resume(settled(transaction, transaction.outcome or Outcome.UNAVAILABLE))
-            return
+    async def _ask(self, transactions: Sequence[Transaction]) -> None:
+        """Claim, then publish what was won. Each lane of the policy has a limit of its own."""
+        lanes = self._policy.lanes(transactions)
+        claimed = await asyncio.gather(*(self._inflight.claim(lane, limit) for limit, lane in lanes))
         won: list[Transaction] = []
-        for transaction, claim in zip(transactions, claims, strict=True):
-            if claim is Claim.LOST:
-                self._metrics.duplicates.labels(transaction.id.node).inc()
-            elif claim is Claim.FULL:
-                self._resume(settled(transaction, Outcome.OVERLOAD))
-            elif transaction.state is State.SETTLED:
-                self._resume(transaction)
-            else:
-                won.append(transaction)
+        for (_, lane), claims in zip(lanes, claimed, strict=True):
+            for transaction, claim in zip(lane, claims, strict=True):
+                if claim is Claim.LOST:
+                    self._metrics.duplicates.labels(transaction.id.node).inc()
+                elif claim is Claim.FULL:
+                    self._resume(settled(transaction, Outcome.OVERLOAD))
+                elif transaction.state is State.SETTLED:
+                    self._resume(transaction)
+                else:
+                    won.append(transaction)
         if won:
             await self._publish(won)
 
-    async def _publish(self, transactions: Sequence[Transaction]) -> None:
-        """Publish; what the broker refuses is answered at once."""
+    async def _publish(self, transactions: Sequence[Transaction], again: bool = False) -> None:
+        """Publish. What the broker refuses is answered at once; what it does not take while it is
+        away is kept for the next tick, but only once.
+        """
         results = await self._broker.publish(
             [Publication(t.event, t.id.node, t.request, str(t.id), t.deadline) for t in transactions]
         )
-        refused = {
-            transaction.id: (transaction, _REFUSED[result])
-            for transaction, result in zip(transactions, results, strict=True)
-            if result is not Published.CONFIRMED
-        }
-        if not refused:
-            return
-        try:
-            await self._settle([Settlement(id_, outcome) for id_, (_, outcome) in refused.items()])
-        except StoreUnavailable:  # counted there; a caller waits
-            for transaction, outcome in refused.values():
-                self._resume(settled(transaction, outcome))
+        refused: list[Settlement] = []
+        for transaction, result in zip(transactions, results, strict=True):
+            if result is Published.UNROUTABLE:
+                refused.append(Settlement(transaction.id, Outcome.UNROUTABLE))
+            elif result is Published.REFUSED or (result is Published.UNAVAILABLE and again):
+                refused.append(Settlement(transaction.id, Outcome.UNAVAILABLE))
+            elif result is Published.UNAVAILABLE:
+                self._unsent.append((self._clock(), transaction))
+        if refused:
+            await self._settle(refused)
+
+    def _send_again(self, now: float) -> None:
+        """Publish again once the broker is back; leave it to a replica that can, which adopts it."""
+        again: list[Transaction] = []
+        refused: list[Settlement] = []
+        keep: list[tuple[float, Transaction]] = []
+        back = self._broker.ready
+        waited = self.turn.waited(now)
+        for since, transaction in self._unsent:
+            if back:
+                again.append(transaction)
+            elif self._roster.served(transaction.id.node):
+                if now < since + 2 * self._roster.lease:  # else it was adopted
+                    keep.append((since, transaction))
+            elif waited:
+                refused.append(Settlement(transaction.id, Outcome.UNAVAILABLE))
+            else:
+                keep.append((since, transaction))
+        self._unsent = keep
+        if again:
+            self._spawn(self._publish(again, again=True))
+        if refused:
+            self._spawn(self._refuse(refused))
+
+    async def _refuse(self, refused: Sequence[Settlement]) -> None:
+        await self._settle(refused)
 
     def _add_notice(self, notices: list[Publication], node: str, found: wire.Notice) -> None:
         try:
@@ -208,67 +222,42 @@ class Relay:
             self._metrics.notices.labels(result.name.lower()).inc()
 
     def _keep(self, node: str, found: wire.Malformed) -> None:
-        """A frame not understood goes to the dead letters."""
-        log.warning("malformed frame", node=node, reason=found.reason, detail=found.detail, ids=found.ids)
-        if self._active(node):
+        """A frame not understood goes to the dead letters, once: by the active replica."""
+        now = self._clock()
+        if now >= self._complained + COMPLAIN_EACH:  # there may be 100,000 in one read
+            self._complained = now
+            log.warning("malformed frame", node=node, reason=found.reason, detail=found.detail, ids=found.ids)
+        if self.turn.active(node):
             self._broker.dead_letter(DeadLetter(found.reason, found.detail, found.frame, node))
-
-    def _active(self, node: str) -> bool:
-        """Whether what nobody claims, and every replica reads, is this one's to publish."""
-        return active(node, self.replicas) == self._inflight.replica
 
     # Back: from wherever an answer comes to Kamailio
 
     async def on_replies(self, replies: Sequence[Reply]) -> None:
-        """Settle and resume a batch. Raises StoreUnavailable: then it must be delivered again."""
+        """Settle and resume a batch. What raises lets it be delivered again."""
         settlements = [found for reply in replies if (found := self._settlement(reply)) is not None]
         if settlements:
             for late in await self._settle(settlements):
                 self._metrics.late_replies.labels(late.node).inc()
 
     def _settlement(self, reply: Reply) -> Settlement | None:
-        try:
-            id_ = TransactionId.parse(reply.correlation_id)
-        except ValueError as exc:
-            self._bury(reply, "correlation-id", str(exc), "")
-            return None
-        if not self._links.max_payload(id_.node):  # whoever has a link to that node must settle it
-            self._bury(reply, "another-node", "the correlation id is of a node that is not here", id_.node)
-            return None
-        if reply.rejected is not None or reply.status == contract.STATUS_FAILED:
-            log.info(
-                "request failed",
-                correlation_id=str(id_),
-                reason=reply.rejected or "x-status",
-                service=reply.service,
-            )
-            return Settlement(id_, Outcome.FAILED)
-        if len(reply.body) > contract.MAX_BODY:
-            return Settlement(id_, Outcome.OVERSIZED)
-        try:
-            decision = wire.decision_json(contract.decode_reply(reply.body, reply.content_type))
-        except CodecError as exc:
-            self._bury(reply, exc.reason, exc.detail, id_.node)
-            return Settlement(id_, Outcome.MALFORMED)
-        by_hand = reply.status == contract.STATUS_OPERATOR
-        return Settlement(id_, Outcome.OPERATOR if by_hand else Outcome.DECIDED, decision)
-
-    def _bury(self, reply: Reply, reason: str, detail: str, node: str) -> None:
-        log.warning("malformed reply", correlation_id=reply.correlation_id, reason=reason, detail=detail)
-        self._broker.dead_letter(
-            DeadLetter(reason, detail, reply.body, node, reply.correlation_id, reply.content_type)
-        )
+        found, dead = translate.settlement(reply)
+        here = found is None or self._links.max_payload(found.id.node) > 0
+        if found is not None and not here:  # whoever has a link to that node must settle it
+            detail = "the correlation id is of a node that is not here"
+            dead = translate.letter(reply, "another-node", detail, found.id.node)
+        if dead is not None:
+            said = {"reason": dead.reason, "detail": dead.detail}
+            log.warning("malformed reply", correlation_id=reply.correlation_id, **said)
+            self._broker.dead_letter(dead)
+        elif found is not None and found.outcome is Outcome.FAILED:
+            reason = reply.rejected or "x-status"
+            log.info("request failed", correlation_id=str(found.id), reason=reason, service=reply.service)
+        return found if here else None
 
     async def _settle(self, settlements: Sequence[Settlement]) -> list[TransactionId]:
-        """Ask for the licences and resume where they are granted. Gives the ids for which they
-        were not. Raises StoreUnavailable.
-        """
-        try:
-            records = await self._inflight.settle(settlements)
-        except StoreUnavailable as exc:
-            self._store_error("settle", exc)
-            raise
+        """Ask for the licences and resume where they are granted. Gives the ids for which not."""
         lost: list[TransactionId] = []
+        records = await self._inflight.settle(settlements)
         for settlement, transaction in zip(settlements, records, strict=True):
             if transaction is not None:
                 self._resume(transaction)
@@ -278,36 +267,62 @@ class Relay:
 
     async def expire(self, node: str) -> None:
         """Answer what is past its deadline."""
-        try:
-            for transaction in await self._inflight.expire(node):
-                self._resume(transaction)
-        except StoreUnavailable as exc:
-            self._store_error("expire", exc)
+        for transaction in await self._inflight.expire(node):
+            self._resume(transaction)
 
-    async def adopt(self, node: str, dead: Sequence[str]) -> int:
-        """Go on where dead replicas stopped: publish or resume again. Gives how many.
-
-        Raises StoreUnavailable.
+    async def adopt(self, node: str, owners: Sequence[str], state: State, ask: bool = True) -> int:
+        """Go on where other replicas stopped: publish what is claimed (``ask``: unless that is done
+        for all of the node anyhow), resume what is settled. Gives how many.
         """
-        adopted = await self._inflight.adopt(node, dead)
-        again: list[Transaction] = []
-        for transaction in adopted:
-            self._metrics.adopted.labels(node, transaction.state.name.lower()).inc()
-            if transaction.state is State.SETTLED:
-                self._resume(transaction)
-            elif transaction.deadline > self._clock():  # else it is the next sweep's, as a timeout
-                again.append(transaction)
+        adopted = await self._inflight.adopt(node, owners, state)
         if adopted:
-            resumed = sum(transaction.state is State.SETTLED for transaction in adopted)
-            log.warning("adopted", node=node, of=list(dead), claimed=len(adopted) - resumed, settled=resumed)
-        if again:
-            self._spawn(self._publish(again))  # deadlines are swept meanwhile
+            self._metrics.adopted.labels(node, state.name.lower()).inc(len(adopted))
+            log.warning("adopted", node=node, of=list(owners), state=state.name.lower(), count=len(adopted))
+        if state is State.SETTLED:
+            for transaction in adopted:
+                self._resume(transaction, again=True)
+        elif ask:
+            self._ask_again(adopted)
         return len(adopted)
 
-    def _resume(self, transaction: Transaction) -> None:
-        """The one exit: write the answer to Kamailio."""
+    async def ask_again(self, node: str) -> None:
+        """Publish again whatever is claimed of a node: its requests or replies may be lost."""
+        self._ask_again([t for t in await self._inflight.scan(node) if t.state is State.CLAIMED])
+
+    def _ask_again(self, transactions: Sequence[Transaction]) -> None:
+        now = self._clock()  # what is past its deadline is the next tick's, as a timeout
+        again = [t for t in transactions if t.deadline > now and not self._bygone(t)]
+        if again:
+            self._spawn(self._publish(again))  # deadlines are kept meanwhile
+
+    async def give_up(self, node: str) -> None:
+        """Answer what this replica has asked and the broker has taken with it: no reply will come."""
+        records = await self._inflight.scan(node)
+        ours = [t.id for t in records if t.state is State.CLAIMED and t.owner == self._roster.replica]
+        await self._settle([Settlement(id_, Outcome.UNAVAILABLE) for id_ in ours])
+
+    async def recover(self, node: str) -> None:
+        """Write the resumes of this replica that a link which is gone has left unread."""
+        records = await self._inflight.scan(node)
+        under_way, now = self._links.unread(node), self._clock()
+        for record in records:
+            ours = record.owner == self._roster.replica and record.state is State.SETTLED
+            if ours and record.id not in under_way and now < record.deadline + RESEND_FOR:
+                self._resume(record, again=True)
+
+    def _bygone(self, transaction: Transaction) -> bool:
+        """Whether it was suspended by an earlier life of its Kamailio, which it died with."""
+        life = self._links.life(transaction.id.node)
+        return bool(life and transaction.life and life != transaction.life)
+
+    def _resume(self, transaction: Transaction, again: bool = False) -> None:
+        """The one exit: write the answer to Kamailio; ``again``: it may have been written before."""
         id_, outcome = transaction.id, transaction.outcome
         assert outcome is not None, "only what is settled is resumed"
+        if self._bygone(transaction):
+            self._metrics.bygone.labels(id_.node).inc()
+            self._spawn(self._inflight.resumed([id_]))
+            return
         fallback = self._policy.plan(transaction.event).fallback
         decision = fallback if transaction.decision is None else transaction.decision
         payload = wire.resume(id_, transaction.event, outcome, decision)
@@ -315,46 +330,23 @@ class Relay:
             outcome = Outcome.OVERSIZED
             payload = wire.resume(id_, transaction.event, outcome, fallback)
         now = self._clock()
-        if not self._links.send(id_.node, payload, max(transaction.deadline - now, 0.0) + RESEND_FOR, id_):
-            log.error("no link to resume by", correlation_id=str(id_), event_name=transaction.event)
+        wait = max(transaction.deadline - now, 0.0) + RESEND_FOR
+        if not self._links.send(id_.node, payload, wait, id_, again):
+            log.info("no link: resumed once there is one, or by another replica", correlation_id=str(id_))
             return
-        self._metrics.outcomes.labels(id_.node, transaction.event, outcome.value).inc()
-        seconds = max(now - transaction.claimed_at, 0.0)
-        self._metrics.decision_seconds.labels(outcome.value).observe(seconds)
+        self._metrics.resumed(id_.node, transaction.event, outcome, max(now - transaction.claimed_at, 0.0))
         say = log.debug if outcome in (Outcome.DECIDED, Outcome.OPERATOR) else log.warning
         say(
             "resumed",
             correlation_id=str(id_),
             event_name=transaction.event,
             outcome=outcome.value,
-            seconds=seconds,
+            seconds=max(now - transaction.claimed_at, 0.0),
         )
 
     def on_read(self, ids: Sequence[TransactionId]) -> None:
         """Kamailio has read these resumes: only their ids need be remembered."""
-        self._spawn(self._resumed(ids))
-
-    async def _resumed(self, ids: Sequence[TransactionId]) -> None:
-        try:
-            await self._inflight.resumed(ids)
-        except StoreUnavailable as exc:
-            if len(self._read) < MAX_IN_DOUBT:
-                self._read.update(ids)
-            self._store_error("resumed", exc)
-
-    async def recover(self, node: str) -> None:
-        """Resume what the store settled for this replica while its answer was lost.
-
-        To be called once a store that failed is back. Raises StoreUnavailable.
-        """
-        read = [id_ for id_ in self._read if id_.node == node]
-        await self._inflight.resumed(read)
-        self._read.difference_update(read)
-        under_way = self._links.unread(node)
-        for record in await self._inflight.scan(node):
-            ours = record.owner == self._inflight.replica and record.state is State.SETTLED
-            if ours and record.id not in under_way:
-                self._resume(record)
+        self._spawn(self._inflight.resumed(ids))
 
     # Beside the trip
 
@@ -363,6 +355,8 @@ class Relay:
         wire.check_command(body)
         if not self._links.takes_commands(node):
             raise CodecError("no-hello", "the node's configuration does not tell commands from resumes")
+        if self._links.waiting(node) >= MAX_UNREAD:
+            raise CodecError("overload", f"{MAX_UNREAD} frames wait to be read by the node")
         if len(body) > self._links.max_payload(node):
             raise CodecError("too-large", f"{len(body)} bytes; Kamailio reads {netstring.MAX_OUT}")
         self._links.send(node, body, RESEND_FOR, None)
@@ -382,12 +376,6 @@ class Relay:
         self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             log.error("relay: a batch failed; its deadlines answer it", exc_info=exc)
-
-    def _store_error(self, verb: str, exc: StoreUnavailable) -> None:
-        self._metrics.store_errors.labels(verb).inc()
-        tell = log.debug if self.in_doubt else log.error  # once for each outage, not for each call
-        self.in_doubt = True
-        tell("in-flight store", verb=verb, error=str(exc))
 
 
 def settled(transaction: Transaction, outcome: Outcome) -> Transaction:

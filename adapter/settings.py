@@ -97,10 +97,11 @@ class Settings(BaseSettings):
     redis_prefix: str = Field(default="evapi", pattern=r"^[A-Za-z0-9_.-]{1,40}$")
     retention: Positive = 60.0
     lease: Positive = 1.0
-    store_timeout: Positive = 1.0
+    store_timeout: Positive = 0.5
     confirm_timeout: Positive = 1.0
     receipt_timeout: Positive = 1.0
     results_expires: Positive = 600.0
+    queue_type: Literal["classic", "quorum"] = "classic"
     drain_timeout: Positive = 15.0
     prefetch: int = Field(default=500, gt=0, le=65_535)
     max_frame: int = Field(default=1 << 20, ge=4096, le=64 << 20)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from adapter import contract
 from adapter.broker.base import Publication, Published, Reply
 from adapter.errors import StoreUnavailable
+from adapter.inflight.base import Beat, Roll
 from adapter.inflight.embedded import EmbeddedInFlight
 from adapter.metrics import Metrics
 from adapter.policy import Policy
 from adapter.relay import Relay
+from adapter.roster import Roster
 from adapter.transaction import State, TransactionId
 from adapter.wire import netstring
 from adapter.wire.event import Suspended
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from adapter.wire.event import Malformed, Notice
 
 NOW = 1_700_000_000.0
+LEASE = 1.0
 FALLBACK = {"action": "reject", "code": 503, "reason": "No decision"}
 
 
@@ -33,6 +37,7 @@ class Broker:
 
     def __init__(self) -> None:
         self.ready = True
+        self.gone = False
         self.answers: dict[str, Published] = {}
         self.broken: Exception | None = None
         self.published: list[Publication] = []
@@ -47,27 +52,53 @@ class Broker:
     def dead_letter(self, letter: DeadLetter) -> None:
         self.letters.append(letter)
 
+    @property
+    def asked(self) -> list[str | None]:
+        """The correlation ids of all that was published, in order."""
+        return [each.correlation_id for each in self.published]
+
 
 class Links:
     """Keeps what is sent to the nodes that it has."""
 
     def __init__(self, *nodes: str) -> None:
-        self.nodes = nodes
+        self.nodes = list(nodes)
+        self.unsound: set[str] = set()
+        self.lives: dict[str, str] = {}
         self.gated = True
         self.longest = netstring.MAX_OUT
-        self.waiting: set[TransactionId] = set()
+        self.under_way: set[TransactionId] = set()
+        self.commands_waiting = 0
         self.sent: list[tuple[str, bytes, float, TransactionId | None]] = []
+        self.again: list[TransactionId | None] = []
 
-    def send(self, node: str, payload: bytes, wait: float, id: TransactionId | None) -> bool:  # noqa: A002
+    def send(
+        self,
+        node: str,
+        payload: bytes,
+        wait: float,
+        id: TransactionId | None,  # noqa: A002
+        again: bool = False,
+    ) -> bool:
         if node in self.nodes:
             self.sent.append((node, payload, wait, id))
+            self.again += [id] if again else []
         return node in self.nodes
 
     def max_payload(self, node: str) -> int:
         return self.longest if node in self.nodes else 0
 
     def unread(self, node: str) -> set[TransactionId]:
-        return self.waiting
+        return self.under_way
+
+    def waiting(self, node: str) -> int:
+        return len(self.under_way) + self.commands_waiting
+
+    def sound(self, node: str) -> bool:
+        return node in self.nodes and node not in self.unsound
+
+    def life(self, node: str) -> str:
+        return self.lives.get(node, "")
 
     def takes_commands(self, node: str) -> bool:
         return node in self.nodes and self.gated
@@ -78,62 +109,101 @@ class Links:
 
 
 class Store:
-    """An in-flight store whose verbs in ``away`` raise; those in ``lost`` do so once it is done."""
+    """An in-flight store that counts its calls, and one that is away: then a beat raises
+    StoreUnavailable, and of others nothing is known.
+    """
 
     def __init__(self, inner: EmbeddedInFlight) -> None:
         self.inner = inner
-        self.away: set[str] = set()
-        self.lost: set[str] = set()
+        self.away = False
+        self.calls: list[tuple[Any, ...]] = []
 
     def __getattr__(self, verb: str) -> Any:
-        if verb in self.away:
-            raise StoreUnavailable(f"no {verb}")
-        call = getattr(self.inner, verb)
-        return partial(self._lose, call) if verb in self.lost else call
+        found = getattr(self.inner, verb)
+        return partial(self._call, verb) if callable(found) else found
 
-    async def _lose(self, call: Any, *args: Any) -> None:
-        await call(*args)
-        raise StoreUnavailable("no answer")
+    async def _call(self, verb: str, *args: Any) -> Any:
+        self.calls.append((verb, *args))
+        if self.away and verb in ("beat", "leave"):
+            raise StoreUnavailable("no store")
+        if self.away and verb in ("unclaimed", "adopt"):
+            return []
+        return await getattr(self.inner, verb)(*args)
+
+    def called(self, verb: str) -> int:
+        return sum(call[0] == verb for call in self.calls)
 
 
 class Bench:
-    """One replica of the bridge without its sockets."""
+    """One replica of the bridge without its sockets. ``others``: what it knows of other replicas,
+    as of each look that it takes before its events.
+    """
 
     def __init__(
         self,
         policy: Policy | None = None,
         store: EmbeddedInFlight | None = None,
         nodes: Sequence[str] = ("sbc1",),
+        name: str = "r1",
     ) -> None:
         self.now = NOW
-        self.store = Store(store or EmbeddedInFlight("r1", clock=lambda: self.now))
+        self.name = store.replica if store else name
+        self.store = Store(store or EmbeddedInFlight(name, clock=lambda: self.now))
         self.broker = Broker()
         self.links = Links(*nodes)
-        self.metrics = Metrics()
+        self.metrics = Metrics(policy.events if policy else ())
         self.policy = policy or Policy()
+        self.roster = Roster(self.name, LEASE)
+        self.others: dict[str, Beat] = {}
         self.relay = Relay(
             self.store,  # type: ignore[arg-type]
             self.broker,  # type: ignore[arg-type]
             self.links,
             self.policy,
             self.metrics,
+            self.roster,
             clock=lambda: self.now,
         )
 
+    def look(self, **others: Beat) -> None:
+        """A beat that was answered: these are the others from now on, where any are given."""
+        self.others.update(others)
+        self.roster.looked(Roll({**self.others, self.name: Beat()}, True), self.now, self.now)
+
+    def lose_store(self) -> None:
+        """A beat was not answered."""
+        self.store.away = True
+        self.roster.lost(self.now)
+
     async def events(self, *events: Suspended | Notice | Malformed, node: str = "sbc1") -> None:
-        """Hand over the events of one read, and let all they lead to happen."""
+        """Hand over the events of one read, and let all they lead to happen. However far the clock was
+        moved, ticks and beats have gone on meanwhile.
+        """
+        if not self.roster.away:
+            self.relay.turn.look(self.now)
+            self.look()
         self.relay.on_events(node, events)
+        await self.relay.idle()
+
+    async def tick(self, seconds: float = 0.0) -> None:
+        """Move the clock, and see what is done then."""
+        self.now += seconds
+        self.relay.tick()
         await self.relay.idle()
 
     async def reply(self, *replies: Reply) -> None:
         await self.relay.on_replies(replies)
         await self.relay.idle()
 
-    async def adopt(self, *dead: str, node: str = "sbc1") -> int:
+    async def adopt(self, *owners: str, state: State, node: str = "sbc1") -> int:
         """How many were adopted, once what was claimed is published again."""
-        adopted = await self.relay.adopt(node, dead)
+        adopted = await self.relay.adopt(node, owners, state)
         await self.relay.idle()
         return adopted
+
+    async def recover(self, node: str = "sbc1") -> None:
+        await self.relay.recover(node)
+        await self.relay.idle()
 
     async def read(self, *ids: TransactionId) -> None:
         """Kamailio's receipt."""
@@ -154,6 +224,43 @@ class Bench:
 
     def counted(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(f"evapi_{name}", labels) or 0.0
+
+
+class Pair:
+    """Two replicas on one store and one clock; both have a link to the node. Where they know each
+    other, the first is active: rendezvous hashing prefers r1 to r2 for sbc1.
+    """
+
+    def __init__(self, known: bool = True) -> None:
+        self.first = Bench()
+        self.second = Bench(store=self.first.store.inner.beside("r2"))
+        if known:
+            self.meet()
+
+    def meet(self, first: Beat | None = None, second: Beat | None = None) -> None:
+        """Both have beaten, and seen each other's beat."""
+        serving = Beat(nodes=frozenset(["sbc1"]))
+        self.first.look(r2=second or serving)
+        self.second.look(r1=first or serving)
+
+    def move(self, seconds: float) -> None:
+        for bench in (self.first, self.second):
+            bench.now += seconds
+
+    async def events(self, *events: Suspended | Notice | Malformed) -> None:
+        """Both read the same."""
+        await self.first.events(*events)
+        await self.second.events(*events)
+
+    async def tick(self, seconds: float = 0.0) -> None:
+        self.move(seconds)
+        await self.first.tick()
+        await self.second.tick()
+
+    @property
+    def resumes(self) -> Counter[str]:
+        both = self.first.links.frames + self.second.links.frames
+        return Counter(frame["correlation_id"] for frame in both)
 
 
 def suspended(label: int = 1, event: str = "invite_request", seq: int = 1, data: Any = None) -> Suspended:

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from adapter import policy
 from adapter.errors import PolicyError, SettingsError
 from adapter.evapi.link import PLAIN_MAX
-from adapter.policy import FALLBACK, IN_FLIGHT, MAX_FALLBACK, Plan, Policy
-from adapter.transaction import Outcome, TransactionId
+from adapter.policy import EMERGENCY, FALLBACK, IN_FLIGHT, MAX_FALLBACK, Plan, Policy
+from adapter.transaction import Outcome, Transaction, TransactionId
 from adapter.wire import event
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 WHOLE = """
@@ -27,6 +28,7 @@ services = ["least_cost"]
 
 [limits]
 in_flight = 200
+emergency = 20
 
 [events.invite_request]
 deadline = 3.5
@@ -34,6 +36,7 @@ services = ["screening", "least_cost"]
 
 [events.quick]
 fallback = { action = "allow" }
+emergency = true
 """
 
 
@@ -50,9 +53,9 @@ class TestRead:
         fallback = later.replace(", ", ",").replace(": ", ":").encode()
         assert found.default == Plan(1.0, fallback, ("least_cost",))
         assert found.plan("invite_request") == Plan(3.5, fallback, ("screening", "least_cost"))
-        assert found.plan("quick") == Plan(1.0, b'{"action":"allow"}', ("least_cost",))
+        assert found.plan("quick") == Plan(1.0, b'{"action":"allow"}', ("least_cost",), True)
         assert found.plan("any other") == found.default
-        assert found.in_flight == 200
+        assert (found.in_flight, found.emergency) == (200, 20)
         assert found.services == {"least_cost", "screening"}
         assert found.longest_deadline == 3.5
 
@@ -61,7 +64,8 @@ class TestRead:
         found = policy.read(written(tmp_path, text))
         assert found.default == found.plan("a") == Plan()
         assert (found.default.deadline, json.loads(found.default.fallback)) == (2.0, FALLBACK)
-        assert (found.in_flight, found.services, found.longest_deadline) == (IN_FLIGHT, frozenset(), 2.0)
+        assert (found.in_flight, found.emergency) == (IN_FLIGHT, EMERGENCY)
+        assert (found.services, found.longest_deadline) == (frozenset(), 2.0)
 
     def test_without_a_file(self) -> None:
         assert Policy() == policy.parse({})
@@ -117,6 +121,8 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("events.a", {"events": {"a": 2.0}}),
     ("events.a", {"events": {"a": {"dead_line": 2.0}}}),
     *(("limits.in_flight", {"limits": {"in_flight": value}}) for value in (0, -1, 1.5, "1", True, None)),
+    *(("limits.emergency", {"limits": {"emergency": value}}) for value in (-1, 1.5, "1", True, None)),
+    *(("events.a.emergency", {"events": {"a": {"emergency": value}}}) for value in (1, 0, "true", None)),
     *(
         ("default.deadline", {"default": {"deadline": value}})
         for value in (0, 0.009, 120.001, -1, "2", True, None, float("nan"), float("inf"), 1 << 70)
@@ -166,3 +172,36 @@ class TestWhatIsWrong:
         )
         assert len(frame) - len(b"%b") + len(found.default.fallback) <= PLAIN_MAX
         assert found.plan(name) is found.default
+
+
+class TestLanes:
+    def claims(self, *events: str) -> list[Transaction]:
+        return [
+            Transaction(TransactionId("sbc1", 1, label, 1), event, 2.0, 0.0, b"", "r1")
+            for label, event in enumerate(events)
+        ]
+
+    def labels(self, found: list[tuple[int, Sequence[Transaction]]]) -> list[tuple[int, list[int]]]:
+        return [(limit, [each.id.label for each in lane]) for limit, lane in found]
+
+    def test_without_an_emergency_there_is_one_lane(self) -> None:
+        rules = policy.parse({"limits": {"in_flight": 5, "emergency": 2}})
+        assert self.labels(rules.lanes(self.claims("a", "b"))) == [(5, [0, 1])]
+
+    def test_the_emergency_goes_first_and_has_more_room(self) -> None:
+        rules = policy.parse(
+            {"limits": {"in_flight": 5, "emergency": 2}, "events": {"sos": {"emergency": True}}}
+        )
+        assert self.labels(rules.lanes(self.claims("a", "sos", "b", "sos"))) == [(7, [1, 3]), (5, [0, 2])]
+        assert self.labels(rules.lanes(self.claims("sos"))) == [(7, [0])]
+
+    def test_an_event_may_be_taken_out_of_it(self) -> None:
+        rules = policy.parse({"default": {"emergency": True}, "events": {"a": {"emergency": False}}})
+        assert self.labels(rules.lanes(self.claims("a", "b"))) == [
+            (IN_FLIGHT + EMERGENCY, [1]),
+            (IN_FLIGHT, [0]),
+        ]
+
+    @pytest.mark.parametrize("places", [0, 1])
+    def test_no_places_of_its_own_is_a_choice(self, places: int) -> None:
+        assert policy.parse({"limits": {"emergency": places}}).emergency == places

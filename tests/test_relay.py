@@ -13,6 +13,7 @@ from adapter.evapi.link import PLAIN_MAX
 from adapter.policy import MAX_FALLBACK, Plan, Policy, parse
 from adapter.relay import RESEND_FOR
 from adapter.transaction import Outcome, State
+from adapter.turn import RETURN_WAIT
 from adapter.wire import netstring
 from adapter.wire.event import Suspended
 from tests.relay_bench import FALLBACK, NOW, Bench, id_of, reply, suspended
@@ -127,7 +128,7 @@ class TestTimeout:
 class TestRefusedByTheBroker:
     @pytest.mark.parametrize(
         ("result", "outcome"),
-        [(Published.UNROUTABLE, "unroutable"), (Published.UNAVAILABLE, "unavailable")],
+        [(Published.UNROUTABLE, "unroutable"), (Published.REFUSED, "unavailable")],
     )
     async def test_the_fallback_at_once_and_only_for_what_was_refused(
         self, bench: Bench, result: Published, outcome: str
@@ -143,8 +144,8 @@ class TestRefusedByTheBroker:
         assert bench.counted("late_replies_total", node="sbc1") == 1
 
     async def test_an_answer_that_was_first_stands_and_nothing_was_late(self, bench: Bench) -> None:
-        """The confirm did not come in time, but the request had come through."""
-        bench.broker.answers["invite_request"] = Published.UNAVAILABLE
+        """The broker said no too late: the request had come through."""
+        bench.broker.answers["invite_request"] = Published.REFUSED
         publish = bench.broker.publish
 
         async def publish_and_reply(publications: list[Publication]) -> list[Published]:
@@ -161,6 +162,7 @@ class TestRefusedByTheBroker:
         bench = Bench(Policy(in_flight=1))
         bench.broker.ready = False
         await bench.events(suspended(1), suspended(2))
+        await bench.tick(RETURN_WAIT)
         assert bench.outcomes == [(1, "unavailable"), (2, "unavailable")]
         assert bench.broker.published == []
         record = await bench.record(id_of(1))
@@ -189,6 +191,26 @@ class TestOverload:
         assert bench.links.frames[0]["decision"] == FALLBACK
         assert bench.counted("outcomes_total", node="sbc1", event="invite_request", outcome="overload") == 2
 
+    async def test_the_emergency_lane_has_places_of_its_own_beyond_it(self) -> None:
+        urgent = {"emergency_request": {"emergency": True}}
+        bench = Bench(parse({"limits": {"in_flight": 2, "emergency": 1}, "events": urgent}))
+        await bench.events(suspended(1), suspended(2), suspended(3))
+        await bench.events(suspended(4, event="emergency_request"))
+        await bench.events(suspended(5, event="emergency_request"), suspended(6))
+        assert bench.outcomes == [(3, "overload"), (5, "overload"), (6, "overload")]
+        assert bench.broker.asked == [str(id_of(label)) for label in (1, 2, 4)]
+        await bench.reply(reply(1))
+        await bench.events(suspended(7), suspended(8, event="emergency_request"))
+        assert bench.outcomes[-1] == (7, "overload"), "the one place that is free is the emergency's"
+        assert bench.broker.asked[-1] == str(id_of(8))
+
+    async def test_in_one_read_the_emergency_is_first_whatever_the_order(self) -> None:
+        urgent = {"emergency_request": {"emergency": True}}
+        bench = Bench(parse({"limits": {"in_flight": 1, "emergency": 0}, "events": urgent}))
+        await bench.events(suspended(1), suspended(2, event="emergency_request"))
+        assert bench.broker.asked == [str(id_of(2))]
+        assert bench.outcomes == [(1, "overload")]
+
 
 class TestFailed:
     async def test_a_consumer_that_says_so(self, bench: Bench) -> None:
@@ -212,6 +234,9 @@ class TestOversized:
         await bench.reply(reply(decision={"x": "y" * 40_000}))
         (frame,) = bench.links.frames
         assert (frame["outcome"], frame["decision"]) == ("oversized", FALLBACK)
+        record = await bench.record(id_of())
+        assert record is not None
+        assert (record.outcome, record.decision) == (Outcome.OVERSIZED, None), "it is not worth keeping"
         assert bench.counted("outcomes_total", node="sbc1", event="invite_request", outcome="oversized") == 1
         assert bench.counted("decision_seconds_count", outcome="oversized") == 1
         assert bench.counted("decision_seconds_count", outcome="decided") == 0
@@ -249,6 +274,7 @@ class TestOversized:
         bench.links.longest = PLAIN_MAX
         bench.broker.ready = False
         await bench.events(Suspended(event, 2**32 - 1, 2**32 - 1, 2**32 - 1, {}), node=node)
+        await bench.tick(RETURN_WAIT)
         assert bench.links.frames[0]["outcome"] == "unavailable"
         assert len(bench.links.sent[0][1]) <= PLAIN_MAX
 

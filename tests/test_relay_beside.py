@@ -7,7 +7,8 @@ import pytest
 from adapter import contract
 from adapter.broker.base import Published
 from adapter.errors import CodecError
-from adapter.relay import RESEND_FOR
+from adapter.inflight.base import Beat
+from adapter.relay import MAX_UNREAD, RESEND_FOR
 from adapter.wire import netstring
 from adapter.wire.event import Notice
 from tests.relay_bench import Bench, suspended
@@ -31,22 +32,34 @@ class TestNotices:
         assert bench.counted("notices_total", published="confirmed") == 1
         assert bench.counted("notices_total", published="unroutable") == 1
 
-    async def test_one_of_the_replicas_publishes_them(self, bench: Bench) -> None:
-        other = Bench(store=bench.store.inner.beside("r2"))
+    async def test_one_of_the_replicas_publishes_them(self) -> None:
         nodes = [f"sbc{number}" for number in range(20)]
-        for replica in (bench, other):
-            replica.relay.replicas = {"r1", "r2"}
+        both = Beat(nodes=frozenset(nodes))
+        first = Bench(nodes=nodes)
+        second = Bench(store=first.store.inner.beside("r2"), nodes=nodes)
+        first.look(r2=both)
+        second.look(r1=both)
+        for replica in (first, second):
             for node in nodes:
-                await replica.events(Notice("call_ended", {}), suspended(), node=node)
-        published = [
-            [each.node for each in replica.broker.published if each.event == "call_ended"]
-            for replica in (bench, other)
-        ]
+                await replica.events(Notice("call_ended", {}), node=node)
+        published = [[each.node for each in replica.broker.published] for replica in (first, second)]
         assert sorted(published[0] + published[1]) == sorted(nodes)
         assert all(published)
-        other.relay.replicas = {"r2"}
-        await other.events(Notice("call_ended", {}), node=published[0][0])
-        assert other.broker.published[-1].node == published[0][0]
+        second.look(r1=Beat(broker=False, nodes=frozenset(nodes)))
+        await second.events(Notice("call_ended", {}), node=published[0][0])
+        assert second.broker.published[-1].node == published[0][0]
+
+    async def test_where_nobody_is_active_whoever_can_publishes_them(self, bench: Bench) -> None:
+        """As it claims suspensions then: for the first second of a plain configuration, say."""
+        bench.links.unsound.add("sbc1")
+        await bench.events(suspended(1), Notice("call_ended", {}))
+        assert sorted(each.event for each in bench.broker.published) == ["call_ended", "invite_request"]
+
+    async def test_before_its_first_beat_too(self, bench: Bench) -> None:
+        bench.links.unsound.add("sbc1")
+        bench.relay.on_events("sbc1", [Notice("call_ended", {})])
+        await bench.relay.idle()
+        assert [each.event for each in bench.broker.published] == ["call_ended"]
 
     async def test_one_that_cannot_be_published_is_kept(self, bench: Bench) -> None:
         await bench.events(Notice("call_ended", {"n": 1 << 70}))
@@ -67,7 +80,8 @@ class TestCommands:
         [
             (b"", "not-json"),
             (b"\xff", "not-json"),
-            (b"[" * 100_000, "not-json"),
+            (b"[" * 30_000, "not-json"),
+            (b"[" * 100_000, "too-large"),
             (b"[1]", "not-a-command"),
             (b'{"tm_trans":{"tm_index":1,"tm_label":2}}', "not-a-command"),
             (b'{"tm_tr\\u0061ns":{}}', "not-a-command"),
@@ -92,6 +106,21 @@ class TestCommands:
         with pytest.raises(CodecError):
             bench.relay.on_command("sbc1", body)
         assert bench.links.sent == []
+
+    def test_to_a_node_that_does_not_read_no_more_than_so_many(self, bench: Bench) -> None:
+        bench.links.commands_waiting = MAX_UNREAD - 1
+        bench.relay.on_command("sbc1", b"{}")
+        bench.links.commands_waiting = MAX_UNREAD
+        with pytest.raises(CodecError, match="overload"):
+            bench.relay.on_command("sbc1", b"{}")
+        assert len(bench.links.sent) == 1
+
+    def test_what_is_more_than_the_node_reads(self, bench: Bench) -> None:
+        bench.links.longest = 20
+        with pytest.raises(CodecError, match="too-large"):
+            bench.relay.on_command("sbc1", b'{"command":"kick, please"}')
+        bench.relay.on_command("sbc1", b'{"command":"kick"}')
+        assert len(bench.links.sent) == 1
 
     @pytest.mark.parametrize("node", ["sbc1", "sbc9"])
     def test_only_to_a_configuration_that_tells_them_from_resumes(self, bench: Bench, node: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapter import contract
 from adapter.broker.base import Reply
-from adapter.relay import RESEND_FOR
+from adapter.relay import COMPLAIN_EACH, RESEND_FOR
 from adapter.transaction import State
 from adapter.wire.event import Malformed
 from tests.relay_bench import FALLBACK, Bench, id_of, reply, suspended
@@ -34,6 +35,19 @@ class TestMalformedFrame:
         assert bench.broker.published == []
         assert await bench.state(id_of(1, 3)) is State.SETTLED
         assert bench.counted("events_total", node="sbc1", kind="malformed") == 1
+
+    async def test_however_many_there_are_the_log_names_one_each_moment(self, bench: Bench) -> None:
+        broken = [Malformed("colon-form", f"number {n}", b"\x00") for n in range(1000)]
+        with capture_logs() as logs:
+            await bench.events(*broken)
+            bench.now += COMPLAIN_EACH - 0.001
+            await bench.events(broken[1])
+            bench.now += 0.002
+            await bench.events(broken[2], broken[3])
+        told = [entry["detail"] for entry in logs if entry["event"] == "malformed frame"]
+        assert told == ["number 0", "number 2"]
+        assert bench.counted("events_total", node="sbc1", kind="malformed") == 1003
+        assert len(bench.broker.letters) == 1003
 
     async def test_without_ids_it_is_kept_and_the_rest_goes_on(self, bench: Bench) -> None:
         await bench.events(suspended(1), Malformed("colon-form", "", b"\x00"), suspended(2))

@@ -33,6 +33,7 @@ EXAMPLES: dict[str, tuple[str, Any, str, Any]] = {
     "confirm_timeout": ("2", 2.0, "0.5", 0.5),
     "receipt_timeout": ("2", 2.0, "0.5", 0.5),
     "results_expires": ("60", 60.0, "86400", 86_400.0),
+    "queue_type": ("quorum", "quorum", "classic", "classic"),
     "drain_timeout": ("2", 2.0, "0.5", 0.5),
     "prefetch": ("1", 1, "65535", 65_535),
     "max_frame": ("4096", 4096, "67108864", 64 << 20),
@@ -68,6 +69,7 @@ class TestSources:
         assert found.replica == f"{socket.gethostname()}-{os.getpid()}"
         assert (found.log_format, found.log_level) == (None, "info")
         assert (found.retention, found.lease, found.redis_prefix) == (60.0, 1.0, "evapi")
+        assert (found.store_timeout, found.queue_type) == (0.5, "classic")
 
     def test_every_setting_has_an_example_here(self) -> None:
         assert set(EXAMPLES) | {"consumer"} == set(Settings.model_fields)
@@ -208,6 +210,7 @@ BAD: list[tuple[str, Any]] = [
         (name, "0")
         for name in ("lease", "store_timeout", "confirm_timeout", "receipt_timeout", "drain_timeout")
     ),
+    *(("queue_type", value) for value in ("stream", "Quorum")),
     *(("prefetch", value) for value in ("0", "65536", "1.5", "x")),
     *(("max_frame", value) for value in ("4095", str((64 << 20) + 1))),
     *(("receive_buffer", value) for value in ("65535", "x")),

@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 HELLO_WAIT: Final = 1.0
 """Seconds after which a connection without a hello counts as a plain configuration."""
+PLAIN_AFTER: Final = 30.0
+"""The same for a node that has said hello before: more likely it hangs than has lost its include."""
 STATUS_INTERVAL: Final = 1.0
 """Seconds between two frames for the health gate, whose entry expires after 3."""
 FULL: Final = 0.2
@@ -36,6 +38,8 @@ FULL: Final = 0.2
 PLAIN_MAX: Final = 8_000
 """Bytes of a payload for a configuration without hello: in quotes, "$evapi(msg)" gives nothing from
 8,192 bytes (Kamailio's pv_buffer_size, which the include raises), and the answer would be lost."""
+HELD_INTERVAL: Final = 0.02
+"""Seconds between two looks whether this replica may write again."""
 MAX_COUNTED: Final = 100_000
 """Transactions whose suspensions are counted here, where the frames do not count them."""
 
@@ -46,7 +50,7 @@ class LinkSettings:
 
     connect_timeout: float = 3.0
     backoff_min: float = 0.1
-    backoff_max: float = 3.0
+    backoff_max: float = 0.5
     receipt_timeout: float = 1.0
     peer_timeout: float = 5.0
     receive_buffer: int = 8 << 20
@@ -55,6 +59,10 @@ class LinkSettings:
 
 class LinkOwner(Protocol):
     """What a link tells: called from the event loop; none of it may block."""
+
+    def may_write(self) -> bool:
+        """Whether what is queued is still this replica's to write."""
+        ...
 
     def on_events(
         self, link: Link, events: Sequence[event.Suspended | event.Notice | event.Malformed]
@@ -67,7 +75,7 @@ class LinkOwner(Protocol):
         ...
 
     def on_link(self, link: Link) -> None:
-        """The link went up or down."""
+        """The link went up, is known what configuration it is to, or went down."""
         ...
 
 
@@ -86,7 +94,12 @@ class Link:
         self._stream: Stream | None = None
         self._decoder = netstring.Decoder()
         self._hello: event.Hello | None = None
+        self._plain = False  # no hello came in time
+        self._greeted = False  # a hello has come ever
         self._suspensions: dict[tuple[int, int], int] = {}
+        self._name = ""  # of the connection
+        self._asked: dict[str, Outgoing] = {}  # by token: written if its suspension still waits
+        self._questions = 0
         self._flushing: asyncio.Handle | None = None
         self._waking: asyncio.TimerHandle | None = None
         self.writer = Writer(self._on_read, receipt_timeout=settings.receipt_timeout)
@@ -102,20 +115,60 @@ class Link:
         """Whether the connection stands."""
         return self._stream is not None
 
-    def send(self, payload: bytes, until: float, id: TransactionId | None = None) -> None:  # noqa: A002
+    def send(
+        self,
+        payload: bytes,
+        until: float,
+        id: TransactionId | None = None,  # noqa: A002
+        again: bool = False,
+    ) -> None:
         """Queue a payload; it is written as soon as Kamailio can read it without loss.
 
-        ``until``: the loop's clock after which nobody waits for it. What is queued survives a
-        reconnect. Raises FrameTooLarge.
+        ``until``: the loop's clock after which nobody waits for it. With the connection all that
+        was queued is gone. ``again``: it may have been written before, so Kamailio is asked first
+        whether the suspension still waits. Raises FrameTooLarge.
         """
-        self.writer.put(Outgoing(netstring.encode(payload), until, id))
+        outgoing = Outgoing(netstring.encode(payload), until, id)
+        if again and id is not None and self.writer.receipts:
+            self._questions += 1
+            token = f"{self._name}:?{self._questions}"
+            self._asked[token] = outgoing
+            self.writer.put(Outgoing(netstring.encode(event.still_open(token, id)), until))
+        else:
+            self.writer.put(outgoing)
         self._flush_soon()
+
+    @property
+    def unread(self) -> set[TransactionId]:
+        """The resumes that are queued, or written and not known to be read."""
+        return self.writer.ids | {out.id for out in self._asked.values() if out.id is not None}
+
+    def forget(self) -> None:
+        """Give up what is not written yet: it may be another replica's by now."""
+        self._asked.clear()
+        self.writer.forget()
 
     def set_status(self, status: str) -> None:
         """Tell the health gate, now and each second: ready, degraded or draining."""
         if status != self._status:
             self._status = status
             self._tell_status()
+
+    @property
+    def sound(self) -> bool:
+        """Whether what is written is read: it is known what configuration is there, and no receipt
+        is late."""
+        return self.up and (self._hello is not None or self._plain) and not self.writer.late
+
+    @property
+    def life(self) -> str:
+        """Which life of its Kamailio this connection is to; empty where it does not say."""
+        return self._hello.life if self._hello is not None else ""
+
+    def reset(self, reason: str) -> None:
+        """Give the connection up, with what Kamailio has not taken of it."""
+        if self._stream is not None:
+            self._stream.reset(reason)
 
     @property
     def gated(self) -> bool:
@@ -161,31 +214,41 @@ class Link:
         """Until the connection ends; gives the reason."""
         self._stream = stream
         self._decoder, self._hello = netstring.Decoder(self._settings.max_frame), None
+        self._plain = False
         self.connects += 1
-        self.writer.connected(secrets.token_hex(4), stream.segment)
+        self._name = secrets.token_hex(4)
+        self._asked.clear()
+        self.writer.connected(self._name, stream.segment)
         log.info(
             "evapi link: up", node=self.node, address=str(self.address), receive_buffer=stream.receive_buffer
         )
-        timers = asyncio.create_task(self._timers())
+        patience = PLAIN_AFTER if self._greeted else HELLO_WAIT
+        no_hello = asyncio.get_running_loop().call_later(patience, self._no_hello)
+        telling = asyncio.create_task(self._tell_each_second())
         self._owner.on_link(self)
         self._flush_soon()
         try:
             return await ended
         finally:
-            timers.cancel()
+            no_hello.cancel()
+            telling.cancel()
             self._stream = None
             stream.close()
             self._stop_flushing()
             self._owner.on_link(self)
 
-    async def _timers(self) -> None:
-        await asyncio.sleep(HELLO_WAIT)
+    def _no_hello(self) -> None:
+        """None has come in time: it is a plain configuration."""
         if self._hello is None:
             log.warning(
                 "evapi link: no hello, so no receipts: resumes are paced, the health gate is not fed",
                 node=self.node,
                 do="include evapi-adapter.cfg in kamailio.cfg (evapi-adapter kamailio-cfg)",
             )
+            self._plain = True
+            self._owner.on_link(self)
+
+    async def _tell_each_second(self) -> None:
         while True:
             self._tell_status()
             await asyncio.sleep(STATUS_INTERVAL)
@@ -216,16 +279,28 @@ class Link:
             return replace(found, ids=(index, label, self._count(index, label)))
         if isinstance(found, event.Synced):
             self.writer.synced(found.token)
+            self._answered(found)
             self._flush_soon()
             return None
         if isinstance(found, event.Hello):
-            if self._hello is None:
-                log.info("evapi link: hello", node=self.node, receipts=found.receipts, gate=found.gate)
-            self._hello = found
+            first, self._hello, self._greeted = self._hello is None, found, True
             self.writer.receipts = found.receipts
+            if first:
+                log.info("evapi link: hello", node=self.node, receipts=found.receipts, gate=found.gate)
+                self._owner.on_link(self)
             self._tell_status()
             return None
         return found
+
+    def _answered(self, found: event.Synced) -> None:
+        """Whether a suspension still waits; a configuration that does not say so drops repeats."""
+        outgoing = self._asked.pop(found.token, None)
+        if outgoing is None:
+            return
+        if found.open is False and outgoing.id is not None:
+            self._owner.on_read(self, [outgoing.id])
+        else:
+            self.writer.put(outgoing)
 
     def _count(self, index: int, label: int) -> int:
         """The number of this suspension of a transaction, from 1."""
@@ -249,10 +324,13 @@ class Link:
         if stream is None:
             return
         loop = asyncio.get_running_loop()
-        if not stream.blocked:
-            stream.send(self.writer.take(loop.time()))
         if self._waking is not None:
             self._waking.cancel()
+        if not self._owner.may_write():
+            self._waking = loop.call_later(HELD_INTERVAL, self._flush_soon)
+            return
+        if not stream.blocked:
+            stream.send(self.writer.take(loop.time()))
         wake_at = self.writer.wake_at
         self._waking = None if wake_at is None else loop.call_at(wake_at, self._flush_soon)
 

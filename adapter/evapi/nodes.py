@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import structlog
+
 from adapter.evapi.link import Link, LinkSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from adapter.broker.base import Broker
     from adapter.metrics import Metrics
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from adapter.settings import NodeAddress
     from adapter.transaction import TransactionId
     from adapter.wire import event
+
+
+log = structlog.get_logger()
 
 
 class Nodes:
@@ -31,6 +36,9 @@ class Nodes:
         self._relay: Relay | None = None
         self._broker: Broker | None = None
         self.tasks: list[asyncio.Task[None]] = []
+        self._attached: set[str] = set()
+        self._ranks: dict[str, int] = {}
+        self._recovering: set[asyncio.Task[None]] = set()
 
     def __iter__(self) -> Iterator[Link]:
         return iter(self._links.values())
@@ -45,10 +53,53 @@ class Nodes:
         """The nodes whose link stands."""
         return [link.node for link in self if link.up]
 
-    def set_status(self, status: str) -> None:
-        """Tell every health gate: ready, degraded or draining."""
+    @property
+    def names(self) -> list[str]:
+        """Every node."""
+        return list(self._links)
+
+    @property
+    def readers(self) -> list[str]:
+        """The nodes that read what is written to them."""
+        return [link.node for link in self if link.sound]
+
+    @property
+    def unsound(self) -> list[str]:
+        """The nodes whose link stands and that do not read."""
+        return [link.node for link in self if link.writer.late and link.up]
+
+    def set_status(self, status: Callable[[str], str]) -> None:
+        """Tell every health gate what ``status`` gives for its node: ready, degraded or draining."""
         for link in self:
-            link.set_status(status)
+            link.set_status(status(link.node))
+
+    def refresh(self) -> None:
+        """Take in a node's replies while it reads what is written to it, and only then."""
+        assert self._broker is not None
+        assert self._relay is not None
+        for link in self:
+            if link.sound and link.node not in self._attached:
+                self._attached.add(link.node)
+                self._broker.attach(link.node, self._ranks.get(link.node, 0))
+                recovering = asyncio.create_task(self._relay.recover(link.node))
+                self._recovering.add(recovering)
+                recovering.add_done_callback(self._recovering.discard)
+            elif not link.sound and link.node in self._attached:
+                self._attached.discard(link.node)
+                self._broker.detach(link.node)
+                if link.up:
+                    log.warning("evapi link: Kamailio does not read", node=link.node, link=repr(link))
+
+    def set_rank(self, node: str, rank: int) -> None:
+        """Consume the node's replies before all other replicas that have a lower rank."""
+        assert self._broker is not None
+        self._ranks[node] = rank
+        if node in self._attached:
+            self._broker.attach(node, rank)
+
+    def reset(self, node: str, reason: str) -> None:
+        """Give the connection to a node up, with what Kamailio has not taken of it."""
+        self._links[node].reset(reason)
 
     async def flushed(self) -> None:
         """Return once every node that is up has read all that was written for it."""
@@ -57,15 +108,17 @@ class Nodes:
 
     async def close(self) -> None:
         """Disconnect."""
-        for task in self.tasks:
+        tasks = [*self.tasks, *self._recovering]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def measure(self) -> None:
         """Bring the gauges of the links up to date."""
         metrics = self._metrics
         for link in self:
             metrics.link_up.labels(link.node).set(link.up)
+            metrics.link_sound.labels(link.node).set(link.sound)
             metrics.link_receipts.labels(link.node).set(link.up and link.writer.receipts)
             metrics.gate_open.labels(link.node).set(link.opens_gate)
             metrics.link_connects.labels(link.node).set(link.connects)
@@ -76,12 +129,22 @@ class Nodes:
 
     # What the relay asks for
 
-    def send(self, node: str, payload: bytes, wait: float, id: TransactionId | None) -> bool:  # noqa: A002
-        """Queue a payload for a node, of use for ``wait`` seconds. False: no such node here."""
+    def send(
+        self,
+        node: str,
+        payload: bytes,
+        wait: float,
+        id: TransactionId | None,  # noqa: A002
+        again: bool = False,
+    ) -> bool:
+        """Queue a payload, of use for ``wait`` seconds; ``again``: it may have been written before.
+
+        False: there is no link to the node now.
+        """
         link = self._links.get(node)
-        if link is None:
+        if link is None or not link.up:
             return False
-        link.send(payload, asyncio.get_running_loop().time() + wait, id)
+        link.send(payload, asyncio.get_running_loop().time() + wait, id, again)
         return True
 
     def max_payload(self, node: str) -> int:
@@ -92,14 +155,38 @@ class Nodes:
     def unread(self, node: str) -> set[TransactionId]:
         """The resumes of a node that are queued, or written and not known to be read."""
         link = self._links.get(node)
-        return set() if link is None else link.writer.ids
+        return set() if link is None else link.unread
+
+    def waiting(self, node: str) -> int:
+        """How many frames for the node are queued, or written and not known to be read."""
+        link = self._links.get(node)
+        return 0 if link is None else link.writer.waiting
+
+    def sound(self, node: str) -> bool:
+        """Whether what is written to the node is read."""
+        link = self._links.get(node)
+        return link is not None and link.sound
+
+    def life(self, node: str) -> str:
+        """Which life of the node's Kamailio the link is to; empty where it does not say."""
+        link = self._links.get(node)
+        return "" if link is None else link.life
 
     def takes_commands(self, node: str) -> bool:
         """Whether the node is up and its configuration tells commands from resumes."""
         link = self._links.get(node)
         return link is not None and link.up and link.gated
 
+    def forget(self, node: str) -> None:
+        """Give up the resumes that are not written yet."""
+        self._links[node].forget()
+
     # What a link tells
+
+    def may_write(self) -> bool:
+        """Whether what is queued is still this replica's to write: its lease lasts."""
+        assert self._relay is not None
+        return self._relay.turn.current
 
     def on_events(
         self, link: Link, events: Sequence[event.Suspended | event.Notice | event.Malformed]
@@ -114,6 +201,5 @@ class Nodes:
         self._relay.on_read(ids)
 
     def on_link(self, link: Link) -> None:
-        """Take in a node's replies while its link stands, and only then."""
-        assert self._broker is not None
-        (self._broker.attach if link.up else self._broker.detach)(link.node)
+        """Look at what has become of it."""
+        self.refresh()

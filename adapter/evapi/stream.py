@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ READ_BYTES: Final = 1 << 18
 SEND_BUFFER: Final = 1 << 18
 """Bytes of SO_SNDBUF: many windows, so that the kernel takes each frame whole."""
 _SEND_FLAGS: Final = socket.MSG_EOR | socket.MSG_NOSIGNAL
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 async def connect(address: Address, settings: LinkSettings) -> socket.socket:
@@ -86,6 +88,12 @@ class Stream:
         if not self._ended:
             self.close()
             self._on_end(reason)
+
+    def reset(self, reason: str) -> None:
+        """End at once: what the peer's TCP has not taken yet never reaches it."""
+        if not self._ended:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self.end(reason)
 
     def close(self) -> None:
         """Close and tell nobody."""

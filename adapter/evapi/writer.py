@@ -96,21 +96,37 @@ class Writer:
         return self._status is None and not self._status_unread
 
     @property
+    def late(self) -> bool:
+        """Whether Kamailio has not read for longer than the receipt timeout."""
+        return self._window_token is not None and self._patience > self._receipt_timeout
+
+    @property
     def wake_at(self) -> float | None:
         """When ``take`` must be called even if nothing happens (the loop's clock)."""
         return self._wake_at
 
     def connected(self, link: str, segment: int) -> None:
-        """A new connection, named ``link`` in its sync tokens: what was unread is written again.
+        """A new connection, named ``link`` in its sync tokens. ``segment``: bytes of a TCP segment,
+        0 where unknown.
 
-        ``segment``: bytes of a TCP segment, 0 where unknown.
+        Resumes that the last one left unread are forgotten here: the in-flight store knows them,
+        and who writes them again may be another replica by now.
         """
         self._link, self._segment = link, segment
         self.receipts = False
-        self._requeue()
+        left = [out for frames in (self._unread, self._queue) for out in frames if out.id is None]
+        self._queue = deque(left)
+        self._unread.clear()
+        self._status_unread = False
+        self._window_token = None
+        self._patience = self._receipt_timeout
         self._status = None
         self._paced_unread = False
         self._wake_at = None
+
+    def forget(self) -> None:
+        """Give up the resumes that are not written yet."""
+        self._queue = deque(out for out in self._queue if out.id is None)
 
     def put(self, outgoing: Outgoing) -> None:
         """Queue a frame."""

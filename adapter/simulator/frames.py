@@ -6,12 +6,15 @@ import base64
 import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 Form = Literal["json", "colon", "cgrates"]
 Data = Mapping[str, Any] | bytes
 
-HELLO: Final = b'{"adapter":{"hello":1,"receipts":true,"gate":true}}'
+
+def hello(life: str) -> bytes:
+    """What a configuration says to a new client."""
+    return _json({"adapter": {"hello": 1, "receipts": True, "gate": True, "life": life}})
 
 
 def suspended(form: Form, event: str, ids: tuple[int, int, int | None], data: Data) -> bytes:
@@ -44,9 +47,12 @@ def notice(form: Form, event: str, data: Data) -> bytes:
     return _json({"event": event, "data": _map(data)})
 
 
-def receipt(token: str) -> bytes:
-    """The answer to a sync frame."""
-    return _json({"adapter": {"synced": token}})
+def receipt(token: str, still_open: bool | None = None) -> bytes:
+    """The answer to a sync frame; ``still_open`` where it named a suspension."""
+    told: dict[str, Any] = {"synced": token}
+    if still_open is not None:
+        told["open"] = still_open
+    return _json({"adapter": told})
 
 
 def _raw(data: Data) -> bytes:

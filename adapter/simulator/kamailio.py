@@ -222,6 +222,12 @@ class SimulatedKamailio:
         """Close every client's connection, in order (FIN) or with a RST."""
         self._dispatcher.disconnect(reset=reset)
 
+    def restart(self) -> None:
+        """Die and come back at once: a new life, which knows none of the transactions."""
+        self._tm.restart()
+        self._routes.restart()
+        self.disconnect(reset=True)
+
     def refuse(self) -> None:
         """Close the listener: connects are refused. Connected clients stay."""
         self._dispatcher.refuse()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import deque
 from dataclasses import dataclass
 from time import monotonic
@@ -50,6 +51,12 @@ class Routes:
         self.commands: deque[Any] = deque(maxlen=100)
         self.withhold_receipts = False
         self.lose = 0
+        self.life = secrets.token_hex(8)
+
+    def restart(self) -> None:
+        """A new life: nothing is known of the old one."""
+        self.life = secrets.token_hex(8)
+        self._ready.clear()
 
     @property
     def gate_open(self) -> bool:
@@ -60,7 +67,7 @@ class Routes:
     def connection_new(self) -> None:
         """A client has connected."""
         if self._include:
-            self._relay(frames.HELLO)
+            self._relay(frames.hello(self.life))
 
     def connection_closed(self, conidx: int) -> None:
         """The client at this place is gone."""
@@ -121,13 +128,20 @@ class Routes:
             self._counters.wrong_question += 1
         self._tm.t_continue(index, label, told)
 
+    def _still_open(self, told: dict[str, Any]) -> bool | None:
+        index, _, label = str(told.get("asked", "")).partition(":")
+        if not (index.isdecimal() and label.isdecimal()):
+            return None
+        found = self._tm.find(int(index), int(label))
+        return found is not None and found.state is State.SUSPENDED and found.seq == told.get("seq")
+
     def _adapter_frame(self, conidx: int, told: Any) -> None:
         if isinstance(told, dict) and isinstance(told.get("sync"), str):
             if self.withhold_receipts:
                 self._counters.receipts_withheld += 1
             else:
                 self._counters.receipts += 1
-                self._relay(frames.receipt(told["sync"]))
+                self._relay(frames.receipt(told["sync"], self._still_open(told)))
         elif isinstance(told, dict) and isinstance(told.get("status"), str):
             self._counters.statuses += 1
             status = Status(told["status"], str(told.get("node")), monotonic())

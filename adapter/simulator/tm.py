@@ -187,6 +187,15 @@ class Tm:
             self._counters.cancelled += 1
             self._end(transaction, State.CANCELLED)
 
+    def restart(self) -> None:
+        """Forget every transaction: their callers wait for nobody any more."""
+        for transaction in self._table.values():
+            if transaction.state is State.SUSPENDED:
+                transaction._ended(State.UNANSWERED, monotonic())
+        self._table.clear()
+        self._running.clear()
+        self._over.clear()
+
     def close(self) -> None:
         """Stop the timer."""
         if self._alarm is not None:

@@ -21,7 +21,13 @@ from tests.harness.process import free_port
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-HELLO = netstring.encode(b'{"adapter":{"hello":1,"receipts":true,"gate":true}}')
+
+def hello(life: str = "one") -> bytes:
+    told = {"hello": 1, "receipts": True, "gate": True, "life": life}
+    return netstring.encode(json.dumps({"adapter": told}).encode())
+
+
+HELLO = hello()
 
 
 class Owner:
@@ -31,7 +37,11 @@ class Owner:
         self.events: list[Any] = []
         self.read: list[TransactionId] = []
         self.states: list[bool] = []
-        self._changed = asyncio.Condition()
+        self.sound: list[bool] = []
+        self.may = True
+
+    def may_write(self) -> bool:
+        return self.may
 
     def on_events(self, link: Link, events: Sequence[Any]) -> None:
         self.events += events
@@ -41,6 +51,7 @@ class Owner:
 
     def on_link(self, link: Link) -> None:
         self.states.append(link.up)
+        self.sound.append(link.sound)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -199,13 +210,13 @@ async def test_status_is_told_each_interval_and_on_change(monkeypatch):
     assert "ready" in [told["status"] for told in seen]
 
 
-async def test_what_was_not_read_is_written_again_on_the_next_connection():
+async def test_what_was_not_read_is_left_to_the_owner_on_the_next_connection():
     lives: list[list[dict[str, Any]]] = []
 
     async def peer(reader, writer):
         life: list[dict[str, Any]] = []
         lives.append(life)
-        writer.write(HELLO)
+        writer.write(hello(f"life {len(lives)}"))
         while True:
             told = await frame(reader)
             life.append(told)
@@ -216,14 +227,20 @@ async def test_what_was_not_read_is_written_again_on_the_next_connection():
                 writer.write(netstring.encode(json.dumps({"adapter": {"synced": token}}).encode()))
 
     async with linked(peer) as (link, owner):
-        await until(lambda: link.writer.receipts)
+        await until(lambda: link.sound)
+        assert link.life == "life 1"
         link.send(*[resume(7)[0], soon(), resume(7)[1]])
         link.send(*[resume(8)[0], soon(), resume(8)[1]])
-        await until(lambda: len(owner.read) == 2)
-    assert len(lives) == 2
-    again = [told["tm_trans"]["tm_label"] for told in lives[1] if "tm_trans" in told]
-    assert again == [7, 8]
-    assert owner.states[:3] == [True, False, True]
+        assert link.unread == {resume(7)[1], resume(8)[1]}
+        await until(lambda: link.connects == 2 and link.sound)
+        assert (link.unread, link.life) == (set(), "life 2")
+        link.send(*[resume(9)[0], soon(), resume(9)[1]])
+        await until(lambda: owner.read)
+    assert owner.read == [resume(9)[1]]
+    assert [told["tm_trans"]["tm_label"] for told in lives[1] if "tm_trans" in told] == [9]
+    # up, known, down; each time anew
+    assert owner.states[:5] == [True, True, False, True, True]
+    assert owner.sound[:5] == [False, True, False, False, True]
 
 
 @pytest.mark.parametrize("garbage", [b"x", b"07:invite,", b"3:abcd", b"99999999999:", b":,", b"-1:,"])

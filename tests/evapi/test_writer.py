@@ -57,14 +57,17 @@ class TestWithReceipts:
 
     @given(sizes, st.sampled_from(SEGMENTS), st.randoms(use_true_random=True))
     @settings(max_examples=150, deadline=None)
-    def test_whatever_is_lost_every_frame_arrives(
+    def test_whatever_is_lost_every_frame_arrives_that_its_connection_outlives(
         self, sizes: list[int], segment: int, random: Random
     ) -> None:
         bench = Bench(segment)
+        given_up: set[int] = set()
         for _ in range(20 * len(sizes)):
             match random.randrange(40):
                 case 0:
+                    given_up |= {id_.index for id_ in bench.writer.ids}
                     bench.connect()
+                    assert bench.writer.ids == set()
                 case 1:
                     bench.kamailio.lose()
                 case 2 | 3:
@@ -83,8 +86,9 @@ class TestWithReceipts:
                     bench.receipt()
             assert bench.kamailio.most_unread <= BUFFER
         bench.settle()
-        assert sorted(bench.kamailio.numbers) == list(range(len(bench.payloads)))
-        assert sorted(id_.index for id_ in bench.read_ids) == list(range(len(bench.payloads)))
+        kept = set(range(len(bench.payloads))) - given_up
+        assert set(bench.kamailio.numbers) >= kept
+        assert sorted(id_.index for id_ in bench.read_ids) == sorted(kept)
 
     def test_nothing_more_is_written_before_the_receipt(self) -> None:
         bench = Bench()
@@ -198,32 +202,43 @@ class TestWithReceipts:
         bench.writer.synced(token)
         assert len(bench.read_ids) == 1
 
-    def test_a_new_connection_gets_what_was_unread_and_ignores_the_old_ones_receipts(self) -> None:
+    def test_a_new_connection_gets_no_resume_of_the_old_one_and_ignores_its_receipts(self) -> None:
+        """The store knows them: who writes them again may be another replica by now."""
         bench = Bench()
         for size in (20_000, 20_000):
             bench.put(size)
         bench.take()
         bench.kamailio.read()
         (old,) = bench.kamailio.receipts
+        assert len(bench.writer.ids) == 2
         bench.connect()
+        assert (bench.writer.ids, bench.writer.waiting) == (set(), 0)
         bench.writer.synced(old)
-        assert bench.read_ids == []
         bench.settle()
-        assert bench.kamailio.received == [bench.payloads[0], *bench.payloads]
-        assert [id_.index for id_ in bench.read_ids] == [0, 1]
-        assert bench.writer.resent == 1
+        assert bench.read_ids == []
+        assert bench.kamailio.received == bench.payloads[:1]
+        assert bench.writer.resent == 0
 
-    @pytest.mark.parametrize("how", ["lost", "reconnected"])
-    def test_what_is_written_again_keeps_its_order(self, how: str) -> None:
+    def test_commands_outlive_the_connection_in_their_order(self) -> None:
+        bench = Bench()
+        for number in range(3):
+            bench.writer.put(Outgoing(netstring.encode(b'{"n":%d}' % number), FOREVER))
+            bench.put()
+            if number == 0:
+                bench.take()
+        bench.connect()
+        assert bench.writer.waiting == 3
+        bench.settle()
+        assert bench.kamailio.numbers == [0, 1, 2]
+        assert bench.read_ids == []
+
+    def test_what_is_written_again_keeps_its_order(self) -> None:
         bench = Bench()
         for _ in range(10):
             bench.put()
         bench.take()
         bench.put()
-        if how == "lost":
-            bench.kamailio.lose()
-        else:
-            bench.connect()
+        bench.kamailio.lose()
         bench.settle()
         assert bench.kamailio.received == bench.payloads
         assert bench.writer.resent == 10
@@ -261,78 +276,3 @@ class TestWithReceipts:
         bench.settle()
         assert bench.kamailio.numbers == [0]
         assert bench.read_ids == []
-
-
-class TestHello:
-    @pytest.mark.parametrize("size", [100, 7_900, 32_000])
-    def test_what_was_paced_before_it_counts_as_unread(self, size: int) -> None:
-        bench = Bench(receipts=False)
-        bench.put(size)
-        assert len(bench.take()) == 1
-        for _ in range(50):
-            bench.put(600)
-        bench.put(32_000)
-        bench.writer.receipts = True
-        (sync,) = bench.take()
-        assert b"sync" in sync
-        assert bench.take() == []
-        bench.settle()
-        assert bench.kamailio.most_unread <= BUFFER
-        assert bench.kamailio.received == bench.payloads
-        assert len(bench.read_ids) == len(bench.payloads)
-
-    def test_with_nothing_paced_the_first_window_goes_at_once(self) -> None:
-        bench = Bench(receipts=False)
-        assert bench.take() == []
-        bench.put()
-        bench.writer.receipts = True
-        assert len(bench.take()) == 2
-
-    def test_what_was_paced_on_the_connection_before_is_forgotten(self) -> None:
-        bench = Bench(receipts=False)
-        bench.put()
-        bench.take()
-        bench.with_receipts = True
-        bench.connect()
-        bench.put()
-        assert len(bench.take()) == 2
-
-
-class TestStatus:
-    def test_it_goes_first_and_only_the_latest(self) -> None:
-        bench = Bench()
-        bench.put()
-        for state in ("ready", "degraded"):
-            bench.writer.put_status(event.status(state, "r1", "sbc1"))
-        status, frame, sync = bench.take()
-        assert b"degraded" in status
-        assert b'"n":0' in frame
-        assert b"sync" in sync
-
-    def test_it_is_read_only_with_its_receipt(self) -> None:
-        bench = Bench()
-        assert bench.writer.all_read
-        bench.writer.put_status(event.status("draining", "r1", "sbc1"))
-        assert not bench.writer.all_read
-        assert len(bench.take()) == 2
-        assert not bench.writer.all_read
-        bench.kamailio.read()
-        bench.receipt()
-        assert bench.writer.all_read
-        bench.put()
-        assert not bench.writer.all_read
-        bench.settle()
-        assert bench.writer.all_read
-        assert bench.writer.waiting == 0
-
-    def test_it_is_never_written_again(self) -> None:
-        bench = Bench()
-        bench.writer.put_status(STATUS)
-        bench.take()
-        bench.connect()
-        assert bench.writer.all_read
-        assert bench.take() == []
-        bench.writer.put_status(STATUS)
-        bench.connect()
-        assert bench.writer.all_read
-        assert bench.take() == []

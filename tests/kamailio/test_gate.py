@@ -3,28 +3,54 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from adapter.transaction import TransactionId
+from adapter.wire import event
 from tests.harness.evapi_client import EvapiClient
+from tests.harness.kamailio import KamailioServer
 from tests.kamailio.conftest import is_asked, ready_link, settled
 
 if TYPE_CHECKING:
-    from tests.harness.kamailio import KamailioServer
+    from pathlib import Path
+
     from tests.harness.sip import Caller
 
-HELLO = {"adapter": {"hello": 1, "receipts": True, "gate": True}}
+
+async def hello(link: EvapiClient) -> str:
+    """The life of Kamailio that the next frame, a hello, names."""
+    told = (await link.json())["adapter"]
+    assert told == {"hello": 1, "receipts": True, "gate": True, "life": told.get("life")}
+    assert isinstance(told["life"], str)
+    assert told["life"]
+    found = event.parse(json.dumps({"adapter": told}).encode())
+    assert found == event.Hello(receipts=True, gate=True, life=told["life"]), "no longer than is kept of it"
+    return told["life"]
 
 
 async def test_hello_reaches_the_new_link_and_the_others(kamailio: KamailioServer) -> None:
     async with await EvapiClient.connect(kamailio.evapi_port) as first:
-        assert await first.json() == HELLO
+        life = await hello(first)
         async with await EvapiClient.connect(kamailio.evapi_port) as second:
-            assert await second.json() == HELLO
-            assert await first.json() == HELLO
+            assert await hello(second) == life
+            assert await hello(first) == life
+
+
+async def test_each_start_of_kamailio_is_a_life_of_its_own(tmp_path: Path) -> None:
+    server = KamailioServer(tmp_path)
+    lives = []
+    for _ in range(2):
+        with server:
+            async with await EvapiClient.connect(server.evapi_port) as link:
+                lives.append(await hello(link))
+            async with await EvapiClient.connect(server.evapi_port) as link:
+                assert await hello(link) == lives[-1]
+    assert len(set(lives)) == 2
 
 
 @pytest.mark.parametrize("token", ["link-7:12", 'with "quotes" and \\'])
@@ -39,6 +65,27 @@ async def test_receipts_come_in_the_order_of_the_syncs(kamailio: KamailioServer)
             link.write({"adapter": {"sync": f"l:{number}"}})
         before = await link.receipt("l:last")
         assert [found["adapter"].get("synced") for found in before[1:]] == [f"l:{n}" for n in range(5)]
+
+
+async def still_open(link: EvapiClient, ids: dict[str, Any], seq: int) -> object:
+    """What a receipt says of a suspension; None: nothing."""
+    id_ = TransactionId("sbc1", ids["tm_index"], ids["tm_label"], seq)
+    link.write(event.still_open(f"l:?{seq}", id_))
+    before = await link.receipt()
+    (found,) = (each for each in before if each.get("adapter", {}).get("synced") == f"l:?{seq}")
+    return found["adapter"].get("open")
+
+
+async def test_a_receipt_tells_whether_a_suspension_still_waits(link: EvapiClient, caller: Caller) -> None:
+    call = caller.call()
+    asked = await link.event("invite_request")
+    ids = asked["tm_trans"]
+    assert await still_open(link, ids, ids["seq"]) is True
+    assert await still_open(link, ids, ids["seq"] + 1) is False
+    assert await still_open(link, {"tm_index": 99_999, "tm_label": 1}, 1) is False
+    link.answer(asked, {"action": "reject", "code": 486, "reason": "Busy Here"})
+    assert (await call.final()).code == 486
+    assert await still_open(link, ids, ids["seq"]) is False
 
 
 async def test_closed_until_somebody_is_ready(kamailio: KamailioServer, caller: Caller) -> None:

@@ -11,7 +11,7 @@ import termios
 from typing import TYPE_CHECKING, Any
 
 from adapter.wire import event as wire
-from adapter.wire.event import Notice
+from adapter.wire.event import Hello, Notice
 
 if TYPE_CHECKING:
     from adapter.simulator import SimTransaction, SimulatedKamailio
@@ -80,6 +80,13 @@ class Client:
 
     async def event(self) -> wire.Event | None:
         return wire.parse(await self.frame())
+
+    async def hello(self) -> str:
+        """The life that the next frame, a hello, names."""
+        found = await self.event()
+        assert found == Hello(receipts=True, gate=True, life=getattr(found, "life", ""))
+        assert found.life
+        return found.life
 
 
 async def until_event(client: Client, name: str) -> None:

@@ -9,18 +9,21 @@ from typing import Any
 
 import pytest
 
-from adapter.simulator import NotResumed, SimulatedKamailio
-from adapter.simulator.frames import HELLO
-from adapter.wire.event import Hello, Notice, Suspended
-from tests.simulator.client import Client, netstring, until_event
+from adapter.simulator import NotResumed, SimulatedKamailio, State
+from adapter.transaction import TransactionId
+from adapter.wire import event as wire
+from adapter.wire.event import Notice, Suspended, Synced
+from tests.simulator.client import Client, netstring, resume_of, until_event
+
+READY = wire.status("ready", "r1", "sbc1")
 
 
 async def test_every_client_gets_every_event_and_every_hello() -> None:
     async with SimulatedKamailio() as sim, Client(sim) as one:
-        assert await one.event() == Hello(receipts=True, gate=True)
+        life = await one.hello()
         async with Client(sim) as other:
-            assert await other.event() == Hello(receipts=True, gate=True)
-            assert await one.event() == Hello(receipts=True, gate=True)
+            assert await other.hello() == life
+            assert await one.hello() == life
             call = await sim.suspend("invite_request", {"ruri": "sip:a@b"})
             expected = Suspended("invite_request", call.index, call.label, 1, {"ruri": "sip:a@b"})
             assert await one.event() == expected
@@ -46,7 +49,7 @@ async def test_a_ninth_client_gets_eof() -> None:
         clients.pop().sock.close()
         await sim.until(lambda: sim.clients == 7)
         async with Client(sim) as tenth:
-            assert await tenth.frame() == HELLO
+            assert await tenth.hello()
         for client in clients:
             client.sock.close()
 
@@ -65,7 +68,7 @@ async def test_disconnect_by_fin() -> None:
         assert await client.frame() == b""
         assert sim.clients == 0
         async with Client(sim) as again:
-            assert await again.frame() == HELLO
+            assert await again.hello()
 
 
 async def test_disconnect_by_reset() -> None:
@@ -74,6 +77,46 @@ async def test_disconnect_by_reset() -> None:
         sim.disconnect(reset=True)
         with pytest.raises(ConnectionResetError):
             await client.read()
+
+
+async def test_a_restart_is_another_life_which_knows_nothing_of_the_one_before() -> None:
+    ended = []
+    async with SimulatedKamailio(gate=True, fr_timer=0.05) as sim, Client(sim) as client:
+        sim.on_end = ended.append
+        life = await client.hello()
+        await client.say(READY)
+        await sim.until(lambda: sim.gate_open)
+        over, call = await sim.suspend("e", {}), await sim.suspend("e", {})
+        sim.cancel(over, None)
+        sim.restart()
+        assert over.state is State.CANCELLED
+        assert (call.state, sim.gate_open) == (State.UNANSWERED, False)
+        with pytest.raises(NotResumed):
+            await call.resumed()
+        async with Client(sim) as again:
+            assert await again.hello() != life
+            await again.say(resume_of(call))
+            await sim.until(lambda: sim.counters.not_found)
+            await again.say(READY)
+            await sim.until(lambda: sim.gate_open)
+            later = await sim.suspend("e", {})
+            with pytest.raises(NotResumed):
+                await later.resumed()
+    assert ended == [over, later], "whom an earlier life has forgotten, nobody waited for"
+    assert sim.counters.unanswered == 1
+
+
+async def test_a_receipt_tells_whether_a_suspension_still_waits() -> None:
+    async with SimulatedKamailio() as sim, Client(sim) as client:
+        await client.hello()
+        call = await sim.suspend("e", {})
+        await client.frame()
+        ids = TransactionId("sbc1", call.index, call.label, 1)
+        unknown = TransactionId("sbc1", call.index, call.label, 2)
+        await client.say(wire.still_open("l:1", ids), wire.still_open("l:2", unknown), resume_of(call))
+        await client.say(wire.still_open("l:3", ids), b'{"adapter":{"sync":"l:4","asked":"nonsense"}}')
+        found = [await client.event() for _ in range(4)]
+    assert found == [Synced("l:1", True), Synced("l:2", False), Synced("l:3", False), Synced("l:4")]
 
 
 async def test_refused_connects_and_the_same_port_again() -> None:
@@ -89,7 +132,7 @@ async def test_refused_connects_and_the_same_port_again() -> None:
         sim.accept()
         assert sim.port == port
         async with Client(sim) as again:
-            assert await again.frame() == HELLO
+            assert await again.hello()
         with pytest.raises(OSError, match="in use"):
             sim.accept()
 
@@ -117,7 +160,7 @@ async def test_an_event_for_a_client_that_has_just_gone() -> None:
 async def test_its_end_closes_clients_and_port() -> None:
     async with SimulatedKamailio() as sim:
         client = await Client(sim).__aenter__()
-        assert await client.frame() == HELLO
+        assert await client.hello()
     assert await client.frame() == b""
     with pytest.raises(ConnectionRefusedError):
         await Client(sim).__aenter__()
@@ -142,10 +185,9 @@ async def test_forms_of_an_event(configuration: Any, form: Any) -> None:
         await sim.until(lambda: sim.clients == 1)
         call = await sim.suspend("invite_request", data, form=form)
         sim.notify("call_ended", data, form=form)
-        found = await client.event()
         if configuration == "include":
-            assert found == Hello(True, True)
-            found = await client.event()
+            await client.hello()
+        found = await client.event()
         seq = 1 if (configuration, form) == ("include", "json") else None
         assert found == Suspended("invite_request", call.index, call.label, seq, data)
         assert await client.event() == Notice("call_ended", data)

@@ -8,7 +8,6 @@ import json
 import pytest
 
 from adapter.simulator import SimTransaction, SimulatedKamailio, State
-from adapter.simulator.frames import HELLO
 from adapter.wire.event import Notice, Suspended
 from tests.simulator.client import Client, resume_of, until_event
 
@@ -18,7 +17,7 @@ async def test_nothing_is_read_until_told() -> None:
         sim.stop_reading()
         await client.say(b"{}", b"{}")
         sim.notify("meanwhile", {})
-        assert await client.frame() == HELLO
+        assert await client.hello()
         assert await client.event() == Notice("meanwhile", {})
         assert sim.counters.bytes_in == 0
         sim.start_reading()
@@ -55,7 +54,7 @@ async def test_a_client_that_does_not_read_stops_everything() -> None:
             await until_event(bad, "after")
             await reading
             await call.resumed()
-            assert await late.frame() == HELLO
+            assert await late.hello()
         assert not sim.stalled
         assert sim.counters.stalls >= 1
         assert sim.counters.stalled_seconds > 0

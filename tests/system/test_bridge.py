@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import subprocess
@@ -52,7 +53,7 @@ async def test_health_and_metrics():
         call = await sim.suspend("held", {})
         await call.resumed()
         await until(lambda: all(link.opens_gate for link in bridge.nodes))
-        await bridge.sweeper.beat()  # what is in flight is counted then
+        await bridge.replicas.beat()  # what is in flight is counted then
         assert await get(bridge, "/livez") == (200, '{"status": "alive"}')
         status, body = await get(bridge, "/readyz")
         checks = {"broker": True, "store": True, "links": True, "accepting": True}
@@ -65,7 +66,10 @@ async def test_health_and_metrics():
             'evapi_decision_seconds_count{outcome="decided"} 1.0',
             'evapi_in_flight{node="sbc1"} 0.0',
             'evapi_link_up{node="sbc1"} 1.0',
+            'evapi_link_sound{node="sbc1"} 1.0',
             'evapi_link_receipts{node="sbc1"} 1.0',
+            'evapi_active{node="sbc1"} 1.0',
+            "evapi_replicas 1.0",
             'evapi_receipts_missed{node="sbc1"} 0.0',
             "evapi_broker_ready 1.0",
             "evapi_store_ready 1.0",
@@ -84,7 +88,7 @@ async def test_a_drain_tells_kamailio_first_and_finishes_what_is_in_flight():
         await until(lambda: held)
         draining = asyncio.create_task(bridge.drain())
         await sim.until(lambda: not sim.gate_open)
-        await until(lambda: not bridge.relay.claiming)
+        await until(lambda: not bridge.relay.turn.claiming)
         assert json.loads((await get(bridge, "/readyz"))[1])["checks"]["accepting"] is False
         await asyncio.sleep(0)
         assert not draining.done(), "a call waits"
@@ -97,19 +101,19 @@ async def test_a_drain_tells_kamailio_first_and_finishes_what_is_in_flight():
 async def test_a_drain_that_runs_out_of_time_leaves_the_rest_to_be_adopted(scaled, node):
     options = {**scaled, "drain_timeout": "0.1", "lease": "0.5"}
     long = {"default": {"deadline": 60}}
-    async with SimulatedKamailio() as sim, bridged(sim, node, {**options, "replica": "two"}, long) as two:
+    async with SimulatedKamailio() as sim, contextlib.AsyncExitStack() as stack:
         async with bridged(sim, node, {**options, "replica": "one"}, long) as one:
-            two.relay.claiming = False
             await _bind(scaled["amqp_url"], node)
             call = await sim.suspend("held", {})
-            await until(lambda: call.state.value == "suspended")
             await _claimed(one, node)
+            two = await stack.enter_async_context(bridged(sim, node, {**options, "replica": "two"}, long))
             await one.drain()
-        assert two.metrics.adopted.labels(node, "claimed")._value.get() == 0
+            assert two.metrics.adopted.labels(node, "claimed")._value.get() == 0
         async with asyncio.timeout(10):
             while not (records := await two.inflight.scan(node)) or records[0].owner != two.inflight.replica:
                 await asyncio.sleep(0.01)
         assert two.metrics.adopted.labels(node, "claimed")._value.get() == 1
+        assert call.state.value == "suspended"
 
 
 async def _claimed(bridge, node: str) -> None:

@@ -93,6 +93,9 @@ class Counter:
         self.read: list[TransactionId] = []
         self.counted: list[int] = []
 
+    def may_write(self) -> bool:
+        return True
+
     def on_events(self, link: Link, events: Sequence[event.Event]) -> None:
         self.counted += [found.data["frames"] for found in events if isinstance(found, event.Notice)]
 

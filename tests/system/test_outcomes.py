@@ -361,8 +361,8 @@ async def test_two_replicas_publish_a_notice_once(scaled, node):
         consuming(scaled["amqp_url"], node, "ended") as consumer,
     ):
         await sim.until(lambda: sim.clients == 2)
-        async with asyncio.timeout(10):  # until they know each other
-            while not all(len(bridge.relay.replicas) > 1 for bridge in (one, two)):
+        async with asyncio.timeout(10):  # until each knows that the other serves the node
+            while not all(bridge.relay._roster.served(node) for bridge in (one, two)):
                 await asyncio.sleep(0.005)
         for number in range(50):
             sim.notify("ended", {"do": "note", "number": number})

@@ -1,0 +1,188 @@
+"""This replica among the others: its beat, which nodes it is active for, what it takes over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from adapter.errors import StoreUnavailable
+from adapter.inflight.base import Beat
+from adapter.transaction import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from adapter.broker.base import Broker
+    from adapter.evapi.nodes import Nodes
+    from adapter.inflight.base import InFlight
+    from adapter.metrics import Metrics
+    from adapter.relay import Relay
+    from adapter.roster import Roster
+
+log = structlog.get_logger()
+
+TICK: Final = 0.02
+"""Seconds between two looks at this replica's own state; a change is told at once."""
+HURRY: Final = 0.3
+"""Seconds after a change for which every tick beats, so that replicas which lost the same server
+soon know of each other."""
+
+
+RESET_AFTER: Final = 0.5
+"""Seconds for which a link that is not read is kept while another replica has one that is. What was
+written to it is adopted only after its reset; and a Kamailio that hangs is found out by the others,
+too, so that nobody has to connect again."""
+
+
+class Replicas:
+    """``run`` it in a task. ``clock`` gives epoch seconds."""
+
+    def __init__(
+        self,
+        inflight: InFlight,
+        broker: Broker,
+        nodes: Nodes,
+        relay: Relay,
+        roster: Roster,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._inflight = inflight
+        self._broker = broker
+        self._nodes = nodes
+        self._relay = relay
+        self._roster = roster
+        self._metrics = metrics
+        self._clock = clock
+        self._rank = 0
+        self._told: Beat | None = None
+        self._seen: Beat | None = None
+        self._changed_at = float("-inf")
+        self._unsound_since: dict[str, float] = {}
+        self._active: dict[str, str | None] = {}  # by node, as of the last look
+        self._lost: set[str] = set()  # nodes whose requests nobody could publish for a while
+        self._given_up: set[str] = set()  # those of them whose callers need not wait for the deadline
+        # Of a dead replica, by node: when nothing was left to adopt.
+        self._adopted: dict[tuple[str, str, State], float] = {}
+        self.accepting = True
+        self.store_ready = False
+
+    @property
+    def state(self) -> Beat:
+        """What this replica says of itself."""
+        readers, stuck = frozenset(self._nodes.readers), frozenset(self._nodes.unsound)
+        return Beat(self._broker.ready, self.accepting, readers, self._rank, stuck=stuck)
+
+    def serves(self, node: str) -> bool:
+        """Whether the node may count on this replica: what its health gate is told."""
+        if not (self._broker.ready and self.accepting):
+            return False
+        return self.store_ready or (self._told is not None and self._relay.turn.active(node))
+
+    async def run(self) -> None:
+        """Beat for ever. Ends only by cancellation."""
+        loop = asyncio.get_running_loop()
+        due = 0.0
+        while True:
+            now = loop.time()
+            if self.state != self._seen:
+                self._seen, self._changed_at = self.state, now
+            if now >= due or now < self._changed_at + HURRY:
+                due = now + self._roster.lease / 4
+                await self.beat()
+            await asyncio.sleep(TICK)
+
+    async def beat(self) -> None:
+        """Beat, look who else does, and take over what has become this replica's."""
+        self._reset_unsound()
+        state, asked = self.state, self._clock()
+        lapsed = self._told is not None and not self._relay.turn.current
+        try:
+            roll = await self._inflight.beat(state)
+        except StoreUnavailable as exc:
+            self._roster.lost(asked)
+            if self.store_ready:
+                log.error("in-flight store: away", error=str(exc))
+            self.store_ready = False
+        else:
+            self._roster.looked(roll, asked, self._clock())
+            dead = self._roster.dead
+            self._adopted = {each: when for each, when in self._adopted.items() if each[0] in dead}
+            if not self.store_ready:
+                log.info("in-flight store: ready", replicas=self._roster.replicas)
+            self.store_ready = True
+            self._told = state
+            if lapsed:
+                await self._lapsed()
+        self._metrics.replicas.set(len(self._roster.replicas))
+        for node in self._nodes.names:
+            await self._look_after(node)
+        if self.store_ready and self._rank != state.rank:
+            with contextlib.suppress(StoreUnavailable):  # told with the next beat
+                await self._inflight.beat(self.state)
+
+    def _reset_unsound(self) -> None:
+        """Reset links that are not read, once others have had the time to find theirs so, too."""
+        now, unsound = self._clock(), self._nodes.unsound
+        self._unsound_since = {node: self._unsound_since.get(node, now) for node in unsound}
+        for node, since in self._unsound_since.items():
+            if now >= since + RESET_AFTER and self._roster.linked(node):
+                self._nodes.reset(node, "it does not read, and another replica can write to it")
+
+    async def _lapsed(self) -> None:
+        """The lease was over before this beat: what this replica owned may be another's by now."""
+        log.warning("own lease was over: this process or the store stood still")
+        # Who was active meanwhile has a higher rank: where it is this one again, it is to be outdone.
+        self._active = {node: who for node, who in self._active.items() if who != self._roster.replica}
+        for node in self._nodes.names:
+            self._nodes.forget(node)
+            await self._relay.recover(node)
+
+    async def _look_after(self, node: str) -> None:
+        me = self._roster.replica
+        if self._broker.ready:
+            self._given_up.discard(node)
+        elif not self._roster.served(node):
+            self._lost.add(node)
+            if self._broker.gone and node not in self._given_up:
+                self._given_up.add(node)
+                await self._relay.give_up(node)
+        active = self._roster.active(node, self._relay.turn.able(node))
+        before = self._active.get(node)
+        known = node in self._active
+        self._active[node] = active
+        self._metrics.active.labels(node).set(active == me)
+        if active == me and (before != me or self._roster.top_rank >= self._rank):
+            self._rank = max(self._roster.top_rank, self._rank, int(self._clock())) + 1
+            self._nodes.set_rank(node, self._rank)
+            log.info("active", node=node, instead_of=before, rank=self._rank)
+        if active == me:
+            everything = node in self._lost or (known and self._fell_silent(before))
+            orphaned = self._roster.cannot_publish() | self._roster.dead
+            await self._adopt(node, orphaned, State.CLAIMED, ask=not everything)
+            if everything:
+                self._lost.discard(node)
+                await self._relay.ask_again(node)
+        elif before == me:
+            log.info("standby", node=node, active=active)
+        if self._roster.writer(node, node in self._nodes.readers) == me:
+            await self._adopt(node, self._roster.cannot_write(node) | self._roster.dead, State.SETTLED)
+        self._metrics.in_flight.labels(node).set(await self._inflight.count(node))
+
+    def _fell_silent(self, before: str | None) -> bool:
+        return before is not None and self._roster.silenced(before)
+
+    async def _adopt(self, node: str, owners: Iterable[str], state: State, ask: bool = True) -> None:
+        """The dead own less and less. Where nothing was left it is looked again each lease only, and not
+        never: a store that is away for a moment gives nothing, whatever there is.
+        """
+        now = self._clock()
+        since = {owner: self._adopted.get((owner, node, state), float("-inf")) for owner in owners}
+        left = sorted(owner for owner, when in since.items() if now >= when + self._roster.lease)
+        if left and await self._relay.adopt(node, left, state, ask) == 0:
+            nothing = [(owner, node, state) for owner in left if owner in self._roster.dead]
+            self._adopted.update(dict.fromkeys(nothing, now))

@@ -1,0 +1,147 @@
+"""Who does what for which node, by the last beats of all replicas. Pure.
+
+For each node one replica is active: rendezvous hashing over those that live and can take a
+suspension all the way, so that all agree without talking. When a replica comes or goes, only the
+nodes that it gets or had change hands (Thaler and Ravishankar, "Using name-based mappings to
+increase hit rates", 1998).
+
+While the store is away nobody's beat is seen: the last list holds, and for one lease after the
+return still, until everybody has beaten again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from adapter.inflight.base import Beat, Roll
+
+_NEVER: Final = float("-inf")
+
+
+def choose(node: str, replicas: Iterable[str]) -> str | None:
+    """The one of the replicas that rendezvous hashing picks for a node; None of none."""
+    return max(replicas, key=lambda replica: (_weight(node, replica), replica), default=None)
+
+
+@lru_cache(maxsize=4096)
+def _weight(node: str, replica: str) -> bytes:
+    return hashlib.blake2b(f"{replica}\0{node}".encode(), digest_size=8, usedforsecurity=False).digest()
+
+
+class Roster:
+    """``replica`` is this one. ``lease``: seconds without a beat after which a replica is dead.
+
+    Times are seconds of any one clock. What this replica itself can do is told with each question,
+    since it knows that before it beats.
+    """
+
+    def __init__(self, replica: str, lease: float) -> None:
+        self.replica = replica
+        self.lease = lease
+        self.away = False
+        """Whether the store is: then the last list holds."""
+        self._others: Mapping[str, Beat] = {}  # that live
+        self._dead: frozenset[str] = frozenset()
+        self._top_rank = 0
+        self._looked = _NEVER
+        self._settled_at = _NEVER
+        self._woke = _NEVER  # and not heard of the others since
+
+    def __repr__(self) -> str:
+        state = "as last seen" if self.away else "live"
+        return f"<Roster {self.replica}, others {state}: {sorted(self._others)}>"
+
+    def looked(self, roll: Roll, asked: float, now: float) -> None:
+        """Take in what the store says of everybody; it was asked at an earlier time."""
+        beats = {replica: beat for replica, beat in roll.beats.items() if replica != self.replica}
+        live = {replica: beat for replica, beat in beats.items() if beat.age <= self.lease}
+        if self.away or (not roll.known and self._looked != _NEVER):
+            self._settled_at = now + self.lease
+        if now < self._settled_at:
+            live = {**self._others, **live}
+        self._others = live
+        self._top_rank = max([self._top_rank, *(beat.rank for beat in beats.values())])
+        self._dead = frozenset(beats.keys() - live.keys())
+        self._looked = asked
+        self.away = False
+        if asked >= self._woke:
+            self._woke = _NEVER
+
+    def lost(self, asked: float) -> None:
+        """The store is away: it did not answer what it was asked at that time."""
+        self.away = True
+        if asked >= self._woke:
+            self._woke = _NEVER
+
+    def woke(self, now: float) -> None:
+        """This process stood still for so long that it may have been taken for dead. That the store
+        seems not to have answered meanwhile says nothing."""
+        self._woke = now
+
+    @property
+    def unsure(self) -> bool:
+        """Whether this process stood still, and does not know yet what the others did meanwhile."""
+        return self._woke != _NEVER
+
+    @property
+    def replicas(self) -> list[str]:
+        """Those that live, this one among them."""
+        return sorted([self.replica, *self._others])
+
+    def current(self, now: float) -> bool:
+        """Whether this replica may go by the list: its own lease lasts, or nobody's can be seen."""
+        return not self.unsure and (self.away or now - self._looked <= self.lease)
+
+    def settling(self, now: float) -> bool:
+        """Whether the store has just come back, so that others' claims may not be in it yet."""
+        return now < self._settled_at
+
+    def active(self, node: str, able: bool) -> str | None:
+        """Who is to claim the node's suspensions; ``able``: whether this replica can serve it."""
+        serving = [replica for replica, beat in self._others.items() if beat.serves(node)]
+        return choose(node, [*serving, self.replica] if able else serving)
+
+    def served(self, node: str) -> bool:
+        """Whether another replica can serve the node."""
+        return any(beat.serves(node) for beat in self._others.values())
+
+    def writer(self, node: str, able: bool) -> str | None:
+        """Who is to write what nobody else can; ``able``: whether this replica can write to it."""
+        linked = [replica for replica, beat in self._others.items() if node in beat.nodes]
+        return choose(node, [*linked, self.replica] if able else linked)
+
+    def linked(self, node: str) -> bool:
+        """Whether another replica can write to the node."""
+        return any(node in beat.nodes for beat in self._others.values())
+
+    @property
+    def dead(self) -> frozenset[str]:
+        """Replicas whose lease is over, an earlier life of this process among them."""
+        return self._dead
+
+    def silenced(self, replica: str) -> bool:
+        """Whether a replica may hold requests or replies that will not come: dead, or cut off."""
+        beat = self._others.get(replica)
+        return replica != self.replica and (beat is None or not beat.broker)
+
+    def cannot_publish(self) -> frozenset[str]:
+        """Replicas that live and whose broker is away."""
+        return frozenset(replica for replica, beat in self._others.items() if not beat.broker)
+
+    def cannot_write(self, node: str) -> frozenset[str]:
+        """Replicas that live and of which nothing will be written to the node."""
+        return frozenset(
+            replica
+            for replica, beat in self._others.items()
+            if node not in beat.nodes and node not in beat.stuck
+        )
+
+    @property
+    def top_rank(self) -> int:
+        """The highest rank with which another replica ever consumed replies: one that hangs still may."""
+        return self._top_rank

@@ -1,0 +1,89 @@
+"""A frame becomes a claim, a reply becomes a settlement. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adapter import contract
+from adapter.broker.base import DeadLetter, Reply
+from adapter.errors import CodecError
+from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from adapter.wire import event as wire
+from adapter.wire import netstring
+
+if TYPE_CHECKING:
+    from adapter.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Claimer:
+    """Who claims, and for which life of which node."""
+
+    replica: str
+    node: str
+    life: str
+
+
+def claim(
+    found: wire.Suspended | wire.Malformed, claimer: Claimer, policy: Policy, arrived: float
+) -> tuple[Transaction, wire.Malformed | None]:
+    """The claim for a frame that came at ``arrived`` (epoch seconds).
+
+    One that cannot be published is settled as ``malformed``; given beside it where that was not
+    known before.
+    """
+    if isinstance(found, wire.Malformed):
+        return _malformed(found, claimer, policy, arrived), None
+    deadline = arrived + policy.plan(found.event).deadline
+    assert found.seq is not None, "the link counts what the frame does not"
+    ids = found.index, found.label, found.seq
+    request = contract.Request(found.event, claimer.node, found.data, *ids, deadline=deadline)
+    try:
+        body = contract.encode_request(request)
+    except CodecError as exc:
+        malformed = wire.Malformed(exc.reason, exc.detail, repr(found).encode(), found.event, ids)
+        return _malformed(malformed, claimer, policy, arrived), malformed
+    id_ = TransactionId(claimer.node, *ids)
+    return Transaction(id_, found.event, deadline, arrived, body, claimer.replica, life=claimer.life), None
+
+
+def _malformed(found: wire.Malformed, claimer: Claimer, policy: Policy, arrived: float) -> Transaction:
+    assert found.ids is not None, "nobody waits behind it otherwise"
+    index, label, seq = found.ids
+    return Transaction(
+        TransactionId(claimer.node, index, label, seq or 1),
+        found.event,
+        arrived + policy.plan(found.event).deadline,
+        arrived,
+        b"",
+        claimer.replica,
+        State.SETTLED,
+        Outcome.MALFORMED,
+        life=claimer.life,
+    )
+
+
+def settlement(reply: Reply) -> tuple[Settlement | None, DeadLetter | None]:
+    """What a reply asks for, and what is kept of it where it could not be understood."""
+    try:
+        id_ = TransactionId.parse(reply.correlation_id)
+    except ValueError as exc:
+        return None, letter(reply, "correlation-id", str(exc), "")
+    if reply.rejected is not None or reply.status == contract.STATUS_FAILED:
+        return Settlement(id_, Outcome.FAILED), None
+    if len(reply.body) > contract.MAX_BODY:
+        return Settlement(id_, Outcome.OVERSIZED), None
+    try:
+        decision = wire.decision_json(contract.decode_reply(reply.body, reply.content_type))
+    except CodecError as exc:
+        return Settlement(id_, Outcome.MALFORMED), letter(reply, exc.reason, exc.detail, id_.node)
+    if len(decision) > netstring.MAX_OUT:  # not worth keeping for the retention: it cannot be sent
+        return Settlement(id_, Outcome.OVERSIZED), None
+    by_hand = reply.status == contract.STATUS_OPERATOR
+    return Settlement(id_, Outcome.OPERATOR if by_hand else Outcome.DECIDED, decision), None
+
+
+def letter(reply: Reply, reason: str, detail: str, node: str) -> DeadLetter:
+    """A reply as a dead letter."""
+    return DeadLetter(reason, detail, reply.body, node, reply.correlation_id, reply.content_type)

@@ -1,0 +1,100 @@
+"""Whose turn it is: what this replica does for a node, and what it leaves to others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from adapter.broker.base import Broker
+    from adapter.evapi.base import Links
+    from adapter.roster import Roster
+
+STANDBY_DELAY: Final = 0.15
+"""Seconds for which a standby leaves a suspension to the active replica: longer than a claim takes."""
+LAST_RESORT: Final = 2 * STANDBY_DELAY
+"""Seconds for which a replica that cannot publish leaves it to those that can."""
+RETURN_WAIT: Final = 0.06
+"""Seconds since the broker was lost for which its return is waited for before ``unavailable`` is
+answered: another server of a cluster takes over in less, and a caller does not notice."""
+_FOR_NOW: Final = float("inf")
+
+
+class Turn:
+    """By the roster, and by what this replica is able to do this instant.
+
+    ``claiming``: it does not drain. ``clock`` gives epoch seconds. To be ``look``\\ ed at often.
+    """
+
+    def __init__(self, roster: Roster, broker: Broker, links: Links, clock: Callable[[], float]) -> None:
+        self._roster = roster
+        self._broker = broker
+        self._links = links
+        self._clock = clock
+        self._lost_at: float | None = None  # the broker, as of the last look
+        self._looked = clock()
+        self.claiming = True
+
+    def look(self, now: float) -> None:
+        """Note since when the broker is lost; a gap of a lease tells that this process stood still."""
+        if now - self._looked > self._roster.lease:
+            self._roster.woke(now)
+        self._looked = now
+        if self._broker.ready:
+            self._lost_at = None
+        elif self._lost_at is None:
+            self._lost_at = now
+
+    @property
+    def publishes(self) -> bool:
+        """Whether what is claimed now is published."""
+        return self.claiming and self._broker.ready
+
+    @property
+    def current(self) -> bool:
+        """Whether this replica's lease lasts, so that nobody has taken over what it owns."""
+        return self._roster.current(self._clock())
+
+    def able(self, node: str) -> bool:
+        """Whether this replica can take a suspension of the node all the way."""
+        return self.publishes and self._links.sound(node)
+
+    def active(self, node: str) -> bool:
+        """Whether this replica is the one to claim the node's suspensions."""
+        chosen = self._roster.active(node, self.able(node))
+        return chosen == self._roster.replica and self.current
+
+    def tells(self, node: str) -> bool:
+        """Whether to publish what nobody claims: as the active one, or where there is none."""
+        return self.active(node) or self._roster.active(node, self.able(node)) is None
+
+    def sweeps(self, node: str) -> bool:
+        """Whether this replica is the one to answer what is past its deadline.
+
+        One alone, since just after an outage the store may not know yet what another has answered.
+        While the store is away each does it for what it owns.
+        """
+        roster = self._roster
+        if roster.away:
+            return True
+        chosen = roster.active(node, self.able(node)) or roster.writer(node, self._links.sound(node))
+        return chosen == roster.replica and self.current
+
+    def patience(self, node: str, now: float) -> float:
+        """Seconds for which a suspension of the node is left to somebody or something else."""
+        if self.active(node):
+            return 0.0
+        if not self.current:
+            return _FOR_NOW  # the beat under way tells within the store's timeout who is active
+        if self.able(node):
+            return _FOR_NOW if self._roster.settling(now) else STANDBY_DELAY
+        # While the store is away the others do not learn that it is not able any more.
+        ours = self._roster.away and self._roster.active(node, True) == self._roster.replica
+        if self._roster.served(node) and not ours:
+            return LAST_RESORT
+        return 0.0 if self._lost_at is None or self.waited(now) else RETURN_WAIT
+
+    def waited(self, now: float) -> bool:
+        """Whether the broker's return has been waited for."""
+        return self._lost_at is not None and now >= self._lost_at + RETURN_WAIT

@@ -1,0 +1,225 @@
+"""The links as the rest of the bridge sees them: which nodes read, and whose replies are taken in."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from adapter.evapi.link import LinkSettings
+from adapter.evapi.nodes import Nodes
+from adapter.metrics import Metrics
+from adapter.settings import Address, NodeAddress
+from adapter.simulator import SimulatedKamailio
+from adapter.transaction import Outcome, TransactionId
+from adapter.wire import event, netstring
+from tests.evapi.test_link import until
+from tests.harness.process import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+
+class Broker:
+    """Keeps who is attached, and every call."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def attach(self, node: str, rank: int = 0) -> None:
+        self.calls.append((node, rank))
+
+    def detach(self, node: str) -> None:
+        self.calls.append((node, None))
+
+
+class Relay:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.turn = SimpleNamespace(current=True)
+        self.recovered: list[str] = []
+        self.events: list[tuple[str, Any]] = []
+        self.read: list[TransactionId] = []
+
+    async def recover(self, node: str) -> None:
+        self.recovered.append(node)
+
+    def on_events(self, node: str, events: Sequence[Any]) -> None:
+        self.events += [(node, found) for found in events]
+
+    def on_read(self, ids: Sequence[TransactionId]) -> None:
+        self.read += ids
+
+
+@asynccontextmanager
+async def running(**addresses: str) -> AsyncIterator[tuple[Nodes, Broker, Relay]]:
+    given = [NodeAddress(name, Address.parse(text)) for name, text in addresses.items()]
+    settings = LinkSettings(backoff_min=0.001, backoff_max=0.01, receipt_timeout=0.05)
+    nodes, broker, relay = Nodes(given, "r1", settings, Metrics()), Broker(), Relay()
+    nodes.start(relay, broker)  # type: ignore[arg-type]
+    try:
+        yield nodes, broker, relay
+    finally:
+        await nodes.close()
+
+
+def resume(node: str = "sbc1", label: int = 1) -> tuple[bytes, TransactionId]:
+    id_ = TransactionId(node, 1, label, 1)
+    return event.resume(id_, "e", Outcome.DECIDED, b"{}"), id_
+
+
+async def refreshed(nodes: Nodes, condition: Any) -> None:
+    """What the sweeper does, until it has led to something."""
+
+    def look() -> Any:
+        nodes.refresh()
+        return condition()
+
+    await until(look)
+
+
+async def test_replies_are_taken_in_while_the_link_is_sound_and_at_the_same_rank_again() -> None:
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, broker, relay):
+        await until(lambda: nodes.readers == ["sbc1"])
+        await until(lambda: relay.recovered)
+        assert broker.calls == [("sbc1", 0)]
+        nodes.set_rank("sbc1", 7)
+        sim.disconnect()
+        await until(lambda: len(broker.calls) >= 4)
+        assert broker.calls == [("sbc1", 0), ("sbc1", 7), ("sbc1", None), ("sbc1", 7)]
+        await until(lambda: relay.recovered == ["sbc1", "sbc1"])
+        nodes.refresh()
+        nodes.refresh()
+        assert len(broker.calls) == 4
+
+
+async def test_a_rank_given_while_the_link_is_down_counts_once_it_is_up() -> None:
+    async with SimulatedKamailio() as sim:
+        sim.refuse()
+        async with running(sbc1=sim.address) as (nodes, broker, _):
+            nodes.set_rank("sbc1", 7)
+            assert broker.calls == []
+            sim.accept()
+            await until(lambda: broker.calls)
+            assert broker.calls == [("sbc1", 7)]
+
+
+async def test_a_node_that_does_not_read_is_left_to_others_until_it_does() -> None:
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, broker, relay):
+        await until(lambda: nodes.readers)
+        sim.stop_reading()
+        assert nodes.send("sbc1", resume()[0], 30.0, resume()[1])
+        await refreshed(nodes, lambda: len(broker.calls) == 2)
+        assert broker.calls == [("sbc1", 0), ("sbc1", None)]
+        assert (nodes.readers, nodes.unsound, nodes.up) == ([], ["sbc1"], ["sbc1"])
+        assert not nodes.sound("sbc1")
+        assert nodes.unread("sbc1") == {resume()[1]}
+        assert nodes.waiting("sbc1") >= 1
+        sim.start_reading()
+        await refreshed(nodes, lambda: len(broker.calls) == 3)
+        assert nodes.unsound == []
+        await until(lambda: relay.read and len(relay.recovered) == 2)
+
+
+async def test_one_that_is_reset_is_connected_to_again_without_what_was_queued() -> None:
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, _):
+        await until(lambda: nodes.readers)
+        sim.stop_reading()
+        assert nodes.send("sbc1", resume()[0], 30.0, resume()[1])
+        await refreshed(nodes, lambda: nodes.unsound)
+        nodes.reset("sbc1", "as told")
+        sim.start_reading()
+        await refreshed(nodes, lambda: nodes.readers)
+        assert nodes.unread("sbc1") == set()
+
+
+async def test_a_restart_of_kamailio_is_another_life() -> None:
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, broker, _):
+        await until(lambda: nodes.readers)
+        life = nodes.life("sbc1")
+        assert life
+        sim.disconnect()
+        await until(lambda: len(broker.calls) == 3 and nodes.readers)
+        assert nodes.life("sbc1") == life
+        sim.restart()
+        await until(lambda: len(broker.calls) == 5 and nodes.readers)
+        assert nodes.life("sbc1") not in ("", life)
+
+
+async def test_one_nodes_fault_is_not_anothers() -> None:
+    async with SimulatedKamailio() as sim:
+        nowhere = f"127.0.0.1:{free_port()}"
+        async with running(sbc1=sim.address, sbc2=nowhere) as (nodes, broker, relay):
+            await until(lambda: nodes.readers)
+            assert (nodes.names, nodes.up, nodes.readers) == (["sbc1", "sbc2"], ["sbc1"], ["sbc1"])
+            assert not nodes.send("sbc2", resume("sbc2")[0], 30.0, resume("sbc2")[1])
+            assert not nodes.sound("sbc2")
+            assert nodes.max_payload("sbc2") > 0, "its replies are settled here"
+            assert not nodes.takes_commands("sbc2")
+            assert nodes.takes_commands("sbc1")
+            assert nodes.max_payload("sbc1") == netstring.MAX_OUT
+            sim.notify("ended", {})
+            await until(lambda: relay.events)
+            assert relay.events == [("sbc1", event.Notice("ended", {}))]
+            assert [call for call in broker.calls if call[0] == "sbc2"] == []
+
+
+async def test_a_node_that_nobody_knows() -> None:
+    async with running() as (nodes, _, _):
+        assert not nodes.send("sbc9", b"{}", 1.0, None)
+        assert nodes.max_payload("sbc9") == 0
+        assert nodes.unread("sbc9") == set()
+        assert nodes.waiting("sbc9") == 0
+        assert not nodes.sound("sbc9")
+        assert nodes.life("sbc9") == ""
+        assert not nodes.takes_commands("sbc9")
+
+
+async def test_nothing_is_written_once_the_lease_is_over_and_what_is_given_up_never() -> None:
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, relay):
+        await until(lambda: nodes.readers)
+        await nodes.flushed()
+        relay.turn.current = False
+        assert nodes.send("sbc1", resume(label=1)[0], 30.0, resume(label=1)[1])
+        nodes.forget("sbc1")
+        assert nodes.send("sbc1", resume(label=2)[0], 30.0, resume(label=2)[1])
+        relay.turn.current = True
+        await until(lambda: relay.read)
+        assert relay.read == [resume(label=2)[1]]
+        assert sim.counters.not_found == 1
+
+
+async def test_every_gate_is_told_what_is_so_for_its_node() -> None:
+    async with (
+        SimulatedKamailio() as one,
+        SimulatedKamailio() as two,
+        running(sbc1=one.address, sbc2=two.address) as (nodes, _, _),
+    ):
+        nodes.set_status(lambda node: "ready" if node == "sbc1" else "degraded")
+        await one.until(lambda: one.gate_open)
+        await two.until(lambda: two.statuses)
+        assert two.statuses["r1"].state == "degraded"
+        await nodes.flushed()
+        nodes.measure()
+        value = nodes._metrics.registry.get_sample_value
+        assert value("evapi_gate_open", {"node": "sbc1"}) == 1
+        assert value("evapi_gate_open", {"node": "sbc2"}) == 0
+        assert value("evapi_link_sound", {"node": "sbc2"}) == 1
+        assert [link.node for link in nodes] == ["sbc1", "sbc2"]
+
+
+async def test_its_end_ends_what_it_began() -> None:
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, relay):
+        never = asyncio.Event()
+
+        async def recover(node: str) -> None:
+            relay.recovered.append(node)
+            await never.wait()
+
+        relay.recover = recover  # type: ignore[method-assign]
+        await until(lambda: relay.recovered)
+        await nodes.close()
+        assert all(task.done() for task in nodes.tasks)
+        assert nodes._recovering == set()

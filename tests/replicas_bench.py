@@ -1,0 +1,104 @@
+"""Replicas without their sockets: each a relay and its beats, all on one store and one clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adapter.replicas import Replicas
+from tests.relay_bench import Bench
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Nodes:
+    """The links of one replica, as its beats see them."""
+
+    def __init__(self, bench: Bench, names: Sequence[str]) -> None:
+        self._bench = bench
+        self.names = list(names)
+        self.late: list[str] = []
+        self.resets: list[str] = []
+        self.ranks: list[tuple[str, int]] = []
+        self.forgotten: list[str] = []
+
+    @property
+    def readers(self) -> list[str]:
+        return [node for node in self.names if self._bench.links.sound(node)]
+
+    @property
+    def unsound(self) -> list[str]:
+        return self.late
+
+    def reset(self, node: str, reason: str) -> None:
+        assert reason
+        self.resets.append(node)
+
+    def set_rank(self, node: str, rank: int) -> None:
+        self.ranks.append((node, rank))
+
+    def forget(self, node: str) -> None:
+        self.forgotten.append(node)
+
+
+class Replica(Bench):
+    """One replica, beside another where it is given."""
+
+    def __init__(
+        self, name: str = "r1", beside: Replica | None = None, nodes: Sequence[str] = ("sbc1",)
+    ) -> None:
+        super().__init__(store=beside.store.inner.beside(name) if beside else None, nodes=nodes, name=name)
+        self.nodes = Nodes(self, nodes)
+        self.replicas = Replicas(
+            self.store,  # type: ignore[arg-type]
+            self.broker,  # type: ignore[arg-type]
+            self.nodes,  # type: ignore[arg-type]
+            self.relay,
+            self.roster,
+            self.metrics,
+            clock=lambda: self.now,
+        )
+
+    async def beat(self) -> None:
+        await self.replicas.beat()
+        await self.relay.idle()
+
+    def drop(self, *nodes: str) -> None:
+        """Lose the links to these nodes."""
+        self.links.unsound.update(nodes)
+
+    @property
+    def rank(self) -> int:
+        """With which it consumes the replies of the node that it asked for last."""
+        return self.nodes.ranks[-1][1]
+
+    @property
+    def asked(self) -> list[int]:
+        """The labels of what it published, in order."""
+        return [int(str(each).split(":")[2]) for each in self.broker.asked]
+
+
+class Group:
+    """Some replicas that know each other. For sbc1 rendezvous hashing prefers r3, then r1, then r2."""
+
+    def __init__(self, *names: str, nodes: Sequence[str] = ("sbc1",)) -> None:
+        first = Replica(names[0], nodes=nodes)
+        self.all = [first, *(Replica(name, first, nodes) for name in names[1:])]
+
+    def __getitem__(self, name: str) -> Replica:
+        return next(each for each in self.all if each.name == name)
+
+    async def beat(self, *without: str, rounds: int = 2) -> None:
+        """Everybody beats, and after two rounds knows of everybody."""
+        for _ in range(rounds):
+            for each in self.all:
+                if each.name not in without:
+                    await each.beat()
+
+    def move(self, seconds: float) -> None:
+        for each in self.all:
+            each.now += seconds
+
+    def active(self, node: str = "sbc1") -> list[str]:
+        """Those that believe themselves to be it."""
+        return [each.name for each in self.all if each.relay.turn.active(node)]
