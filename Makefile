@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 EMBEDDED ?=
 CALLS ?= 500
+SECONDS ?= 600
 
 SIP := kamailio kamailio-extra-modules sip-tester
 SERVERS := rabbitmq-server redis-server openssl
@@ -57,6 +58,15 @@ compare: DEBIAN += kamailio-utils-modules kamailio-rabbitmq-modules
 compare: install ## this against Kamailio's blocking modules, side by side (about 6 minutes)
 	@$(BIN)/python -m tests.bench.compare
 
+.PHONY: fuzz
+fuzz: install ## fuzz what reads from a socket (SECONDS=600 for all of it)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]'
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+.PHONY: chaos
+chaos: install ## what becomes of calls when anything dies or is cut off (about 25 minutes)
+	@$(BIN)/python -m tests.chaos --random 600
+
 .PHONY: clean
 clean: ## remove what was built; Debian packages stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz .coverage dist

@@ -1,0 +1,184 @@
+"""What one run has come to, and whether it is within its bounds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from tests.chaos.witness import DECIDED, LOCAL, SILENT, UNSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tests.chaos.witness import Call, Testimony
+
+CODES: Final = {DECIDED: 486, LOCAL: 503, UNSENT: 504, SILENT: 504}
+"""How the witness ends calls; those with another outcome by FALLBACK."""
+FALLBACK: Final = 480
+
+
+@dataclass(slots=True)
+class Report:
+    """One run. ``marks``: what happened when. ``codes``: what SIPp saw, by status.
+
+    ``excused``: calls (index:label) whose end nobody could give, since Kamailio or the only replica
+    was killed before anybody had claimed them. ``memory``: bytes, the worst of any replica.
+    ``options``: seconds, the longest wait for an answer to OPTIONS. ``recovered``: whether everything
+    was back to normal by itself in the end.
+    """
+
+    testimony: Testimony
+    marks: Mapping[str, float]
+    codes: Mapping[int, int] = field(default_factory=dict)
+    placed: int = 0
+    stale: Sequence[float] = ()
+    memory: int = 0
+    options: float = 0.0
+    recovered: bool = True
+    notes: list[str] = field(default_factory=list)
+    excused: frozenset[str] = frozenset()
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        """Every call that Kamailio asked about or answered by itself."""
+        return self.testimony.calls
+
+    @property
+    def ends(self) -> Counter[str]:
+        """How the calls ended; empty for those which did not."""
+        return Counter(call.end for call in self.calls)
+
+    @property
+    def decided(self) -> int:
+        """Calls that a consumer decided."""
+        return self.ends[DECIDED]
+
+    @property
+    def unanswered(self) -> list[Call]:
+        """Those that Kamailio's timer had to end, or nobody, the excused apart."""
+        none = ("", SILENT, UNSENT)
+        return [call for call in self.calls if call.end in none and call.key not in self.excused]
+
+    @property
+    def lost(self) -> int:
+        """The excused that indeed had no answer."""
+        return sum(call.end in ("", SILENT, UNSENT) for call in self.calls if call.key in self.excused)
+
+    @property
+    def wrong(self) -> list[Call]:
+        """Those with an answer that is not theirs, or with two."""
+        return [call for call in self.calls if call.wrong]
+
+    @property
+    def dropped(self) -> int:
+        """Answers written to Kamailio for which no question was open."""
+        return len(self.testimony.dropped)
+
+    @property
+    def longest(self) -> float:
+        """Seconds of the longest wait."""
+        return max((call.wait for call in self.calls), default=0.0)
+
+    def percentile(self, share: float) -> float:
+        """Seconds within which this share of the calls was answered."""
+        waits = sorted(call.wait for call in self.calls if call.end)
+        return waits[min(len(waits) - 1, int(share * len(waits)))] if waits else 0.0
+
+    def mismatches(self) -> list[str]:
+        """Where SIPp counts other ends than the witness. Answers of a killed Kamailio may be lost."""
+        expected = Counter[int]()
+        for end, count in self.ends.items():
+            if end:
+                expected[CODES.get(end, FALLBACK)] += count
+        seen = {code: count for code, count in self.codes.items() if count}
+        found = [
+            f"{code}: SIPp {seen.get(code, 0)}, witness {expected[code]}"
+            for code in sorted({*seen, *expected})
+        ]
+        return [] if seen == dict(expected) else found
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a row must reach. ``decided``: share of all calls. ``rest``: how the others may end.
+
+    ``dropped``: whether second answers may be written to Kamailio (and be dropped there).
+    ``checks``: each gives what is wrong, if anything.
+    """
+
+    decided: float = 1.0
+    rest: frozenset[str] | None = None
+    dropped: bool = False
+    checks: tuple[Callable[[Report], str | None], ...] = ()
+
+    def misses(self, report: Report) -> list[str]:
+        """Each bound that was missed, in words."""
+        found: list[str | None] = []
+        if not report.calls:
+            return ["no calls"]
+        if len(report.calls) < report.placed:
+            found.append(f"{report.placed - len(report.calls)} calls never reached the witness")
+        if report.unanswered:
+            found.append(f"{len(report.unanswered)} unanswered")
+        if report.wrong:
+            found.append(f"{len(report.wrong)} wrong")
+        if report.testimony.strange:
+            found.append(f"{len(report.testimony.strange)} answers to the wrong life")
+        if report.dropped and not self.dropped:
+            found.append(f"{report.dropped} dropped")
+        if not report.recovered:
+            found.append("not back to normal")
+        share = report.decided / max(len(report.calls) - report.lost, 1)
+        if share < self.decided:
+            found.append(f"decided {share:.3%} < {self.decided:.1%}")
+        if self.rest is not None:
+            others = {end for end in report.ends if end and end not in (DECIDED, SILENT, UNSENT)} - self.rest
+            found += [f"{report.ends[end]} {end}" for end in sorted(others)]
+        found += [check(report) for check in self.checks]
+        return [each for each in found if each is not None]
+
+
+HEAD: Final = (
+    f"{'':<34}{'calls':>6} {'decided':>9} {'fallback by outcome':<34}{'local':>6}{'unans':>6}{'wrong':>6}"
+    f"{'drop':>5}{'p50':>7}{'p99':>7}{'max':>7}{'MB':>5}  verdict"
+)
+
+
+def line(name: str, report: Report, misses: Sequence[str]) -> str:
+    """A line of the table. Waits in milliseconds."""
+    apart = ("", DECIDED, LOCAL, SILENT, UNSENT)
+    fallbacks = ", ".join(f"{count} {end}" for end, count in report.ends.most_common() if end not in apart)
+    share = report.decided / max(len(report.calls), 1)
+    waits = "".join(
+        f"{seconds * 1000:7.0f}"
+        for seconds in (report.percentile(0.5), report.percentile(0.99), report.longest)
+    )
+    return (
+        f"{name:<34}{len(report.calls):>6} {share:>9.3%} {fallbacks or '-':<34}{report.ends[LOCAL]:>6}"
+        f"{len(report.unanswered):>6}{len(report.wrong):>6}{report.dropped:>5}{waits}{report.memory >> 20:>5}"
+        f"  {'; '.join(misses) if misses else 'ok'}"
+    )
+
+
+def summary(report: Report) -> dict[str, object]:
+    """The figures, to be kept beside the logs."""
+    return {
+        "calls": len(report.calls),
+        "ends": dict(report.ends),
+        "unanswered": len(report.unanswered),
+        "lost": report.lost,
+        "wrong": len(report.wrong),
+        "dropped": report.dropped,
+        "strange": len(report.testimony.strange),
+        "longest": report.longest,
+        "p50": report.percentile(0.5),
+        "p99": report.percentile(0.99),
+        "memory": report.memory,
+        "options": report.options,
+        "stale": list(report.stale),
+        "marks": dict(report.marks),
+        "codes": dict(report.codes),
+        "mismatches": report.mismatches(),
+        "notes": report.notes,
+    }
