@@ -155,9 +155,12 @@ def test_what_cannot_be_logged_is_written(
     monkeypatch.setattr(os, "_exit", lambda code: freed.set())
     monkeypatch.setattr(watchdog, "LAST_WORDS", 0.05)
     structlog.configure(processors=[lambda *_: freed.wait() and ""])
+    before = set(threading.enumerate())
     try:
         Watchdog(Loop(), 1.0)._end()  # type: ignore[arg-type]
     finally:
+        for thread in set(threading.enumerate()) - before:
+            thread.join()  # else the log's would go on in the next test
         structlog.reset_defaults()
     assert "in test_what_cannot_be_logged_is_written\n" in capfd.readouterr().err
 

@@ -33,6 +33,18 @@ async def broker(rabbitmq: RabbitServer, receiver: Recorder) -> AsyncIterator[Am
 
 
 @pytest.fixture
+async def hasty(rabbitmq: RabbitServer, receiver: Recorder) -> AsyncIterator[AmqpBroker]:
+    """A broker that does not wait for long."""
+    made = AmqpBroker(rabbitmq.url, confirm_timeout=0.1)
+    made.limits.connect_timeout = made.limits.answer_timeout = 0.5
+    made.limits.backoff_longest = 0.3
+    await made.start(receiver)
+    await until(lambda: made.ready)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
 def client(rabbitmq: RabbitServer) -> Iterator[BlockingChannel]:
     connection = pika.BlockingConnection(pika.URLParameters(rabbitmq.url))
     yield connection.channel()

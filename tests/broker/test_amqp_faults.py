@@ -18,23 +18,9 @@ from tests.broker.support import Recorder, unique, until
 from tests.broker.test_amqp import attached, bind, reply, request_of, waiting
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from pika.adapters.blocking_connection import BlockingChannel
 
     from tests.harness.rabbitmq import RabbitServer
-
-
-@pytest.fixture
-async def hasty(rabbitmq: RabbitServer, receiver: Recorder) -> AsyncIterator[AmqpBroker]:
-    """A broker that does not wait for long."""
-    made = AmqpBroker(rabbitmq.url, confirm_timeout=0.1)
-    made.limits.connect_timeout = made.limits.answer_timeout = 0.5
-    made.limits.backoff_longest = 0.3
-    await made.start(receiver)
-    await until(lambda: made.ready)
-    yield made
-    await made.close()
 
 
 async def trip(
