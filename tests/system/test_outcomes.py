@@ -337,10 +337,11 @@ async def test_a_lost_resume_is_written_again_and_counted_once(scaled, node, mon
 
 
 async def test_two_replicas_make_one_answer(scaled, node):
+    patient = {"default": {"deadline": 30.0}}  # a busy machine has time for all of them
     async with (
         SimulatedKamailio() as sim,
-        bridged(sim, node, {**scaled, "replica": "one"}) as one,
-        bridged(sim, node, {**scaled, "replica": "two"}) as two,
+        bridged(sim, node, {**scaled, "replica": "one"}, patient) as one,
+        bridged(sim, node, {**scaled, "replica": "two"}, patient) as two,
         consuming(scaled["amqp_url"], node) as consumer,
     ):
         await sim.until(lambda: sim.clients == 2)
