@@ -156,7 +156,7 @@ class Replicas:
         known = node in self._active
         self._active[node] = active
         self._metrics.active.labels(node).set(active == me)
-        if active == me and (before != me or self._roster.top_rank >= self._rank):
+        if active == me and before != me:
             self._rank = max(self._roster.top_rank, self._rank, int(self._clock())) + 1
             self._nodes.set_rank(node, self._rank)
             log.info("active", node=node, instead_of=before, rank=self._rank)
@@ -168,6 +168,7 @@ class Replicas:
                 self._lost.discard(node)
                 await self._relay.ask_again(node)
         elif before == me:
+            self._nodes.set_rank(node, 0)  # not alike with another that took it at the same moment
             log.info("standby", node=node, active=active)
         if self._roster.writer(node, node in self._nodes.readers) == me:
             await self._adopt(node, self._roster.cannot_write(node) | self._roster.dead, State.SETTLED)

@@ -219,7 +219,16 @@ class TestRank:
         group["r1"].links.unsound.clear()
         await group.beat()
         assert group["r1"].rank > was
-        assert [len(each.nodes.ranks) for each in group.all] == [2, 1]
+        assert group["r2"].nodes.ranks == [(NODE, was), (NODE, 0)], "it gives way"
+
+    async def test_replicas_that_are_active_for_a_node_each_leave_each_other_alone(self) -> None:
+        other = next(f"sbc{n}" for n in range(2, 100) if choose(f"sbc{n}", ["r1", "r2"]) == "r2")
+        group = Group("r1", "r2", nodes=(NODE, other))
+        await group.beat()
+        ranks = [list(each.nodes.ranks) for each in group.all]
+        assert (group.active(NODE), group.active(other)) == (["r1"], ["r2"])
+        await group.beat(rounds=5)
+        assert [each.nodes.ranks for each in group.all] == ranks
 
     async def test_also_before_one_whose_clock_is_ahead(self) -> None:
         group = Group("r1", "r2")
