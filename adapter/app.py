@@ -136,6 +136,8 @@ class Bridge:
         self._draining = True
         self.replicas.accepting = False
         self.nodes.set_status(lambda _: "draining")
+        # Who else serves by now: a replica that has just come back is to be left the rest.
+        await self.replicas.beat()
         # Until Kamailio knows, it suspends calls for us: they are still claimed.
         await _at_most(LAST_WORDS, self.nodes.flushed())
         self.relay.turn.claiming = False

@@ -58,6 +58,7 @@ class Replicas:
         self._roster = roster
         self._metrics = metrics
         self._clock = clock
+        self._beating = asyncio.Lock()
         self._rank = 0
         self._told: Beat | None = None
         self._seen: Beat | None = None
@@ -98,6 +99,10 @@ class Replicas:
 
     async def beat(self) -> None:
         """Beat, look who else does, and take over what has become this replica's."""
+        async with self._beating:
+            await self._beat()
+
+    async def _beat(self) -> None:
         self._reset_unsound()
         state, asked = self.state, self._clock()
         lapsed = self._told is not None and not self._relay.turn.current

@@ -98,6 +98,20 @@ async def test_a_drain_tells_kamailio_first_and_finishes_what_is_in_flight():
         assert await bridge.inflight.scan("sbc1") == [], "its receipt is waited for, too"
 
 
+async def test_a_drain_looks_who_else_serves_before_it_leaves_the_rest_to_others(monkeypatch):
+    async with SimulatedKamailio() as sim, bridged(sim, "sbc1", EMBEDDED) as bridge:
+        told = []
+        beat = bridge.inflight.beat
+
+        async def recorded(state):
+            told.append((state.accepting, bridge.relay.turn.claiming))
+            return await beat(state)
+
+        monkeypatch.setattr(bridge.inflight, "beat", recorded)
+        await bridge.drain()
+        assert (False, True) in told
+
+
 async def test_a_drain_that_runs_out_of_time_leaves_the_rest_to_be_adopted(scaled, node):
     options = {**scaled, "drain_timeout": "0.1", "lease": "0.5"}
     long = {"default": {"deadline": 60}}
