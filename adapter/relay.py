@@ -70,6 +70,7 @@ class Relay:
         self._tasks: set[asyncio.Task[None]] = set()
         self._held = Held()
         self._unsent: list[tuple[float, Transaction]] = []  # claimed, and the broker did not take it
+        self._read: list[TransactionId] = []  # resumes that Kamailio has read
         self._complained = float("-inf")
         self.turn = Turn(roster, broker, links, clock)
 
@@ -100,7 +101,8 @@ class Relay:
             self._spawn(self._tell(notices))
         if suspended and self.turn.patience(node, now) <= 0:
             claimer = self._claimer(node)
-            self._spawn(self._ask([self._to_claim(HeldFrame(now, claimer, found)) for found in suspended]))
+            fresh = [self._to_claim(HeldFrame(now, claimer, found)) for found in suspended]
+            self._spawn(self._ask(fresh, at_once=self.turn.active(node)))
         else:
             claimer = self._claimer(node)
             for each in suspended:
@@ -119,6 +121,7 @@ class Relay:
                 self._spawn(self._claim_left(node, left))
         if self._unsent:
             self._send_again(now)
+        self._note_read()
 
     async def _claim_left(self, node: str, left: Sequence[HeldFrame]) -> None:
         """Claim those of the frames that nobody has claimed.
@@ -147,10 +150,10 @@ class Relay:
             return transaction
         return replace(transaction, request=b"", state=State.SETTLED, outcome=Outcome.UNAVAILABLE)
 
-    async def _ask(self, transactions: Sequence[Transaction]) -> None:
+    async def _ask(self, transactions: Sequence[Transaction], at_once: bool = False) -> None:
         """Claim, then publish what was won. Each lane of the policy has a limit of its own."""
         lanes = self._policy.lanes(transactions)
-        claimed = await asyncio.gather(*(self._inflight.claim(lane, limit) for limit, lane in lanes))
+        claimed = [await self._inflight.claim(lane, limit, at_once) for limit, lane in lanes]
         won: list[Transaction] = []
         for (_, lane), claims in zip(lanes, claimed, strict=True):
             for transaction, claim in zip(lane, claims, strict=True):
@@ -257,7 +260,8 @@ class Relay:
     async def _settle(self, settlements: Sequence[Settlement]) -> list[TransactionId]:
         """Ask for the licences and resume where they are granted. Gives the ids for which not."""
         lost: list[TransactionId] = []
-        records = await self._inflight.settle(settlements)
+        nodes = {settlement.id.node for settlement in settlements}
+        records = await self._inflight.settle(settlements, all(map(self.turn.active, nodes)))
         for settlement, transaction in zip(settlements, records, strict=True):
             if transaction is not None:
                 self._resume(transaction)
@@ -321,7 +325,7 @@ class Relay:
         assert outcome is not None, "only what is settled is resumed"
         if self._bygone(transaction):
             self._metrics.bygone.labels(id_.node).inc()
-            self._spawn(self._inflight.resumed([id_]))
+            self._read.append(id_)
             return
         fallback = self._policy.plan(transaction.event).fallback
         decision = fallback if transaction.decision is None else transaction.decision
@@ -345,8 +349,13 @@ class Relay:
         )
 
     def on_read(self, ids: Sequence[TransactionId]) -> None:
-        """Kamailio has read these resumes: only their ids need be remembered."""
-        self._spawn(self._inflight.resumed(ids))
+        """Kamailio has read these resumes: only their ids need be remembered, from the next tick on."""
+        self._read += ids
+
+    def _note_read(self) -> None:
+        if self._read:
+            read, self._read = self._read, []
+            self._spawn(self._inflight.resumed(read))
 
     # Beside the trip
 
@@ -364,6 +373,7 @@ class Relay:
 
     async def idle(self) -> None:
         """Return once no batch is under way."""
+        self._note_read()
         while self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -65,16 +65,27 @@ class InFlight(Protocol):
     replica: str
     retention: float
 
-    async def claim(self, transactions: Sequence[Transaction], limit: int) -> list[Claim]:
+    async def claim(
+        self, transactions: Sequence[Transaction], limit: int, at_once: bool = False
+    ) -> list[Claim]:
         """Take the transactions, all of this replica, with at most ``limit`` claimed for each node.
 
         One whose ``state`` is SETTLED (the outcome known at once) takes no place under the
         limit. Results in the order of the arguments.
+
+        ``at_once``: they have just come, and this replica is the one to claim them. A store that
+        others share may then answer before it has told them.
         """
         ...
 
-    async def settle(self, settlements: Sequence[Settlement]) -> list[Transaction | None]:
-        """CLAIMED -> SETTLED. The record for the one call that did it, ``None`` for every other."""
+    async def settle(
+        self, settlements: Sequence[Settlement], at_once: bool = False
+    ) -> list[Transaction | None]:
+        """CLAIMED -> SETTLED. The record for the one call that did it, ``None`` for every other.
+
+        ``at_once``: nobody else settles what this replica has claimed, so that a store that others
+        share may answer before it has told them.
+        """
         ...
 
     async def resumed(self, ids: Sequence[TransactionId]) -> None:

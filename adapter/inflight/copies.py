@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final
 
 from adapter.inflight.base import Claim
-from adapter.inflight.embedded import EmbeddedInFlight
+from adapter.inflight.embedded import EmbeddedInFlight, settled
 from adapter.transaction import Outcome, State, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from adapter.transaction import TransactionId
+    from adapter.transaction import Settlement, TransactionId
 
 OVERDUE: Final = 5.0
 """Seconds past its deadline after which a copy that says claimed is out of date: while the far store
@@ -36,6 +37,7 @@ class Copies:
         self._clock = clock
         self._purged_at = 0.0
         self.records: dict[TransactionId, Transaction] = {}
+        self._claimed: Counter[str] = Counter()  # how many of them are not settled, by node
         self.resumed: dict[TransactionId, float] = {}  # and when, in the order of time
         self.left: dict[TransactionId, float] = {}  # to other replicas, and when, in the order of time
         self.near: EmbeddedInFlight | None = None
@@ -45,18 +47,35 @@ class Copies:
 
     def keep(self, record: Transaction, near: bool = False) -> None:
         """Take in what this replica owns now; ``near``: the store near does not know it yet."""
-        self.records[record.id] = record
+        self._put(record)
         if near and self.near is not None:
             self.near.load([record])
+
+    def claim(self, transaction: Transaction, limit: int) -> Claim:
+        """Take what has just come, by what is known here."""
+        id_ = transaction.id
+        if self.knows(id_):
+            return Claim.LOST
+        full = transaction.state is State.CLAIMED and self._claimed[id_.node] >= limit
+        result = Claim.FULL if full else Claim.WON
+        self.keep_claim(transaction, result, near=False)
+        return result
+
+    def settle(self, settlement: Settlement) -> Transaction | None:
+        """Give the licence for what is claimed here."""
+        copy = self.records.get(settlement.id)
+        if copy is None or copy.state is not State.CLAIMED:
+            return None
+        record = settled(copy, self._replica, settlement.outcome, settlement.decision)
+        self._put(record)
+        return record
 
     def keep_claim(self, transaction: Transaction, result: Claim, near: bool) -> None:
         """Take in what was claimed, unless the answer comes after that to a later question about it."""
         if not self.had_licence(transaction.id):
             if result is Claim.FULL:
-                transaction = replace(
-                    transaction, state=State.SETTLED, outcome=Outcome.OVERLOAD, decision=None
-                )
-            if transaction.state is State.SETTLED:
+                transaction = settled(transaction, transaction.owner, Outcome.OVERLOAD, None)
+            elif transaction.state is State.SETTLED:
                 transaction = replace(transaction, request=b"")
             self.keep(transaction, near)
 
@@ -69,8 +88,18 @@ class Copies:
         if self.near is not None:
             self.near.load((), [(id_, now)])
 
+    def _put(self, record: Transaction) -> None:
+        before = self.records.get(record.id)
+        self.records[record.id] = record
+        was = before is not None and before.state is State.CLAIMED
+        self._claimed[record.id.node] += (record.state is State.CLAIMED) - was
+
+    def _remove(self, id_: TransactionId) -> None:
+        if self.records.pop(id_).state is State.CLAIMED:
+            self._claimed[id_.node] -= 1
+
     def _drop(self, id_: TransactionId) -> None:
-        del self.records[id_]
+        self._remove(id_)
         if self.near is not None:
             self.near.drop(id_)
 
@@ -82,7 +111,7 @@ class Copies:
             if copy is None:
                 over = self.left.pop(id_, None) is not None
             elif over := copy.state is State.SETTLED:
-                del self.records[id_]
+                self._remove(id_)
             if over:
                 self.resumed.pop(id_, None)
                 self.resumed[id_] = now
@@ -99,6 +128,22 @@ class Copies:
             and copy.deadline + self._retention > self._clock()
         )
 
+    def knows(self, id_: TransactionId) -> bool:
+        """Whether this process knows of a claim, its own or another's, that is not long over."""
+        copy, left_at = self.records.get(id_), self.left.get(id_)
+        past = self._clock() - self._retention
+        open_ = copy is not None and copy.deadline > past
+        return open_ or (left_at is not None and left_at > past) or self.had_licence(id_)
+
+    def compare(self, record: Transaction, theirs: Transaction | None) -> bool:
+        """Go by what the far store has of a record which it has not taken: whether that is another's."""
+        if theirs is None or theirs.owner != self._replica:
+            self.leave(record.id)
+            return True
+        if theirs.state is State.SETTLED and record.state is State.CLAIMED:
+            self.owe(theirs)
+        return False
+
     def owe(self, record: Transaction) -> None:
         """The far store has settled it for this replica, and its answer was lost."""
         self.keep(record, near=True)
@@ -110,7 +155,7 @@ class Copies:
         for id_ in [
             copy.id for copy in self.records.values() if copy.state is State.CLAIMED and copy.deadline <= late
         ]:
-            del self.records[id_]
+            self._remove(id_)
         self.near = EmbeddedInFlight(self._replica, retention=self._retention, clock=self._clock)
         self.near.load(self.records.values(), [*self.resumed.items(), *self.left.items()])
 

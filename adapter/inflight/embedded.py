@@ -72,7 +72,9 @@ class EmbeddedInFlight:
         claimed = sum(node.claimed for node in self._store.nodes.values())
         return f"<EmbeddedInFlight {self.replica}, {claimed} claimed>"
 
-    async def claim(self, transactions: Sequence[Transaction], limit: int) -> list[Claim]:
+    async def claim(
+        self, transactions: Sequence[Transaction], limit: int, at_once: bool = False
+    ) -> list[Claim]:
         """See ``base.InFlight``."""
         now = self._store.clock()
         return [self._claim(transaction, limit, now) for transaction in transactions]
@@ -95,7 +97,9 @@ class EmbeddedInFlight:
         heapq.heappush(node.timers, (transaction.deadline, next(self._store.numbers), id_))
         return result
 
-    async def settle(self, settlements: Sequence[Settlement]) -> list[Transaction | None]:
+    async def settle(
+        self, settlements: Sequence[Settlement], at_once: bool = False
+    ) -> list[Transaction | None]:
         """See ``base.InFlight``."""
         return [self._settle(each.id, each.outcome, each.decision) for each in settlements]
 

@@ -7,6 +7,10 @@ left alone meanwhile.
 
 The licence to resume is given once in this process, near or far. Verbs that were on their way when
 the far store was given up may still be answered: they count for what has not been done near since.
+
+What is claimed or settled ``at_once`` is done on the copies, too, and the far store is told in the
+same turn of the loop, before the answer can reach anybody; nobody waits for it. Should another
+replica have been first, this one learns it by what the far store says.
 """
 
 from __future__ import annotations
@@ -20,11 +24,11 @@ import structlog
 from adapter.errors import StoreUnavailable
 from adapter.inflight.base import Claim
 from adapter.inflight.copies import Copies
-from adapter.inflight.handback import HandBack
+from adapter.inflight.handback import HandBack, hand
 from adapter.transaction import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from adapter.inflight.base import Beat, InFlight, Roll
     from adapter.transaction import Settlement, Transaction, TransactionId
@@ -53,6 +57,8 @@ class EnduringInFlight:
         self._returning = asyncio.Lock()
         self._listed = False  # whether the far store should have this replica on its list
         self._in_doubt: set[str] = set()  # nodes of which far may have settled something for us
+        self._telling: set[asyncio.Task[None]] = set()
+        self._untold: dict[TransactionId, asyncio.Task[None]] = {}  # claims of which far knows nothing yet
 
     def __repr__(self) -> str:
         state = f"away, {len(self._copies.records)} records here, " if self.away else ""
@@ -63,22 +69,93 @@ class EnduringInFlight:
         """Whether the far store has been given up, until it answers a beat again."""
         return self._copies.near is not None
 
-    async def claim(self, transactions: Sequence[Transaction], limit: int) -> list[Claim]:
+    async def claim(
+        self, transactions: Sequence[Transaction], limit: int, at_once: bool = False
+    ) -> list[Claim]:
         """See ``base.InFlight``."""
+        if at_once and not self.away:
+            return self._claim_at_once(transactions, limit)
         results: list[Claim]
         results, late = await self._ask("claim", transactions, limit)
         copies = self._copies
         for place, transaction in enumerate(transactions):
             if results[place] is Claim.LOST:
                 continue
-            if late and (transaction.id in copies.records or transaction.id in copies.resumed):
-                results[place] = Claim.LOST  # claimed near since
+            if copies.knows(transaction.id):
+                results[place] = Claim.LOST  # claimed here since
             else:
                 copies.keep_claim(transaction, results[place], near=late)
         return results
 
-    async def settle(self, settlements: Sequence[Settlement]) -> list[Transaction | None]:
+    def _claim_at_once(self, transactions: Sequence[Transaction], limit: int) -> list[Claim]:
+        copies = self._copies
+        results = [copies.claim(transaction, limit) for transaction in transactions]
+        won = [
+            each.id for each, result in zip(transactions, results, strict=True) if result is not Claim.LOST
+        ]
+        if won:
+            task = self._tell(self._tell_claims([copies.records[id_] for id_ in won]))
+            self._untold.update(dict.fromkeys(won, task))
+        return results
+
+    async def _tell_claims(self, records: Sequence[Transaction]) -> None:
+        try:
+            await hand(self._far, self._copies, records)
+        except StoreUnavailable as exc:
+            self._go_away(f"claim: {exc}")  # the copies are the store now, these among them
+        finally:
+            for record in records:
+                self._untold.pop(record.id, None)
+
+    async def settle(
+        self, settlements: Sequence[Settlement], at_once: bool = False
+    ) -> list[Transaction | None]:
         """See ``base.InFlight``. While away, of what this replica owns."""
+        if at_once and not self.away:
+            telling = {self._untold[each.id] for each in settlements if each.id in self._untold}
+            if telling:  # whether another had claimed it is known in a moment
+                await asyncio.wait(telling)
+            if not self.away:
+                return await self._settle_at_once(settlements)
+        return await self._settle_far(settlements)
+
+    async def _settle_at_once(self, settlements: Sequence[Settlement]) -> list[Transaction | None]:
+        """On the copies; what this replica does not know is asked of the far store."""
+        copies = self._copies
+        found = [copies.settle(settlement) for settlement in settlements]
+        told = [each for each, record in zip(settlements, found, strict=True) if record is not None]
+        if told:
+            self._tell(self._tell_settled(told))
+        if len(told) == len(settlements):
+            return found
+        places = [
+            place
+            for place, each in enumerate(settlements)
+            if found[place] is None and not copies.had_licence(each.id)
+        ]
+        records = await self._settle_far([settlements[place] for place in places]) if places else []
+        for place, record in zip(places, records, strict=True):
+            found[place] = record
+        return found
+
+    async def _tell_settled(self, settlements: Sequence[Settlement]) -> None:
+        try:
+            await self._far.settle(settlements)
+        except StoreUnavailable as exc:
+            self._go_away(f"settle: {exc}")  # the copies are settled
+
+    def _tell(self, telling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(telling)
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+        return task
+
+    async def told(self) -> None:
+        """Return once the far store has been told of everything, or was given up."""
+        while self._telling:
+            await asyncio.wait(self._telling)
+
+    async def _settle_far(self, settlements: Sequence[Settlement]) -> list[Transaction | None]:
         records, late = await self._ask("settle", settlements)
         return [None if record is None else self._licence(record, late) for record in records]
 
@@ -97,7 +174,7 @@ class EnduringInFlight:
 
     def _licence(self, record: Transaction, late: bool) -> Transaction | None:
         """The record settled by this replica, unless this process has had the licence for it before."""
-        if late and self._copies.had_licence(record.id):
+        if self._copies.had_licence(record.id):
             return None
         self._copies.keep(record, near=late)
         return record
@@ -163,6 +240,7 @@ class EnduringInFlight:
 
     async def close(self) -> None:
         """See ``base.InFlight``."""
+        await self.told()
         await self._far.close()
 
     async def _ask(self, verb: str, *args: Any) -> tuple[Any, bool]:

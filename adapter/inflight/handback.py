@@ -85,24 +85,8 @@ class HandBack:
         ]
 
     async def _hand(self, records: Sequence[Transaction]) -> None:
-        """Claim what is claimed here, as settled what is settled."""
-        results = await self._far.claim(records, NO_LIMIT)
-        lost = [each for each, result in zip(records, results, strict=True) if result is Claim.LOST]
-        answers = [_answer(record) for record in lost if record.state is State.SETTLED]
-        taken = {record.id for record in await self._far.settle(answers) if record is not None}
-        open_ = [record for record in lost if record.id not in taken]
-        found = await asyncio.gather(*(self._far.get(record.id) for record in open_))
+        self.dropped += await hand(self._far, self._copies, records)
         self._handed.update((record.id, record) for record in records)
-        for record, theirs in zip(open_, found, strict=True):
-            if self._copies.records.get(record.id) is record:  # else it is looked at again
-                self._compare(record, theirs)
-
-    def _compare(self, record: Transaction, theirs: Transaction | None) -> None:
-        if theirs is None or theirs.owner != self._far.replica:
-            self._copies.leave(record.id)
-            self.dropped += 1
-        elif theirs.state is State.SETTLED and record.state is State.CLAIMED:
-            self._copies.owe(theirs)
 
     async def _end(self, ids: Sequence[TransactionId]) -> None:
         """Have the far store remember them as resumed, whatever it knows of them."""
@@ -129,6 +113,26 @@ class HandBack:
             ours = record.owner == self._far.replica and record.state is State.SETTLED
             if ours and not self._copies.had_licence(record.id):
                 self._copies.owe(record)
+
+
+async def hand(far: InFlight, copies: Copies, records: Sequence[Transaction]) -> int:
+    """Claim what is claimed here, as settled what is settled. Gives how many are another's.
+
+    Raises StoreUnavailable.
+    """
+    results = await far.claim(records, NO_LIMIT)
+    lost = [each for each, result in zip(records, results, strict=True) if result is Claim.LOST]
+    if not lost:
+        return 0
+    answers = [_answer(record) for record in lost if record.state is State.SETTLED]
+    taken = {record.id for record in await far.settle(answers) if record is not None}
+    open_ = [record for record in lost if record.id not in taken]
+    found = await asyncio.gather(*(far.get(record.id) for record in open_))
+    dropped = 0
+    for record, theirs in zip(open_, found, strict=True):
+        if copies.records.get(record.id) is record:  # else it is looked at again
+            dropped += copies.compare(record, theirs)
+    return dropped
 
 
 def _answer(record: Transaction) -> Settlement:

@@ -84,7 +84,9 @@ class RedisInFlight:
     def __repr__(self) -> str:
         return f"<RedisInFlight {self.replica} at {self._shown}, keys {self._prefix}:*>"
 
-    async def claim(self, transactions: Sequence[Transaction], limit: int) -> list[Claim]:
+    async def claim(
+        self, transactions: Sequence[Transaction], limit: int, at_once: bool = False
+    ) -> list[Claim]:
         """See ``base.InFlight``."""
         now = self._clock()
         ids = [transaction.id for transaction in transactions]
@@ -92,7 +94,9 @@ class RedisInFlight:
         replies = await self._of_each(CLAIM, (limit, self._retention_ms), ids, rest)
         return [Claim(reply) for reply in replies]
 
-    async def settle(self, settlements: Sequence[Settlement]) -> list[Transaction | None]:
+    async def settle(
+        self, settlements: Sequence[Settlement], at_once: bool = False
+    ) -> list[Transaction | None]:
         """See ``base.InFlight``."""
         ids = [settlement.id for settlement in settlements]
         rest = [(_pack(each.outcome.value) + _pack(each.decision),) for each in settlements]

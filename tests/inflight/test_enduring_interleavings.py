@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NODES = {id_.node for id_ in IDS}
 VERBS = ("claim", "claim", "claim settled", "settle", "settle", "resumed", "expire", "unclaimed")
+AT_ONCE = ("claim at once", "claim at once", "claim settled at once", "settle at once", "settle at once")
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,15 @@ alone = st.lists(
         # A store that has lost its memory is noticed by the next beat.
         st.just([Turn("forget")]),
         st.lists(
-            st.one_of(steps(["one"], VERBS), turns(["one"], ["beat", "go", "come"])), min_size=1, max_size=6
+            st.one_of(steps(["one"], [*VERBS, *AT_ONCE]), turns(["one"], ["beat", "go", "come"])),
+            min_size=1,
+            max_size=6,
         ),
     ),
     max_size=10,
 )
 # An adopted answer is written again; so only what waits for one is adopted here.
-steps_of_both = steps(["one", "two"], [*VERBS, "adopt"]).filter(
+steps_of_both = steps(["one", "two"], [*VERBS, *AT_ONCE, "adopt"]).filter(
     lambda step: step.verb != "adopt" or step.limit == 1
 )
 both = st.lists(
@@ -102,9 +105,11 @@ class Run:
             await self.take(Turn("beat", replica))
             way.faults = iter(faults)
         for tick in ticks:
-            await asyncio.gather(*(self.take(each) for each in tick))
+            await asyncio.gather(*(self.take(each) for each in once(tick)))
         for way in self.ways.values():
             way.mend()
+        for store in self.stores.values():
+            await store.told()
         for replica in self.stores:
             await self.take(Turn("beat", replica))
             assert not self.stores[replica].away
@@ -112,6 +117,7 @@ class Run:
             for id_ in IDS:
                 await self.take(Step("settle", replica, id_, 0, 0))
                 await self.take(Step("expire", replica, id_, 0, 0))
+            await self.stores[replica].told()
 
     async def take(self, what: Step | Turn) -> None:
         if isinstance(what, Turn):
@@ -120,11 +126,11 @@ class Run:
         if what.verb == "resumed" and not any(self.granted[name, what.id] for name in self.stores):
             return  # Kamailio can read only what somebody wrote
         result = await what.carry_out(self.stores[what.replica], self.world)
-        if what.verb in ("claim", "claim settled"):
+        if what.verb.startswith("claim"):
             self.taken[what.replica, what.id] += result != [Claim.LOST]
-            over = result == [Claim.FULL] or (what.verb == "claim settled" and result == [Claim.WON])
+            over = result == [Claim.FULL] or (what.verb.startswith("claim settled") and result == [Claim.WON])
             self.granted[what.replica, what.id] += over
-        elif what.verb in ("settle", "expire"):
+        elif what.verb.startswith(("settle", "expire")):
             self.granted.update((what.replica, record.id) for record in result if record is not None)
 
     async def turn(self, what: Turn, way: FaultyStore) -> None:
@@ -140,6 +146,15 @@ class Run:
                 await self.stores[what.replica].beat(LIVE)
             except StoreUnavailable:
                 assert self.stores[what.replica].away
+
+
+def once(tick: Sequence[Step | Turn]) -> list[Step | Turn]:
+    """Of the claims of one suspension by one process the first: a frame comes to it once."""
+    found: dict[Any, Step | Turn] = {}
+    for number, each in enumerate(tick):
+        claims = isinstance(each, Step) and each.verb.startswith("claim")
+        found.setdefault((each.replica, each.id) if claims else number, each)  # type: ignore[union-attr]
+    return list(found.values())
 
 
 @settings(max_examples=600, deadline=None)

@@ -37,15 +37,16 @@ class Step:
 
     async def carry_out(self, store: InFlight, world: World) -> Any:
         """What came of it; for a claim with the id, for what gives records the records."""
-        match self.verb:
+        verb, at_once = self.verb.removesuffix(" at once"), self.verb.endswith(" at once")
+        match verb:
             case "claim":
-                return await store.claim([claimed(self.id, store, world, self.left)], self.limit)
+                return await store.claim([claimed(self.id, store, world, self.left)], self.limit, at_once)
             case "claim settled":
                 asked = claimed(self.id, store, world, self.left)
                 asked = replace(asked, state=State.SETTLED, outcome=Outcome.MALFORMED)
-                return await store.claim([asked], self.limit)
+                return await store.claim([asked], self.limit, at_once)
             case "settle":
-                return await store.settle([decided(self.id, self.replica.encode())])
+                return await store.settle([decided(self.id, self.replica.encode())], at_once)
             case "resumed":
                 return await store.resumed([self.id])
             case "expire":

@@ -1,0 +1,168 @@
+"""What this replica alone claims and settles is done at once, and the far store is told beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from adapter.inflight.base import Claim
+from adapter.transaction import Outcome, State
+from tests.inflight.faulty import Bench
+from tests.inflight.worlds import claimed, decided, suspension
+
+A, B, C = (suspension(number) for number in range(1, 4))
+
+
+def at_once(bench: Bench, *ids, limit: int = 10):
+    return bench.one.claim([bench.claim(id_) for id_ in ids], limit, at_once=True)
+
+
+async def test_nobody_waits_for_the_far_store():
+    bench = Bench()
+    bench.far.held = {"claim": asyncio.Event(), "settle": asyncio.Event()}
+    assert await at_once(bench, A, B) == [Claim.WON, Claim.WON]
+    assert await bench.two.unclaimed([A, B]) == [A, B]
+    bench.far.held["claim"].set()
+    [record] = await bench.one.settle([decided(A)], at_once=True)
+    assert (record.state, record.outcome, record.owner) == (State.SETTLED, Outcome.DECIDED, "one")
+    assert (await bench.two.get(A)).state is State.CLAIMED
+    bench.far.held["settle"].set()
+    await bench.one.told()
+    assert await bench.two.get(A) == record
+    assert (await bench.two.get(B)).state is State.CLAIMED
+
+
+async def test_a_claim_is_told_before_its_answer_can_be():
+    bench = Bench()
+    await at_once(bench, A)
+    [record] = await bench.one.settle([decided(A)], at_once=True)
+    assert record.state is State.SETTLED
+    assert bench.far.calls["claim"] == 1
+    await bench.one.told()
+    assert await bench.two.get(A) == record
+
+
+async def test_what_another_has_claimed_is_its_own():
+    bench = Bench()
+    await bench.two.claim([claimed(A, bench.two, bench.world)], 10)
+    assert await at_once(bench, A) == [Claim.WON]
+    await bench.two.settle([decided(A)])
+    assert await bench.one.settle([decided(A)], at_once=True) == [None]
+    assert await at_once(bench, A) == [Claim.LOST]
+
+
+async def test_what_another_has_claimed_and_not_answered_may_be_settled_all_the_same():
+    bench = Bench()
+    await bench.two.claim([claimed(A, bench.two, bench.world)], 10)
+    await at_once(bench, A)
+    [record] = await bench.one.settle([decided(A)], at_once=True)
+    assert record.owner == "one"
+    assert await bench.two.settle([decided(A)]) == [None]
+
+
+async def test_an_answer_known_at_once_is_taken_from_who_has_none():
+    bench = Bench()
+    await bench.two.claim([claimed(A, bench.two, bench.world)], 10)
+    assert await at_once(bench, A, limit=0) == [Claim.FULL]
+    await bench.one.told()
+    assert (await bench.two.get(A)).outcome is Outcome.OVERLOAD
+    assert await bench.two.settle([decided(A)]) == [None]
+
+
+async def test_the_limit_is_that_of_what_is_claimed_here():
+    bench = Bench()
+    malformed = replace(bench.claim(C), state=State.SETTLED, outcome=Outcome.MALFORMED)
+    assert await bench.one.claim([malformed], 1, at_once=True) == [Claim.WON]
+    assert await at_once(bench, A, B, limit=1) == [Claim.WON, Claim.FULL]
+    await bench.one.settle([decided(A)], at_once=True)
+    D = suspension(4)
+    assert await at_once(bench, D, limit=1) == [Claim.WON]
+    await bench.one.told()
+    assert (await bench.two.get(B)).outcome is Outcome.OVERLOAD
+    assert (await bench.two.get(C)).request == b""
+    assert await bench.two.count("sbc1") == 1
+
+
+async def test_each_is_claimed_and_answered_once():
+    bench = Bench()
+    assert await at_once(bench, A) == [Claim.WON]
+    assert await at_once(bench, A) == [Claim.LOST]
+    assert await bench.one.settle([decided(A)], at_once=True) != [None]
+    await bench.one.told()
+    calls = bench.far.calls.copy()
+    assert await bench.one.settle([decided(A)], at_once=True) == [None]
+    assert await at_once(bench, A) == [Claim.LOST]
+    await bench.one.told()
+    assert bench.far.calls - calls == {}
+    await bench.one.resumed([A])
+    assert await bench.one.settle([decided(A)], at_once=True) == [None]
+
+
+async def test_what_is_not_known_here_is_asked_of_the_far_store():
+    bench = Bench()
+    await at_once(bench, A)
+    await bench.two.claim([claimed(B, bench.two, bench.world)], 10)
+    first, second, third = await bench.one.settle([decided(A), decided(B), decided(C)], at_once=True)
+    assert (first.id, second.id, third) == (A, B, None)
+    assert second.owner == "one"
+
+
+async def test_what_the_far_store_has_expired_is_not_answered_again():
+    bench = Bench()
+    await at_once(bench, A)
+    await bench.one.told()
+    bench.world.time += 61
+    bench.far.held["expire"] = asyncio.Event()
+    expiring = asyncio.ensure_future(bench.one.expire("sbc1"))
+    while not bench.far.calls["expire"]:
+        await asyncio.sleep(0)
+    assert await bench.one.settle([decided(A)], at_once=True) != [None]
+    bench.far.held["expire"].set()
+    assert await expiring == []
+
+
+async def test_where_the_far_store_cannot_be_told_of_a_claim_it_is_away():
+    bench = Bench()
+    bench.far.away = True
+    assert await at_once(bench, A) == [Claim.WON]
+    await bench.one.told()
+    assert bench.one.away
+    [record] = await bench.one.settle([decided(A)], at_once=True)
+    assert await at_once(bench, B) == [Claim.WON]
+    await bench.returns()
+    assert await bench.two.get(A) == record
+    assert (await bench.two.get(B)).owner == "one"
+
+
+async def test_who_settles_while_the_far_store_is_not_told_of_the_claim_goes_on_where_it_is_away():
+    bench = Bench()
+    bench.far.refused = {"claim"}
+    await at_once(bench, A)
+    [record] = await bench.one.settle([decided(A)], at_once=True)
+    assert bench.one.away
+    assert record.state is State.SETTLED
+
+
+async def test_where_the_far_store_cannot_be_told_of_an_answer_it_is_away():
+    bench = Bench()
+    await at_once(bench, A)
+    bench.far.lost = {"settle"}
+    [record] = await bench.one.settle([decided(A)], at_once=True)
+    await bench.one.told()
+    assert bench.one.away
+    assert await bench.one.settle([decided(A)], at_once=True) == [None]
+    await bench.returns()
+    assert await bench.two.get(A) == record
+
+
+async def test_before_it_closes_all_is_told():
+    bench = Bench()
+    bench.far.held["claim"] = asyncio.Event()
+    await at_once(bench, A)
+    closing = asyncio.ensure_future(bench.one.close())
+    await asyncio.sleep(0)
+    assert not bench.far.closed
+    bench.far.held["claim"].set()
+    await closing
+    assert bench.far.closed
+    assert (await bench.two.get(A)).state is State.CLAIMED
