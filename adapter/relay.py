@@ -12,6 +12,8 @@ in batches: one socket read, one batch of deliveries, one tick.
 from __future__ import annotations
 
 import asyncio
+import collections
+import logging
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -41,6 +43,7 @@ log = structlog.get_logger()
 RESEND_FOR: Final = 2.0
 """Seconds past its deadline, or past now if that is later, for which a resume is written again
 while no receipt has come. Kamailio's own timer should end the wait no earlier."""
+_BY_SOMEBODY: Final = frozenset({Outcome.DECIDED, Outcome.OPERATOR})
 COMPLAIN_EACH: Final = 0.1
 """Seconds between two log lines about frames not understood; the metric counts each."""
 MAX_UNREAD: Final = 10_000
@@ -87,8 +90,9 @@ class Relay:
         self.turn.look(now)
         suspended: list[wire.Suspended | wire.Malformed] = []
         notices: list[Publication] = []
+        for kind, number in collections.Counter(map(type, events)).items():
+            self._metrics.read(node, kind.__name__.lower(), number)
         for found in events:
-            self._metrics.events.labels(node, type(found).__name__.lower()).inc()
             if isinstance(found, wire.Notice):
                 self._add_notice(notices, node, found)
             elif isinstance(found, wire.Suspended):
@@ -99,14 +103,16 @@ class Relay:
                     suspended.append(found)
         if notices and self.turn.tells(node):
             self._spawn(self._tell(notices))
-        if suspended and self.turn.patience(node, now) <= 0:
-            claimer = self._claimer(node)
-            fresh = [self._to_claim(HeldFrame(now, claimer, found)) for found in suspended]
-            self._spawn(self._ask(fresh, at_once=self.turn.active(node)))
+        if not suspended:
+            return
+        claimer = self._claimer(node)
+        frames = [HeldFrame(now, claimer, each) for each in suspended]
+        active = self.turn.active(node)
+        if active or self.turn.patience(node, now) <= 0:
+            self._spawn(self._ask([self._to_claim(frame) for frame in frames], at_once=active))
         else:
-            claimer = self._claimer(node)
-            for each in suspended:
-                self._held.put(node, HeldFrame(now, claimer, each))
+            for frame in frames:
+                self._held.put(node, frame)
 
     def tick(self) -> None:
         """Look after the frames that are held and the requests that the broker did not take."""
@@ -153,7 +159,8 @@ class Relay:
     async def _ask(self, transactions: Sequence[Transaction], at_once: bool = False) -> None:
         """Claim, then publish what was won. Each lane of the policy has a limit of its own."""
         lanes = self._policy.lanes(transactions)
-        claimed = [await self._inflight.claim(lane, limit, at_once) for limit, lane in lanes]
+        claims_of = [self._inflight.claim(lane, limit, at_once) for limit, lane in lanes]
+        claimed = await asyncio.gather(*claims_of) if claims_of[1:] else [await claims_of[0]]
         won: list[Transaction] = []
         for (_, lane), claims in zip(lanes, claimed, strict=True):
             for transaction, claim in zip(lane, claims, strict=True):
@@ -338,15 +345,12 @@ class Relay:
         if not self._links.send(id_.node, payload, wait, id_, again):
             log.info("no link: resumed once there is one, or by another replica", correlation_id=str(id_))
             return
-        self._metrics.resumed(id_.node, transaction.event, outcome, max(now - transaction.claimed_at, 0.0))
-        say = log.debug if outcome in (Outcome.DECIDED, Outcome.OPERATOR) else log.warning
-        say(
-            "resumed",
-            correlation_id=str(id_),
-            event_name=transaction.event,
-            outcome=outcome.value,
-            seconds=max(now - transaction.claimed_at, 0.0),
-        )
+        seconds = max(now - transaction.claimed_at, 0.0)
+        self._metrics.resumed(id_.node, transaction.event, outcome, seconds)
+        decided = outcome in _BY_SOMEBODY
+        if not decided or log.is_enabled_for(logging.DEBUG):
+            told = {"correlation_id": str(id_), "event_name": transaction.event, "outcome": outcome.value}
+            log.log(logging.DEBUG if decided else logging.WARNING, "resumed", **told, seconds=seconds)
 
     def on_read(self, ids: Sequence[TransactionId]) -> None:
         """Kamailio has read these resumes: only their ids need be remembered, from the next tick on."""

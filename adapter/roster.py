@@ -46,6 +46,7 @@ class Roster:
         self.away = False
         """Whether the store is: then the last list holds."""
         self._others: Mapping[str, Beat] = {}  # that live
+        self._active: dict[tuple[str, bool], str | None] = {}  # answers, as long as these are the others
         self._dead: frozenset[str] = frozenset()
         self._top_rank = 0
         self._looked = _NEVER
@@ -65,6 +66,7 @@ class Roster:
         if now < self._settled_at:
             live = {**self._others, **live}
         self._others = live
+        self._active.clear()
         self._top_rank = max([self._top_rank, *(beat.rank for beat in beats.values())])
         self._dead = frozenset(beats.keys() - live.keys())
         self._looked = asked
@@ -103,8 +105,11 @@ class Roster:
 
     def active(self, node: str, able: bool) -> str | None:
         """Who is to claim the node's suspensions; ``able``: whether this replica can serve it."""
-        serving = [replica for replica, beat in self._others.items() if beat.serves(node)]
-        return choose(node, [*serving, self.replica] if able else serving)
+        key = node, able
+        if key not in self._active:
+            serving = [replica for replica, beat in self._others.items() if beat.serves(node)]
+            self._active[key] = choose(node, [*serving, self.replica] if able else serving)
+        return self._active[key]
 
     def served(self, node: str) -> bool:
         """Whether another replica can serve the node."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from adapter.evapi.stream import Stream, connect, say
-from adapter.evapi.writer import Outgoing, Writer
+from adapter.evapi.writer import Outgoing, Writer, in_segments
 from adapter.wire import event, netstring
 
 if TYPE_CHECKING:
@@ -330,7 +330,9 @@ class Link:
             self._waking = loop.call_later(HELD_INTERVAL, self._flush_soon)
             return
         if not stream.blocked:
-            stream.send(self.writer.take(loop.time()))
+            frames = self.writer.take(loop.time())
+            if frames:
+                stream.send(in_segments(frames, stream.segment))
         wake_at = self.writer.wake_at
         self._waking = None if wake_at is None else loop.call_at(wake_at, self._flush_soon)
 

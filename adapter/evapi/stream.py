@@ -1,6 +1,6 @@
 """The raw TCP socket under a link: whole frames out, bytes in.
 
-A socket and not a transport: each frame must be one ``send`` with MSG_EOR (see ``writer``),
+A socket and not a transport: each piece must be one ``send`` with MSG_EOR (see ``writer``),
 and transports join writes.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 READ_BYTES: Final = 1 << 18
 SEND_BUFFER: Final = 1 << 18
-"""Bytes of SO_SNDBUF: many windows, so that the kernel takes each frame whole."""
+"""Bytes of SO_SNDBUF: many windows, so that the kernel takes each piece whole."""
 _SEND_FLAGS: Final = socket.MSG_EOR | socket.MSG_NOSIGNAL
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
@@ -52,7 +52,7 @@ async def connect(address: Address, settings: LinkSettings) -> socket.socket:
 class Stream:
     """A connected socket. ``on_data`` gets every read, ``on_end`` the reason of the end, once.
 
-    ``segment``: bytes of a TCP segment. ``receive_buffer``: what the kernel granted (it
+    ``receive_buffer``: what the kernel granted (it
     doubles what is asked for, caps it by rmem_max and counts its own overhead in).
     """
 
@@ -65,7 +65,7 @@ class Stream:
         self._loop = asyncio.get_running_loop()
         self._unsent: list[bytes] = []
         self._ended = False
-        self.segment = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+        self._segment = 0
         self.receive_buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self._loop.add_reader(sock, self._readable)
 
@@ -74,12 +74,19 @@ class Stream:
         """Whether the kernel has not taken all that was sent."""
         return bool(self._unsent)
 
-    def send(self, frames: Iterable[bytes]) -> None:
-        """Write each frame by one ``send``. What the kernel does not take goes out later, in order."""
-        for frame in frames:
-            sent = 0 if self._unsent or self._ended else self._try_send(frame)
-            if sent < len(frame):
-                self._unsent.append(frame[sent:])
+    @property
+    def segment(self) -> int:
+        """Bytes of a TCP segment at present: the path may have changed."""
+        if not self._ended:
+            self._segment = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+        return self._segment
+
+    def send(self, pieces: Iterable[bytes]) -> None:
+        """Write each piece by one ``send``. What the kernel does not take goes out later, in order."""
+        for piece in pieces:
+            sent = 0 if self._unsent or self._ended else self._try_send(piece)
+            if sent < len(piece):
+                self._unsent.append(piece[sent:])
         if self._unsent and not self._ended:
             self._loop.add_writer(self._socket, self._writable)
 
@@ -103,9 +110,9 @@ class Stream:
             self._loop.remove_writer(self._socket)
             self._socket.close()
 
-    def _try_send(self, frame: bytes) -> int:
+    def _try_send(self, piece: bytes) -> int:
         try:
-            return self._socket.send(frame, _SEND_FLAGS)
+            return self._socket.send(piece, _SEND_FLAGS)
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as exc:

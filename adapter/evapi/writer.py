@@ -7,7 +7,8 @@ bytes) waits unread and each frame arrives in one piece. So frames go out in win
 ended by a sync frame; the next window waits until the sync's receipt has come. Where the
 configuration gives no receipts, at most ``PACED_BYTES`` go out and then the link rests.
 
-Each frame is meant for one ``send`` of its own, with TCP_NODELAY and MSG_EOR.
+Frames go out in pieces (`in_segments`), each by one ``send`` of its own with TCP_NODELAY and MSG_EOR:
+whole frames, as many as a TCP segment holds, so that no ``recv`` ends within one.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ class Writer:
         self._status = netstring.encode(payload)
 
     def take(self, now: float) -> list[bytes]:
-        """The frames to write now, in order; each by one ``send``."""
+        """The frames to write now, in order; see ``in_segments``."""
         if not self.receipts:
             return self._take_paced(now)
         if self._window_token is not None:
@@ -228,6 +229,23 @@ class Writer:
         self._unread.clear()
         self._status_unread = False
         self._window_token = None
+
+
+def in_segments(frames: Sequence[bytes], segment: int) -> list[bytes]:
+    """The frames in pieces of whole frames, none longer than a segment that could be shorter.
+
+    One frame a piece where ``segment`` (bytes) is 0, unknown. A ``send`` costs 6 us on loopback.
+    """
+    pieces: list[list[bytes]] = []
+    room = 0
+    for frame in frames:
+        if len(frame) <= room:
+            pieces[-1].append(frame)
+            room -= len(frame)
+        else:
+            pieces.append([frame])
+            room = segment - len(frame)
+    return [piece[0] if len(piece) == 1 else b"".join(piece) for piece in pieces]
 
 
 def whole_in_segments(frame: bytes, segment: int) -> bytes:

@@ -18,13 +18,15 @@ import binascii
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter.errors import CodecError
+from adapter.transaction import Outcome
 from adapter.wire.netstring import HEAD, MAX_OUT, Oversized
 
 if TYPE_CHECKING:
-    from adapter.transaction import Outcome, TransactionId
+    from adapter.transaction import TransactionId
 
 MAX_EVENT_NAME: Final = 120
 """Bytes of an event name: with the node it must fit an AMQP short string (255)."""
@@ -167,7 +169,7 @@ def _judged(
     from being read: a call may wait behind them."""
     name, found = "", None
     try:
-        name = _event_name(event)
+        name = _event_name(event if isinstance(event, str) else None)
     except CodecError as exc:
         problem = problem or exc
     try:
@@ -279,12 +281,16 @@ def _number(value: Any, least: int, what: str) -> int:
     return number
 
 
+@lru_cache(maxsize=1024, typed=True)
 def _event_name(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise CodecError("event-name", "no event name")
     if not value.isprintable() or len(value.encode()) > MAX_EVENT_NAME:
         raise CodecError("event-name", f"not printable or over {MAX_EVENT_NAME} bytes")
     return value
+
+
+_decision_text: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def decision_json(decision: Any) -> bytes:
@@ -296,7 +302,7 @@ def decision_json(decision: Any) -> bytes:
     Kamailio's timer.
     """
     try:
-        text = json.dumps(decision, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        text = _decision_text(decision).encode()
     except (ValueError, TypeError, RecursionError) as exc:
         raise CodecError("not-json", f"{type(exc).__name__}: {exc}") from exc
     _check_for_jansson(decision)
@@ -347,21 +353,24 @@ def resume(id: TransactionId, event: str, outcome: Outcome, decision: bytes) -> 
 
     Ids are JSON numbers: as strings they make t_continue fail.
     """
+    node, index, label, seq = id
+    event_json, node_json = _quoted(event), _quoted(node)[:-1]
     return _RESUME % (
-        id.index,
-        id.label,
-        id.seq,
-        json.dumps(event).encode(),
-        outcome.value.encode(),
-        json.dumps(str(id)).encode(),
-        decision,
+        *(index, label, seq, event_json, _OUTCOME_JSON[outcome]),
+        *(node_json, index, label, seq, decision),
     )
 
 
+@lru_cache(maxsize=1024)
+def _quoted(text: str) -> bytes:
+    return json.dumps(text).encode()
+
+
 _RESUME: Final = (
-    b'{"tm_trans":{"tm_index":%d,"tm_label":%d,"seq":%d},"event":%b,"outcome":"%b",'
-    b'"correlation_id":%b,"decision":%b}'
+    b'{"tm_trans":{"tm_index":%d,"tm_label":%d,"seq":%d},"event":%b,"outcome":%b,'
+    b'"correlation_id":%b:%d:%d:%d","decision":%b}'
 )
+_OUTCOME_JSON: Final = {outcome: json.dumps(outcome.value).encode() for outcome in Outcome}
 
 
 def sync(token: str) -> bytes:

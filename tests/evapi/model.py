@@ -7,7 +7,7 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING
 
-from adapter.evapi.writer import Outgoing, Writer
+from adapter.evapi.writer import Outgoing, Writer, in_segments
 from adapter.transaction import TransactionId
 from adapter.wire import netstring
 
@@ -61,9 +61,9 @@ class Kamailio:
     def unread(self) -> int:
         return sum(map(len, self.arrived)) + len(self.reader.kept)
 
-    def write(self, frames: Sequence[bytes]) -> None:
-        for frame in frames:  # each by one send with MSG_EOR: it begins a segment
-            self.arrived += [frame[at : at + self.segment] for at in range(0, len(frame), self.segment)]
+    def write(self, pieces: Sequence[bytes]) -> None:
+        for piece in pieces:  # each by one send with MSG_EOR: it begins a segment
+            self.arrived += [piece[at : at + self.segment] for at in range(0, len(piece), self.segment)]
         self.most_unread = max(self.most_unread, self.unread)
 
     def read(self, segments: int = 1_000_000) -> None:
@@ -123,7 +123,7 @@ class Bench:
 
     def take(self) -> list[bytes]:
         frames = self.writer.take(self.now)
-        self.kamailio.write(frames)
+        self.kamailio.write(in_segments(frames, self.segment))
         return frames
 
     def receipt(self) -> None:

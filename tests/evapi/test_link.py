@@ -13,6 +13,7 @@ import structlog
 
 from adapter.evapi import link as link_module
 from adapter.evapi.link import Link, LinkSettings
+from adapter.evapi.stream import Stream
 from adapter.settings import Address
 from adapter.transaction import Outcome, TransactionId
 from adapter.wire import event, netstring
@@ -308,7 +309,7 @@ async def test_a_peer_that_takes_nothing_gets_everything_in_order_later():
     assert seen == list(range(600))
 
 
-async def test_one_send_for_each_frame_and_no_delay(monkeypatch):
+async def test_one_send_for_the_whole_frames_of_each_segment_and_no_delay(monkeypatch):
     sends: list[tuple[bytes, int]] = []
 
     class Recorded(socket.socket):
@@ -317,6 +318,7 @@ async def test_one_send_for_each_frame_and_no_delay(monkeypatch):
             return super().send(data, flags)
 
     monkeypatch.setattr(socket, "socket", Recorded)
+    monkeypatch.setattr(Stream, "segment", 300)
 
     async def peer(reader, writer):
         await reader.read()
@@ -328,7 +330,8 @@ async def test_one_send_for_each_frame_and_no_delay(monkeypatch):
         await until(lambda: len(owner.read) == 3)
         assert link._stream is not None
         assert link._stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    assert [data for data, _ in sends] == [netstring.encode(resume(label)[0]) for label in (1, 2, 3)]
+    first, second, third = (netstring.encode(resume(label)[0]) for label in (1, 2, 3))
+    assert [data for data, _ in sends] == [first + second, third]
     assert all(flags & socket.MSG_EOR for _, flags in sends)
 
 

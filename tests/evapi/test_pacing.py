@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter.evapi.writer import PACED_BYTES, PACED_REST, Outgoing, whole_in_segments
+from adapter.evapi.writer import PACED_BYTES, PACED_REST, Outgoing, in_segments, whole_in_segments
 from adapter.wire import netstring
 from tests.evapi.model import BUFFER, FOREVER, LOOPBACK, SEGMENTS, Bench, Kamailio, NetstringReader
 
@@ -125,3 +127,21 @@ class TestSegments:
     def test_a_frame_that_needs_none_is_left_as_it_is(self, segment: int) -> None:
         frame = netstring.encode(b"x" * 30_000)
         assert whole_in_segments(frame, segment) == frame
+
+
+class TestPieces:
+    @given(st.lists(st.integers(3, 200), max_size=40), st.sampled_from([0, 1, 64, 150, LOOPBACK]))
+    def test_pieces_are_whole_frames_and_no_longer_than_a_segment(
+        self, sizes: list[int], segment: int
+    ) -> None:
+        frames = [bytes([size]) * size for size in sizes]
+        pieces = in_segments(frames, segment)
+        assert b"".join(pieces) == b"".join(frames)
+        ends = set(accumulate(sizes))
+        assert set(accumulate(map(len, pieces))) <= ends
+        assert all(len(piece) <= segment or piece in frames for piece in pieces)
+
+    def test_as_many_frames_as_there_is_room_for(self) -> None:
+        frames = [b"a" * 30, b"b" * 30, b"c" * 40, b"d"]
+        assert in_segments(frames, 100) == [b"a" * 30 + b"b" * 30 + b"c" * 40, b"d"]
+        assert in_segments(frames, 0) == frames
