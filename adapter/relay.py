@@ -31,7 +31,7 @@ from adapter.wire import event as wire
 from adapter.wire import netstring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from adapter.evapi.base import Links
     from adapter.metrics import Metrics
@@ -74,6 +74,7 @@ class Relay:
         self._held = Held()
         self._unsent: list[tuple[float, Transaction]] = []  # claimed, and the broker did not take it
         self._read: list[TransactionId] = []  # resumes that Kamailio has read
+        self._doubtful: dict[TransactionId, float] = {}  # may be answered already; until which deadline
         self._complained = float("-inf")
         self.turn = Turn(roster, broker, links, clock)
 
@@ -122,12 +123,16 @@ class Relay:
             patience = self.turn.patience(node, now)
             left = self._held.take(node, now - patience)
             if left and patience <= 0:  # its own by now: a store that is away knows of no other's claims
-                self._spawn(self._ask([self._to_claim(frame) for frame in left]))
+                transactions = [self._to_claim(frame) for frame in left]
+                self._doubt(transactions)
+                self._spawn(self._ask(transactions))
             elif left:
                 self._spawn(self._claim_left(node, left))
         if self._unsent:
             self._send_again(now)
         self._note_read()
+        if self._doubtful:
+            self._doubtful = {id_: end for id_, end in self._doubtful.items() if now < end + RESEND_FOR}
 
     async def _claim_left(self, node: str, left: Sequence[HeldFrame]) -> None:
         """Claim those of the frames that nobody has claimed.
@@ -143,6 +148,7 @@ class Relay:
                 transactions = {id_: transactions[id_] for id_ in unclaimed}
         if transactions:
             self._metrics.standby_claims.labels(node).inc(len(transactions))
+            self._doubt(transactions.values())
             await self._ask(list(transactions.values()))
 
     def _claimer(self, node: str) -> translate.Claimer:
@@ -292,9 +298,15 @@ class Relay:
         if state is State.SETTLED:
             for transaction in adopted:
                 self._resume(transaction, again=True)
-        elif ask:
-            self._ask_again(adopted)
+        else:
+            self._doubt(adopted)
+            if ask:
+                self._ask_again(adopted)
         return len(adopted)
+
+    def _doubt(self, transactions: Iterable[Transaction]) -> None:
+        """Who had these may have answered them, and died before it told the store."""
+        self._doubtful.update((transaction.id, transaction.deadline) for transaction in transactions)
 
     async def ask_again(self, node: str) -> None:
         """Publish again whatever is claimed of a node: its requests or replies may be lost."""
@@ -329,6 +341,7 @@ class Relay:
     def _resume(self, transaction: Transaction, again: bool = False) -> None:
         """The one exit: write the answer to Kamailio; ``again``: it may have been written before."""
         id_, outcome = transaction.id, transaction.outcome
+        again = again or id_ in self._doubtful
         assert outcome is not None, "only what is settled is resumed"
         if self._bygone(transaction):
             self._metrics.bygone.labels(id_.node).inc()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapter.inflight.base import Beat
+from adapter.policy import Plan
+from adapter.relay import RESEND_FOR
 from adapter.turn import LAST_RESORT, RETURN_WAIT, STANDBY_DELAY
 from adapter.wire.event import Malformed, Notice
 from tests.relay_bench import LEASE, NOW, Bench, Pair, id_of, reply, suspended
@@ -57,6 +59,26 @@ class TestStandby:
         assert standby.counted("standby_claims_total", node="sbc1") == 2
         await standby.tick(STANDBY_DELAY)
         assert len(standby.broker.published) == 1
+
+    async def test_kamailio_is_asked_first_whether_the_active_one_has_answered_and_died(
+        self, standby: Bench
+    ) -> None:
+        await standby.events(suspended(1))
+        await standby.tick(STANDBY_DELAY + MOMENT)
+        await standby.events(suspended(2))
+        standby.look(r1=CUT_OFF)
+        await standby.tick(MOMENT)
+        await standby.events(suspended(3))
+        await standby.reply(reply(1), reply(2), reply(3))
+        assert standby.outcomes == [(1, "decided"), (2, "decided"), (3, "decided")]
+        assert standby.links.again == [id_of(1), id_of(2)]
+
+    async def test_it_forgets_that_when_nobody_waits_any_more(self, standby: Bench) -> None:
+        await standby.events(suspended(1))
+        await standby.tick(STANDBY_DELAY + MOMENT)
+        assert list(standby.relay._doubtful) == [id_of(1)]
+        await standby.tick(Plan().deadline + RESEND_FOR)
+        assert not standby.relay._doubtful
 
     async def test_only_what_nobody_has(self) -> None:
         pair = Pair()

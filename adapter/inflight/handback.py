@@ -120,6 +120,8 @@ async def hand(far: InFlight, copies: Copies, records: Sequence[Transaction]) ->
 
     Raises StoreUnavailable.
     """
+    if not records:
+        return 0
     results = await far.claim(records, NO_LIMIT)
     lost = [each for each, result in zip(records, results, strict=True) if result is Claim.LOST]
     if not lost:

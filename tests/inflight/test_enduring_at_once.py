@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
+
+import pytest
 
 from adapter.inflight.base import Claim
 from adapter.transaction import Outcome, State
@@ -19,34 +22,53 @@ def at_once(bench: Bench, *ids, limit: int = 10):
 
 async def test_nobody_waits_for_the_far_store():
     bench = Bench()
-    bench.far.held = {"claim": asyncio.Event(), "settle": asyncio.Event()}
     assert await at_once(bench, A, B) == [Claim.WON, Claim.WON]
-    assert await bench.two.unclaimed([A, B]) == [A, B]
-    bench.far.held["claim"].set()
     [record] = await bench.one.settle([decided(A)], at_once=True)
     assert (record.state, record.outcome, record.owner) == (State.SETTLED, Outcome.DECIDED, "one")
-    assert (await bench.two.get(A)).state is State.CLAIMED
-    bench.far.held["settle"].set()
+    assert not bench.far.calls
     await bench.one.told()
+    assert bench.far.calls == {"claim": 1, "settle": 1}
     assert await bench.two.get(A) == record
     assert (await bench.two.get(B)).state is State.CLAIMED
 
 
-async def test_a_claim_is_told_before_its_answer_can_be():
+async def test_the_far_store_is_told_before_long():
     bench = Bench()
     await at_once(bench, A)
-    [record] = await bench.one.settle([decided(A)], at_once=True)
-    assert record.state is State.SETTLED
-    assert bench.far.calls["claim"] == 1
-    await bench.one.told()
-    assert await bench.two.get(A) == record
+    while not bench.far.calls["claim"]:
+        await asyncio.sleep(0)
+    await bench.one.settle([decided(A)], at_once=True)
+    while bench.far.calls["settle"] < 2:
+        await asyncio.sleep(0)
+    assert (await bench.two.get(A)).state is State.SETTLED
 
 
-async def test_what_another_has_claimed_is_its_own():
+@pytest.mark.parametrize("verb", ["expire", "scan", "unclaimed", "resumed", "claim", "settle", "count"])
+async def test_before_it_is_asked_for_anything_it_is_told(verb: str):
+    bench = Bench()
+    await at_once(bench, A, B)
+    [record] = await bench.one.settle([decided(B)], at_once=True)
+    one = bench.one
+    ask = {
+        "expire": partial(one.expire, "sbc1"),
+        "scan": partial(one.scan, "sbc1"),
+        "unclaimed": partial(one.unclaimed, [A]),
+        "resumed": partial(one.resumed, [C]),
+        "claim": partial(one.claim, [bench.claim(C)], 10),
+        "settle": partial(one.settle, [decided(C)]),
+        "count": partial(one.count, "sbc1"),
+    }
+    await ask[verb]()
+    assert await bench.two.get(B) == record
+    assert (await bench.two.get(A)).state is State.CLAIMED
+
+
+async def test_what_another_has_answered_is_left_to_it():
     bench = Bench()
     await bench.two.claim([claimed(A, bench.two, bench.world)], 10)
     assert await at_once(bench, A) == [Claim.WON]
     await bench.two.settle([decided(A)])
+    await bench.one.told()
     assert await bench.one.settle([decided(A)], at_once=True) == [None]
     assert await at_once(bench, A) == [Claim.LOST]
 
@@ -55,8 +77,10 @@ async def test_what_another_has_claimed_and_not_answered_may_be_settled_all_the_
     bench = Bench()
     await bench.two.claim([claimed(A, bench.two, bench.world)], 10)
     await at_once(bench, A)
+    await bench.one.told()
     [record] = await bench.one.settle([decided(A)], at_once=True)
     assert record.owner == "one"
+    await bench.one.told()
     assert await bench.two.settle([decided(A)]) == [None]
 
 
@@ -139,6 +163,7 @@ async def test_who_settles_while_the_far_store_is_not_told_of_the_claim_goes_on_
     bench.far.refused = {"claim"}
     await at_once(bench, A)
     [record] = await bench.one.settle([decided(A)], at_once=True)
+    await bench.one.told()
     assert bench.one.away
     assert record.state is State.SETTLED
 
@@ -146,6 +171,7 @@ async def test_who_settles_while_the_far_store_is_not_told_of_the_claim_goes_on_
 async def test_where_the_far_store_cannot_be_told_of_an_answer_it_is_away():
     bench = Bench()
     await at_once(bench, A)
+    await bench.one.told()
     bench.far.lost = {"settle"}
     [record] = await bench.one.settle([decided(A)], at_once=True)
     await bench.one.told()
@@ -160,7 +186,8 @@ async def test_before_it_closes_all_is_told():
     bench.far.held["claim"] = asyncio.Event()
     await at_once(bench, A)
     closing = asyncio.ensure_future(bench.one.close())
-    await asyncio.sleep(0)
+    while not bench.far.calls["claim"]:
+        await asyncio.sleep(0)
     assert not bench.far.closed
     bench.far.held["claim"].set()
     await closing
