@@ -70,7 +70,7 @@ class Relay:
         self._metrics = metrics
         self._roster = roster
         self._clock = clock
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._held = Held()
         self._unsent: list[tuple[float, Transaction]] = []  # claimed, and the broker did not take it
         self._read: list[TransactionId] = []  # resumes that Kamailio has read
@@ -220,10 +220,7 @@ class Relay:
         if again:
             self._spawn(self._publish(again, again=True))
         if refused:
-            self._spawn(self._refuse(refused))
-
-    async def _refuse(self, refused: Sequence[Settlement]) -> None:
-        await self._settle(refused)
+            self._spawn(self._settle(refused))
 
     def _add_notice(self, notices: list[Publication], node: str, found: wire.Notice) -> None:
         try:
@@ -394,12 +391,12 @@ class Relay:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             log.error("relay: a batch failed; its deadlines answer it", exc_info=exc)
