@@ -8,6 +8,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 EMBEDDED ?=
 CALLS ?= 500
 SECONDS ?= 600
+MINUTES ?= 30
 
 SIP := kamailio kamailio-extra-modules sip-tester
 SERVERS := rabbitmq-server redis-server openssl
@@ -57,6 +58,15 @@ test: lint ## lint, then every test, with the real servers
 compare: DEBIAN += kamailio-utils-modules kamailio-rabbitmq-modules
 compare: install ## this against Kamailio's blocking modules, side by side (about 6 minutes)
 	@$(BIN)/python -m tests.bench.compare
+
+.PHONY: bench
+bench: DEBIAN += kamailio-utils-modules kamailio-rabbitmq-modules
+bench: install ## every figure beside a plain bridge, into BENCHMARKS.md (about 30 minutes)
+	@$(BIN)/python -m tests.bench.figures --markdown BENCHMARKS.md
+
+.PHONY: soak
+soak: install ## memory over MINUTES=30 at 1,000 calls/s, into BENCHMARKS.md
+	@$(BIN)/python -m tests.bench.figures --only soak --soak $(MINUTES) --markdown BENCHMARKS.md
 
 .PHONY: fuzz
 fuzz: install ## fuzz what reads from a socket (SECONDS=600 for all of it)

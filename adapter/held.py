@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from adapter import translate
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from adapter.transaction import TransactionId
 
     from adapter.translate import Claimer
     from adapter.wire.event import Malformed, Suspended
@@ -21,6 +25,11 @@ class HeldFrame(NamedTuple):
     arrived: float
     claimer: Claimer
     found: Suspended | Malformed
+
+    @property
+    def id(self) -> TransactionId:
+        """Of what waits behind it."""
+        return translate.id_of(self.found, self.claimer.node)
 
 
 class Held:

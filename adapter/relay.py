@@ -140,16 +140,17 @@ class Relay:
         The active replica, which it may have become just now, claims all: a store that went away
         meanwhile knows none that is unclaimed, and a claim that somebody has is lost anyhow.
         """
-        transactions = {(t := self._to_claim(frame)).id: t for frame in left}
+        frames = {frame.id: frame for frame in left}
         if not self.turn.active(node):
-            unclaimed = await self._inflight.unclaimed(list(transactions))
+            unclaimed = await self._inflight.unclaimed(list(frames))
             if not self.turn.active(node):
                 self._metrics.duplicates.labels(node).inc(len(left) - len(unclaimed))
-                transactions = {id_: transactions[id_] for id_ in unclaimed}
-        if transactions:
-            self._metrics.standby_claims.labels(node).inc(len(transactions))
-            self._doubt(transactions.values())
-            await self._ask(list(transactions.values()))
+                frames = {id_: frames[id_] for id_ in unclaimed}
+        if frames:
+            self._metrics.standby_claims.labels(node).inc(len(frames))
+            transactions = [self._to_claim(frame) for frame in frames.values()]
+            self._doubt(transactions)
+            await self._ask(transactions)
 
     def _claimer(self, node: str) -> translate.Claimer:
         return translate.Claimer(self._roster.replica, node, self._links.life(node))

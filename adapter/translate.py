@@ -25,6 +25,16 @@ class Claimer:
     life: str
 
 
+def id_of(found: wire.Suspended | wire.Malformed, node: str) -> TransactionId:
+    """Whose answer a frame asks for. Its suspension is counted, or is the first one."""
+    if isinstance(found, wire.Suspended):
+        assert found.seq is not None, "the link counts what the frame does not"
+        return TransactionId(node, found.index, found.label, found.seq)
+    assert found.ids is not None, "nobody waits behind it otherwise"
+    index, label, seq = found.ids
+    return TransactionId(node, index, label, seq or 1)
+
+
 def claim(
     found: wire.Suspended | wire.Malformed, claimer: Claimer, policy: Policy, arrived: float
 ) -> tuple[Transaction, wire.Malformed | None]:
@@ -36,23 +46,20 @@ def claim(
     if isinstance(found, wire.Malformed):
         return _malformed(found, claimer, policy, arrived), None
     deadline = arrived + policy.plan(found.event).deadline
-    assert found.seq is not None, "the link counts what the frame does not"
-    ids = found.index, found.label, found.seq
+    id_ = id_of(found, claimer.node)
+    ids = id_[1:]
     request = contract.Request(found.event, claimer.node, found.data, *ids, deadline=deadline)
     try:
         body = contract.encode_request(request)
     except CodecError as exc:
         malformed = wire.Malformed(exc.reason, exc.detail, repr(found).encode(), found.event, ids)
         return _malformed(malformed, claimer, policy, arrived), malformed
-    id_ = TransactionId(claimer.node, *ids)
     return Transaction(id_, found.event, deadline, arrived, body, claimer.replica, life=claimer.life), None
 
 
 def _malformed(found: wire.Malformed, claimer: Claimer, policy: Policy, arrived: float) -> Transaction:
-    assert found.ids is not None, "nobody waits behind it otherwise"
-    index, label, seq = found.ids
     return Transaction(
-        TransactionId(claimer.node, index, label, seq or 1),
+        id_of(found, claimer.node),
         found.event,
         arrived + policy.plan(found.event).deadline,
         arrived,

@@ -87,11 +87,18 @@ RIGHT = (0, 1, 3, 4, 5)
 
 
 def measure(
-    loads: Sequence[Load], ways: Sequence[str], seconds: int, folder: Path
+    loads: Sequence[Load],
+    ways: Sequence[str],
+    seconds: int,
+    folder: Path,
+    servers: Servers | None = None,
 ) -> Generator[Row, None, None]:
-    """Make the calls of every load in every way. Raises HarnessError where a server or SIPp fails."""
+    """Make the calls of every load in every way. Raises HarnessError where a server or SIPp fails.
+
+    ``servers``: those that run already; else they are started, and ended at the end.
+    """
     with contextlib.ExitStack() as started:
-        servers = Servers(folder, started)
+        servers = servers or Servers(folder, started)
         for number, load in enumerate(loads):
             for way in ways:
                 own = folder / f"{way}-{number}"

@@ -1,0 +1,23 @@
+"""The plain bridge is a bridge: calls through real RabbitMQ and Redis, short and few."""
+
+from __future__ import annotations
+
+import contextlib
+
+from adapter.bench.load import Load
+from tests.bench.stage import PLAIN, Stage
+
+
+def test_it_decides_every_call_of_a_gentle_load(tmp_path, rabbitmq, redis_server):
+    said: list[str] = []
+    with contextlib.ExitStack() as started:
+        stage = Stage(tmp_path, started, said.append)
+        stage.servers._rabbitmq, stage.servers._redis = rabbitmq, redis_server
+        with stage.ground(PLAIN) as ground:
+            result = stage.measure(ground, Load(50, 0.4, warm_up=0.1), "plain")
+            assert redis_server.ask("KEYS", "plain:*") == [], "it records each call while it lasts"
+    assert result.outcomes == {"decided": result.offered}
+    assert result.offered >= 20
+    assert result.cpu["adapter 1"] >= 0
+    assert {"consumer 1", "source", "RabbitMQ", "Redis"} <= set(result.cpu)
+    assert "100.0% decided" in said[0]
