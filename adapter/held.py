@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from adapter.transaction import TransactionId
-
     from adapter.translate import Claimer
     from adapter.wire.event import Malformed, Suspended
 

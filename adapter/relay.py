@@ -280,6 +280,10 @@ class Relay:
                 lost.append(settlement.id)
         return lost
 
+    def due(self, node: str) -> bool:
+        """Whether anything may be past its deadline, and it is this replica that answers it."""
+        return self._inflight.due(node) and self.turn.sweeps(node)
+
     async def expire(self, node: str) -> None:
         """Answer what is past its deadline."""
         for transaction in await self._inflight.expire(node):

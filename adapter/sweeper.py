@@ -35,6 +35,6 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """Answer what is past its deadline on every node that can be told and is this replica's."""
-        ours = [node for node in self._nodes.readers if self._relay.turn.sweeps(node)]
-        if ours:
-            await asyncio.gather(*(self._relay.expire(node) for node in ours))
+        due = [node for node in self._nodes.readers if self._relay.due(node)]
+        if due:
+            await asyncio.gather(*(self._relay.expire(node) for node in due))

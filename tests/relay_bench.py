@@ -122,6 +122,9 @@ class Store:
         found = getattr(self.inner, verb)
         return partial(self._call, verb) if callable(found) else found
 
+    def due(self, node: str) -> bool:
+        return self.inner.due(node)
+
     async def _call(self, verb: str, *args: Any) -> Any:
         self.calls.append((verb, *args))
         if self.away and verb in ("beat", "leave"):

@@ -56,11 +56,22 @@ class TestSweep:
 
     async def test_only_nodes_that_are_this_replicas(self) -> None:
         swept = Swept(("sbc1", "sbc2"))
-        await swept.events(suspended())
+        for node in ("sbc1", "sbc2"):
+            await swept.events(suspended(), node=node)
         swept.now += 2.0
         swept.look(r3=Beat(nodes=frozenset(["sbc1"])))
         await swept.sweeper.sweep()
         assert [call[1] for call in swept.store.calls if call[0] == "expire"] == ["sbc2"]
+
+    async def test_the_store_is_not_asked_where_nothing_is_due(self) -> None:
+        swept = Swept()
+        await swept.events(suspended())
+        await swept.sweeper.sweep()
+        assert swept.store.called("expire") == 0
+        swept.now += 2.0
+        swept.look()
+        await swept.sweeper.sweep()
+        assert swept.outcomes == [(1, "timeout")]
 
 
 class TestRun:
@@ -114,6 +125,7 @@ class TestRun:
 
         swept.look()
         swept.store.inner.expire = slow  # type: ignore[method-assign, assignment]
+        swept.store.inner.due = lambda node: True  # type: ignore[method-assign, assignment]
         tasks = [asyncio.create_task(part()) for part in (swept.sweeper.run, swept.sweeper.tick)]
         async with asyncio.timeout(10):
             while swept.nodes.looked < 3:
@@ -129,5 +141,6 @@ class TestRun:
         swept = Swept()
         swept.look()
         swept.store.inner.expire = None  # type: ignore[method-assign, assignment]
+        swept.store.inner.due = lambda node: True  # type: ignore[method-assign, assignment]
         with pytest.raises(TypeError):
             await swept.sweeper.run()

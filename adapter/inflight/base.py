@@ -92,6 +92,10 @@ class InFlight(Protocol):
         """SETTLED -> RESUMED: Kamailio has read it. Ids that are not settled are left alone."""
         ...
 
+    def due(self, node: str) -> bool:
+        """Whether ``expire`` may find anything now: to be asked first, as that may be a round trip."""
+        ...
+
     async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
         """Settle as ``timeout`` what is past its deadline; also forget what is past its retention.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from heapq import heappop, heappush
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final
 
@@ -38,6 +39,7 @@ class Copies:
         self._purged_at = 0.0
         self.records: dict[TransactionId, Transaction] = {}
         self._claimed: Counter[str] = Counter()  # how many of them are not settled, by node
+        self._deadlines: dict[str, list[tuple[float, TransactionId]]] = {}  # of those, a heap for each node
         self.resumed: dict[TransactionId, float] = {}  # and when, in the order of time
         self.left: dict[TransactionId, float] = {}  # to other replicas, and when, in the order of time
         self.near: EmbeddedInFlight | None = None
@@ -70,6 +72,17 @@ class Copies:
         self._put(record)
         return record
 
+    def due(self, node: str) -> bool:
+        """Whether anything that is claimed is past its deadline; not for long, as another may have it."""
+        heap, now = self._deadlines.get(node, []), self._clock()
+        while heap and heap[0][0] <= now:
+            deadline, id_ = heap[0]
+            copy = self.records.get(id_)
+            if copy is not None and copy.state is State.CLAIMED and now < deadline + OVERDUE:
+                return True
+            heappop(heap)
+        return False
+
     def keep_claim(self, transaction: Transaction, result: Claim, near: bool) -> None:
         """Take in what was claimed, unless the answer comes after that to a later question about it."""
         if not self.had_licence(transaction.id):
@@ -92,7 +105,10 @@ class Copies:
         before = self.records.get(record.id)
         self.records[record.id] = record
         was = before is not None and before.state is State.CLAIMED
-        self._claimed[record.id.node] += (record.state is State.CLAIMED) - was
+        is_ = record.state is State.CLAIMED
+        self._claimed[record.id.node] += is_ - was
+        if is_ and not was:
+            heappush(self._deadlines.setdefault(record.id.node, []), (record.deadline, record.id))
 
     def _remove(self, id_: TransactionId) -> None:
         if self.records.pop(id_).state is State.CLAIMED:

@@ -120,6 +120,14 @@ class EmbeddedInFlight:
                 del node.records[id_]
                 self._remember(node, id_, until)
 
+    def due(self, node: str) -> bool:
+        """See ``base.InFlight``."""
+        found, now = self._store.nodes.get(node), self._store.clock()
+        return found is not None and (
+            bool(found.timers and found.timers[0][0] <= now)
+            or bool(found.forget and found.forget[0][0] <= now)
+        )
+
     async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
         """See ``base.InFlight``."""
         found = self._store.nodes.get(node)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+FAR_LOOK: Final = 0.1
+"""Seconds between two questions what is due of others' records: the dead ones', until they are adopted."""
 TELL_DELAY: Final = 0.01
 """Seconds. A round trip costs 100 us of CPU, whether it tells of one transaction or of ten."""
 
@@ -60,6 +62,7 @@ class EnduringInFlight:
         self._returning = asyncio.Lock()
         self._listed = False  # whether the far store should have this replica on its list
         self._in_doubt: set[str] = set()  # nodes of which far may have settled something for us
+        self._looked_at: dict[str, float] = {}  # by node, when far was last asked what is due
         self._new: dict[TransactionId, None] = {}  # claims of which far is to be told
         self._answers: list[Settlement] = []  # the same, to claims of which it was told before
         self._timer: asyncio.TimerHandle | None = None
@@ -167,8 +170,17 @@ class EnduringInFlight:
             await self._copies.near.resumed(ids)
         self._copies.note_resumed(ids)
 
+    def due(self, node: str) -> bool:
+        """See ``base.InFlight``. What this replica does not own is looked for each ``FAR_LOOK``."""
+        copies = self._copies
+        if copies.near is not None:
+            return copies.near.due(node)
+        looked_at = self._looked_at.get(node, float("-inf"))
+        return copies.due(node) or node in copies.owed or self._clock() >= looked_at + FAR_LOOK
+
     async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
         """See ``base.InFlight``. While away, of what this replica owns."""
+        self._looked_at[node] = self._clock()
         records, late = await self._ask("expire", node, limit)
         granted = [self._licence(record, late) for record in records]
         return [*self._copies.owed.pop(node, ()), *(record for record in granted if record is not None)]

@@ -109,6 +109,10 @@ class RedisInFlight:
         """See ``base.InFlight``."""
         await self._of_each(RESUMED, (self._retention_ms,), ids, [()] * len(ids))
 
+    def due(self, node: str) -> bool:
+        """See ``base.InFlight``. Always, as far as this process knows."""
+        return True
+
     async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
         """See ``base.InFlight``."""
         head = (self.replica, limit, self._retention_ms)

@@ -9,9 +9,11 @@ from functools import partial
 import pytest
 
 from adapter.inflight.base import Claim
+from adapter.inflight.copies import OVERDUE
+from adapter.inflight.enduring import FAR_LOOK
 from adapter.transaction import Outcome, State
 from tests.inflight.faulty import Bench
-from tests.inflight.worlds import claimed, decided, suspension
+from tests.inflight.worlds import claimed, decided, settled_claim, suspension
 
 A, B, C = (suspension(number) for number in range(1, 4))
 
@@ -193,3 +195,52 @@ async def test_before_it_closes_all_is_told():
     await closing
     assert bench.far.closed
     assert (await bench.two.get(A)).state is State.CLAIMED
+
+
+async def test_it_is_asked_what_is_due_when_something_is_or_may_be():
+    bench = Bench()
+    await at_once(bench, A)
+    await bench.one.claim([bench.claim(B, left=30)], 10)
+    assert bench.one.due("sbc1"), "it was not asked yet"
+    assert await bench.one.expire("sbc1") == []
+    assert not bench.one.due("sbc1")
+    bench.world.time += FAR_LOOK
+    assert bench.one.due("sbc1"), "something of others may be due"
+    await bench.one.expire("sbc1")
+    bench.world.time += 30 - FAR_LOOK
+    await bench.one.settle([decided(A)], at_once=True)
+    assert [record.id for record in await bench.one.expire("sbc1")] == [B]
+    bench.world.time += 40
+    await bench.one.expire("sbc1")
+    assert not bench.one.due("sbc1")
+
+
+async def test_what_is_due_here_and_another_has_answered_is_asked_for_a_while():
+    bench = Bench()
+    await at_once(bench, A)
+    await bench.one.told()
+    await bench.two.settle([decided(A)])
+    bench.world.time += 60
+    assert await bench.one.expire("sbc1") == []
+    assert bench.one.due("sbc1")
+    bench.world.time += OVERDUE
+    await bench.one.expire("sbc1")
+    assert not bench.one.due("sbc1")
+
+
+async def test_what_it_is_owed_is_due():
+    bench = Bench()
+    await bench.one.expire("sbc1")
+    bench.one._copies.owe(settled_claim(bench.claim(A)))
+    assert bench.one.due("sbc1")
+    assert len(await bench.one.expire("sbc1")) == 1
+    assert not bench.one.due("sbc1")
+
+
+async def test_while_away_what_is_due_is_known_here():
+    bench = Bench()
+    await at_once(bench, A)
+    await bench.goes()
+    assert not bench.one.due("sbc1")
+    bench.world.time += 60
+    assert bench.one.due("sbc1")
