@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol, TypeVar
 
 from adapter.contract import (
@@ -30,6 +31,7 @@ from adapter.contract import (
     encode_reply,
     word,
 )
+from consumers.deadline import Deadline
 from consumers.decisions import DecisionError
 
 _log = logging.getLogger("consumers")
@@ -142,6 +144,7 @@ class Service:
         self.max_length = max_length
         self.delivery_limit = delivery_limit
         self.counts: Counter[Result] = Counter()
+        self._headers: Mapping[str, str] = MappingProxyType({HEADER_SERVICE: name})
         self._clock = clock
         self._handlers: dict[str, tuple[bool, Callable[[Request], Any]]] = {}
         self._at_start: list[Callable[[], object]] = []
@@ -210,26 +213,26 @@ class Service:
             return self._await(message, request, handler, left)
         try:
             found = handler(request)
-        except Exception as exc:
+        except (Exception, asyncio.CancelledError) as exc:  # the result of a cancelled future, for one
             return self._failed(message, request, exc)
         return self._decided(message, request, found)
 
     async def _await(
         self, message: Incoming, request: Request, handler: Callable[[Request], Any], left: float | None
     ) -> Answer:
-        limit = asyncio.timeout(None if left is None else min(left, _DAY))
+        until = None if left is None else asyncio.get_running_loop().time() + min(left, _DAY)
+        deadline = Deadline(until)
         try:
-            async with limit:
-                found = await handler(request)
+            found = await deadline.bound(handler(request))
         except asyncio.CancelledError as exc:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
             return self._failed(message, request, exc)  # by something of the handler's own
         except Exception as exc:
-            if not limit.expired():
+            if not deadline.passed:
                 return self._failed(message, request, exc)
-        if limit.expired():
+        if deadline.passed:
             _log.warning("%s: %s cancelled at its deadline: %s", self.name, request.event, _id(message))
             return self._count(Answer(Result.LATE, message.correlation_id))
         return self._decided(message, request, found)
@@ -240,13 +243,13 @@ class Service:
         try:
             if not isinstance(found, Mapping):
                 raise DecisionError(f"a decision is a map, not {_described(found)}")
-            if not all(type(key) is str for key in found):
-                raise DecisionError("a decision's keys are strings")
+            for key in found:
+                if type(key) is not str:
+                    raise DecisionError("a decision's keys are strings")
             body = encode_reply(found)
         except Exception as exc:
             return self._failed(message, request, exc)
-        headers = {HEADER_SERVICE: self.name}
-        return self._count(Answer(Result.DECIDED, message.correlation_id, body, MSGPACK, headers))
+        return self._count(Answer(Result.DECIDED, message.correlation_id, body, MSGPACK, self._headers))
 
     def _failed(self, message: Incoming, request: Request, error: BaseException) -> Answer:
         _log.error("%s: %s failed: %s", self.name, request.event, _id(message), exc_info=error)
@@ -254,7 +257,7 @@ class Service:
             return self._count(Answer(Result.FAILED, error=error))
         # The type only: what the error says may be about other people's calls.
         body = encode_reply({"error": type(error).__name__})
-        headers = {HEADER_SERVICE: self.name, HEADER_STATUS: STATUS_FAILED}
+        headers = {**self._headers, HEADER_STATUS: STATUS_FAILED}
         return self._count(Answer(Result.FAILED, message.correlation_id, body, MSGPACK, headers, error))
 
     def _rejected(self, message: Incoming, error: Exception) -> Answer:

@@ -5,7 +5,8 @@ then the request is acknowledged. So a request whose consumer dies at any instan
 again, and a handler may see one twice, before its deadline.
 
 aiormq, the lower half of aio-pika, is used directly: it tells when the server cancels a
-consumer, and gives the socket, so that a server that hangs can be let go of.
+consumer, and gives the socket, so that a server that hangs can be let go of. Requests, replies
+and what is said of them go past it (``consumers.amqp.tap``), all of a turn of the loop at once.
 """
 
 from __future__ import annotations

@@ -7,12 +7,16 @@ import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 import aiormq
-from aiormq.connection import TCPTransportFactory, TLSTransportFactory
 
 from adapter.contract import EVENTS_EXCHANGE
+from consumers.amqp.tap import Wire
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from yarl import URL
+
+    from consumers.amqp.incoming import Batch
 
 CONNECT_TIMEOUT: Final = 3.0
 ANSWER_TIMEOUT: Final = 3.0
@@ -50,28 +54,45 @@ def shown(url: URL) -> str:
     return f"{url.host}:{url.port or (5671 if url.scheme == 'amqps' else 5672)}{url.path}"
 
 
-class _Wire(aiormq.TransportFactory):
-    """Opens the socket as the library does, and keeps hold of it."""
+class Line:
+    """A channel with confirms that is tapped: only ``Work`` publishes and consumes on it.
 
-    def __init__(self, url: URL) -> None:
-        self._inner = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
-        self._writer: asyncio.StreamWriter | None = None
+    What is written goes to the socket at once, past the library's queue; the two need not keep
+    their order, since the library has nothing to say about requests and replies.
+    """
 
-    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open it."""
-        reader, self._writer = await self._inner.create(url, **kwargs)
-        return reader, self._writer
+    def __init__(self, amqp: aiormq.Channel, wire: Wire) -> None:
+        self.amqp = amqp
+        self.number = amqp.number
+        self.most = amqp.max_content_size
+        """Bytes of a body in one frame."""
+        self._wire = wire
 
-    def abort(self) -> None:
-        """Drop the connection, with what the server has not read."""
-        if self._writer is not None:
-            self._writer.transport.abort()
+    def listen(self, receiver: Callable[[Batch], None], on_closed: Callable[[], None]) -> None:
+        """Give what comes to ``receiver``; ``on_closed`` is called when nothing comes any more."""
+        self._wire.tap(self.amqp, receiver)
+        self.amqp.closing.add_done_callback(lambda _: on_closed())
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server still knows it."""
+        amqp = self.amqp
+        return amqp.connection.channels.get(self.number) is amqp and not amqp.is_closed
+
+    def write(self, frames: bytes) -> bool:
+        """Write to it where it is alive, since frames of another would end the whole connection."""
+        return self.alive and self._wire.write(frames)
+
+    async def close(self) -> None:
+        """Close it, within a time. Raises TimeoutError."""
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            await self.amqp.close()
 
 
 class Connection:
     """An open connection."""
 
-    def __init__(self, amqp: aiormq.Connection, wire: _Wire) -> None:
+    def __init__(self, amqp: aiormq.Connection, wire: Wire) -> None:
         self._amqp = amqp
         self._wire = wire
 
@@ -80,7 +101,7 @@ class Connection:
         """Connect and log in; ``name`` is shown by RabbitMQ. Raises Lost."""
         if "heartbeat" not in url.query:
             url = url.update_query(heartbeat=HEARTBEAT)
-        wire = _Wire(url)
+        wire = Wire()
         opening = asyncio.ensure_future(_connect(url, wire, name))
         try:
             await asyncio.wait([opening], timeout=within)
@@ -97,12 +118,14 @@ class Connection:
         return cls(opening.result(), wire)
 
     async def channel(self, *, confirms: bool = False) -> aiormq.Channel:
-        """Open a channel; with ``confirms``, a message that is returned is a result, no exception."""
-        channel = await self._amqp.channel(
-            publisher_confirms=confirms, on_return_raises=False, timeout=ANSWER_TIMEOUT
-        )
+        """Open a channel."""
+        channel = await self._amqp.channel(publisher_confirms=confirms, timeout=ANSWER_TIMEOUT)
         assert isinstance(channel, aiormq.Channel)
         return channel
+
+    async def line(self) -> Line:
+        """Open a channel for requests and replies."""
+        return Line(await self.channel(confirms=True), self._wire)
 
     @property
     def blocked(self) -> bool:
@@ -118,7 +141,8 @@ class Connection:
     async def watch(self) -> None:
         """Ask the server now and then; let go of one that does not answer. Raises Lost then.
 
-        The library waits for missing heartbeats much longer than a caller does.
+        The library waits for missing heartbeats much longer than a caller does. It does not see what
+        is tapped, and takes the answers for a sign of life.
         """
         channel = await self.channel()
         while True:
@@ -148,5 +172,5 @@ async def _done_in_time(asking: asyncio.Future[Any]) -> bool:
     return asking.done()
 
 
-async def _connect(url: URL, wire: _Wire, name: str) -> aiormq.Connection:
+async def _connect(url: URL, wire: Wire, name: str) -> aiormq.Connection:
     return await aiormq.connect(url, transport_factory=wire, client_properties={"connection_name": name})

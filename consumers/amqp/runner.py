@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from yarl import URL
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
     from aiormq import Channel
+    from aiormq.abc import DeliveredMessage
 
 _log = logging.getLogger("consumers")
 
@@ -131,9 +131,13 @@ class Runner:
         connection = await Connection.open(url, f"consumer {self.service.name}", within)
         watching = asyncio.ensure_future(connection.watch())
         try:
-            channel = await connection.channel(confirms=True)
-            await channel.basic_qos(prefetch_count=self.prefetch, timeout=ANSWER_TIMEOUT)
-            await self._consume(connection, channel, watching, shown(url))
+            line = await connection.line()
+            await line.amqp.basic_qos(prefetch_count=self.prefetch, timeout=ANSWER_TIMEOUT)
+            work = Work(self.service, line, connection.line, self.prefetch)
+            try:
+                await self._consume(connection, line.amqp, work, watching, shown(url))
+            finally:
+                await work.close()
         finally:
             self.consuming.clear()
             watching.cancel()
@@ -141,16 +145,20 @@ class Runner:
             await connection.close()
 
     async def _consume(
-        self, connection: Connection, channel: Channel, watching: asyncio.Future[None], where: str
+        self,
+        connection: Connection,
+        channel: Channel,
+        work: Work,
+        watching: asyncio.Future[None],
+        where: str,
     ) -> None:
-        work = Work(self.service, channel, partial(connection.channel, confirms=True))
         changed = asyncio.Event()
         channel.on_consumer_cancel_callbacks.add(lambda _: changed.set())
         while not self._stop.is_set():
             changed.clear()
             declaring = asyncio.ensure_future(keep_declaring(connection, self.service))
             try:
-                await self._consume_once(channel, work, declaring, (changed, watching), where)
+                await self._consume_once(channel, declaring, (changed, watching), where)
             finally:
                 declaring.cancel()
                 await asyncio.gather(declaring, return_exceptions=True)
@@ -162,12 +170,11 @@ class Runner:
                 await self._wait(pause)
         await work.finished(self.grace)
         async with asyncio.timeout(ANSWER_TIMEOUT):
-            await channel.close()  # it goes behind the last acknowledgements, so they are sent
+            await channel.close()  # answered after the last acknowledgements, so they have arrived
 
     async def _consume_once(
         self,
         channel: Channel,
-        work: Work,
         declaring: asyncio.Future[None],
         ends: tuple[asyncio.Event, asyncio.Future[None]],
         where: str,
@@ -179,7 +186,7 @@ class Runner:
             declaring.result()
         refused = asyncio.Event()
         declaring.add_done_callback(lambda done: refused.set() if _failed(done) else None)
-        begun = await channel.basic_consume(queue, work.on_delivery, timeout=ANSWER_TIMEOUT)
+        begun = await channel.basic_consume(queue, _tapped, timeout=ANSWER_TIMEOUT)
         self._consuming_since = self._consuming_since or asyncio.get_running_loop().time()
         self._told.clear()
         self.consuming.set()
@@ -200,6 +207,10 @@ class Runner:
                 await self._stop.wait()
         except TimeoutError:
             pass  # the usual end of a pause
+
+
+async def _tapped(message: DeliveredMessage) -> None:
+    raise AssertionError(f"{message!r}: what is delivered goes past the library")
 
 
 def _pause(failures: int) -> float:

@@ -6,19 +6,17 @@ import asyncio
 import itertools
 import logging
 import random
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
-from aiormq import AMQPError, ChannelInvalidStateError, DeliveryError
-from aiormq.abc import DeliveredMessage
-from pamqp.commands import Basic
-
-from adapter.contract import APP_ID
-from consumers.service import Answer, Message, Service
+from consumers.amqp.outgoing import Acknowledgements, Replies, Reply
+from consumers.service import Answer, Service
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
-    from aiormq import Channel
+    from consumers.amqp.connection import Line
+    from consumers.amqp.incoming import Batch, Delivery
 
 _log = logging.getLogger("consumers")
 
@@ -26,125 +24,258 @@ REPLY_ATTEMPTS: Final = 8
 """In about a second: a quorum queue without a leader refuses, and an election takes less."""
 REPLY_PAUSE: Final = 0.05
 """Seconds before the second attempt, twice as many before the third; less at random."""
-RETIRE_PAUSE: Final = 0.1
-"""Seconds between two looks whether a channel has nothing under way any more."""
+ACK_PAUSE: Final = 0.01
+"""Seconds for which acknowledgements wait for replies to go out with: at low rates a write of their
+own costs as much as all the rest."""
+END_TIMEOUT: Final = 2.0
+"""Seconds that handlers which were cancelled have to end."""
+
+
+class _Outlet:
+    """A line on which replies go out."""
+
+    __slots__ = ("line", "replies")
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.replies = Replies(line.number, line.most)
 
 
 class Work:
-    """Takes deliveries until the channel ends. aiormq runs a task for each, and cancels it with the
-    channel; RabbitMQ then delivers the request again.
+    """Takes requests until the line closes; RabbitMQ then delivers again what was not acknowledged.
 
-    Replies go out on the same channel, until one is refused: a channel whose first publication met
+    All that one turn of the loop brings about is one write: replies, and the acknowledgements of
+    the requests whose replies RabbitMQ has confirmed. A task is made only where a handler is a
+    coroutine.
+
+    Replies go out on the same line, until one is refused: a channel whose first publication met
     a quorum queue without a leader is refused for good (RabbitMQ 3.10), so ``another`` opens the
     next one.
+
+    prefetch: of the line. A quarter of it may be done with and wait to be acknowledged together.
     """
 
-    def __init__(self, service: Service, channel: Channel, another: Callable[[], Awaitable[Channel]]) -> None:
+    def __init__(
+        self, service: Service, line: Line, another: Callable[[], Awaitable[Line]], prefetch: int
+    ) -> None:
+        self._most_done = prefetch // 4
+        self._pause: asyncio.TimerHandle | None = None
         self._service = service
-        self._channel = channel
+        self._line = line
         self._another = another
-        self._replies = channel
+        self._main = self._outlet = _Outlet(line)
+        self._acknowledgements = Acknowledgements(line.number)
         self._renewing = asyncio.Lock()
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Coroutine[Any, Any, Answer] | None] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._flush_due = False
+        self._over = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._numbers = itertools.count(1)
         self.in_hand = 0
-
-    async def on_delivery(self, delivered: DeliveredMessage) -> None:
-        """Decide, reply, acknowledge."""
-        self.in_hand += 1
-        self._idle.clear()
-        try:
-            await self._acknowledge(delivered, await self._done_with(delivered))
-        except ChannelInvalidStateError:
-            _log.debug("%s: %s: closed meanwhile", self._service.name, _id(delivered))
-        finally:
-            self.in_hand -= 1
-            if not self.in_hand:
-                self._idle.set()
+        line.listen(self._on_batch, self._end)
 
     async def finished(self, grace: float) -> None:
-        """Return once nothing is in hand, or after ``grace`` seconds: the rest is delivered again."""
+        """Return once nothing is in hand, or after ``grace`` seconds: the rest is delivered again.
+
+        Nothing is written after it.
+        """
+        self._most_done = 0
+        self._flush()
         try:
             async with asyncio.timeout(grace):
                 await self._idle.wait()
         except TimeoutError:
             _log.warning("%s: %d requests left after %g s", self._service.name, self.in_hand, grace)
+        self._end()
 
-    async def _acknowledge(self, delivered: DeliveredMessage, done: bool) -> None:
-        tag = delivered.delivery_tag
-        assert tag is not None, "a delivery has one"
-        if done:
-            await self._channel.basic_ack(tag, wait=False)
-        else:
-            await self._channel.basic_reject(tag, requeue=False, wait=False)
+    async def close(self) -> None:
+        """End what is in hand, whatever it is at."""
+        self._end()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=END_TIMEOUT)
+        for task, answering in self._tasks.items():
+            if task.done() and answering is not None:
+                answering.close()  # the task was cancelled before it began
 
-    async def _done_with(self, delivered: DeliveredMessage) -> bool:
-        """Whether the request was dealt with; otherwise it belongs to the dead letters."""
-        given = delivered.header.properties
-        message = Message(delivered.body, given.correlation_id, given.content_type, given.headers or {})
-        try:
-            answer = await self._service.answer(message)
-            if answer.body is None:
-                return not answer.rejected
-            if not given.reply_to:
-                _log.warning("%s: %s: no reply_to, so no reply", self._service.name, _id(delivered))
-                return True
-            return await self._reply(answer, answer.body, given.reply_to)
-        except ChannelInvalidStateError:
-            raise
-        except Exception:
-            # Properties that cannot be sent back, for one. Unacknowledged it would stay here for ever.
-            _log.exception("%s: %s: to the dead letters", self._service.name, _id(delivered))
-            return False
+    def _end(self) -> None:
+        self._over = True
+        if self._pause is not None:
+            self._pause.cancel()
+        for task in self._tasks:
+            task.cancel()
+        self.in_hand = 0
+        self._idle.set()
 
-    async def _reply(self, answer: Answer, body: bytes, to: str) -> bool:
-        """Publish the reply and wait until RabbitMQ has it. False: it does not take it."""
-        properties = Basic.Properties(
-            content_type=answer.content_type,
-            correlation_id=answer.correlation_id,
-            message_id=f"{self._service.name}:{next(self._numbers)}",  # by it aiormq knows what is returned
-            headers=dict(answer.headers),
-            delivery_mode=1,
-            app_id=APP_ID,
-        )
-        for attempt in range(REPLY_ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(REPLY_PAUSE * attempt * random.uniform(0.5, 1))
-            channel = self._replies
+    def _on_batch(self, batch: Batch) -> None:
+        """Take what one read brought."""
+        if self._over:
+            return
+        if batch.deliveries:
+            self._take(batch.deliveries)
+        self._on_confirms(self._main, batch)
+
+    def _take(self, deliveries: list[Delivery]) -> None:
+        self.in_hand += len(deliveries)
+        self._idle.clear()
+        begin, tasks = self._service.begin, False
+        for delivery in deliveries:
             try:
-                confirmed = await channel.basic_publish(
-                    body, routing_key=to, properties=properties, mandatory=True, wait=False
-                )
-            except (AMQPError, ChannelInvalidStateError) as exc:
-                if channel is self._channel and not isinstance(exc, DeliveryError):
-                    raise  # it is gone, and the request with it
-                await self._renew(channel)
+                delivery.read()
+                found = begin(delivery)
+            except Exception:
+                self._give_up(delivery)
                 continue
-            if isinstance(confirmed, DeliveredMessage):
-                _log.warning("%s: %s: there is no queue %s", self._service.name, answer.correlation_id, to)
-            return True
-        _log.error("%s: %s: %s takes no reply", self._service.name, answer.correlation_id, to)
-        return False
+            if isinstance(found, Answer):
+                self._answer(delivery, found)
+            else:
+                self._tasks[self._loop.create_task(self._wait_for(delivery, found))] = found
+                tasks = True
+        if tasks:
+            # It comes behind the first steps of these tasks: those that do not wait are in it.
+            self._flush_soon()
 
-    async def _renew(self, refused: Channel) -> None:
-        """Reply on another channel from now on; once for all that were refused on this one."""
+    async def _wait_for(self, delivery: Delivery, answering: Coroutine[Any, Any, Answer]) -> None:
+        try:
+            answer = await answering
+        except Exception:
+            self._give_up(delivery)
+        else:
+            self._answer(delivery, answer)
+        finally:
+            self._forget()
+        self._flush_soon()
+
+    def _forget(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.pop(task, None)
+
+    def _answer(self, delivery: Delivery, answer: Answer) -> None:
+        """Have done what an answer asks for."""
+        to = delivery.reply_to
+        if answer.body is not None and to:
+            message_id = f"{self._service.name}:{next(self._numbers)}"
+            self._publish(Reply(delivery, answer, answer.body, to, message_id))
+            return
+        if answer.body is not None:
+            _log.warning("%s: %s: no reply_to, so no reply", self._service.name, _id(delivery))
+        if answer.rejected:
+            self._acknowledgements.reject(delivery.tag)
+        else:
+            self._acknowledgements.done(delivery.tag)
+
+    def _publish(self, reply: Reply) -> None:
+        try:
+            self._outlet.replies.add(reply)
+        except Exception:
+            # What a service may put there need not fit. Unacknowledged it would stay here for ever.
+            self._give_up(reply.request)
+
+    def _give_up(self, delivery: Delivery) -> None:
+        """Give a request to the dead letters over the exception that is being handled."""
+        _log.exception("%s: %s: to the dead letters", self._service.name, _id(delivery))
+        self._acknowledgements.reject(delivery.tag)
+
+    def _on_confirms(self, outlet: _Outlet, batch: Batch) -> None:
+        """A request is done with when RabbitMQ has its reply."""
+        for returned in batch.returned:
+            _log.warning("%s: %s: there is no queue %s", self._service.name, *returned)
+        if batch.confirms:
+            taken, refused = outlet.replies.settle(batch.confirms)
+            for reply in taken:
+                self._acknowledgements.done(reply.request.tag)
+            if refused:
+                self._on_refused(outlet, refused)
+            self._retire(outlet)
+        if not self._flush_due:
+            self._flush()
+
+    def _flush_soon(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Write what there is, unless it is but a few acknowledgements, for which nobody waits."""
+        self._flush_due = False
+        if self._over:
+            return
+        waiting = self._acknowledgements.waiting
+        if self._main.replies.written or self._outlet.replies.written or waiting > self._most_done:
+            self._write()
+        elif waiting and self._pause is None:
+            self._pause = self._loop.call_later(ACK_PAUSE, self._write)
+
+    def _write(self) -> None:
+        """Write all there is. What cannot be written is lost with the line, and delivered again."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        frames = self._main.replies.take()
+        if self._outlet is not self._main:
+            replies = self._outlet.replies.take()
+            if replies and not self._outlet.line.write(b"".join(replies)):
+                self._on_outlet_closed(self._outlet)
+        answered, acknowledgements = self._acknowledgements.take()
+        frames += acknowledgements
+        if frames:
+            self._line.write(b"".join(frames))
+        self.in_hand -= answered
+        if not self.in_hand:
+            self._idle.set()
+
+    def _on_refused(self, outlet: _Outlet, refused: Iterable[Reply]) -> None:
+        for reply in refused:
+            self._tasks[self._loop.create_task(self._again(outlet, reply))] = None
+
+    async def _again(self, outlet: _Outlet, refused: Reply) -> None:
+        """Reply once more, on another line."""
+        reply = refused._replace(attempts=refused.attempts + 1)
+        try:
+            await self._renew(outlet)
+            if reply.attempts < REPLY_ATTEMPTS:
+                await asyncio.sleep(REPLY_PAUSE * reply.attempts * random.uniform(0.5, 1))
+                self._publish(reply)
+            else:
+                _log.error("%s: %s: %s takes no reply", self._service.name, _id(reply.request), reply.to)
+                self._acknowledgements.reject(reply.request.tag)
+        except Exception:  # whatever the library raised
+            if self._line.alive:
+                self._give_up(reply.request)
+        finally:
+            self._forget()
+        self._flush_soon()
+
+    async def _renew(self, refused: _Outlet) -> None:
+        """Reply on another line from now on; once for all that were refused on this one."""
         async with self._renewing:
-            if self._replies is refused:
-                self._replies = await self._another()
-                if refused is not self._channel:
-                    retiring = asyncio.ensure_future(_retire(refused))
-                    self._retiring.add(retiring)
-                    retiring.add_done_callback(self._retiring.discard)
+            if self._outlet is refused:
+                line = await self._another()
+                outlet = self._outlet = _Outlet(line)
+                line.listen(partial(self._on_confirms, outlet), partial(self._on_outlet_closed, outlet))
+                self._retire(refused)
+
+    def _on_outlet_closed(self, outlet: _Outlet) -> None:
+        if not self._over:
+            self._on_refused(outlet, outlet.replies.give_up())
+
+    def _retire(self, outlet: _Outlet) -> None:
+        """Close a line for replies once it is not used and nothing is under way on it."""
+        if outlet is not self._outlet and outlet is not self._main and not outlet.replies.busy:
+            closing = asyncio.ensure_future(_close(outlet.line))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
 
-async def _retire(channel: Channel) -> None:
-    """Close a channel once nothing is under way on it."""
-    while channel.confirmations and not channel.is_closed:
-        await asyncio.sleep(RETIRE_PAUSE)
-    await channel.close()
+async def _close(line: Line) -> None:
+    try:
+        await line.close()
+    except Exception as exc:  # whatever the library raised: it ends with the connection at the latest
+        _log.debug("a line for replies: %r", exc)
 
 
-def _id(delivered: DeliveredMessage) -> str:
-    return str(delivered.header.properties.correlation_id or "a notice")
+def _id(delivery: Delivery) -> str:
+    return delivery.correlation_id or "a notice"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import aiormq
 import pytest
+from yarl import URL
 
 from adapter.contract import DEAD_QUEUE, Request
 from consumers import Service, route
-from consumers.amqp import connection, runner, topology
+from consumers.amqp import connection, frames, runner, topology
 from tests.consumers.asker import URI, Asker, event_of, running, until
 from tests.consumers.proxy import Proxy
 from tests.consumers.test_amqp import silent_server
@@ -122,6 +124,32 @@ async def test_a_server_that_says_nothing_does_not_hold_up_the_next(
     async with silent_server() as (url, _), running(service, url, rabbitmq.url):
         await asker.reply(await asker.ask(event_of(service)))
     assert "no answer within 0.1 s; trying again, next in 0.0 s" in caplog.text
+
+
+async def test_what_speaks_no_amqp_is_left_at_once() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        with contextlib.suppress(ConnectionError):  # we are let go of
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        url = f"amqp://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        with pytest.raises(connection.Lost, match="unexpectedly closed"):
+            await connection.Connection.open(URL(url), "x", 20)
+
+
+async def test_a_line_that_is_closed_is_not_written_to(rabbitmq: RabbitServer) -> None:
+    """Else the server would end the whole connection."""
+    opened = await connection.Connection.open(URL(rabbitmq.url), "x")
+    line = await opened.line()
+    assert line.write(frames.ack(line.number, 0, True))
+    await line.close()
+    assert not line.write(frames.ack(line.number, 0, True))
+    line = await opened.line()
+    await opened.close()
+    assert not line.write(frames.ack(line.number, 0, True))
 
 
 async def test_the_time_for_an_answer_grows_with_the_rounds() -> None:
