@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from adapter.cli.bench import EPILOG, bench, pair
 from adapter.errors import AdapterError, SettingsError
-from consumers.command_line import MisplacedPassword, hide_passwords
 
 NODES = "Kamailio's EVAPI ports: name=host:port,... [default: 127.0.0.1:8448]"
 BETTER = "With a password better by the variable, or by {}_FILE: a file that holds it."
@@ -79,18 +79,14 @@ def run(
 
     flags: dict[str, object] = {"nodes": nodes, "amqp_url": amqp_url, "redis_url": redis_url}
     flags |= {"policy": policy, "http": http, "replica": replica, "log": log, "consumer": consumer or None}
-    for name, value in map(_pair, more or ()):
+    for name, value in map(pair, more or ()):
         if name in flags:
             raise SettingsError("--set", f"give {name} by its own flag, --{name.replace('_', '-')}")
         flags[name] = value
     bridge.main(settings.load(**flags))
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise SettingsError("--set", "takes NAME=VALUE, such as lease=2")
-    return name.lower(), value
+app.command(epilog=EPILOG)(bench)
 
 
 @app.command(
@@ -118,11 +114,24 @@ def kamailio_cfg(
 def main() -> None:
     """Run the command line. Errors end in a sentence and an exit code, not in a traceback."""
     try:
-        hide_passwords({"--amqp-url": "EVAPI_AMQP_URL", "--redis-url": "EVAPI_REDIS_URL"})
+        _hide_passwords()
         app(prog_name="evapi-adapter")
-    except (SettingsError, MisplacedPassword) as exc:
+    except SettingsError as exc:
         typer.echo(f"evapi-adapter: {exc}", err=True)
         sys.exit(2)
     except AdapterError as exc:
         typer.echo(f"evapi-adapter: {exc}", err=True)
         sys.exit(1)
+
+
+def _hide_passwords() -> None:
+    """Begin again without the passwords on the command line. Raises SettingsError for a misplaced one."""
+    if not any("@" in word or "password=" in word.lower() for word in sys.argv[1:]):
+        return  # none of them is a URL with a password: the rest need not be imported for that
+    from consumers.command_line import MisplacedPassword, hide_passwords
+
+    try:
+        hide_passwords({"--amqp-url": "EVAPI_AMQP_URL", "--redis-url": "EVAPI_REDIS_URL"})
+    except MisplacedPassword as exc:
+        typer.echo(f"evapi-adapter: {exc}", err=True)
+        sys.exit(2)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 Form = Literal["json", "colon", "cgrates"]
 Data = Mapping[str, Any] | bytes
+Ids = tuple[int, int, int | None]
+"""Index, label, seq."""
 
 
 def hello(life: str) -> bytes:
@@ -17,25 +19,27 @@ def hello(life: str) -> bytes:
     return _json({"adapter": {"hello": 1, "receipts": True, "gate": True, "life": life}})
 
 
-def suspended(form: Form, event: str, ids: tuple[int, int, int | None], data: Data) -> bytes:
-    """The payload of an event behind which a transaction waits.
+def suspended(form: Form, event: str, data: Data) -> Callable[[Ids], bytes]:
+    """Makes the payloads of an event behind which a transaction waits; what they share is encoded once.
 
-    ``ids``: index, label, seq; only the form ``json`` carries a seq. Raises TypeError for bytes
-    in another form than ``colon``.
+    Only the form ``json`` carries a seq. Raises TypeError for bytes in another form than ``colon``.
     """
-    index, label, seq = ids
     if form == "colon":
-        return f"{event}:{index}:{label}:".encode() + base64.b64encode(_raw(data))
+        name, encoded = event.encode(), base64.b64encode(_raw(data))
+        return lambda ids: b"%b:%d:%d:%b" % (name, ids[0], ids[1], encoded)
     if form == "cgrates":
-        return _json({"event": event, "tr_index": str(index), "tr_label": str(label), **_map(data)})
-    counted = b"" if seq is None else b',"seq":%d' % seq
-    return b'{"event":%b,"tm_trans":{"tm_index":%d,"tm_label":%d%b},"data":%b}' % (
-        _json(event),
-        index,
-        label,
-        counted,
-        _json(_map(data)),
-    )
+        told = _map(data)  # of which any key may replace one of these
+        return lambda ids: _json({"event": event, "tr_index": str(ids[0]), "tr_label": str(ids[1]), **told})
+    name, encoded = _json(event), _json(_map(data))
+
+    def payload(ids: Ids) -> bytes:
+        index, label, seq = ids
+        counted = b"" if seq is None else b',"seq":%d' % seq
+        return b'{"event":%b,"tm_trans":{"tm_index":%d,"tm_label":%d%b},"data":%b}' % (
+            *(name, index, label, counted, encoded),
+        )
+
+    return payload
 
 
 def notice(form: Form, event: str, data: Data) -> bytes:

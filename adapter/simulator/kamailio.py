@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +17,7 @@ from adapter.simulator.tm import SimTransaction, State, Tm
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from adapter.simulator.frames import Data, Form
+    from adapter.simulator.frames import Data, Form, Ids
     from adapter.simulator.routes import Configuration, Status
 
 QUEUE: Final = 278
@@ -121,6 +122,11 @@ class SimulatedKamailio:
         """Whether a link that is still there said ``ready`` last, and within 3 s."""
         return self._routes.gate_open
 
+    @property
+    def waiting(self) -> int:
+        """Transactions that are suspended at present."""
+        return self._tm.waiting
+
     async def until(self, condition: Callable[[], object], timeout: float = 10.0) -> None:  # noqa: ASYNC109
         """Return once the condition holds; looked at whenever something has happened here.
 
@@ -150,8 +156,9 @@ class SimulatedKamailio:
         a client does not read and the queue is full. Raises TooManySuspensions for the
         thirteenth, ValueError where ``again`` is not resumed.
         """
+        payload = frames.suspended(form or self._form, event, data)
         await self._for_room()
-        return self._suspend(event, data, form, again, spoil=spoil)
+        return self._suspend(event, payload, again, spoil=spoil)
 
     async def offer(
         self,
@@ -167,18 +174,39 @@ class SimulatedKamailio:
         ``data`` is given the number of the event, from 0. Behind schedule it catches up:
         ``due_at`` of a transaction is when it should have been emitted.
         """
+        form = form or self._form
+        payload = None if callable(data) else frames.suspended(form, event, data)
         begun = monotonic()
         number = 0
         while number < count:
             due = min(count, math.floor((monotonic() - begun) * rate) + 1)
             while number < due:
                 await self._for_room()
-                found = data(number) if callable(data) else data
-                self._suspend(event, found, form, None, begun + number / rate)
+                made = frames.suspended(form, event, data(number)) if callable(data) else payload
+                assert made is not None
+                self._suspend(event, made, due_at=begun + number / rate)
                 number += 1
             if number < count:
                 # Timers count in milliseconds; to wait for less would be to spin.
                 await asyncio.sleep(max(TICK, begun + number / rate - monotonic()))
+
+    async def saturate(
+        self,
+        window: int,
+        seconds: float,
+        event: str,
+        data: Data,
+        form: Form | None = None,
+    ) -> None:
+        """Keep ``window`` suspended at a time, for so many seconds: a new one for each that ends."""
+        payload = frames.suspended(form or self._form, event, data)
+        end = monotonic() + seconds
+        while (now := monotonic()) < end:
+            for _ in range(window - self.waiting):
+                await self._for_room()
+                self._suspend(event, payload)
+            with contextlib.suppress(TimeoutError):
+                await self.until(lambda: self.waiting < window, end - now)
 
     def notify(self, event: str, data: Data, *, form: Form | None = None) -> None:
         """Emit an event for which nothing is suspended."""
@@ -190,6 +218,10 @@ class SimulatedKamailio:
         if event is not None:
             ids = {"tm_index": transaction.index, "tm_label": transaction.label, "seq": transaction.seq}
             self.notify(event, {**ids, "call_id": f"{transaction.index}.{transaction.label}@simulated"})
+
+    def hang_up(self) -> None:
+        """Every caller who waits hangs up, and nobody is told."""
+        self._tm.hang_up()
 
     # Faults.
 
@@ -247,9 +279,8 @@ class SimulatedKamailio:
     def _suspend(
         self,
         event: str,
-        data: Data,
-        form: Form | None,
-        again: SimTransaction | None,
+        payload: Callable[[Ids], bytes],
+        again: SimTransaction | None = None,
         due_at: float | None = None,
         spoil: Callable[[bytes], bytes] | None = None,
     ) -> SimTransaction:
@@ -260,8 +291,7 @@ class SimulatedKamailio:
             return transaction
         self._tm.suspend(transaction, event, due_at)
         seq = transaction.seq if self.configuration == "include" else None
-        ids = transaction.index, transaction.label, seq
-        frame = frames.suspended(form or self._form, event, ids, data)
+        frame = payload((transaction.index, transaction.label, seq))
         self._relay(spoil(frame) if spoil else frame)
         return transaction
 

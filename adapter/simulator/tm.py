@@ -137,6 +137,7 @@ class Tm:
         self._running: deque[tuple[float, SimTransaction, int]] = deque()
         self._over: deque[tuple[float, SimTransaction, int]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
+        self.waiting = 0  # transactions that are suspended at present
 
     def new(self, event: str) -> SimTransaction:
         """A transaction, not suspended yet."""
@@ -159,6 +160,7 @@ class Tm:
         transaction.suspended_at = now
         transaction.due_at = now if due_at is None else due_at
         self._counters.suspended += 1
+        self.waiting += 1
         self._running.append((now + self._fr_timer, transaction, transaction.seq))
         if self._alarm is None:
             self._alarm = self._loop.call_later(self._fr_timer, self._expire)
@@ -187,11 +189,17 @@ class Tm:
             self._counters.cancelled += 1
             self._end(transaction, State.CANCELLED)
 
+    def hang_up(self) -> None:
+        """Every caller who waits hangs up."""
+        for transaction in [each for each in self._table.values() if each.state is State.SUSPENDED]:
+            self.cancel(transaction)
+
     def restart(self) -> None:
         """Forget every transaction: their callers wait for nobody any more."""
         for transaction in self._table.values():
             if transaction.state is State.SUSPENDED:
                 transaction._ended(State.UNANSWERED, monotonic())
+        self.waiting = 0
         self._table.clear()
         self._running.clear()
         self._over.clear()
@@ -204,6 +212,7 @@ class Tm:
 
     def _end(self, transaction: SimTransaction, state: State) -> None:
         now = monotonic()
+        self.waiting -= 1
         transaction._ended(state, now)
         self._over.append((now + self._linger, transaction, transaction.seq))
         self._on_end(transaction)

@@ -1,0 +1,128 @@
+"""What is asked of an installation, and what came of it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from hdrh.histogram import HdrHistogram
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LONGEST: Final = 180_000_000
+"""Microseconds of the longest latency that is told apart."""
+DIGITS: Final = 3
+"""Significant digits of a latency."""
+UNANSWERED: Final = "unanswered"
+"""Beside the outcomes: a call that got no answer at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """``rate``: calls a second over all nodes, begun on time whatever becomes of them; ``None``: as
+    many as are answered while ``window`` of each node wait. ``decision``: seconds that a consumer
+    takes. ``payload``: bytes of the event's data. ``warm_up``: seconds before what counts; at least
+    as long as a decision, or the cost of a call is told too low.
+    """
+
+    rate: float | None
+    seconds: float = 10.0
+    decision: float = 0.0
+    payload: int = 500
+    window: int = 200
+    warm_up: float = 2.0
+
+    def told(self) -> dict[str, Any]:
+        """As the source reads it."""
+        return asdict(self)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"saturation, {self.window:,} at a time" if self.rate is None else f"{self.rate:,g} calls/s"
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Of calls, in microseconds."""
+
+    p50: int
+    p95: int
+    p99: int
+    p999: int
+    longest: int
+
+    @classmethod
+    def of(cls, histogram: HdrHistogram) -> Latency:
+        """Its percentiles; zeros where nothing was recorded."""
+        found = (histogram.get_value_at_percentile(share) for share in (50, 95, 99, 99.9, 100))
+        return cls(*map(int, found))
+
+    @classmethod
+    def told(cls, encoded: str) -> Latency:
+        """Those of a histogram as the source sends it."""
+        return cls.of(HdrHistogram.decode(encoded))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process has used: CPU seconds, bytes now and at most."""
+
+    cpu: float
+    memory: int
+    peak: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a load. Calls that were due after the warm-up count.
+
+    ``offered``: calls; ``outcomes``: what became of them, ``unanswered`` among it. ``seconds``: for
+    which they were offered. ``latency``: from when a call was due to its answer; ``added``: without
+    the time that the consumer took. ``cpu``: microseconds of CPU per call, by process; ``before`` and
+    ``after``: what the first adapter used. ``answered``: answers within the seconds, whatever call
+    they are for (not known: those of the calls). ``lag``: from when a call was due until the source
+    began it. ``peaks``: bytes at most, by process. ``busy``: cores of the machine at work, for
+    anybody.
+    """
+
+    load: Load
+    offered: int
+    outcomes: Mapping[str, int]
+    seconds: float
+    latency: Latency
+    added: Latency
+    cpu: Mapping[str, float]
+    before: Usage
+    after: Usage
+    answered: int | None = None
+    lag: Latency = Latency(0, 0, 0, 0, 0)
+    peaks: Mapping[str, int] = field(default_factory=dict)
+    busy: float = 0.0
+
+    @property
+    def decided(self) -> float:
+        """The share that a consumer decided."""
+        return self.outcomes.get("decided", 0) / self.offered if self.offered else 0.0
+
+    @property
+    def throughput(self) -> float:
+        """Answers a second."""
+        answered = self.answered
+        if answered is None:
+            answered = sum(self.outcomes.values()) - self.outcomes.get(UNANSWERED, 0)
+        return answered / self.seconds if self.seconds else 0.0
+
+    def cores(self, *names: str) -> float:
+        """Cores that these processes took; without a name, all of them together."""
+        spent = sum(cost for name, cost in self.cpu.items() if not names or name in names)
+        return spent * self.offered / 1e6 / self.seconds if self.seconds else 0.0
+
+
+def histogram(latencies: Mapping[int, int]) -> HdrHistogram:
+    """Of microseconds, each with how often it was seen."""
+    made = HdrHistogram(1, LONGEST, DIGITS)
+    for latency, count in latencies.items():
+        made.record_value(min(max(latency, 1), LONGEST), count)
+    return made
