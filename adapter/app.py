@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import secrets
 import signal
 import sys
@@ -40,6 +41,10 @@ log = structlog.get_logger()
 
 WATCH_INTERVAL: Final = 0.05
 """Seconds between two looks at what readiness rests on."""
+GARBAGE: Final = 50_000
+"""Objects made and not gone after which the collector looks for cycles, of which hardly any are made
+here. What is there at the start is left out: a look at all of it took 40 ms, in which every call stands
+still, and 50 ms with 10,000 in flight."""
 LAST_WORDS: Final = 2.0
 """Seconds that Kamailio has to read that this replica drains, and then its last resumes."""
 
@@ -58,6 +63,8 @@ async def _main(settings: Settings, rules: Policy) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     bridge = Bridge(settings, rules)
     await bridge.start()
+    gc.freeze()
+    gc.set_threshold(GARBAGE)
     watchdog = Watchdog(asyncio.get_running_loop())
     watchdog.start()
     try:
