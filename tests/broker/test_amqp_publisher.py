@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from dataclasses import replace
 from datetime import UTC, datetime
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import aiormq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,14 +16,16 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from adapter import contract
+from adapter.broker.amqp import frames as written_out
 from adapter.broker.amqp.frames import encode
+from adapter.broker.amqp.incoming import Confirm, Returned
 from adapter.broker.amqp.limits import Counters, Limits
 from adapter.broker.amqp.publisher import Publisher
 from adapter.broker.base import Publication, Published
 from tests.broker.support import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
 NOW = 1_700_000_000
 LIMITS = Limits(prefetch=1, confirm_timeout=5.0, results_expires=1.0)
@@ -93,96 +92,236 @@ def test_frames_are_read_as_written(
     assert header.properties == expected
 
 
+@given(st.integers(1, 65_535), st.integers(0, 2**63 - 1), st.booleans())
+def test_acknowledgements_are_read_as_written(channel: int, tag: int, multiple: bool) -> None:
+    ((number, found),) = unframed(written_out.ack(channel, tag, multiple))
+    assert (number, found.name) == (channel, "Basic.Ack")
+    assert (found.delivery_tag, found.multiple) == (tag, multiple)
+    ((number, found),) = unframed(written_out.give_back(channel, tag))
+    assert (number, found.name) == (channel, "Basic.Nack")
+    assert (found.delivery_tag, found.multiple, found.requeue) == (tag, True, True)
+
+
+class Wire:
+    """As much of the real one as the publisher uses: notes what is written, and has the server's say."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.up = True
+
+    def confirms(self, _: object, receiver: Callable[[list[Confirm | Returned]], None]) -> None:
+        self._receiver = receiver
+
+    def write(self, _: object, frames: bytes) -> bool:
+        if self.up:
+            self.written.append(frames)
+        return self.up
+
+    def say(self, *came: Confirm | Returned) -> None:
+        self._receiver(list(came))
+
+
 class Channel:
     """As much of aiormq's as the publisher uses."""
 
     number = 1
     max_content_size = 1000
-
-    def __init__(self) -> None:
-        self.connection = SimpleNamespace(channels={1: self})
-        self.confirmations: OrderedDict[int, asyncio.Future[Any]] = OrderedDict()
-        self.message_id_delivery_tag: dict[str, int] = {}
-        self.delivery_tag = 0
-        self.write_queue: asyncio.Queue[Any] = asyncio.Queue(maxsize=1)
-        self.is_closed = False
+    closed = False
 
     async def close(self) -> None:
-        self.is_closed = True
+        self.closed = True
 
 
-@pytest.fixture
-async def channel() -> Channel:
-    return Channel()
+def ack(number: int, multiple: bool = False) -> Confirm:
+    return Confirm(number, multiple, taken=True)
 
 
-def publisher_on(channel: Channel, counters: Counters | None = None) -> Publisher:
+def nack(number: int, multiple: bool = False) -> Confirm:
+    return Confirm(number, multiple, taken=False)
+
+
+def publisher_on(wire: Wire, counters: Counters | None = None) -> Publisher:
     limits = replace(LIMITS, confirm_timeout=0.01) if counters is not None else LIMITS
-    return Publisher(channel, limits, counters or Counters(), lambda: float(NOW))  # type: ignore[arg-type]
+    return Publisher(Channel(), wire, limits, counters or Counters(), lambda: float(NOW))  # type: ignore[arg-type]
 
 
 def notices(count: int) -> list[Publication]:
     return [Publication("event", "sbc1", b"%d" % number) for number in range(count)]
 
 
-async def test_a_publish_that_was_given_up_leaves_no_gap(channel: Channel) -> None:
-    publisher = publisher_on(channel)
-    channel.write_queue.put_nowait("something else")
-    asking = asyncio.create_task(publisher.publish(notices(3)))
-    await until(lambda: channel.delivery_tag == 3)
+def request(number: int) -> Publication:
+    return Publication("event", "sbc1", b"", f"sbc1:{number}:1:1", NOW + 5.0)
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+async def begun(wire: Wire, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """A task for what writes, once it has."""
+    before = len(wire.written)
+    task = asyncio.create_task(work)
+    await until(lambda: len(wire.written) > before)
+    return task
+
+
+async def test_a_batch_is_one_write_and_waits_for_its_last_confirm(wire: Wire) -> None:
+    publisher = publisher_on(wire)
+    first = await begun(wire, publisher.publish(notices(3)))
+    second = await begun(wire, publisher.publish(notices(2)))
+    assert [sum(isinstance(each, Basic.Publish) for _, each in unframed(w)) for w in wire.written] == [3, 2]
+    wire.say(ack(2, multiple=True), ack(5))
+    assert publisher.unconfirmed == 2
+    assert not first.done()
+    wire.say(ack(4, multiple=True))
+    assert await first == [Published.CONFIRMED] * 3
+    assert await second == [Published.CONFIRMED] * 2
+    assert publisher.unconfirmed == 0
+
+
+async def test_a_publish_that_was_given_up_keeps_its_number(wire: Wire) -> None:
+    publisher = publisher_on(wire)
+    asking = await begun(wire, publisher.publish([request(1)]))
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert channel.delivery_tag == 0
-    assert channel.confirmations == channel.message_id_delivery_tag == {}
-    channel.write_queue.get_nowait()
-    asking = asyncio.create_task(publisher.publish(notices(1)))
-    await until(lambda: channel.confirmations)
-    channel.confirmations[1].set_result(Basic.Ack(1))
+    asking = await begun(wire, publisher.publish([request(2)]))
+    wire.say(Returned("sbc1:1:1:1"), ack(1))
+    assert not asking.done()
+    wire.say(ack(2))
     assert await asking == [Published.CONFIRMED]
-    assert channel.message_id_delivery_tag == {}
 
 
-async def test_each_kind_of_answer(channel: Channel) -> None:
+async def test_what_could_not_be_written_has_no_number(wire: Wire) -> None:
+    publisher = publisher_on(wire)
+    wire.up = False
+    assert await publisher.publish(notices(2)) == [Published.UNAVAILABLE] * 2
+    assert publisher.unconfirmed == 0
+    wire.up = True
+    asking = await begun(wire, publisher.publish(notices(1)))
+    wire.say(ack(1))
+    assert await asking == [Published.CONFIRMED]
+
+
+async def test_each_kind_of_answer(wire: Wire) -> None:
     counters = Counters()
-    publisher = publisher_on(channel, counters)
-    asking = asyncio.create_task(publisher.publish(notices(4)))
-    await until(lambda: len(channel.confirmations) == 4)
-    returned = aiormq.abc.DeliveredMessage(Basic.Return(), ContentHeader(), b"", channel)  # type: ignore[arg-type]
-    channel.confirmations[1].set_result(Basic.Ack(1))
-    channel.confirmations[2].set_result(returned)
-    channel.confirmations[3].set_exception(aiormq.DeliveryError(None, Basic.Nack(3)))
+    publisher = publisher_on(wire, counters)
+    asking = await begun(wire, publisher.publish([request(number) for number in range(1, 5)]))
+    wire.say(ack(1), Returned("sbc1:2:1:1"), ack(2), nack(3))
     refused, away = Published.REFUSED, Published.UNAVAILABLE
     assert await asking == [Published.CONFIRMED, Published.UNROUTABLE, refused, away]
     found = (counters.published, counters.returned, counters.nacked, counters.unconfirmed)
     assert found == (1, 1, 1, 1)
     assert not publisher.silent
-    assert channel.confirmations[4].cancelled()
+    assert publisher.unconfirmed == 1
+    wire.say(ack(4), ack(4), ack(1 << 60, multiple=True), Returned("sbc1:4:1:1"), Returned(None))
+    assert publisher.unconfirmed == 0
+    assert counters.published == 1
 
 
-async def test_silence_is_noticed(channel: Channel) -> None:
-    publisher = publisher_on(channel, Counters())
-    assert await publisher.publish(notices(2)) == [Published.UNAVAILABLE] * 2
+async def test_what_came_back_is_unroutable_before_it_is_confirmed(wire: Wire) -> None:
+    publisher = publisher_on(wire, Counters())
+    asking = await begun(wire, publisher.publish([request(1), request(2)]))
+    wire.say(Returned("sbc1:2:1:1"))
+    assert await asking == [Published.UNAVAILABLE, Published.UNROUTABLE]
+    assert not publisher.silent
+
+
+async def test_of_two_with_one_id_the_later_comes_back(wire: Wire) -> None:
+    publisher = publisher_on(wire)
+    first = await begun(wire, publisher.publish([request(1)]))
+    second = await begun(wire, publisher.publish([request(1)]))
+    wire.say(ack(1), Returned("sbc1:1:1:1"), ack(2))
+    assert await first == [Published.CONFIRMED]
+    assert await second == [Published.UNROUTABLE]
+
+
+async def test_silence_is_noticed(wire: Wire) -> None:
+    publisher = publisher_on(wire, Counters())
+    both = await asyncio.gather(publisher.publish(notices(2)), publisher.publish(notices(1)))
+    assert both == [[Published.UNAVAILABLE] * 2, [Published.UNAVAILABLE]]
     assert publisher.silent
-    assert publisher.unconfirmed == 2
-
-
-async def test_nothing_is_written_on_a_channel_that_is_gone(channel: Channel) -> None:
-    publisher = publisher_on(channel)
-    channel.connection.channels.clear()
-    assert await publisher.publish(notices(2)) == [Published.UNAVAILABLE] * 2
-    assert channel.write_queue.empty()
-
-
-async def test_closing_gives_up_what_is_under_way(channel: Channel) -> None:
-    publisher = publisher_on(channel)
-    first = asyncio.create_task(publisher.publish(notices(1)))
-    await until(lambda: len(channel.confirmations) == 1)
-    second = asyncio.create_task(publisher.publish(notices(1)))  # waits for a place in the queue
-    await until(lambda: len(channel.confirmations) == 2)
-    closing = asyncio.create_task(publisher.close())
-    assert await first == [Published.UNAVAILABLE]
-    channel.write_queue.get_nowait()
-    assert await second == [Published.UNAVAILABLE]
-    await closing
+    assert publisher.unconfirmed == 3
     assert await publisher.publish(notices(1)) == [Published.UNAVAILABLE]
+    assert len(wire.written) == 2
+    publisher.heard()
+    asking = await begun(wire, publisher.publish(notices(1)))
+    wire.say(ack(4, multiple=True))
+    assert await asking == [Published.CONFIRMED]
+
+
+async def test_a_later_batch_has_its_whole_time(wire: Wire) -> None:
+    """One timer serves them all."""
+    counters = Counters()
+    publisher = publisher_on(wire, counters)
+    first = await begun(wire, publisher.publish(notices(1)))
+    publisher._limits.confirm_timeout = 60.0
+    second = await begun(wire, publisher.publish(notices(1)))
+    assert await first == [Published.UNAVAILABLE]
+    assert not second.done()
+    wire.say(ack(2))
+    assert await second == [Published.CONFIRMED]
+    assert counters.unconfirmed == 1
+
+
+async def test_closing_gives_up_what_is_under_way(wire: Wire) -> None:
+    counters = Counters()
+    publisher = publisher_on(wire, counters)
+    asking = await begun(wire, publisher.publish(notices(1)))
+    await publisher.close()
+    assert await asking == [Published.UNAVAILABLE]
+    assert not publisher.silent
+    assert counters.unconfirmed == 0
+    assert publisher.channel.closed  # type: ignore[attr-defined]
+    assert await publisher.publish(notices(1)) == [Published.UNAVAILABLE]
+    assert len(wire.written) == 1
+
+
+async def test_a_retired_one_waits_for_what_is_under_way(wire: Wire) -> None:
+    publisher = publisher_on(wire)
+    asking = await begun(wire, publisher.publish(notices(1)))
+    retiring = asyncio.create_task(publisher.retire())
+    await asyncio.sleep(0)
+    assert not publisher.channel.closed  # type: ignore[attr-defined]
+    wire.say(ack(1))
+    await retiring
+    assert await asking == [Published.CONFIRMED]
+    assert publisher.channel.closed  # type: ignore[attr-defined]
+
+
+class Answers(NamedTuple):
+    """Sizes of batches, and what the server says: a number from the end, multiple, taken."""
+
+    sizes: list[int]
+    said: list[tuple[int, bool, bool]]
+
+
+answers = st.builds(
+    Answers,
+    st.lists(st.integers(1, 5), min_size=1, max_size=6),
+    st.lists(st.tuples(st.integers(0, 40), st.booleans(), st.booleans()), max_size=30),
+)
+
+
+@given(answers)
+def test_whatever_the_order_each_gets_the_first_that_is_said_of_it(given: Answers) -> None:
+    count = sum(given.sizes)
+    expected: dict[int, Published] = {}
+    said = []
+    for draw, multiple, taken in [*given.said, (count - 1, True, True)]:
+        number = draw % count + 1
+        said.append(Confirm(number, multiple, taken))
+        for each in range(1 if multiple else number, number + 1):
+            expected.setdefault(each, Published.CONFIRMED if taken else Published.REFUSED)
+
+    async def run() -> list[Published]:
+        wire = Wire()
+        publisher = publisher_on(wire)
+        asking = [await begun(wire, publisher.publish(notices(size))) for size in given.sizes]
+        for each in said:
+            wire.say(each)
+        assert publisher.unconfirmed == 0
+        return [result for task in asking for result in await task]
+
+    assert asyncio.run(run()) == [expected[number] for number in range(1, count + 1)]

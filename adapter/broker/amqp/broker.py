@@ -127,7 +127,7 @@ class AmqpBroker:
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """Publish each. Results in the order of the arguments; never raises for a server's state."""
-        if self.ready and self._preparing:
+        if self._preparing and self.ready:
             await self._prepare({publication.node for publication in publications})
         return await self._publishing.publish(publications)
 
@@ -239,7 +239,7 @@ class AmqpBroker:
                 async with self._sifting:
                     await inbox.sift()
             async with asyncio.timeout(self.limits.answer_timeout):
-                await inbox.open()
+                await inbox.open(connection.wire)
             self._inboxes[node] = inbox
             up()
             async with asyncio.timeout(self.limits.answer_timeout):

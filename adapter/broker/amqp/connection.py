@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import aiormq
-from aiormq.connection import TCPTransportFactory, TLSTransportFactory
 from yarl import URL
 
 from adapter import contract
+from adapter.broker.amqp.tap import Wire
 from adapter.errors import BrokerUnavailable, SettingsError
 
 if TYPE_CHECKING:
@@ -27,10 +25,6 @@ EXPECTED: Final = (
     asyncio.CancelledError,
 )
 """What a server that goes away may raise here. Anything else is a fault of ours and gets a traceback."""
-
-_FRAME_BUFFER: Final = 200
-"""Frames of a channel read ahead, three to a message: the more, the larger the batches."""
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
 def parse_urls(urls: str) -> list[URL]:
@@ -82,38 +76,16 @@ def reason(exc: BaseException | None) -> str:
 
 
 class UndecodableMessage(BrokerUnavailable):
-    """A message on a queue of ours that the library cannot read: it closes the connection for it."""
-
-
-class _Wire(aiormq.TransportFactory):
-    """Opens the socket as the library does, and keeps hold of it."""
-
-    def __init__(self, url: URL) -> None:
-        self._inner = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
-        self._writer: asyncio.StreamWriter | None = None
-
-    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open it."""
-        reader, self._writer = await self._inner.create(url, **kwargs)
-        return reader, self._writer
-
-    def abort(self) -> None:
-        """Drop the connection and what of ours the server has not taken yet."""
-        if self._writer is None:
-            return
-        sock = self._writer.get_extra_info("socket")
-        if sock is not None and sock.fileno() != -1:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self._writer.transport.abort()
+    """A message on a queue of ours cannot be read: the connection is closed for it."""
 
 
 class Connection:
     """An open connection."""
 
-    def __init__(self, url: URL, amqp: aiormq.Connection, wire: _Wire) -> None:
+    def __init__(self, url: URL, amqp: aiormq.Connection, wire: Wire) -> None:
         self.url = shown(url)
         self.amqp = amqp
-        self._wire = wire
+        self.wire = wire
         self._aborted = ""
 
     @classmethod
@@ -163,7 +135,7 @@ class Connection:
 
     @classmethod
     async def _open(cls, url: URL, limits: Limits) -> Connection:
-        wire = _Wire(url)
+        wire = Wire()
         opening = asyncio.ensure_future(_connect(url, limits.heartbeat, wire))
         try:
             await asyncio.wait({opening}, timeout=limits.connect_timeout)
@@ -183,10 +155,8 @@ class Connection:
         return cls(url, opening.result(), wire)
 
     async def channel(self, confirms: bool = False) -> aiormq.Channel:
-        """Open a channel; with ``confirms``, what is returned is a result and no exception."""
-        channel = await self.amqp.channel(
-            publisher_confirms=confirms, on_return_raises=False, frame_buffer_size=_FRAME_BUFFER
-        )
+        """Open a channel; with ``confirms`` those are to be tapped: the library expects none."""
+        channel = await self.amqp.channel(publisher_confirms=confirms)
         assert isinstance(channel, aiormq.Channel)
         return channel
 
@@ -213,34 +183,30 @@ class Connection:
     async def lost(self) -> None:
         """Wait until it is closed by anybody. Raises BrokerUnavailable then, from the cause.
 
-        UndecodableMessage, where it was closed since the library could not read a message.
+        UndecodableMessage, where it was closed since a message could not be read.
         """
         closing = self.amqp.closing
         await asyncio.wait({closing})
         cause = asyncio.CancelledError() if closing.cancelled() else closing.exception()
         expected = (aiormq.AMQPConnectionError, OSError, asyncio.CancelledError)
-        kind = BrokerUnavailable if cause is None or isinstance(cause, expected) else UndecodableMessage
+        foreseen = (cause is None or isinstance(cause, expected)) and not self.wire.broken
+        kind = BrokerUnavailable if foreseen else UndecodableMessage
         raise kind(f"{self.url}: {self._aborted or reason(cause)}") from cause
 
     def abort(self, why: str) -> None:
         """Let go of it without a goodbye."""
         self._aborted = why
-        self._wire.abort()
+        self.wire.abort()
 
     async def close(self, within: float) -> None:
         """Say goodbye, within a time."""
         closing = asyncio.ensure_future(self.amqp.close())
         await asyncio.wait({closing}, timeout=within)
-        self._wire.abort()
+        self.wire.abort()
         await asyncio.wait({closing})
 
 
-def usable(channel: aiormq.Channel) -> bool:
-    """Whether the server still knows the channel: a frame on another closes the whole connection."""
-    return channel.connection.channels.get(channel.number) is channel and not channel.is_closed
-
-
-async def _connect(url: URL, heartbeat: int, wire: _Wire) -> aiormq.Connection:
+async def _connect(url: URL, heartbeat: int, wire: Wire) -> aiormq.Connection:
     if "heartbeat" not in url.query:
         url = url.update_query(heartbeat=heartbeat)
     return await aiormq.connect(

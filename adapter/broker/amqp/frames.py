@@ -1,4 +1,4 @@
-"""The AMQP frames of a request, written out: the library's general encoder takes several times as long.
+"""The AMQP frames of each call, written out: the library's general encoder takes several times as long.
 
 A publication is the method ``basic.publish``, a content header with the properties of the
 contract, and the body in as many frames as the server's frame size asks for (AMQP 0-9-1,
@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _END: Final = b"\xce"
-_CLASS_BASIC, _PUBLISH = 60, 40
+_CLASS_BASIC, _PUBLISH, _ACK, _NACK = 60, 40, 80, 120
+_CONTENT_HEAD: Final = 14  # bytes, of class, weight, size and flags
+_INTEGER: Final = b"l"
 _MANDATORY: Final = b"\x01"
 _TRANSIENT: Final = b"\x01"
+_MULTIPLE, _REQUEUE = 1, 2
 
 _frame_head: Final = struct.Struct(">BHI").pack
-_content_head: Final = struct.Struct(">HHQH").pack
+_header_head: Final = struct.Struct(">BHIHHQH").pack
+_long: Final = struct.Struct(">q").pack
+_answer: Final = struct.Struct(">BHIHHQBB").pack
 
 # The properties that are there, in the order in which they follow.
 _CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _CORRELATION_ID = 1 << 15, 1 << 13, 1 << 12, 1 << 10
@@ -34,10 +39,13 @@ _REQUEST: Final = _NOTICE | _CORRELATION_ID | _REPLY_TO | _EXPIRATION
 
 
 class _Route(NamedTuple):
-    """What is the same in every request of one event of one node."""
+    """What is the same in every request, and in every notice, of one event of one node."""
 
     method: bytes
-    headers: bytes
+    notice: bytes
+    """Its first properties."""
+    request: bytes
+    """Its first properties, up to the value of the deadline."""
     reply_to: bytes
     end: bytes
 
@@ -47,29 +55,50 @@ def encode(channel: int, most: int, publication: Publication, message_id: str, n
 
     ``now`` in epoch seconds; ``left`` in milliseconds, of no interest to a notice.
     """
-    body = publication.body
-    route = _route(channel, publication.event, publication.node)
-    stamp = _short(message_id) + now.to_bytes(8, "big") + route.end
-    if publication.correlation_id is None or publication.deadline is None:
-        flags, table, middle = _NOTICE, route.headers, b""
+    event, node, body, correlation_id, deadline = (
+        publication.event,
+        publication.node,
+        publication.body,
+        publication.correlation_id,
+        publication.deadline,
+    )
+    route = _route(channel, event, node)
+    stamp, size = _short(message_id), len(body)
+    if correlation_id is None or deadline is None:
+        flags = _NOTICE
+        properties = b"".join((route.notice, stamp, _long(now), route.end))
     else:
         flags = _REQUEST
-        table = route.headers + _integer(contract.HEADER_DEADLINE, round(publication.deadline * 1000))
-        middle = _short(publication.correlation_id) + route.reply_to + _short(str(left))
-    head = b"".join(
-        (
-            _content_head(_CLASS_BASIC, 0, len(body), flags),
-            _short(contract.MSGPACK),
-            len(table).to_bytes(4, "big"),
-            table,
-            _TRANSIENT,
-            middle,
-            stamp,
+        properties = b"".join(
+            (
+                route.request,
+                _long(round(deadline * 1000)),
+                _TRANSIENT,
+                stamp if correlation_id == message_id else _short(correlation_id),
+                route.reply_to,
+                _short(str(left)),
+                stamp,
+                _long(now),
+                route.end,
+            )
         )
-    )
-    pieces = [route.method, _frame(_HEADER, channel, head)]
-    pieces += [_frame(_BODY, channel, body[start : start + most]) for start in range(0, len(body), most)]
+    head = _header_head(_HEADER, channel, _CONTENT_HEAD + len(properties), _CLASS_BASIC, 0, size, flags)
+    if 0 < size <= most:
+        whole = _frame_head(_BODY, channel, size)
+        return b"".join((route.method, head, properties, _END, whole, body, _END))
+    pieces = [route.method, head, properties, _END]
+    pieces += [_frame(_BODY, channel, body[start : start + most]) for start in range(0, size, most)]
     return b"".join(pieces)
+
+
+def ack(channel: int, tag: int, multiple: bool) -> bytes:
+    """Acknowledge a delivery; with ``multiple`` all before it, too."""
+    return _answer(_METHOD, channel, 13, _CLASS_BASIC, _ACK, tag, multiple, _END[0])
+
+
+def give_back(channel: int, tag: int) -> bytes:
+    """Have a delivery and all before it, which are not acknowledged, delivered again."""
+    return _answer(_METHOD, channel, 13, _CLASS_BASIC, _NACK, tag, _MULTIPLE | _REQUEUE, _END[0])
 
 
 @lru_cache(maxsize=1024)
@@ -78,11 +107,15 @@ def _route(channel: int, event: str, node: str) -> _Route:
     method = struct.pack(">HHH", _CLASS_BASIC, _PUBLISH, 0)
     method += _short(contract.EVENTS_EXCHANGE) + _short(key) + _MANDATORY
     name = node.encode()
-    headers = _short(contract.HEADER_NODE) + b"S" + len(name).to_bytes(4, "big") + name
-    headers += _integer(contract.HEADER_VERSION, contract.VERSION)
+    always = _short(contract.HEADER_NODE) + b"S" + len(name).to_bytes(4, "big") + name
+    always += _short(contract.HEADER_VERSION) + _INTEGER + _long(contract.VERSION)
+    deadline = _short(contract.HEADER_DEADLINE) + _INTEGER
+    kind = _short(contract.MSGPACK)
+    with_deadline = len(always) + len(deadline) + 8
     return _Route(
         _frame(_METHOD, channel, method),
-        headers,
+        kind + len(always).to_bytes(4, "big") + always + _TRANSIENT,
+        kind + with_deadline.to_bytes(4, "big") + always + deadline,
         _short(contract.results_queue(node)),
         _short(event) + _short(contract.APP_ID),
     )
@@ -96,7 +129,3 @@ def _short(text: str) -> bytes:
     """A short string. Raises OverflowError over 255 bytes: names are bounded where they come in."""
     raw = text.encode()
     return len(raw).to_bytes(1, "big") + raw
-
-
-def _integer(name: str, value: int) -> bytes:
-    return _short(name) + b"l" + value.to_bytes(8, "big", signed=True)

@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from adapter import contract
-from adapter.broker.amqp.connection import reason, usable
+from adapter.broker.amqp import frames
+from adapter.broker.amqp.connection import reason
+from adapter.broker.amqp.incoming import Delivery
+from adapter.broker.amqp.supervisor import end
 from adapter.broker.base import DeadLetter, Reply
 from adapter.errors import BrokerUnavailable, CodecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     import aiormq
-    from aiormq.abc import ConsumerCallback, DeliveredMessage
+    from aiormq.abc import DeliveredMessage
     from pamqp.commands import Basic
     from pamqp.common import FieldValue
 
+    from adapter.broker.amqp.incoming import Deliveries
     from adapter.broker.amqp.limits import Counters, Limits
+    from adapter.broker.amqp.tap import Wire
     from adapter.broker.base import Receiver
 
 log = structlog.get_logger()
 
 _EXPIRED = "expired"
 _MAX_TEXT = 200
+_COMMANDS: Final = "commands"
+_COMMANDS_RAW: Final = _COMMANDS.encode()
+_REPLIES: Final = "replies"
+"""The consumers, as the server is told to call them; of the replies' there may be one after the other."""
 
 
 class Inbox:
@@ -55,27 +63,35 @@ class Inbox:
         self._dead_letter = dead_letter
         self._limits = limits
         self._counters = counters
-        self._pending: list[DeliveredMessage] = []
+        self._wire: Wire
+        self._deliveries: Deliveries
+        self._pending: list[Delivery] = []
         self._wake = asyncio.Event()
         self._broken: BrokerUnavailable | None = None
         self._stopping = False
+        self._left = False
+        self._done = 0  # the last one taken in; so many of those up to it are not acknowledged
+        self._unacknowledged = 0
+        self._acknowledging: asyncio.TimerHandle | None = None
         self._failing = False
         self._tags: list[str] = []
         self._replies_tag = ""
+        self._consumed = 0
         self._consumed_as = 0
         self._consuming = asyncio.Lock()
-        self._answering = asyncio.Lock()
         self._closed = False
 
-    async def open(self) -> None:
+    async def open(self, wire: Wire) -> None:
         """Consume. The queues must be there."""
         channel = self._channel
         channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
         channel.closing.add_done_callback(self._on_closed)
+        self._wire = wire
+        self._deliveries = wire.deliveries(channel, self._on_deliveries)
         async with self._consuming:
             await self._consume_replies()
-            await channel.basic_qos(prefetch_count=self._limits.prefetch_commands)
-            await self._consume(contract.commands_queue(self.node), self._on_command)
+            await self._ask(channel.basic_qos(prefetch_count=self._limits.prefetch_commands))
+            await self._consume(contract.commands_queue(self.node), _COMMANDS)
 
     async def rerank(self) -> None:
         """Consume the replies with the present rank, where it is another.
@@ -88,22 +104,34 @@ class Inbox:
                 return
             old = self._replies_tag
             await self._consume_replies()
-            await self._channel.basic_cancel(old)
+            await self._ask(self._channel.basic_cancel(old))
             self._tags.remove(old)
 
     async def _consume_replies(self) -> None:
         self._consumed_as = rank = self._rank()
-        await self._channel.basic_qos(prefetch_count=self._limits.prefetch)
-        queue = contract.results_queue(self.node)
-        self._replies_tag = await self._consume(queue, self._on_reply, {"x-priority": rank})
+        await self._ask(self._channel.basic_qos(prefetch_count=self._limits.prefetch))
+        self._consumed += 1
+        self._replies_tag = f"{_REPLIES}-{self._consumed}"
+        await self._consume(contract.results_queue(self.node), self._replies_tag, {"x-priority": rank})
 
-    async def _consume(
-        self, queue: str, callback: ConsumerCallback, arguments: dict[str, FieldValue] | None = None
-    ) -> str:
-        answer = await self._channel.basic_consume(queue, callback, arguments=arguments)
-        assert answer.consumer_tag is not None
-        self._tags.append(answer.consumer_tag)
-        return answer.consumer_tag
+    async def _consume(self, queue: str, tag: str, arguments: dict[str, FieldValue] | None = None) -> None:
+        self._deliveries.add(tag)
+        await self._ask(self._channel.basic_consume(queue, _untapped, consumer_tag=tag, arguments=arguments))
+        self._tags.append(tag)
+
+    async def _ask(self, request: Coroutine[Any, Any, Any]) -> None:
+        """Ask the server. A request that is given up makes the library close the channel.
+
+        Nothing must be written on it any more by then, so that is settled first.
+        """
+        asking = asyncio.ensure_future(request)
+        try:
+            await asyncio.wait({asking})
+        except asyncio.CancelledError:
+            self._closed = True
+            await end(asking)
+            raise
+        asking.result()
 
     async def sift(self) -> None:
         """Empty the queues, one message at a time and acknowledged as it is sent.
@@ -113,7 +141,7 @@ class Inbox:
         """
         for queue, take in (
             (contract.results_queue(self.node), self._sift_reply),
-            (contract.commands_queue(self.node), self._command),
+            (contract.commands_queue(self.node), self._sift_command),
         ):
             while True:
                 message = await self._channel.basic_get(queue, no_ack=True)
@@ -126,19 +154,31 @@ class Inbox:
         if reply is not None:
             await self._receiver.on_replies([reply])
 
+    async def _sift_command(self, message: DeliveredMessage) -> None:
+        self._command(Delivery.of(message))
+
     async def run(self, hold: Callable[[Any], asyncio.Task[Any]]) -> None:
         """Hand on what comes, until told to stop. Raises BrokerUnavailable when it comes no more.
 
         A batch once begun is finished, whatever becomes of the channel: ``hold`` keeps it.
         """
-        while True:
+        try:
+            await asyncio.shield(hold(self._pump()))
+        finally:
+            self._left = True
+            self._wake.set()
+
+    async def _pump(self) -> None:
+        while not self._left:
             await self._wake.wait()
             self._wake.clear()
+            if self._left:
+                return
             if self._broken is not None:
                 raise self._broken
             batch, self._pending = self._pending, []
             if batch:
-                await asyncio.shield(hold(self._take(batch)))
+                await self._take(batch)
             elif self._stopping:
                 return
             if self._stopping:
@@ -148,34 +188,37 @@ class Inbox:
         """Get no more, and end ``run`` when what is here has been taken in."""
         async with self._consuming:
             for tag in self._tags:
-                await self._channel.basic_cancel(tag)
+                await self._ask(self._channel.basic_cancel(tag))
             self._stopping = True
+        self._acknowledge_all()
         self._wake.set()
 
     async def close(self) -> None:
         """Close the channel."""
-        async with self._answering:
-            self._closed = True
-            await self._channel.close()
+        self._acknowledge_all()
+        self._closed = True  # from here on nothing is written: the server would know no such channel
+        await self._channel.close()
 
-    async def _on_reply(self, message: DeliveredMessage) -> None:
-        self._counters.redelivered += bool(message.redelivered)
-        self._pending.append(message)
-        self._wake.set()
+    def _on_deliveries(self, came: list[Delivery]) -> None:
+        """Commands are dealt with at once: so no batch of replies can be acknowledged past one of them."""
+        for delivery in came:
+            if delivery.consumer == _COMMANDS_RAW:
+                self._command(delivery)
+                self._answer(frames.ack(self._channel.number, delivery.tag, multiple=False))
+            else:
+                self._counters.redelivered += delivery.redelivered
+                self._pending.append(delivery)
+        if self._pending:
+            self._wake.set()
 
-    async def _on_command(self, message: DeliveredMessage) -> None:
-        await self._command(message)
-        assert message.delivery_tag is not None
-        await self._answer(partial(self._channel.basic_ack, message.delivery_tag, wait=False))
-
-    async def _command(self, message: DeliveredMessage) -> None:
+    def _command(self, delivery: Delivery) -> None:
         try:
-            self._receiver.on_command(self.node, message.body)
+            self._receiver.on_command(self.node, delivery.body)
         except CodecError as exc:
-            self._bury(message, exc.reason, exc.detail)
+            self._bury(delivery, exc.reason, exc.detail)
         except Exception as exc:  # a fault of ours: the command is kept, and not tried again
             log.error("command failed", node=self.node, exc_info=exc)
-            self._bury(message, "command-failed", reason(exc))
+            self._bury(delivery, "command-failed", reason(exc))
 
     def _on_cancelled(self, _: Basic.Cancel) -> None:
         self._break("the server consumes no more: a queue of it was deleted, or is on a server that is away")
@@ -187,11 +230,10 @@ class Inbox:
         self._broken = BrokerUnavailable(why)
         self._wake.set()
 
-    async def _take(self, batch: Sequence[DeliveredMessage]) -> None:
+    async def _take(self, batch: Sequence[Delivery]) -> None:
         """Hand a batch on and acknowledge it, or give it back."""
-        last = batch[-1].delivery_tag
-        assert last is not None
-        replies = [reply for message in batch if (reply := self._reply(message)) is not None]
+        last = batch[-1].tag
+        replies = [reply for delivery in batch if (reply := self._read(delivery)) is not None]
         try:
             if replies:
                 await self._receiver.on_replies(replies)
@@ -200,67 +242,84 @@ class Inbox:
             await self._give_back(last, exc)
         else:
             self._failing = False
-            await self._answer(partial(self._channel.basic_ack, last, multiple=True, wait=False))
+            self._acknowledge(last, len(batch))
+
+    def _acknowledge(self, last: int, number: int) -> None:
+        """Soon, with those that come meanwhile; at once where the server waits for it, or at the end."""
+        self._done = last
+        self._unacknowledged += number
+        if self._stopping or self._unacknowledged * 4 >= self._limits.prefetch:
+            self._acknowledge_all()
+        elif self._acknowledging is None:
+            loop = asyncio.get_running_loop()
+            self._acknowledging = loop.call_later(self._limits.ack_pause, self._acknowledge_all)
+
+    def _acknowledge_all(self) -> None:
+        if self._acknowledging is not None:
+            self._acknowledging.cancel()
+            self._acknowledging = None
+        if self._unacknowledged:
+            self._unacknowledged = 0
+            self._answer(frames.ack(self._channel.number, self._done, multiple=True))
 
     async def _give_back(self, last: int, exc: Exception) -> None:
         if not self._failing:
             log.warning("replies given back", node=self.node, reason=reason(exc))
         self._failing = True
         self._counters.requeued += 1
+        self._acknowledge_all()  # what came before is not given back with it
         await asyncio.sleep(self._limits.requeue_pause)
-        await self._answer(partial(self._channel.basic_nack, last, multiple=True, requeue=True, wait=False))
+        self._answer(frames.give_back(self._channel.number, last))
 
-    async def _answer(self, answer: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Acknowledge, one at a time: a batch must not overtake a command that came before it.
-
-        The server delivers again what a closed channel had not acknowledged.
-        """
-        async with self._answering:
-            if not self._closed and usable(self._channel):
-                await answer()
+    def _answer(self, answer: bytes) -> None:
+        """Acknowledge, where that can be done: what is not the server delivers again."""
+        if not self._closed:
+            self._wire.write(self._channel, answer)
 
     def _reply(self, message: DeliveredMessage) -> Reply | None:
+        """What the relay is told of a message that came through the library."""
+        return self._read(Delivery.of(message))
+
+    def _read(self, delivery: Delivery) -> Reply | None:
         """What the relay is told; ``None`` where it need not know."""
-        properties = message.header.properties
-        headers = properties.headers or {}
-        if message.exchange == contract.DEAD_EXCHANGE:
-            return self._given_up(message, headers)
-        if not properties.correlation_id:
-            self._bury(message, "no-correlation-id", "a reply carries that of its request")
+        content_type, headers, correlation_id, _ = delivery.properties
+        if delivery.exchange == contract.DEAD_EXCHANGE:
+            return self._given_up(delivery)
+        if not correlation_id:
+            self._bury(delivery, "no-correlation-id", "a reply carries that of its request")
             return None
         return Reply(
-            properties.correlation_id,
-            message.body,
-            properties.content_type,
+            correlation_id,
+            delivery.body,
+            content_type,
             _text(headers.get(contract.HEADER_STATUS)),
             _text(headers.get(contract.HEADER_SERVICE)),
         )
 
-    def _given_up(self, message: DeliveredMessage, headers: dict[str, Any]) -> Reply | None:
+    def _given_up(self, delivery: Delivery) -> Reply | None:
         """A dead request, told apart by its exchange: the header ``x-death`` may be copied to a reply.
 
         That of a node whose routing word is the same comes here, too. An expired one has been
         answered by its deadline.
         """
-        properties = message.header.properties
+        content_type, headers, correlation_id, _ = delivery.properties
         death = _last_death(headers)
-        ours = headers.get(contract.HEADER_NODE) == self.node and properties.correlation_id
-        if death is None or death == _EXPIRED or not ours:
+        ours = headers.get(contract.HEADER_NODE) == self.node
+        if death is None or death == _EXPIRED or not ours or not correlation_id:
             self._counters.ignored += 1
             return None
-        assert properties.correlation_id is not None
-        return Reply(properties.correlation_id, message.body, properties.content_type, rejected=death)
+        return Reply(correlation_id, delivery.body, content_type, rejected=death)
 
-    def _bury(self, message: DeliveredMessage, why: str, detail: str) -> None:
-        properties = message.header.properties
-        self._dead_letter(
-            DeadLetter(
-                why, detail, message.body, self.node, properties.correlation_id, properties.content_type
-            )
-        )
+    def _bury(self, delivery: Delivery, why: str, detail: str) -> None:
+        content_type, _, correlation_id, _ = delivery.properties
+        self._dead_letter(DeadLetter(why, detail, delivery.body, self.node, correlation_id, content_type))
 
 
-def _last_death(headers: dict[str, Any]) -> str | None:
+async def _untapped(_: DeliveredMessage) -> None:
+    """For the library, which asks for somebody: the tap takes what is delivered, unless it is broken."""
+
+
+def _last_death(headers: Mapping[str, Any]) -> str | None:
     """Why the broker gave a message up the last time (it may have been retried before)."""
     deaths = headers.get("x-death")
     last = deaths[0] if isinstance(deaths, list) and deaths else {}

@@ -7,8 +7,6 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import aiormq
-from aiormq.abc import ChannelFrame, DeliveredMessage
 from pamqp import frame
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
@@ -16,13 +14,17 @@ from pamqp.header import ContentHeader
 
 from adapter import contract
 from adapter.broker.amqp import frames
-from adapter.broker.amqp.connection import usable
+from adapter.broker.amqp.incoming import Returned
 from adapter.broker.base import DeadLetter, Publication, Published
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import aiormq
+
+    from adapter.broker.amqp.incoming import Confirm
     from adapter.broker.amqp.limits import Counters, Limits
+    from adapter.broker.amqp.tap import Wire
 
 _PERSISTENT: Final = 2
 _LETTER_KEY: Final = "dead-letter"
@@ -37,16 +39,39 @@ class _Message(NamedTuple):
     frames: bytes
 
 
+class _Batch:
+    """Publications that were written together, the first of them under the number ``first``."""
+
+    __slots__ = ("answered", "done", "first", "given_up", "left", "messages", "results", "until")
+
+    def __init__(
+        self, first: int, messages: Sequence[_Message], until: float, done: asyncio.Future[None]
+    ) -> None:
+        self.first = first
+        self.messages = messages
+        self.until = until  # by the loop's clock
+        self.done = done
+        self.results: list[Published | None] = [None] * len(messages)
+        self.left = len(messages)
+        self.answered = False  # to any of them, anything
+        self.given_up = False
+
+    def end(self) -> None:
+        """Wait no longer."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+
 class Publisher:
     """One channel with confirms, of which it is the only user.
 
-    It numbers the publications itself, as the library does one by one: whatever it writes has
-    its place in ``channel.confirmations``, and is found there by the server's answer.
+    It numbers what it publishes, from 1, as the server does: by these numbers it is confirmed.
     """
 
     def __init__(
         self,
         channel: aiormq.Channel,
+        wire: Wire,
         limits: Limits,
         counters: Counters,
         clock: Callable[[], float],
@@ -54,20 +79,28 @@ class Publisher:
     ) -> None:
         self.silent = False
         """Whether the server said nothing at all to a batch in time; until ``heard`` nothing is sent."""
-        self.heard_at = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
+        self.heard_at = self._loop.time()
         """When the server last answered, by the loop's clock."""
         self.channel = channel
+        self._wire = wire
         self._on_silence = on_silence
         self._limits = limits
         self._counters = counters
         self._clock = clock
-        self._sending = asyncio.Lock()
         self._closed = False
+        self._number = 0  # of the last one written
+        self._oldest = 1  # all before it are answered
+        self._unanswered: dict[int, _Batch] = {}
+        self._numbers: dict[str, int] = {}  # by id, of those that may come back
+        self._waiting: dict[_Batch, None] = {}  # the one that was written first comes first
+        self._timer: asyncio.TimerHandle | None = None
+        wire.confirms(channel, self._on_confirms)
 
     @property
     def unconfirmed(self) -> int:
         """Publications that the server has not answered yet, or never will."""
-        return len(self.channel.confirmations)
+        return len(self._unanswered)
 
     async def probe(self) -> None:
         """Return once the server has answered anything at all."""
@@ -76,7 +109,7 @@ class Publisher:
     def heard(self) -> None:
         """The server has answered: go on."""
         self.silent = False
-        self.heard_at = asyncio.get_running_loop().time()
+        self.heard_at = self._loop.time()
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """Publish each; what has no time left is not sent."""
@@ -113,24 +146,22 @@ class Publisher:
 
     async def retire(self) -> None:
         """Close the channel once what is under way has its answers, or will have none."""
-        pending = [confirm for confirm in self.channel.confirmations.values() if not confirm.done()]
+        pending = [batch.done for batch in self._waiting]
         if pending:
             await asyncio.wait(pending, timeout=self._limits.confirm_timeout)
         await self.close()
 
     async def close(self) -> None:
         """Close the channel."""
-        self._closed = True
+        self._closed = True  # from here on nothing is written: the server would know no such channel
         self.fail()
-        async with self._sending:
-            self.fail()
-            await self.channel.close()
+        await self.channel.close()
 
     def fail(self) -> None:
         """Give up what is under way: nobody will answer it."""
-        for confirm in self.channel.confirmations.values():
-            if not confirm.done():
-                confirm.set_result(None)
+        for batch in self._waiting:
+            batch.given_up = True
+            batch.end()
 
     def _message(self, publication: Publication, now: float) -> _Message | None:
         """The id is what a returned message is known by: a notice has one for that alone."""
@@ -150,69 +181,99 @@ class Publisher:
         """Write them in one piece and wait for the confirms."""
         if not messages:
             return []
-        confirms = await self._write(messages)
+        batch = self._write(messages)
+        if batch is None:
+            return [Published.UNAVAILABLE] * len(messages)
+        self._waiting[batch] = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(batch.until, self._end_late)
         try:
-            done, _ = await asyncio.wait(confirms, timeout=self._limits.confirm_timeout)
-            if done:
-                self.heard_at = asyncio.get_running_loop().time()
-            else:
-                self._fall_silent()
-            return [self._result(confirm) for confirm in confirms]
+            await batch.done
         finally:
-            for message, confirm in zip(messages, confirms, strict=True):
-                self.channel.message_id_delivery_tag.pop(message.id, None)
-                confirm.cancel()
+            del self._waiting[batch]
+            if batch.left:
+                self._forget(batch)
+        if not batch.answered and not batch.given_up:
+            self.silent = True
+            self._on_silence()
+        return self._results(batch)
 
-    async def _write(self, messages: Sequence[_Message]) -> list[asyncio.Future[Any]]:
-        channel, loop = self.channel, asyncio.get_running_loop()
-        confirms: list[asyncio.Future[Any]] = [loop.create_future() for _ in messages]
-        async with self._sending:
-            if self._closed or self.silent or not usable(channel):
-                return _none(confirms)
-            first = channel.delivery_tag + 1
-            for number, (message, confirm) in enumerate(zip(messages, confirms, strict=True), first):
-                channel.confirmations[number] = confirm
-                channel.message_id_delivery_tag[message.id] = number
-            channel.delivery_tag += len(messages)
-            try:
-                payload = b"".join(message.frames for message in messages)
-                async with asyncio.timeout(self._limits.confirm_timeout):
-                    await channel.write_queue.put(ChannelFrame(payload, should_close=False))
-            except BaseException as exc:  # the server cannot see them any more: their numbers are free
-                for number, message in enumerate(messages, first):
-                    del channel.confirmations[number]
-                    channel.message_id_delivery_tag.pop(message.id, None)
-                channel.delivery_tag -= len(messages)
-                if not isinstance(exc, TimeoutError):
-                    raise
-                self._fall_silent()
-                return _none(confirms)
-        return confirms
+    def _end_late(self) -> None:
+        """One timer, for the batch that waits the longest: to set and clear one for each costs more."""
+        now = self._loop.time()
+        self._timer = None
+        for batch in self._waiting:
+            if batch.until > now:
+                self._timer = self._loop.call_at(batch.until, self._end_late)
+                return
+            batch.end()
 
-    def _fall_silent(self) -> None:
-        self.silent = True
-        self._on_silence()
+    def _write(self, messages: Sequence[_Message]) -> _Batch | None:
+        """Write them and give them their numbers: both at once, so that the server counts the same."""
+        if self._closed or self.silent:
+            return None
+        if not self._wire.write(self.channel, b"".join([message.frames for message in messages])):
+            return None
+        first = self._number + 1
+        until = self._loop.time() + self._limits.confirm_timeout
+        batch = _Batch(first, messages, until, self._loop.create_future())
+        unanswered, numbers = self._unanswered, self._numbers
+        for number, message in enumerate(messages, first):
+            unanswered[number] = batch
+            numbers[message.id] = number
+        self._number += len(messages)
+        return batch
 
-    def _result(self, confirm: asyncio.Future[Any]) -> Published:
+    def _on_confirms(self, came: list[Confirm | Returned]) -> None:
+        self.heard_at = self._loop.time()
+        for each in came:
+            if isinstance(each, Returned):
+                self._return(each.message_id)
+                continue
+            result = Published.CONFIRMED if each.taken else Published.REFUSED
+            last = min(each.number, self._number)
+            for number in range(self._oldest if each.multiple else last, last + 1):
+                self._settle(number, result)
+            # What is answered one by one need not be looked for at the next ``multiple``.
+            while self._oldest <= self._number and self._oldest not in self._unanswered:
+                self._oldest += 1
+
+    def _return(self, message_id: str | None) -> None:
+        """No queue has it: that counts, whatever its confirm says."""
+        number = self._numbers.get(message_id or "", 0)
+        batch = self._unanswered.get(number)
+        if batch is not None:
+            batch.answered = True
+            batch.results[number - batch.first] = Published.UNROUTABLE
+
+    def _settle(self, number: int, result: Published) -> None:
+        batch = self._unanswered.pop(number, None)
+        if batch is None:
+            return
+        place = number - batch.first
+        if batch.results[place] is None:
+            batch.results[place] = result
+        batch.answered = True
+        batch.left -= 1
+        self._forget_one(batch.messages[place].id, number)
+        if not batch.left:
+            batch.end()
+
+    def _forget(self, batch: _Batch) -> None:
+        """Of a batch for which nobody waits any more: what comes back of it is of no interest."""
+        for number, message in enumerate(batch.messages, batch.first):
+            self._forget_one(message.id, number)
+
+    def _forget_one(self, message_id: str, number: int) -> None:
+        if self._numbers.get(message_id) == number:  # it may have been published again
+            del self._numbers[message_id]
+
+    def _results(self, batch: _Batch) -> list[Published]:
         counters = self._counters
-        if not confirm.done():
-            counters.unconfirmed += 1
-            return Published.UNAVAILABLE
-        if isinstance(confirm.exception(), aiormq.DeliveryError):
-            counters.nacked += 1
-            return Published.REFUSED
-        found = confirm.result()
-        if found is None:  # see fail()
-            return Published.UNAVAILABLE
-        if isinstance(found, DeliveredMessage):
-            counters.returned += 1
-            return Published.UNROUTABLE
-        counters.published += 1
-        return Published.CONFIRMED
-
-
-def _none(confirms: list[asyncio.Future[Any]]) -> list[asyncio.Future[Any]]:
-    """What was not written is answered by nobody."""
-    for confirm in confirms:
-        confirm.set_result(None)
-    return confirms
+        results = [Published.UNAVAILABLE if result is None else result for result in batch.results]
+        if not batch.given_up:
+            counters.unconfirmed += batch.results.count(None)
+        counters.published += results.count(Published.CONFIRMED)
+        counters.nacked += results.count(Published.REFUSED)
+        counters.returned += results.count(Published.UNROUTABLE)
+        return results

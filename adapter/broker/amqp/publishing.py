@@ -152,7 +152,7 @@ class Publishing:
         async with asyncio.timeout(self._limits.answer_timeout):
             channel = await connection.channel(confirms=True)
         told = partial(self._on_silence, wake.set)
-        return Publisher(channel, self._limits, self._counters, self._clock, told)
+        return Publisher(channel, connection.wire, self._limits, self._counters, self._clock, told)
 
     async def _replace(self, connection: Connection, wake: asyncio.Event) -> None:
         """Go on with a new channel; what is under way on the old one gets its answers there."""

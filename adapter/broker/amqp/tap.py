@@ -1,0 +1,138 @@
+"""Between the socket and the library: what is tapped goes past the library, in and out."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import aiormq
+from pamqp.heartbeat import Heartbeat
+
+from adapter.broker.amqp.incoming import Confirms, Deliveries, Incoming
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from yarl import URL
+
+    from adapter.broker.amqp.incoming import Channel, Confirm, Delivery, Returned
+
+_QUIET: Final = 1.0
+"""Seconds for which the library may see nothing of what comes: it waits for at least six."""
+_HEARTBEAT: Final = Heartbeat().marshal()
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+
+class _Tap(asyncio.StreamReaderProtocol):
+    """Feeds a reader with the library's bytes, and hands on the rest: at once, and all of a read together.
+
+    Of the two, in whichever order they came, the library handles its own the later. That is as well:
+    a delivery is never held up by the answer to ``basic.consume`` before it, since its tag is ours,
+    nor lost by a close behind it. Flow control is the library's for its own bytes; of the rest no
+    more can be here than the prefetch count and the publications under way allow.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(reader, loop=loop)
+        self.incoming = Incoming()
+        self._time = loop.time
+        self._fed_at = loop.time()
+        self._socket: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop."""
+        self._socket = cast("asyncio.Transport", transport)  # uvloop's is one, without saying so
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop."""
+        incoming = self.incoming
+        rest = incoming.feed(data)
+        now = self._time()
+        if rest:
+            self._fed_at = now
+            super().data_received(rest)
+        elif now - self._fed_at > _QUIET:
+            # The library lets go of a server of which it sees no frame for long, and a server sends
+            # heartbeats only while it sends nothing else: so busy a connection looks dead from there.
+            self._fed_at = now
+            super().data_received(_HEARTBEAT)
+        incoming.hand_on()
+        if incoming.broken and self._socket is not None:
+            self._socket.abort()  # the library still gets to see what was read before
+
+
+class Wire(aiormq.TransportFactory):
+    """Opens the socket as the library does, with a tap in it, and keeps hold of it."""
+
+    def __init__(self) -> None:
+        self._tap: _Tap | None = None
+        self._transport: asyncio.Transport | None = None
+
+    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open it. Raises AMQPConnectionError."""
+        provider = kwargs.pop("ssl_context_provider")
+        tls = await provider.get_context() if url.scheme == "amqps" else None
+        assert url.host is not None, "see parse_urls"
+        assert url.port is not None, "the library fills it in"
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(loop=loop)
+        tap = self._tap = _Tap(reader, loop)
+        try:
+            self._transport, _ = await loop.create_connection(
+                lambda: tap, url.host, url.port, ssl=tls, **kwargs
+            )
+        except OSError as exc:
+            raise aiormq.AMQPConnectionError(*exc.args) from exc
+        return reader, asyncio.StreamWriter(self._transport, tap, reader, loop)
+
+    @property
+    def broken(self) -> bool:
+        """Whether something came that could not be read; the connection is aborted for it."""
+        return self._tap is not None and self._tap.incoming.broken
+
+    def deliveries(self, channel: aiormq.Channel, receiver: Callable[[list[Delivery]], None]) -> Deliveries:
+        """Give ``receiver`` what comes for the consumers that are added, until the channel closes."""
+        tapped = Deliveries(receiver)
+        self._add(channel, tapped)
+        return tapped
+
+    def confirms(self, channel: aiormq.Channel, receiver: Callable[[list[Confirm | Returned]], None]) -> None:
+        """Give ``receiver`` what the server says of publications, until the channel closes."""
+        self._add(channel, Confirms(receiver))
+
+    def _add(self, channel: aiormq.Channel, tapped: Channel) -> None:
+        assert self._tap is not None, "a channel has a socket"
+        incoming, number = self._tap.incoming, channel.number
+        incoming.add(number, tapped)
+        channel.closing.add_done_callback(lambda _: incoming.remove(number, tapped))
+
+    def write(self, channel: aiormq.Channel, frames: bytes) -> bool:
+        """Write whole frames for a channel, now. Whether that can still be done.
+
+        They pass by those that wait in the library's queue for the next turn of the loop. No frame
+        is cut by another, and a message is in one piece, as the channel's other frames must not come
+        in between. Whoever has the channel closed writes nothing on it from before that on.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing() or not usable(channel):
+            return False
+        transport.write(frames)
+        return True
+
+    def abort(self) -> None:
+        """Drop the connection and what of ours the server has not taken yet."""
+        transport = self._transport
+        if transport is None:
+            return
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.fileno() != -1:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        transport.abort()
+
+
+def usable(channel: aiormq.Channel) -> bool:
+    """Whether the server still knows the channel: a frame on another closes the whole connection."""
+    return channel.connection.channels.get(channel.number) is channel and not channel.is_closed

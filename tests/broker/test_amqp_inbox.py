@@ -1,0 +1,215 @@
+"""What an inbox writes on its channel, and when it must not, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pamqp import frame
+
+from adapter.broker.amqp.inbox import Inbox
+from adapter.broker.amqp.incoming import Delivery, Properties
+from adapter.broker.amqp.limits import Counters, Limits
+from adapter.errors import BrokerUnavailable
+from tests.broker.support import Recorder, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+LIMITS = Limits(prefetch=40, confirm_timeout=1.0, results_expires=1.0, ack_pause=3600.0, requeue_pause=0.0)
+
+
+class Channel:
+    """As much of aiormq's as an inbox uses."""
+
+    number = 1
+
+    def __init__(self) -> None:
+        self.on_consumer_cancel_callbacks: set[Any] = set()
+        self.closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.consumers: list[tuple[str, str]] = []
+        self.answers = asyncio.Event()
+        self.answers.set()
+
+    async def basic_qos(self, **_: int) -> None:
+        await self.answers.wait()
+
+    async def basic_consume(self, queue: str, _: object, *, consumer_tag: str, arguments: object) -> None:
+        self.consumers.append((queue, consumer_tag))
+        await self.answers.wait()
+
+    async def basic_cancel(self, _: str) -> None:
+        await self.answers.wait()
+
+    async def close(self) -> None:
+        if not self.closing.done():
+            self.closing.set_result(None)
+
+
+class Wire:
+    """As much of the real one as an inbox uses: reads what is written, and delivers."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[str, int, bool]] = []
+        self.consumers: set[str] = set()
+        self._tag = 0
+
+    def deliveries(self, _: object, receiver: Callable[[list[Delivery]], None]) -> Wire:
+        self._receiver = receiver
+        return self
+
+    def add(self, consumer: str) -> None:
+        self.consumers.add(consumer)
+
+    def write(self, _: object, frames: bytes) -> bool:
+        _, channel, found = frame.unmarshal(frames)
+        assert channel == Channel.number
+        assert found.name in ("Basic.Ack", "Basic.Nack")
+        self.written.append((found.name, found.delivery_tag, found.multiple))  # type: ignore[union-attr]
+        return True
+
+    def deliver(self, *consumers: str) -> None:
+        came = []
+        for consumer in consumers:
+            assert consumer in self.consumers
+            self._tag += 1
+            properties = Properties("application/json", {}, f"sbc1:{self._tag}:1:1", None)
+            came.append(Delivery(consumer.encode(), self._tag, False, "", properties, b"{}"))
+        self._receiver(came)
+
+
+class Rig:
+    """An inbox that is open and runs, and what it stands between."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.receiver, self.channel, self.wire = Recorder(), Channel(), Wire()
+        self.counters = Counters()
+        self.rank = 0
+        self.held: list[asyncio.Task[Any]] = []
+        self.inbox = Inbox(
+            "sbc1",
+            self.channel,  # type: ignore[arg-type]
+            self.receiver,
+            lambda _: None,
+            limits,
+            self.counters,
+            lambda: self.rank,
+        )
+
+    def hold(self, work: Any) -> asyncio.Task[Any]:
+        self.held.append(asyncio.ensure_future(work))
+        return self.held[-1]
+
+    async def begin(self) -> None:
+        await self.inbox.open(self.wire)  # type: ignore[arg-type]
+        self.running = asyncio.create_task(self.inbox.run(self.hold))
+
+    async def taken(self, count: int) -> None:
+        await until(lambda: len(self.receiver.replies) == count)
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[Rig]:
+    made = Rig(LIMITS)
+    await made.begin()
+    yield made
+    made.receiver.gate.set()
+    made.running.cancel()
+    await asyncio.wait([made.running, *made.held])
+    await made.inbox.close()
+
+
+async def test_replies_are_acknowledged_together(rig: Rig) -> None:
+    for count in (1, 2):
+        rig.wire.deliver("replies-1")
+        await rig.taken(count)
+    assert rig.wire.written == []
+    rig.wire.deliver(*["replies-1"] * 8)
+    await rig.taken(10)
+    await until(lambda: rig.wire.written == [("Basic.Ack", 10, True)])  # a quarter of the prefetch count
+
+
+async def test_nobody_waits_for_long_to_be_acknowledged() -> None:
+    rig = Rig(replace(LIMITS, ack_pause=0.0))
+    await rig.begin()
+    rig.wire.deliver("replies-1", "replies-1")
+    await until(lambda: rig.wire.written == [("Basic.Ack", 2, True)])
+    await rig.inbox.stop()
+    await rig.running
+
+
+async def test_a_command_is_acknowledged_alone_and_at_once(rig: Rig) -> None:
+    """Or the batch of the replies around it would acknowledge it a second time, which closes the channel."""
+    rig.receiver.gate.clear()
+    rig.wire.deliver("replies-1", "commands", "replies-1")
+    assert rig.wire.written == [("Basic.Ack", 2, False)]
+    assert rig.receiver.commands == [("sbc1", b"{}")]
+    rig.receiver.gate.set()
+    await rig.taken(2)
+    await rig.inbox.stop()
+    await rig.running
+    assert rig.wire.written[1:] == [("Basic.Ack", 3, True)]
+
+
+async def test_what_was_taken_in_is_not_given_back_with_what_follows(rig: Rig) -> None:
+    rig.wire.deliver("replies-1")
+    await rig.taken(1)
+    rig.receiver.error = ValueError("x")
+    rig.wire.deliver("replies-1", "replies-1")
+    await until(lambda: len(rig.wire.written) == 2)
+    assert rig.wire.written == [("Basic.Ack", 1, True), ("Basic.Nack", 3, True)]
+    assert rig.counters.requeued == 1
+
+
+async def test_closing_acknowledges_what_is_done_and_no_more(rig: Rig) -> None:
+    rig.wire.deliver("replies-1")
+    await rig.taken(1)
+    rig.receiver.gate.clear()
+    rig.wire.deliver("replies-1")
+    await until(lambda: rig.receiver.under_way)
+    await rig.inbox.close()
+    rig.receiver.gate.set()
+    await rig.taken(2)
+    with pytest.raises(BrokerUnavailable):
+        await rig.running
+    assert rig.wire.written == [("Basic.Ack", 1, True)]
+
+
+async def test_a_batch_is_finished_when_its_inbox_is_left(rig: Rig) -> None:
+    rig.receiver.gate.clear()
+    rig.wire.deliver("replies-1")
+    await until(lambda: rig.receiver.under_way)
+    rig.wire.deliver("replies-1")
+    rig.running.cancel()
+    await asyncio.wait([rig.running])
+    assert not rig.held[0].done()
+    rig.receiver.gate.set()
+    await asyncio.wait(rig.held)
+    assert len(rig.receiver.replies) == 1  # the next one is left for others
+
+
+async def test_nothing_is_written_once_a_request_to_the_server_was_given_up(rig: Rig) -> None:
+    """The library closes the channel then: a frame on it would cost the whole connection."""
+    rig.receiver.gate.clear()
+    rig.wire.deliver("replies-1")
+    await until(lambda: rig.receiver.under_way)
+    rig.channel.answers.clear()
+    rig.rank = 1
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await rig.inbox.rerank()
+    rig.receiver.gate.set()
+    await rig.taken(1)
+    await rig.inbox.close()
+    assert rig.wire.written == []
+
+
+async def test_each_rank_has_a_consumer_of_its_own(rig: Rig) -> None:
+    rig.rank = 1
+    await rig.inbox.rerank()
+    results, commands = "evapi.results.sbc1", "evapi.commands.sbc1"
+    assert rig.channel.consumers == [(results, "replies-1"), (commands, "commands"), (results, "replies-2")]
+    rig.wire.deliver("replies-1", "replies-2")
+    await rig.taken(2)
