@@ -328,12 +328,18 @@ class Relay:
 
     async def recover(self, node: str) -> None:
         """Write the resumes of this replica that a link which is gone has left unread."""
+        under_way = self._under_way(node)
         records = await self._inflight.scan(node)
-        under_way, now = self._links.unread(node), self._clock()
+        under_way |= self._under_way(node)
+        now = self._clock()
         for record in records:
             ours = record.owner == self._roster.replica and record.state is State.SETTLED
             if ours and record.id not in under_way and now < record.deadline + RESEND_FOR:
                 self._resume(record, again=True)
+
+    def _under_way(self, node: str) -> set[TransactionId]:
+        """Resumes that Kamailio will read, or that it has read and of which the store was not told yet."""
+        return self._links.unread(node).union(self._read)
 
     def _bygone(self, transaction: Transaction) -> bool:
         """Whether it was suspended by an earlier life of its Kamailio, which it died with."""

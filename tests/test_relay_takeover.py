@@ -142,6 +142,14 @@ class TestRecover:
         assert len(bench.links.sent) == 1
         assert await bench.state(id_of(4)) is CLAIMED
 
+    async def test_what_is_read_and_the_store_is_not_told_of_is_not_written_again(self) -> None:
+        bench = Bench()
+        await bench.events(suspended())
+        await bench.reply(reply())
+        bench.relay.on_read([id_of()])
+        await bench.relay.recover("sbc1")
+        assert len(bench.links.sent) == 1
+
     async def test_what_is_settled_while_the_store_is_asked_is_not_written_twice(self, bench: Bench) -> None:
         await bench.events(suspended())
         scan, send = bench.store.inner.scan, bench.links.send

@@ -39,7 +39,7 @@ PLAIN_MAX: Final = 8_000
 """Bytes of a payload for a configuration without hello: in quotes, "$evapi(msg)" gives nothing from
 8,192 bytes (Kamailio's pv_buffer_size, which the include raises), and the answer would be lost."""
 HELD_INTERVAL: Final = 0.02
-"""Seconds between two looks whether this replica may write again."""
+"""Seconds between two looks whether this replica may write again, and the kernel takes more."""
 MAX_COUNTED: Final = 100_000
 """Transactions whose suspensions are counted here, where the frames do not count them."""
 
@@ -102,6 +102,7 @@ class Link:
         self._questions = 0
         self._flushing: asyncio.Handle | None = None
         self._waking: asyncio.TimerHandle | None = None
+        self._waking_at = 0.0
         self.writer = Writer(self._on_read, receipt_timeout=settings.receipt_timeout)
         self.connects = 0
         self.frames_in = 0
@@ -147,6 +148,11 @@ class Link:
         """Give up what is not written yet: it may be another replica's by now."""
         self._asked.clear()
         self.writer.forget()
+
+    def set_unhurried(self, unhurried: bool) -> None:
+        """Whether another replica claims this node's suspensions, so that they need not be read at once."""
+        if self._stream is not None:
+            self._stream.unhurried = unhurried
 
     def set_status(self, status: str) -> None:
         """Tell the health gate, now and each second: ready, degraded or draining."""
@@ -266,7 +272,13 @@ class Link:
             assert self._stream is not None
             self._stream.end(str(exc))
         self.frames_in += len(frames)
-        events = [found for frame in frames if (found := self._own(event.parse(frame))) is not None]
+        events: list[event.Suspended | event.Notice | event.Malformed] = []
+        for frame in frames:
+            found = event.parse(frame)
+            if type(found) is event.Suspended and found.seq is not None:
+                events.append(found)
+            elif (left := self._own(found)) is not None:
+                events.append(left)
         if events:
             self._owner.on_events(self, events)
 
@@ -278,9 +290,12 @@ class Link:
             index, label, _ = found.ids
             return replace(found, ids=(index, label, self._count(index, label)))
         if isinstance(found, event.Synced):
-            self.writer.synced(found.token)
+            self.writer.synced(found.token, asyncio.get_running_loop().time())
             self._answered(found)
-            self._flush_soon()
+            if self.writer.unwritten:
+                self._flush_soon()
+            else:
+                self._wake_by(self.writer.wake_at)
             return None
         if isinstance(found, event.Hello):
             first, self._hello, self._greeted = self._hello is None, found, True
@@ -318,23 +333,36 @@ class Link:
         if self._flushing is None and self._stream is not None:
             self._flushing = asyncio.get_running_loop().call_soon(self._flush)
 
-    def _flush(self) -> None:
+    def _flush(self, least: float = 0.0) -> None:
+        """Write what may be written now, which is no earlier than ``least``."""
         self._flushing = None
         stream = self._stream
         if stream is None:
             return
-        loop = asyncio.get_running_loop()
+        now = max(asyncio.get_running_loop().time(), least)
+        if stream.blocked or not self._owner.may_write():
+            self._wake_by(now + HELD_INTERVAL)
+            return
+        frames = self.writer.take(now)
+        if frames:
+            stream.send(frames if len(frames) == 1 else in_segments(frames, stream.segment))
+        self._wake_by(self.writer.wake_at)
+
+    def _wake_by(self, at: float | None) -> None:
+        """Flush at that time at the latest. A timer that turns out to be early is let run: it costs
+        less than to be set anew with each frame."""
+        if at is None or (self._waking is not None and self._waking_at <= at):
+            return
         if self._waking is not None:
             self._waking.cancel()
-        if not self._owner.may_write():
-            self._waking = loop.call_later(HELD_INTERVAL, self._flush_soon)
-            return
-        if not stream.blocked:
-            frames = self.writer.take(loop.time())
-            if frames:
-                stream.send(in_segments(frames, stream.segment))
-        wake_at = self.writer.wake_at
-        self._waking = None if wake_at is None else loop.call_at(wake_at, self._flush_soon)
+        self._waking_at = at
+        self._waking = asyncio.get_running_loop().call_at(at, self._wake)
+
+    def _wake(self) -> None:
+        self._waking = None
+        if self._flushing is not None:
+            self._flushing.cancel()
+        self._flush(self._waking_at)  # uvloop counts whole ms: the time may seem not to have come yet
 
     def _stop_flushing(self) -> None:
         for handle in (self._flushing, self._waking):

@@ -74,10 +74,12 @@ class Nodes:
             link.set_status(status(link.node))
 
     def refresh(self) -> None:
-        """Take in a node's replies while it reads what is written to it, and only then."""
+        """Take in a node's replies while it reads what is written to it, and only then; read at once
+        what this replica is to claim."""
         assert self._broker is not None
         assert self._relay is not None
         for link in self:
+            link.set_unhurried(not self._relay.turn.active(link.node))
             if link.sound and link.node not in self._attached:
                 self._attached.add(link.node)
                 self._broker.attach(link.node, self._ranks.get(link.node, 0))

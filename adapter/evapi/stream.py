@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from adapter.settings import Address
 
 READ_BYTES: Final = 1 << 18
+"""Bytes read at once. Into a buffer that is kept: a new one of that size costs 12 us a read."""
+READ_PAUSE: Final = 0.02
+"""Seconds between two reads of what nobody is in a hurry for: a wake-up costs more than ten events."""
 SEND_BUFFER: Final = 1 << 18
 """Bytes of SO_SNDBUF: many windows, so that the kernel takes each piece whole."""
 _SEND_FLAGS: Final = socket.MSG_EOR | socket.MSG_NOSIGNAL
@@ -63,9 +66,12 @@ class Stream:
         self._on_data = on_data
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
+        self._buffer = memoryview(bytearray(READ_BYTES))
         self._unsent: list[bytes] = []
         self._ended = False
         self._segment = 0
+        self.unhurried = False
+        """Whether what comes may wait for ``READ_PAUSE``, so that much of it comes at a time."""
         self.receive_buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         self._loop.add_reader(sock, self._readable)
 
@@ -126,20 +132,27 @@ class Stream:
 
     def _readable(self) -> None:
         try:
-            data = self._socket.recv(READ_BYTES)
+            length = self._socket.recv_into(self._buffer)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as exc:
             self.end(say(exc))
             return
-        if data:
+        if length:
             # Kamailio's sockets have Nagle on: its next event waits until this read is acknowledged,
             # by default up to 40 ms later. Not lasting, so after every read. Measured with SIPp at
             # 200 calls/s: p50 28 ms without, 4 ms with it.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-            self._on_data(data)
+            self._on_data(bytes(self._buffer[:length]))
+            if self.unhurried and not self._ended:
+                self._loop.remove_reader(self._socket)
+                self._loop.call_later(READ_PAUSE, self._read_on)
         else:
             self.end("closed by Kamailio")
+
+    def _read_on(self) -> None:
+        if not self._ended:
+            self._loop.add_reader(self._socket, self._readable)
 
 
 def say(exc: BaseException) -> str:

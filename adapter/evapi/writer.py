@@ -3,9 +3,17 @@
 Kamailio's netstring reader loses frames when a ``recv`` ends inside the length digits or just
 before the closing comma, and then everything up to a ``recv`` that happens to begin on a frame
 (reproduced on 5.6.3 and 6.1.4). It cannot happen while no more than one of its buffers (32,767
-bytes) waits unread and each frame arrives in one piece. So frames go out in windows, each
-ended by a sync frame; the next window waits until the sync's receipt has come. Where the
-configuration gives no receipts, at most ``PACED_BYTES`` go out and then the link rests.
+bytes) waits unread and each frame arrives in one piece. So there is a window: frames are written
+while what is not known to be read has room in it. A sync frame asks how far Kamailio has read; its
+receipt frees all that was written before it. One follows each quarter of the window under load,
+and the last frame after a moment, so that many resumes share a receipt.
+
+What is written and unread is kept in parts, a sync each, since Kamailio handles frames in the order
+in which they came: the receipt of a part whose predecessor's is missing tells that something was
+lost, and all of it up to there is written again. What is lost without the sync that follows it goes
+unnoticed: receipts are there to keep the window, which is what keeps frames whole.
+
+Where the configuration gives no receipts, at most ``PACED_BYTES`` go out and then the link rests.
 
 Frames go out in pieces (`in_segments`), each by one ``send`` of its own with TCP_NODELAY and MSG_EOR:
 whole frames, as many as a TCP segment holds, so that no ``recv`` ends within one.
@@ -15,29 +23,36 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from adapter.wire import event, netstring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from adapter.transaction import TransactionId
 
 WINDOW_BYTES: Final = 30_000
-"""Bytes unread at most, the sync frame included. A longer frame goes alone (with its sync it
-still fits Kamailio's buffer, see ``netstring.MAX_OUT``)."""
+"""Bytes unread at most, sync frames included. A longer frame goes alone (with its sync it still fits
+Kamailio's buffer, see ``netstring.MAX_OUT``). Only probes for a late receipt, small and ever rarer,
+may come on top."""
+SYNC_BYTES: Final = WINDOW_BYTES // 4
+"""Bytes after which a sync follows: the next parts are written while the receipt is under way."""
+SYNC_DELAY: Final = 0.01
+"""Seconds after which a sync follows however little was written: at 500 resumes/s five share one.
+Nobody waits for a receipt but a drain."""
 PACED_BYTES: Final = 8_000
 """Bytes written without receipts before a rest."""
 PACED_REST: Final = 0.02
 """Seconds of that rest. 8,000 bytes each 20 ms lost nothing in any run; 400 KB/s."""
 _SYNC_ROOM: Final = 64
+"""Bytes kept free for the sync that must follow."""
 _TOKEN_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """One frame to write. ``id`` where it resumes a suspension.
 
     After ``until`` (seconds, the loop's clock) nobody waits for it: it is not written (again).
@@ -48,11 +63,24 @@ class Outgoing:
     id: TransactionId | None = None
 
 
+@dataclass(slots=True)
+class _Part:
+    """What was written from one sync to the next. ``began``: when its first frame was."""
+
+    outs: list[Outgoing] = field(default_factory=list)
+    size: int = 0
+    began: float = 0.0
+
+    @property
+    def ids(self) -> list[TransactionId]:
+        return [out.id for out in self.outs if out.id is not None]
+
+
 class Writer:
     """Decides what is written when; the link does the writing.
 
     ``on_read(ids)`` is told which resumes Kamailio has read (without receipts: which were
-    written). ``receipt_timeout``: seconds after which a receipt counts as missed.
+    written). ``receipt_timeout``: seconds without a receipt after which one counts as missed.
     """
 
     def __init__(
@@ -61,16 +89,18 @@ class Writer:
         self._on_read = on_read
         self._receipt_timeout = receipt_timeout
         self._queue: deque[Outgoing] = deque()
-        self._unread: list[Outgoing] = []
+        self._parts: deque[_Part] = deque()  # asked for and unread, numbered up to ``_token``
+        self._tail = _Part()  # written since the last sync
+        self._unread = 0  # bytes of the parts and the tail
         self._status: bytes | None = None
-        self._status_unread = False
+        self._status_sync = 0  # number of the sync that follows the latest status; 0: it is read
         self._paced_unread = False
+        self._rest_until: float | None = None
         self._link = ""
-        self._token = 0  # number of the last sync written
-        self._window_token: int | None = None  # number of the sync that ended the unread window
-        self._wake_at: float | None = None
-        self._patience = receipt_timeout
         self._segment = 0
+        self._token = 0  # number of the last sync written
+        self._waited_from = 0.0  # when a receipt came last, or was asked for with none under way
+        self._patience = receipt_timeout
         self.receipts = False
         self.receipts_missed = 0
         self.resent = 0
@@ -79,12 +109,12 @@ class Writer:
     @property
     def waiting(self) -> int:
         """Frames not yet known to be read, a status apart."""
-        return len(self._queue) + len(self._unread)
+        return len(self._queue) + len(self._tail.outs) + sum(len(part.outs) for part in self._parts)
 
     @property
     def ids(self) -> set[TransactionId]:
         """The resumes not yet known to be read."""
-        return {out.id for frames in (self._queue, self._unread) for out in frames if out.id is not None}
+        return {out.id for out in self._outs() if out.id is not None}
 
     @property
     def all_read(self) -> bool:
@@ -94,17 +124,28 @@ class Writer:
     @property
     def status_read(self) -> bool:
         """Whether the latest status was read (without receipts: written)."""
-        return self._status is None and not self._status_unread
+        return self._status is None and not self._status_sync
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether anything waits for room in the window."""
+        return bool(self._queue) or self._status is not None
 
     @property
     def late(self) -> bool:
         """Whether Kamailio has not read for longer than the receipt timeout."""
-        return self._window_token is not None and self._patience > self._receipt_timeout
+        return bool(self._parts) and self._patience > self._receipt_timeout
 
     @property
     def wake_at(self) -> float | None:
         """When ``take`` must be called even if nothing happens (the loop's clock)."""
-        return self._wake_at
+        if not self.receipts:
+            return self._rest_until
+        late_at = self._waited_from + self._patience if self._parts else None
+        if not self._tail.size:
+            return late_at
+        sync_at = self._tail.began + SYNC_DELAY
+        return sync_at if late_at is None else min(sync_at, late_at)
 
     def connected(self, link: str, segment: int) -> None:
         """A new connection, named ``link`` in its sync tokens. ``segment``: bytes of a TCP segment,
@@ -115,15 +156,12 @@ class Writer:
         """
         self._link, self._segment = link, segment
         self.receipts = False
-        left = [out for frames in (self._unread, self._queue) for out in frames if out.id is None]
-        self._queue = deque(left)
-        self._unread.clear()
-        self._status_unread = False
-        self._window_token = None
+        self._queue = deque(out for out in self._outs() if out.id is None)
+        self._parts.clear()
+        self._tail, self._unread = _Part(), 0
+        self._status, self._status_sync = None, 0
         self._patience = self._receipt_timeout
-        self._status = None
-        self._paced_unread = False
-        self._wake_at = None
+        self._paced_unread, self._rest_until = False, None
 
     def forget(self) -> None:
         """Give up the resumes that are not written yet."""
@@ -141,94 +179,111 @@ class Writer:
         """The frames to write now, in order; see ``in_segments``."""
         if not self.receipts:
             return self._take_paced(now)
-        if self._window_token is not None:
-            return self._probe(now)
-        # What was paced before the hello may be unread yet: first its receipt, and nothing else.
-        frames = [] if self._paced_unread else self._fill(now, WINDOW_BYTES - _SYNC_ROOM)
-        if frames or self._paced_unread:
+        if self._parts and now >= self._waited_from + self._patience:
+            # Kamailio may merely stand still; its buffer must not grow beyond what it reads at
+            # once. So ask again, after twice as long each time, and write no more data.
+            self.receipts_missed += 1
+            self._patience *= 2
+            return [self._sync(now)]
+        if self.late:
+            return []
+        if self._paced_unread:  # before the hello: counts as a full window, whose receipt comes first
             self._paced_unread = False
-            self._window_token = self._token + 1
-            self._patience = self._receipt_timeout
+            self._tail.size = self._unread = WINDOW_BYTES
+        frames = self._fill(now, WINDOW_BYTES - _SYNC_ROOM, SYNC_BYTES)
+        while self._sync_is_due(now):
             frames.append(self._sync(now))
+            frames += self._fill(now, WINDOW_BYTES - _SYNC_ROOM, SYNC_BYTES)
         return frames
 
-    def synced(self, token: str) -> None:
-        """A receipt came. Tokens of other links and of windows long read are ignored."""
+    def synced(self, token: str, now: float) -> None:
+        """A receipt came. Tokens of other links and of parts long read are ignored."""
         link, _, number = token.partition(":")
-        if link != self._link or self._window_token is None or not _TOKEN_NUMBER.fullmatch(number):
+        if link != self._link or not _TOKEN_NUMBER.fullmatch(number):
             return
-        if int(number) == self._window_token:
-            ids = [out.id for out in self._unread if out.id is not None]
-            self._unread.clear()
-            self._status_unread = False
-            self._window_token = self._wake_at = None
-            if ids:
-                self._on_read(ids)
-        elif self._window_token < int(number) <= self._token:
-            # A later sync was read and the window's own was not: the window, or a part of
-            # it, was lost. A repeat is safe: the configuration drops an answer to a
-            # question that is not open (seq), tm refuses a second t_continue.
-            self._requeue()
-            self._wake_at = None
+        before = len(self._parts) - 1 - (self._token - int(number))
+        if not 0 <= before < len(self._parts):
+            return
+        read = [self._parts.popleft() for _ in range(before + 1)]
+        self._unread -= sum(part.size for part in read)
+        if self._status_sync <= int(number):
+            self._status_sync = 0
+        self._waited_from, self._patience = now, self._receipt_timeout
+        if before:
+            # The receipts before it never came: those parts, and what followed them, may be lost.
+            # A repeat is safe: the configuration drops an answer to a question that is not open
+            # (seq), tm refuses a second t_continue.
+            outs = [out for part in read for out in part.outs]
+            self.resent += len(outs)
+            self._queue.extendleft(reversed(outs))
+        elif ids := read[0].ids:
+            self._on_read(ids)
 
-    def _fill(self, now: float, budget: int) -> list[bytes]:
+    def _outs(self) -> Iterator[Outgoing]:
+        """All that is not known to be read, in the order in which it was or will be written."""
+        return chain(*(part.outs for part in self._parts), self._tail.outs, self._queue)
+
+    def _fill(self, now: float, limit: int, enough: int) -> list[bytes]:
+        """Frames for the tail, until it has ``enough`` bytes or ``limit`` bytes are unread."""
         frames: list[bytes] = []
-        if self._status is not None:
-            frames.append(self._status)
-            budget -= len(self._status)
-            self._status, self._status_unread = None, self.receipts
-        while self._queue:
-            out = self._queue[0]
-            if out.until <= now:
-                self._queue.popleft()
-                self.expired += 1
-                continue
-            frame = whole_in_segments(out.frame, self._segment)
-            if len(frame) > budget and frames:
+        tail = self._tail
+        while tail.size < enough and (frame := self._first(now)) is not None:
+            if self._unread and self._unread + len(frame) > limit:
                 break
-            self._queue.popleft()
-            self._unread.append(out)
+            if self._status is not None:
+                self._status, self._status_sync = None, self._token + 1 if self.receipts else 0
+            else:
+                tail.outs.append(self._queue.popleft())
+            if not tail.size:
+                tail.began = now
+            tail.size += len(frame)
+            self._unread += len(frame)
             frames.append(frame)
-            budget -= len(frame)
         return frames
+
+    def _first(self, now: float) -> bytes | None:
+        """The frame to be written next."""
+        if self._status is not None:
+            return self._status
+        while self._queue and self._queue[0].until <= now:
+            self._queue.popleft()
+            self.expired += 1
+        return whole_in_segments(self._queue[0].frame, self._segment) if self._queue else None
+
+    def _sync_is_due(self, now: float) -> bool:
+        """Whether what was just written must be asked for. What is queued after `_fill` found no room:
+        with a receipt under way it will, else it needs one.
+        """
+        tail = self._tail
+        if not tail.size or tail.size >= SYNC_BYTES:
+            return tail.size > 0
+        return now >= tail.began + SYNC_DELAY or (bool(self._queue) and not self._parts)
+
+    def _sync(self, now: float) -> bytes:
+        """Ask for a receipt of all that was written before."""
+        self._token += 1
+        frame = netstring.encode(event.sync(f"{self._link}:{self._token}"))
+        if not self._parts:
+            self._waited_from = now
+        self._tail.size += len(frame)
+        self._unread += len(frame)
+        self._parts.append(self._tail)
+        self._tail = _Part()
+        return frame
 
     def _take_paced(self, now: float) -> list[bytes]:
-        if self._wake_at is not None and now < self._wake_at:
+        if self._rest_until is not None and now < self._rest_until:
             return []
-        frames = self._fill(now, PACED_BYTES)
+        frames = self._fill(now, PACED_BYTES, PACED_BYTES)
         # A frame longer than the allowance goes alone and rests for as much longer.
-        rest = PACED_REST * max(1.0, sum(map(len, frames)) / PACED_BYTES)
-        self._wake_at = now + rest if frames else None
+        rest = PACED_REST * max(1.0, self._tail.size / PACED_BYTES)
+        self._rest_until = now + rest if frames else None
         self._paced_unread |= bool(frames)
-        ids = [out.id for out in self._unread if out.id is not None]
-        self._unread.clear()
+        ids = self._tail.ids
+        self._tail, self._unread = _Part(), 0
         if ids:
             self._on_read(ids)
         return frames
-
-    def _probe(self, now: float) -> list[bytes]:
-        """The receipt is late: ask again with a small frame of its own, never with more data.
-
-        Kamailio may merely stand still; its buffer must not grow beyond what it reads at once,
-        so each probe waits twice as long as the one before.
-        """
-        if self._wake_at is None or now < self._wake_at:
-            return []
-        self.receipts_missed += 1
-        self._patience *= 2
-        return [self._sync(now)]
-
-    def _sync(self, now: float) -> bytes:
-        self._token += 1
-        self._wake_at = now + self._patience
-        return netstring.encode(event.sync(f"{self._link}:{self._token}"))
-
-    def _requeue(self) -> None:
-        self.resent += len(self._unread)
-        self._queue.extendleft(reversed(self._unread))
-        self._unread.clear()
-        self._status_unread = False
-        self._window_token = None
 
 
 def in_segments(frames: Sequence[bytes], segment: int) -> list[bytes]:

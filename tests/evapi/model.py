@@ -7,7 +7,7 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING
 
-from adapter.evapi.writer import Outgoing, Writer, in_segments
+from adapter.evapi.writer import SYNC_DELAY, WINDOW_BYTES, Outgoing, Writer, in_segments
 from adapter.transaction import TransactionId
 from adapter.wire import netstring
 
@@ -84,9 +84,12 @@ class Kamailio:
                 self.received.append(frame)
         self.reader.frames.clear()
 
-    def lose(self) -> None:
-        """All that waits is gone, as with another program's bad split."""
-        self.arrived.clear()
+    def lose(self, segments: int = 1_000_000) -> None:
+        """So many segments that wait are gone, as with a bad split, and a sync with them."""
+        synced = False
+        while self.arrived and (segments > 0 or not synced):
+            synced |= b'"sync"' in self.arrived.popleft()
+            segments -= 1
         self.reader = NetstringReader()
 
     @property
@@ -98,9 +101,11 @@ class Kamailio:
 class Bench:
     """A writer, its link's other end and a clock."""
 
-    def __init__(self, segment: int = LOOPBACK, receipts: bool = True) -> None:
+    def __init__(self, segment: int = LOOPBACK, receipts: bool = True, timeout: float = 1.0) -> None:
         self.read_ids: list[TransactionId] = []
-        self.writer = Writer(self._on_read)
+        self.told: list[list[TransactionId]] = []
+        self.unknown: list[bytes] = []  # written, and not known to be read
+        self.writer = Writer(self._on_read, receipt_timeout=timeout)
         self.segment, self.links, self.now = segment, 0, 1000.0
         self.with_receipts = receipts
         self.payloads: list[bytes] = []
@@ -109,6 +114,7 @@ class Bench:
     def connect(self) -> None:
         numbers = self.kamailio.received if self.links else []
         self.links += 1
+        self.unknown.clear()
         self.kamailio = Kamailio(self.segment)
         self.kamailio.received = numbers
         self.writer.connected(f"link{self.links:04}", self.segment)
@@ -124,11 +130,38 @@ class Bench:
     def take(self) -> list[bytes]:
         frames = self.writer.take(self.now)
         self.kamailio.write(in_segments(frames, self.segment))
+        if self.with_receipts:
+            self._note_written(frames)
         return frames
+
+    def take_all(self) -> list[bytes]:
+        """What is written now, and the sync that follows after a moment."""
+        frames = self.take()
+        self.now += SYNC_DELAY
+        return frames + self.take()
+
+    def _note_written(self, frames: Sequence[bytes]) -> None:
+        self.unknown += frames
+        long = any(len(frame) > WINDOW_BYTES - 64 for frame in self.unknown)
+        data = [frame for frame in self.unknown if b'"sync"' not in frame]
+        assert not long or len(data) == 1, "a long frame goes alone"
+        if not (long or self.writer.late):  # then probes come on top
+            assert sum(map(len, self.unknown)) <= WINDOW_BYTES
 
     def receipt(self) -> None:
         if self.kamailio.receipts:
-            self.writer.synced(self.kamailio.receipts.popleft())
+            token = self.kamailio.receipts.popleft()
+            self.writer.synced(token, self.now)
+            covers = [at for at, frame in enumerate(self.unknown, 1) if f'"{token}"'.encode() in frame]
+            del self.unknown[: covers[0] if covers else 0]
+
+    def lose(self, segments: int = 1_000_000) -> None:
+        """Lose what waits, and the sync that follows: no receipt tells of what is lost without it."""
+        waits = [segment for segment in self.kamailio.arrived if b'"sync"' in segment]
+        if self.kamailio.arrived and not waits:
+            self.wake()
+            assert any(b'"sync"' in frame for frame in self.take())
+        self.kamailio.lose(segments)
 
     def wake(self) -> None:
         """Move the clock to when the writer asked to be called."""
@@ -153,3 +186,4 @@ class Bench:
         if self.writer.receipts:  # said only of what really came
             assert {id_.index for id_ in ids} <= set(self.kamailio.numbers)
         self.read_ids += ids
+        self.told.append(list(ids))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from adapter.evapi import stream as stream_module
 from adapter.evapi.link import LinkSettings
 from adapter.evapi.nodes import Nodes
 from adapter.metrics import Metrics
@@ -19,6 +21,8 @@ from tests.harness.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+    import pytest
 
 
 class Broker:
@@ -38,7 +42,7 @@ class Relay:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.turn = SimpleNamespace(current=True)
+        self.turn = SimpleNamespace(current=True, active=lambda _: True)
         self.recovered: list[str] = []
         self.events: list[tuple[str, Any]] = []
         self.read: list[TransactionId] = []
@@ -189,6 +193,42 @@ async def test_nothing_is_written_once_the_lease_is_over_and_what_is_given_up_ne
         await until(lambda: relay.read)
         assert relay.read == [resume(label=2)[1]]
         assert sim.counters.not_found == 1
+
+
+def _there(sock: socket.socket) -> bool:
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except BlockingIOError:
+        return False
+
+
+async def test_what_another_replica_claims_is_read_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "READ_PAUSE", 3600.0)
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, relay):
+        await until(lambda: nodes.readers)
+        (link,) = nodes
+        stream = link._stream
+        assert stream is not None
+        relay.turn.active = lambda _: False
+        nodes.refresh()
+        await sim.suspend("e", {"number": 0})
+        await until(lambda: relay.events)
+        await sim.suspend("e", {"number": 1})
+        await until(lambda: _there(stream._socket))
+        assert len(relay.events) == 1
+        relay.turn.active = lambda _: True
+        nodes.refresh()
+        stream._read_on()
+        for number in (2, 3):
+            await until(lambda: len(relay.events) == number)  # noqa: B023
+            await sim.suspend("e", {"number": number})
+        await until(lambda: len(relay.events) == 4)
+        assert [found.data["number"] for _, found in relay.events] == [0, 1, 2, 3]
+        relay.turn.active = lambda _: False
+        nodes.refresh()
+        await sim.suspend("e", {"number": 4})
+        await until(lambda: len(relay.events) == 5)
+    stream._read_on()  # its time comes after the end
 
 
 async def test_every_gate_is_told_what_is_so_for_its_node() -> None:

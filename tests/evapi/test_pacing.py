@@ -85,8 +85,8 @@ class TestPaced:
     def test_receipts_mean_nothing(self) -> None:
         bench = Bench(receipts=False)
         bench.put()
-        bench.writer.synced("link0001:0")
-        bench.writer.synced("link0001:1")
+        bench.writer.synced("link0001:0", bench.now)
+        bench.writer.synced("link0001:1", bench.now)
         assert bench.read_ids == []
         bench.writer.put(Outgoing(netstring.encode(b"{}"), FOREVER))
         bench.take()
@@ -117,7 +117,7 @@ class TestSegments:
         for _ in range(10_000):
             if not bench.writer.waiting:
                 break
-            bench.take()
+            bench.take_all()
             bench.kamailio.read(1)
             bench.receipt()
         assert [frame.rstrip(b" ") for frame in bench.kamailio.received] == bench.payloads
