@@ -108,9 +108,9 @@ class Relay:
             return
         claimer = self._claimer(node)
         frames = [HeldFrame(now, claimer, each) for each in suspended]
-        active = self.turn.active(node)
-        if active or self.turn.patience(node, now) <= 0:
-            self._spawn(self._ask([self._to_claim(frame) for frame in frames], at_once=active))
+        sure = self.turn.sure(node)
+        if sure or self.turn.patience(node, now) <= 0:
+            self._spawn(self._ask([self._to_claim(frame) for frame in frames], at_once=sure))
         else:
             for frame in frames:
                 self._held.put(node, frame)
@@ -272,7 +272,7 @@ class Relay:
         """Ask for the licences and resume where they are granted. Gives the ids for which not."""
         lost: list[TransactionId] = []
         nodes = {settlement.id.node for settlement in settlements}
-        records = await self._inflight.settle(settlements, all(map(self.turn.active, nodes)))
+        records = await self._inflight.settle(settlements, all(map(self.turn.sure, nodes)))
         for settlement, transaction in zip(settlements, records, strict=True):
             if transaction is not None:
                 self._resume(transaction)

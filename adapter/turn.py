@@ -18,6 +18,9 @@ LAST_RESORT: Final = 2 * STANDBY_DELAY
 RETURN_WAIT: Final = 0.06
 """Seconds since the broker was lost for which its return is waited for before ``unavailable`` is
 answered: another server of a cluster takes over in less, and a caller does not notice."""
+HANDOVER_WAIT: Final = 0.03
+"""Seconds for which one that has just become active leaves a suspension to the one before, which does
+not know it yet: that tells the store of its claims within 10 ms."""
 _FOR_NOW: Final = float("inf")
 
 
@@ -34,6 +37,7 @@ class Turn:
         self._clock = clock
         self._lost_at: float | None = None  # the broker, as of the last look
         self._looked = clock()
+        self._since: dict[str, float] = {}  # when this replica became the active one, by node
         self.claiming = True
 
     def look(self, now: float) -> None:
@@ -63,7 +67,19 @@ class Turn:
     def active(self, node: str) -> bool:
         """Whether this replica is the one to claim the node's suspensions."""
         chosen = self._roster.active(node, self.able(node))
-        return chosen == self._roster.replica and self.current
+        active = chosen == self._roster.replica and self.current
+        if not active:
+            self._since.pop(node, None)
+        elif node not in self._since:
+            self._since[node] = self._clock()
+        return active
+
+    def sure(self, node: str) -> bool:
+        """Whether it is active and every other replica knows it: all have beaten since."""
+        if not self.active(node):
+            return False
+        roster = self._roster
+        return not roster.served(node) or self._clock() >= self._since[node] + roster.lease / 2
 
     def tells(self, node: str) -> bool:
         """Whether to publish what nobody claims: as the active one, or where there is none."""
@@ -84,7 +100,7 @@ class Turn:
     def patience(self, node: str, now: float) -> float:
         """Seconds for which a suspension of the node is left to somebody or something else."""
         if self.active(node):
-            return 0.0
+            return 0.0 if self.sure(node) or self._roster.away else HANDOVER_WAIT
         if not self.current:
             return _FOR_NOW  # the beat under way tells within the store's timeout who is active
         if self.able(node):

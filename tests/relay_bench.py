@@ -167,6 +167,7 @@ class Bench:
             self.roster,
             clock=lambda: self.now,
         )
+        self.relay.turn._since = dict.fromkeys(nodes, float("-inf"))  # where it is active, it has long been
 
     def look(self, **others: Beat) -> None:
         """A beat that was answered: these are the others from now on, where any are given."""

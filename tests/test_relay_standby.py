@@ -9,7 +9,7 @@ import pytest
 from adapter.inflight.base import Beat
 from adapter.policy import Plan
 from adapter.relay import RESEND_FOR
-from adapter.turn import LAST_RESORT, RETURN_WAIT, STANDBY_DELAY
+from adapter.turn import HANDOVER_WAIT, LAST_RESORT, RETURN_WAIT, STANDBY_DELAY
 from adapter.wire.event import Malformed, Notice
 from tests.relay_bench import LEASE, NOW, Bench, Pair, id_of, reply, suspended
 
@@ -253,6 +253,51 @@ class TestStoreAway:
         await pair.tick(LAST_RESORT)
         assert pair.first.outcomes == [(1, "unavailable")]
         assert pair.second.broker.published == pair.second.links.sent == []
+
+
+class TestJustActive:
+    """The one before does not know it yet, and claims what it tells the store of a moment later."""
+
+    def at_once(self, bench: Bench) -> list[bool]:
+        return [call[3] for call in bench.store.calls if call[0] == "claim"]
+
+    async def test_it_leaves_time_to_the_one_before_and_goes_by_the_store(self, standby: Bench) -> None:
+        assert not standby.relay.turn.active("sbc1")
+        standby.look(r1=CUT_OFF, r8=SERVING)
+        assert standby.relay.turn.active("sbc1"), "of r2 and r8 it is r2"
+        await standby.events(suspended(1))
+        await standby.tick(HANDOVER_WAIT - MOMENT)
+        assert standby.broker.asked == []
+        await standby.tick(2 * MOMENT)
+        assert standby.broker.asked == [str(id_of(1))]
+        assert self.at_once(standby) == [False]
+        assert standby.store.called("unclaimed") == 0, "it is the active one"
+
+    async def test_what_the_one_before_has_told_of_is_not_asked_twice(self) -> None:
+        pair = Pair()
+        first, second = pair.first, pair.second
+        await pair.events(suspended(1))
+        second.look(r1=CUT_OFF, r8=SERVING)
+        await second.tick(HANDOVER_WAIT + MOMENT)
+        assert first.broker.asked == [str(id_of(1))]
+        assert second.broker.asked == []
+
+    async def test_once_all_have_beaten_it_waits_for_nobody(self, standby: Bench) -> None:
+        assert not standby.relay.turn.active("sbc1")
+        standby.look(r1=CUT_OFF, r8=SERVING)
+        assert standby.relay.turn.active("sbc1")
+        standby.now += LEASE / 2
+        standby.look()
+        await standby.events(suspended(1))
+        await standby.reply(reply(1))
+        assert standby.outcomes == [(1, "decided")]
+        assert self.at_once(standby) == [True]
+
+    async def test_nor_where_nobody_else_serves(self, standby: Bench) -> None:
+        assert not standby.relay.turn.active("sbc1")
+        standby.look(r1=CUT_OFF)
+        await standby.events(suspended(1))
+        assert self.at_once(standby) == [True]
 
 
 class TestDrain:
