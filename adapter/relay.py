@@ -31,7 +31,7 @@ from adapter.wire import event as wire
 from adapter.wire import netstring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from adapter.evapi.base import Links
     from adapter.metrics import Metrics
@@ -74,7 +74,6 @@ class Relay:
         self._held = Held()
         self._unsent: list[tuple[float, Transaction]] = []  # claimed, and the broker did not take it
         self._read: list[TransactionId] = []  # resumes that Kamailio has read
-        self._doubtful: dict[TransactionId, float] = {}  # may be answered already; until which deadline
         self._complained = float("-inf")
         self.turn = Turn(roster, broker, links, clock)
 
@@ -123,16 +122,12 @@ class Relay:
             patience = self.turn.patience(node, now)
             left = self._held.take(node, now - patience)
             if left and patience <= 0:  # its own by now: a store that is away knows of no other's claims
-                transactions = [self._to_claim(frame) for frame in left]
-                self._doubt(transactions)
-                self._spawn(self._ask(transactions))
+                self._spawn(self._ask([self._to_claim(frame, again=True) for frame in left]))
             elif left:
                 self._spawn(self._claim_left(node, left))
         if self._unsent:
             self._send_again(now)
         self._note_read()
-        if self._doubtful:
-            self._doubtful = {id_: end for id_, end in self._doubtful.items() if now < end + RESEND_FOR}
 
     async def _claim_left(self, node: str, left: Sequence[HeldFrame]) -> None:
         """Claim those of the frames that nobody has claimed.
@@ -148,20 +143,19 @@ class Relay:
                 frames = {id_: frames[id_] for id_ in unclaimed}
         if frames:
             self._metrics.standby_claims.labels(node).inc(len(frames))
-            transactions = [self._to_claim(frame) for frame in frames.values()]
-            self._doubt(transactions)
-            await self._ask(transactions)
+            await self._ask([self._to_claim(frame, again=True) for frame in frames.values()])
 
     def _claimer(self, node: str) -> translate.Claimer:
         return translate.Claimer(self._roster.replica, node, self._links.life(node))
 
-    def _to_claim(self, frame: HeldFrame) -> Transaction:
+    def _to_claim(self, frame: HeldFrame, again: bool = False) -> Transaction:
+        """``again``: it was left to another replica, which may have answered it and died."""
         transaction, malformed = translate.claim(frame.found, frame.claimer, self._policy, frame.arrived)
         if malformed is not None:
             self._keep(frame.claimer.node, malformed)
-        if transaction.state is State.SETTLED or self.turn.publishes:
-            return transaction
-        return replace(transaction, request=b"", state=State.SETTLED, outcome=Outcome.UNAVAILABLE)
+        if transaction.state is not State.SETTLED and not self.turn.publishes:
+            transaction = replace(transaction, request=b"", state=State.SETTLED, outcome=Outcome.UNAVAILABLE)
+        return replace(transaction, again=True) if again else transaction
 
     async def _ask(self, transactions: Sequence[Transaction], at_once: bool = False) -> None:
         """Claim, then publish what was won. Each lane of the policy has a limit of its own."""
@@ -300,15 +294,9 @@ class Relay:
         if state is State.SETTLED:
             for transaction in adopted:
                 self._resume(transaction, again=True)
-        else:
-            self._doubt(adopted)
-            if ask:
-                self._ask_again(adopted)
+        elif ask:
+            self._ask_again(adopted)
         return len(adopted)
-
-    def _doubt(self, transactions: Iterable[Transaction]) -> None:
-        """Who had these may have answered them, and died before it told the store."""
-        self._doubtful.update((transaction.id, transaction.deadline) for transaction in transactions)
 
     async def ask_again(self, node: str) -> None:
         """Publish again whatever is claimed of a node: its requests or replies may be lost."""
@@ -349,7 +337,7 @@ class Relay:
     def _resume(self, transaction: Transaction, again: bool = False) -> None:
         """The one exit: write the answer to Kamailio; ``again``: it may have been written before."""
         id_, outcome = transaction.id, transaction.outcome
-        again = again or id_ in self._doubtful
+        again = again or transaction.again
         assert outcome is not None, "only what is settled is resumed"
         if self._bygone(transaction):
             self._metrics.bygone.labels(id_.node).inc()

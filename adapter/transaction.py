@@ -18,7 +18,7 @@ retention, so that a copy of the event that arrives late is not claimed again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
@@ -91,6 +91,8 @@ class Transaction:
     encoded body as published, empty once settled. ``decision`` is JSON text; ``None`` stands
     for the fallback that the policy of whoever writes the resume gives. ``life`` names the life of
     the node's Kamailio that suspended it, where that is known: a later one knows nothing of it.
+    ``again``: another replica had it before this one, and may have answered it and died before it told
+    the store; not part of what is stored.
     """
 
     id: TransactionId
@@ -103,6 +105,7 @@ class Transaction:
     outcome: Outcome | None = None
     decision: bytes | None = None
     life: str = ""
+    again: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapter.inflight.base import Beat
-from adapter.policy import Plan
-from adapter.relay import RESEND_FOR
 from adapter.turn import HANDOVER_WAIT, LAST_RESORT, RETURN_WAIT, STANDBY_DELAY
 from adapter.wire.event import Malformed, Notice
 from tests.relay_bench import LEASE, NOW, Bench, Pair, id_of, reply, suspended
@@ -72,13 +70,6 @@ class TestStandby:
         await standby.reply(reply(1), reply(2), reply(3))
         assert standby.outcomes == [(1, "decided"), (2, "decided"), (3, "decided")]
         assert standby.links.again == [id_of(1), id_of(2)]
-
-    async def test_it_forgets_that_when_nobody_waits_any_more(self, standby: Bench) -> None:
-        await standby.events(suspended(1))
-        await standby.tick(STANDBY_DELAY + MOMENT)
-        assert list(standby.relay._doubtful) == [id_of(1)]
-        await standby.tick(Plan().deadline + RESEND_FOR)
-        assert not standby.relay._doubtful
 
     async def test_only_what_nobody_has(self) -> None:
         pair = Pair()

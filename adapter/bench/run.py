@@ -103,7 +103,7 @@ def run(
     if site.redis_url is not None:
         servers.check_redis(site.redis_url)
     if site.amqp_url is not None:
-        servers.prepare_rabbitmq(site.amqp_url)
+        servers.prepare_rabbitmq(site.amqp_url, site.nodes)
     try:
         with tempfile.TemporaryDirectory(prefix="evapi-bench-") as folder:
             rules = Path(folder) / "policy.toml"

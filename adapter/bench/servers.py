@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import aiormq
@@ -35,19 +36,19 @@ ANSWER: Final = 5.0
 """Seconds that a server has for what is asked of it here."""
 
 
-def prepare_rabbitmq(urls: str) -> None:
-    """Declare the service's queue. Raises BenchError where that fails, SettingsError for the URLs."""
-    asyncio.run(_on_rabbitmq(urls, _declare))
+def prepare_rabbitmq(urls: str, nodes: int) -> None:
+    """Declare the service's queue, and delete what another measurement left as it was killed.
+
+    Raises BenchError where that fails, SettingsError for the URLs.
+    """
+    asyncio.run(_on_rabbitmq(urls, partial(_declare, nodes)))
 
 
 def clear_rabbitmq(urls: str, nodes: int) -> None:
     """Delete the queues of a measurement. Raises BenchError where that cannot be done."""
 
     async def delete(channel: aiormq.Channel) -> None:
-        queues = [contract.service_queue(SERVICE)]
-        for node in node_names(nodes):
-            queues += contract.results_queue(node), contract.commands_queue(node)
-        for queue in queues:
+        for queue in _queues(nodes):
             await channel.queue_delete(queue)
 
     asyncio.run(_on_rabbitmq(urls, delete))
@@ -58,14 +59,22 @@ def check_redis(url: str) -> None:
     asyncio.run(_ask_redis(url))
 
 
-async def _declare(channel: aiormq.Channel) -> None:
-    queue = contract.service_queue(SERVICE)
-    # One that another measurement left as it was killed may have other arguments.
+def _queues(nodes: int) -> list[str]:
+    queues = [contract.service_queue(SERVICE)]
+    for node in node_names(nodes):
+        queues += contract.results_queue(node), contract.commands_queue(node)
+    return queues
+
+
+async def _declare(nodes: int, channel: aiormq.Channel) -> None:
     with contextlib.suppress(aiormq.ChannelPreconditionFailed):
-        await channel.queue_delete(queue, if_unused=True)
+        for queue in _queues(nodes):  # those that are left may have other arguments
+            await channel.queue_delete(queue, if_unused=True)
+        queue = contract.service_queue(SERVICE)
         arguments: dict[str, Any] = {"x-expires": round(EXPIRES * 1000), "x-max-length": MOST_WAITING}
         await channel.queue_declare(queue, durable=True, arguments=arguments)
         return
+    queue = contract.service_queue(SERVICE)
     raise BenchError(f"{queue} is in use: wait until the measurement that runs at this RabbitMQ is over")
 
 

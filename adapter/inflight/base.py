@@ -83,6 +83,8 @@ class InFlight(Protocol):
     ) -> list[Transaction | None]:
         """CLAIMED -> SETTLED. The record for the one call that did it, ``None`` for every other.
 
+        ``again`` of a record tells that another replica had it before, as far as that is known.
+
         ``at_once``: nobody else settles what this replica has claimed, so that a store that others
         share may answer before it has told them.
         """

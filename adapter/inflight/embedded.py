@@ -107,7 +107,10 @@ class EmbeddedInFlight:
         node = self._store.nodes.get(id_.node)
         if node is None or (found := node.records.get(id_)) is None or found.state is not State.CLAIMED:
             return None
-        record = node.records[id_] = settled(found, self.replica, outcome, decision)
+        record = settled(found, self.replica, outcome, decision)
+        if found.owner != self.replica:
+            record = replace(record, again=True)
+        node.records[id_] = record
         node.claimed -= 1
         return record
 
@@ -173,7 +176,7 @@ class EmbeddedInFlight:
         if found is None:
             return []
         owned = [each for each in found.records.values() if each.owner in owners and each.state is state]
-        adopted = [replace(record, owner=self.replica) for record in owned[:limit]]
+        adopted = [replace(record, owner=self.replica, again=True) for record in owned[:limit]]
         found.records.update((record.id, record) for record in adopted)
         return adopted
 
@@ -254,4 +257,5 @@ def settled(record: Transaction, owner: str, outcome: Outcome, decision: bytes |
         outcome,
         decision,
         record.life,
+        record.again,
     )

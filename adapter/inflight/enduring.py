@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -187,9 +188,12 @@ class EnduringInFlight:
 
     def _licence(self, record: Transaction, late: bool) -> Transaction | None:
         """The record settled by this replica, unless this process has had the licence for it before."""
-        if self._copies.had_licence(record.id):
+        copies = self._copies
+        if copies.had_licence(record.id):
             return None
-        self._copies.keep(record, near=late)
+        copy = copies.records.get(record.id)
+        record = replace(record, again=copy is None or copy.again)
+        copies.keep(record, near=late)
         return record
 
     async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:

@@ -18,6 +18,7 @@ import asyncio
 import hashlib
 import json
 import time
+from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
@@ -128,7 +129,8 @@ class RedisInFlight:
     ) -> list[Transaction]:
         """See ``base.InFlight``. Reads every record of the node: for deaths, not for every day."""
         head: tuple[Argument, ...] = (self.replica, limit, int(state), *owners)
-        return _records(node, await self._batch.ask(ADOPT, self._of(node), head))
+        adopted = _records(node, await self._batch.ask(ADOPT, self._of(node), head))
+        return [replace(record, again=True) for record in adopted]
 
     async def beat(self, beat: Beat) -> Roll:
         """See ``base.InFlight``. Who has been silent for ``REPLICAS_KEPT`` is forgotten."""

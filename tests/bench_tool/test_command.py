@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+import pika
 import pytest
 
 from adapter.bench import servers
 from adapter.bench.run import Site
 from adapter.cli import main
-from adapter.contract import service_queue
+from adapter.contract import results_queue, service_queue
 from tests.harness.process import free_port
 from tests.simulator.client import TIMEOUT
 
@@ -185,13 +186,16 @@ class TestServers:
         self, rabbitmq: RabbitServer
     ) -> None:
         for _ in range(2):  # the second finds what the first, killed, has left
-            servers.prepare_rabbitmq(rabbitmq.url)
+            servers.prepare_rabbitmq(rabbitmq.url, 1)
+            with pika.BlockingConnection(pika.URLParameters(rabbitmq.url)) as other:
+                other.channel().queue_declare(results_queue("bench1"), durable=True)
         arguments = rabbitmq.ctl("list_queues", "name", "arguments")
         (line,) = [line for line in arguments.splitlines() if line.startswith(service_queue("bench"))]
         assert '{"x-expires",60000}' in line
         assert "dead-letter" not in line
         servers.clear_rabbitmq(rabbitmq.url, 1)
         assert service_queue("bench") not in rabbitmq.ctl("list_queues", "name")
+        assert results_queue("bench1") not in rabbitmq.ctl("list_queues", "name")
 
     def test_two_measurements_do_not_share_a_rabbitmq(self, rabbitmq: RabbitServer) -> None:
         words = ("--amqp-url", rabbitmq.url, "--rate", "20", "--seconds", "60")

@@ -244,3 +244,23 @@ async def test_while_away_what_is_due_is_known_here():
     assert not bench.one.due("sbc1")
     bench.world.time += 60
     assert bench.one.due("sbc1")
+
+
+async def test_of_what_another_has_claimed_it_says_so():
+    bench = Bench()
+    await bench.two.claim([claimed(A, bench.two, bench.world), claimed(B, bench.two, bench.world)], 10)
+    await at_once(bench, C)
+    first, third = await bench.one.settle([decided(A), decided(C)], at_once=True)
+    assert (first.again, third.again) == (True, False)
+    [second] = await bench.one.adopt("sbc1", ["two"], State.CLAIMED)
+    assert second.again
+    [second] = await bench.one.settle([decided(B)], at_once=True)
+    assert second.again
+
+
+async def test_and_of_what_is_timed_out_for_another():
+    bench = Bench()
+    await bench.two.claim([claimed(A, bench.two, bench.world)], 10)
+    await at_once(bench, B)
+    bench.world.time += 60
+    assert {record.id: record.again for record in await bench.one.expire("sbc1")} == {A: True, B: False}
