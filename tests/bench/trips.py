@@ -120,7 +120,7 @@ def sustains(result: Result) -> bool:
 def sustained(stage: Stage, effort: Effort) -> Iterator[Row | Spent]:
     """The most of each, with as many consumers as are best for it."""
     best: dict[str, tuple[int, int, Result]] = {}
-    for consumers in (1,) if effort.quick else (1, 2, 3):
+    for consumers in (1,) if effort.quick else (1, 2):
         for who, (rate, result) in _highest(stage, effort, consumers).items():
             if rate > best.get(who, (0,))[0]:
                 best[who] = rate, consumers, result
