@@ -154,11 +154,14 @@ class EnduringInFlight:
             self._go_away(f"telling: {exc}")  # the copies are the store now: they hold what was not told
 
     async def told(self) -> None:
-        """Return once the far store knows of everything that was done at once, or was given up."""
+        """Return once the far store knows of everything that was done at once until now, or was given up.
+
+        What is done meanwhile is not waited for: with a store slower than ``TELL_DELAY`` that never ends.
+        """
         if self._new or self._answers:
             self._tell()
-        while self._telling:
-            await asyncio.wait(self._telling)
+        if self._telling:
+            await asyncio.wait(set(self._telling))
 
     async def _settle_far(self, settlements: Sequence[Settlement]) -> list[Transaction | None]:
         records, late = await self._ask("settle", settlements)
@@ -280,6 +283,9 @@ class EnduringInFlight:
             self._outages += 1
             self._new.clear()
             self._answers.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             self._gone_at = self._clock()
             self._copies.go_near()
             log.error("in-flight store: away", error=why, records=len(self._copies.records))

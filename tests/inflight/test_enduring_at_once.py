@@ -65,6 +65,26 @@ async def test_before_it_is_asked_for_anything_it_is_told(verb: str):
     assert (await bench.two.get(A)).state is State.CLAIMED
 
 
+async def test_who_asks_waits_for_what_was_done_before_and_for_nothing_after_it():
+    """With a store that takes longer than the pause between two tellings it would wait for ever."""
+    bench = Bench()
+    before, after = asyncio.Event(), asyncio.Event()
+    bench.far.held["claim"] = before
+    await at_once(bench, A)
+    asking = asyncio.ensure_future(bench.one.count("sbc1"))
+    while bench.far.calls["claim"] < 1:
+        await asyncio.sleep(0)
+    bench.far.held["claim"] = after
+    await at_once(bench, B)
+    while bench.far.calls["claim"] < 2:
+        await asyncio.sleep(0)
+    assert not asking.done()
+    before.set()
+    assert await asking == 2
+    after.set()
+    await bench.one.told()
+
+
 async def test_what_another_has_answered_is_left_to_it():
     bench = Bench()
     await bench.two.claim([claimed(A, bench.two, bench.world)], 10)
