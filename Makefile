@@ -61,7 +61,7 @@ compare: install ## this against Kamailio's blocking modules, side by side (abou
 
 .PHONY: bench
 bench: DEBIAN += kamailio-utils-modules kamailio-rabbitmq-modules
-bench: install ## every figure beside a plain bridge, into BENCHMARKS.md (about 30 minutes)
+bench: install ## every figure beside a plain bridge, into BENCHMARKS.md (about 15 minutes)
 	@$(BIN)/python -m tests.bench.figures --markdown BENCHMARKS.md
 
 .PHONY: soak
