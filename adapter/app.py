@@ -8,6 +8,8 @@ import gc
 import secrets
 import signal
 import sys
+import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,10 +17,13 @@ import structlog
 import uvloop
 
 from adapter import logs, policy
+from adapter.chronicle import Chronicle
 from adapter.errors import AdapterError, SettingsError, StoreUnavailable
 from adapter.evapi.link import LinkSettings
 from adapter.evapi.nodes import Nodes
 from adapter.health import HealthServer
+from adapter.inflight.base import NOTE_INTERVAL
+from adapter.journal import Journal
 from adapter.metrics import Metrics
 from adapter.policy import Policy
 from adapter.relay import Relay
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+VERSION: Final = version("evapi-adapter")
 WATCH_INTERVAL: Final = 0.05
 """Seconds between two looks at what readiness rests on."""
 GARBAGE: Final = 50_000
@@ -93,12 +99,20 @@ class Bridge:
             ),
             self.metrics,
         )
-        roster = Roster(self.inflight.replica, settings.lease)
-        self.relay = Relay(self.inflight, self.broker, self.nodes, rules, self.metrics, roster)
-        self.replicas = Replicas(self.inflight, self.broker, self.nodes, self.relay, roster, self.metrics)
-        self.sweeper = Sweeper(self.relay, self.nodes)
+        self.roster = Roster(self.inflight.replica, settings.lease)
+        keeps = settings.journal > 0 and settings.redis_url is not None
+        self.journal = Journal(keeps, settings.journal_payloads)
+        chronicle = Chronicle(self.metrics, self.journal)
+        self.relay = Relay(
+            self.inflight, self.broker, self.nodes, rules, self.metrics, chronicle, self.roster
+        )
+        self.replicas = Replicas(
+            self.inflight, self.broker, self.nodes, self.relay, self.roster, self.metrics, self._about
+        )
+        self.sweeper = Sweeper(self.relay, self.nodes, self.metrics)
         self._health = HealthServer(settings.http, self.metrics.registry, self.checks, self._measure)
         self._draining = False
+        self._since = time.time()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -118,6 +132,8 @@ class Bridge:
             asyncio.create_task(self.replicas.run(), name="replicas"),
             asyncio.create_task(self._watch(), name="watch"),
         ]
+        if self.journal.keeps:
+            self._tasks.append(asyncio.create_task(self._note(), name="journal"))
         log.info(
             "started",
             replica=self.inflight.replica,
@@ -142,15 +158,28 @@ class Bridge:
         log.info("draining")
         self._draining = True
         self.replicas.accepting = False
+        await self._stop_claiming()
+        if not await _at_most(self._settings.drain_timeout, self._finished()):
+            log.warning("drain: out of time; what is left is adopted by another replica")
+        await _at_most(LAST_WORDS, self.nodes.flushed())
+
+    async def _stop_claiming(self) -> None:
         self.nodes.set_status(lambda _: "draining")
         # Who else serves by now: a replica that has just come back is to be left the rest.
         await self.replicas.beat()
         # Until Kamailio knows, it suspends calls for us: they are still claimed.
         await _at_most(LAST_WORDS, self.nodes.flushed())
         self.relay.turn.claiming = False
-        if not await _at_most(self._settings.drain_timeout, self._finished()):
-            log.warning("drain: out of time; what is left is adopted by another replica")
-        await _at_most(LAST_WORDS, self.nodes.flushed())
+
+    async def _obey(self) -> None:
+        """Do what an operator has ordered of this replica as a whole."""
+        drained = self.roster.drained
+        if drained and self.relay.turn.claiming:
+            log.warning("drained by an operator: `evapi-adapter resume` ends it", replica=self.roster.replica)
+            await self._stop_claiming()
+        elif not drained and not self.relay.turn.claiming:
+            log.warning("resumed by an operator", replica=self.roster.replica)
+            self.relay.turn.claiming = True
 
     async def close(self) -> None:
         """Stop every part."""
@@ -174,14 +203,32 @@ class Bridge:
             "broker": self.broker.ready,
             "store": self.replicas.store_ready,
             "links": bool(self.nodes.readers),
-            "accepting": not self._draining,
+            "accepting": not (self._draining or self.roster.drained),
         }
 
     async def _watch(self) -> None:
         while True:
             if not self._draining:
+                await self._obey()
+            if not self._draining and not self.roster.drained:
                 self.nodes.set_status(lambda node: "ready" if self.replicas.serves(node) else "degraded")
             await asyncio.sleep(WATCH_INTERVAL)
+
+    async def _note(self) -> None:
+        while True:
+            await asyncio.sleep(NOTE_INTERVAL)
+            entry = self.journal.take()
+            if entry is not None:
+                await self.inflight.note(entry, self._settings.journal)
+
+    def _about(self) -> Mapping[str, Any]:
+        return {
+            "version": VERSION,
+            "since": self._since,
+            "http": str(self._settings.http),
+            "links": {link.node: link.state for link in self.nodes},
+            "active": self.replicas.active_for(),
+        }
 
     async def _finished(self) -> None:
         while await self._owned(self.nodes.up):
@@ -200,6 +247,9 @@ class Bridge:
         self.nodes.measure()
         self.metrics.broker_ready.set(self.broker.ready)
         self.metrics.store_ready.set(self.replicas.store_ready)
+        self.metrics.drained.set(self.roster.drained)
+        for node in self.nodes.names:
+            self.metrics.paused.labels(node).set(node in self.roster.paused)
         for what, number in self.broker.counts.items():
             self.metrics.broker_counts.labels(what).set(number)
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from adapter.terminal import escaped
+
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
-
-_CONTROL: Final = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]"
-)
 
 
 def configure(form: str | None, level: str) -> None:
@@ -59,5 +56,5 @@ def _escape(_: Any, __: str, entry: EventDict) -> EventDict:
     """Text from peers must not steer a terminal (JSON escapes it anyway)."""
     for key, value in entry.items():
         if isinstance(value, str):
-            entry[key] = _CONTROL.sub(lambda found: repr(found[0])[1:-1], value)
+            entry[key] = escaped(value, lines=True)
     return entry

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Up to SIP's timers: T1 is 0.5 s, Kamailio's fr_timer 30 s by default."""
+HOPS: Final = ("claim", "publish", "settle", "receipt")
 MAX_EVENTS: Final = 100
 """Event names that have a series of their own. They come from a peer: the rest share ``other``."""
 
@@ -42,6 +43,15 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self.hop_seconds = Histogram(
+            "evapi_hop_seconds",
+            "What each hop of a call took: claim, publish (to the confirm) and settle, of a batch of calls; "
+            "receipt, of a resume until Kamailio has read it.",
+            ["hop"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.hop_errors = counter("evapi_hop_errors_total", "Calls for which a hop failed.", ["hop"])
         self.in_flight = gauge("evapi_in_flight", "Suspensions waiting for a decision.", ["node"])
         self.notices = counter("evapi_notices_total", "Notices by what the broker did.", ["published"])
         self.commands = counter("evapi_commands_total", "Frames pushed to Kamailio.", ["node"])
@@ -61,6 +71,14 @@ class Metrics:
         self.frames_expired = gauge("evapi_frames_expired", "Not written, since nobody waited.", ["node"])
         self.frames_unread = gauge("evapi_frames_unread", "Frames not known to be read yet.", ["node"])
 
+        self.loop_lag = Histogram(
+            "evapi_loop_lag_seconds",
+            "By how much a timer of the event loop was late: for so long everything waited.",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.paused = gauge("evapi_paused", "Whether an operator has paused the node.", ["node"])
+        self.drained = gauge("evapi_drained", "Whether an operator has drained this replica.")
         self.broker_ready = gauge("evapi_broker_ready", "Whether the broker takes requests.")
         self.broker_counts = gauge("evapi_broker_count", "What the broker counted since the start.", ["what"])
         self.store_ready = gauge("evapi_store_ready", "Whether the store answered its last beat.")
@@ -69,6 +87,9 @@ class Metrics:
         self._events = set(events)
         self._of_kind: dict[tuple[str, str], Counter] = {}
         self._of_outcome: dict[tuple[str, str, Outcome], Counter] = {}
+        self._hops = {each: self.hop_seconds.labels(each) for each in HOPS}
+        for each in HOPS:
+            self.hop_errors.labels(each)
         self._seconds = {each: self.decision_seconds.labels(each.value) for each in Outcome}
 
     def read(self, node: str, kind: str, number: int) -> None:
@@ -77,6 +98,14 @@ class Metrics:
         if series is None:
             series = self._of_kind[node, kind] = self.events.labels(node, kind)
         series.inc(number)
+
+    def hop(self, name: str, seconds: float) -> None:
+        """A hop was done."""
+        self._hops[name].observe(max(seconds, 0.0))
+
+    def failed(self, name: str, number: int) -> None:
+        """A hop failed for so many calls."""
+        self.hop_errors.labels(name).inc(number)
 
     def resumed(self, node: str, event: str, outcome: Outcome, seconds: float) -> None:
         """Count a resume, and for how long its caller has waited."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import logging
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +32,7 @@ from adapter.wire import netstring
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
+    from adapter.chronicle import Chronicle
     from adapter.evapi.base import Links
     from adapter.metrics import Metrics
     from adapter.policy import Policy
@@ -43,7 +43,6 @@ log = structlog.get_logger()
 RESEND_FOR: Final = 2.0
 """Seconds past its deadline, or past now if that is later, for which a resume is written again
 while no receipt has come. Kamailio's own timer should end the wait no earlier."""
-_BY_SOMEBODY: Final = frozenset({Outcome.DECIDED, Outcome.OPERATOR})
 COMPLAIN_EACH: Final = 0.1
 """Seconds between two log lines about frames not understood; the metric counts each."""
 MAX_UNREAD: Final = 10_000
@@ -60,6 +59,7 @@ class Relay:
         links: Links,
         policy: Policy,
         metrics: Metrics,
+        chronicle: Chronicle,
         roster: Roster,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -68,6 +68,7 @@ class Relay:
         self._links = links
         self._policy = policy
         self._metrics = metrics
+        self._chronicle = chronicle
         self._roster = roster
         self._clock = clock
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -128,6 +129,7 @@ class Relay:
         if self._unsent:
             self._send_again(now)
         self._note_read()
+        self._chronicle.tick()
 
     async def _claim_left(self, node: str, left: Sequence[HeldFrame]) -> None:
         """Claim those of the frames that nobody has claimed.
@@ -153,13 +155,14 @@ class Relay:
         transaction, malformed = translate.claim(frame.found, frame.claimer, self._policy, frame.arrived)
         if malformed is not None:
             self._keep(frame.claimer.node, malformed)
-        if transaction.state is not State.SETTLED and not self.turn.publishes:
+        if transaction.state is not State.SETTLED and not self.turn.takes(frame.claimer.node):
             transaction = replace(transaction, request=b"", state=State.SETTLED, outcome=Outcome.UNAVAILABLE)
         return replace(transaction, again=True) if again else transaction
 
     async def _ask(self, transactions: Sequence[Transaction], at_once: bool = False) -> None:
         """Claim, then publish what was won. Each lane of the policy has a limit of its own."""
         lanes = self._policy.lanes(transactions)
+        asked = self._clock()
         claims_of = [self._inflight.claim(lane, limit, at_once) for limit, lane in lanes]
         claimed = await asyncio.gather(*claims_of) if claims_of[1:] else [await claims_of[0]]
         won: list[Transaction] = []
@@ -174,15 +177,26 @@ class Relay:
                 else:
                     won.append(transaction)
         if won:
+            self._chronicle.claimed(asked, won)
             await self._publish(won)
 
     async def _publish(self, transactions: Sequence[Transaction], again: bool = False) -> None:
         """Publish. What the broker refuses is answered at once; what it does not take while it is
         away is kept for the next tick, but only once.
         """
+        asked, traceparent = self._clock(), self._chronicle.traceparent
         results = await self._broker.publish(
-            [Publication(t.event, t.id.node, t.request, str(t.id), t.deadline) for t in transactions]
+            [
+                Publication(t.event, t.id.node, t.request, str(t.id), t.deadline, traceparent(t))
+                for t in transactions
+            ]
         )
+        if results.count(Published.CONFIRMED) == len(results):
+            self._chronicle.published(asked, transactions)
+            return
+        taken = [t for t, result in zip(transactions, results, strict=True) if result is Published.CONFIRMED]
+        self._chronicle.published(asked, taken)
+        self._chronicle.not_published(len(transactions) - len(taken))
         refused: list[Settlement] = []
         for transaction, result in zip(transactions, results, strict=True):
             if result is Published.UNROUTABLE:
@@ -242,9 +256,10 @@ class Relay:
 
     async def on_replies(self, replies: Sequence[Reply]) -> None:
         """Settle and resume a batch. What raises lets it be delivered again."""
-        settlements = [found for reply in replies if (found := self._settlement(reply)) is not None]
-        if settlements:
-            for late in await self._settle(settlements):
+        found = [(each.id, reply, each) for reply in replies if (each := self._settlement(reply)) is not None]
+        if found:
+            self._chronicle.replied([(id_, reply) for id_, reply, _ in found])
+            for late in await self._settle([settlement for *_, settlement in found]):
                 self._metrics.late_replies.labels(late.node).inc()
 
     def _settlement(self, reply: Reply) -> Settlement | None:
@@ -265,8 +280,9 @@ class Relay:
     async def _settle(self, settlements: Sequence[Settlement]) -> list[TransactionId]:
         """Ask for the licences and resume where they are granted. Gives the ids for which not."""
         lost: list[TransactionId] = []
-        nodes = {settlement.id.node for settlement in settlements}
+        nodes, asked = {settlement.id.node for settlement in settlements}, self._clock()
         records = await self._inflight.settle(settlements, all(map(self.turn.sure, nodes)))
+        self._chronicle.settled(asked)
         for settlement, transaction in zip(settlements, records, strict=True):
             if transaction is not None:
                 self._resume(transaction)
@@ -289,8 +305,7 @@ class Relay:
         """
         adopted = await self._inflight.adopt(node, owners, state)
         if adopted:
-            self._metrics.adopted.labels(node, state.name.lower()).inc(len(adopted))
-            log.warning("adopted", node=node, of=list(owners), state=state.name.lower(), count=len(adopted))
+            self._chronicle.adopted(node, owners, state, adopted)
         if state is State.SETTLED:
             for transaction in adopted:
                 self._resume(transaction, again=True)
@@ -345,25 +360,22 @@ class Relay:
             return
         fallback = self._policy.plan(transaction.event).fallback
         decision = fallback if transaction.decision is None else transaction.decision
-        payload = wire.resume(id_, transaction.event, outcome, decision)
+        traceparent = self._chronicle.traceparent(transaction)
+        payload = wire.resume(id_, transaction.event, outcome, decision, traceparent)
         if len(payload) > self._links.max_payload(id_.node):
             outcome = Outcome.OVERSIZED
-            payload = wire.resume(id_, transaction.event, outcome, fallback)
-        now = self._clock()
-        wait = max(transaction.deadline - now, 0.0) + RESEND_FOR
+            decision = fallback
+            payload = wire.resume(id_, transaction.event, outcome, decision, traceparent)
+        wait = max(transaction.deadline - self._clock(), 0.0) + RESEND_FOR
         if not self._links.send(id_.node, payload, wait, id_, again):
             log.info("no link: resumed once there is one, or by another replica", correlation_id=str(id_))
             return
-        seconds = max(now - transaction.claimed_at, 0.0)
-        self._metrics.resumed(id_.node, transaction.event, outcome, seconds)
-        decided = outcome in _BY_SOMEBODY
-        if not decided or log.is_enabled_for(logging.DEBUG):
-            told = {"correlation_id": str(id_), "event_name": transaction.event, "outcome": outcome.value}
-            log.log(logging.DEBUG if decided else logging.WARNING, "resumed", **told, seconds=seconds)
+        self._chronicle.resumed(transaction, outcome, decision)
 
     def on_read(self, ids: Sequence[TransactionId]) -> None:
         """Kamailio has read these resumes: only their ids need be remembered, from the next tick on."""
         self._read += ids
+        self._chronicle.read(ids)
 
     def _note_read(self) -> None:
         if self._read:

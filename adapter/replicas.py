@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -14,7 +15,7 @@ from adapter.inflight.base import Beat
 from adapter.transaction import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from adapter.broker.base import Broker
     from adapter.evapi.nodes import Nodes
@@ -39,7 +40,8 @@ too, so that nobody has to connect again."""
 
 
 class Replicas:
-    """``run`` it in a task. ``clock`` gives epoch seconds."""
+    """``run`` it in a task. ``about`` tells what people may want to know of this one with each beat;
+    ``clock`` gives epoch seconds."""
 
     def __init__(
         self,
@@ -49,6 +51,7 @@ class Replicas:
         relay: Relay,
         roster: Roster,
         metrics: Metrics,
+        about: Callable[[], Mapping[str, Any]] = dict,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._inflight = inflight
@@ -57,6 +60,7 @@ class Replicas:
         self._relay = relay
         self._roster = roster
         self._metrics = metrics
+        self._about = about
         self._clock = clock
         self._beating = asyncio.Lock()
         self._rank = 0
@@ -76,11 +80,16 @@ class Replicas:
     def state(self) -> Beat:
         """What this replica says of itself."""
         readers, stuck = frozenset(self._nodes.readers), frozenset(self._nodes.unsound)
-        return Beat(self._broker.ready, self.accepting, readers, self._rank, stuck=stuck)
+        accepting = self.accepting and not self._roster.drained
+        return Beat(self._broker.ready, accepting, readers, self._rank, stuck=stuck)
+
+    def active_for(self) -> list[str]:
+        """The nodes for which this replica was the active one at the last beat."""
+        return [node for node, who in self._active.items() if who == self._roster.replica]
 
     def serves(self, node: str) -> bool:
         """Whether the node may count on this replica: what its health gate is told."""
-        if not (self._broker.ready and self.accepting):
+        if not (self._broker.ready and self.accepting) or node in self._roster.paused:
             return False
         return self.store_ready or (self._told is not None and self._relay.turn.active(node))
 
@@ -107,7 +116,7 @@ class Replicas:
         state, asked = self.state, self._clock()
         lapsed = self._told is not None and not self._relay.turn.current
         try:
-            roll = await self._inflight.beat(state)
+            roll = await self._inflight.beat(replace(state, about=self._about()))
         except StoreUnavailable as exc:
             self._roster.lost(asked)
             if self.store_ready:
@@ -128,7 +137,7 @@ class Replicas:
             await self._look_after(node)
         if self.store_ready and self._rank != state.rank:
             with contextlib.suppress(StoreUnavailable):  # told with the next beat
-                await self._inflight.beat(self.state)
+                await self._inflight.beat(replace(self.state, about=self._about()))
 
     def _reset_unsound(self) -> None:
         """Reset links that are not read, once others have had the time to find theirs so, too."""

@@ -15,12 +15,15 @@ import hashlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from adapter.inflight.base import node_order, replica_order
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from adapter.inflight.base import Beat, Roll
 
 _NEVER: Final = float("-inf")
+_PAUSE: Final = node_order("")
 
 
 def choose(node: str, replicas: Iterable[str]) -> str | None:
@@ -44,7 +47,11 @@ class Roster:
         self.replica = replica
         self.lease = lease
         self.away = False
-        """Whether the store is: then the last list holds."""
+        """Whether the store is: then the last list holds, and the last orders."""
+        self.paused: frozenset[str] = frozenset()
+        """Nodes whose suspensions nobody is to take, by an operator's order."""
+        self.drained = False
+        """Whether an operator wants this replica to claim nothing."""
         self._others: Mapping[str, Beat] = {}  # that live
         self._active: dict[tuple[str, bool], str | None] = {}  # answers, as long as these are the others
         self._dead: frozenset[str] = frozenset()
@@ -67,6 +74,8 @@ class Roster:
             live = {**self._others, **live}
         self._others = live
         self._active.clear()
+        self.drained = replica_order(self.replica) in roll.orders
+        self.paused = frozenset(order[len(_PAUSE) :] for order in roll.orders if order.startswith(_PAUSE))
         self._top_rank = max([self._top_rank, *(beat.rank for beat in beats.values())])
         self._dead = frozenset(beats.keys() - live.keys())
         self._looked = asked
@@ -105,6 +114,8 @@ class Roster:
 
     def active(self, node: str, able: bool) -> str | None:
         """Who is to claim the node's suspensions; ``able``: whether this replica can serve it."""
+        if node in self.paused:
+            return None
         key = node, able
         if key not in self._active:
             serving = [replica for replica, beat in self._others.items() if beat.serves(node)]
@@ -113,7 +124,7 @@ class Roster:
 
     def served(self, node: str) -> bool:
         """Whether another replica can serve the node."""
-        return any(beat.serves(node) for beat in self._others.values())
+        return node not in self.paused and any(beat.serves(node) for beat in self._others.values())
 
     def writer(self, node: str, able: bool) -> str | None:
         """Who is to write what nobody else can; ``able``: whether this replica can write to it."""

@@ -13,7 +13,7 @@ import socket
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -106,6 +106,10 @@ class Settings(BaseSettings):
     prefetch: int = Field(default=500, gt=0, le=65_535)
     max_frame: int = Field(default=1 << 20, ge=4096, le=64 << 20)
     receive_buffer: int = Field(default=8 << 20, ge=65_536)
+    amqp_api: SecretStr | None = None
+    journal: float = Field(default=120.0, ge=0, le=86_400)
+    journal_payloads: bool = False
+    traces: float = Field(default=0.0, ge=0, le=1)
 
     @classmethod
     def settings_customise_sources(
@@ -152,7 +156,7 @@ class Settings(BaseSettings):
     def _replica(cls, value: str) -> str:
         return _named(value)
 
-    @field_validator("amqp_url", "redis_url")
+    @field_validator("amqp_url", "redis_url", "amqp_api")
     @classmethod
     def _url(cls, value: SecretStr | None, info: Any) -> SecretStr | None:
         schemes = _SCHEMES[info.field_name]
@@ -160,7 +164,7 @@ class Settings(BaseSettings):
             if not url.strip().startswith(schemes):
                 # No part of it is shown: what was meant as a URL may be a password.
                 raise ValueError(f"does not begin with {' or '.join(schemes)}")
-            if info.field_name == "redis_url":
+            if info.field_name != "amqp_url":
                 break  # the hosts after a comma belong to the one URL
         return value
 
@@ -171,21 +175,6 @@ class Settings(BaseSettings):
             if part.lower() not in ("json", "console", *_LEVELS):
                 raise ValueError(f"{part!r} is neither json, console nor a level ({', '.join(_LEVELS)})")
         return value.lower()
-
-    @model_validator(mode="after")
-    def _somebody_decides(self) -> Settings:
-        if self.amqp_url is None and not self.consumer:
-            raise SettingsError(
-                "EVAPI_CONSUMER",
-                "nobody would decide: name a service to run inside (--consumer "
-                "consumers.least_cost:service) or a RabbitMQ (--amqp-url amqp://...)",
-            )
-        if self.amqp_url is not None and self.consumer:
-            raise SettingsError(
-                "EVAPI_CONSUMER",
-                "is for the embedded broker; with EVAPI_AMQP_URL start `python -m consumers` instead",
-            )
-        return self
 
     @property
     def log_format(self) -> Literal["json", "console"] | None:
@@ -200,19 +189,21 @@ class Settings(BaseSettings):
 
 _SCHEMES: Final = {
     "amqp_url": ("amqp://", "amqps://"),
+    "amqp_api": ("http://", "https://"),
     "redis_url": tuple(
         f"{secure}{kind}://" for kind in ("", "+sentinel", "+cluster") for secure in ("redis", "rediss")
     ),
 }
 
 
-def load(**flags: Any) -> Settings:
+def load(*, bridge: bool = True, **flags: Any) -> Settings:
     """The settings from flags (``None`` or empty: not given), environment and files.
 
-    Raises SettingsError, naming the variable, for the first one that is wrong.
+    ``bridge``: for one that decides calls, so that somebody must be there to decide. Raises
+    SettingsError, naming the variable, for the first one that is wrong.
     """
     try:
-        return Settings(**{name: value for name, value in flags.items() if value not in (None, "")})
+        found = Settings(**{name: value for name, value in flags.items() if value not in (None, "")})
     except ValidationError as exc:
         fault = exc.errors(include_url=False, include_input=False)[0]
         name = str(fault["loc"][0]).upper() if fault["loc"] else ""
@@ -220,6 +211,23 @@ def load(**flags: Any) -> Settings:
             known = ", ".join(sorted(Settings.model_fields))
             raise SettingsError(f"{PREFIX}{name}", f"no such setting; there are {known}") from None
         raise SettingsError(f"{PREFIX}{name}", fault["msg"].removeprefix("Value error, ")) from None
+    if bridge:
+        _check_somebody_decides(found)
+    return found
+
+
+def _check_somebody_decides(settings: Settings) -> None:
+    if settings.amqp_url is None and not settings.consumer:
+        raise SettingsError(
+            "EVAPI_CONSUMER",
+            "nobody would decide: name a service to run inside (--consumer "
+            "consumers.least_cost:service) or a RabbitMQ (--amqp-url amqp://...)",
+        )
+    if settings.amqp_url is not None and settings.consumer:
+        raise SettingsError(
+            "EVAPI_CONSUMER",
+            "is for the embedded broker; with EVAPI_AMQP_URL start `python -m consumers` instead",
+        )
 
 
 def without_password(urls: str) -> str:

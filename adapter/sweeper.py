@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from adapter.evapi.nodes import Nodes
+    from adapter.metrics import Metrics
     from adapter.relay import Relay
 
 SWEEP_INTERVAL: Final = 0.02
@@ -16,9 +18,10 @@ SWEEP_INTERVAL: Final = 0.02
 class Sweeper:
     """``run`` and ``tick`` are a task each: only the one waits for the store."""
 
-    def __init__(self, relay: Relay, nodes: Nodes) -> None:
+    def __init__(self, relay: Relay, nodes: Nodes, metrics: Metrics) -> None:
         self._relay = relay
         self._nodes = nodes
+        self._metrics = metrics
 
     async def run(self) -> None:
         """Sweep for ever. Ends only by cancellation."""
@@ -31,7 +34,9 @@ class Sweeper:
         while True:
             self._nodes.refresh()
             self._relay.tick()
+            due = time.monotonic() + SWEEP_INTERVAL
             await asyncio.sleep(SWEEP_INTERVAL)
+            self._metrics.loop_lag.observe(max(time.monotonic() - due, 0.0))
 
     async def sweep(self) -> None:
         """Answer what is past its deadline on every node that can be told and is this replica's."""

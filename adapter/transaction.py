@@ -91,6 +91,7 @@ class Transaction:
     encoded body as published, empty once settled. ``decision`` is JSON text; ``None`` stands
     for the fallback that the policy of whoever writes the resume gives. ``life`` names the life of
     the node's Kamailio that suspended it, where that is known: a later one knows nothing of it.
+    ``call_id``: of the SIP dialog, where the event told it, for people.
     ``again``: another replica had it before this one, and may have answered it and died before it told
     the store; not part of what is stored.
     """
@@ -105,6 +106,7 @@ class Transaction:
     outcome: Outcome | None = None
     decision: bytes | None = None
     life: str = ""
+    call_id: str = ""
     again: bool = field(default=False, compare=False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from adapter import contract
 from adapter.broker.base import DeadLetter, Reply
@@ -14,6 +14,10 @@ from adapter.wire import netstring
 
 if TYPE_CHECKING:
     from adapter.policy import Policy
+
+
+MAX_CALL_ID: Final = 255
+"""Characters of a Call-ID that is kept; one that is longer is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,17 @@ def claim(
     except CodecError as exc:
         malformed = wire.Malformed(exc.reason, exc.detail, repr(found).encode(), found.event, ids)
         return _malformed(malformed, claimer, policy, arrived), malformed
-    return Transaction(id_, found.event, deadline, arrived, body, claimer.replica, life=claimer.life), None
+    call_id = call_id_of(found.data)
+    claimed = Transaction(
+        id_, found.event, deadline, arrived, body, claimer.replica, life=claimer.life, call_id=call_id
+    )
+    return claimed, None
+
+
+def call_id_of(data: Any) -> str:
+    """The SIP Call-ID, where the event's data tell it as ``call_id``; else empty."""
+    found = data.get("call_id") if type(data) is dict else None
+    return found if type(found) is str and len(found) <= MAX_CALL_ID else ""
 
 
 def _malformed(found: wire.Malformed, claimer: Claimer, policy: Policy, arrived: float) -> Transaction:

@@ -50,10 +50,9 @@ class Turn:
         elif self._lost_at is None:
             self._lost_at = now
 
-    @property
-    def publishes(self) -> bool:
-        """Whether what is claimed now is published."""
-        return self.claiming and self._broker.ready
+    def takes(self, node: str) -> bool:
+        """Whether what is claimed of the node now is published."""
+        return self.claiming and self._broker.ready and node not in self._roster.paused
 
     @property
     def current(self) -> bool:
@@ -61,8 +60,8 @@ class Turn:
         return self._roster.current(self._clock())
 
     def able(self, node: str) -> bool:
-        """Whether this replica can take a suspension of the node all the way."""
-        return self.publishes and self._links.sound(node)
+        """Whether this replica can take a suspension of the node all the way, and may."""
+        return self.takes(node) and self._links.sound(node)
 
     def active(self, node: str) -> bool:
         """Whether this replica is the one to claim the node's suspensions."""
@@ -83,7 +82,10 @@ class Turn:
 
     def tells(self, node: str) -> bool:
         """Whether to publish what nobody claims: as the active one, or where there is none."""
-        return self.active(node) or self._roster.active(node, self.able(node)) is None
+        roster = self._roster
+        if node in roster.paused:
+            return roster.writer(node, self._links.sound(node)) == roster.replica
+        return self.active(node) or roster.active(node, self.able(node)) is None
 
     def sweeps(self, node: str) -> bool:
         """Whether this replica is the one to answer what is past its deadline.

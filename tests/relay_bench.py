@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from adapter import contract
 from adapter.broker.base import Publication, Published, Reply
+from adapter.chronicle import Chronicle
 from adapter.errors import StoreUnavailable
 from adapter.inflight.base import Beat, Roll
 from adapter.inflight.embedded import EmbeddedInFlight
+from adapter.journal import Journal
 from adapter.metrics import Metrics
 from adapter.policy import Policy
 from adapter.relay import Relay
@@ -164,6 +166,7 @@ class Bench:
             self.links,
             self.policy,
             self.metrics,
+            Chronicle(self.metrics, Journal(), clock=lambda: self.now),
             self.roster,
             clock=lambda: self.now,
         )

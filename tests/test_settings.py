@@ -38,6 +38,10 @@ EXAMPLES: dict[str, tuple[str, Any, str, Any]] = {
     "prefetch": ("1", 1, "65535", 65_535),
     "max_frame": ("4096", 4096, "67108864", 64 << 20),
     "receive_buffer": ("65536", 65_536, "1000000", 1_000_000),
+    "amqp_api": ("http://rabbit:15672", "http://rabbit:15672", "https://rabbit", "https://rabbit"),
+    "journal": ("0", 0.0, "30", 30.0),
+    "journal_payloads": ("true", True, "0", False),
+    "traces": ("0", 0.0, "0.01", 0.01),
 }
 
 

@@ -35,7 +35,7 @@ class Swept(Bench):
     def __init__(self, nodes: Sequence[str] = ("sbc1",)) -> None:
         super().__init__(nodes=nodes)
         self.nodes = Nodes(nodes)
-        self.sweeper = Sweeper(self.relay, self.nodes)  # type: ignore[arg-type]
+        self.sweeper = Sweeper(self.relay, self.nodes, self.metrics)  # type: ignore[arg-type]
 
 
 class TestSweep:

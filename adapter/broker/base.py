@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 class Publication:
     """One event to publish. A notice has neither correlation id nor deadline.
 
-    ``deadline`` is epoch seconds; the message expires with it.
+    ``deadline`` is epoch seconds; the message expires with it. ``traceparent``: the header of that
+    name (W3C Trace Context), left out where it is empty.
     """
 
     event: str
@@ -22,6 +23,7 @@ class Publication:
     body: bytes
     correlation_id: str | None = None
     deadline: float | None = None
+    traceparent: str = ""
 
 
 class Published(IntEnum):
@@ -38,7 +40,9 @@ class Reply:
     """What came to a node's results queue.
 
     ``status`` is the header ``x-status``. ``rejected`` says why the broker gave a request up
-    (``rejected``, ``delivery_limit``, ``maxlen``); the body is then the request's own.
+    (``rejected``, ``delivery_limit``, ``maxlen``); the body is then the request's own. ``received``
+    and ``replied``: when the consumer had the request and gave the reply, in epoch seconds by its clock,
+    where it says so.
     """
 
     correlation_id: str
@@ -47,6 +51,8 @@ class Reply:
     status: str | None = None
     service: str | None = None
     rejected: str | None = None
+    received: float | None = None
+    replied: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from adapter.cli.options import pair
 from adapter.errors import AdapterError, SettingsError
 
 if TYPE_CHECKING:
@@ -193,14 +194,6 @@ class Progress:
         """Make place for the rows."""
         if self._lively:
             self.say("")
-
-
-def pair(text: str) -> tuple[str, str]:
-    """Read NAME=VALUE. Raises SettingsError."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise SettingsError("--set", "takes NAME=VALUE, such as lease=2")
-    return name.lower(), value
 
 
 def _seconds(text: str) -> float:

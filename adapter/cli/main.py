@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from adapter.cli.bench import EPILOG, bench, pair
+from adapter.cli.bench import EPILOG, bench
+from adapter.cli.options import pair
 from adapter.errors import AdapterError, SettingsError
 
 NODES = "Kamailio's EVAPI ports: name=host:port,... [default: 127.0.0.1:8448]"
@@ -25,6 +26,8 @@ HTTP = "Where /livez, /readyz and /metrics are served. [default: 127.0.0.1:9464]
 REPLICA = "This replica's name. [default: host name and process id]"
 LOG = "json or console, and a level: json,debug. [default: by terminal, info]"
 MORE = "Any other setting: lease=2 is EVAPI_LEASE=2."
+
+URLS = ("--amqp-url", "--redis-url", "--amqp-api")
 
 app = typer.Typer(
     name="evapi-adapter",
@@ -77,7 +80,7 @@ def run(
     from adapter import app as bridge
     from adapter import settings
 
-    flags: dict[str, object] = {"nodes": nodes, "amqp_url": amqp_url, "redis_url": redis_url}
+    flags: dict[str, Any] = {"nodes": nodes, "amqp_url": amqp_url, "redis_url": redis_url}
     flags |= {"policy": policy, "http": http, "replica": replica, "log": log, "consumer": consumer or None}
     for name, value in map(pair, more or ()):
         if name in flags:
@@ -131,7 +134,8 @@ def _hide_passwords() -> None:
     from consumers.command_line import MisplacedPassword, hide_passwords
 
     try:
-        hide_passwords({"--amqp-url": "EVAPI_AMQP_URL", "--redis-url": "EVAPI_REDIS_URL"})
+        flags = {name: f"EVAPI_{name[2:].replace('-', '_').upper()}" for name in URLS}
+        hide_passwords(flags)
     except MisplacedPassword as exc:
         typer.echo(f"evapi-adapter: {exc}", err=True)
         sys.exit(2)

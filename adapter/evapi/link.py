@@ -167,6 +167,15 @@ class Link:
         return self.up and (self._hello is not None or self._plain) and not self.writer.late
 
     @property
+    def state(self) -> str:
+        """In a word: down, unread (nothing is read, or not known yet), paced (no receipts), receipts."""
+        if not self.up:
+            return "down"
+        if not self.sound:
+            return "unread"
+        return "receipts" if self.writer.receipts else "paced"
+
+    @property
     def life(self) -> str:
         """Which life of its Kamailio this connection is to; empty where it does not say."""
         return self._hello.life if self._hello is not None else ""

@@ -7,14 +7,17 @@ for each transaction. Losing a race is a result, not an error. A store that is a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from adapter.transaction import Settlement, State, Transaction, TransactionId
+
+NOTE_INTERVAL: Final = 0.5
+"""Seconds between two entries of the journal: a round trip and a wake-up of their own."""
 
 
 class Claim(IntEnum):
@@ -31,7 +34,7 @@ class Beat:
 
     ``broker``: it can publish. ``accepting``: it does not drain. ``nodes``: it can write to them.
     ``rank``: with which it consumes replies. ``stuck``: nodes that do not read what it wrote, and to
-    which that may still come.
+    which that may still come. ``about``: what is of interest to people alone.
     """
 
     broker: bool = True
@@ -40,6 +43,7 @@ class Beat:
     rank: int = 0
     age: float = 0.0
     stuck: frozenset[str] = frozenset()
+    about: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def serves(self, node: str) -> bool:
         """Whether it can take a suspension of the node all the way."""
@@ -49,10 +53,22 @@ class Beat:
 class Roll(NamedTuple):
     """Every replica's last beat by name, this one's included. ``known``: whether this one was on
     the list before; if it had beaten a moment ago and was not, the store has lost its memory.
+    ``orders``: what an operator wants left alone, see ``replica_order`` and ``node_order``.
     """
 
     beats: Mapping[str, Beat]
     known: bool
+    orders: frozenset[str] = frozenset()
+
+
+def replica_order(replica: str) -> str:
+    """The name of the order to drain a replica."""
+    return f"replica:{replica}"
+
+
+def node_order(node: str) -> str:
+    """The name of the order to pause a node."""
+    return f"node:{node}"
 
 
 class InFlight(Protocol):
@@ -117,6 +133,13 @@ class InFlight(Protocol):
 
     async def beat(self, beat: Beat) -> Roll:
         """Say that this replica lives, and how it is; see who else does."""
+        ...
+
+    async def note(self, entry: bytes, seconds: float) -> None:
+        """Keep an entry of this replica's journal for so long, as well as can be; nothing rests on it.
+
+        One each ``NOTE_INTERVAL`` at most.
+        """
         ...
 
     async def leave(self) -> None:

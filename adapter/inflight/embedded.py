@@ -190,6 +190,9 @@ class EmbeddedInFlight:
             del beats[silent]
         return Roll({name: replace(said, age=now - last) for name, (last, said) in beats.items()}, known)
 
+    async def note(self, entry: bytes, seconds: float) -> None:
+        """See ``base.InFlight``. Nobody could read it: it is dropped."""
+
     async def leave(self) -> None:
         """See ``base.InFlight``."""
         self._store.beats.pop(self.replica, None)
@@ -257,5 +260,6 @@ def settled(record: Transaction, owner: str, outcome: Outcome, decision: bytes |
         outcome,
         decision,
         record.life,
+        record.call_id,
         record.again,
     )

@@ -16,6 +16,7 @@ told first. Should this process die meanwhile, others know of a call only by its
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -237,6 +238,12 @@ class EnduringInFlight:
             self._go_away(f"beat: {exc}")
             raise
         return roll
+
+    async def note(self, entry: bytes, seconds: float) -> None:
+        """See ``base.InFlight``. While away, lost."""
+        if not self.away:
+            with contextlib.suppress(StoreUnavailable):  # the next beat tells that it is away
+                await self._far.note(entry, seconds)
 
     async def leave(self) -> None:
         """See ``base.InFlight``. While away, the lease ends by itself."""

@@ -7,6 +7,8 @@ Keys of a node, all with its hash tag so that one script may touch them (``lua/r
     <prefix>:{<node>}:unreceipted   sorted   what is settled and has no receipt, by its deadline
     <prefix>:{<node>}:resumed       sorted   ids to be remembered, by when to forget them
     <prefix>:replicas               hash     replica -> when it beat last, and what it said (JSON)
+    <prefix>:orders                 hash     what an operator ordered (``base.node_order``) -> JSON
+    <prefix>:journal:<replica>      stream   what became of calls there (``adapter.journal``)
 
 Scores are milliseconds by Redis' clock, so that replicas whose clocks differ agree on what is due.
 Each key lives for the retention after its latest deadline, even with every replica gone.
@@ -24,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
-from adapter.inflight.base import Beat, Claim, Roll
+from adapter.inflight.base import NOTE_INTERVAL, Beat, Claim, Roll
 from adapter.inflight.batch import MOST, Batch, Script
 from adapter.inflight.lanes import connect
 from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
@@ -135,8 +137,16 @@ class RedisInFlight:
     async def beat(self, beat: Beat) -> Roll:
         """See ``base.InFlight``. Who has been silent for ``REPLICAS_KEPT`` is forgotten."""
         head = (self.replica, round(REPLICAS_KEPT * 1000), _said(beat))
-        known, *found = await self._batch.ask(BEAT, (self._replicas,), head)
-        return Roll(_beats(found), bool(known))
+        asked = self._batch.ask(BEAT, (self._replicas,), head), self._plain("HKEYS", self._orders)
+        (known, *found), orders = await asyncio.gather(*asked)
+        return Roll(_beats(found), bool(known), frozenset(name.decode(errors="replace") for name in orders))
+
+    async def note(self, entry: bytes, seconds: float) -> None:
+        """See ``base.InFlight``."""
+        key = self._journal(self.replica)
+        most = max(round(seconds / NOTE_INTERVAL), 1)
+        added = self._plain("XADD", key, "MAXLEN", most, "*", "steps", entry)
+        await asyncio.gather(added, self._plain("PEXPIRE", key, max(round(seconds * 1000), 1)))
 
     async def leave(self) -> None:
         """See ``base.InFlight``."""
@@ -172,6 +182,13 @@ class RedisInFlight:
     @property
     def _replicas(self) -> str:
         return f"{self._prefix}:replicas"
+
+    @property
+    def _orders(self) -> str:
+        return f"{self._prefix}:orders"
+
+    def _journal(self, replica: str) -> str:
+        return f"{self._prefix}:journal:{replica}"
 
     def _of(self, node: str) -> tuple[str, str, str, str]:
         """The keys of a node, in the order in which the scripts take them."""
@@ -223,6 +240,7 @@ def _packed(transaction: Transaction) -> bytes:
             round(transaction.deadline * 1000),
             round(transaction.claimed_at * 1000),
             transaction.life,
+            transaction.call_id,
             transaction.request if transaction.state is State.CLAIMED else b"",
             None if transaction.outcome is None else transaction.outcome.value,
             transaction.decision,
@@ -232,7 +250,8 @@ def _packed(transaction: Transaction) -> bytes:
 
 
 def _unpacked(id_: TransactionId, record: bytes) -> Transaction:
-    state, owner, event, deadline, claimed_at, life, request, outcome, decision = msgpack.unpackb(record)
+    fields = msgpack.unpackb(record)
+    state, owner, event, deadline, claimed_at, life, call_id, request, outcome, decision = fields
     return Transaction(
         id_,
         event,
@@ -244,6 +263,7 @@ def _unpacked(id_: TransactionId, record: bytes) -> Transaction:
         None if outcome is None else Outcome(outcome),
         decision,
         life,
+        call_id,
     )
 
 
@@ -263,6 +283,7 @@ def _said(beat: Beat) -> str:
         "nodes": sorted(beat.nodes),
         "rank": beat.rank,
         "stuck": sorted(beat.stuck),
+        "about": beat.about,
     }
     return json.dumps(said, separators=(",", ":"))
 
@@ -286,6 +307,8 @@ def _beats(found: Sequence[Any]) -> dict[str, Beat]:
                 "rank": int(rank),
                 "stuck": [*stuck],
             } if all(isinstance(node, str) for node in (*nodes, *stuck)):
-                age = found[at + 1] / 1000
-                beats[name] = Beat(broker, accepting, frozenset(nodes), rank, age, frozenset(stuck))
+                age, about = found[at + 1] / 1000, said.get("about")
+                if not isinstance(about, dict):
+                    about = {}
+                beats[name] = Beat(broker, accepting, frozenset(nodes), rank, age, frozenset(stuck), about)
     return beats

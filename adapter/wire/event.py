@@ -348,13 +348,22 @@ def check_command(body: bytes) -> None:
     decision_json(frame)  # what Kamailio's parser refuses would be lost without a word
 
 
-def resume(id: TransactionId, event: str, outcome: Outcome, decision: bytes) -> bytes:  # noqa: A002
-    """The payload that resumes one suspension. ``decision`` is JSON text.
+def resume(
+    id: TransactionId,  # noqa: A002
+    event: str,
+    outcome: Outcome,
+    decision: bytes,
+    traceparent: str = "",
+) -> bytes:
+    """The payload that resumes one suspension. ``decision`` is JSON text; ``traceparent`` names the
+    call's trace, for a SIP header, and is left out where it is empty.
 
     Ids are JSON numbers: as strings they make t_continue fail.
     """
     node, index, label, seq = id
     event_json, node_json = _quoted(event), _quoted(node)[:-1]
+    if traceparent:
+        decision += b',"traceparent":' + json.dumps(traceparent).encode()
     return _RESUME % (
         *(index, label, seq, event_json, _OUTCOME_JSON[outcome]),
         *(node_json, index, label, seq, decision),

@@ -129,7 +129,7 @@ async def test_a_silent_replica_is_forgotten(world: RedisWorld, probe: redis_py.
     assert found.keys() == {"one", "two"}
     assert REPLICAS_KEPT - 60 <= found["one"].age < REPLICAS_KEPT
     _make_older(probe, f"{world.prefix}:replicas", "one", 60)
-    assert await two.beat(LIVE) == ({"two": LIVE}, True)
+    assert await two.beat(LIVE) == ({"two": LIVE}, True, frozenset())
     assert probe.hkeys(f"{world.prefix}:replicas") == [b"two"]
 
 
@@ -137,7 +137,7 @@ async def test_an_operator_can_read_who_lives(world: RedisWorld, probe: redis_py
     await world.store("one").beat(LIVE)
     ms, _, said = probe.hget(f"{world.prefix}:replicas", "one").decode().partition(" ")  # type: ignore[union-attr]
     assert abs(int(ms) / 1000 - world.now()) < 60
-    assert said == '{"broker":true,"accepting":true,"nodes":["sbc1"],"rank":7,"stuck":[]}'
+    assert said == '{"broker":true,"accepting":true,"nodes":["sbc1"],"rank":7,"stuck":[],"about":{}}'
 
 
 async def test_when_the_clock_of_redis_goes_back_the_dead_grow_older_all_the_same(
@@ -181,7 +181,7 @@ async def test_an_entry_that_is_not_understood_is_left_out(
     one = world.store("one")
     value = foreign.replace(b"NOW", str(round(world.now() * 1000)).encode())
     probe.hset(f"{world.prefix}:replicas", mapping={"foreign": value, b"\xff": value})
-    assert await one.beat(LIVE) == ({"one": LIVE}, False)
+    assert await one.beat(LIVE) == ({"one": LIVE}, False, frozenset())
 
 
 async def test_an_entry_of_a_later_version_is_read(world: RedisWorld, probe: redis_py.Redis) -> None:

@@ -1,6 +1,6 @@
 -- What the verbs share; it stands before each of them.
--- A record is a msgpack array of nine: state, owner, event, deadline_ms, claimed_ms, life, request,
--- outcome, decision. Its first two bytes are the array's head and the state (1 claimed, 2 settled).
+-- A record is a msgpack array of ten: state, owner, event, deadline_ms, claimed_ms, life, call_id,
+-- request, outcome, decision. Its first two bytes are the array's head and the state (1 claimed, 2 settled).
 -- The times in it are the claimer's; expiry goes by the scores, which are this server's.
 -- KEYS of a node, in this order: records, deadlines, unreceipted, resumed.
 
@@ -16,8 +16,8 @@ end
 -- The settled form: a new owner, no request; tail is outcome and decision, packed.
 local function settled(record, owner, tail)
   local _, event = owned(record)
-  local request = cmsgpack.unpack_limit(record, 4, event)
-  return '\153\2' .. cmsgpack.pack(owner) .. string.sub(record, event + 1, request) .. '\160' .. tail
+  local request = cmsgpack.unpack_limit(record, 5, event)
+  return '\154\2' .. cmsgpack.pack(owner) .. string.sub(record, event + 1, request) .. '\160' .. tail
 end
 
 -- Let a key live for so long at least, never shorter than it would anyway. Not for 0 or less, which

@@ -1,0 +1,108 @@
+"""What the commands of an operator share: their options, and how they reach the servers."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import socket
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+import typer
+
+from adapter.cli.output import Format
+from adapter.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from adapter.inflight.administration import Administration
+    from adapter.settings import Settings
+
+T = TypeVar("T")
+
+PATIENCE: Final = 2.0
+"""Seconds that a server has to answer an operator."""
+INTERRUPTED: Final = 130
+"""The exit code after Ctrl-C."""
+
+Nodes = Annotated[
+    str | None, typer.Option(envvar="EVAPI_NODES", help="Kamailio's EVAPI ports: name=host:port,...")
+]
+AmqpUrl = Annotated[str | None, typer.Option(envvar="EVAPI_AMQP_URL", help="RabbitMQ.")]
+AmqpApi = Annotated[
+    str | None,
+    typer.Option(
+        envvar="EVAPI_AMQP_API",
+        help="RabbitMQ's management plugin. [default: the AMQP URL's host and user, port 15672]",
+    ),
+]
+RedisUrl = Annotated[str | None, typer.Option(envvar="EVAPI_REDIS_URL", help="Redis.")]
+PolicyFile = Annotated[str | None, typer.Option(envvar="EVAPI_POLICY", help="The policy's TOML file.")]
+More = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any other setting: redis_prefix=evapi."),
+]
+As = Annotated[Format, typer.Option("--output", "-o", help="How data is printed.")]
+
+
+def pair(given: str) -> tuple[str, str]:
+    """Read NAME=VALUE. Raises SettingsError."""
+    name, equals, value = given.partition("=")
+    if not equals or not name.isidentifier():
+        raise SettingsError("--set", "takes NAME=VALUE, such as lease=2")
+    return name.lower(), value
+
+
+def settings(more: list[str] | None = None, **flags: Any) -> Settings:
+    """The settings as the adapter would have them. Raises SettingsError."""
+    from adapter.settings import load
+
+    for name, value in map(pair, more or ()):
+        if name in flags:
+            raise SettingsError("--set", f"give {name} by its own flag, --{name.replace('_', '-')}")
+        flags[name] = value
+    return load(bridge=False, **flags)
+
+
+def redis(chosen: Settings) -> Administration:
+    """The store of all replicas. Raises SettingsError where there is none but each adapter's own."""
+    from adapter.inflight.administration import Administration
+
+    if chosen.redis_url is None:
+        raise SettingsError(
+            "EVAPI_REDIS_URL",
+            "is not set: this asks Redis. An adapter without it keeps what is in flight to itself; "
+            "its /metrics and its log tell of it",
+        )
+    return Administration(
+        chosen.redis_url.get_secret_value(),
+        f"{who()}~cli",
+        prefix=chosen.redis_prefix,
+        retention=chosen.retention,
+        timeout=PATIENCE,
+    )
+
+
+def amqp(chosen: Settings) -> str:
+    """RabbitMQ's URL, or several. Raises SettingsError where none is set."""
+    if chosen.amqp_url is None:
+        raise SettingsError("EVAPI_AMQP_URL", "is not set: this asks RabbitMQ")
+    return chosen.amqp_url.get_secret_value()
+
+
+def who() -> str:
+    """The operator, for what is recorded: user@host."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Do it. Ctrl-C ends it with exit code 130 and no traceback."""
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
