@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 VERSION: Final = version("evapi-adapter")
-WATCH_INTERVAL: Final = 0.05
-"""Seconds between two looks at what readiness rests on."""
+DRAIN_INTERVAL: Final = 0.05
+"""Seconds between two looks at what is still in flight here."""
 GARBAGE: Final = 50_000
 """Objects made and not gone after which the collector looks for cycles, of which hardly any are made
 here. What is there at the start is left out: a look at all of it took 40 ms, in which every call stands
@@ -109,10 +109,13 @@ class Bridge:
         self.replicas = Replicas(
             self.inflight, self.broker, self.nodes, self.relay, self.roster, self.metrics, self._about
         )
-        self.sweeper = Sweeper(self.relay, self.nodes, self.metrics)
+        self.sweeper = Sweeper(self.relay, self.nodes, self.metrics, (self.replicas.tick, self._look))
         self._health = HealthServer(settings.http, self.metrics.registry, self.checks, self._measure)
         self._draining = False
         self._since = time.time()
+        self._obeyed = False  # the order to drain
+        self._note_at = 0.0
+        self._beside: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -128,12 +131,7 @@ class Bridge:
         self.nodes.start(self.relay, self.broker)
         self._tasks = [
             asyncio.create_task(self.sweeper.run(), name="sweeper"),
-            asyncio.create_task(self.sweeper.tick(), name="ticks"),
-            asyncio.create_task(self.replicas.run(), name="replicas"),
-            asyncio.create_task(self._watch(), name="watch"),
         ]
-        if self.journal.keeps:
-            self._tasks.append(asyncio.create_task(self._note(), name="journal"))
         log.info(
             "started",
             replica=self.inflight.replica,
@@ -169,23 +167,28 @@ class Bridge:
         await self.replicas.beat()
         # Until Kamailio knows, it suspends calls for us: they are still claimed.
         await _at_most(LAST_WORDS, self.nodes.flushed())
-        self.relay.turn.claiming = False
+        self.relay.turn.claiming = not (self._draining or self.roster.drained)
 
-    async def _obey(self) -> None:
+    def _obey(self) -> None:
         """Do what an operator has ordered of this replica as a whole."""
         drained = self.roster.drained
-        if drained and self.relay.turn.claiming:
-            log.warning("drained by an operator: `evapi-adapter resume` ends it", replica=self.roster.replica)
-            await self._stop_claiming()
-        elif not drained and not self.relay.turn.claiming:
-            log.warning("resumed by an operator", replica=self.roster.replica)
+        if drained == self._obeyed:
+            return
+        self._obeyed, replica = drained, self.roster.replica
+        if drained:
+            log.warning("drained by an operator: `evapi-adapter resume` ends it", replica=replica)
+            self._begin(self._stop_claiming())
+        else:
+            log.warning("resumed by an operator", replica=replica)
             self.relay.turn.claiming = True
 
     async def close(self) -> None:
         """Stop every part."""
-        for task in self._tasks:
+        for task in [*self._tasks, *self._beside]:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(
+            *self._tasks, *self._beside, self.sweeper.stop(), self.replicas.stop(), return_exceptions=True
+        )
         await self.broker.close()
         await self.nodes.close()
         await self.relay.idle()
@@ -206,20 +209,21 @@ class Bridge:
             "accepting": not (self._draining or self.roster.drained),
         }
 
-    async def _watch(self) -> None:
-        while True:
-            if not self._draining:
-                await self._obey()
-            if not self._draining and not self.roster.drained:
-                self.nodes.set_status(lambda node: "ready" if self.replicas.serves(node) else "degraded")
-            await asyncio.sleep(WATCH_INTERVAL)
-
-    async def _note(self) -> None:
-        while True:
-            await asyncio.sleep(NOTE_INTERVAL)
+    def _look(self, now: float) -> None:
+        if not self._draining:
+            self._obey()
+        if not self._draining and not self.roster.drained:
+            self.nodes.set_status(lambda node: "ready" if self.replicas.serves(node) else "degraded")
+        if now >= self._note_at:
+            self._note_at = now + NOTE_INTERVAL
             entry = self.journal.take()
             if entry is not None:
-                await self.inflight.note(entry, self._settings.journal)
+                self._begin(self.inflight.note(entry, self._settings.journal))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     def _about(self) -> Mapping[str, Any]:
         return {
@@ -232,7 +236,7 @@ class Bridge:
 
     async def _finished(self) -> None:
         while await self._owned(self.nodes.up):
-            await asyncio.sleep(WATCH_INTERVAL)
+            await asyncio.sleep(DRAIN_INTERVAL)
 
     async def _owned(self, nodes: Sequence[str]) -> int:
         """Transactions of these nodes that this replica claimed or settled and no receipt ended.
@@ -245,13 +249,17 @@ class Bridge:
 
     def _measure(self) -> None:
         self.nodes.measure()
+        self.metrics.measure(self.nodes.names, time.time())
         self.metrics.broker_ready.set(self.broker.ready)
         self.metrics.store_ready.set(self.replicas.store_ready)
         self.metrics.drained.set(self.roster.drained)
         for node in self.nodes.names:
             self.metrics.paused.labels(node).set(node in self.roster.paused)
-        for what, number in self.broker.counts.items():
-            self.metrics.broker_counts.labels(what).set(number)
+        self.metrics.broker_counted(self.broker.counts)
+        self.metrics.journal_dropped.set(self.journal.dropped)
+        broker = "rabbitmq" if self._settings.amqp_url else "embedded"
+        store = "redis" if self._settings.redis_url else "embedded"
+        self.metrics.replica_info.labels(self.inflight.replica, broker, store).set(1)
 
 
 def _inflight(settings: Settings, owner: str) -> InFlight:

@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-TICK: Final = 0.02
-"""Seconds between two looks at this replica's own state; a change is told at once."""
 HURRY: Final = 0.3
-"""Seconds after a change for which every tick beats, so that replicas which lost the same server
+"""Seconds after a change for which every look beats, so that replicas which lost the same server
 soon know of each other."""
 
 
@@ -40,7 +38,7 @@ too, so that nobody has to connect again."""
 
 
 class Replicas:
-    """``run`` it in a task. ``about`` tells what people may want to know of this one with each beat;
+    """To be ticked. ``about`` tells what people may want to know of this one with each beat;
     ``clock`` gives epoch seconds."""
 
     def __init__(
@@ -67,6 +65,8 @@ class Replicas:
         self._told: Beat | None = None
         self._seen: Beat | None = None
         self._changed_at = float("-inf")
+        self._due = float("-inf")
+        self._beat: asyncio.Task[None] | None = None  # under way
         self._unsound_since: dict[str, float] = {}
         self._active: dict[str, str | None] = {}  # by node, as of the last look
         self._lost: set[str] = set()  # nodes whose requests nobody could publish for a while
@@ -93,25 +93,35 @@ class Replicas:
             return False
         return self.store_ready or (self._told is not None and self._relay.turn.active(node))
 
-    async def run(self) -> None:
-        """Beat for ever. Ends only by cancellation."""
-        loop = asyncio.get_running_loop()
-        due = 0.0
-        while True:
-            now = loop.time()
-            if self.state != self._seen:
-                self._seen, self._changed_at = self.state, now
-            if now >= due or now < self._changed_at + HURRY:
-                due = now + self._roster.lease / 4
-                await self.beat()
-            await asyncio.sleep(TICK)
+    def tick(self, now: float) -> None:
+        """Begin to beat where it is time: four times a lease, and more often after a change.
+
+        To be called often, with the monotonic clock's seconds. Raises what ended the last beat.
+        """
+        if self._beat is not None:
+            if not self._beat.done():
+                return
+            beaten, self._beat = self._beat, None
+            beaten.result()
+        state = self.state
+        if state != self._seen:
+            self._seen, self._changed_at = state, now
+        if now >= self._due or now < self._changed_at + HURRY:
+            self._due = now + self._roster.lease / 4
+            self._beat = asyncio.create_task(self.beat())
+
+    async def stop(self) -> None:
+        """End a beat that is under way."""
+        if self._beat is not None:
+            self._beat.cancel()
+            await asyncio.gather(self._beat, return_exceptions=True)
 
     async def beat(self) -> None:
         """Beat, look who else does, and take over what has become this replica's."""
         async with self._beating:
-            await self._beat()
+            await self._beat_and_look()
 
-    async def _beat(self) -> None:
+    async def _beat_and_look(self) -> None:
         self._reset_unsound()
         state, asked = self.state, self._clock()
         lapsed = self._told is not None and not self._relay.turn.current

@@ -1,4 +1,8 @@
-"""What happens by the clock: deadlines, and what waits for somebody or something else."""
+"""What happens by the clock: deadlines, beats, and what waits for somebody or something else.
+
+One timer for all of it: on an idle machine each wake-up costs 70 to 130 us (measured), far more than
+the looks that it is for.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from adapter.evapi.nodes import Nodes
     from adapter.metrics import Metrics
     from adapter.relay import Relay
@@ -16,30 +22,52 @@ SWEEP_INTERVAL: Final = 0.02
 
 
 class Sweeper:
-    """``run`` and ``tick`` are a task each: only the one waits for the store."""
+    """``run`` it in a task. ``also`` are called at each look with the monotonic clock's seconds; none of
+    them may wait.
+    """
 
-    def __init__(self, relay: Relay, nodes: Nodes, metrics: Metrics) -> None:
+    def __init__(
+        self, relay: Relay, nodes: Nodes, metrics: Metrics, also: Sequence[Callable[[float], None]] = ()
+    ) -> None:
         self._relay = relay
         self._nodes = nodes
         self._metrics = metrics
+        self._also = also
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Sweep for ever. Ends only by cancellation."""
+        """Look after everything, for ever. Ends by cancellation, or raises what a look raised."""
         while True:
-            await self.sweep()
-            await asyncio.sleep(SWEEP_INTERVAL)
-
-    async def tick(self) -> None:
-        """Look after the links and what waits in the relay, for ever. Ends only by cancellation."""
-        while True:
+            now = time.monotonic()
             self._nodes.refresh()
             self._relay.tick()
-            due = time.monotonic() + SWEEP_INTERVAL
+            for look in self._also:
+                look(now)
+            self._sweep_soon()
+            began = time.monotonic()
             await asyncio.sleep(SWEEP_INTERVAL)
-            self._metrics.loop_lag.observe(max(time.monotonic() - due, 0.0))
+            self._metrics.loop_lag.observe(max(time.monotonic() - began - SWEEP_INTERVAL, 0.0))
+
+    async def stop(self) -> None:
+        """End a sweep that is under way."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
+
+    def _sweep_soon(self) -> None:
+        """One sweep at a time, in a task of its own: only it waits for the store."""
+        if self._sweeping is not None:
+            if not self._sweeping.done():
+                return
+            done, self._sweeping = self._sweeping, None
+            done.result()
+        due = [node for node in self._nodes.readers if self._relay.due(node)]
+        if due:
+            self._sweeping = asyncio.create_task(self._sweep(due))
 
     async def sweep(self) -> None:
         """Answer what is past its deadline on every node that can be told and is this replica's."""
-        due = [node for node in self._nodes.readers if self._relay.due(node)]
-        if due:
-            await asyncio.gather(*(self._relay.expire(node) for node in due))
+        await self._sweep([node for node in self._nodes.readers if self._relay.due(node)])
+
+    async def _sweep(self, due: Sequence[str]) -> None:
+        await asyncio.gather(*(self._relay.expire(node) for node in due))

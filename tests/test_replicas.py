@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from adapter import replicas as replicas_module
 from adapter.inflight.base import Beat
-from adapter.replicas import HURRY, TICK
+from adapter.replicas import HURRY
 from adapter.roster import choose
+from adapter.sweeper import SWEEP_INTERVAL
 from tests.relay_bench import LEASE, NOW, reply, suspended
 from tests.replicas_bench import Group, Replica
 
@@ -314,41 +313,32 @@ class TestServes:
 
 
 class TestRun:
-    async def run(
-        self, monkeypatch: pytest.MonkeyPatch, replica: Replica, seconds: float, at: Any = None
-    ) -> None:
+    async def run(self, replica: Replica, seconds: float, at: Any = None) -> None:
         """Run for a while of the replica's own clock. ``at``: what happens when."""
         begun = replica.now
         happens = dict(at or {})
 
-        async def sleep(interval: float) -> None:
-            replica.now += interval
+        while replica.now < begun + seconds:
+            replica.replicas.tick(replica.now)
+            while replica.replicas._beat is not None and not replica.replicas._beat.done():
+                await asyncio.sleep(0)
+            replica.now += SWEEP_INTERVAL
             for when in [when for when in happens if replica.now >= begun + when]:
                 happens.pop(when)()
-            if replica.now >= begun + seconds:
-                raise asyncio.CancelledError
-
-        loop = SimpleNamespace(time=lambda: replica.now)
-        fake = SimpleNamespace(sleep=sleep, get_running_loop=lambda: loop)
-        monkeypatch.setattr(replicas_module, "asyncio", fake)
-        with pytest.raises(asyncio.CancelledError):
-            await replica.replicas.run()
 
     def beats(self, replica: Replica) -> int:
         return replica.store.called("beat")
 
-    async def test_it_beats_four_times_a_lease(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_it_beats_four_times_a_lease(self) -> None:
         first = Replica()
-        await self.run(monkeypatch, first, 1.0)  # after which its beginning is told
+        await self.run(first, 1.0)  # after which its beginning is told
         before = self.beats(first)
-        await self.run(monkeypatch, first, LEASE * 10)
+        await self.run(first, LEASE * 10)
         assert 36 <= self.beats(first) - before <= 42
 
-    async def test_a_change_is_told_at_once_and_again_while_others_may_change_too(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_a_change_is_told_at_once_and_again_while_others_may_change_too(self) -> None:
         first = Replica()
-        await self.run(monkeypatch, first, 1.0)
+        await self.run(first, 1.0)
         said: list[tuple[float, bool]] = []
         beat = first.store.inner.beat
 
@@ -358,19 +348,36 @@ class TestRun:
 
         first.store.inner.beat = told  # type: ignore[method-assign]
         began = first.now
-        await self.run(monkeypatch, first, 1.0, {0.5: lambda: setattr(first.broker, "ready", False)})
+        await self.run(first, 1.0, {0.5: lambda: setattr(first.broker, "ready", False)})
         without = [when for when, broker in said if not broker]
-        assert 0.5 <= without[0] <= 0.5 + TICK + 0.001
+        assert 0.5 <= without[0] <= 0.5 + SWEEP_INTERVAL + 0.001
         hurried = [when for when in without if when < without[0] + HURRY - 0.001]
-        assert len(hurried) == pytest.approx(HURRY / TICK, abs=1)
+        assert len(hurried) == pytest.approx(HURRY / SWEEP_INTERVAL, abs=1)
         assert len(without) - len(hurried) <= 2, "then as before"
 
-    async def test_it_really_runs_until_cancelled(self) -> None:
+    async def test_one_beat_at_a_time_and_none_after_the_stop(self) -> None:
         first = Replica()
-        task = asyncio.create_task(first.replicas.run())
-        async with asyncio.timeout(10):
-            while not first.replicas.store_ready:
-                await asyncio.sleep(0.001)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        answers = asyncio.Event()
+        beat = first.store.inner.beat
+
+        async def slow(state: Beat) -> Any:
+            await answers.wait()
+            return await beat(state)
+
+        first.store.inner.beat = slow  # type: ignore[method-assign]
+        for second in range(3):
+            first.replicas.tick(float(second))
+            await asyncio.sleep(0)
+        assert self.beats(first) == 1
+        await first.replicas.stop()
+        answers.set()
+        assert not first.replicas.store_ready
+        await Replica().replicas.stop()
+
+    async def test_what_ends_a_beat_is_raised(self) -> None:
+        first = Replica()
+        first.store.inner.beat = None  # type: ignore[method-assign, assignment]
+        first.replicas.tick(0.0)
+        await asyncio.sleep(0)
+        with pytest.raises(TypeError):
+            first.replicas.tick(1.0)

@@ -15,7 +15,7 @@ from adapter.turn import RETURN_WAIT, STANDBY_DELAY
 from tests.relay_bench import Bench, suspended
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
 
 class Nodes:
@@ -79,27 +79,31 @@ class TestRun:
         self,
         monkeypatch: pytest.MonkeyPatch,
         swept: Swept,
-        part: Callable[[], Awaitable[None]],
         seconds: float,
     ) -> None:
-        """Run a part for a while of the clock."""
+        """Run for a while of the clock."""
         end = swept.now + seconds
 
         async def sleep(interval: float) -> None:
+            sweeping = swept.sweeper._sweeping
+            while sweeping is not None and not sweeping.done():
+                await asyncio.sleep(0)
             await swept.relay.idle()
             swept.now += interval
             swept.look()
             if swept.now >= end:
                 raise asyncio.CancelledError
 
-        monkeypatch.setattr(sweeper_module, "asyncio", SimpleNamespace(sleep=sleep, gather=asyncio.gather))
+        fake = SimpleNamespace(sleep=sleep, gather=asyncio.gather, create_task=asyncio.create_task)
+        monkeypatch.setattr(sweeper_module, "asyncio", fake)
         with pytest.raises(asyncio.CancelledError):
-            await part()
+            await swept.sweeper.run()
+        await swept.sweeper.stop()
 
     async def test_a_deadline_is_met_within_one_interval(self, monkeypatch: pytest.MonkeyPatch) -> None:
         swept = Swept()
         await swept.events(suspended())
-        await self.run(monkeypatch, swept, swept.sweeper.run, 2.0 + 2 * SWEEP_INTERVAL)
+        await self.run(monkeypatch, swept, 2.0 + 2 * SWEEP_INTERVAL)
         assert swept.outcomes == [(1, "timeout")]
         waited = swept.counted("decision_seconds_sum", outcome="timeout")
         assert 2.0 <= waited <= 2.0 + 1.5 * SWEEP_INTERVAL
@@ -108,7 +112,7 @@ class TestRun:
         swept = Swept()
         swept.broker.ready = False
         await swept.events(suspended())
-        await self.run(monkeypatch, swept, swept.sweeper.tick, STANDBY_DELAY)
+        await self.run(monkeypatch, swept, STANDBY_DELAY)
         assert swept.outcomes == [(1, "unavailable")]
         waited = swept.counted("decision_seconds_sum", outcome="unavailable")
         assert RETURN_WAIT - 1e-6 <= waited <= RETURN_WAIT + 1.5 * SWEEP_INTERVAL
@@ -126,16 +130,18 @@ class TestRun:
         swept.look()
         swept.store.inner.expire = slow  # type: ignore[method-assign, assignment]
         swept.store.inner.due = lambda node: True  # type: ignore[method-assign, assignment]
-        tasks = [asyncio.create_task(part()) for part in (swept.sweeper.run, swept.sweeper.tick)]
+        looks: list[float] = []
+        sweeper = Sweeper(swept.relay, swept.nodes, swept.metrics, [looks.append])  # type: ignore[arg-type]
+        task = asyncio.create_task(sweeper.run())
         async with asyncio.timeout(10):
             while swept.nodes.looked < 3:
                 await asyncio.sleep(0.001)
-        for task in tasks:
-            task.cancel()
-        assert all(
-            isinstance(end, asyncio.CancelledError)
-            for end in await asyncio.gather(*tasks, return_exceptions=True)
-        )
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await sweeper.stop()
+        assert len(looks) >= 2
+        assert looks == sorted(looks)
 
     async def test_a_fault_of_ours_ends_it(self) -> None:
         swept = Swept()

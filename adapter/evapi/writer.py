@@ -40,8 +40,8 @@ Kamailio's buffer, see ``netstring.MAX_OUT``). Only probes for a late receipt, s
 may come on top."""
 SYNC_BYTES: Final = WINDOW_BYTES // 4
 """Bytes after which a sync follows: the next parts are written while the receipt is under way."""
-SYNC_DELAY: Final = 0.01
-"""Seconds after which a sync follows however little was written: at 500 resumes/s five share one.
+SYNC_DELAY: Final = 0.1
+"""Seconds after which a sync follows however little was written: at 50 resumes/s five share one.
 Nobody waits for a receipt but a drain."""
 PACED_BYTES: Final = 8_000
 """Bytes written without receipts before a rest."""
@@ -65,11 +65,13 @@ class Outgoing(NamedTuple):
 
 @dataclass(slots=True)
 class _Part:
-    """What was written from one sync to the next. ``began``: when its first frame was."""
+    """What was written from one sync to the next. ``began``: when its first frame was; ``asked``: when
+    the sync was."""
 
     outs: list[Outgoing] = field(default_factory=list)
     size: int = 0
     began: float = 0.0
+    asked: float = 0.0
 
     @property
     def ids(self) -> list[TransactionId]:
@@ -101,6 +103,8 @@ class Writer:
         self._token = 0  # number of the last sync written
         self._waited_from = 0.0  # when a receipt came last, or was asked for with none under way
         self._patience = receipt_timeout
+        self.on_receipt: Callable[[float], object] | None = None
+        """Told how many seconds a receipt took, from its sync."""
         self.receipts = False
         self.receipts_missed = 0
         self.resent = 0
@@ -209,6 +213,8 @@ class Writer:
         if self._status_sync <= int(number):
             self._status_sync = 0
         self._waited_from, self._patience = now, self._receipt_timeout
+        if self.on_receipt is not None:
+            self.on_receipt(now - read[-1].asked)
         if before:
             # The receipts before it never came: those parts, and what followed them, may be lost.
             # A repeat is safe: the configuration drops an answer to a question that is not open
@@ -265,6 +271,7 @@ class Writer:
         frame = netstring.encode(event.sync(f"{self._link}:{self._token}"))
         if not self._parts:
             self._waited_from = now
+        self._tail.asked = now
         self._tail.size += len(frame)
         self._unread += len(frame)
         self._parts.append(self._tail)

@@ -70,7 +70,7 @@ async def test_health_and_metrics():
             'evapi_link_receipts{node="sbc1"} 1.0',
             'evapi_active{node="sbc1"} 1.0',
             "evapi_replicas 1.0",
-            'evapi_receipts_missed{node="sbc1"} 0.0',
+            'evapi_receipts_missed_total{node="sbc1"} 0.0',
             "evapi_broker_ready 1.0",
             "evapi_store_ready 1.0",
         ):
@@ -151,10 +151,10 @@ async def _bind(url: str, node: str) -> None:
 async def test_a_part_that_ends_ends_the_bridge(monkeypatch):
     async with SimulatedKamailio() as sim, bridged(sim, "sbc1", EMBEDDED) as bridge:
 
-        async def broken() -> None:
+        def broken() -> None:
             raise RuntimeError("a fault of ours")
 
-        monkeypatch.setattr(bridge.sweeper, "sweep", broken)
+        monkeypatch.setattr(bridge.relay, "tick", broken)
         with pytest.raises(RuntimeError, match="a fault of ours"):
             async with asyncio.timeout(10):
                 await bridge.until(asyncio.Event())

@@ -40,7 +40,7 @@ class Limits:
     """Publications that never were confirmed; with more of them the channel is opened anew."""
     max_letters: int = 100
     """Dead letters under way to the server at a time."""
-    ack_pause: float = 0.01
+    ack_pause: float = 0.1
     """For which replies that were taken in wait to be acknowledged together: a write of its own costs
     more than all else that is done with a reply. If the channel is lost meanwhile, they come again, late."""
     prefetch_commands: int = 50
