@@ -1,0 +1,215 @@
+"""The rules about answers: how they are read, and what the route of t_continue may do."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from adapter.kamailio.configuration import EVENT, ROUTE
+from adapter.kamailio.lint.findings import Finding, finding
+from adapter.kamailio.lint.script import CONNECTED, CONTINUES, MESSAGE, called, comes_first, suspends
+from adapter.kamailio.lint.steps import variables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from adapter.kamailio.lint.findings import Severity
+    from adapter.kamailio.lint.script import Script
+    from adapter.kamailio.lint.steps import Step
+
+_HELLO: Final = 'evapi_relay("{\\"adapter\\":{\\"hello\\":1,\\"receipts\\":true,\\"gate\\":true}}");'
+_RECEIPT: Final = (
+    '$var(sync) = "";\nif (jansson_get("adapter.sync", "$evapi(msg)", "$var(sync)")) {\n'
+    '\tevapi_relay("{\\"adapter\\":{\\"synced\\":\\"$var(sync)\\"}}");\n\texit;\n}'
+)
+_BLOCKING: Final = re.compile(
+    r"(sql_(x?query|pvquery|query_device)|avp_db_\w+|db_\w+|http_(client_\w+|connect\w*|get|post)|curl_\w+"
+    r"|rabbitmq_publish(_consume)?|u?sleep|exec_(msg|dset|avp|cmd)|redis_\w+|ldap_\w+|radius_\w+|memc_\w+"
+    r"|enum_\w+|dns_query|nats_publish|kafka_send\w*|cassandra_\w+|lua_\w+|python_exec|perl_exec|jsonrpc_request)$"
+)
+_RELAYS: Final = ("t_relay", "t_relay_to", "t_relay_to_udp", "t_relay_to_tcp", "t_forward_nonack")
+_TELLS_APART: Final = (
+    "t_branch_timeout", "t_any_timeout", "t_check_status", "t_branch_replied", "t_any_replied",
+    "t_is_canceled",
+)  # fmt: skip
+
+
+def no_answer_route(script: Script) -> Iterator[Finding]:
+    """Questions without a reader of answers."""
+    if script.asking and not script.continues:
+        what = "Nothing calls t_continue: no suspended request ever goes on."
+        why = "The adapter's answers are read and dropped; every call waits for the timer."
+        write = (
+            't_continue("$var(tmidx)", "$var(tmlabel)", "RESUME");   # in event_route[evapi:message-received]'
+        )
+        at = script.route(EVENT, MESSAGE) or script.asking[0][0]
+        yield finding("no-answer-route", at, what, why, write)
+
+
+def receipts(script: Script) -> Iterator[Finding]:
+    """Whether the adapter learns what was read: ``no-receipts``, ``no-hello``."""
+    route = script.route(EVENT, MESSAGE)
+    if route is None or not script.continues:
+        return
+    hello = [step for step in script.flow(EVENT, CONNECTED) if _argument_has(step, "hello")]
+    receipts = any(
+        step.kind == "call" and (_path(step) == "sync" or _argument_has(step, "synced"))
+        for step in script.received
+    )
+    if receipts and not hello:
+        what = "No hello is sent to an adapter that connects."
+        why = "Without it the adapter holds this for a plain configuration: no receipts, no status, slower."
+        at = script.route(EVENT, CONNECTED) or route
+        yield finding("no-hello", at, what, why, f"event_route[{CONNECTED}] {{\n\t{_HELLO}\n}}")
+    elif not receipts:
+        promised = any('"receipts":true' in step.argument(0).replace(" ", "") for step in hello)
+        what = "The adapter's sync frames are not answered: there are no receipts."
+        why = "Kamailio loses frames of a fast writer: without receipts it must be a slow one."
+        if promised:
+            why = "The hello promises receipts: the adapter waits for each one, and sends its answers again."
+        severity: Severity = "error" if promised else "warning"
+        yield finding(
+            "no-receipts", route, what, why, f"{_RECEIPT}\n# and at its connection: {_HELLO}", severity
+        )
+
+
+def _argument_has(step: Step, word: str) -> bool:
+    return step.kind == "call" and any(word in argument.text for argument in step.arguments)
+
+
+def _path(step: Step) -> str:
+    """The last key of what a jansson_get reads."""
+    return step.argument(0).rsplit(".", 1)[-1] if step.name in ("jansson_get", "jansson_xget") else ""
+
+
+def continue_route(script: Script) -> Iterator[Finding]:
+    """Where a transaction goes on: ``continue-unknown-route``, ``continue-from-wire``."""
+    for step in script.continues:
+        name = step.argument(2)
+        write = f't_continue("{step.argument(0)}", "{step.argument(1)}", "RESUME");'
+        if "$" in name:
+            what = f"The route of t_continue comes out of a variable ({name})."
+            why = "Whoever writes the frame chooses the route; one that is not there hangs the call."
+            yield finding("continue-from-wire", step, what, why, write)
+        elif script.route(ROUTE, name) is None:
+            what = f"t_continue goes on with route[{name}], which is not there."
+            why = "Kamailio starts all the same; the call stays suspended until the timer."
+            yield finding("continue-unknown-route", step, what, why, f"route[{name}] {{\n}}")
+
+
+def no_seq(script: Script) -> Iterator[Finding]:
+    """A second question has the ids of the first."""
+    again = [flow for _, flow in script.resumes] + list(script.failures.values())
+    if not any(suspends(step) for flow in again for step in flow):
+        return
+    for at, step in enumerate(script.received):
+        if step.kind != "call" or step.name not in CONTINUES:
+            continue
+        before = script.received[:at]
+        if not any(_path(one) == "seq" and _used(one, before[i + 1 :]) for i, one in enumerate(before)):
+            what = "A request is asked about more than once, and the answer's seq is not compared."
+            why = "Index and label stay the same: a late answer to the first question resumes the second."
+            write = '$var(seq) = -1;\njansson_get("tm_trans.seq", "$evapi(msg)", "$var(seq)");\n'
+            write += "if ($sht(asked=>$var(tmidx):$var(tmlabel)) != $var(seq)) exit;"
+            yield finding("no-seq", step, what, why, write)
+
+
+def _used(get: Step, after: Sequence[Step]) -> bool:
+    names = set(variables(get.argument(2)))
+    return any(one.kind == "read" and one.name in names for one in after)
+
+
+def unreset_variable(script: Script) -> Iterator[Finding]:
+    """jansson_get leaves its target alone where the key is missing."""
+    flows: list[tuple[set[str], list[Step]]] = [(set(), flow) for flow in script.requests]
+    flows += [(_sets(before), flow) for before, flow in script.resumes]
+    flows += [
+        (set(), script.flow(route.kind, route.name))
+        for route in script.configuration.routes
+        if _root(route.kind)
+    ]
+    for known, flow in flows:
+        for step in flow:
+            if step.kind == "set":
+                known.add(step.name)
+            if step.kind != "call" or step.name not in ("jansson_get", "jansson_xget") or step.checked:
+                continue
+            for name in variables(step.argument(2))[:1]:
+                if name.startswith("var(") and name not in known:
+                    what = f"${name} is not set before jansson_get writes into it."
+                    why = "Where the key is missing it keeps what an earlier call left there: that is used."
+                    yield finding(
+                        "unreset-variable", step, what, why, f'${name} = "";   # before, or -1 for a number'
+                    )
+
+
+def _root(kind: str) -> bool:
+    return kind not in (ROUTE, "request_route")
+
+
+def _sets(flow: Sequence[Step]) -> set[str]:
+    return {step.name for step in flow if step.kind == "set"}
+
+
+def lost_variable(script: Script) -> Iterator[Finding]:
+    """$var belongs to a process, and the answer comes to another one."""
+    before = {name for _, steps, _ in script.asking for name in _sets(steps) if name.startswith("var(")}
+    flows = [(_sets(first), flow) for first, flow in script.resumes]
+    flows += [(set(), script.failures.get(name, [])) for name in _armed(script)]
+    for known, flow in flows:
+        for step in flow:
+            if step.kind == "set":
+                known.add(step.name)
+            elif step.kind == "read" and step.name in before - known:
+                known.add(step.name)
+                what = f"${step.name} is set before the request is suspended and read after it."
+                why = "The answer comes to another process, where it holds something else, or nothing."
+                write = f"$a{step.name} = ...;   # before the suspension, and $a{step.name} here"
+                yield finding("lost-variable", step, what, why, write.replace("$avar(", "$avp("))
+
+
+def _armed(script: Script) -> list[str]:
+    """The failure routes that wait while a request is suspended."""
+    names = []
+    for step, before, _ in script.asking:
+        armed = [one for one in called(before, "t_on_failure") if comes_first(one, step)]
+        names += [armed[-1].argument(0)] if armed else []
+    return names
+
+
+def blocking_resume(script: Script) -> Iterator[Finding]:
+    """One process of EVAPI's reads all answers."""
+    flows = [script.received, *(flow for _, flow in script.resumes)]
+    for flow in flows:
+        for step in flow:
+            if step.kind == "call" and _BLOCKING.match(step.name):
+                what = f"{step.name} may block, and it stands on the way of an answer."
+                why = (
+                    "EVAPI's only process runs it, under the transaction's lock: meanwhile no answer is read."
+                )
+                write = (
+                    "# Ask the consumer for it, or do it before the suspension and keep it in an $avp(...)."
+                )
+                yield finding("blocking-resume", step, what, why, write)
+
+
+def silent_route_armed(script: Script) -> Iterator[Finding]:
+    """The failure route for silence also gets the callee's failures."""
+    armed = [name for name in _armed(script) if not called(script.failures.get(name, []), *_TELLS_APART)]
+    if not armed:
+        return
+    for _, flow in script.resumes:
+        for step in flow:
+            if step.kind == "call" and step.name == "t_on_failure" and step.argument(0) not in armed:
+                break
+            if step.kind == "call" and step.name in _RELAYS:
+                what = f"failure_route[{armed[0]}] is still armed when the resumed call is sent on."
+                why = "A callee who is busy comes there, too: the caller gets the reply for a silent adapter."
+                yield finding("silent-route-armed", step, what, why, 't_on_failure("0");\nt_reset_fr();')
+                break
+
+
+RULES: Final = (
+    no_answer_route, receipts, continue_route, no_seq, unreset_variable, lost_variable, blocking_resume,
+    silent_route_armed,
+)  # fmt: skip

@@ -1,0 +1,111 @@
+"""The rules about what is sent to the adapter."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from adapter.kamailio.lint.findings import Finding, finding
+from adapter.kamailio.lint.script import ASYNC, SENDS, comes_first
+from adapter.kamailio.lint.steps import variables
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from adapter.kamailio.lint.script import Script
+    from adapter.kamailio.lint.steps import Step
+
+_IDS: Final = frozenset({"tm_index", "tm_label", "tr_index", "tr_label"})
+_QUOTED_ID: Final = re.compile(r'"\s*\$T\(id_(?:index|label)\)\s*"')
+_JSON: Final = re.compile(r'"\s*:')
+_CALL_ID: Final = re.compile(r'"call_id"\s*:')
+_ESCAPE: Final = "{s.escape.common}"
+
+
+def quoted_ids(script: Script) -> Iterator[Finding]:
+    """Ids as JSON strings."""
+    what = "The ids of the transaction are sent as strings."
+    why = (
+        "t_continue fails on ids that come back as strings. The adapter makes numbers of them; others do not."
+    )
+    for own in script.own.values():
+        for step in own:
+            if step.kind == "call" and step.name == "jansson_set" and step.argument(0) in ("string", "str"):
+                key = step.argument(1).rsplit(".", 1)[-1]
+                if key in _IDS or "$T(id_" in step.argument(2):
+                    target = step.argument(3)
+                    value = step.argument(2)
+                    write = f'jansson_set("integer", "{step.argument(1)}", "{value}", "{target}");'
+                    yield finding("quoted-ids", step, what, why, write)
+            elif step.kind == "text" and _QUOTED_ID.search(step.name):
+                write = '\\"tm_trans\\":{\\"tm_index\\":$T(id_index),\\"tm_label\\":$T(id_label)}'
+                yield finding("quoted-ids", step, what, why, write)
+
+
+def no_call_id(script: Script) -> Iterator[Finding]:
+    """Nobody can find the call again."""
+    for step, before, _ in script.asking:
+        if any(_names_call(one) and comes_first(one, step) for one in [*before, step]):
+            continue
+        what = "The data has no call_id."
+        why = "Then `evapi-adapter trace CALL-ID` does not find the call, and no log line names it."
+        yield finding(
+            "no-call-id",
+            script.users(step, before),
+            what,
+            why,
+            'jansson_set("string", "call_id", "$ci", "$var(data)");',
+        )
+
+
+def _names_call(step: Step) -> bool:
+    if step.kind == "call" and step.name == "jansson_set":
+        return step.argument(1).rsplit(".", 1)[-1] == "call_id"
+    texts = [step.name] if step.kind == "text" else [one.text for one in step.arguments]
+    return any(_CALL_ID.search(text) for text in texts)
+
+
+def escape_not_json(script: Script) -> Iterator[Finding]:
+    """What C escapes is not what JSON escapes."""
+    for own in script.own.values():
+        tainted: set[str] = set()
+        for step in own:
+            texts = [one.text for one in step.arguments] if step.kind in ("call", "set") else []
+            sent = step.kind == "call" and step.name in ASYNC | SENDS
+            for text in texts:
+                escaped = _ESCAPE in text or bool(tainted & set(variables(text)))
+                if escaped and step.kind == "set" and not _JSON.search(text):
+                    tainted.add(step.name)
+                if not escaped or not (sent or _JSON.search(text)):
+                    continue
+                what = "A value is escaped by {s.escape.common} and put into JSON."
+                why = (
+                    "It writes ' as \\', which no JSON has: one caller's apostrophe makes the frame invalid."
+                )
+                write = 'jansson_set("string", "user_agent", "$ua", "$var(data)");'
+                yield finding("escape-not-json", step, what, why, write)
+
+
+def unquoted_variable(script: Script) -> Iterator[Finding]:
+    """Values that are read as formats."""
+    positions = dict.fromkeys(ASYNC | SENDS, (0,)) | {"jansson_set": (2,), "jansson_get": (1,)}
+    for step in script.calls:
+        for position in positions.get(step.name, ()):
+            if position >= len(step.arguments) or not step.arguments[position].variable:
+                continue
+            text = step.argument(position)
+            if text.startswith("$T("):
+                continue  # a number
+            what = f"{text} is handed to {step.name} without quotes."
+            why = "Its value is then read as a format: what a caller writes as $env(...) is expanded."
+            arguments = ", ".join(_written(step, at, position) for at in range(len(step.arguments)))
+            yield finding("unquoted-variable", step, what, why, f"{step.name}({arguments});")
+
+
+def _written(step: Step, at: int, wrong: int) -> str:
+    argument = step.arguments[at]
+    escaped = argument.text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"' if argument.quoted or at == wrong else argument.text
+
+
+RULES: Final = (quoted_ids, no_call_id, escape_not_json, unquoted_variable)

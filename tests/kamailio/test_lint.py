@@ -1,0 +1,103 @@
+"""The lint on whole configurations: nothing in the good ones, in each bad one what was planted there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import adapter.kamailio
+from adapter.kamailio.lint import RULES, lint
+from tests.harness.kamailio import modules_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HERE = Path(__file__).parent
+GOOD = sorted((HERE / "good").glob("*.cfg"))
+BAD = sorted((HERE / "bad").glob("*.cfg"))
+NEWER = {"WITH_57": ""}
+"""Parameters of EVAPI that Kamailio 5.6 does not know stand under this define."""
+REFUSED = {
+    "duplicate-route.cfg": "duplicate route",
+    "evapi-not-loaded.cfg": "No module matching <evapi>",
+    "loaded-too-late.cfg": "No module matching <htable>",
+    "loaded-too-late-function.cfg": "failed to find command xlog",
+    "missing-module.cfg": "failed to find command jansson_set",
+    "missing-module-tmx.cfg": "failed to find command t_precheck_trans",
+    "unreadable.cfg": "cannot open included file: carriers.cfg",
+    "unreadable-comment.cfg": "syntax error",
+}
+"""Faults with which Kamailio itself does not start -> what it says."""
+
+
+def name(path: Path) -> str:
+    return path.name
+
+
+@pytest.mark.parametrize("path", BAD, ids=name)
+def test_exactly_the_planted_fault_is_found(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    marks = [re.match(r"\s*# The next line: (\S+)$", line) for line in lines]
+    planted = [(mark[1], str(path), number) for number, mark in enumerate(marks, start=2) if mark]
+    assert len(planted) == 1
+    found = lint(path, defines=NEWER)
+    assert [(one.rule, one.file, one.line) for one in found] == planted
+    assert re.match(planted[0][0] + r"\b", path.stem)
+    assert all(one.what.endswith(".") and one.why.endswith(".") for one in found)
+
+
+def test_each_rule_is_planted_somewhere() -> None:
+    assert {one.rule for path in BAD for one in lint(path, defines=NEWER)} == set(RULES)
+
+
+@pytest.mark.parametrize("path", GOOD, ids=name)
+@pytest.mark.parametrize("version", [None, (5, 6), (5, 8), (6, 1)])
+def test_nothing_is_found_in_a_good_one(path: Path, version: tuple[int, int] | None) -> None:
+    assert lint(path, version=version) == []
+
+
+@pytest.mark.parametrize("shipped", ["kamailio.cfg", "plain.cfg"])
+@pytest.mark.parametrize(
+    "defines", [{}, {"WITH_SCREENING": ""}, {"EVAPI_BIND": '"10.1.2.3:9000"'}, {"ADAPTER_MAX_LINKS": "20"}]
+)
+@pytest.mark.parametrize("version", [None, (5, 6), (6, 1)])
+def test_nothing_is_found_in_the_shipped_ones(
+    shipped: str, defines: Mapping[str, str], version: tuple[int, int] | None
+) -> None:
+    assert lint(adapter.kamailio.path(shipped), defines=defines, version=version) == []
+
+
+def test_plain_says_what_it_goes_without(tmp_path: Path) -> None:
+    text = adapter.kamailio.read("plain")
+    plain = tmp_path / "plain.cfg"
+    plain.write_text(re.sub(r"# evapi-adapter: accept .*", "#", text), encoding="utf-8")
+    assert {one.rule for one in lint(plain)} == {"no-receipts", "no-gate", "no-cancel"}
+
+
+def test_the_shipped_ones_as_users_copy_them(tmp_path: Path) -> None:
+    for one in adapter.kamailio.names():
+        shutil.copy(adapter.kamailio.path(one), tmp_path)
+    assert lint(tmp_path / "kamailio.cfg") == []
+
+
+def checked(path: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What Kamailio itself says to a configuration."""
+    command = ["kamailio", "-c", "-f", str(path), "-L", str(modules_folder()), "-Y", str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.parametrize("path", [*GOOD, *BAD], ids=name)
+def test_kamailio_itself_takes_it(path: Path, tmp_path: Path) -> None:
+    """The faults are not of the kind that Kamailio finds, but for those it is known to refuse."""
+    done = checked(path, tmp_path)
+    if path.name in REFUSED:
+        assert done.returncode != 0
+        assert REFUSED[path.name] in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        assert not re.findall("ERROR|CRITICAL", done.stderr), done.stderr
