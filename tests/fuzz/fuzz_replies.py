@@ -5,7 +5,14 @@ from __future__ import annotations
 import atheris
 
 with atheris.instrument_imports(
-    include=["adapter.wire", "adapter.contract", "adapter.transaction", "adapter.broker.amqp.inbox", "pamqp"]
+    include=[
+        "adapter.wire",
+        "adapter.contract",
+        "adapter.transaction",
+        "adapter.broker.amqp.inbox",
+        "adapter.broker.amqp.incoming",
+        "pamqp",
+    ]
 ):
     from tests.fuzz import seeds, targets
     from tests.fuzz.engine import run

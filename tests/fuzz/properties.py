@@ -7,12 +7,9 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from aiormq.abc import DeliveredMessage
-from pamqp.commands import Basic
-from pamqp.header import ContentHeader
-
 from adapter import contract
 from adapter.broker.amqp.inbox import Inbox
+from adapter.broker.amqp.incoming import Delivery, Properties
 from adapter.broker.amqp.limits import Counters, Limits
 from adapter.errors import CodecError
 from adapter.transaction import Outcome, TransactionId
@@ -20,6 +17,8 @@ from adapter.wire import event, netstring
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pamqp.commands import Basic
 
     from adapter.broker.base import DeadLetter, Reply
 
@@ -165,26 +164,24 @@ class _Owner:
 
 def deliver(exchange: str, properties: Basic.Properties, body: bytes) -> Reply | None:
     """What an inbox makes of a message."""
+    return _read(Delivery(b"c", 1, False, exchange, Properties.of(properties), body))
+
+
+def _read(delivery: Delivery) -> Reply | None:
     owner = _Owner()
     limits = Limits(prefetch=1, confirm_timeout=1.0, results_expires=1.0)
     inbox = Inbox(NODE, None, owner, owner.letters.append, limits, Counters())  # type: ignore[arg-type]
-    message = DeliveredMessage(
-        Basic.Deliver("c", 1, False, exchange, "k"),
-        ContentHeader(0, len(body), properties),
-        body,
-        None,  # type: ignore[arg-type]
-    )
-    reply = inbox._reply(message)
-    if exchange != contract.DEAD_EXCHANGE:
+    reply = inbox._read(delivery)
+    if delivery.exchange != contract.DEAD_EXCHANGE:
         assert (reply is None) == bool(owner.letters)
     for letter in owner.letters:
-        assert letter.body == body
+        assert letter.body == delivery.body
     return reply
 
 
-def check_delivery(exchange: str, properties: Basic.Properties, body: bytes) -> None:
+def check_delivery(delivery: Delivery) -> None:
     """Whatever a message's headers hold: a reply of the right types, a dead letter, or nothing."""
-    reply = deliver(exchange, properties, body)
+    reply = _read(delivery)
     if reply is not None:
         assert reply.correlation_id
         for text in (reply.status, reply.service, reply.rejected):

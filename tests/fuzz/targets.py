@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pamqp.header import ContentHeader
-
+from adapter.broker.amqp.incoming import Delivery, read_header
 from adapter.broker.base import Reply
 from adapter.contract import DEAD_EXCHANGE, JSON, MSGPACK
 from tests.fuzz import properties
@@ -40,9 +39,8 @@ def replies(data: bytes) -> None:
     """A byte selects the exchange; the length of the properties in two bytes, those, then the body."""
     exchange = DEAD_EXCHANGE if data[:1] == b"\1" else ""
     end = 3 + int.from_bytes(data[1:3], "big")
-    header = ContentHeader()
     try:
-        header.unmarshal(_CONTENT_HEADER + data[3:end])
+        _, found = read_header(_CONTENT_HEADER + data[3:end])
     except Exception:
-        return  # what the library cannot read never gets here; tests/broker has what becomes of it
-    properties.check_delivery(exchange, header.properties, data[end:])
+        return  # what nobody can read never gets here; tests/broker has what becomes of it
+    properties.check_delivery(Delivery(b"c", 1, False, exchange, found, data[end:]))
