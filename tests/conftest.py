@@ -21,6 +21,20 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]
 
 
 @pytest.fixture(scope="session")
+def managed_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    """One with the management plugin, for what operators' tools ask; each test takes a vhost of its own."""
+    with RabbitServer(tmp_path_factory.mktemp("managed"), "managed", management=True) as server:
+        yield server
+
+
+@pytest.fixture
+def vhost(managed_rabbitmq: RabbitServer) -> Iterator[str]:
+    """The URL of an empty vhost."""
+    with managed_rabbitmq.vhost() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """One Redis for the session, each test under a prefix of its own. A test that breaks it takes its own."""
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:

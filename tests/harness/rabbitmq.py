@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import http.client
 import json
 import os
 import pwd
@@ -17,7 +20,7 @@ from tests.harness.certificates import Authority
 from tests.harness.process import HarnessError, Process, free_port, listening, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 EPMD = "/usr/bin/epmd"
@@ -35,6 +38,15 @@ log.console = true
 log.console.level = info
 log.file = false
 """
+MANAGEMENT_CONFIG = """\
+management.tcp.ip = 127.0.0.1
+management.tcp.port = {port}
+"""
+MANAGEMENT = (
+    *("rabbitmq_management", "rabbitmq_management_agent", "rabbitmq_web_dispatch"),
+    *("amqp_client", "cowboy", "cowlib"),
+)
+"""The plugin, and those that it needs."""
 CLUSTER_CONFIG = """\
 cluster_formation.peer_discovery_backend = classic_config
 cluster_formation.discovery_retry_limit = 1
@@ -86,11 +98,17 @@ class RabbitServer:
 
     Its certificate is for ``localhost``, by an authority of its own: ``ca``. ``stop()`` and
     ``kill()`` keep the data for the next ``start()``; ``close()`` removes it. A node of a cluster
-    shares its ``epmd`` and ``cookie`` with the others.
+    shares its ``epmd`` and ``cookie`` with the others. With ``management`` its HTTP API is at ``api``;
+    it takes longer to start then.
     """
 
     def __init__(
-        self, folder: Path, name: str = "rabbitmq", epmd: Epmd | None = None, cookie: str | None = None
+        self,
+        folder: Path,
+        name: str = "rabbitmq",
+        epmd: Epmd | None = None,
+        cookie: str | None = None,
+        management: bool = False,
     ) -> None:
         self.port = free_port()
         self.tls_port = free_port()
@@ -102,6 +120,8 @@ class RabbitServer:
         self._identity = authority.issue("localhost")
         self.ca = authority.certificate
         self.tls_url = f"amqps://guest:guest@localhost:{self.tls_port}/?cafile={self.ca}"
+        self._api_port = free_port() if management else 0
+        self.api = f"http://guest:guest@127.0.0.1:{self._api_port}" if management else ""
         self._own_epmd = epmd is None
         self._epmd = epmd or Epmd(folder, name)
         self._env = self._environment(cookie)
@@ -113,12 +133,17 @@ class RabbitServer:
             CONFIG.format(port=self.port, tls_port=self.tls_port, certificate=certificate, key=key)
         )
         enabled = self._data / "enabled_plugins"
-        enabled.write_text("[].\n")
+        shown = ["rabbit"]
+        if self._api_port:
+            self.configure(MANAGEMENT_CONFIG.format(port=self._api_port))
+            shown += MANAGEMENT
+        enabled.write_text("[rabbitmq_management].\n" if self._api_port else "[].\n")
         # It reads through every plugin there is, for 2 s, even where none is enabled: show it none.
         plugins = self._data / "plugins"
         plugins.mkdir()
-        for part in (SCRIPTS / "rabbitmq-server").resolve().parent.parent.glob("plugins/rabbit-*"):
-            (plugins / part.name).symlink_to(part)
+        for part in (SCRIPTS / "rabbitmq-server").resolve().parent.parent.glob("plugins/*-*"):
+            if part.name.partition("-")[0] in shown:
+                (plugins / part.name).symlink_to(part)
         _give(self._data, self._config, enabled, certificate, key)
         if cookie is not None:
             kept = self._data / ".erlang.cookie"
@@ -163,6 +188,8 @@ class RabbitServer:
     def wait(self) -> None:
         """Return once it takes clients."""
         self._process.wait_until(lambda: listening(self.port), f"RabbitMQ on port {self.port}", START_TIMEOUT)
+        if self._api_port:
+            self._process.wait_until(lambda: listening(self._api_port), "its management", START_TIMEOUT)
 
     def stop(self) -> None:
         """End it in an orderly way; the data stays."""
@@ -222,6 +249,29 @@ class RabbitServer:
         if done.returncode:
             raise HarnessError(f"rabbitmqctl {' '.join(args)}: {done.stdout}{done.stderr}")
         return done.stdout
+
+    def call(self, method: str, path: str, body: object = None) -> None:
+        """Have the management API do something; ``path`` follows ``/api/``. Raises HarnessError."""
+        client = http.client.HTTPConnection("127.0.0.1", self._api_port, timeout=20)
+        credentials = base64.b64encode(b"guest:guest").decode()
+        headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
+        client.request(method, f"/api/{path}", None if body is None else json.dumps(body), headers)
+        answer = client.getresponse()
+        told = answer.read()
+        client.close()
+        if answer.status >= 300:
+            raise HarnessError(f"{method} {path}: {answer.status} {told!r}")
+
+    @contextlib.contextmanager
+    def vhost(self) -> Iterator[str]:
+        """A vhost that is there while this is open, by the management API; gives its URL."""
+        name = f"test-{secrets.token_hex(4)}"
+        self.call("PUT", f"vhosts/{name}")
+        self.call("PUT", f"permissions/{name}/guest", {"configure": ".*", "write": ".*", "read": ".*"})
+        try:
+            yield f"{self.url}{name}"
+        finally:
+            self.call("DELETE", f"vhosts/{name}")
 
     def close(self) -> None:
         """End it for good and remove its data."""

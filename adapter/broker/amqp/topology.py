@@ -1,10 +1,12 @@
 """What the adapter declares on RabbitMQ: the same each time, by every replica.
 
-Nothing here has a time limit: whoever calls sets one for the whole.
+First as data, which an operator's tools compare with what is there; then the declaring. Nothing here
+has a time limit: whoever calls sets one for the whole.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import aiormq
@@ -18,17 +20,71 @@ if TYPE_CHECKING:
 
     from adapter.broker.amqp.connection import Connection
 
-_EXCHANGES = (
-    (contract.EVENTS_EXCHANGE, "topic", False),
-    (contract.COMMANDS_EXCHANGE, "topic", False),
-    (contract.DEAD_EXCHANGE, "fanout", False),
-    (contract.DEAD_BY_NODE_EXCHANGE, "topic", True),
-)
-
 QueueType = Literal["classic", "quorum"]
 
 _NO_LIMIT: Final = 1_000_000
 """Times that a reply is delivered again: RabbitMQ 4 would drop it at 20 otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A durable exchange. An ``internal`` one takes nothing from clients."""
+
+    name: str
+    kind: str
+    internal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A durable queue."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A way from an exchange to a queue, or to another exchange."""
+
+    source: str
+    to: str
+    key: str = ""
+    to_exchange: bool = False
+
+
+EXCHANGES: Final = (
+    Exchange(contract.EVENTS_EXCHANGE, "topic"),
+    Exchange(contract.COMMANDS_EXCHANGE, "topic"),
+    Exchange(contract.DEAD_EXCHANGE, "fanout"),
+    Exchange(contract.DEAD_BY_NODE_EXCHANGE, "topic", internal=True),
+)
+DEAD_QUEUE: Final = Queue(contract.DEAD_QUEUE, contract.DEAD_QUEUE_ARGUMENTS)
+DEAD_BINDINGS: Final = (
+    Binding(contract.DEAD_EXCHANGE, contract.DEAD_BY_NODE_EXCHANGE, to_exchange=True),
+    Binding(contract.DEAD_EXCHANGE, contract.DEAD_QUEUE),
+)
+
+
+def node_queues(node: str, expires: float, queue_type: QueueType) -> tuple[Queue, ...]:
+    """The queues of a node, which go when nobody has consumed them for ``expires`` seconds."""
+    arguments: dict[str, Any] = {"x-expires": round(expires * 1000)}
+    if queue_type == "quorum":  # a classic one does not say so, to match those that are there
+        arguments |= {"x-queue-type": queue_type, "x-delivery-limit": _NO_LIMIT}
+    return tuple(
+        Queue(name, arguments) for name in (contract.results_queue(node), contract.commands_queue(node))
+    )
+
+
+def node_bindings(node: str) -> tuple[Binding, ...]:
+    """The ways to a node's queues."""
+    word = contract.word(node)
+    results, commands = contract.results_queue(node), contract.commands_queue(node)
+    return (
+        # A dead request keeps its routing key, <event>.<node>; a dead letter of ours has but one word.
+        Binding(contract.DEAD_BY_NODE_EXCHANGE, results, f"*.{word}"),
+        *(Binding(contract.COMMANDS_EXCHANGE, commands, key) for key in (word, contract.ALL_NODES)),
+    )
 
 
 class DeclaredOtherwise(BrokerUnavailable):
@@ -37,31 +93,26 @@ class DeclaredOtherwise(BrokerUnavailable):
 
 async def declare_exchanges(channel: aiormq.Channel) -> None:
     """The exchanges. Raises BrokerUnavailable."""
-    for name, kind, internal in _EXCHANGES:
-        try:
-            await channel.exchange_declare(name, exchange_type=kind, durable=True, internal=internal)
-        except aiormq.AMQPError as exc:
-            raise _refused("exchange", name, exc) from exc
+    for exchange in EXCHANGES:
+        await declare_exchange(channel, exchange)
 
 
 async def declare_dead_letters(channel: aiormq.Channel) -> None:
     """Their ways and their queue. Raises BrokerUnavailable, DeclaredOtherwise among it."""
-    await channel.exchange_bind(contract.DEAD_BY_NODE_EXCHANGE, contract.DEAD_EXCHANGE)
-    await _declare_queue(channel, contract.DEAD_QUEUE, contract.DEAD_QUEUE_ARGUMENTS)
-    await channel.queue_bind(contract.DEAD_QUEUE, contract.DEAD_EXCHANGE)
+    between, kept = DEAD_BINDINGS
+    await bind(channel, between)
+    await declare_queue(channel, DEAD_QUEUE)
+    await bind(channel, kept)
 
 
 async def declare_node(channel: aiormq.Channel, node: str, expires: float, queue_type: QueueType) -> None:
-    """The queues of a node, which go when nobody has consumed them for ``expires`` seconds.
+    """The queues of a node: see ``node_queues``.
 
     Replies that cannot be taken in are given back, so nothing of them is dead-lettered. Raises
     BrokerUnavailable.
     """
-    arguments: dict[str, Any] = {"x-expires": round(expires * 1000)}
-    if queue_type == "quorum":  # a classic one does not say so, to match those that are there
-        arguments |= {"x-queue-type": queue_type, "x-delivery-limit": _NO_LIMIT}
-    for queue in (contract.results_queue(node), contract.commands_queue(node)):
-        await _declare_queue(channel, queue, arguments)
+    for queue in node_queues(node, expires, queue_type):
+        await declare_queue(channel, queue)
 
 
 async def bind_node(channel: aiormq.Channel, node: str) -> None:
@@ -70,12 +121,8 @@ async def bind_node(channel: aiormq.Channel, node: str) -> None:
     Apart, since in a cluster a server that hangs holds up every new binding, even one that is
     there, and nothing that exists already.
     """
-    word = contract.word(node)
-    results, commands = contract.results_queue(node), contract.commands_queue(node)
-    # A dead request keeps its routing key, <event>.<node>; a dead letter of ours has but one word.
-    await channel.queue_bind(results, contract.DEAD_BY_NODE_EXCHANGE, f"*.{word}")
-    for key in (word, contract.ALL_NODES):
-        await channel.queue_bind(commands, contract.COMMANDS_EXCHANGE, key)
+    for binding in node_bindings(node):
+        await bind(channel, binding)
 
 
 async def missing_services(connection: Connection, services: Collection[str]) -> list[str]:
@@ -94,11 +141,30 @@ async def missing_services(connection: Connection, services: Collection[str]) ->
     return missing
 
 
-async def _declare_queue(channel: aiormq.Channel, name: str, arguments: Mapping[str, Any]) -> None:
+async def declare_exchange(channel: aiormq.Channel, exchange: Exchange) -> None:
+    """One exchange. Raises BrokerUnavailable, DeclaredOtherwise among it."""
     try:
-        await channel.queue_declare(name, durable=True, arguments=dict(arguments))
+        await channel.exchange_declare(
+            exchange.name, exchange_type=exchange.kind, durable=True, internal=exchange.internal
+        )
     except aiormq.AMQPError as exc:
-        raise _refused("queue", name, exc) from exc
+        raise _refused("exchange", exchange.name, exc) from exc
+
+
+async def declare_queue(channel: aiormq.Channel, queue: Queue) -> None:
+    """One queue. Raises BrokerUnavailable, DeclaredOtherwise among it."""
+    try:
+        await channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
+    except aiormq.AMQPError as exc:
+        raise _refused("queue", queue.name, exc) from exc
+
+
+async def bind(channel: aiormq.Channel, binding: Binding) -> None:
+    """One binding. Raises what the library raises."""
+    if binding.to_exchange:
+        await channel.exchange_bind(binding.to, binding.source, routing_key=binding.key)
+    else:
+        await channel.queue_bind(binding.to, binding.source, binding.key)
 
 
 def _refused(kind: str, name: str, exc: aiormq.AMQPError) -> BrokerUnavailable:

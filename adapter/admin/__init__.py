@@ -1,0 +1,1 @@
+"""What operators ask and do, beside the running bridge. Never imports ``adapter.app``."""

@@ -1,0 +1,98 @@
+"""The services that decide: who they are, whether anybody is there, and for which events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from adapter import contract, policy
+from adapter.admin.management import events_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from adapter.admin.management import Management
+    from adapter.admin.rabbit import Rabbit
+    from adapter.settings import Settings
+
+_QUEUE: Final = contract.service_queue("")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service.
+
+    ``messages`` wait on its queue and ``consumers`` take them; both ``None`` where there is no queue.
+    ``events`` are those that the queue is bound to, ``None`` where nobody tells. ``asked_for`` are those
+    that the policy says it decides; ``by_default``: all that are not named there.
+    """
+
+    name: str
+    queue: str
+    messages: int | None
+    consumers: int | None
+    events: tuple[str, ...] | None
+    asked_for: tuple[str, ...] = ()
+    by_default: bool = False
+
+    @property
+    def unbound(self) -> tuple[str, ...]:
+        """Events that the policy says it decides, and that do not come to its queue."""
+        if self.events is None or "#" in self.events or "*" in self.events:
+            return ()
+        return tuple(event for event in self.asked_for if contract.word(event) not in self.events)
+
+    @property
+    def remark(self) -> str:
+        """What is wrong with it, and what to do; empty where nothing is."""
+        if self.messages is None:
+            return f"no queue: it has never run here; start it (python -m consumers MODULE:{self.name})"
+        if not self.consumers:
+            waits = f"; {self.messages} wait" if self.messages else ""
+            return f"nobody consumes{waits}: its events time out; start it, or delete {self.queue}"
+        if self.events == ():
+            return "bound to nothing: no event comes to it; restart it, its start binds it"
+        if self.unbound:
+            return f"the policy has it decide {', '.join(self.unbound)}, to which it is not bound"
+        return ""
+
+
+async def services(
+    settings: Settings, rabbit: Rabbit, management: Management | None, also: Iterable[str] = ()
+) -> list[Service]:
+    """Those that the policy names, that have a queue (where the API tells), and ``also``; by name.
+
+    Raises PolicyError, BrokerUnavailable, ManagementUnavailable.
+    """
+    read = policy.Policy() if settings.policy is None else policy.read(settings.policy)
+    asked = asked_for(read)
+    names = set(read.services).union(also)
+    bindings = None
+    if management is not None:
+        names |= {name.removeprefix(_QUEUE) for name in await management.queues() if name.startswith(_QUEUE)}
+        bindings = await management.bindings()
+    found = []
+    for name in sorted(names):
+        queue = contract.service_queue(name)
+        state = await rabbit.queue(queue)
+        found.append(
+            Service(
+                name,
+                queue,
+                None if state is None else state.messages,
+                None if state is None else state.consumers,
+                None if bindings is None else events_of(name, bindings),
+                asked.get(name, ()),
+                name in read.default.services,
+            )
+        )
+    return found
+
+
+def asked_for(read: policy.Policy) -> Mapping[str, tuple[str, ...]]:
+    """The events that a policy has each service decide, by service."""
+    found: dict[str, list[str]] = {}
+    for event, plan in sorted(read.events.items()):
+        for service in plan.services:
+            found.setdefault(service, []).append(event)
+    return {service: tuple(events) for service, events in found.items()}

@@ -1,0 +1,81 @@
+"""``evapi-adapter services``: who decides, whether anybody is there, and for which events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from adapter.cli import options
+from adapter.cli.output import Column, Format, Output, text
+
+if TYPE_CHECKING:
+    from adapter.settings import Settings
+
+EPILOG: Final = (
+    "Examples:  evapi-adapter services --policy policy.toml    "
+    "evapi-adapter services -o json | jq '.rows[] | select(.consumers == 0)'"
+)
+
+Also = Annotated[
+    list[str] | None,
+    typer.Option("--service", metavar="NAME", help="A service to look for as well; may be repeated."),
+]
+
+
+def _events(value: Any) -> str:
+    return "?" if value is None else text(value)
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else text(value)
+
+
+COLUMNS: Final = (
+    Column("name", "SERVICE", style="bold"),
+    Column("messages", "WAITING", _number, right=True),
+    Column("consumers", "CONSUMERS", _number, right=True),
+    Column("events", "EVENTS", _events),
+    Column("remark", "REMARK", style="yellow"),
+)
+
+
+def services(
+    amqp_url: options.AmqpUrl = None,
+    amqp_api: options.AmqpApi = None,
+    policy: options.PolicyFile = None,
+    service: Also = None,
+    output: options.As = Format.TABLE,
+    more: options.More = None,
+) -> None:
+    """List the services that decide, with what is wrong with each.
+
+    They are those that the policy names and, where RabbitMQ's management plugin answers, all that have a
+    queue; only it knows to which events they are bound (else: ?). Exit codes: 0 listed, 1 RabbitMQ cannot
+    be asked, 2 wrong usage.
+    """
+    chosen = options.settings(more, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy)
+    out = Output(output)
+    rows = options.run(_rows(chosen, out, service or []))
+    out.rows(COLUMNS, rows, "no service is known: name it with --service, or in the policy (EVAPI_POLICY)")
+
+
+async def _rows(chosen: Settings, out: Output, also: list[str]) -> list[dict[str, Any]]:
+    from adapter.admin import services as admin
+    from adapter.admin.management import reached
+    from adapter.admin.rabbit import Rabbit
+
+    async with Rabbit(options.amqp(chosen)) as rabbit, reached(chosen, out.say) as management:
+        found = await admin.services(chosen, rabbit, management, also)
+    return [
+        {
+            "name": each.name,
+            "queue": each.queue,
+            "messages": each.messages,
+            "consumers": each.consumers,
+            "events": each.events,
+            "expected_events": each.asked_for,
+            "remark": each.remark,
+        }
+        for each in found
+    ]

@@ -1,0 +1,164 @@
+"""``evapi-adapter topology``: exchanges, queues and bindings as they should be, and as they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from adapter.cli import options, services
+from adapter.cli.output import Column, Format, Output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from adapter.admin.topology import Done, Item
+    from adapter.settings import Settings
+
+EPILOG: Final = (
+    "Examples:  evapi-adapter topology show    evapi-adapter topology diff || evapi-adapter topology apply"
+)
+EPILOG_SHOW: Final = "Example:  evapi-adapter topology show --nodes sbc1=10.0.0.5:8448 -o json"
+EPILOG_DIFF: Final = "Example:  evapi-adapter topology diff --policy policy.toml && echo as it should be"
+EPILOG_APPLY: Final = "Example:  evapi-adapter topology apply --nodes sbc1=10.0.0.5:8448,sbc2=10.0.0.6:8448"
+
+_STYLES: Final = {"ok": "green", "missing": "red", "differs": "red", "stale": "yellow", "unknown": "dim"}
+
+
+def _style(state: Any) -> str:
+    return _STYLES.get(str(state), "")
+
+
+COLUMNS: Final = (
+    Column("state", "STATE", style=_style),
+    Column("kind", "KIND"),
+    Column("name", "NAME"),
+    Column("remark", "REMARK"),
+)
+COLUMNS_APPLY: Final = (
+    Column("action", "DONE", style="bold"),
+    Column("state", "STATE", style=_style),
+    Column("kind", "KIND"),
+    Column("name", "NAME"),
+    Column("remark", "REMARK"),
+)
+
+app = typer.Typer(
+    name="topology",
+    help="Exchanges, queues and bindings as they should be, and as they are.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command(epilog=EPILOG_SHOW)
+def show(
+    nodes: options.Nodes = None,
+    amqp_url: options.AmqpUrl = None,
+    amqp_api: options.AmqpApi = None,
+    policy: options.PolicyFile = None,
+    service: services.Also = None,
+    output: options.As = Format.TABLE,
+    more: options.More = None,
+) -> None:
+    """Show everything that should be there for the nodes and services known, and how it is.
+
+    Bindings, and queues of nodes and services that are not known, need RabbitMQ's management plugin.
+    Changes nothing. Exit codes: 0 shown, 1 RabbitMQ cannot be asked, 2 wrong usage.
+    """
+    chosen = options.settings(more, nodes=nodes, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy)
+    out = Output(output)
+    out.rows(COLUMNS, map(_row, options.run(_compared(chosen, out, service or []))))
+
+
+@app.command(epilog=EPILOG_DIFF)
+def diff(
+    nodes: options.Nodes = None,
+    amqp_url: options.AmqpUrl = None,
+    amqp_api: options.AmqpApi = None,
+    policy: options.PolicyFile = None,
+    service: services.Also = None,
+    output: options.As = Format.TABLE,
+    more: options.More = None,
+) -> None:
+    """Show what is not as it should be: missing, different, stale.
+
+    Changes nothing. Exit codes: 0 nothing differs, 1 something does, or RabbitMQ cannot be asked, 2 wrong
+    usage.
+    """
+    from adapter.admin.topology import State, drift
+
+    chosen = options.settings(more, nodes=nodes, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy)
+    out = Output(output)
+    items = options.run(_compared(chosen, out, service or []))
+    found = drift(items)
+    unknown = sum(item.state is State.UNKNOWN for item in items)
+    unseen = f"; {unknown} could not be seen (topology show tells which and why)" if unknown else ""
+    out.rows(COLUMNS, map(_row, found))
+    number = "nothing" if not found else str(len(found))
+    out.say(f"{number} of {len(items)} {'differ' if len(found) > 1 else 'differs'}{unseen}")
+    if found:
+        raise typer.Exit(1)
+
+
+@app.command(epilog=EPILOG_APPLY)
+def apply(
+    nodes: options.Nodes = None,
+    amqp_url: options.AmqpUrl = None,
+    amqp_api: options.AmqpApi = None,
+    policy: options.PolicyFile = None,
+    service: services.Also = None,
+    output: options.As = Format.TABLE,
+    more: options.More = None,
+) -> None:
+    """Declare what is missing of what the adapter needs. Deletes nothing, and may be repeated.
+
+    What is there with other arguments is told, not touched. A service declares its own queue when it
+    starts; nodes' queues that nobody consumes go again after EVAPI_RESULTS_EXPIRES. Exit codes: 0 all of
+    it is there, 1 something is there with other arguments, or RabbitMQ cannot be asked, 2 wrong usage.
+    """
+    from adapter.admin.topology import State
+
+    chosen = options.settings(more, nodes=nodes, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy)
+    out = Output(output)
+    done = options.run(_applied(chosen, out, service or []))
+    told = [each for each in done if each.action != "left" or each.item.state is not State.OK]
+    out.rows(COLUMNS_APPLY, ({"action": each.action, **_row(each.item)} for each in told))
+    out.say(_summary(done))
+    if any(each.item.state is State.DIFFERS for each in done):
+        raise typer.Exit(1)
+
+
+def _summary(done: Iterable[Done]) -> str:
+    actions = [each.action for each in done]
+    counts = [f"{actions.count(action)} {action}" for action in ("declared", "bound", "left")]
+    return f"{', '.join(counts)} alone"
+
+
+async def _compared(chosen: Settings, out: Output, also: list[str]) -> list[Item]:
+    from adapter.admin import topology
+    from adapter.admin.management import reached
+    from adapter.admin.rabbit import Rabbit
+
+    async with Rabbit(options.amqp(chosen)) as rabbit, reached(chosen, out.say) as management:
+        return await topology.compare(chosen, rabbit, management, also)
+
+
+async def _applied(chosen: Settings, out: Output, also: list[str]) -> list[Done]:
+    from adapter.admin import topology
+    from adapter.admin.management import reached
+    from adapter.admin.rabbit import Rabbit
+
+    async with Rabbit(options.amqp(chosen)) as rabbit, reached(chosen, out.say) as management:
+        return await topology.apply(rabbit, await topology.compare(chosen, rabbit, management, also))
+
+
+def _row(item: Item) -> dict[str, Any]:
+    return {
+        "state": str(item.state),
+        "kind": item.kind,
+        "name": item.name,
+        "of": item.of,
+        "remark": item.remark,
+    }

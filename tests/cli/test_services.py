@@ -1,0 +1,120 @@
+"""``evapi-adapter services`` as an operator meets it."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pika
+import pytest
+
+from tests.cli.rabbit_cli import evapi_adapter
+from tests.cli.terminal import on_a_terminal
+from tests.harness.process import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pika.adapters.blocking_connection import BlockingChannel
+
+    from tests.harness.rabbitmq import RabbitServer
+
+KEYS = ["name", "queue", "messages", "consumers", "events", "expected_events", "remark"]
+
+
+@pytest.fixture
+def client(vhost: str) -> Iterator[BlockingChannel]:
+    """With one service that is bound and consumed, and one that is neither."""
+    connection = pika.BlockingConnection(pika.URLParameters(vhost))
+    channel = connection.channel()
+    channel.exchange_declare("evapi.events", "topic", durable=True)
+    for name in ("least_cost", "screening"):
+        channel.queue_declare(f"evapi.decide.{name}", durable=True)
+    channel.queue_bind("evapi.decide.least_cost", "evapi.events", "invite_request.*")
+    channel.basic_consume("evapi.decide.least_cost", lambda *_: None)
+    channel.basic_publish("", "evapi.decide.screening", b"waits")
+    channel.queue_declare("evapi.decide.screening", passive=True)
+    yield channel
+    connection.close()
+
+
+@pytest.mark.usefixtures("client")
+class TestListing:
+    def test_a_table(self, managed_rabbitmq: RabbitServer, vhost: str) -> None:
+        done = evapi_adapter("services", EVAPI_AMQP_URL=vhost, EVAPI_AMQP_API=managed_rabbitmq.api)
+        assert (done.code, done.err) == (0, "")
+        head, one, two = done.out.splitlines()
+        assert head.split() == ["SERVICE", "WAITING", "CONSUMERS", "EVENTS", "REMARK"]
+        assert one.split() == ["least_cost", "0", "1", "invite_request"]
+        assert two.split()[:3] == ["screening", "1", "0"]
+        assert (
+            "nobody consumes; 1 wait: its events time out; start it, or delete evapi.decide.screening" in two
+        )
+
+    def test_json(self, managed_rabbitmq: RabbitServer, vhost: str) -> None:
+        done = evapi_adapter(
+            "services", "-o", "json", EVAPI_AMQP_URL=vhost, EVAPI_AMQP_API=managed_rabbitmq.api
+        )
+        assert [list(row) for row in done.rows] == [KEYS, KEYS]
+        assert [row["events"] for row in done.rows] == [["invite_request"], []]
+
+    def test_without_the_api_those_that_are_named(self, vhost: str, tmp_path: Path) -> None:
+        policy = tmp_path / "policy.toml"
+        policy.write_text('[events.invite_request]\nservices = ["least_cost"]\n')
+        away = f"http://127.0.0.1:{free_port()}"
+        words = ("services", "--policy", str(policy), "--service", "absent", "--amqp-api", away)
+        done = evapi_adapter(*words, EVAPI_AMQP_URL=vhost)
+        assert done.code == 0
+        absent, known = done.out.splitlines()[1:]
+        assert absent.split()[:4] == ["absent", "-", "-", "?"]
+        assert "no queue: it has never run here; start it" in absent
+        assert known.split() == ["least_cost", "0", "1", "?"]
+        assert "management API" in done.err
+        assert "connection refused" in done.err
+
+
+def test_nobody_is_known(managed_rabbitmq: RabbitServer, vhost: str) -> None:
+    done = evapi_adapter("services", EVAPI_AMQP_URL=vhost, EVAPI_AMQP_API=managed_rabbitmq.api)
+    assert (done.code, done.out) == (0, "")
+    assert "no service is known: name it with --service" in done.err
+
+
+COMMANDS = [
+    ("services",),
+    ("topology", "show"),
+    ("topology", "diff"),
+    ("topology", "apply"),
+    ("dead-letters", "list"),
+    ("dead-letters", "show", "1"),
+    ("dead-letters", "replay"),
+    ("dead-letters", "purge", "--yes"),
+    ("send", "sbc1", "{}"),
+    ("send", "--event", "invite_request"),
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_rabbitmq_away(words: tuple[str, ...]) -> None:
+    port = free_port()
+    done = evapi_adapter(*words, EVAPI_AMQP_URL=f"amqp://guest:hush@127.0.0.1:{port}/")
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        f"evapi-adapter: RabbitMQ: amqp://guest@127.0.0.1:{port}/: connection refused: nothing listens "
+        "there; is RabbitMQ running, and the port right?\n"
+    )
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_no_rabbitmq_is_set(words: tuple[str, ...]) -> None:
+    done = evapi_adapter(*words)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("evapi-adapter: EVAPI_AMQP_URL: is not set")
+
+
+def test_one_that_hangs_on_a_terminal() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:  # the kernel takes the connection, nobody else
+        url = f"amqp://127.0.0.1:{server.getsockname()[1]}/"
+        shown, code = on_a_terminal("services", EVAPI_AMQP_URL=url)
+    assert code == 1
+    assert f"RabbitMQ: {url}: no answer within 2 s: does it hang" in shown.replace("\n", "")
