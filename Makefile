@@ -51,6 +51,7 @@ lint: install ## ruff, mypy --strict, import contracts
 	$(BIN)/lint-imports --verbose | tail -12
 
 .PHONY: test
+test: DEBIAN += prometheus
 test: lint ## lint, then every test, with the real servers
 	$(BIN)/pytest --cov --cov-report=term:skip-covered
 

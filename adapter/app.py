@@ -253,13 +253,14 @@ class Bridge:
         self.metrics.broker_ready.set(self.broker.ready)
         self.metrics.store_ready.set(self.replicas.store_ready)
         self.metrics.drained.set(self.roster.drained)
+        self.metrics.frames_held.set(self.relay.held)
         for node in self.nodes.names:
             self.metrics.paused.labels(node).set(node in self.roster.paused)
         self.metrics.broker_counted(self.broker.counts)
         self.metrics.journal_dropped.set(self.journal.dropped)
         broker = "rabbitmq" if self._settings.amqp_url else "embedded"
         store = "redis" if self._settings.redis_url else "embedded"
-        self.metrics.replica_info.labels(self.inflight.replica, broker, store).set(1)
+        self.metrics.replica_info.labels(self._settings.replica, broker, store).set(1)
 
 
 def _inflight(settings: Settings, owner: str) -> InFlight:

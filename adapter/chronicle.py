@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
+from adapter.contract import STATUS_OPERATOR
 from adapter.journal import Journal
 from adapter.transaction import Outcome, State, Transaction, TransactionId
 
@@ -69,13 +70,16 @@ class Chronicle:
         """These are this replica's; the store was asked for them at that time."""
         now = self._clock()
         self._metrics.hop("claim", now - asked)
+        self._metrics.claimed(transactions)
         self.journal.events(now, transactions)
 
     def published(self, asked: float, transactions: Sequence[Transaction]) -> None:
         """The broker has confirmed these, which were handed to it at that time."""
         now = self._clock()
+        ids = [transaction.id for transaction in transactions]
         self._metrics.hop("publish", now - asked)
-        self.journal.published(now, [transaction.id for transaction in transactions])
+        self._metrics.published(now, ids)
+        self.journal.published(now, ids)
         if self._traces is not None:
             self._traces.published(now, transactions)
 
@@ -84,8 +88,12 @@ class Chronicle:
         self._metrics.failed("publish", number)
 
     def replied(self, replies: Sequence[tuple[TransactionId, Reply]]) -> None:
-        """Replies came that were understood."""
+        """Replies came that were understood. What somebody answers by hand is told in the log."""
         now = self._clock()
+        for id_, reply in replies:
+            if reply.status == STATUS_OPERATOR:
+                log.warning("answered by an operator", correlation_id=str(id_), by=reply.service)
+        self._metrics.replied(now, [id_ for id_, _ in replies])
         self.journal.replies(now, replies)
         if self._traces is not None:
             self._traces.replied(now, replies)
@@ -100,6 +108,8 @@ class Chronicle:
         """These were taken over from other replicas."""
         number = len(transactions)
         self._metrics.adopted.labels(node, state.name.lower()).inc(number)
+        if state is State.CLAIMED:
+            self._metrics.claimed(transactions)
         log.warning("adopted", node=node, of=list(owners), state=state.name.lower(), count=number)
         self.journal.adopted(self._clock(), [transaction.id for transaction in transactions])
 
@@ -107,7 +117,7 @@ class Chronicle:
         """A resume was handed to the link."""
         now = self._clock()
         seconds = max(now - transaction.claimed_at, 0.0)
-        self._metrics.resumed(transaction.id.node, transaction.event, outcome, seconds)
+        self._metrics.resumed(transaction, outcome, now, seconds)
         self.journal.resume(now, transaction, outcome, seconds, decision)
         if self._traces is not None:
             self._traces.resumed(now, transaction, outcome)
@@ -139,6 +149,7 @@ class Chronicle:
     def tick(self) -> None:
         """Tell how many lines were left out, once their second is over."""
         now = self._clock()
+        self._metrics.tick(now)
         for outcome, lines in self._lines.items():
             if hidden := lines.left_out(now):
                 log.warning("resumed", outcome=outcome.value, not_shown=hidden)

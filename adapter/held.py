@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from adapter.transaction import TransactionId
     from adapter.translate import Claimer
-    from adapter.wire.event import Malformed, Suspended
+    from adapter.wire.event import Malformed, Suspended, Unparsed
 
 MOST: Final = 20_000
 """Frames of one node; of more the oldest are dropped: 0.3 s of what no Kamailio sends."""
@@ -23,7 +23,7 @@ class HeldFrame(NamedTuple):
 
     arrived: float
     claimer: Claimer
-    found: Suspended | Malformed
+    found: Suspended | Malformed | Unparsed
 
     @property
     def id(self) -> TransactionId:
@@ -39,6 +39,10 @@ class Held:
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
+
+    def __contains__(self, id_: TransactionId) -> bool:
+        """Whether its event is held. Looks at each frame: for what hardly ever happens."""
+        return any(frame.id == id_ for frame in self._queues.get(id_.node, ()))
 
     def __iter__(self) -> Iterator[str]:
         """The nodes of which something is held."""

@@ -25,7 +25,8 @@ from adapter.errors import CodecError
 from adapter.held import Held, HeldFrame
 from adapter.inflight.base import Claim, InFlight
 from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
-from adapter.turn import Turn
+from adapter.turn import HANDOVER_WAIT, Turn
+from adapter.unsent import Unsent
 from adapter.wire import event as wire
 from adapter.wire import netstring
 
@@ -43,6 +44,12 @@ log = structlog.get_logger()
 RESEND_FOR: Final = 2.0
 """Seconds past its deadline, or past now if that is later, for which a resume is written again
 while no receipt has come. Kamailio's own timer should end the wait no earlier."""
+_KINDS: Final = {
+    wire.Suspended: "suspended",
+    wire.Unparsed: "suspended",
+    wire.Notice: "notice",
+    wire.Malformed: "malformed",
+}
 COMPLAIN_EACH: Final = 0.1
 """Seconds between two log lines about frames not understood; the metric counts each."""
 MAX_UNREAD: Final = 10_000
@@ -73,30 +80,37 @@ class Relay:
         self._clock = clock
         self._tasks: set[asyncio.Task[Any]] = set()
         self._held = Held()
-        self._unsent: list[tuple[float, Transaction]] = []  # claimed, and the broker did not take it
         self._read: list[TransactionId] = []  # resumes that Kamailio has read
         self._complained = float("-inf")
         self.turn = Turn(roster, broker, links, clock)
+        self._unsent = Unsent(roster, self.turn)
 
     def __repr__(self) -> str:
         claiming = "claiming" if self.turn.claiming else "draining"
         work = f"{len(self._tasks)} batches under way, {len(self._held)} frames held"
         return f"<Relay {self._roster.replica} {claiming}, {work}>"
 
+    @property
+    def held(self) -> int:
+        """How many events are left to another replica for now."""
+        return len(self._held)
+
     # Out: from Kamailio to the broker
 
-    def on_events(self, node: str, events: Sequence[wire.Suspended | wire.Notice | wire.Malformed]) -> None:
+    def on_events(
+        self, node: str, events: Sequence[wire.Suspended | wire.Notice | wire.Malformed | wire.Unparsed]
+    ) -> None:
         """Take what one read of a node's link held. Never waits."""
         now = self._clock()
         self.turn.look(now)
-        suspended: list[wire.Suspended | wire.Malformed] = []
+        suspended: list[wire.Suspended | wire.Malformed | wire.Unparsed] = []
         notices: list[Publication] = []
         for kind, number in collections.Counter(map(type, events)).items():
-            self._metrics.read(node, kind.__name__.lower(), number)
+            self._metrics.read(node, _KINDS[kind], number)
         for found in events:
             if isinstance(found, wire.Notice):
                 self._add_notice(notices, node, found)
-            elif isinstance(found, wire.Suspended):
+            elif isinstance(found, wire.Suspended | wire.Unparsed):
                 suspended.append(found)
             else:
                 self._keep(node, found)
@@ -127,7 +141,11 @@ class Relay:
             elif left:
                 self._spawn(self._claim_left(node, left))
         if self._unsent:
-            self._send_again(now)
+            again, refused = self._unsent.sort(now, self._broker.ready)
+            if again:
+                self._spawn(self._publish(again, again=True))
+            if refused:
+                self._spawn(self._settle(refused))
         self._note_read()
         self._chronicle.tick()
 
@@ -204,32 +222,9 @@ class Relay:
             elif result is Published.REFUSED or (result is Published.UNAVAILABLE and again):
                 refused.append(Settlement(transaction.id, Outcome.UNAVAILABLE))
             elif result is Published.UNAVAILABLE:
-                self._unsent.append((self._clock(), transaction))
+                self._unsent.add(transaction, self._clock())
         if refused:
             await self._settle(refused)
-
-    def _send_again(self, now: float) -> None:
-        """Publish again once the broker is back; leave it to a replica that can, which adopts it."""
-        again: list[Transaction] = []
-        refused: list[Settlement] = []
-        keep: list[tuple[float, Transaction]] = []
-        back = self._broker.ready
-        waited = self.turn.waited(now)
-        for since, transaction in self._unsent:
-            if back:
-                again.append(transaction)
-            elif self._roster.served(transaction.id.node):
-                if now < since + 2 * self._roster.lease:  # else it was adopted
-                    keep.append((since, transaction))
-            elif waited:
-                refused.append(Settlement(transaction.id, Outcome.UNAVAILABLE))
-            else:
-                keep.append((since, transaction))
-        self._unsent = keep
-        if again:
-            self._spawn(self._publish(again, again=True))
-        if refused:
-            self._spawn(self._settle(refused))
 
     def _add_notice(self, notices: list[Publication], node: str, found: wire.Notice) -> None:
         try:
@@ -256,11 +251,17 @@ class Relay:
 
     async def on_replies(self, replies: Sequence[Reply]) -> None:
         """Settle and resume a batch. What raises lets it be delivered again."""
-        found = [(each.id, reply, each) for reply in replies if (each := self._settlement(reply)) is not None]
-        if found:
-            self._chronicle.replied([(id_, reply) for id_, reply, _ in found])
-            for late in await self._settle([settlement for *_, settlement in found]):
-                self._metrics.late_replies.labels(late.node).inc()
+        found = [(reply, each) for reply in replies if (each := self._settlement(reply)) is not None]
+        if not found:
+            return
+        self._chronicle.replied([(settlement.id, reply) for reply, settlement in found])
+        late = await self._settle([settlement for _, settlement in found])
+        if late and any(id_ in self._held for id_ in late):
+            # A standby that still holds the event: its claim may be so young that the store was not told.
+            await asyncio.sleep(HANDOVER_WAIT)
+            late = await self._settle([settlement for _, settlement in found if settlement.id in late])
+        for id_ in late:
+            self._metrics.late_replies.labels(id_.node).inc()
 
     def _settlement(self, reply: Reply) -> Settlement | None:
         found, dead = translate.settlement(reply)

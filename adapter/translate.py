@@ -29,8 +29,10 @@ class Claimer:
     life: str
 
 
-def id_of(found: wire.Suspended | wire.Malformed, node: str) -> TransactionId:
+def id_of(found: wire.Suspended | wire.Malformed | wire.Unparsed, node: str) -> TransactionId:
     """Whose answer a frame asks for. Its suspension is counted, or is the first one."""
+    if isinstance(found, wire.Unparsed):
+        return TransactionId(node, *found[:3])
     if isinstance(found, wire.Suspended):
         assert found.seq is not None, "the link counts what the frame does not"
         return TransactionId(node, found.index, found.label, found.seq)
@@ -40,13 +42,17 @@ def id_of(found: wire.Suspended | wire.Malformed, node: str) -> TransactionId:
 
 
 def claim(
-    found: wire.Suspended | wire.Malformed, claimer: Claimer, policy: Policy, arrived: float
+    found: wire.Suspended | wire.Malformed | wire.Unparsed, claimer: Claimer, policy: Policy, arrived: float
 ) -> tuple[Transaction, wire.Malformed | None]:
     """The claim for a frame that came at ``arrived`` (epoch seconds).
 
     One that cannot be published is settled as ``malformed``; given beside it where that was not
     known before.
     """
+    if isinstance(found, wire.Unparsed):
+        found = wire.read_on(found)
+        if isinstance(found, wire.Malformed):
+            return _malformed(found, claimer, policy, arrived), found
     if isinstance(found, wire.Malformed):
         return _malformed(found, claimer, policy, arrived), None
     deadline = arrived + policy.plan(found.event).deadline

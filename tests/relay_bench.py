@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from adapter.broker.base import DeadLetter
     from adapter.transaction import Transaction
-    from adapter.wire.event import Malformed, Notice
+    from adapter.wire.event import Malformed, Notice, Unparsed
 
 NOW = 1_700_000_000.0
 LEASE = 1.0
@@ -182,7 +182,7 @@ class Bench:
         self.store.away = True
         self.roster.lost(self.now)
 
-    async def events(self, *events: Suspended | Notice | Malformed, node: str = "sbc1") -> None:
+    async def events(self, *events: Suspended | Notice | Malformed | Unparsed, node: str = "sbc1") -> None:
         """Hand over the events of one read, and let all they lead to happen. However far the clock was
         moved, ticks and beats have gone on meanwhile.
         """

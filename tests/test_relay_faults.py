@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,17 @@ class TestTwice:
         await bench.reply(reply(99), reply(1, status="failed"))
         assert bench.links.sent == []
         assert bench.counted("late_replies_total", node="sbc1") == 2
+
+    async def test_a_reply_that_overtakes_the_claim_of_another_replica_counts(self) -> None:
+        pair = Pair()
+        await pair.second.events(suspended())
+        answering = asyncio.create_task(pair.second.reply(reply()))
+        while not pair.second.store.called("settle"):
+            await asyncio.sleep(0)
+        await pair.first.events(suspended())
+        await answering
+        assert pair.second.outcomes == [(1, "decided")]
+        assert pair.second.counted("late_replies_total", node="sbc1") == 0
 
     async def test_an_empty_batch_is_nothing(self, bench: Bench) -> None:
         await bench.reply()

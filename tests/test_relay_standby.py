@@ -8,7 +8,7 @@ import pytest
 
 from adapter.inflight.base import Beat
 from adapter.turn import HANDOVER_WAIT, LAST_RESORT, RETURN_WAIT, STANDBY_DELAY
-from adapter.wire.event import Malformed, Notice
+from adapter.wire.event import Malformed, Notice, glance
 from tests.relay_bench import LEASE, NOW, Bench, Pair, id_of, reply, suspended
 
 if TYPE_CHECKING:
@@ -46,6 +46,16 @@ class TestStandby:
         assert pair.second.store.called("claim") == 0
         assert pair.second.counted("duplicate_events_total", node="sbc1") == 2
         assert pair.second.counted("standby_claims_total", node="sbc1") == 0
+
+    async def test_it_reads_the_whole_only_of_what_it_claims(self, standby: Bench) -> None:
+        head = b'{"event":"invite_request","tm_trans":{"tm_index":37,"tm_label":%d,"seq":1}'
+        whole, broken = head % 1 + b',"data":{"user":"100"}}', head % 2 + b',"data":'
+        await standby.events(*(glimpse for frame in (whole, broken) if (glimpse := glance(frame))))
+        assert standby.counted("events_total", node="sbc1", kind="suspended") == 2
+        assert standby.store.calls == []
+        await standby.tick(STANDBY_DELAY)
+        assert standby.broker.asked == [str(id_of(1))]
+        assert standby.outcomes == [(2, "malformed")]
 
     async def test_it_claims_what_nobody_has_after_the_delay_and_not_before(self, standby: Bench) -> None:
         await standby.events(suspended(1), BROKEN)

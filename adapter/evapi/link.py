@@ -65,9 +65,12 @@ class LinkOwner(Protocol):
         ...
 
     def on_events(
-        self, link: Link, events: Sequence[event.Suspended | event.Notice | event.Malformed]
+        self,
+        link: Link,
+        events: Sequence[event.Suspended | event.Notice | event.Malformed | event.Unparsed],
     ) -> None:
-        """What one read of the socket held, in order. Every ``Suspended`` has its ``seq``."""
+        """What one read of the socket held, in order. Every ``Suspended`` has its ``seq``. ``Unparsed``
+        are those that another replica is to claim."""
         ...
 
     def on_read(self, link: Link, ids: Sequence[TransactionId]) -> None:
@@ -106,6 +109,7 @@ class Link:
         self.writer = Writer(self._on_read, receipt_timeout=settings.receipt_timeout)
         self.connects = 0
         self.frames_in = 0
+        self.bytes_in = 0
 
     def __repr__(self) -> str:
         mode = "down" if not self.up else "receipts" if self.writer.receipts else "paced"
@@ -281,8 +285,13 @@ class Link:
             assert self._stream is not None
             self._stream.end(str(exc))
         self.frames_in += len(frames)
-        events: list[event.Suspended | event.Notice | event.Malformed] = []
+        self.bytes_in += len(data)
+        events: list[event.Suspended | event.Notice | event.Malformed | event.Unparsed] = []
+        unhurried = self._stream is not None and self._stream.unhurried
         for frame in frames:
+            if unhurried and (glimpse := event.glance(frame)) is not None:
+                events.append(glimpse)
+                continue
             found = event.parse(frame)
             if type(found) is event.Suspended and found.seq is not None:
                 events.append(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -33,6 +34,8 @@ class Nodes:
             node.name: Link(node.name, node.address, self, replica, settings) for node in addresses
         }
         self._metrics = metrics
+        for link in self:
+            link.writer.on_receipt = partial(metrics.hop, "receipt")
         self._relay: Relay | None = None
         self._broker: Broker | None = None
         self.tasks: list[asyncio.Task[None]] = []
@@ -116,17 +119,19 @@ class Nodes:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def measure(self) -> None:
-        """Bring the gauges of the links up to date."""
+        """Bring the metrics of the links up to date."""
         metrics = self._metrics
         for link in self:
             metrics.link_up.labels(link.node).set(link.up)
             metrics.link_sound.labels(link.node).set(link.sound)
             metrics.link_receipts.labels(link.node).set(link.up and link.writer.receipts)
             metrics.gate_open.labels(link.node).set(link.opens_gate)
-            metrics.link_connects.labels(link.node).set(link.connects)
-            metrics.receipts_missed.labels(link.node).set(link.writer.receipts_missed)
-            metrics.frames_resent.labels(link.node).set(link.writer.resent)
-            metrics.frames_expired.labels(link.node).set(link.writer.expired)
+            metrics.link_connects.set(link.connects, link.node)
+            metrics.link_frames.set(link.frames_in, link.node)
+            metrics.link_bytes.set(link.bytes_in, link.node)
+            metrics.receipts_missed.set(link.writer.receipts_missed, link.node)
+            metrics.frames_resent.set(link.writer.resent, link.node)
+            metrics.frames_expired.set(link.writer.expired, link.node)
             metrics.frames_unread.labels(link.node).set(link.writer.waiting)
 
     # What the relay asks for
@@ -191,7 +196,9 @@ class Nodes:
         return self._relay.turn.current
 
     def on_events(
-        self, link: Link, events: Sequence[event.Suspended | event.Notice | event.Malformed]
+        self,
+        link: Link,
+        events: Sequence[event.Suspended | event.Notice | event.Malformed | event.Unparsed],
     ) -> None:
         """Hand on to the relay."""
         assert self._relay is not None

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 READ_BYTES: Final = 1 << 18
 """Bytes read at once. Into a buffer that is kept: a new one of that size costs 12 us a read."""
-READ_PAUSE: Final = 0.02
+READ_PAUSE: Final = 0.05
 """Seconds between two reads of what nobody is in a hurry for: a wake-up costs more than ten events."""
+SEGMENT_KEPT: Final = 1.0
+"""Seconds for which a segment's size is believed: what is lost when it shrinks is written again."""
 SEND_BUFFER: Final = 1 << 18
 """Bytes of SO_SNDBUF: many windows, so that the kernel takes each piece whole."""
 _SEND_FLAGS: Final = socket.MSG_EOR | socket.MSG_NOSIGNAL
@@ -70,6 +72,7 @@ class Stream:
         self._unsent: list[bytes] = []
         self._ended = False
         self._segment = 0
+        self._segment_until = 0.0
         self.unhurried = False
         """Whether what comes may wait for ``READ_PAUSE``, so that much of it comes at a time."""
         self.receive_buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
@@ -82,8 +85,10 @@ class Stream:
 
     @property
     def segment(self) -> int:
-        """Bytes of a TCP segment at present: the path may have changed."""
-        if not self._ended:
+        """Bytes of a TCP segment, as of the last second: the path may change."""
+        now = self._loop.time()
+        if now >= self._segment_until and not self._ended:
+            self._segment_until = now + SEGMENT_KEPT
             self._segment = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
         return self._segment
 

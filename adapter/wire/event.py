@@ -17,9 +17,9 @@ from __future__ import annotations
 import binascii
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from adapter.errors import CodecError
 from adapter.transaction import Outcome
@@ -87,7 +87,40 @@ class Malformed:
     ids: tuple[int, int, int | None] | None = None
 
 
+class Unparsed(NamedTuple):
+    """A suspension of which only the ids were read: what another replica is to claim costs no more."""
+
+    index: int  # type: ignore[assignment]  # tuple has a method of that name, which nobody calls
+    label: int
+    seq: int
+    frame: bytes
+
+
 Event = Suspended | Notice | Hello | Synced | Malformed
+
+_GLANCE: Final = re.compile(
+    rb'\{"event":"[\w.-]{1,120}","tm_trans":\{"tm_index":(\d{1,9}),"tm_label":(\d{1,10}),"seq":([1-9]\d{0,8})\}'
+)
+"""How the shipped configuration's frames begin: jansson keeps the order in which members were set."""
+
+
+def glance(frame: bytes | Oversized) -> Unparsed | None:
+    """The ids alone, where the frame begins as the shipped configuration has it."""
+    found = None if isinstance(frame, Oversized) else _GLANCE.match(frame)
+    if found is None or (label := int(found[2])) > MAX_TM_ID:
+        return None
+    return Unparsed(int(found[1]), label, int(found[3]), found.string)
+
+
+def read_on(unparsed: Unparsed) -> Suspended | Malformed:
+    """The whole of it. A frame that ends with other ids than it began with is malformed."""
+    found = parse(unparsed.frame)
+    ids = unparsed[:3]
+    if isinstance(found, Suspended) and (found.index, found.label, found.seq) == ids:
+        return found
+    if isinstance(found, Malformed):
+        return replace(found, ids=ids)
+    return Malformed("ids", "ids that contradict each other", unparsed.frame, ids=ids)
 
 
 def parse(frame: bytes | Oversized) -> Event | None:

@@ -206,7 +206,7 @@ def standby(stage: Stage, effort: Effort) -> Iterator[Row | Spent]:
     results: list[Result] = []
     name = ""
     with stage.ground(replicas=2) as ground:
-        wait_until(lambda: sum(map(is_active, ground.adapters)) == 1, "one active replica", SETTLE)
+        wait_until(lambda: _settled(ground.adapters), "one active replica", SETTLE)
         before = [is_active(child) for child in ground.adapters]
         name = ground.adapters[before.index(False)].name
         for _ in range(effort.repeats):
@@ -224,8 +224,19 @@ def standby(stage: Stage, effort: Effort) -> Iterator[Row | Spent]:
     yield Spent("adapter, 2 replicas", f"{HIGH:,}/s", result)
 
 
+def _settled(adapters: Sequence[Child]) -> bool:
+    """Whether each replica has heard of all, and one is active."""
+    all_heard = all(tells(child, "evapi_replicas", len(adapters)) for child in adapters)
+    return all_heard and sum(map(is_active, adapters)) == 1
+
+
 def is_active(child: Child) -> bool:
     """Whether a replica is the active one of its node, by its metrics. Raises BenchError."""
+    return tells(child, "evapi_active{", 1)
+
+
+def tells(child: Child, series: str, value: float) -> bool:
+    """Whether a metric that begins like this has the value. Raises BenchError."""
     try:
         environ = Path(f"/proc/{child.process.pid}/environ").read_bytes().split(b"\0")
         http = next(each for each in environ if each.startswith(b"EVAPI_HTTP="))
@@ -234,4 +245,4 @@ def is_active(child: Child) -> bool:
             lines = answer.read().decode().splitlines()
     except (OSError, StopIteration) as exc:
         raise BenchError(f"{child.name} does not tell its metrics: {exc}") from exc
-    return any(line.startswith("evapi_active{") and line.endswith(" 1.0") for line in lines)
+    return any(line.startswith(series) and line.endswith(f" {float(value)}") for line in lines)

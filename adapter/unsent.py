@@ -1,0 +1,51 @@
+"""Requests that were claimed and that the broker did not take, until it does or another replica can. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from adapter.transaction import Outcome, Settlement, Transaction
+
+if TYPE_CHECKING:
+    from adapter.roster import Roster
+    from adapter.turn import Turn
+
+
+class Sorted(NamedTuple):
+    """What to do now: publish again, and answer ``unavailable``."""
+
+    again: list[Transaction]
+    refused: list[Settlement]
+
+
+class Unsent:
+    """In the order in which they came. Times in epoch seconds."""
+
+    def __init__(self, roster: Roster, turn: Turn) -> None:
+        self._roster = roster
+        self._turn = turn
+        self._kept: list[tuple[float, Transaction]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._kept)
+
+    def add(self, transaction: Transaction, now: float) -> None:
+        """Keep a request that was not taken."""
+        self._kept.append((now, transaction))
+
+    def sort(self, now: float, ready: bool) -> Sorted:
+        """Publish again once the broker is ``ready``; leave it to a replica that can, which adopts it."""
+        kept, self._kept = self._kept, []
+        if ready:
+            return Sorted([transaction for _, transaction in kept], [])
+        refused: list[Settlement] = []
+        waited = self._turn.waited(now)
+        for since, transaction in kept:
+            if self._roster.served(transaction.id.node):
+                if now < since + 2 * self._roster.lease:  # else it was adopted
+                    self._kept.append((since, transaction))
+            elif waited:
+                refused.append(Settlement(transaction.id, Outcome.UNAVAILABLE))
+            else:
+                self._kept.append((since, transaction))
+        return Sorted([], refused)
