@@ -92,7 +92,8 @@ class Chronicle:
         now = self._clock()
         for id_, reply in replies:
             if reply.status == STATUS_OPERATOR:
-                log.warning("answered by an operator", correlation_id=str(id_), by=reply.service)
+                said = {"correlation_id": str(id_), "by": reply.service, "reason": reply.detail}
+                log.warning("answered by an operator", **said)
         self._metrics.replied(now, [id_ for id_, _ in replies])
         self.journal.replies(now, replies)
         if self._traces is not None:

@@ -42,7 +42,7 @@ class Reply:
     ``status`` is the header ``x-status``. ``rejected`` says why the broker gave a request up
     (``rejected``, ``delivery_limit``, ``maxlen``); the body is then the request's own. ``received``
     and ``replied``: when the consumer had the request and gave the reply, in epoch seconds by its clock,
-    where it says so.
+    where it says so. ``detail`` is the header ``x-detail``: why an operator answers by hand.
     """
 
     correlation_id: str
@@ -53,6 +53,7 @@ class Reply:
     rejected: str | None = None
     received: float | None = None
     replied: float | None = None
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

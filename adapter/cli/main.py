@@ -10,7 +10,20 @@ from typing import Annotated, Any
 
 import typer
 
-from adapter.cli import check, control, dead_letters, overview, send, services, settings, top, topology
+from adapter.cli import (
+    check,
+    control,
+    dead_letters,
+    inflight,
+    overview,
+    send,
+    services,
+    settings,
+    tail,
+    top,
+    topology,
+    trace,
+)
 from adapter.cli.bench import EPILOG, bench
 from adapter.cli.options import pair
 from adapter.errors import AdapterError, SettingsError
@@ -91,17 +104,20 @@ def run(
 
 
 app.command(epilog=EPILOG)(bench)
-app.command(epilog=services.EPILOG)(services.services)
-app.add_typer(topology.app)
-app.add_typer(dead_letters.app)
-app.command(epilog=send.EPILOG)(send.send)
+app.command(epilog=check.EPILOG, cls=check.Check)(check.check)
+app.command(epilog=top.EPILOG)(top.top)
+app.add_typer(inflight.app)
+app.command(epilog=trace.EPILOG)(trace.trace)
+app.command(epilog=tail.EPILOG)(tail.tail)
 app.command(epilog=overview.EPILOG_REPLICAS)(overview.replicas)
 app.command(epilog=overview.EPILOG_NODES)(overview.nodes)
-app.command(epilog=top.EPILOG)(top.top)
-app.command(epilog=check.EPILOG, cls=check.Check)(check.check)
+app.command(epilog=services.EPILOG)(services.services)
+app.add_typer(dead_letters.app)
+app.add_typer(topology.app)
 app.command(epilog=control.EPILOG_DRAIN)(control.drain)
 app.command(epilog=control.EPILOG_PAUSE)(control.pause)
 app.command(epilog=control.EPILOG_RESUME)(control.resume)
+app.command(epilog=send.EPILOG)(send.send)
 app.add_typer(settings.app)
 
 

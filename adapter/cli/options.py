@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import getpass
 import os
-import socket
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
@@ -93,6 +90,9 @@ def amqp(chosen: Settings) -> str:
 
 def who() -> str:
     """The operator, for what is recorded: user@host."""
+    import getpass
+    import socket
+
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
@@ -102,6 +102,8 @@ def who() -> str:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Do it. Ctrl-C ends it with exit code 130 and no traceback."""
+    import asyncio
+
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import random
@@ -18,6 +17,8 @@ from adapter.cli.output import Column, Format, Output, escaped, seconds
 from adapter.errors import CodecError, SettingsError
 
 if TYPE_CHECKING:
+    import asyncio
+
     from adapter.admin.rabbit import Message, Rabbit
     from adapter.contract import Request
 
@@ -209,6 +210,8 @@ async def _published(
 
 async def _answer(came: asyncio.Queue[Message], correlation_id: str, within: float) -> Message | None:
     """The reply, or the question itself where RabbitMQ gave it up; ``None`` where neither comes in time."""
+    import asyncio
+
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within):
             while True:

@@ -26,7 +26,7 @@ class Administration(RedisInFlight):
         """The last beat of every replica that is listed, silent ones, too; ages by Redis' clock."""
         listed, now = await asyncio.gather(self._plain("HGETALL", self._replicas), self.time())
         found: list[Any] = []
-        for name, beaten in zip(listed[::2], listed[1::2], strict=True):
+        for name, beaten in _pairs(listed):
             last, _, said = beaten.partition(b" ")
             if last.isdigit():
                 found += name, max(round(now * 1000) - int(last), 0), said
@@ -36,8 +36,7 @@ class Administration(RedisInFlight):
         """What was ordered, by name (``base.replica_order``, ``base.node_order``): order, by, at
         (epoch seconds), reason."""
         found = await self._plain("HGETALL", self._orders)
-        pairs = zip(found[::2], found[1::2], strict=True)
-        return {name.decode(errors="replace"): _told(value) for name, value in pairs}
+        return {name.decode(errors="replace"): _told(value) for name, value in _pairs(found)}
 
     async def order(self, name: str, told: Mapping[str, Any]) -> None:
         """Order it; every replica sees it with its next beat."""
@@ -52,6 +51,13 @@ class Administration(RedisInFlight):
         waiting = [record.claimed_at for record in await self.scan(node) if record.outcome is None]
         return len(waiting), max(self._clock() - min(waiting), 0.0) if waiting else None
 
+    async def journals(self) -> list[str]:
+        """The replicas that have a journal, those among them that are gone, and all that are listed."""
+        kept, listed = await asyncio.gather(
+            self._plain("ZRANGE", self._journals, 0, -1), self._plain("HKEYS", self._replicas)
+        )
+        return sorted({name.decode(errors="replace") for name in (*kept, *listed)})
+
     async def journal(self, replica: str, after: str = "0", most: int = 1000) -> list[tuple[str, bytes]]:
         """Entries of a replica's journal after an id, with their ids, the earliest first.
 
@@ -62,7 +68,7 @@ class Administration(RedisInFlight):
             last = await self._plain("XREVRANGE", key, "+", "-", "COUNT", 1)
             return [(last[0][0].decode(), b"")] if last else []
         found = await self._plain("XRANGE", key, f"({after}" if after != "0" else "-", "+", "COUNT", most)
-        return [(id_.decode(), fields[1]) for id_, fields in found]
+        return [(id_.decode(), _pairs(fields)[0][1]) for id_, fields in found]
 
     async def time(self) -> float:
         """Redis' clock, in epoch seconds."""
@@ -89,6 +95,13 @@ class Administration(RedisInFlight):
             "max_memory": int(info.get("maxmemory", 0)),
             "memory_policy": info.get("maxmemory_policy", ""),
         }
+
+
+def _pairs(found: Any) -> list[tuple[bytes, bytes]]:
+    """Fields and values: a map by RESP3, else alternating."""
+    if isinstance(found, dict):
+        return list(found.items())
+    return list(zip(found[::2], found[1::2], strict=True))
 
 
 def _told(value: bytes) -> dict[str, Any]:

@@ -9,6 +9,7 @@ Keys of a node, all with its hash tag so that one script may touch them (``lua/r
     <prefix>:replicas               hash     replica -> when it beat last, and what it said (JSON)
     <prefix>:orders                 hash     what an operator ordered (``base.node_order``) -> JSON
     <prefix>:journal:<replica>      stream   what became of calls there (``adapter.journal``)
+    <prefix>:journals               sorted   replicas that have a journal, by when it is over
 
 Scores are milliseconds by Redis' clock, so that replicas whose clocks differ agree on what is due.
 Each key lives for the retention after its latest deadline, even with every replica gone.
@@ -146,7 +147,14 @@ class RedisInFlight:
         key = self._journal(self.replica)
         most = max(round(seconds / NOTE_INTERVAL), 1)
         added = self._plain("XADD", key, "MAXLEN", most, "*", "steps", entry)
-        await asyncio.gather(added, self._plain("PEXPIRE", key, max(round(seconds * 1000), 1)))
+        now, kept = round(self._clock() * 1000), max(round(seconds * 1000), 1)
+        await asyncio.gather(
+            added,
+            self._plain("PEXPIRE", key, kept),
+            self._plain("ZADD", self._journals, now + kept, self.replica),
+            self._plain("ZREMRANGEBYSCORE", self._journals, "-inf", now),
+            self._plain("PEXPIRE", self._journals, kept),
+        )
 
     async def leave(self) -> None:
         """See ``base.InFlight``."""
@@ -186,6 +194,10 @@ class RedisInFlight:
     @property
     def _orders(self) -> str:
         return f"{self._prefix}:orders"
+
+    @property
+    def _journals(self) -> str:
+        return f"{self._prefix}:journals"
 
     def _journal(self, replica: str) -> str:
         return f"{self._prefix}:journal:{replica}"

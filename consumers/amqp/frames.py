@@ -10,7 +10,7 @@ import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from adapter.contract import APP_ID
+from adapter.contract import APP_ID, HEADER_RECEIVED, HEADER_REPLIED
 
 if TYPE_CHECKING:
     from consumers.service import Answer
@@ -24,6 +24,10 @@ _TRANSIENT: Final = b"\x01"
 _frame_head: Final = struct.Struct(">BHI").pack
 _content_head: Final = struct.Struct(">HHQH").pack
 _answer: Final = struct.Struct(">BHIHHQBB").pack
+_RECEIVED: Final = bytes([len(HEADER_RECEIVED)]) + HEADER_RECEIVED.encode() + b"l"
+_REPLIED: Final = bytes([len(HEADER_REPLIED)]) + HEADER_REPLIED.encode() + b"l"
+_times: Final = struct.Struct(f">{len(_RECEIVED)}sq{len(_REPLIED)}sq").pack
+_TIMES: Final = len(_RECEIVED) + len(_REPLIED) + 16
 
 # The properties that are there, in the order in which they follow.
 _CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _CORRELATION_ID = 1 << 15, 1 << 13, 1 << 12, 1 << 10
@@ -31,11 +35,21 @@ _MESSAGE_ID, _APP_ID = 1 << 7, 1 << 3
 _ALWAYS: Final = _HEADERS | _DELIVERY_MODE | _MESSAGE_ID | _APP_ID
 
 
-def reply(channel: int, most: int, answer: Answer, body: bytes, to: str, message_id: str) -> bytes:
+def reply(
+    channel: int,
+    most: int,
+    answer: Answer,
+    body: bytes,
+    to: str,
+    message_id: str,
+    received: float = 0.0,
+    replied: float = 0.0,
+) -> bytes:
     """The frames of a reply for a channel that takes ``most`` bytes of a body in a frame.
 
-    To the default exchange, and returned where no queue is called ``to``. Raises ValueError for
-    properties that AMQP cannot carry.
+    ``received`` and ``replied``: when the request came and the reply left, in epoch seconds; they are
+    the last of its headers. To the default exchange, and returned where no queue is called ``to``.
+    Raises ValueError for properties that AMQP cannot carry.
     """
     flags, content_type, correlation_id = _ALWAYS, b"", b""
     if answer.content_type is not None:
@@ -48,7 +62,8 @@ def reply(channel: int, most: int, answer: Answer, body: bytes, to: str, message
         (
             _content_head(_BASIC, 0, len(body), flags),
             content_type,
-            _table(tuple(answer.headers.items())),
+            *_table(tuple(answer.headers.items())),
+            _times(_RECEIVED, round(received * 1e6), _REPLIED, round(replied * 1e6)),
             _TRANSIENT,
             correlation_id,
             _short(message_id),
@@ -79,12 +94,13 @@ def _method(channel: int, to: str) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _table(headers: tuple[tuple[str, str], ...]) -> bytes:
+def _table(headers: tuple[tuple[str, str], ...]) -> tuple[bytes, bytes]:
+    """The length of the headers with the times that follow, and the headers before these."""
     fields = b""
     for name, value in headers:
         raw = value.encode()
         fields += _short(name) + b"S" + len(raw).to_bytes(4, "big") + raw
-    return len(fields).to_bytes(4, "big") + fields
+    return (len(fields) + _TIMES).to_bytes(4, "big"), fields
 
 
 @lru_cache(maxsize=64)

@@ -43,15 +43,19 @@ class PropertiesError(ValueError):
 
 
 class Delivery:
-    """A request as it came. ``read()`` comes first: before it, ``tag`` and ``body`` alone are there."""
+    """A request as it came. ``read()`` comes first: before it, ``tag`` and ``body`` alone are there.
 
-    __slots__ = ("_header", "_table", "body", "correlation_id", "reply_to", "tag")
+    ``received``: when it came, in epoch seconds, where somebody noted it.
+    """
+
+    __slots__ = ("_header", "_table", "body", "correlation_id", "received", "reply_to", "tag")
 
     def __init__(self, tag: int, header: bytes, body: bytes) -> None:
         self.tag = tag
         self.body = body
         self.correlation_id: str | None = None
         self.reply_to: str | None = None
+        self.received = 0.0
         self._header = header
         self._table = b""
 

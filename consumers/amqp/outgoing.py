@@ -21,6 +21,8 @@ class Reply(NamedTuple):
     body: bytes
     to: str
     message_id: str
+    replied: float = 0.0
+    """When the answer was there, in epoch seconds."""
     attempts: int = 0
     """How often it was refused."""
 
@@ -45,7 +47,16 @@ class Replies:
     def add(self, reply: Reply) -> None:
         """Have it written with the next ones. Raises ValueError where AMQP cannot carry it."""
         self.written.append(
-            frames.reply(self._channel, self._most, reply.answer, reply.body, reply.to, reply.message_id)
+            frames.reply(
+                self._channel,
+                self._most,
+                reply.answer,
+                reply.body,
+                reply.to,
+                reply.message_id,
+                reply.request.received,
+                reply.replied,
+            )
         )
         self._number += 1
         self._unconfirmed[self._number] = reply

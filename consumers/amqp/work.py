@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import random
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -121,7 +122,9 @@ class Work:
         self.in_hand += len(deliveries)
         self._idle.clear()
         begin, tasks = self._service.begin, False
+        now = time.time()
         for delivery in deliveries:
+            delivery.received = now
             try:
                 delivery.read()
                 found = begin(delivery)
@@ -158,7 +161,7 @@ class Work:
         to = delivery.reply_to
         if answer.body is not None and to:
             message_id = f"{self._service.name}:{next(self._numbers)}"
-            self._publish(Reply(delivery, answer, answer.body, to, message_id))
+            self._publish(Reply(delivery, answer, answer.body, to, message_id, time.time()))
             return
         if answer.body is not None:
             _log.warning("%s: %s: no reply_to, so no reply", self._service.name, _id(delivery))

@@ -47,9 +47,16 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
     max_leaves=6,
 )
+TIMED: list[dict[str, Any]] = [
+    {"x-service": "lcr", "x-received": 1 << 50, "x-replied": (1 << 50) + 1},
+    {"x-received": 1 << 50, "x-replied": 1 << 51},
+    {"x-replied": 1 << 50, "x-received": 1 << 51, "x-service": "lcr"},
+    {"x-received": 1 << 50, "x-service": "lcr"},
+    {"x-received": "soon", "x-replied": 1 << 50},
+]
 usual: dict[str, st.SearchStrategy[Any]] = {
     "content_type": st.sampled_from(["application/msgpack", "application/json"]),
-    "headers": st.sampled_from([{"x-service": "lcr"}, {"x-service": "é", "x-status": "failed"}]),
+    "headers": st.sampled_from([{"x-service": "lcr"}, {"x-service": "é", "x-status": "failed"}, *TIMED]),
     "delivery_mode": st.integers(1, 2),
     "correlation_id": names,
     "message_id": names,

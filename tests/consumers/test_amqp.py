@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,9 @@ async def test_requests_are_answered(rabbitmq: RabbitServer, asker: Asker, servi
             assert await asker.reply(id_) == route(URI, seq=int(id_.rpartition(":")[2]))
         properties = asker.replies[ids[0]].header.properties
         assert properties.content_type == MSGPACK
+        assert properties.headers is not None
+        received, replied = properties.headers.pop("x-received"), properties.headers.pop("x-replied")
+        assert 0 < received <= replied <= time.time() * 1e6
         assert properties.headers == {"x-service": service.name}
         await asker.tell(event_of(service))
     assert await asker.waiting(service) == 0

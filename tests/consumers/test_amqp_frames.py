@@ -235,7 +235,8 @@ def test_a_reply(
     body: bytes, content_type: str | None, correlation_id: str | None, headers: dict[str, str], to: str
 ) -> None:
     answer = Answer(Result.DECIDED, correlation_id, body, content_type, headers)
-    (_, method), (_, head), *bodies = unmarshalled(frames.reply(TAPPED, 16, answer, body, to, "x:1"))
+    told = frames.reply(TAPPED, 16, answer, body, to, "x:1", 1_790_000_000.000001, 1_790_000_000.25)
+    (_, method), (_, head), *bodies = unmarshalled(told)
     assert isinstance(method, Basic.Publish)
     assert (method.exchange, method.routing_key, method.mandatory) == ("", to, True)
     assert isinstance(head, header.ContentHeader)
@@ -244,7 +245,7 @@ def test_a_reply(
     assert (found.content_type, found.correlation_id, found.headers) == (
         content_type,
         correlation_id,
-        headers,
+        {**headers, "x-received": 1_790_000_000_000_001, "x-replied": 1_790_000_000_250_000},
     )
     assert (found.message_id, found.app_id, found.delivery_mode) == ("x:1", "evapi-adapter", 1)
     assert b"".join(part.value for _, part in bodies) == body

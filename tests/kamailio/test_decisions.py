@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.harness.evapi_client import resume
 from tests.harness.sip import Caller, Gateway
 
 if TYPE_CHECKING:
@@ -45,6 +46,26 @@ async def test_a_routed_call_goes_through_to_its_end(
         assert [request.method for request in gateway.requests] == ["INVITE", "ACK", "BYE"]
         assert gateway.requests[0].uri == uri.format(**ports)
         assert all(request.get("max-forwards") == "69" for request in gateway.requests)
+
+
+async def test_a_trace_goes_on_in_a_header_of_its_own_call_alone(
+    kamailio: KamailioServer, caller: Caller, link: EvapiClient
+) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    uri = f"sip:127.0.0.1:{kamailio.gateway_port}"
+    async with await Gateway.open(port=kamailio.gateway_port) as gateway:
+        for traceparent in (trace, None):
+            call = caller.call("4420")
+            for event, decision in (
+                ("screening_request", {"action": "allow"}),
+                ("invite_request", {"action": "route", "uri": uri}),
+            ):
+                answer = resume(await link.event(event), decision)
+                link.write({**answer, "traceparent": traceparent} if traceparent else answer)
+            assert (await call.final()).code == 200
+            assert (await call.bye()).code == 200
+        invites = [request for request in gateway.requests if request.method == "INVITE"]
+        assert [request.get("traceparent") for request in invites] == [trace, ""]
 
 
 async def test_screening_alone_can_refuse(caller: Caller, link: EvapiClient) -> None:

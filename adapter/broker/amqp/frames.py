@@ -62,7 +62,8 @@ def encode(channel: int, most: int, publication: Publication, message_id: str, n
         publication.correlation_id,
         publication.deadline,
     )
-    route = _route(channel, event, node)
+    trace = _trace(publication.traceparent) if publication.traceparent else b""
+    route = _route(channel, event, node, len(trace))
     stamp, size = _short(message_id), len(body)
     if correlation_id is None or deadline is None:
         flags = _NOTICE
@@ -73,6 +74,7 @@ def encode(channel: int, most: int, publication: Publication, message_id: str, n
             (
                 route.request,
                 _long(round(deadline * 1000)),
+                trace,
                 _TRANSIENT,
                 stamp if correlation_id == message_id else _short(correlation_id),
                 route.reply_to,
@@ -102,7 +104,8 @@ def give_back(channel: int, tag: int) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _route(channel: int, event: str, node: str) -> _Route:
+def _route(channel: int, event: str, node: str, more: int) -> _Route:
+    """``more``: bytes of the headers that follow the deadline."""
     key = contract.routing_key(event, node)
     method = struct.pack(">HHH", _CLASS_BASIC, _PUBLISH, 0)
     method += _short(contract.EVENTS_EXCHANGE) + _short(key) + _MANDATORY
@@ -111,7 +114,7 @@ def _route(channel: int, event: str, node: str) -> _Route:
     always += _short(contract.HEADER_VERSION) + _INTEGER + _long(contract.VERSION)
     deadline = _short(contract.HEADER_DEADLINE) + _INTEGER
     kind = _short(contract.MSGPACK)
-    with_deadline = len(always) + len(deadline) + 8
+    with_deadline = len(always) + len(deadline) + 8 + more
     return _Route(
         _frame(_METHOD, channel, method),
         kind + len(always).to_bytes(4, "big") + always + _TRANSIENT,
@@ -119,6 +122,11 @@ def _route(channel: int, event: str, node: str) -> _Route:
         _short(contract.results_queue(node)),
         _short(event) + _short(contract.APP_ID),
     )
+
+
+def _trace(traceparent: str) -> bytes:
+    raw = traceparent.encode()
+    return _short(contract.HEADER_TRACEPARENT) + b"S" + len(raw).to_bytes(4, "big") + raw
 
 
 def _frame(kind: int, channel: int, payload: bytes) -> bytes:

@@ -32,6 +32,7 @@ log = structlog.get_logger()
 
 _EXPIRED = "expired"
 _MAX_TEXT = 200
+_LATEST: Final = 1 << 53  # microseconds: what a float holds exactly, and the year 2255
 _COMMANDS: Final = "commands"
 _COMMANDS_RAW: Final = _COMMANDS.encode()
 _REPLIES: Final = "replies"
@@ -282,7 +283,7 @@ class Inbox:
 
     def _read(self, delivery: Delivery) -> Reply | None:
         """What the relay is told; ``None`` where it need not know."""
-        content_type, headers, correlation_id, _ = delivery.properties
+        content_type, headers, correlation_id, _, times = delivery.properties
         if delivery.exchange == contract.DEAD_EXCHANGE:
             return self._given_up(delivery)
         if not correlation_id:
@@ -294,6 +295,9 @@ class Inbox:
             content_type,
             _text(headers.get(contract.HEADER_STATUS)),
             _text(headers.get(contract.HEADER_SERVICE)),
+            None,
+            *_seconds(times),
+            _text(headers.get(contract.HEADER_DETAIL)),
         )
 
     def _given_up(self, delivery: Delivery) -> Reply | None:
@@ -302,7 +306,7 @@ class Inbox:
         That of a node whose routing word is the same comes here, too. An expired one has been
         answered by its deadline.
         """
-        content_type, headers, correlation_id, _ = delivery.properties
+        content_type, headers, correlation_id, *_ = delivery.properties
         death = _last_death(headers)
         ours = headers.get(contract.HEADER_NODE) == self.node
         if death is None or death == _EXPIRED or not ours or not correlation_id:
@@ -311,7 +315,7 @@ class Inbox:
         return Reply(correlation_id, delivery.body, content_type, rejected=death)
 
     def _bury(self, delivery: Delivery, why: str, detail: str) -> None:
-        content_type, _, correlation_id, _ = delivery.properties
+        content_type, _, correlation_id, *_ = delivery.properties
         self._dead_letter(DeadLetter(why, detail, delivery.body, self.node, correlation_id, content_type))
 
 
@@ -325,6 +329,13 @@ def _last_death(headers: Mapping[str, Any]) -> str | None:
     last = deaths[0] if isinstance(deaths, list) and deaths else {}
     found = last.get("reason") if isinstance(last, dict) else None
     return _text(found) or _text(headers.get("x-first-death-reason"))
+
+
+def _seconds(times: tuple[int, int] | None) -> tuple[float | None, float | None]:
+    """What a consumer says of its times, in epoch seconds; nothing where that is none."""
+    if times is None or not (0 < times[0] < _LATEST and 0 < times[1] < _LATEST):
+        return None, None
+    return times[0] / 1e6, times[1] / 1e6
 
 
 def _text(value: Any) -> str | None:

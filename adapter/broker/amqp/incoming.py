@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
+from adapter.contract import HEADER_RECEIVED, HEADER_REPLIED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -28,6 +30,12 @@ _frame_head: Final = struct.Struct(">BHI").unpack_from
 _content_head: Final = struct.Struct(">HHQH").unpack_from
 _size: Final = struct.Struct(">I").unpack_from
 _tag: Final = struct.Struct(">QB").unpack_from
+
+_OF_TIME: Final = (HEADER_RECEIVED, HEADER_REPLIED)
+_RECEIVED: Final = bytes([len(HEADER_RECEIVED)]) + HEADER_RECEIVED.encode() + b"l"
+_REPLIED: Final = bytes([len(HEADER_REPLIED)]) + HEADER_REPLIED.encode() + b"l"
+_times: Final = struct.Struct(f">q{len(_REPLIED)}sq").unpack_from
+_TIMES: Final = len(_RECEIVED) + len(_REPLIED) + 16
 
 _PROPERTIES: Final = 14  # where they begin in a header
 _CONTENT_TYPE, _ENCODING, _HEADERS = 1 << 15, 1 << 14, 1 << 13
@@ -46,11 +54,19 @@ class Properties(NamedTuple):
     headers: Mapping[str, Any]
     correlation_id: str | None
     message_id: str | None
+    times: tuple[int, int] | None = None
+    """When a consumer had the request and gave the reply, in epoch microseconds."""
 
     @classmethod
     def of(cls, found: Basic.Properties) -> Properties:
         """Out of all, as the library decodes them."""
-        return cls(found.content_type, found.headers or {}, found.correlation_id, found.message_id)
+        headers = found.headers or {}
+        received, replied = headers.get(HEADER_RECEIVED), headers.get(HEADER_REPLIED)
+        times = None
+        if type(received) is int and type(replied) is int:
+            times = received, replied
+            headers = {name: headers[name] for name in headers if name not in _OF_TIME}
+        return cls(found.content_type, headers, found.correlation_id, found.message_id, times)
 
 
 class Delivery(NamedTuple):
@@ -305,10 +321,18 @@ def _usual(header: bytes, flags: int) -> Properties | None:
         at += 1 + header[at]
     if flags & _ENCODING:
         at += 1 + header[at]
+    table, times = at, None
     if flags & _HEADERS:
         at += 4 + _size(header, at)[0]
+        times = _times_at(header, at - _TIMES)
+    end = at
     at += bool(flags & _MODE) + bool(flags & _PRIORITY)
-    kind = _decoded(flags & _KIND, header[_PROPERTIES:at])
+    if times is None:
+        raw = header[_PROPERTIES:at]
+    else:  # they differ with each reply: without them the rest is known
+        length = (end - table - 4 - _TIMES).to_bytes(4, "big")
+        raw = header[_PROPERTIES:table] + length + header[table + 4 : end - _TIMES] + header[end:at]
+    kind = _decoded(flags & _KIND, raw)
     correlation_id = message_id = None
     if flags & _CORRELATION_ID:
         start, at = at + 1, at + 1 + header[at]
@@ -320,7 +344,15 @@ def _usual(header: bytes, flags: int) -> Properties | None:
         return None  # cut off
     if flags & _TAIL:
         _decoded(flags & _TAIL, header[at:])
-    return Properties(kind.content_type, kind.headers, correlation_id, message_id)
+    return Properties(kind.content_type, kind.headers, correlation_id, message_id, times or kind.times)
+
+
+def _times_at(header: bytes, at: int) -> tuple[int, int] | None:
+    """The times, where they stand there as the SDK writes them: the last of the headers."""
+    if at < 0 or not header.startswith(_RECEIVED, at):
+        return None
+    received, name, replied = _times(header, at + len(_RECEIVED))
+    return (received, replied) if name == _REPLIED else None
 
 
 def _decoded(flags: int, raw: bytes) -> Properties:

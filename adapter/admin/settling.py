@@ -1,0 +1,108 @@
+"""An answer by hand: it goes the way of a consumer's, through the results queue of the node."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pamqp.commands import Basic
+
+from adapter import contract
+from adapter.admin import calls
+from adapter.admin.rabbit import Rabbit
+from adapter.admin.timelines import OPERATOR
+from adapter.journal import Kind
+from adapter.transaction import Outcome
+
+if TYPE_CHECKING:
+    from adapter.inflight.administration import Administration
+    from adapter.settings import Settings
+    from adapter.transaction import Transaction, TransactionId
+
+WAIT: Final = 2.0
+"""Seconds within which an adapter has taken an answer, or none does."""
+LOOK: Final = 0.02
+"""Seconds between two looks: a settled record is there until Kamailio has read the resume."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``body``: a decision as JSON text; ``by`` whom (user@host) and why."""
+
+    body: bytes
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of it: the outcome as far as it is known, whether the answer is the one that counts, and
+    why not where it is not."""
+
+    outcome: str | None
+    by_us: bool
+    why: str = ""
+
+
+async def settle(
+    settings: Settings, store: Administration, urls: str, record: Transaction, answer: Answer
+) -> Done:
+    """Give the answer and wait for what becomes of it. Closes the store.
+
+    Raises StoreUnavailable, BrokerUnavailable: of the second, nobody knows whether it took the answer.
+    """
+    async with calls.opened(settings, store), Rabbit(urls) as rabbit:
+        left = record.deadline - await store.time()
+        properties = Basic.Properties(
+            content_type=contract.JSON,
+            correlation_id=str(record.id),
+            delivery_mode=1,
+            expiration=str(round(max(left, WAIT) * 1000)),
+            app_id=contract.APP_ID,
+            headers={
+                contract.HEADER_STATUS: contract.STATUS_OPERATOR,
+                contract.HEADER_SERVICE: f"{OPERATOR}{answer.by}",
+                contract.HEADER_DETAIL: answer.reason,
+            },
+        )
+        if not await rabbit.publish("", contract.results_queue(record.id.node), answer.body, properties):
+            why = (
+                f"{contract.results_queue(record.id.node)} does not exist: no adapter has a link to the node"
+            )
+            return Done(None, False, why)
+        return await _came(store, record.id, answer)
+
+
+async def _came(store: Administration, id_: TransactionId, answer: Answer) -> Done:
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        record = await store.get(id_)
+        if record is None:
+            return await _resumed(store, id_)
+        if record.outcome is not None:
+            ours = record.outcome is Outcome.OPERATOR and record.decision == answer.body
+            return _judged(record.outcome.value, ours=ours)
+        await asyncio.sleep(LOOK)
+    why = f"the answer waits in {contract.results_queue(id_.node)}, and no adapter took it within {WAIT:g} s"
+    return Done(None, False, why)
+
+
+async def _resumed(store: Administration, id_: TransactionId) -> Done:
+    """It was over between two looks: how tells a journal, once it is written."""
+    end = time.monotonic() + 2 * calls.WRITTEN
+    while time.monotonic() < end:
+        for noted in await calls.noted(store, await store.journals(), {id_[:3]}):
+            if noted.step.id == id_ and noted.step.kind is Kind.RESUME:
+                outcome = noted.step.more["outcome"]
+                return _judged(outcome, ours=outcome == Outcome.OPERATOR)
+        await asyncio.sleep(10 * LOOK)
+    return Done(None, False, "it is over, and no journal tells how: see the adapter's log (EVAPI_JOURNAL)")
+
+
+def _judged(outcome: str, *, ours: bool) -> Done:
+    if ours:
+        return Done(outcome, True)
+    faster = "another operator" if outcome == Outcome.OPERATOR else f"the outcome {outcome!r}"
+    return Done(outcome, False, f"{faster} was faster: the answer came too late")

@@ -1,0 +1,238 @@
+"""What became of each suspension, as a timeline: made of journals' steps and of what is in flight. Pure."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from adapter import contract
+from adapter.admin.overview import short
+from adapter.errors import CodecError
+from adapter.journal import Kind, Step
+from adapter.transaction import State, TransactionId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from adapter.transaction import Transaction
+
+OPERATOR: Final = "operator:"
+"""What the service of a reply begins with that somebody gave by hand."""
+
+_AFTER: Final = {
+    "claimed": ("event",),
+    "published": ("claimed", "adopted", "event"),
+    "received": ("published", "claimed", "event"),
+    "decided": ("received",),
+    "reply": ("decided", "published", "claimed", "event"),
+    "late": ("decided", "published", "claimed", "event"),
+    "resume": ("reply", "published", "claimed", "adopted", "event"),
+    "read": ("resume",),
+}
+"""After which steps the time of a step is counted: the last of these, of any where it is not here."""
+_ORDER: Final = tuple(_AFTER)
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A step, and the replica in whose journal it is."""
+
+    replica: str
+    step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One line of a timeline. ``at``: epoch seconds; ``where`` it happened: kamailio, adapter,
+    rabbitmq, consumer or operator; ``took``: seconds since the step it came after.
+    """
+
+    at: float
+    step: str
+    where: str
+    text: str
+    took: float | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """One suspension. ``seconds`` from event to resume. ``state``: claimed or settled where it is in
+    flight, else resumed or, where nothing tells, unknown. ``data``, ``decision``: payloads that were kept.
+    """
+
+    id: TransactionId
+    event: str
+    call_id: str
+    state: str
+    outcome: str | None
+    seconds: float | None
+    moments: tuple[Moment, ...]
+    data: Any = None
+    decision: Any = None
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it is over, and not all of its end is known: it may be in the next entry of a journal."""
+        return self.state == "unknown" or (
+            self.state == "resumed" and not any(moment.step == "read" for moment in self.moments)
+        )
+
+
+def timelines(steps: Iterable[Noted], records: Iterable[Transaction], now: float) -> list[Timeline]:
+    """What was noted of suspensions, and what of them is in flight ``now``, the earliest first. Pure."""
+    by_id: dict[TransactionId, list[Noted]] = {}
+    for each in steps:
+        by_id.setdefault(each.step.id, []).append(each)
+    in_flight = {record.id: record for record in records}
+    for id_ in in_flight:
+        by_id.setdefault(id_, [])
+    names = short({each.replica for found in by_id.values() for each in found})
+    found = [_timeline(id_, each, in_flight.get(id_), names, now) for id_, each in by_id.items()]
+    return sorted(found, key=lambda each: (each.moments[0].at, each.id))
+
+
+def _timeline(
+    id_: TransactionId,
+    mine: list[Noted],
+    record: Transaction | None,
+    names: Mapping[str, str],
+    now: float,
+) -> Timeline:
+    mine = sorted(mine, key=lambda each: (each.step.at, each.step.kind))
+    steps = [each.step for each in mine]
+    told = next((step for step in steps if step.event), None)
+    end = next((step for step in steps if step.kind is Kind.RESUME), None)
+    event = record.event if record is not None else told.event if told is not None else ""
+    call_id = next((step.call_id for step in steps if step.call_id), "")
+    moments = _begin(event, steps, record)
+    begun = moments[0].at if moments else steps[0].at
+    for each in mine:
+        moments += _moments(each, names[each.replica], begun, end)
+    moments.sort(key=lambda moment: (moment.at, _ORDER.index(moment.step) if moment.step in _ORDER else -1))
+    outcome = None if end is None else end.more["outcome"]
+    state = "unknown" if end is None else "resumed"
+    if record is not None:
+        state = record.state.name.lower()
+        outcome = outcome if record.outcome is None else record.outcome.value
+        call_id = record.call_id or call_id
+        moments += _open(record, moments, now)
+    return Timeline(
+        id_,
+        event,
+        call_id,
+        state,
+        outcome,
+        None if end is None else end.more["seconds"],
+        _timed(moments),
+        _data(steps, record),
+        next((step.more["decision"] for step in steps if "decision" in step.more), None),
+    )
+
+
+def _begin(event: str, steps: Sequence[Step], record: Transaction | None) -> list[Moment]:
+    """The event's arrival, as whoever knows of it tells; what was answered at once has no step of its own."""
+    arrived = [step.more["arrived"] for step in steps if step.kind is Kind.EVENT]
+    arrived += [step.at - step.more["seconds"] for step in steps if step.kind is Kind.RESUME][:1]
+    if record is not None:
+        arrived.append(record.claimed_at)
+    return [Moment(arrived[0], "event", "kamailio", f"event arrived: {event}")] if arrived else []
+
+
+def _moments(each: Noted, replica: str, begun: float, end: Step | None) -> Iterable[Moment]:
+    step, who = each.step, {"replica": each.replica}
+    match step.kind:
+        case Kind.EVENT:
+            yield Moment(step.at, "claimed", "adapter", f"claimed by {replica}", more=who)
+        case Kind.PUBLISHED:
+            yield Moment(step.at, "published", "rabbitmq", "published, confirmed", more=who)
+        case Kind.REPLY:
+            yield from _reply(step, who, begun, late=end is not None and step.at > end.at)
+        case Kind.RESUME:
+            more = {**who, "outcome": step.more["outcome"]}
+            text = f"resume written: {step.more['outcome']}"
+            yield Moment(step.at, "resume", "adapter", text, more=more)
+        case Kind.READ:
+            yield Moment(step.at, "read", "kamailio", "read by Kamailio", more=who)
+        case _:
+            yield Moment(step.at, "adopted", "adapter", f"adopted by {replica}", more=who)
+
+
+def _reply(step: Step, who: Mapping[str, str], begun: float, *, late: bool) -> Iterable[Moment]:
+    service = step.more.get("service") or ""
+    kind, end = ("late", ", too late: nobody waited") if late else ("reply", "")
+    if service.startswith(OPERATOR):
+        text = f"answered by {service.removeprefix(OPERATOR)}{end}"
+        yield Moment(step.at, kind, "operator", text, more={**who, "service": service})
+        return
+    said = service or "a consumer"
+    received, replied = step.more.get("received"), step.more.get("replied")
+    if received is None or replied is None:
+        came = f"reply came from {said}"
+    elif (shift := _shift(received, replied, begun, step.at)) is None:
+        came = f"reply came from {said}, whose clock is of no use"
+    else:
+        came, off = "reply came", f"; its clock is about {_signed(-shift)} off" if shift else ""
+        more = {"service": service, "clock_off": -shift or None}
+        more = {key: value for key, value in more.items() if value}
+        yield Moment(received + shift, "received", "consumer", f"received by {said}", more=more)
+        yield Moment(replied + shift, "decided", "consumer", f"decided{off}", more=more)
+    yield Moment(step.at, kind, "adapter", came + end, more={**who, "service": service} if service else who)
+
+
+def _shift(received: float, replied: float, begun: float, ended: float) -> float | None:
+    """The least number of seconds to add to a consumer's clock so that what it did was done between two
+    times; ``None`` where no number is right."""
+    if not 0 <= replied - received <= ended - begun:
+        return None
+    if received < begun:
+        return begun - received
+    return min(ended - replied, 0.0)
+
+
+def _signed(seconds: float) -> str:
+    return f"{seconds:+.3g} s" if abs(seconds) >= 1 else f"{seconds * 1000:+.3g} ms"
+
+
+def _open(record: Transaction, moments: Sequence[Moment], now: float) -> Iterable[Moment]:
+    """What it waits for now."""
+    done = {moment.step for moment in moments}
+    owner, more = record.owner.partition("~")[0], {"replica": record.owner}
+    if record.state is State.CLAIMED:
+        left = record.deadline - now
+        until = f"{left:.1f} s until the deadline" if left >= 0 else f"past its deadline by {-left:.1f} s"
+        what = "waits for a decision" if "published" in done else "waits to be published"
+        where = "consumer" if "published" in done else "rabbitmq"
+        text = f"in flight: {what}; {until}; with {owner}"
+        yield Moment(max(now, moments[-1].at), "open", where, text, more=more)
+    elif "read" not in done:
+        text = f"in flight: settled, not known to be read by Kamailio yet; with {owner}"
+        yield Moment(max(now, moments[-1].at), "open", "kamailio", text, more=more)
+
+
+def _timed(moments: Sequence[Moment]) -> tuple[Moment, ...]:
+    """Each with what it took: since the last of those it comes after."""
+    found: list[Moment] = []
+    for moment in moments:
+        after = _AFTER.get(moment.step)
+        begun = [each.at for each in found if after is None or each.step in after]
+        took = moment.at - begun[-1] if begun and moment.step != "event" else None
+        found.append(Moment(moment.at, moment.step, moment.where, moment.text, took, moment.more))
+    return tuple(found)
+
+
+def _data(steps: Iterable[Step], record: Transaction | None) -> Any:
+    """The event's data: in flight they are there, in a journal where payloads are kept."""
+    bodies = [step.more["request"] for step in steps if "request" in step.more]
+    if record is not None:
+        bodies.append(record.request)
+    return request_data(next(filter(None, bodies), None))
+
+
+def request_data(body: bytes | None) -> Any:
+    """The data of a request's body; ``None`` where there is none, or one that nobody understands."""
+    if body:
+        with contextlib.suppress(CodecError):
+            return contract.decode_request(body).data
+    return None

@@ -1,0 +1,265 @@
+"""``evapi-adapter tail``: events and outcomes as they come, of all replicas."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from adapter.cli import options
+from adapter.cli.inflight import duration
+from adapter.cli.output import Column, Format, Output, clock, escaped, seconds
+from adapter.errors import SettingsError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from adapter.admin.timelines import Noted
+    from adapter.inflight.administration import Administration
+    from adapter.settings import Settings
+    from adapter.transaction import TransactionId
+
+EPILOG: Final = (
+    "Examples:  evapi-adapter tail --only resume --outcome timeout    "
+    "evapi-adapter tail --since 30s --call-id 1-4711@10.0.0.7    "
+    "evapi-adapter tail --for 10s -o jsonl | jq -r .outcome | sort | uniq -c"
+)
+LOOK: Final = 0.25
+"""Seconds between two looks at the journals."""
+SERVICES: Final = 100_000
+"""Replies that are remembered until their outcome."""
+
+_STYLES: Final = {"event": "cyan", "decided": "green", "operator": "yellow"}
+
+
+class Only(StrEnum):
+    """What of a call is shown."""
+
+    EVENT = "event"
+    RESUME = "resume"
+
+
+def _style(said: Any) -> str:
+    return _STYLES.get(str(said).strip(), "bold red")
+
+
+def _payload(value: Any) -> str:
+    return "" if value is None else escaped(json.dumps(value, ensure_ascii=False, default=str))
+
+
+COLUMNS: Final = (
+    Column("at", "TIME", clock, style="dim"),
+    Column("said", "WHAT", style=_style),
+    Column("took", "TOOK"),
+    Column("event", "EVENT"),
+    Column("id", "ID", style="bold"),
+    Column("service", "SERVICE"),
+    Column("call_id", "CALL-ID"),
+    Column("data", "DATA", _payload),
+    Column("decision", "DECISION", _payload),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What is shown; empty or ``None``: all."""
+
+    node: str = ""
+    event: str = ""
+    outcome: str = ""
+    call_id: str = ""
+    service: str = ""
+    only: Only | None = None
+
+    def takes(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row is. Who decides and how is known of outcomes alone."""
+        if self.only is not None and row["kind"] != self.only:
+            return False
+        names = ("node", "event", "outcome", "call_id", "service")
+        return all(getattr(self, name) in ("", row[name]) for name in names)
+
+
+class Follower:
+    """Reads on in all journals, those of replicas that come later among them.
+
+    ``since``: epoch seconds by Redis' clock from which on.
+    """
+
+    def __init__(self, store: Administration, since: float) -> None:
+        self._store = store
+        self._since = f"{max(int(since * 1000), 1)}"
+        self._read: dict[str, str] = {}  # of each replica, the id of the last entry
+        self.replicas = 0
+
+    async def read(self) -> list[Noted]:
+        """What was written since the last time, in order of time. Raises StoreUnavailable."""
+        import asyncio
+
+        from adapter.admin.calls import read_entry
+        from adapter.admin.timelines import Noted
+
+        listed = await self._store.journals()
+        self.replicas = len(listed)
+        replicas = sorted({*listed, *self._read})  # one that has left may have written a last entry
+        asked = (self._store.journal(replica, self._read.get(replica, self._since)) for replica in replicas)
+        noted: list[Noted] = []
+        for replica, found in zip(replicas, await asyncio.gather(*asked), strict=True):
+            for id_, entry in found:
+                noted += (Noted(replica, step) for step in read_entry(entry))
+                self._read[replica] = id_
+        noted.sort(key=lambda each: (each.step.at, each.step.kind))
+        return noted
+
+
+class Lines:
+    """Makes a row of each event and of each outcome; remembers who replied until it comes. Pure."""
+
+    def __init__(self, payloads: bool = False) -> None:
+        self._payloads = payloads
+        self._services: dict[TransactionId, str] = {}
+        self.without = False
+        """Whether payloads were asked for, and a journal does not keep them."""
+
+    def rows(self, noted: Iterable[Noted]) -> Iterator[dict[str, Any]]:
+        """The rows of these, in their order."""
+        from adapter.journal import Kind
+
+        for each in noted:
+            kind, id_ = each.step.kind, each.step.id
+            if kind is Kind.EVENT:
+                yield self._row(each, "event") | self._payload(each, "data")
+            elif kind is Kind.RESUME:
+                more = each.step.more
+                row = self._row(each, "resume")
+                row |= {"outcome": more["outcome"], "seconds": more["seconds"]}
+                yield row | {"service": self._services.pop(id_, None)} | self._payload(each, "decision")
+            elif kind is Kind.REPLY and each.step.more.get("service"):
+                self._services[id_] = each.step.more["service"]
+                if len(self._services) > SERVICES:  # a reply that came too late has no outcome
+                    del self._services[next(iter(self._services))]
+
+    def _row(self, each: Noted, kind: str) -> dict[str, Any]:
+        step = each.step
+        return {
+            "at": step.at,
+            "kind": kind,
+            "node": step.id.node,
+            "event": step.event,
+            "id": str(step.id),
+            "call_id": step.call_id,
+            "outcome": None,
+            "seconds": None,
+            "service": None,
+            "replica": each.replica,
+        }
+
+    def _payload(self, each: Noted, name: str) -> dict[str, Any]:
+        if not self._payloads:
+            return {}
+        from adapter.admin.masking import masked
+        from adapter.admin.timelines import request_data
+
+        kept = each.step.more.get("request" if name == "data" else "decision")
+        self.without = self.without or kept is None
+        found = None if kept is None else request_data(kept) if name == "data" else json.loads(kept)
+        return {name: masked(found)}
+
+
+def tail(
+    node: Annotated[str, typer.Option(help="Only those of this node.")] = "",
+    event: Annotated[str, typer.Option(help="Only those of this event.")] = "",
+    outcome: Annotated[str, typer.Option(help="Only this outcome: timeout, ...")] = "",
+    call_id: Annotated[str, typer.Option(help="Only those of this Call-ID.")] = "",
+    service: Annotated[str, typer.Option(help="Only what this service decided.")] = "",
+    only: Annotated[Only | None, typer.Option(help="Only events, or only outcomes.")] = None,
+    payloads: Annotated[
+        bool, typer.Option("--payloads", help="Also events' data and decisions, secrets masked.")
+    ] = False,
+    since: Annotated[
+        float | None,
+        typer.Option(parser=duration, metavar="TIME", help="Begin with what is kept of the last 30s."),
+    ] = None,
+    during: Annotated[
+        float | None, typer.Option("--for", parser=duration, metavar="TIME", help="End after this time: 10s.")
+    ] = None,
+    redis_url: options.RedisUrl = None,
+    output: options.As = Format.TABLE,
+    more: options.More = None,
+) -> None:
+    """Show events and outcomes as they come, of all replicas, until Ctrl-C.
+
+    A line for each event that a replica claimed and for each outcome, up to a second after it happened: in
+    order of time among those that are read together. Payloads are there with EVAPI_JOURNAL_PAYLOADS. Redis
+    away: it is waited for, once it was there. Exit codes: 0 the time is over, or nobody reads on (| head); 1
+    Redis is away; 2 wrong usage; 130 Ctrl-C.
+    """
+    from adapter.transaction import Outcome
+
+    if output is Format.JSON:
+        raise SettingsError("--output", "is table or jsonl: what goes on has no end that JSON could have")
+    if outcome and outcome not in list(Outcome):
+        raise SettingsError("--outcome", f"is one of {', '.join(Outcome)}")
+    chosen = options.settings(more, redis_url=redis_url)
+    wanted = Filter(node, event, outcome, call_id, service, only)
+    try:
+        options.run(_follow(chosen, Output(output), wanted, Lines(payloads), since or 0.0, during))
+    except BrokenPipeError:
+        # Nobody reads on: what is still in the buffer must not be written at the end, either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+async def _follow(
+    chosen: Settings, out: Output, wanted: Filter, lines: Lines, since: float, during: float | None
+) -> None:
+    import asyncio
+
+    from adapter.admin import calls
+
+    end = None if during is None else time.monotonic() + during
+    store = options.redis(chosen)
+    async with calls.opened(chosen, store):
+        follower = Follower(store, await store.time() - since)
+        noted = await follower.read()
+        if not follower.replicas:
+            out.say("no replica has beaten in the last 10 minutes: does `evapi-adapter run` run?")
+        problem: StoreUnavailable | None = None
+        while True:
+            _print(out, wanted, lines, noted)
+            left = LOOK if end is None else min(LOOK, end - time.monotonic())
+            if left <= 0:
+                break
+            await asyncio.sleep(left)
+            try:
+                noted = await follower.read()
+            except StoreUnavailable as exc:
+                noted = []
+                if problem is None:
+                    out.say(f"evapi-adapter: {calls.away(chosen, exc)} It is waited for")
+                problem = exc
+            else:
+                if problem is not None:
+                    out.say("evapi-adapter: Redis is back")
+                problem = None
+        if problem is not None:
+            raise problem
+
+
+def _print(out: Output, wanted: Filter, lines: Lines, noted: Iterable[Noted]) -> None:
+    told = lines.without
+    for row in filter(wanted.takes, lines.rows(noted)):
+        if out.format is Format.TABLE:
+            row |= {"said": f"{row['outcome'] or 'event':<11}", "took": f"{seconds(row['seconds']):>7}"}
+        if out.format is Format.TABLE and not sys.stdout.isatty():
+            # Without rich: it takes 8 times as long, and has its own exit code for a pipe that is closed.
+            sys.stdout.write("  ".join(filter(None, (column.cell(row) for column in COLUMNS))) + "\n")
+            sys.stdout.flush()
+        else:
+            out.line(COLUMNS, row)
+    if lines.without and not told:
+        out.say("no payloads: the journals keep them only with EVAPI_JOURNAL_PAYLOADS=true")

@@ -1,0 +1,255 @@
+"""``evapi-adapter trace``: what became of a call, from what replicas write and through the whole bridge."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from adapter.broker.base import Reply
+from adapter.journal import Journal
+from adapter.simulator import SimulatedKamailio
+from adapter.transaction import Outcome
+from tests.cli.operating import Calls, ask, on_terminal, run
+from tests.harness.pika_service import PikaService
+from tests.harness.process import free_port
+from tests.harness.redis import RedisServer
+from tests.system.conftest import bridged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.harness.rabbitmq import RabbitServer
+
+
+@pytest.fixture
+def calls(redis_server: RedisServer) -> Calls:
+    return Calls(redis_server.url)
+
+
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server to be broken."""
+    with RedisServer(tmp_path_factory.mktemp("own-redis")) as server:
+        yield server
+
+
+def found(done: Any) -> list[dict[str, Any]]:
+    assert (done.code, done.err) == (0, "")
+    transactions: list[dict[str, Any]] = json.loads(done.out)["transactions"]
+    return transactions
+
+
+class TestTimeline:
+    def test_as_a_table(self, calls: Calls) -> None:
+        calls.now = 1_700_000_000.0
+        calls.decided(calls.call(7))
+        done = ask("trace", "call-7@h", **calls.variables)
+        assert (done.code, done.err) == (0, "")
+        head, titles, *lines = done.out.splitlines()
+        assert head == "sbc1:1:7:1  invite_request  Call-ID call-7@h  decided after 20 ms"
+        assert titles.split() == ["TIME", "SINCE", "TOOK", "WHERE", "STEP"]
+        assert [line[titles.index("WHERE") :].rstrip() for line in lines] == [
+            "kamailio  event arrived: invite_request",
+            "adapter   claimed by r1",
+            "rabbitmq  published, confirmed",
+            "consumer  received by lcr",
+            "consumer  decided",
+            "adapter   reply came",
+            "adapter   resume written: decided",
+            "kamailio  read by Kamailio",
+        ]
+        assert lines[0].startswith("22:13:20.000")
+        assert lines[5].split()[1:5] == ["16", "ms", "2", "ms"]
+        assert lines[7].split()[1:5] == ["120", "ms", "100", "ms"]
+
+    def test_as_json_with_keys_that_stay(self, calls: Calls) -> None:
+        calls.decided(calls.call(7), replica="r9~ef")
+        (one,) = found(ask("trace", "sbc1:1:7:1", "-o", "json", **calls.variables))
+        assert {key: value for key, value in one.items() if key != "steps"} == {
+            "id": "sbc1:1:7:1",
+            "call_id": "call-7@h",
+            "node": "sbc1",
+            "event": "invite_request",
+            "state": "resumed",
+            "outcome": "decided",
+            "seconds": 0.02,
+        }
+        steps = one["steps"]
+        assert all({"at", "since", "took", "step", "where", "text"} <= step.keys() for step in steps)
+        assert [step["step"] for step in steps] == [
+            *("event", "claimed", "published", "received", "decided", "reply", "resume", "read"),
+        ]
+        assert steps[1]["replica"] == "r9~ef"
+        assert steps[4]["took"] == pytest.approx(0.010, abs=1e-5)
+
+    def test_of_a_call_id_all_its_transactions(self, calls: Calls) -> None:
+        calls.decided(calls.call(1, call_id="a@h", ago=5), calls.call(2), calls.call(3, call_id="a@h"))
+        done = ask("trace", "a@h", "-o", "jsonl", **calls.variables)
+        assert [json.loads(line)["id"] for line in done.out.splitlines()] == ["sbc1:1:1:1", "sbc1:1:3:1"]
+        table = ask("trace", "a@h", **calls.variables)
+        assert table.out.count("\n\n") == 1, "a line between the two"
+
+    def test_what_is_in_flight_is_said_to_be(self, calls: Calls) -> None:
+        calls.beat("r1~ab")
+        waits = calls.call(1, ago=2.0)
+        answered = calls.call(2)
+        calls.claim(waits, answered)
+        calls.settle(answered, Outcome.TIMEOUT)
+        done = ask("trace", "call-1@h", **calls.variables)
+        assert "  in flight\n" in done.out
+        assert "in flight: waits to be published; 2" in done.out
+        (one,) = found(ask("trace", "call-1@h", "-o", "json", **calls.variables))
+        assert (one["state"], one["outcome"], one["steps"][-1]["step"]) == ("claimed", None, "open")
+        (two,) = found(ask("trace", "call-2@h", "-o", "json", **calls.variables))
+        assert (two["state"], two["outcome"]) == ("settled", "timeout")
+
+    def test_adopted_by_whom(self, calls: Calls) -> None:
+        one = calls.call(1)
+        dead, heir = Journal(), Journal()
+        dead.events(calls.now, [one])
+        heir.adopted(calls.now + 1.5, [one.id])
+        calls.write(dead, "r1~ab")
+        calls.write(heir, "r2~cd")
+        calls.beat("r1~ab", "r2~cd")
+        done = ask("trace", "call-1@h", **calls.variables)
+        assert done.out.index("claimed by r1") < done.out.index("adopted by r2")
+        assert "it is over, and no journal tells how" in done.out
+
+    def test_of_a_node_that_is_not_known_by_its_id(self, calls: Calls) -> None:
+        calls.claim(calls.call(1, node="far"))
+        (one,) = found(ask("trace", "far:1:1", "-o", "json", **calls.variables))
+        assert one["state"] == "claimed"
+
+    def test_what_a_peer_wrote_does_not_steer_the_terminal(self, calls: Calls) -> None:
+        wicked = "a\x1b[2J\u202e\n@h"
+        calls.decided(calls.call(1, call_id=wicked, event="e\x1bvil"), service="s\x07")
+        shown = "a\\x1b[2J\\u202e\\n@h"
+        for done in (
+            ask("trace", wicked, **calls.variables),
+            on_terminal("trace", wicked, **calls.variables),
+        ):
+            assert done.code == 0
+            assert shown in done.out
+            assert not set("\x1b\x07\u202e") & set(done.out)
+        (one,) = found(ask("trace", wicked, "-o", "json", **calls.variables))
+        assert one["call_id"] == wicked
+        done = ask("trace", "b\x1b[2J", **calls.variables)
+        assert (done.code, done.out) == (1, "")
+        assert "b\\x1b[2J" in done.err
+
+    def test_it_fits_a_terminal(self, calls: Calls) -> None:
+        calls.decided(calls.call(1))
+        done = on_terminal("trace", "call-1@h", **calls.variables)
+        assert done.code == 0
+        assert max(map(len, done.out.splitlines())) <= 80
+        assert "resume written: decided" in done.out
+
+
+class TestPayloads:
+    def test_only_when_asked_for_and_then_masked(self, calls: Calls) -> None:
+        calls.decided(calls.call(1, ruri="sip:b@h", password="hunter2"), payloads=True)
+        plain = ask("trace", "call-1@h", "-o", "json", **calls.variables)
+        assert "sip:b@h" not in plain.out
+        assert "data" not in found(plain)[0]
+        (one,) = found(ask("trace", "call-1@h", "--payloads", "-o", "json", **calls.variables))
+        assert one["data"] == {"call_id": "call-1@h", "ruri": "sip:b@h", "password": "***"}
+        assert one["decision"] == {"action": "allow", "token": "***"}
+        table = ask("trace", "call-1@h", "--payloads", **calls.variables)
+        assert '  "ruri": "sip:b@h"' in table.out
+        assert "DECISION" in table.out
+        assert "hunter2" not in table.out
+
+    def test_where_they_are_not_kept_that_is_said(self, calls: Calls) -> None:
+        calls.decided(calls.call(1))
+        done = ask("trace", "call-1@h", "--payloads", **calls.variables)
+        assert done.code == 0
+        assert "EVAPI_JOURNAL_PAYLOADS=true" in done.err
+        assert "DATA" not in done.out
+
+
+class TestNothing:
+    def test_no_journal_at_all(self, calls: Calls) -> None:
+        calls.beat("r1~ab")
+        done = ask("trace", "x@h", **calls.variables)
+        assert (done.code, done.out) == (1, "")
+        assert "no replica has a journal" in done.err
+        assert "EVAPI_JOURNAL" in done.err
+
+    def test_events_without_a_call_id_and_the_line_to_write(self, calls: Calls) -> None:
+        calls.decided(calls.call(1, call_id=""))
+        done = ask("trace", "x@h", **calls.variables)
+        assert done.code == 1
+        assert 'jansson_set("string", "call_id", "$ci", "$var(data)");' in done.err
+        by_id = ask("trace", "sbc1:5:5:5", **calls.variables)
+        assert by_id.code == 1
+        assert "jansson_set" not in by_id.err, "an id needs no Call-ID"
+
+    def test_longer_ago_than_the_journals_go_back(self, calls: Calls) -> None:
+        calls.decided(calls.call(1))
+        done = ask("trace", "x@h", "-o", "json", **calls.variables)
+        assert done.code == 1
+        assert json.loads(done.out) == {"transactions": []}
+        assert "the journals begin at " in done.err
+
+    def test_without_a_redis_url_it_is_wrong_usage(self) -> None:
+        done = ask("trace", "x@h")
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith("evapi-adapter: EVAPI_REDIS_URL: is not set")
+
+
+class TestRedisAway:
+    def test_nobody_listens(self) -> None:
+        url = f"redis://:hunter2@127.0.0.1:{free_port()}"
+        done = run("trace", "x@h", EVAPI_REDIS_URL=url)
+        assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+        assert done.err.startswith("evapi-adapter: Redis at redis://:***@127.0.0.1:")
+        assert "hunter2" not in done.err
+
+    def test_it_hangs(self, own_server: RedisServer) -> None:
+        own_server.pause()
+        done = run("trace", "x@h", EVAPI_REDIS_URL=own_server.url)
+        assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+        assert "no answer within 2 s" in done.err
+
+
+async def test_through_the_whole_bridge(rabbitmq: RabbitServer, redis_server: RedisServer) -> None:
+    node, call_id = f"sbc-{uuid4().hex[:8]}", f"{uuid4().hex}@h"
+    urls = {"amqp_url": rabbitmq.url, "redis_url": redis_server.url}
+    variables = {"EVAPI_REDIS_URL": redis_server.url, "EVAPI_REDIS_PREFIX": node}
+    service = PikaService(rabbitmq.url, node, ["traced_request"], lambda _: {"action": "allow"})
+    async with SimulatedKamailio() as sim, bridged(sim, node, {**urls, "journal_payloads": "true"}):
+        with service:
+            first = await sim.suspend("traced_request", {"call_id": call_id, "secret": "hunter2"})
+            await first.resumed(timeout=10)
+            second = await sim.suspend("nobodys_request", {"call_id": call_id})
+            await second.resumed(timeout=10)
+            done = await asyncio.to_thread(run, "trace", call_id, "--payloads", "-o", "json", **variables)
+    decided, unroutable = found(done)
+    assert [step["step"] for step in decided["steps"] if step["where"] != "consumer"] == [
+        *("event", "claimed", "published", "reply", "resume", "read"),
+    ]
+    assert (decided["event"], decided["outcome"], decided["node"]) == ("traced_request", "decided", node)
+    assert decided["data"] == {"call_id": call_id, "secret": "***"}
+    assert decided["decision"] == {"action": "allow"}
+    assert [step["step"] for step in unroutable["steps"]] == ["event", "claimed", "resume", "read"]
+    assert unroutable["outcome"] == "unroutable"
+    begun = [step["at"] for step in decided["steps"]]
+    assert begun == sorted(begun)
+
+
+def test_two_replies_are_both_told(calls: Calls) -> None:
+    one = calls.call(1)
+    journal = Journal()
+    journal.events(calls.now, [one])
+    for after in (0.1, 0.3):
+        journal.replies(calls.now + after, [(one.id, Reply(str(one.id), b"", service="lcr"))])
+        journal.resume(calls.now + 0.2, one, Outcome.DECIDED, 0.2, b"{}")
+    calls.beat("r1~ab")
+    calls.write(journal)
+    done = ask("trace", "call-1@h", **calls.variables)
+    assert "reply came from lcr\n" in "\n".join(line.rstrip() for line in done.out.splitlines()) + "\n"
+    assert "reply came from lcr, too late: nobody waited" in done.out
