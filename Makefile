@@ -74,6 +74,10 @@ fuzz: install ## fuzz what reads from a socket (SECONDS=600 for all of it)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]'
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
+.PHONY: pictures
+pictures: install ## draw the pictures of README.md anew
+	@$(BIN)/python -m tests.pictures
+
 .PHONY: chaos
 chaos: install ## what becomes of calls when anything dies or is cut off (about 25 minutes)
 	@$(BIN)/python -m tests.chaos --random 600

@@ -40,10 +40,6 @@ class Held:
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
-    def __contains__(self, id_: TransactionId) -> bool:
-        """Whether its event is held. Looks at each frame: for what hardly ever happens."""
-        return any(frame.id == id_ for frame in self._queues.get(id_.node, ()))
-
     def __iter__(self) -> Iterator[str]:
         """The nodes of which something is held."""
         return iter([node for node, queue in self._queues.items() if queue])

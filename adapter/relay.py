@@ -256,8 +256,9 @@ class Relay:
             return
         self._chronicle.replied([(settlement.id, reply) for reply, settlement in found])
         late = await self._settle([settlement for _, settlement in found])
-        if late and any(id_ in self._held for id_ in late):
-            # A standby that still holds the event: its claim may be so young that the store was not told.
+        if late and not all(self.turn.sure(id_.node) for id_ in late):
+            # Another replica's claim may be so young that it has not told the store: at a hand-over the
+            # reply comes here, where perhaps even the event has not been read yet.
             await asyncio.sleep(HANDOVER_WAIT)
             late = await self._settle([settlement for _, settlement in found if settlement.id in late])
         for id_ in late:

@@ -202,21 +202,47 @@ def load(*, bridge: bool = True, **flags: Any) -> Settings:
     ``bridge``: for one that decides calls, so that somebody must be there to decide. Raises
     SettingsError, naming the variable, for the first one that is wrong.
     """
-    try:
-        found = Settings(**{name: value for name, value in flags.items() if value not in (None, "")})
-    except ValidationError as exc:
-        fault = exc.errors(include_url=False, include_input=False)[0]
-        name = str(fault["loc"][0]).upper() if fault["loc"] else ""
-        if fault["type"] == "extra_forbidden":
-            known = ", ".join(sorted(Settings.model_fields))
-            raise SettingsError(f"{PREFIX}{name}", f"no such setting; there are {known}") from None
-        raise SettingsError(f"{PREFIX}{name}", fault["msg"].removeprefix("Value error, ")) from None
+    found, wrong = examine(**flags)
+    if found is None:
+        raise wrong[0]
     if bridge:
-        _check_somebody_decides(found)
+        check_somebody_decides(found)
     return found
 
 
-def _check_somebody_decides(settings: Settings) -> None:
+def examine(**flags: Any) -> tuple[Settings | None, list[SettingsError]]:
+    """The settings as ``load`` has them, or all that is wrong with them."""
+    try:
+        return Settings(**_given(flags)), []
+    except SettingsError as exc:  # a file that cannot be read: nothing was looked at any further
+        return None, [exc]
+    except ValidationError as exc:
+        return None, [_wrong(fault) for fault in exc.errors(include_url=False, include_input=False)]
+
+
+def source(name: str, **flags: Any) -> str:
+    """Where a setting comes from: flag, environment, file or default."""
+    if name in _given(flags):
+        return "flag"
+    if os.environ.get(f"{PREFIX}{name.upper()}"):
+        return "environment"
+    return "file" if os.environ.get(f"{PREFIX}{name.upper()}_FILE") else "default"
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value not in (None, "")}
+
+
+def _wrong(fault: Any) -> SettingsError:
+    name = str(fault["loc"][0]).upper() if fault["loc"] else ""
+    if fault["type"] == "extra_forbidden":
+        known = ", ".join(sorted(Settings.model_fields))
+        return SettingsError(f"{PREFIX}{name}", f"no such setting; there are {known}")
+    return SettingsError(f"{PREFIX}{name}", fault["msg"].removeprefix("Value error, "))
+
+
+def check_somebody_decides(settings: Settings) -> None:
+    """Raises SettingsError where nobody would decide, or two would."""
     if settings.amqp_url is None and not settings.consumer:
         raise SettingsError(
             "EVAPI_CONSUMER",

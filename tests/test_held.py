@@ -70,11 +70,3 @@ def test_nothing_is_lost_and_nothing_is_early(steps: list[tuple[bool, int]]) -> 
             taken += found
     taken += held.take("sbc1", now)
     assert [each.found.label for each in taken] == list(range(put + 1))
-
-
-def test_whether_one_is_held() -> None:
-    held = Held()
-    assert frame(1.0).id not in held
-    held.put("sbc1", frame(1.0))
-    assert frame(1.0).id in held
-    assert frame(1.0, 2).id not in held

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgpack
 
+from adapter.admin.away import redis_away
 from adapter.admin.timelines import Noted, timelines
 from adapter.errors import CodecError, StoreUnavailable
 from adapter.inflight.base import NOTE_INTERVAL
 from adapter.journal import unpack
-from adapter.settings import without_password
 from adapter.transaction import TransactionId
 
 if TYPE_CHECKING:
@@ -70,20 +70,13 @@ def node_names(settings: Settings, roll: Mapping[str, Beat]) -> list[str]:
     return sorted(names)
 
 
-def away(settings: Settings, exc: StoreUnavailable) -> StoreUnavailable:
-    """The same with where Redis is, and what to do."""
-    url = settings.redis_url
-    where = "" if url is None else f" at {without_password(url.get_secret_value())}"
-    return StoreUnavailable(f"Redis{where}: {exc}; does it run, and is EVAPI_REDIS_URL right?")
-
-
 @contextlib.asynccontextmanager
 async def opened(settings: Settings, store: Administration) -> AsyncIterator[Administration]:
     """The store, closed in the end; where it is away, that is said in full. Raises StoreUnavailable."""
     try:
         yield store
     except StoreUnavailable as exc:
-        raise away(settings, exc) from exc
+        raise redis_away(settings, exc) from exc
     finally:
         await store.close()
 

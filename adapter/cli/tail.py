@@ -220,6 +220,7 @@ async def _follow(
     import asyncio
 
     from adapter.admin import calls
+    from adapter.admin.away import redis_away
 
     end = None if during is None else time.monotonic() + during
     store = options.redis(chosen)
@@ -240,7 +241,7 @@ async def _follow(
             except StoreUnavailable as exc:
                 noted = []
                 if problem is None:
-                    out.say(f"evapi-adapter: {calls.away(chosen, exc)} It is waited for")
+                    out.say(f"evapi-adapter: {redis_away(chosen, exc)}. It is waited for")
                 problem = exc
             else:
                 if problem is not None:

@@ -419,4 +419,3 @@ class TestSettings:
         assert "hunter2" not in str(caught.value)
         assert str(caught.value).startswith("Redis at redis://:***@127.0.0.1:")
         assert "EVAPI_REDIS_URL" in str(caught.value)
-        assert "EVAPI_REDIS_URL" in str(calls.away(settings.load(bridge=False), StoreUnavailable("x")))

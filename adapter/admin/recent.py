@@ -1,0 +1,127 @@
+"""What became of the calls of the last minute, by the journals of all replicas. Pure.
+
+Answers are counted where they were written: one that was written again, after a takeover, counts again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import msgpack
+
+from adapter.errors import CodecError
+from adapter.journal import Kind
+from adapter.transaction import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+WINDOW: Final = 60
+"""Seconds that are looked back."""
+RATE_OVER: Final = 5
+"""Seconds over which the present rate is taken."""
+LATEST: Final = 1
+"""Seconds that are left out of it: what happened in them may not be written yet."""
+DECIDED: Final = frozenset({Outcome.DECIDED.value, Outcome.OPERATOR.value})
+"""Outcomes that somebody gave; every other is a fallback."""
+_FINENESS: Final = math.log(1.01)
+"""Latencies are counted in classes, each 1 % longer than the one before."""
+_LEAST: Final = 1e-6
+
+
+@dataclass(slots=True)
+class Second:
+    """The answers of one second."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    classes: Counter[int] = field(default_factory=Counter)
+    longest: float = 0.0
+
+
+class Recent:
+    """Seconds are counted by one clock: that of Redis, which gives each entry its id."""
+
+    def __init__(self) -> None:
+        self.covered = 0.0
+        """How many seconds are known, up to the last look."""
+        self.services: set[str] = set()
+        """Those that replied."""
+        self._seconds: dict[int, Second] = {}
+
+    def add(self, at: float, entry: bytes) -> None:
+        """Take in an entry that was written at that time. Raises CodecError."""
+        second = self._seconds.setdefault(int(at), Second())
+        # ``journal.unpack`` makes an object of each step, which takes three times as long: too long
+        # for the 100,000 and more that a minute may hold.
+        try:
+            for kind, _, items in msgpack.unpackb(entry, unicode_errors="surrogatepass"):
+                if kind == Kind.RESUME:
+                    _count(second, items)
+                elif kind == Kind.REPLY:
+                    self.services.update(item[1] for item in items if item[1])
+        except (ValueError, TypeError, LookupError, RecursionError) as exc:
+            raise CodecError("journal", f"no entry of a journal: {type(exc).__name__}: {exc}") from exc
+
+    def look(self, now: float) -> None:
+        """Forget what is older than the window; ``covered`` grows no longer than that."""
+        self._seconds = {at: second for at, second in self._seconds.items() if at > now - WINDOW - 1}
+        self.covered = min(self.covered, float(WINDOW))
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """Answers by outcome."""
+        return sum((second.outcomes for second in self._seconds.values()), Counter())
+
+    @property
+    def calls(self) -> int:
+        """Answers in all."""
+        return self.outcomes.total()
+
+    @property
+    def fallbacks(self) -> float | None:
+        """The share of answers that nobody gave; ``None`` of none."""
+        outcomes = self.outcomes
+        total = outcomes.total()
+        if not total:
+            return None
+        return sum(number for outcome, number in outcomes.items() if outcome not in DECIDED) / total
+
+    def rate(self, now: float) -> float:
+        """Answers a second at present."""
+        over = min(RATE_OVER, max(math.floor(self.covered) - LATEST, 1))
+        return sum(self.per_second(now)[-over:]) / over
+
+    def per_second(self, now: float) -> list[int]:
+        """Answers of each second of the window, the latest last."""
+        last = int(now) - LATEST
+        found = (self._seconds.get(at) for at in range(last - WINDOW + 1, last + 1))
+        return [0 if second is None else second.outcomes.total() for second in found]
+
+    def latencies(self, *shares: float) -> list[float | None]:
+        """Seconds from event to answer within which these shares of the calls were; within 1 %.
+
+        1.0 gives the longest, exactly. ``None`` where there is no call.
+        """
+        classes: Counter[int] = sum((each.classes for each in self._seconds.values()), Counter())
+        longest = max((each.longest for each in self._seconds.values()), default=0.0)
+        ordered, total = sorted(classes.items()), classes.total()
+        return [_quantile(ordered, total, longest, share) if total else None for share in shares]
+
+
+def _count(second: Second, items: Iterable[Any]) -> None:
+    for item in items:
+        outcome, seconds = item[3], item[4]
+        second.outcomes[outcome] += 1
+        second.classes[math.ceil(math.log(max(seconds, _LEAST)) / _FINENESS)] += 1
+        second.longest = max(second.longest, seconds)
+
+
+def _quantile(ordered: list[tuple[int, int]], total: int, longest: float, share: float) -> float:
+    wanted, passed, at = math.ceil(share * total), 0, -1
+    while passed < wanted:
+        at += 1
+        passed += ordered[at][1]
+    return min(math.exp(ordered[at][0] * _FINENESS), longest)

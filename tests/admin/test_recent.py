@@ -1,0 +1,110 @@
+"""The last minute by the journals: outcomes, shares, latencies, rates."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapter.admin.recent import WINDOW, Recent
+from adapter.broker.base import Reply
+from adapter.errors import CodecError
+from adapter.journal import Journal
+from adapter.transaction import Outcome, Transaction, TransactionId
+
+NOW = 1_700_000_000.25
+CALL = Transaction(
+    TransactionId("sbc1", 37, 1, 1), "invite_request", NOW + 2, NOW, b"", "r1", call_id="abc@host"
+)
+
+
+def entry(*answers: tuple[Outcome, float], service: str = "") -> bytes:
+    """What a replica writes of these answers, as it writes it."""
+    journal = Journal()
+    journal.events(NOW, [CALL])
+    journal.published(NOW, [CALL.id])
+    if service:
+        journal.replies(NOW, [(CALL.id, Reply(str(CALL.id), b"", None, service=service))])
+    for outcome, seconds in answers:
+        journal.resume(NOW, CALL, outcome, seconds, b"{}")
+    journal.read(NOW, [CALL.id])
+    found = journal.take()
+    assert found is not None
+    return found
+
+
+def recent(*answers: tuple[Outcome, float]) -> Recent:
+    found = Recent()
+    found.add(NOW - 2, entry(*answers))
+    found.covered = WINDOW
+    return found
+
+
+def test_answers_are_counted_and_what_nobody_decided_is_a_fallback():
+    found = recent(
+        (Outcome.DECIDED, 0.01), (Outcome.DECIDED, 0.02), (Outcome.OPERATOR, 9.0), (Outcome.TIMEOUT, 2.0)
+    )
+    assert found.outcomes == {"decided": 2, "operator": 1, "timeout": 1}
+    assert found.calls == 4
+    assert found.fallbacks == 0.25
+
+
+def test_of_no_call_there_is_neither_a_share_nor_a_latency():
+    found = Recent()
+    assert found.fallbacks is None
+    assert found.latencies(0.5, 1.0) == [None, None]
+    assert found.rate(NOW) == 0
+
+
+def test_who_replied_is_known():
+    found = recent()
+    found.add(NOW, entry(service="least-cost"))
+    assert found.services == {"least-cost"}
+
+
+def test_seconds_of_the_window_and_the_present_rate():
+    found = Recent()
+    for ago, number in ((0, 9), (1, 4), (2, 6), (6, 50), (WINDOW, 2)):
+        found.add(NOW - ago, entry(*[(Outcome.DECIDED, 0.01)] * number))
+    found.covered = 100.0
+    found.look(NOW)
+    assert found.covered == WINDOW
+    seconds = found.per_second(NOW)
+    assert len(seconds) == WINDOW
+    assert (seconds[0], seconds[-1], seconds[-2], seconds[-6]) == (2, 4, 6, 50)
+    assert found.rate(NOW) == 10 / 5, "the second that is not over yet is left out"
+    found.look(NOW + 2)
+    assert sum(found.outcomes.values()) == 69
+
+
+def test_a_rate_goes_by_the_seconds_that_are_known():
+    found = recent(*[(Outcome.DECIDED, 0.01)] * 10)
+    found.covered = 3.0
+    assert found.rate(NOW) == 10 / 2
+    found.covered = 0.0
+    assert found.rate(NOW - 1) == 10
+
+
+@given(
+    st.lists(st.floats(0, 100, allow_subnormal=False), min_size=1, max_size=60),
+    st.floats(0.01, 1.0, exclude_max=True),
+)
+def test_a_latency_is_within_one_per_cent_and_the_longest_exact(seconds, share):
+    found = recent(*((Outcome.DECIDED, each) for each in seconds))
+    near, longest = found.latencies(share, 1.0)
+    exact = sorted(seconds)[max(-(-int(share * 1e9) * len(seconds) // 10**9) - 1, 0)]
+    assert longest == max(seconds)
+    assert near is not None
+    assert near == pytest.approx(exact, rel=0.0101, abs=1.01e-6) or any(
+        near == pytest.approx(each, rel=0.0101, abs=1.01e-6) for each in seconds
+    )
+    assert sum(each <= near * 1.0001 + 1e-6 for each in seconds) >= share * len(seconds) - 1e-6
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"\xc1", b"\x01", msgpack.packb([[4, 0, [[1]]]]), msgpack.packb([[4, 0]])]
+)
+def test_what_is_no_entry_is_refused(broken):
+    with pytest.raises(CodecError):
+        Recent().add(NOW, broken)

@@ -1,0 +1,104 @@
+"""The pictures of README.md: ``evapi-adapter top`` and ``doctor`` over two replicas under calls.
+
+``make pictures`` draws them anew, by rich, into ``.readme/``. The servers, adapters and consumers are
+real; the Kamailios are simulated, since nobody sees the difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from typing import Final
+
+from adapter.simulator import SimulatedKamailio
+from tests.harness.bridge import Bridge, Consumer
+from tests.harness.rabbitmq import RabbitServer
+from tests.harness.redis import RedisServer
+
+PICTURES: Final = Path(__file__).parent.parent / ".readme"
+CONFIGURATION: Final = Path(__file__).parent.parent / "adapter" / "kamailio" / "kamailio.cfg"
+RATE: Final = 40.0
+"""Calls/s of each node."""
+SECONDS: Final = 12.0
+POLICY: Final = """\
+[events.invite_request]
+services = ["least_cost"]
+
+[events.screening_request]
+services = ["screening"]
+"""
+
+
+async def main() -> None:
+    """Draw them all."""
+    PICTURES.mkdir(exist_ok=True)
+    with ExitStack() as servers, tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rabbit = RabbitServer(folder, management=True)
+        servers.callback(rabbit.close)
+        redis = RedisServer(folder)
+        rabbit.start()
+        redis.start()
+        servers.callback(redis.stop)
+        policy = folder / "policy.toml"
+        policy.write_text(POLICY)
+        async with AsyncExitStack() as stack:
+            sims = {f"sbc{n}": await stack.enter_async_context(SimulatedKamailio()) for n in (1, 2)}
+            ports = {node: sim.port for node, sim in sims.items()}
+            env = {
+                "EVAPI_AMQP_URL": rabbit.url,
+                "EVAPI_AMQP_API": rabbit.api,
+                "EVAPI_REDIS_URL": redis.url,
+                "EVAPI_POLICY": str(policy),
+            }
+            for service in ("least_cost", "screening"):
+                consumer = Consumer(service, folder, [f"consumers.{service}:service"], rabbit.url)
+                consumer.start()
+                stack.callback(consumer.stop)
+            for replica in ("adapter-0", "adapter-1"):
+                bridge = Bridge(replica, folder, ports, env=env)
+                await asyncio.to_thread(bridge.start)
+                stack.callback(bridge.stop)
+            await asyncio.gather(*(calls(sim) for sim in sims.values()), drawn("top", env, folder, SECONDS - 2))
+            await drawn("doctor", env, folder, 0.0)
+
+
+async def calls(sim: SimulatedKamailio) -> None:
+    """Offer calls, one of eight after a screening; nobody decides every hundredth."""
+    end = asyncio.get_running_loop().time() + SECONDS
+    while asyncio.get_running_loop().time() < end:
+        number = f"44{random.randint(10**8, 10**9)}"
+        event = "screening_request" if random.random() < 0.125 else "invite_request"
+        event = "emergency_request" if random.random() < 0.01 else event
+        await sim.suspend(event, {"call_id": f"{number}@sbc", "user": number, "ruri": f"sip:{number}@sbc"})
+        await asyncio.sleep(random.expovariate(RATE))
+
+
+async def drawn(command: str, env: dict[str, str], folder: Path, after: float) -> None:
+    """Draw what a command shows."""
+    await asyncio.sleep(after)
+    path = PICTURES / f"{command}.svg"
+    more = ["--kamailio-cfg", str(CONFIGURATION)] if command == "doctor" else ["--once"]
+    ended = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "adapter.cli", command, *more, "--svg", str(path)],
+        cwd=folder,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    sys.stdout.write(ended.stdout)
+    sys.stderr.write(ended.stderr)
+    sys.stdout.write(f"{path.name}: exit code {ended.returncode}\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
