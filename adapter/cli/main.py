@@ -14,6 +14,7 @@ from adapter.cli import (
     check,
     control,
     dead_letters,
+    doctor,
     inflight,
     overview,
     send,
@@ -106,6 +107,7 @@ def run(
 app.command(epilog=EPILOG)(bench)
 app.command(epilog=check.EPILOG, cls=check.Check)(check.check)
 app.command(epilog=top.EPILOG)(top.top)
+app.command(epilog=doctor.EPILOG)(doctor.doctor)
 app.add_typer(inflight.app)
 app.command(epilog=trace.EPILOG)(trace.trace)
 app.command(epilog=tail.EPILOG)(tail.tail)

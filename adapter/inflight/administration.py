@@ -84,6 +84,9 @@ class Administration(RedisInFlight):
         info: dict[str, str] = {}
         for section in ("server", "memory"):
             told = await self._plain("INFO", section)
+            if isinstance(told, dict):  # of a cluster, by its library: one of its servers
+                info.update((str(key), str(value)) for key, value in told.items())
+                continue
             text = told.decode(errors="replace") if isinstance(told, bytes) else str(told)
             lines = (line.partition(":") for line in text.splitlines() if ":" in line)
             info.update((key, value) for key, _, value in lines)

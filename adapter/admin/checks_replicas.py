@@ -1,0 +1,183 @@
+"""The replicas and their nodes, by what they say of themselves with each beat."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from adapter.admin import overview as whole
+from adapter.admin.checks_finding import Finding, Group, counted
+from adapter.admin.checks_http import ready
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from adapter.admin.overview import Overview
+
+REPLICAS: Final = Group("replicas")
+NODES: Final = Group("nodes")
+ENOUGH: Final = 2
+_LINKS: Final = {
+    "receipts": "",
+    "paced": "sends no receipts",
+    "unread": "does not read",
+    "down": "no link",
+    "none": "not a node of that replica",
+}
+
+
+def check(overview: Overview) -> list[Finding]:
+    """Those that live and those that do not, versions, brokers, orders."""
+    return [*_living(overview), *_silent(overview), *_versions(overview), *_states(overview)]
+
+
+def _living(overview: Overview) -> Iterator[Finding]:
+    live = whole.live(overview)
+    if not live:
+        why = "Nobody takes calls: each gets Kamailio's own fallback, or hangs without the health gate."
+        seen = f"none has beaten within {whole.SILENT * overview.lease:g} s"
+        yield REPLICAS.error("replicas", seen, why, "evapi-adapter run    # or look why it ended: its log")
+        return
+    names = ", ".join(sorted(whole.short(live).values()))
+    seen = f"{len(live)} live: {names}"
+    if len(live) < ENOUGH:
+        why = (
+            "If it dies its calls wait for their deadline, and new ones are not decided: a second saves them."
+        )
+        yield REPLICAS.warning(
+            "replicas", seen, why, "evapi-adapter run    # on another machine, same settings"
+        )
+    else:
+        yield REPLICAS.ok("replicas", seen)
+
+
+def _silent(overview: Overview) -> Iterator[Finding]:
+    assert overview.store is not None, "see check"
+    replaced = {name.partition("~")[0] for name in whole.live(overview)}
+    names = whole.short(overview.store.beats)
+    for full, beat in sorted(overview.store.beats.items()):
+        if full in whole.live(overview) or full.partition("~")[0] in replaced:
+            continue
+        seen = f"silent for {beat.age:.0f} s: it died, hangs, or is cut off from Redis"
+        why = "Others have taken over its calls; until it is back there is one less to do so again."
+        yield REPLICAS.warning(
+            "silent", seen, why, f"journalctl -u evapi-adapter    # of {names[full]}", names[full]
+        )
+
+
+def _versions(overview: Overview) -> Iterator[Finding]:
+    live = whole.live(overview)
+    versions = Counter(str(beat.about.get("version", "unknown")) for beat in live.values())
+    told = ", ".join(f"{version} ({number})" for version, number in sorted(versions.items()))
+    if len(versions) > 1:
+        why = (
+            "Records and beats of another version may not be understood; a roll-out should not rest half way."
+        )
+        yield REPLICAS.warning("version", f"they differ: {told}", why, "evapi-adapter replicas")
+    elif versions:
+        yield REPLICAS.ok("version", told)
+
+
+def _states(overview: Overview) -> Iterator[Finding]:
+    live = whole.live(overview)
+    all_names = {} if overview.store is None else whole.short(overview.store.beats)
+    able = [name for name, beat in live.items() if beat.broker]
+    for full in sorted(live):
+        name = all_names[full]
+        if not live[full].broker:
+            seen = "it has no broker: it cannot publish"
+            if able:
+                why = "Others take its calls; where they die nobody does."
+                yield REPLICAS.warning("broker", seen, why, "see rabbitmq above; its log", name)
+            else:
+                why = "Nor has any other: each call gets its fallback."
+                yield REPLICAS.error("broker", seen, why, "see rabbitmq above; its log", name)
+    for row in whole.replica_rows(overview):
+        if row["state"] in ("drained", "draining"):
+            name = row["name"]
+            why = "It takes no new calls, by an order that stands until it is taken back."
+            if row["order"] is None:
+                why = "It takes no new calls: it is about to end."
+            todo = f"evapi-adapter resume {name}" if row["order"] else "evapi-adapter replicas"
+            yield REPLICAS.warning("order", f"{row['state']}{_by(row['order'])}", why, todo, name)
+
+
+def _by(order: Mapping[str, Any] | None) -> str:
+    if order is None:
+        return ""
+    when = "" if order["at"] is None else time.strftime(" at %Y-%m-%d %H:%M", time.localtime(order["at"]))
+    why = f": {order['reason']}" if order["reason"] else ""
+    return f" by {order['by'] or 'somebody'}{when}{why}"
+
+
+def nodes(overview: Overview, in_flight: Mapping[str, int]) -> list[Finding]:
+    """A finding for each node: who is active for it, and each replica's link."""
+    if not whole.live(overview):
+        names = whole.node_names(overview)
+        return [NODES.unknown("node", "no replica lives to tell of it", of=name) for name in names]
+    return [_node(overview, row, in_flight.get(row["node"])) for row in whole.node_rows(overview)]
+
+
+def _node(overview: Overview, row: Mapping[str, Any], in_flight: int | None) -> Finding:
+    assert overview.store is not None, "see nodes"
+    node, names, links = row["node"], whole.short(overview.store.beats), row["links"]
+    if row["paused"] is not None:
+        why = "No replica takes its calls: each gets the fallback, by an order that stands."
+        seen = f"paused{_by(row['paused'])}"
+        return NODES.warning("node", seen, why, f"evapi-adapter resume {node}", node)
+    bad = {names[replica]: how for replica, how in links.items() if how != "receipts"}
+    told = "; ".join(f"{name}: {_LINKS.get(how, how)}" for name, how in sorted(bad.items()))
+    lost = sorted(name for name, how in bad.items() if how != "paced")
+    if row["active"] is None:
+        return _nobody(overview, node, links)
+    waits = "" if in_flight is None else f", {counted(in_flight, 'call')} in flight"
+    active = f"{row['active_name']} is active{waits}"
+    if lost:
+        why = "A replica that cannot write to it cannot take over: fewer are left than it seems."
+        todo = _look_at_link(node, (how for how in links.values() if how != "paced"))
+        return NODES.warning("node", f"{active}; {told}", why, todo, node)
+    if bad:
+        why = (
+            "Without receipts the adapter writes slowly, and cannot tell what Kamailio has read: what is "
+            "lost on the way is not sent again."
+        )
+        todo = 'include_file "evapi-adapter.cfg"    # from: evapi-adapter kamailio-cfg evapi-adapter.cfg'
+        return NODES.warning("node", f"{active}; its Kamailio sends no receipts", why, todo, node)
+    return NODES.ok("node", f"{active}; {counted(len(links), 'link')} with receipts", node)
+
+
+def _nobody(overview: Overview, node: str, links: Mapping[str, str]) -> Finding:
+    """No replica takes the node's calls; what keeps each of them from it."""
+    assert overview.store is not None, "see nodes"
+    live, names = whole.live(overview), whole.short(overview.store.beats)
+    told, drained = [], []
+    for full, how in links.items():
+        reason = _LINKS.get(how, how)
+        if not live[full].accepting:
+            reason = "takes no calls"
+            drained.append(names[full])
+        elif not reason or how == "paced":
+            reason = "has no broker" if not live[full].broker else "has not taken it yet"
+        told.append(f"{names[full]}: {reason}")
+    why = "Nobody takes its calls: they get the fallback, or hang without the health gate."
+    todo = f"evapi-adapter resume {drained[0]}" if drained else _look_at_link(node, links.values())
+    return NODES.error("node", f"no replica is active for it; {'; '.join(sorted(told))}", why, todo, node)
+
+
+def _look_at_link(node: str, links: Iterable[str]) -> str:
+    if "unread" in set(links):
+        return f"kamcmd evapi.list; kamcmd core.ps    # of {node}: Kamailio hangs, or its EVAPI worker does"
+    return f"ss -ltnp | grep kamailio    # of {node}: does it listen there, and are max_clients enough?"
+
+
+async def http(overview: Overview) -> list[Finding]:
+    """What the HTTP port of each replica that lives says."""
+    live = whole.live(overview)
+    names = whole.short(live)
+    return list(
+        await asyncio.gather(
+            *(ready(REPLICAS, str(beat.about.get("http", "")), names[full]) for full, beat in live.items())
+        )
+    )
