@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 import uvloop
 
-from adapter import logs, policy
+from adapter import logs, policy, tracing
 from adapter.chronicle import Chronicle
 from adapter.errors import AdapterError, SettingsError, StoreUnavailable
 from adapter.evapi.link import LinkSettings
@@ -102,7 +102,8 @@ class Bridge:
         self.roster = Roster(self.inflight.replica, settings.lease)
         keeps = settings.journal > 0 and settings.redis_url is not None
         self.journal = Journal(keeps, settings.journal_payloads)
-        chronicle = Chronicle(self.metrics, self.journal)
+        self._traces = tracing.start(settings.traces, settings.replica)
+        chronicle = Chronicle(self.metrics, self.journal, self._traces)
         self.relay = Relay(
             self.inflight, self.broker, self.nodes, rules, self.metrics, chronicle, self.roster
         )
@@ -198,6 +199,8 @@ class Bridge:
                 await self.inflight.leave()
         await self.inflight.close()
         await self._health.close()
+        if self._traces is not None:
+            await asyncio.to_thread(self._traces.close)
         log.info("stopped")
 
     def checks(self) -> Mapping[str, bool]:

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
 
+from consumers import tracing
 from consumers.command_line import MisplacedPassword, hide_passwords
 from consumers.loading import LoadError, load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from consumers.exporting import Export
     from consumers.service import Service
 
 URL_VARIABLE: Final = "EVAPI_AMQP_URL"
@@ -45,6 +47,9 @@ my_service.py, in the current folder:
       return route("sip:gw1.example.net")
 
 Start it as often as needed: the instances of a service share its requests.
+
+With EVAPI_TRACES above 0, and pip install evapi-adapter[otel], the decisions of the calls that the
+adapter traces are exported as spans, as OTEL_EXPORTER_OTLP_ENDPOINT and its like say.
 """
 
 
@@ -146,6 +151,15 @@ def set_up_logging(words: str) -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def exported(services: Sequence[Service]) -> Export | None:
+    """Export spans where ``EVAPI_TRACES`` asks for it. Raises UsageError."""
+    name = services[0].name if len(services) == 1 else "evapi-consumers"
+    try:
+        return tracing.export(name) if tracing.wanted() else None
+    except tracing.TracesError as exc:
+        raise UsageError(f"{tracing.TRACES_VARIABLE}: {exc}") from exc
+
+
 async def serve(services: Sequence[Service], urls: Sequence[str], prefetch: int | None) -> None:
     """Run the services until SIGTERM or SIGINT."""
     from consumers.amqp import Runner  # here, so that --help and `import consumers` need no AMQP
@@ -174,13 +188,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         set_up_logging(options.log)
         urls = amqp_urls(options.amqp_url)
         services = [load(name) for name in options.services]
+        traces = exported(services)
     except (UsageError, LoadError) as exc:
         print(f"python -m consumers: {exc}", file=sys.stderr)
         return 2
     import uvloop  # here for the same reason
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(services, urls, options.prefetch))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(services, urls, options.prefetch))
+    finally:
+        if traces is not None:
+            traces.close()
     return 0
 
 

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 from adapter.contract import (
     HEADER_SERVICE,
     HEADER_STATUS,
+    HEADER_TRACEPARENT,
     HEADER_VERSION,
     MSGPACK,
     STATUS_FAILED,
@@ -31,6 +32,7 @@ from adapter.contract import (
     encode_reply,
     word,
 )
+from consumers import tracing
 from consumers.deadline import Deadline
 from consumers.decisions import DecisionError
 
@@ -200,7 +202,8 @@ class Service:
     def begin(self, message: Incoming) -> Answer | Coroutine[Any, Any, Answer]:
         """As ``answer``, but at once where the handler is a plain ``def``: that needs no task."""
         try:
-            request = decode_request(message.body, _version(message.headers))
+            headers = message.headers
+            request = decode_request(message.body, _version(headers))
         except Exception as exc:  # bytes from anywhere: none of them may end the service
             return self._rejected(message, exc)
         left = None
@@ -209,13 +212,35 @@ class Service:
             if not left > 0:  # so that NaN counts as passed
                 return self._expired(message, left)
         is_async, handler = self._handlers.get(request.event, (False, self._unknown))
+        traceparent, traced = headers.get(HEADER_TRACEPARENT), None
+        if traceparent is not None:
+            traced = tracing.of(traceparent, self.name, message.correlation_id, request)
         if is_async:
-            return self._await(message, request, handler, left)
+            if traced is None:
+                return self._await(message, request, handler, left)
+            return self._await_traced(traced, message, request, handler, left)
+        if traced is None:
+            return self._ask(message, request, handler)
+        with traced:
+            return traced.told(self._ask(message, request, handler))
+
+    def _ask(self, message: Incoming, request: Request, handler: Callable[[Request], Any]) -> Answer:
         try:
             found = handler(request)
         except (Exception, asyncio.CancelledError) as exc:  # the result of a cancelled future, for one
             return self._failed(message, request, exc)
         return self._decided(message, request, found)
+
+    async def _await_traced(
+        self,
+        traced: tracing.Traced,
+        message: Incoming,
+        request: Request,
+        handler: Callable[[Request], Any],
+        left: float | None,
+    ) -> Answer:
+        with traced:
+            return traced.told(await self._await(message, request, handler, left))
 
     async def _await(
         self, message: Incoming, request: Request, handler: Callable[[Request], Any], left: float | None

@@ -22,7 +22,9 @@ from tests.harness.rabbitmq import RabbitServer
 from tests.harness.redis import RedisServer
 
 PICTURES: Final = Path(__file__).parent.parent / ".readme"
-CONFIGURATION: Final = Path(__file__).parent.parent / "adapter" / "kamailio" / "kamailio.cfg"
+CONFIGURATIONS: Final = Path(__file__).parent.parent / "adapter" / "kamailio"
+FAULT: Final = '"127.0.0.1:8448"', '"0.0.0.0:8448"'
+"""What is planted in the configuration, so that there is a finding to see."""
 RATE: Final = 40.0
 """Calls/s of each node."""
 SECONDS: Final = 12.0
@@ -46,8 +48,9 @@ async def main() -> None:
         rabbit.start()
         redis.start()
         servers.callback(redis.stop)
-        policy = folder / "policy.toml"
-        policy.write_text(POLICY)
+        (folder / "policy.toml").write_text(POLICY)
+        for each in CONFIGURATIONS.glob("*.cfg"):
+            (folder / each.name).write_text(each.read_text().replace(*FAULT))
         async with AsyncExitStack() as stack:
             sims = {f"sbc{n}": await stack.enter_async_context(SimulatedKamailio()) for n in (1, 2)}
             ports = {node: sim.port for node, sim in sims.items()}
@@ -55,17 +58,17 @@ async def main() -> None:
                 "EVAPI_AMQP_URL": rabbit.url,
                 "EVAPI_AMQP_API": rabbit.api,
                 "EVAPI_REDIS_URL": redis.url,
-                "EVAPI_POLICY": str(policy),
             }
             for service in ("least_cost", "screening"):
                 consumer = Consumer(service, folder, [f"consumers.{service}:service"], rabbit.url)
                 consumer.start()
                 stack.callback(consumer.stop)
             for replica in ("adapter-0", "adapter-1"):
-                bridge = Bridge(replica, folder, ports, env=env)
+                bridge = Bridge(replica, folder, ports, {"policy": str(folder / "policy.toml")}, env)
                 await asyncio.to_thread(bridge.start)
                 stack.callback(bridge.stop)
-            await asyncio.gather(*(calls(sim) for sim in sims.values()), drawn("top", env, folder, SECONDS - 2))
+            offered = [calls(sim) for sim in sims.values()]
+            await asyncio.gather(*offered, drawn("top", env, folder, SECONDS - 2))
             await drawn("doctor", env, folder, 0.0)
 
 
@@ -84,12 +87,12 @@ async def drawn(command: str, env: dict[str, str], folder: Path, after: float) -
     """Draw what a command shows."""
     await asyncio.sleep(after)
     path = PICTURES / f"{command}.svg"
-    more = ["--kamailio-cfg", str(CONFIGURATION)] if command == "doctor" else ["--once"]
+    more = ["--kamailio-cfg", "kamailio.cfg"] if command == "doctor" else ["--once"]
     ended = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "adapter.cli", command, *more, "--svg", str(path)],
         cwd=folder,
-        env={**os.environ, **env},
+        env={**os.environ, **env, "EVAPI_POLICY": "policy.toml"},
         capture_output=True,
         text=True,
         timeout=30,

@@ -26,6 +26,7 @@ from adapter.contract import (
     HEADER_NODE,
     HEADER_SERVICE,
     HEADER_STATUS,
+    HEADER_TRACEPARENT,
     HEADER_VERSION,
     MSGPACK,
     VERSION,
@@ -231,6 +232,8 @@ class EmbeddedBroker:
         headers: dict[str, Any] = {HEADER_NODE: publication.node, HEADER_VERSION: VERSION}
         if publication.deadline is not None:
             headers[HEADER_DEADLINE] = round(publication.deadline * 1000)
+        if publication.traceparent:
+            headers[HEADER_TRACEPARENT] = publication.traceparent
         delivery = Delivery(
             publication.node, publication.body, publication.correlation_id, publication.deadline, headers
         )
@@ -251,7 +254,8 @@ class EmbeddedBroker:
             if not queue.waiting or queue.in_hand >= queue.core.prefetch:
                 break
             delivery = queue.waiting.popleft()
-            if delivery.deadline is not None and delivery.deadline <= self._clock():
+            received = self._clock()
+            if delivery.deadline is not None and delivery.deadline <= received:
                 self.expired += 1
                 continue
             try:
@@ -262,20 +266,22 @@ class EmbeddedBroker:
                 continue
             if isinstance(found, Coroutine):
                 queue.in_hand += 1
-                task = asyncio.get_running_loop().create_task(self._wait_for(queue, delivery, found))
+                task = asyncio.get_running_loop().create_task(
+                    self._wait_for(queue, delivery, found, received)
+                )
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             else:
-                self._answer(queue, delivery, found)
+                self._answer(queue, delivery, found, received)
         else:
             self._serve_soon(queue)
         self._tell_idle()
 
     async def _wait_for(
-        self, queue: _Queue, delivery: Delivery, answer: Coroutine[Any, Any, Answered]
+        self, queue: _Queue, delivery: Delivery, answer: Coroutine[Any, Any, Answered], received: float
     ) -> None:
         try:
-            self._answer(queue, delivery, await answer)
+            self._answer(queue, delivery, await answer, received)
         except Exception:
             _log.exception("%s: %s", queue.core.name, delivery.correlation_id)
             self._reject(queue, delivery)
@@ -285,16 +291,15 @@ class EmbeddedBroker:
                 self._serve_soon(queue)
             self._tell_idle()
 
-    def _answer(self, queue: _Queue, delivery: Delivery, answer: Answered) -> None:
+    def _answer(self, queue: _Queue, delivery: Delivery, answer: Answered, received: float) -> None:
         if answer.rejected:
             self._reject(queue, delivery)
         elif answer.body is not None and delivery.correlation_id is not None:
             headers = answer.headers
             status, service = headers.get(HEADER_STATUS), headers.get(HEADER_SERVICE)
-            self._reply(
-                delivery.node,
-                Reply(delivery.correlation_id, answer.body, answer.content_type, status, service),
-            )
+            id_, body, kind = delivery.correlation_id, answer.body, answer.content_type
+            reply = Reply(id_, body, kind, status, service, None, received, self._clock())
+            self._reply(delivery.node, reply)
 
     def _reject(self, queue: _Queue, delivery: Delivery) -> None:
         reason, service = "rejected", queue.core.name

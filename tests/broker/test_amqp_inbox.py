@@ -70,12 +70,12 @@ class Wire:
         self.written.append((found.name, found.delivery_tag, found.multiple))  # type: ignore[union-attr]
         return True
 
-    def deliver(self, *consumers: str) -> None:
+    def deliver(self, *consumers: str, times: tuple[int, int] | None = None) -> None:
         came = []
         for consumer in consumers:
             assert consumer in self.consumers
             self._tag += 1
-            properties = Properties("application/json", {}, f"sbc1:{self._tag}:1:1", None)
+            properties = Properties("application/json", {}, f"sbc1:{self._tag}:1:1", None, times)
             came.append(Delivery(consumer.encode(), self._tag, False, "", properties, b"{}"))
         self._receiver(came)
 
@@ -129,6 +129,26 @@ async def test_replies_are_acknowledged_together(rig: Rig) -> None:
     rig.wire.deliver(*["replies-1"] * 8)
     await rig.taken(10)
     await until(lambda: rig.wire.written == [("Basic.Ack", 10, True)])  # a quarter of the prefetch count
+
+
+@pytest.mark.parametrize(
+    "times, seconds",
+    [
+        ((1_790_000_000_000_001, 1_790_000_000_250_000), (1_790_000_000.000001, 1_790_000_000.25)),
+        ((1, 1), (1e-6, 1e-6)),
+        (None, (None, None)),
+        ((0, 1), (None, None)),
+        ((1, -1), (None, None)),
+        ((1, 1 << 62), (None, None)),
+    ],
+)
+async def test_the_times_of_the_consumer(
+    rig: Rig, times: tuple[int, int] | None, seconds: tuple[float | None, float | None]
+) -> None:
+    rig.wire.deliver("replies-1", times=times)
+    await rig.taken(1)
+    (reply,) = rig.receiver.replies
+    assert (reply.received, reply.replied) == seconds
 
 
 async def test_nobody_waits_for_long_to_be_acknowledged() -> None:

@@ -24,8 +24,11 @@ from adapter.broker.amqp.incoming import (
     Incoming,
     Properties,
     Returned,
+    _known,
     read_header,
 )
+from consumers import Answer, Result
+from consumers.amqp import frames as consumer_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -346,3 +349,21 @@ def test_a_header_of_anything_is_read_as_the_library_does(flags: int, junk: byte
     flags &= ~(1 << 13)  # a table that contradicts itself may be read otherwise, so leave it out
     raw = b"\0\x3c" + b"\0" * 10 + flags.to_bytes(2, "big") + junk
     assert outcome(lambda: read_header(raw)) == outcome(lambda: by_library(raw))
+
+
+def test_the_times_of_the_sdks_replies_cost_no_decoding_of_the_rest() -> None:
+    answer = Answer(Result.DECIDED, "sbc1:1:2:1", b"x", "application/msgpack", {"x-service": "lcr"})
+    read = []
+    for number in range(3):
+        at = 1_790_000_000.0 + number
+        raw = consumer_frames.reply(1, 100, answer, b"x", "evapi.results.sbc1", "lcr:1", at, at + 0.25)
+        size, _, _ = frame.unmarshal(raw)
+        length = int.from_bytes(raw[size + 3 : size + 7], "big")
+        before = _known.cache_info().misses
+        read.append(read_header(raw[size + 7 : size + 7 + length])[1])
+        assert number == 0 or _known.cache_info().misses == before
+    assert [found.times for found in read] == [
+        (1_790_000_000_000_000 + number * 1_000_000, 1_790_000_000_250_000 + number * 1_000_000)
+        for number in range(3)
+    ]
+    assert {str(found.headers) for found in read} == {"{'x-service': 'lcr'}"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import aio_pika
@@ -206,6 +206,17 @@ async def test_request_and_reply(bus: Bus, node: str) -> None:
         contract.HEADER_VERSION: contract.VERSION,
         contract.HEADER_DEADLINE: round(asked.deadline * 1000),
     }
+
+
+async def test_a_trace_goes_along(bus: Bus, node: str) -> None:
+    service, receiver = Service(unique("event"), echo), Recorder()
+    await bus.begin(service, receiver)
+    bus.broker.attach(node)
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    asked = replace(request_of(service, node), traceparent=trace)
+    assert await bus.broker.publish([asked, request_of(service, node, 2)]) == [Published.CONFIRMED] * 2
+    await until(lambda: len(service.got) == 2)
+    assert [got.headers.get(contract.HEADER_TRACEPARENT) for got in service.got] == [trace, None]
 
 
 async def test_results_are_in_the_order_of_the_publications(bus: Bus, node: str) -> None:

@@ -127,8 +127,8 @@ async def test_a_real_service_behind_it() -> None:
         ]
     await receiver.has(2)
     assert [reply for batch in receiver.batches for reply in batch] == [
-        Reply("n:1:1:1", encode_reply(route(URI, user="1")), MSGPACK, None, "routes"),
-        Reply("n:1:1:2", encode_reply({"error": "KeyError"}), MSGPACK, "failed", "routes"),
+        Reply("n:1:1:1", encode_reply(route(URI, user="1")), MSGPACK, None, "routes", None, NOW, NOW),
+        Reply("n:1:1:2", encode_reply({"error": "KeyError"}), MSGPACK, "failed", "routes", None, NOW, NOW),
     ]
     await broker.close()
 
@@ -142,7 +142,9 @@ async def test_a_request_carries_what_it_does_on_rabbitmq() -> None:
 
     broker, _ = await started(Stub(look))
     await broker.publish([asked(), Publication("e", "n", b"notice")])
+    await broker.publish([replace(asked(2), traceparent="00-1-2-01")])
     await broker.close()
+    assert seen.pop().headers["traceparent"] == "00-1-2-01"
     assert seen == [
         Delivery(
             "n", b"request 1", "n:1:1:1", NOW + 2, {"x-node": "n", "x-version": 1, "x-deadline": 1_002_000}

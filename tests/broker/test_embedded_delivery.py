@@ -32,6 +32,27 @@ async def test_replies_that_were_not_taken_come_again_in_order() -> None:
     await broker.close()
 
 
+async def test_a_reply_tells_when_the_service_had_the_request() -> None:
+    now, answer = [NOW], asyncio.Event()
+
+    async def later(message: Delivery) -> Answer:
+        await answer.wait()
+        return Answer(b"x")
+
+    broker, receiver = EmbeddedBroker([Stub(later)], clock=lambda: now[0]), Receiver()
+    await broker.start(receiver)
+    broker.attach("n")
+    await broker.publish([asked(1)])
+    now[0] += 0.25
+    await until(lambda: broker._queues[0].in_hand)
+    now[0] += 0.5
+    answer.set()
+    await receiver.has(1)
+    (reply,) = receiver.batches[0]
+    assert (reply.received, reply.replied) == (NOW + 0.25, NOW + 0.75)
+    await broker.close()
+
+
 async def test_the_replies_of_a_node_wait_until_it_is_attached() -> None:
     broker, receiver = await started(Stub(echo))
     broker.detach("n")

@@ -189,7 +189,8 @@ class TestWrong:
         assert typed(*words) == (
             2,
             "",
-            "evapi-adapter: a URL with a password belongs into EVAPI_AMQP_URL or EVAPI_REDIS_URL or EVAPI_AMQP_API\n",
+            "evapi-adapter: a URL with a password belongs into "
+            "EVAPI_AMQP_URL or EVAPI_REDIS_URL or EVAPI_AMQP_API\n",
         )
 
     @pytest.mark.parametrize("name", sorted(set(VARIABLES) - {"POLICY"}))

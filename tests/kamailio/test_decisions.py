@@ -55,7 +55,7 @@ async def test_a_trace_goes_on_in_a_header_of_its_own_call_alone(
     uri = f"sip:127.0.0.1:{kamailio.gateway_port}"
     async with await Gateway.open(port=kamailio.gateway_port) as gateway:
         for traceparent in (trace, None):
-            call = caller.call("4420")
+            call = caller.call("4420", headers="traceparent: 00-of-the-caller\r\n")
             for event, decision in (
                 ("screening_request", {"action": "allow"}),
                 ("invite_request", {"action": "route", "uri": uri}),
@@ -64,8 +64,8 @@ async def test_a_trace_goes_on_in_a_header_of_its_own_call_alone(
                 link.write({**answer, "traceparent": traceparent} if traceparent else answer)
             assert (await call.final()).code == 200
             assert (await call.bye()).code == 200
-        invites = [request for request in gateway.requests if request.method == "INVITE"]
-        assert [request.get("traceparent") for request in invites] == [trace, ""]
+        invites = gateway.of("INVITE")
+        assert [request.all("traceparent") for request in invites] == [[trace], ["00-of-the-caller"]]
 
 
 async def test_screening_alone_can_refuse(caller: Caller, link: EvapiClient) -> None:
