@@ -279,7 +279,7 @@ class TestRedisAway:
         own_server.pause()
         done = run("inflight", "list", EVAPI_REDIS_URL=own_server.url)
         assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
-        assert "no answer within 2 s" in done.err
+        assert "no answer: does it hang" in done.err
 
 
 class TestWholeBridge:

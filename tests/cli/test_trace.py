@@ -213,7 +213,7 @@ class TestRedisAway:
         own_server.pause()
         done = run("trace", "x@h", EVAPI_REDIS_URL=own_server.url)
         assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
-        assert "no answer within 2 s" in done.err
+        assert "no answer: does it hang" in done.err
 
 
 async def test_through_the_whole_bridge(rabbitmq: RabbitServer, redis_server: RedisServer) -> None:
