@@ -1,0 +1,74 @@
+"""Every command that asks a server, with Redis, RabbitMQ or both away: a sentence, and the exit code."""
+
+from __future__ import annotations
+
+import pytest
+from typer.main import get_command
+
+from adapter.cli.main import app
+from tests.cli.ground import evapi_adapter
+from tests.harness.process import free_port
+
+DECIDE = ("--decision", '{"action":"allow"}', "--reason", "a test", "--yes")
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "check": (),
+    "top": ("--once",),
+    "doctor": (),
+    "inflight list": (),
+    "inflight show": ("sbc1:1:2:1",),
+    "inflight settle": ("sbc1:1:2:1", *DECIDE),
+    "trace": ("a@b",),
+    "tail": ("--for", "1s"),
+    "replicas": (),
+    "nodes": (),
+    "services": ("--service", "lcr"),
+    "dead-letters list": (),
+    "dead-letters show": ("1",),
+    "dead-letters replay": (),
+    "dead-letters purge": ("--yes",),
+    "topology show": (),
+    "topology diff": (),
+    "topology apply": (),
+    "drain": ("adapter-0", "--yes"),
+    "pause": ("sbc1", "--yes"),
+    "resume": ("sbc1",),
+    "send": ("sbc1", "{}"),
+}
+OFFLINE = {"run", "bench", "kamailio-cfg", "settings show"}
+"""These ask nobody, or wait for whoever is away."""
+TELLS_ALL = {"check": 2, "top": 0, "doctor": 1}
+"""These say of each server what is the matter with it, on stdout; their exit codes with both away."""
+
+
+def test_no_command_is_forgotten() -> None:
+    found: set[str] = set()
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        below = getattr(command, "commands", None)
+        found |= {name} if below is None else {f"{name} {each}" for each in below}
+    assert found == COMMANDS.keys() | OFFLINE
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+async def test_both_away(name: str) -> None:
+    urls = {
+        "EVAPI_REDIS_URL": f"redis://:hunter2@127.0.0.1:{free_port()}",
+        "EVAPI_AMQP_URL": f"amqp://guest:hunter2@127.0.0.1:{free_port()}",
+    }
+    done = await evapi_adapter(*name.split(), *COMMANDS[name], **urls)
+    assert done.code == TELLS_ALL.get(name, 1), done
+    told = done.out if name in TELLS_ALL else done.err
+    assert "127.0.0.1" in told
+    assert "connection refused" in told.lower()
+    assert "hunter2" not in done.out + done.err
+    assert "Traceback" not in done.err
+    if name not in TELLS_ALL:
+        assert (done.out, done.err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+async def test_no_server_is_named(name: str) -> None:
+    done = await evapi_adapter(*name.split(), *COMMANDS[name])
+    told = done.out + done.err
+    assert (done.code == 0) == (name == "doctor"), done  # which says what it left out
+    assert "EVAPI_REDIS_URL" in told or "EVAPI_AMQP_URL" in told
+    assert "Traceback" not in told
