@@ -10,6 +10,9 @@ CALLS ?= 500
 SECONDS ?= 600
 MINUTES ?= 30
 
+# Tests that measure, or in which everything is killed: one at a time. The others run side by side.
+ALONE := bench bench_tool broker chaos clusters evapi inflight system
+
 SIP := kamailio kamailio-extra-modules sip-tester
 SERVERS := rabbitmq-server redis-server openssl
 DEBIAN := python3-venv $(SIP) $(if $(EMBEDDED),,$(SERVERS))
@@ -53,7 +56,8 @@ lint: install ## ruff, mypy --strict, import contracts
 .PHONY: test
 test: DEBIAN += prometheus
 test: lint ## lint, then every test, with the real servers
-	$(BIN)/pytest --cov --cov-report=term:skip-covered
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0 tests $(ALONE:%=--ignore=tests/%)
+	$(BIN)/pytest --cov --cov-append --cov-report=term:skip-covered $(ALONE:%=tests/%)
 
 .PHONY: compare
 compare: DEBIAN += kamailio-utils-modules kamailio-rabbitmq-modules

@@ -142,7 +142,7 @@ async def _compared(chosen: Settings, out: Output, also: list[str]) -> list[Item
     from adapter.admin.rabbit import Rabbit
 
     async with Rabbit(options.amqp(chosen)) as rabbit, reached(chosen, out.say) as management:
-        return await topology.compare(chosen, rabbit, management, also)
+        return await topology.compare(await _with_nodes(chosen, out), rabbit, management, also)
 
 
 async def _applied(chosen: Settings, out: Output, also: list[str]) -> list[Done]:
@@ -151,7 +151,26 @@ async def _applied(chosen: Settings, out: Output, also: list[str]) -> list[Done]
     from adapter.admin.rabbit import Rabbit
 
     async with Rabbit(options.amqp(chosen)) as rabbit, reached(chosen, out.say) as management:
-        return await topology.apply(rabbit, await topology.compare(chosen, rabbit, management, also))
+        found = await topology.compare(await _with_nodes(chosen, out), rabbit, management, also)
+        return await topology.apply(rabbit, found)
+
+
+async def _with_nodes(chosen: Settings, out: Output) -> Settings:
+    """With the nodes that the replicas tell of in Redis, where none are given and there is a Redis."""
+    from adapter.admin import calls
+    from adapter.errors import StoreUnavailable
+    from adapter.settings import Address, NodeAddress
+
+    if "nodes" in chosen.model_fields_set or chosen.redis_url is None:
+        return chosen
+    try:
+        async with calls.opened(chosen, options.redis(chosen)) as store:
+            names = calls.node_names(chosen, await store.roll())
+    except StoreUnavailable as exc:
+        out.say(f"{exc}; so which nodes there are is not known (--nodes)")
+        names = []
+    addresses = tuple(NodeAddress(name, Address("", 0)) for name in names)
+    return chosen.model_copy(update={"nodes": addresses})
 
 
 def _row(item: Item) -> dict[str, Any]:

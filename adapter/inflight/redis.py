@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 REPLICAS_KEPT: Final = 600.0
 """Seconds for which a silent replica is listed: longer than anything it owned can last."""
-JOURNALS_KEPT: Final = 86_400_000
-"""Milliseconds after the last note for which the list of journals is kept: the longest that one can be."""
 SCAN_COUNT: Final = 500
 """Records to ask for in one step of a scan."""
 
@@ -155,7 +153,8 @@ class RedisInFlight:
             self._plain("PEXPIRE", key, kept),
             self._plain("ZADD", self._journals, now + kept, self.replica),
             self._plain("ZREMRANGEBYSCORE", self._journals, "-inf", now),
-            self._plain("PEXPIRE", self._journals, JOURNALS_KEPT),
+            self._plain("PEXPIRE", self._journals, kept, "NX"),
+            self._plain("PEXPIRE", self._journals, kept, "GT"),  # others may keep theirs for longer
         )
 
     async def leave(self) -> None:

@@ -44,6 +44,9 @@ async def ground(
         for name in ("r1", "r2"):
             bridge = await found.replica(name)
             await bridge.replicas.beat()
+        # An adapter is ready before all of its bindings are there: commands may come a moment later.
+        while (await found.run("topology", "diff", "--service", "lcr")).code:
+            pass
         yield found
 
 
