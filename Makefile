@@ -11,7 +11,7 @@ SECONDS ?= 600
 MINUTES ?= 30
 
 # Tests that measure, or in which everything is killed: one at a time. The others run side by side.
-ALONE := bench bench_tool broker chaos clusters evapi inflight system
+ALONE := bench bench_tool chaos clusters inflight system
 
 SIP := kamailio kamailio-extra-modules sip-tester
 SERVERS := rabbitmq-server redis-server openssl
