@@ -217,6 +217,7 @@ class Bridge:
             self._obey()
         if not self._draining and not self.roster.drained:
             self.nodes.set_status(lambda node: "ready" if self.replicas.serves(node) else "degraded")
+        self.journal.pack()
         if now >= self._note_at:
             self._note_at = now + NOTE_INTERVAL
             entry = self.journal.take()

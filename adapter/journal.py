@@ -59,6 +59,9 @@ class Step:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True, unicode_errors="surrogatepass").pack
+
+
 class Journal:
     """What happened since it was last taken. ``keeps`` False: nothing is noted.
 
@@ -70,6 +73,7 @@ class Journal:
         self.payloads = payloads
         self.dropped = 0
         self._batches: list[tuple[int, float, Any]] = []
+        self._packed: list[bytes] = []
         self._items = 0
 
     def events(self, at: float, transactions: Sequence[Transaction]) -> None:
@@ -115,11 +119,18 @@ class Journal:
 
     def take(self) -> bytes | None:
         """An entry of all that was noted since the last one; None of nothing."""
-        if not self._batches:
+        self.pack()
+        if not self._packed:
             return None
-        batches, self._batches, self._items = self._batches, [], 0
-        packed: bytes = msgpack.packb(batches, use_bin_type=True, unicode_errors="surrogatepass")
-        return packed
+        packed, self._packed, self._items = self._packed, [], 0
+        head: bytes = msgpack.Packer().pack_array_header(len(packed))
+        return head + b"".join(packed)
+
+    def pack(self) -> None:
+        """Pack what was noted so far. To be called often: all of half a second in one go is 10 ms in which
+        every call stands still."""
+        batches, self._batches = self._batches, []
+        self._packed += [_pack(batch) for batch in batches]
 
     def _note(self, kind: Kind, at: float, ids: Sequence[TransactionId]) -> None:
         if ids and self._takes(len(ids)):
