@@ -7,8 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from adapter.errors import StoreUnavailable
-from adapter.inflight.redis import RedisInFlight, _beats
+from adapter.inflight.redis import RedisInFlight, beats_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +29,7 @@ class Administration(RedisInFlight):
             last, _, said = beaten.partition(b" ")
             if last.isdigit():
                 found += name, max(round(now * 1000) - int(last), 0), said
-        return _beats(found)
+        return beats_of(found)
 
     async def orders(self) -> dict[str, dict[str, Any]]:
         """What was ordered, by name (``base.replica_order``, ``base.node_order``): order, by, at
@@ -45,11 +44,6 @@ class Administration(RedisInFlight):
     async def countermand(self, name: str) -> bool:
         """Take an order back. Whether there was one."""
         return bool(await self._plain("HDEL", self._orders, name))
-
-    async def oldest(self, node: str) -> tuple[int, float | None]:
-        """How many suspensions of a node are claimed, and the seconds since the first of them was."""
-        waiting = [record.claimed_at for record in await self.scan(node) if record.outcome is None]
-        return len(waiting), max(self._clock() - min(waiting), 0.0) if waiting else None
 
     async def journals(self) -> list[str]:
         """The replicas that have a journal, those among them that are gone, and all that are listed."""
@@ -114,6 +108,3 @@ def _told(value: bytes) -> dict[str, Any]:
     except ValueError:
         found = None
     return found if isinstance(found, dict) else {}
-
-
-__all__ = ["Administration", "StoreUnavailable"]

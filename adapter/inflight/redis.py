@@ -140,7 +140,7 @@ class RedisInFlight:
         head = (self.replica, round(REPLICAS_KEPT * 1000), _said(beat))
         asked = self._batch.ask(BEAT, (self._replicas,), head), self._plain("HKEYS", self._orders)
         (known, *found), orders = await asyncio.gather(*asked)
-        return Roll(_beats(found), bool(known), frozenset(name.decode(errors="replace") for name in orders))
+        return Roll(beats_of(found), bool(known), frozenset(name.decode(errors="replace") for name in orders))
 
     async def note(self, entry: bytes, seconds: float) -> None:
         """See ``base.InFlight``."""
@@ -301,7 +301,7 @@ def _said(beat: Beat) -> str:
     return json.dumps(said, separators=(",", ":"))
 
 
-def _beats(found: Sequence[Any]) -> dict[str, Beat]:
+def beats_of(found: Sequence[Any]) -> dict[str, Beat]:
     """Replicas, the ages of their beats in ms, and what they said, alternating.
 
     What is not understood is somebody else's, and left out.

@@ -111,24 +111,6 @@ class TestOrders:
         assert await world.operator.orders() == {"node:\ufffd": {}}
 
 
-class TestOldest:
-    async def test_of_none(self, world: World) -> None:
-        assert await world.operator.oldest(NODE) == (0, None)
-
-    async def test_what_is_settled_does_not_count(self, world: World) -> None:
-        oldest = await world.claim(1, ago=9.0)
-        await world.claim(2, ago=4.0)
-        await world.claim(3, ago=1.0)
-        await world.replica.settle([Settlement(oldest, Outcome.DECIDED, b"{}")])
-        number, age = await world.operator.oldest(NODE)
-        assert number == 2
-        assert age == pytest.approx(4.0, abs=0.01)
-
-    async def test_a_clock_that_is_behind_makes_no_negative_age(self, world: World) -> None:
-        await world.claim(1, ago=-5.0)
-        assert await world.operator.oldest(NODE) == (1, 0.0)
-
-
 class TestJournal:
     async def test_entries_come_in_their_order_and_from_where_one_stopped(self, world: World) -> None:
         for label in range(5):
@@ -185,7 +167,6 @@ async def test_redis_away_is_one_kind_of_error_within_the_timeout() -> None:
         operator.orders(),
         operator.order("node:x", {}),
         operator.countermand("node:x"),
-        operator.oldest(NODE),
         operator.journal("r1"),
         operator.journal("r1", "$"),
         operator.time(),
