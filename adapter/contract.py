@@ -10,7 +10,6 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ import msgpack
 
 from adapter.errors import CodecError as CodecError
 from adapter.errors import VersionError as VersionError
+from adapter.records import record
 
 EVENTS_EXCHANGE: Final = "evapi.events"
 COMMANDS_EXCHANGE: Final = "evapi.commands"
@@ -92,7 +92,7 @@ def commands_queue(node: str) -> str:
     return f"evapi.commands.{node}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Request:
     """An event as a consumer gets it.
 

@@ -78,6 +78,7 @@ class Relay:
         self._chronicle = chronicle
         self._roster = roster
         self._clock = clock
+        self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._held = Held()
         self._read: list[TransactionId] = []  # resumes that Kamailio has read
@@ -405,7 +406,7 @@ class Relay:
             await asyncio.wait(self._tasks)
 
     def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
-        task = asyncio.create_task(work)
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
 

@@ -18,9 +18,11 @@ retention, so that a copy of the event that arrives late is not claimed again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
+
+from adapter.records import record
 
 
 class State(IntEnum):
@@ -82,7 +84,7 @@ class TransactionId(NamedTuple):
         return found
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Transaction:
     """The in-flight record: enough for any replica to publish, answer or resume.
 
@@ -110,7 +112,7 @@ class Transaction:
     again: bool = field(default=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Settlement:
     """An answer that asks for the licence: ``settle`` grants it once for each suspension."""
 

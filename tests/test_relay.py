@@ -22,7 +22,7 @@ ROUTE = {"action": "route", "uri": "sip:gw7.example.net"}
 
 
 @pytest.fixture
-def bench() -> Bench:
+async def bench() -> Bench:
     return Bench()
 
 

@@ -15,7 +15,7 @@ from tests.relay_bench import Bench, suspended
 
 
 @pytest.fixture
-def bench() -> Bench:
+async def bench() -> Bench:
     return Bench()
 
 

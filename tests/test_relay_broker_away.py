@@ -16,7 +16,7 @@ MOMENT = 0.001
 
 
 @pytest.fixture
-def bench() -> Bench:
+async def bench() -> Bench:
     return Bench()
 
 

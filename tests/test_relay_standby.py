@@ -22,12 +22,12 @@ BROKEN = Malformed("base64", "", b"e:37:2:?", "e", (37, 2, 1))
 
 
 @pytest.fixture
-def bench() -> Bench:
+async def bench() -> Bench:
     return Bench()
 
 
 @pytest.fixture
-def standby() -> Bench:
+async def standby() -> Bench:
     """Beside r1, which rendezvous hashing prefers."""
     bench = Bench(name="r2")
     bench.look(r1=SERVING)

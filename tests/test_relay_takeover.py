@@ -22,7 +22,7 @@ CLAIMED, SETTLED = State.CLAIMED, State.SETTLED
 
 
 @pytest.fixture
-def bench() -> Bench:
+async def bench() -> Bench:
     return Bench()
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
+
+from adapter.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Publication:
     """One event to publish. A notice has neither correlation id nor deadline.
 
@@ -35,7 +36,7 @@ class Published(IntEnum):
     REFUSED = 4  # the broker said no: so it will again
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Reply:
     """What came to a node's results queue.
 
@@ -56,7 +57,7 @@ class Reply:
     detail: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class DeadLetter:
     """What could not be understood, kept for an operator. ``reason`` is machine-readable."""
 

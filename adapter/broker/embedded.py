@@ -32,6 +32,7 @@ from adapter.contract import (
     VERSION,
     word,
 )
+from adapter.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -53,7 +54,7 @@ SLICE: Final = 64
 """Requests handed to one service before the loop gets its turn."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Delivery:
     """One request on its way to one service."""
 

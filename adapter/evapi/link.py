@@ -83,7 +83,7 @@ class LinkOwner(Protocol):
 
 
 class Link:
-    """One node's connection. ``run`` it in a task of its own; cancel the task to end it."""
+    """One node's connection, made within the loop. ``run`` it in a task of its own; cancel that to end it."""
 
     def __init__(
         self, node: str, address: Address, owner: LinkOwner, replica: str, settings: LinkSettings
@@ -93,6 +93,7 @@ class Link:
         self._owner = owner
         self._replica = replica
         self._settings = settings
+        self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
         self._status = "degraded"
         self._stream: Stream | None = None
         self._decoder = netstring.Decoder()
@@ -207,7 +208,7 @@ class Link:
     async def run(self) -> None:
         """Connect and serve for ever. Ends only by cancellation."""
         pause = self._settings.backoff_min
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         trouble = ""
         while True:
             began = loop.time()
@@ -242,7 +243,7 @@ class Link:
             "evapi link: up", node=self.node, address=str(self.address), receive_buffer=stream.receive_buffer
         )
         patience = PLAIN_AFTER if self._greeted else HELLO_WAIT
-        no_hello = asyncio.get_running_loop().call_later(patience, self._no_hello)
+        no_hello = self._loop.call_later(patience, self._no_hello)
         telling = asyncio.create_task(self._tell_each_second())
         self._owner.on_link(self)
         self._flush_soon()
@@ -308,7 +309,7 @@ class Link:
             index, label, _ = found.ids
             return replace(found, ids=(index, label, self._count(index, label)))
         if isinstance(found, event.Synced):
-            self.writer.synced(found.token, asyncio.get_running_loop().time())
+            self.writer.synced(found.token, self._loop.time())
             self._answered(found)
             if self.writer.unwritten:
                 self._flush_soon()
@@ -349,7 +350,7 @@ class Link:
     def _flush_soon(self) -> None:
         """One flush for all that is queued in this turn of the loop."""
         if self._flushing is None and self._stream is not None:
-            self._flushing = asyncio.get_running_loop().call_soon(self._flush)
+            self._flushing = self._loop.call_soon(self._flush)
 
     def _flush(self, least: float = 0.0) -> None:
         """Write what may be written now, which is no earlier than ``least``."""
@@ -357,7 +358,7 @@ class Link:
         stream = self._stream
         if stream is None:
             return
-        now = max(asyncio.get_running_loop().time(), least)
+        now = max(self._loop.time(), least)
         if stream.blocked or not self._owner.may_write():
             self._wake_by(now + HELD_INTERVAL)
             return
@@ -374,7 +375,7 @@ class Link:
         if self._waking is not None:
             self._waking.cancel()
         self._waking_at = at
-        self._waking = asyncio.get_running_loop().call_at(at, self._wake)
+        self._waking = self._loop.call_at(at, self._wake)
 
     def _wake(self) -> None:
         self._waking = None

@@ -34,6 +34,7 @@ class Nodes:
             node.name: Link(node.name, node.address, self, replica, settings) for node in addresses
         }
         self._metrics = metrics
+        self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
         for link in self:
             link.writer.on_receipt = partial(metrics.hop, "receipt")
         self._relay: Relay | None = None
@@ -151,7 +152,7 @@ class Nodes:
         link = self._links.get(node)
         if link is None or not link.up:
             return False
-        link.send(payload, asyncio.get_running_loop().time() + wait, id, again)
+        link.send(payload, self._loop.time() + wait, id, again)
         return True
 
     def max_payload(self, node: str) -> int:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from adapter.errors import StoreUnavailable
+from adapter.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ STOOD_STILL: Final = 0.2
 """Seconds by which a timer is late where it was not the server that kept us waiting."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Script:
     """A Lua script: its text, and the SHA-1 under which a server that knows it runs it."""
 
@@ -36,7 +37,7 @@ class Script:
     sha: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Command:
     """One command. With a script, ``arguments`` are what follows its name: key count, keys, ARGV."""
 
@@ -44,7 +45,7 @@ class Command:
     arguments: tuple[Argument, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Ask:
     """What may share a command, ``head`` being the arguments that stand before the transactions'.
 
@@ -82,6 +83,7 @@ class Batch:
     def __init__(self, lane: Lane, timeout: float) -> None:
         self._lane = lane
         self._timeout = timeout
+        self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
         self._asks: list[Ask] = []
         self._since = 0.0  # when the first of them was asked
         self._work: asyncio.Task[None] | None = None  # busy with the lane
@@ -98,12 +100,11 @@ class Batch:
         """The answer to come; see ``Ask``. Raises StoreUnavailable once closed."""
         if self._closed:
             raise StoreUnavailable("the store is closed")
-        loop = asyncio.get_running_loop()
-        answer = loop.create_future()
+        answer = self._loop.create_future()
         if not self._asks:
-            self._since = loop.time()
+            self._since = self._loop.time()
             if self._work is None:
-                loop.call_soon(self._flush)
+                self._loop.call_soon(self._flush)
         self._asks.append(Ask(script, keys, head, members, arguments, answer))
         return answer
 
@@ -117,7 +118,7 @@ class Batch:
 
     def _flush(self) -> None:
         if self._asks and self._work is None:
-            self._work = asyncio.get_running_loop().create_task(self._exchange_all())
+            self._work = self._loop.create_task(self._exchange_all())
 
     async def _exchange_all(self) -> None:
         try:
@@ -130,7 +131,7 @@ class Batch:
     async def _exchange(self, asks: Sequence[Ask], until: float) -> None:
         groups = grouped(asks)
         scope = asyncio.timeout(None)
-        timer = asyncio.get_running_loop().call_at(until, self._time_out, scope, until)
+        timer = self._loop.call_at(until, self._time_out, scope, until)
         try:
             async with scope:
                 replies = await self._lane.run([_command(group) for group in groups])
@@ -149,7 +150,7 @@ class Batch:
 
     def _time_out(self, scope: asyncio.Timeout, until: float) -> None:
         """Give up; a process that stood still itself first reads what may long be there."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         scope.reschedule(now + self._timeout if now > until + STOOD_STILL else now)
 
 

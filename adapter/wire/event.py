@@ -17,11 +17,12 @@ from __future__ import annotations
 import binascii
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from adapter.errors import CodecError
+from adapter.records import record
 from adapter.transaction import Outcome
 from adapter.wire.netstring import HEAD, MAX_OUT, Oversized
 
@@ -38,7 +39,7 @@ MAX_DEPTH: Final = 200
 """Levels of an event or a decision: no Python fails to write them, and jansson reads 2048."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Suspended:
     """A transaction waits. ``seq`` is ``None`` where the frame does not count suspensions."""
 
@@ -49,7 +50,7 @@ class Suspended:
     data: Any
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Notice:
     """An event for which nothing is suspended."""
 
@@ -57,7 +58,7 @@ class Notice:
     data: Any
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Hello:
     """The configuration knows receipts and the health gate."""
 
@@ -66,7 +67,7 @@ class Hello:
     life: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Synced:
     """Kamailio has read up to the sync frame of this token. ``open``: whether the suspension that
     the frame named still waits for its answer; None where it named none.
@@ -76,7 +77,7 @@ class Synced:
     open: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Malformed:
     """A frame not understood. ``ids`` (index, label, seq) where a transaction waits behind it."""
 

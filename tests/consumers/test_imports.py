@@ -24,4 +24,5 @@ def test_no_driver_comes_along(module: str) -> None:
         "adapter",
         "adapter.contract",
         "adapter.errors",
+        "adapter.records",
     }
