@@ -31,7 +31,7 @@ from adapter.wire import event as wire
 from adapter.wire import netstring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from adapter.chronicle import Chronicle
     from adapter.evapi.base import Links
@@ -125,7 +125,7 @@ class Relay:
         frames = [HeldFrame(now, claimer, each) for each in suspended]
         sure = self.turn.sure(node)
         if sure or self.turn.patience(node, now) <= 0:
-            self._spawn(self._ask([self._to_claim(frame) for frame in frames], at_once=sure))
+            self._spawn(self._ask(self._to_claim(node, frames), at_once=sure))
         else:
             for frame in frames:
                 self._held.put(node, frame)
@@ -138,7 +138,7 @@ class Relay:
             patience = self.turn.patience(node, now)
             left = self._held.take(node, now - patience)
             if left and patience <= 0:  # its own by now: a store that is away knows of no other's claims
-                self._spawn(self._ask([self._to_claim(frame, again=True) for frame in left]))
+                self._spawn(self._ask(self._to_claim(node, left, again=True)))
             elif left:
                 self._spawn(self._claim_left(node, left))
         if self._unsent:
@@ -164,19 +164,24 @@ class Relay:
                 frames = {id_: frames[id_] for id_ in unclaimed}
         if frames:
             self._metrics.standby_claims.labels(node).inc(len(frames))
-            await self._ask([self._to_claim(frame, again=True) for frame in frames.values()])
+            await self._ask(self._to_claim(node, frames.values(), again=True))
 
     def _claimer(self, node: str) -> translate.Claimer:
         return translate.Claimer(self._roster.replica, node, self._links.life(node))
 
-    def _to_claim(self, frame: HeldFrame, again: bool = False) -> Transaction:
-        """``again``: it was left to another replica, which may have answered it and died."""
-        transaction, malformed = translate.claim(frame.found, frame.claimer, self._policy, frame.arrived)
-        if malformed is not None:
-            self._keep(frame.claimer.node, malformed)
-        if transaction.state is not State.SETTLED and not self.turn.takes(frame.claimer.node):
-            transaction = replace(transaction, request=b"", state=State.SETTLED, outcome=Outcome.UNAVAILABLE)
-        return replace(transaction, again=True) if again else transaction
+    def _to_claim(self, node: str, frames: Iterable[HeldFrame], again: bool = False) -> list[Transaction]:
+        """``again``: they were left to another replica, which may have answered them and died."""
+        takes = self.turn.takes(node)
+        found: list[Transaction] = []
+        for frame in frames:
+            transaction, malformed = translate.claim(frame.found, frame.claimer, self._policy, frame.arrived)
+            if malformed is not None:
+                self._keep(node, malformed)
+            if not takes and transaction.state is not State.SETTLED:
+                gone = Outcome.UNAVAILABLE
+                transaction = replace(transaction, request=b"", state=State.SETTLED, outcome=gone)
+            found.append(replace(transaction, again=True) if again else transaction)
+        return found
 
     async def _ask(self, transactions: Sequence[Transaction], at_once: bool = False) -> None:
         """Claim, then publish what was won. Each lane of the policy has a limit of its own."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
+from adapter.evapi.gather import Gather
 from adapter.evapi.stream import Stream, connect, say
 from adapter.evapi.writer import Outgoing, Writer, in_segments
 from adapter.wire import event, netstring
@@ -38,6 +39,8 @@ FULL: Final = 0.2
 PLAIN_MAX: Final = 8_000
 """Bytes of a payload for a configuration without hello: in quotes, "$evapi(msg)" gives nothing from
 8,192 bytes (Kamailio's pv_buffer_size, which the include raises), and the answer would be lost."""
+READ_PAUSE: Final = 0.05
+"""Seconds between two reads of what another replica is to claim: a wake-up costs more than ten events."""
 HELD_INTERVAL: Final = 0.02
 """Seconds between two looks whether this replica may write again, and the kernel takes more."""
 MAX_COUNTED: Final = 100_000
@@ -104,6 +107,8 @@ class Link:
         self._name = ""  # of the connection
         self._asked: dict[str, Outgoing] = {}  # by token: written if its suspension still waits
         self._questions = 0
+        self._unhurried = False
+        self._gather = Gather()
         self._flushing: asyncio.Handle | None = None
         self._waking: asyncio.TimerHandle | None = None
         self._waking_at = 0.0
@@ -156,8 +161,9 @@ class Link:
 
     def set_unhurried(self, unhurried: bool) -> None:
         """Whether another replica claims this node's suspensions, so that they need not be read at once."""
-        if self._stream is not None:
-            self._stream.unhurried = unhurried
+        self._unhurried = unhurried
+        if unhurried and self._stream is not None:
+            self._stream.pause = READ_PAUSE
 
     def set_status(self, status: str) -> None:
         """Tell the health gate, now and each second: ready, degraded or draining."""
@@ -288,7 +294,10 @@ class Link:
         self.frames_in += len(frames)
         self.bytes_in += len(data)
         events: list[event.Suspended | event.Notice | event.Malformed | event.Unparsed] = []
-        unhurried = self._stream is not None and self._stream.unhurried
+        unhurried = self._unhurried
+        if self._stream is not None:
+            gathering = self._gather.pause(len(frames), self._loop.time())
+            self._stream.pause = READ_PAUSE if unhurried else gathering
         for frame in frames:
             if unhurried and (glimpse := event.glance(frame)) is not None:
                 events.append(glimpse)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from adapter.evapi import stream as stream_module
+from adapter.evapi import link as link_module
 from adapter.evapi.link import LinkSettings
 from adapter.evapi.nodes import Nodes
 from adapter.metrics import Metrics
@@ -203,7 +203,7 @@ def _there(sock: socket.socket) -> bool:
 
 
 async def test_what_another_replica_claims_is_read_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_module, "READ_PAUSE", 3600.0)
+    monkeypatch.setattr(link_module, "READ_PAUSE", 3600.0)
     async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, relay):
         await until(lambda: nodes.readers)
         (link,) = nodes

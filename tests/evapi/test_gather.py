@@ -1,0 +1,44 @@
+"""When a link lets events gather."""
+
+from __future__ import annotations
+
+import pytest
+
+from adapter.evapi.gather import ENOUGH, FAST, GATHER, WINDOW, Gather
+
+
+def paused(rate: float, frames: int = 1, seconds: float = 1.0) -> list[float]:
+    """The pauses after each read, of so many frames each, at so many frames a second."""
+    gather = Gather()
+    step = frames / rate
+    return [gather.pause(frames, 1000.0 + number * step) for number in range(int(seconds / step))]
+
+
+def test_a_slow_load_is_read_at_once() -> None:
+    assert set(paused(FAST * 0.9)) == {0.0}
+
+
+def test_a_fast_one_gathers_once_it_was_seen_to_be_fast() -> None:
+    found = paused(FAST * 2)
+    before = int(FAST * 2 * WINDOW)
+    assert set(found[:before]) == {0.0}
+    assert set(found[before + 2 :]) == {GATHER}
+
+
+@pytest.mark.parametrize(("frames", "pause"), [(ENOUGH - 1, GATHER), (ENOUGH, 0.0)])
+def test_what_comes_many_at_a_time_needs_no_pause(frames: int, pause: float) -> None:
+    assert paused(FAST * 20, frames)[-1] == pause
+
+
+def test_after_a_silence_nothing_waits() -> None:
+    gather = Gather()
+    for number in range(500):
+        gather.pause(1, number / (FAST * 2))
+    assert gather.pause(1, 0.25) == GATHER
+    assert gather.pause(1, 10.0) == 0.0
+
+
+def test_the_first_burst_of_a_link_is_no_load_yet() -> None:
+    gather = Gather()
+    assert gather.pause(ENOUGH - 1, 5.0) == 0.0
+    assert gather.pause(ENOUGH - 1, 5.001) == 0.0
