@@ -7,7 +7,7 @@ from typing import Final
 GATHER: Final = 0.002
 """Seconds between two reads where it pays. Measured at 2,000 calls/s on two cores: CPU of the adapter from
 290 to 200 us a call, half of RabbitMQ's and the consumers', for 3 ms of latency."""
-FAST: Final = 1_000.0
+FAST: Final = 1_500.0
 """Frames a second from which on it does: below it, a pause brings one or two, and costs as it saves."""
 ENOUGH: Final = 16
 """Frames of one read beyond which it does not: they gather by themselves."""
