@@ -19,6 +19,7 @@ import uvloop
 from adapter import logs, policy, tracing
 from adapter.chronicle import Chronicle
 from adapter.errors import AdapterError, SettingsError, StoreUnavailable
+from adapter.evapi.discovery import Discovery
 from adapter.evapi.link import LinkSettings
 from adapter.evapi.nodes import Nodes
 from adapter.health import HealthServer
@@ -90,7 +91,6 @@ class Bridge:
         self.inflight = _inflight(settings, f"{settings.replica}~{secrets.token_hex(2)}")
         self.broker = _broker(settings, rules)
         self.nodes = Nodes(
-            settings.nodes,
             settings.replica,
             LinkSettings(
                 receipt_timeout=settings.receipt_timeout,
@@ -98,6 +98,9 @@ class Bridge:
                 max_frame=settings.max_frame,
             ),
             self.metrics,
+        )
+        self.discovery = Discovery(
+            settings.fixed_nodes, settings.lookups, self.nodes.set_known, settings.nodes_refresh
         )
         self.roster = Roster(self.inflight.replica, settings.lease)
         keeps = settings.journal > 0 and settings.redis_url is not None
@@ -108,7 +111,14 @@ class Bridge:
             self.inflight, self.broker, self.nodes, rules, self.metrics, chronicle, self.roster
         )
         self.replicas = Replicas(
-            self.inflight, self.broker, self.nodes, self.relay, self.roster, self.metrics, self._about
+            self.inflight,
+            self.broker,
+            self.nodes,
+            self.relay,
+            self.roster,
+            self.metrics,
+            settings.links_per_node,
+            self._about,
         )
         self.sweeper = Sweeper(self.relay, self.nodes, self.metrics, (self.replicas.tick, self._look))
         self._health = HealthServer(settings.http, self.metrics.registry, self.checks, self._measure)
@@ -131,12 +141,13 @@ class Bridge:
         await self.broker.start(self.relay)
         self.nodes.start(self.relay, self.broker)
         self._tasks = [
+            asyncio.create_task(self.discovery.run(), name="discovery"),
             asyncio.create_task(self.sweeper.run(), name="sweeper"),
         ]
         log.info(
             "started",
             replica=self.inflight.replica,
-            nodes=[f"{node.name}={node.address}" for node in self._settings.nodes],
+            nodes=[str(part) for part in self._settings.nodes],
             broker=_shown(self._settings.amqp_url, "embedded"),
             store=_shown(self._settings.redis_url, "embedded"),
             http=str(self._settings.http),
@@ -144,12 +155,12 @@ class Bridge:
 
     async def until(self, stop: asyncio.Event) -> None:
         """Serve until told to stop, then drain. Raises what ended a part that must not end."""
-        stopping = asyncio.create_task(stop.wait())
-        parts = [*self._tasks, *self.nodes.tasks]
+        stopping: asyncio.Future[Any] = asyncio.create_task(stop.wait())
+        parts: list[asyncio.Future[None]] = [*self._tasks, self.nodes.broken]
         done, _ = await asyncio.wait([stopping, *parts], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
-        for task in done - {stopping}:
-            task.result()
+        for part in done - {stopping}:
+            part.result()
         await self.drain()
 
     async def drain(self) -> None:
@@ -208,7 +219,8 @@ class Bridge:
         return {
             "broker": self.broker.ready,
             "store": self.replicas.store_ready,
-            "links": bool(self.nodes.readers),
+            # A replica may have none to connect to, where others have them all.
+            "links": bool(self.nodes.readers) or bool(self.nodes.known and not self.replicas.shares.wanted),
             "accepting": not (self._draining or self.roster.drained),
         }
 
@@ -236,6 +248,8 @@ class Bridge:
             "http": str(self._settings.http),
             "links": {link.node: link.state for link in self.nodes},
             "active": self.replicas.active_for(),
+            "known": list(self.nodes.known),
+            "links_per_node": self._settings.links_per_node,
         }
 
     async def _finished(self) -> None:

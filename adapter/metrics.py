@@ -182,6 +182,13 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
+        self._by_node: list[Counter | Gauge | Tally] = [
+            *(self.events, self.duplicates, self.outcomes, self.late_replies, self.in_flight, self.oldest),
+            *(self.commands, self.adopted, self.standby_claims, self.bygone, self.active, self.paused),
+            *(self.link_sound, self.link_up, self.link_receipts, self.gate_open, self.frames_unread),
+            *(self.link_connects, self.link_frames, self.link_bytes),
+            *(self.receipts_missed, self.frames_resent, self.frames_expired),
+        ]
         self._waiting = Waiting()
         self._nodes: set[str] = set()
         self._events = set(events)
@@ -253,6 +260,15 @@ class Metrics:
                 self._begin(node)
             self.oldest.labels(node).set(oldest.get(node, 0.0))
 
+    def forget(self, node: str) -> None:
+        """Tell no more of a node that this replica has no link to: what does not change is no news, and
+        a link that is meant to be away is not down."""
+        self._nodes.discard(node)
+        self._of_kind = {key: each for key, each in self._of_kind.items() if key[0] != node}
+        self._of_outcome = {key: each for key, each in self._of_outcome.items() if key[0] != node}
+        for metric in self._by_node:
+            metric.remove_by_labels({"node": node})
+
     def broker_counted(self, counts: Mapping[str, int]) -> None:
         """Take in what a broker has counted since the start (``Broker.counts``)."""
         for what, number in counts.items():
@@ -301,6 +317,15 @@ class Tally(Collector):
     def set(self, value: float, *labels: str) -> None:
         """What it stands at."""
         self._values[labels] = value
+
+    def remove_by_labels(self, labels: Mapping[str, str]) -> None:
+        """Tell no more of what has these labels."""
+        wanted = [(self._labels.index(name), value) for name, value in labels.items()]
+        self._values = {
+            key: value
+            for key, value in self._values.items()
+            if any(key[place] != each for place, each in wanted)
+        }
 
     def collect(self) -> Iterable[Metric]:
         """For the registry."""

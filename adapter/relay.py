@@ -337,6 +337,15 @@ class Relay:
         ours = [t.id for t in records if t.state is State.CLAIMED and t.owner == self._roster.replica]
         await self._settle([Settlement(id_, Outcome.UNAVAILABLE) for id_ in ours])
 
+    async def bury(self, node: str) -> int:
+        """Forget what is in flight of a node that is no more. Gives how many."""
+        ids = [record.id for record in await self._inflight.scan(node)]
+        if ids:
+            await self._inflight.settle([Settlement(id_, Outcome.UNAVAILABLE) for id_ in ids])
+            await self._inflight.resumed(ids)
+            self._metrics.bygone.labels(node).inc(len(ids))
+        return len(ids)
+
     async def recover(self, node: str) -> None:
         """Write the resumes of this replica that a link which is gone has left unread."""
         under_way = self._under_way(node)

@@ -12,6 +12,7 @@ import structlog
 
 from adapter.errors import StoreUnavailable
 from adapter.inflight.base import Beat
+from adapter.shares import Shares
 from adapter.transaction import State
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ too, so that nobody has to connect again."""
 
 
 class Replicas:
-    """To be ticked. ``about`` tells what people may want to know of this one with each beat;
-    ``clock`` gives epoch seconds."""
+    """To be ticked. ``links_per_node``: see ``Shares``. ``about`` tells what people may want to know of
+    this one with each beat; ``clock`` gives epoch seconds."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Replicas:
         relay: Relay,
         roster: Roster,
         metrics: Metrics,
+        links_per_node: int = 0,
         about: Callable[[], Mapping[str, Any]] = dict,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -60,6 +62,8 @@ class Replicas:
         self._metrics = metrics
         self._about = about
         self._clock = clock
+        self.shares = Shares(links_per_node, nodes, roster, relay, inflight, clock)
+        self._known: tuple[str, ...] = ()  # nodes, as of the last tick
         self._beating = asyncio.Lock()
         self._rank = 0
         self._told: Beat | None = None
@@ -106,6 +110,8 @@ class Replicas:
         state = self.state
         if state != self._seen:
             self._seen, self._changed_at = state, now
+        if self._nodes.known != self._known:  # at once, so that new ones are connected to
+            self._known, self._due = self._nodes.known, now
         if now >= self._due or now < self._changed_at + HURRY:
             self._due = now + self._roster.lease / 4
             self._beat = asyncio.create_task(self.beat())
@@ -143,6 +149,9 @@ class Replicas:
             if lapsed:
                 await self._lapsed()
         self._metrics.replicas.set(len(self._roster.replicas))
+        with contextlib.suppress(StoreUnavailable):  # whoever is to leave stays for now
+            await self.shares.look(state.broker and state.accepting)
+        self._active = {node: who for node, who in self._active.items() if node in self._nodes.names}
         for node in self._nodes.names:
             await self._look_after(node)
         if self.store_ready and self._rank != state.rank:

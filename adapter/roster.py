@@ -31,7 +31,7 @@ def choose(node: str, replicas: Iterable[str]) -> str | None:
     return max(replicas, key=lambda replica: (_weight(node, replica), replica), default=None)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 16)
 def _weight(node: str, replica: str) -> bytes:
     return hashlib.blake2b(f"{replica}\0{node}".encode(), digest_size=8, usedforsecurity=False).digest()
 
@@ -121,6 +121,23 @@ class Roster:
             serving = [replica for replica, beat in self._others.items() if beat.serves(node)]
             self._active[key] = choose(node, [*serving, self.replica] if able else serving)
         return self._active[key]
+
+    def linkers(self, node: str, count: int, able: bool) -> list[str]:
+        """The replicas that are to connect to a node: the first ``count`` that live, by rendezvous
+        hashing; all where it is 0. Those that can take a suspension all the way go before the others;
+        ``able``: whether this replica can."""
+
+        def preference(replica: str) -> tuple[bool, bytes, str]:
+            beat = self._others.get(replica)
+            serves = able if beat is None else beat.broker and beat.accepting
+            return serves, _weight(node, replica), replica
+
+        return sorted(self.replicas, key=preference, reverse=True)[: count or None]
+
+    def reads(self, replica: str, node: str) -> bool:
+        """Whether another replica has a link to the node that is read."""
+        beat = self._others.get(replica)
+        return beat is not None and node in beat.nodes
 
     def served(self, node: str) -> bool:
         """Whether another replica can serve the node."""

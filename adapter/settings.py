@@ -29,6 +29,7 @@ PREFIX: Final = "EVAPI_"
 DEFAULT_NODE: Final = "127.0.0.1:8448"
 _NAME = re.compile(r"[A-Za-z0-9_.:\[\]-]{1,100}")
 _HOST = re.compile(r"[\w.:%-]+")
+_SRV = re.compile(r"_[\w-]+\._[\w-]+(\.[\w-]+)+\.?")
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 Positive = Annotated[float, Field(gt=0, le=86_400)]
@@ -61,6 +62,21 @@ class NodeAddress(NamedTuple):
     name: str
     address: Address
 
+    def __str__(self) -> str:
+        return f"{self.name}={self.address}"
+
+
+class Lookup(NamedTuple):
+    """A name by which nodes are found. ``kind``: ``dns`` (each address is a node) or ``srv`` (each
+    target; the records have the ports, so ``port`` is 0)."""
+
+    kind: Literal["dns", "srv"]
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"dns+srv://{self.host}" if self.kind == "srv" else f"dns://{Address(self.host, self.port)}"
+
 
 class _FileSource(EnvSettingsSource):
     """``EVAPI_X_FILE``: the setting's value is in that file, trailing white space apart."""
@@ -86,7 +102,11 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
-    nodes: Annotated[tuple[NodeAddress, ...], NoDecode] = Field(default=DEFAULT_NODE, validate_default=True)
+    nodes: Annotated[tuple[NodeAddress | Lookup, ...], NoDecode] = Field(
+        default=DEFAULT_NODE, validate_default=True
+    )
+    nodes_refresh: Positive = 5.0
+    links_per_node: int = Field(default=2, ge=0, le=100)
     amqp_url: SecretStr | None = None
     redis_url: SecretStr | None = None
     consumer: Annotated[tuple[str, ...], NoDecode] = ()
@@ -129,12 +149,18 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         nodes = [_node(part.strip()) for part in value.split(",")]
-        names = [node.name for node in nodes]
-        for name in names:
+        fixed = [node for node in nodes if isinstance(node, NodeAddress)]
+        names, addresses = [node.name for node in fixed], [node.address for node in fixed]
+        for name, address in fixed:
             if name == ALL_NODES:
                 raise ValueError(f"no node can be called {name!r}: commands to it go to every node")
             if names.count(name) > 1:
                 raise ValueError(f"two nodes are called {name!r}")
+            if addresses.count(address) > 1:
+                raise ValueError(f"two nodes have the address {address}: its calls would be decided twice")
+        for part in nodes:
+            if nodes.count(part) > 1:
+                raise ValueError(f"{part} is there twice")
         return tuple(nodes)
 
     @field_validator("http", mode="before")
@@ -175,6 +201,16 @@ class Settings(BaseSettings):
             if part.lower() not in ("json", "console", *_LEVELS):
                 raise ValueError(f"{part!r} is neither json, console nor a level ({', '.join(_LEVELS)})")
         return value.lower()
+
+    @property
+    def fixed_nodes(self) -> tuple[NodeAddress, ...]:
+        """The nodes that are named themselves."""
+        return tuple(part for part in self.nodes if isinstance(part, NodeAddress))
+
+    @property
+    def lookups(self) -> tuple[Lookup, ...]:
+        """The names by which others are found."""
+        return tuple(part for part in self.nodes if isinstance(part, Lookup))
 
     @property
     def log_format(self) -> Literal["json", "console"] | None:
@@ -269,15 +305,31 @@ def _shown(url: str) -> str:
     return f"{scheme}{mark}{user}{':***' if colon else ''}{at}{place}"
 
 
-def _node(text: str) -> NodeAddress:
-    if text.startswith("dns://"):
-        raise ValueError("dns:// is not known; list the nodes as name=host:port,...")
+def _node(text: str) -> NodeAddress | Lookup:
+    scheme, mark, rest = text.partition("://")
+    if mark:
+        return _lookup(scheme.lower(), rest)
     name, equals, address = text.rpartition("=")
     found = Address.parse(address)
     return NodeAddress(_named(name) if equals else str(found), found)
 
 
+def _lookup(scheme: str, rest: str) -> Lookup:
+    if scheme == "dns":
+        return Lookup("dns", *Address.parse(rest))
+    if scheme != "dns+srv":
+        raise ValueError(f"{scheme}:// is not known; there are dns://host:port and dns+srv://name")
+    if not _SRV.fullmatch(rest):
+        raise ValueError(f"{rest!r} is no name of SRV records, such as _evapi._tcp.kamailio.example.net")
+    return Lookup("srv", rest.rstrip("."), 0)
+
+
+def is_name(text: str) -> bool:
+    """Whether a node or a replica can be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
 def _named(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ValueError(f"{name!r} is no name: 1 to 100 of A-Z a-z 0-9 _ . : [ ] -")
     return name

@@ -64,7 +64,7 @@ class Links:
     """Keeps what is sent to the nodes that it has."""
 
     def __init__(self, *nodes: str) -> None:
-        self.nodes = list(nodes)
+        self.nodes = set(nodes)
         self.unsound: set[str] = set()
         self.lives: dict[str, str] = {}
         self.gated = True

@@ -16,7 +16,10 @@ class Nodes:
 
     def __init__(self, bench: Bench, names: Sequence[str]) -> None:
         self._bench = bench
+        self.known = tuple(names)
         self.names = list(names)
+        self.busy: set[str] = set()
+        self.gone: list[str] = []
         self.late: list[str] = []
         self.resets: list[str] = []
         self.ranks: list[tuple[str, int]] = []
@@ -30,6 +33,19 @@ class Nodes:
     def unsound(self) -> list[str]:
         return self.late
 
+    def connect(self, node: str) -> None:
+        assert node not in self.names
+        self.names.append(node)
+        self._bench.links.nodes.add(node)
+
+    def disconnect(self, node: str) -> None:
+        self.names.remove(node)
+        self._bench.links.nodes.discard(node)
+        self.gone = [each for each in self.gone if each != node]
+
+    def idle(self, node: str) -> bool:
+        return node not in self.busy
+
     def reset(self, node: str, reason: str) -> None:
         assert reason
         self.resets.append(node)
@@ -42,13 +58,21 @@ class Nodes:
 
 
 class Replica(Bench):
-    """One replica, beside another where it is given."""
+    """One replica, beside another where it is given; with ``share`` it has no link at first, and takes
+    its share of so many links per node."""
 
     def __init__(
-        self, name: str = "r1", beside: Replica | None = None, nodes: Sequence[str] = ("sbc1",)
+        self,
+        name: str = "r1",
+        beside: Replica | None = None,
+        nodes: Sequence[str] = ("sbc1",),
+        share: int = 0,
     ) -> None:
         super().__init__(store=beside.store.inner.beside(name) if beside else None, nodes=nodes, name=name)
         self.nodes = Nodes(self, nodes)
+        if share:
+            self.links.nodes.clear()
+            self.nodes.names.clear()
         self.replicas = Replicas(
             self.store,  # type: ignore[arg-type]
             self.broker,  # type: ignore[arg-type]
@@ -56,6 +80,7 @@ class Replica(Bench):
             self.relay,
             self.roster,
             self.metrics,
+            share,
             clock=lambda: self.now,
         )
 
@@ -81,9 +106,9 @@ class Replica(Bench):
 class Group:
     """Some replicas that know each other. For sbc1 rendezvous hashing prefers r3, then r1, then r2."""
 
-    def __init__(self, *names: str, nodes: Sequence[str] = ("sbc1",)) -> None:
-        first = Replica(names[0], nodes=nodes)
-        self.all = [first, *(Replica(name, first, nodes) for name in names[1:])]
+    def __init__(self, *names: str, nodes: Sequence[str] = ("sbc1",), share: int = 0) -> None:
+        first = Replica(names[0], nodes=nodes, share=share)
+        self.all = [first, *(Replica(name, first, nodes, share) for name in names[1:])]
 
     def __getitem__(self, name: str) -> Replica:
         return next(each for each in self.all if each.name == name)

@@ -147,7 +147,7 @@ class TestFaultsOfItsOwn:
         assert await bench.state(id_of()) is State.SETTLED
         labels = {"node": "sbc1", "event": "invite_request", "outcome": "decided"}
         assert bench.counted("outcomes_total", **labels) == 0
-        bench.links.nodes.append("sbc1")
+        bench.links.nodes.add("sbc1")
         await bench.recover()
         assert bench.outcomes == [(1, "decided")]
         assert bench.counted("outcomes_total", **labels) == 1

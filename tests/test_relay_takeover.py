@@ -189,9 +189,21 @@ class TestRecover:
         bench.links.nodes.clear()
         bench.now += 2.0
         await bench.relay.expire("sbc1")
-        bench.links.nodes.append("sbc1")
+        bench.links.nodes.add("sbc1")
         await bench.recover()
         assert bench.outcomes == [(1, "timeout")]
+
+
+class TestBury:
+    async def test_what_a_node_that_is_no_more_left_is_forgotten(self, bench: Bench) -> None:
+        await bench.events(suspended(1), suspended(2))
+        bench.links.nodes.clear()
+        await bench.reply(reply(2))
+        assert await bench.relay.bury("sbc1") == 2
+        assert [await bench.record(id_of(label)) for label in (1, 2)] == [None, None]
+        assert bench.counted("bygone_total", node="sbc1") == 2
+        assert await bench.relay.bury("sbc1") == 0
+        assert bench.outcomes == []
 
 
 class TestLife:
@@ -210,7 +222,7 @@ class TestLife:
             first.links.nodes.clear()
             first.now += 2.0
             await first.relay.expire("sbc1")
-            first.links.nodes.append("sbc1")
+            first.links.nodes.add("sbc1")
         first.links.lives = second.links.lives = {"sbc1": "two"}
         match how:
             case "reply":

@@ -36,6 +36,43 @@ def roster(others: Mapping[str, Beat] | None = None, now: float = 0.0) -> Roster
     return found
 
 
+class TestLinkers:
+    @pytest.mark.parametrize(
+        ("count", "linkers"),
+        [(1, ["r3"]), (2, ["r3", "r1"]), (3, ["r3", "r1", "r2"]), (0, ["r3", "r1", "r2"])],
+    )
+    def test_the_first_by_preference(self, count: int, linkers: list[str]) -> None:
+        found = roster({"r1": NO_LINK, "r3": SERVING})
+        assert found.linkers(NODE, count, True) == linkers
+
+    @pytest.mark.parametrize("beat", [NO_BROKER, DRAINING])
+    def test_who_cannot_serve_comes_last(self, beat: Beat) -> None:
+        found = roster({"r1": SERVING, "r3": beat})
+        assert found.linkers(NODE, 2, True) == ["r1", "r2"]
+        assert found.linkers(NODE, 2, False) == ["r1", "r3"], "where nobody can, the preference counts"
+
+    @given(names, st.sets(names, min_size=3, max_size=8), st.integers(1, 3))
+    def test_one_that_is_lost_moves_only_its_own_links(self, node, replicas, count):
+        def linkers(live):
+            me, *others = sorted(live)
+            found = Roster(me, LEASE)
+            found.looked(Roll(dict.fromkeys(others, SERVING), True), 0.0, 0.0)
+            return found.linkers(node, count, True)
+
+        before = linkers(replicas)
+        for lost in replicas:
+            after = linkers(replicas - {lost})
+            assert [each for each in before if each != lost] == after[: len(before) - (lost in before)]
+
+    def test_who_is_active_is_the_first_of_them(self) -> None:
+        found = roster({"r1": SERVING, "r3": SERVING})
+        assert found.active(NODE, True) == found.linkers(NODE, 2, True)[0]
+
+    def test_who_reads_a_node(self) -> None:
+        found = roster({"r1": NO_LINK, "r3": SERVING})
+        assert [found.reads(name, NODE) for name in ("r1", "r3", "r9")] == [False, True, False]
+
+
 class TestChoose:
     @given(names, st.sets(names, min_size=1), st.randoms())
     def test_all_agree_whatever_the_order_in_which_they_know_each_other(self, node, replicas, random):

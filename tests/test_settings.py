@@ -11,7 +11,7 @@ import pytest
 
 from adapter import settings
 from adapter.errors import SettingsError
-from adapter.settings import Address, NodeAddress, Settings, load, without_password
+from adapter.settings import Address, Lookup, NodeAddress, Settings, load, without_password
 
 RABBIT = "amqp://rabbit"
 
@@ -20,6 +20,8 @@ EXAMPLES: dict[str, tuple[str, Any, str, Any]] = {
         *("a=1.2.3.4:80", (NodeAddress("a", Address("1.2.3.4", 80)),)),
         *("b=h:81", (NodeAddress("b", Address("h", 81)),)),
     ),
+    "nodes_refresh": ("1", 1.0, "30", 30.0),
+    "links_per_node": ("0", 0, "3", 3),
     "amqp_url": ("amqp://a", "amqp://a", "amqps://u:p@b:5671/v,amqp://c", "amqps://u:p@b:5671/v,amqp://c"),
     "redis_url": ("redis://a", "redis://a", "redis+cluster://u:p@b:1,c:2", "redis+cluster://u:p@b:1,c:2"),
     "policy": ("/a.toml", Path("/a.toml"), "/b.toml", Path("/b.toml")),
@@ -164,7 +166,17 @@ BAD_NODES = (
         "a=b=h:1",
         "{a}=h:1",
     ),
-    *("h:1,h:1", "a=h:1,a=h:2", "http://h:1", "u@h:1", "h/x:1", "dns://h:1", "a=dns://h:1"),
+    *("h:1,h:1", "a=h:1,a=h:2", "http://h:1", "u@h:1", "h/x:1", "a=dns://h:1"),
+    *(
+        "dns://h",
+        "dns://",
+        "dns://h:0",
+        "dns+srv://h:1",
+        "dns+srv://h",
+        "dns+srv://_a.b.c",
+        "dns+srv://_a._tcp",
+    ),
+    *("dns://h:1,dns://h:1", "a=h:1,b=h:1"),
 )
 
 
@@ -178,6 +190,24 @@ class TestNodes:
             ("sbc-2.example", Address("2001:db8::1", 8449)),
             ("h:1", Address("h", 1)),
             ("[::1]:2", Address("::1", 2)),
+        ]
+
+    def test_names_to_look_up(self) -> None:
+        found = load(
+            amqp_url=RABBIT,
+            nodes="sbc1=10.0.0.5:8448, dns://kamailio:8448,DNS+SRV://_evapi._tcp.kamailio.sip.,dns://[::1]:1",
+        )
+        assert found.fixed_nodes == (NodeAddress("sbc1", Address("10.0.0.5", 8448)),)
+        assert found.lookups == (
+            Lookup("dns", "kamailio", 8448),
+            Lookup("srv", "_evapi._tcp.kamailio.sip", 0),
+            Lookup("dns", "::1", 1),
+        )
+        assert [str(each) for each in found.nodes] == [
+            "sbc1=10.0.0.5:8448",
+            "dns://kamailio:8448",
+            "dns+srv://_evapi._tcp.kamailio.sip",
+            "dns://[::1]:1",
         ]
 
     def test_from_code(self) -> None:

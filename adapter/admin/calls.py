@@ -63,7 +63,7 @@ class Kept:
 
 def node_names(settings: Settings, roll: Mapping[str, Beat]) -> list[str]:
     """Nodes that are configured here, where any are, and those that replicas have links to."""
-    names = {node.name for node in settings.nodes} if "nodes" in settings.model_fields_set else set()
+    names = {node.name for node in settings.fixed_nodes} if "nodes" in settings.model_fields_set else set()
     for beat in roll.values():
         links = beat.about.get("links")
         names |= beat.nodes | set(links if isinstance(links, dict) else ())

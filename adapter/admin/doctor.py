@@ -86,7 +86,7 @@ class Examination:
         self._open = contextlib.AsyncExitStack()
         self._until = 0.0
         given = "nodes" in settings.model_fields_set - site.wrong
-        self._named = tuple(node.name for node in settings.nodes) if given else ()
+        self._named = tuple(node.name for node in settings.fixed_nodes) if given else ()
         self.overview = Overview(settings.lease, nodes=self._named)
         """The replicas, once they were looked for."""
 
@@ -234,7 +234,7 @@ class Examination:
     def _node_names(self) -> Sequence[str]:
         """Those the replicas tell of and those that are set; where nothing else can tell, the default."""
         if self._settings.redis_url is None:
-            return [node.name for node in self._settings.nodes]
+            return [node.name for node in self._settings.fixed_nodes]
         return whole.node_names(self.overview)
 
     def _may_live(self) -> bool:

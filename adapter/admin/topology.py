@@ -83,7 +83,7 @@ async def compare(
     found = [await look.at(each, _OWN) for each in declared.EXCHANGES]
     found += [await look.at(each, _OWN) for each in (declared.DEAD_QUEUE, *declared.DEAD_BINDINGS)]
     expected = {contract.DEAD_QUEUE}
-    for node, _ in settings.nodes:
+    for node, _ in settings.fixed_nodes:
         parts: list[Queue | Binding] = [
             *declared.node_queues(node, settings.results_expires, settings.queue_type),
             *declared.node_bindings(node),

@@ -60,7 +60,7 @@ class Watch:
         self._managed = True
         self._nodes: tuple[str, ...] = ()
         if "nodes" in settings.model_fields_set:
-            self._nodes = tuple(node.name for node in settings.nodes)
+            self._nodes = tuple(node.name for node in settings.fixed_nodes)
 
     async def look(self) -> Overview:
         """How it is now. Raises PolicyError, SettingsError; never Unavailable."""

@@ -182,7 +182,7 @@ async def _connected(work: Work, chosen: Settings, out: Output) -> None:
     from adapter.admin.overview import Overview, Store
 
     store = options.redis(chosen)
-    must = tuple(node.name for node in chosen.nodes) if "nodes" in chosen.model_fields_set else ()
+    must = tuple(node.name for node in chosen.fixed_nodes) if "nodes" in chosen.model_fields_set else ()
 
     async def look() -> Overview:
         at, beats, orders = await asyncio.gather(store.time(), store.roll(), store.orders())

@@ -29,7 +29,7 @@ from adapter.cli.bench import EPILOG, bench
 from adapter.cli.options import pair
 from adapter.errors import AdapterError, SettingsError
 
-NODES = "Kamailio's EVAPI ports: name=host:port,... [default: 127.0.0.1:8448]"
+NODES = "Kamailio's EVAPI ports: name=host:port,dns://host:port,dns+srv://name [default: 127.0.0.1:8448]"
 BETTER = "With a password better by the variable, or by {}_FILE: a file that holds it."
 AMQP_URL = (
     f"RabbitMQ, several separated by commas. {BETTER.format('EVAPI_AMQP_URL')} [default: the embedded broker]"

@@ -24,7 +24,10 @@ INTERRUPTED: Final = 130
 """The exit code after Ctrl-C."""
 
 Nodes = Annotated[
-    str | None, typer.Option(envvar="EVAPI_NODES", help="Kamailio's EVAPI ports: name=host:port,...")
+    str | None,
+    typer.Option(
+        envvar="EVAPI_NODES", help="Kamailio's EVAPI ports: name=host:port,dns://host:port,dns+srv://name"
+    ),
 ]
 AmqpUrl = Annotated[str | None, typer.Option(envvar="EVAPI_AMQP_URL", help="RabbitMQ.")]
 AmqpApi = Annotated[

@@ -121,12 +121,12 @@ def _plain(value: Any) -> Any:
     """As JSON has it: passwords masked, an address as text."""
     from pydantic import SecretStr
 
-    from adapter.settings import Address, NodeAddress, without_password
+    from adapter.settings import Address, Lookup, NodeAddress, without_password
 
     if isinstance(value, SecretStr):
         return without_password(value.get_secret_value())
-    if isinstance(value, NodeAddress):
-        return f"{value.name}={value.address}"
+    if isinstance(value, NodeAddress | Lookup):
+        return str(value)
     if isinstance(value, tuple) and not isinstance(value, Address):
         return [_plain(each) for each in value]
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -1,4 +1,7 @@
-"""Which Kamailios there are: a Link each. One node's fault never touches another."""
+"""Which Kamailios there are, and a Link to each that is this replica's.
+
+One node's fault never touches another.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from adapter.evapi.link import Link, LinkSettings
+from adapter.wire import netstring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
     from adapter.broker.base import Broker
     from adapter.metrics import Metrics
     from adapter.relay import Relay
-    from adapter.settings import NodeAddress
+    from adapter.settings import Address, NodeAddress
     from adapter.transaction import TransactionId
     from adapter.wire import event
 
@@ -25,32 +29,99 @@ log = structlog.get_logger()
 
 
 class Nodes:
-    """The links, and the way from each to the relay and back."""
+    """Which nodes there are, the links to those of them that are this replica's share, and the way
+    from each link to the relay and back. Made within the loop."""
 
-    def __init__(
-        self, addresses: Sequence[NodeAddress], replica: str, settings: LinkSettings, metrics: Metrics
-    ) -> None:
-        self._links = {
-            node.name: Link(node.name, node.address, self, replica, settings) for node in addresses
-        }
+    def __init__(self, replica: str, settings: LinkSettings, metrics: Metrics) -> None:
+        self._replica = replica
+        self._settings = settings
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
-        for link in self:
-            link.writer.on_receipt = partial(metrics.hop, "receipt")
         self._relay: Relay | None = None
         self._broker: Broker | None = None
-        self.tasks: list[asyncio.Task[None]] = []
+        self._addresses: dict[str, Address] = {}
+        self._links: dict[str, Link] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # of the links
+        self._beside: set[asyncio.Task[None]] = set()
         self._attached: set[str] = set()
         self._ranks: dict[str, int] = {}
-        self._recovering: set[asyncio.Task[None]] = set()
+        self._twins: set[tuple[str, str]] = set()  # told already
+        self.known: tuple[str, ...] = ()
+        """Every node that there is."""
+        self.broken: asyncio.Future[None] = self._loop.create_future()
+        """Raises what ended a link that must not end."""
 
     def __iter__(self) -> Iterator[Link]:
-        return iter(self._links.values())
+        return iter(list(self._links.values()))
 
     def start(self, relay: Relay, broker: Broker) -> None:
-        """Connect, and stay connected."""
+        """From now on links may be made."""
         self._relay, self._broker = relay, broker
-        self.tasks = [asyncio.create_task(link.run(), name=f"link {link.node}") for link in self]
+
+    def set_known(self, nodes: Sequence[NodeAddress]) -> None:
+        """Which nodes there are.
+
+        A link to one that is no more stands until the node ends it: a Kamailio that is about to end has
+        still calls. One whose address has changed is another process by now.
+        """
+        before, self._addresses = self._addresses, {node.name: node.address for node in nodes}
+        self.known = tuple(self._addresses)
+        for node in before.keys() - self._addresses.keys():
+            log.info("node: not known any more", node=node)
+            if node in self._links and not self._links[node].up:
+                self._tasks[node].cancel()
+        for node, link in self._links.items():
+            address = self._addresses.get(node, link.address)
+            if address != link.address:
+                log.info("node: has moved", node=node, address=str(address), before=str(link.address))
+                link.address = address
+                link.reset("its address has changed")
+            if node in self._addresses and self._tasks[node].cancelling():
+                self._run(link)  # it has come back
+
+    def connect(self, node: str) -> None:
+        """Connect to a known node, and stay connected."""
+        assert node not in self._links
+        link = Link(node, self._addresses[node], self, self._replica, self._settings)
+        link.writer.on_receipt = partial(self._metrics.hop, "receipt")
+        self._links[node] = link
+        self._run(link)
+
+    def _run(self, link: Link) -> None:
+        task = asyncio.create_task(link.run(), name=f"link {link.node}")
+        self._tasks[link.node] = task
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not self.broken.done():
+            self.broken.set_exception(task.exception() or AssertionError("a link runs for ever"))
+
+    def disconnect(self, node: str) -> None:
+        """Leave a node to other replicas, or forget one that is gone."""
+        assert self._broker is not None
+        if node in self._attached:
+            self._attached.discard(node)
+            self._broker.detach(node)
+        del self._links[node]
+        self._ranks.pop(node, None)
+        task = self._tasks.pop(node)
+        task.cancel()
+        self._keep(task)
+        self._metrics.forget(node)
+
+    @property
+    def gone(self) -> list[str]:
+        """The nodes that are no more, and whose link has ended."""
+        return [link.node for link in self if link.node not in self._addresses and not link.up]
+
+    def idle(self, node: str) -> bool:
+        """Whether the node has read all that was written for it."""
+        link = self._links[node]
+        return link.writer.all_read and not link.unread
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     @property
     def up(self) -> list[str]:
@@ -59,7 +130,7 @@ class Nodes:
 
     @property
     def names(self) -> list[str]:
-        """Every node."""
+        """Every node that this replica connects to."""
         return list(self._links)
 
     @property
@@ -87,9 +158,7 @@ class Nodes:
             if link.sound and link.node not in self._attached:
                 self._attached.add(link.node)
                 self._broker.attach(link.node, self._ranks.get(link.node, 0))
-                recovering = asyncio.create_task(self._relay.recover(link.node))
-                self._recovering.add(recovering)
-                recovering.add_done_callback(self._recovering.discard)
+                self._keep(asyncio.create_task(self._relay.recover(link.node)))
             elif not link.sound and link.node in self._attached:
                 self._attached.discard(link.node)
                 self._broker.detach(link.node)
@@ -105,7 +174,8 @@ class Nodes:
 
     def reset(self, node: str, reason: str) -> None:
         """Give the connection to a node up, with what Kamailio has not taken of it."""
-        self._links[node].reset(reason)
+        if node in self._links:
+            self._links[node].reset(reason)
 
     async def flushed(self) -> None:
         """Return once every node that is up has read all that was written for it."""
@@ -114,7 +184,7 @@ class Nodes:
 
     async def close(self) -> None:
         """Disconnect."""
-        tasks = [*self.tasks, *self._recovering]
+        tasks = [*self._tasks.values(), *self._beside]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -156,9 +226,11 @@ class Nodes:
         return True
 
     def max_payload(self, node: str) -> int:
-        """Bytes of the longest payload that the node can make use of; 0: no such node here."""
+        """Bytes of the longest payload that the node can make use of; 0: there is no such node."""
         link = self._links.get(node)
-        return 0 if link is None else link.max_payload
+        if link is not None:
+            return link.max_payload
+        return netstring.MAX_OUT if node in self._addresses else 0
 
     def unread(self, node: str) -> set[TransactionId]:
         """The resumes of a node that are queued, or written and not known to be read."""
@@ -187,7 +259,8 @@ class Nodes:
 
     def forget(self, node: str) -> None:
         """Give up the resumes that are not written yet."""
-        self._links[node].forget()
+        if node in self._links:
+            self._links[node].forget()
 
     # What a link tells
 
@@ -213,3 +286,19 @@ class Nodes:
     def on_link(self, link: Link) -> None:
         """Look at what has become of it."""
         self.refresh()
+        if link.life:
+            self._look_for_twins(link)
+        if not link.up and link.node not in self._addresses:
+            self._tasks[link.node].cancel()  # nothing to connect to any more
+
+    def _look_for_twins(self, link: Link) -> None:
+        """Two names for one Kamailio: each of its events would be decided twice."""
+        for other in self:
+            pair = min(link.node, other.node), max(link.node, other.node)
+            if other is not link and other.life == link.life and pair not in self._twins:
+                self._twins.add(pair)
+                log.error(
+                    "two nodes are one Kamailio: its calls are decided twice",
+                    nodes=pair,
+                    do="name it once in EVAPI_NODES",
+                )

@@ -61,8 +61,11 @@ class Relay:
 async def running(**addresses: str) -> AsyncIterator[tuple[Nodes, Broker, Relay]]:
     given = [NodeAddress(name, Address.parse(text)) for name, text in addresses.items()]
     settings = LinkSettings(backoff_min=0.001, backoff_max=0.01, receipt_timeout=0.05)
-    nodes, broker, relay = Nodes(given, "r1", settings, Metrics()), Broker(), Relay()
+    nodes, broker, relay = Nodes("r1", settings, Metrics()), Broker(), Relay()
     nodes.start(relay, broker)  # type: ignore[arg-type]
+    nodes.set_known(given)
+    for name in addresses:
+        nodes.connect(name)
     try:
         yield nodes, broker, relay
     finally:
@@ -263,5 +266,5 @@ async def test_its_end_ends_what_it_began() -> None:
         relay.recover = recover  # type: ignore[method-assign]
         await until(lambda: relay.recovered)
         await nodes.close()
-        assert all(task.done() for task in nodes.tasks)
-        assert nodes._recovering == set()
+        assert nodes._beside == set()
+        assert not sim.clients

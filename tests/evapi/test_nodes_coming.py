@@ -1,0 +1,151 @@
+"""Nodes that come, go, move and turn out to be the same; links that are left to other replicas."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from adapter.settings import Address, NodeAddress
+from adapter.simulator import SimulatedKamailio
+from tests.evapi.test_link import until
+from tests.evapi.test_nodes import refreshed, resume, running
+
+if TYPE_CHECKING:
+    from adapter.evapi.nodes import Nodes
+
+
+def node(name: str, sim: SimulatedKamailio) -> NodeAddress:
+    return NodeAddress(name, Address.parse(sim.address))
+
+
+def series(nodes: Nodes) -> set[str]:
+    """The nodes of which metrics are told."""
+    nodes.measure()
+    return {
+        sample.labels["node"]
+        for metric in nodes._metrics.registry.collect()
+        for sample in metric.samples
+        if "node" in sample.labels
+    }
+
+
+async def test_only_what_is_known_can_be_connected_to() -> None:
+    async with SimulatedKamailio() as sim, running() as (nodes, _, _):
+        assert (nodes.known, nodes.names) == ((), [])
+        nodes.set_known([node("sbc1", sim)])
+        assert (nodes.known, nodes.names) == (("sbc1",), [])
+        assert nodes.max_payload("sbc1") > 0, "its replies are settled here, whoever resumes"
+        assert not nodes.send("sbc1", resume()[0], 30.0, resume()[1])
+        nodes.connect("sbc1")
+        await until(lambda: nodes.readers == ["sbc1"])
+
+
+async def test_what_is_left_to_others_touches_no_other_link() -> None:
+    async with (
+        SimulatedKamailio() as one,
+        SimulatedKamailio() as two,
+        running(sbc1=one.address, sbc2=two.address) as (nodes, broker, _),
+    ):
+        await until(lambda: nodes.readers == ["sbc1", "sbc2"])
+        assert series(nodes) >= {"sbc1", "sbc2"}
+        await nodes.flushed()
+        assert nodes.idle("sbc1")
+        nodes.disconnect("sbc1")
+        assert (nodes.known, nodes.names) == (("sbc1", "sbc2"), ["sbc2"])
+        assert broker.calls[-1] == ("sbc1", None)
+        await one.until(lambda: not one.clients)
+        assert two.clients == 1
+        assert "sbc1" not in series(nodes)
+        assert not nodes.broken.done()
+        nodes.connect("sbc1")
+        await until(lambda: nodes.readers == ["sbc2", "sbc1"])
+        assert broker.calls[-1] == ("sbc1", 0)
+
+
+async def test_one_with_something_unread_is_not_idle() -> None:
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, _):
+        await until(lambda: nodes.readers)
+        await nodes.flushed()
+        sim.stop_reading()
+        assert nodes.send("sbc1", resume()[0], 30.0, resume()[1])
+        assert not nodes.idle("sbc1")
+
+
+async def test_a_link_to_a_node_that_is_gone_stands_until_the_node_ends_it() -> None:
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, relay):
+        await until(lambda: nodes.readers)
+        nodes.set_known([])
+        assert (nodes.known, nodes.names, nodes.gone) == ((), ["sbc1"], [])
+        sim.notify("ended", {})
+        await until(lambda: relay.events)
+        sim.disconnect()
+        await until(lambda: nodes.gone == ["sbc1"])
+        await until(lambda: nodes._tasks["sbc1"].done())
+        assert sim.clients == 0
+        assert not nodes.broken.done()
+        nodes.disconnect("sbc1")
+        assert (nodes.names, nodes.gone) == ([], [])
+
+
+async def test_one_that_is_gone_while_it_is_down_is_not_connected_to() -> None:
+    async with SimulatedKamailio() as sim:
+        sim.refuse()
+        async with running(sbc1=sim.address) as (nodes, _, _):
+            nodes.set_known([])
+            await until(lambda: nodes._tasks["sbc1"].done())
+            assert nodes.gone == ["sbc1"]
+
+
+@pytest.mark.parametrize("down", [False, True])
+async def test_one_that_comes_back_is_the_same_node(down: bool) -> None:
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, relay):
+        await until(lambda: nodes.readers)
+        nodes.set_known([])
+        if down:
+            sim.disconnect()
+            await until(lambda: nodes.gone)
+        nodes.set_known([node("sbc1", sim)])
+        assert nodes.gone == []
+        await until(lambda: nodes.readers)
+        sim.disconnect()
+        await until(lambda: not nodes.up)
+        await until(lambda: nodes.readers)
+        sim.notify("ended", {})
+        await until(lambda: relay.events)
+
+
+async def test_one_that_has_moved_is_followed() -> None:
+    async with (
+        SimulatedKamailio() as here,
+        SimulatedKamailio() as there,
+        running(sbc1=here.address) as (nodes, _, relay),
+    ):
+        await until(lambda: nodes.readers)
+        nodes.set_known([node("sbc1", there)])
+        await refreshed(nodes, lambda: there.clients == 1 and nodes.readers)
+        assert here.clients == 0
+        there.notify("ended", {})
+        await until(lambda: relay.events)
+
+
+async def test_two_names_of_one_kamailio_are_told_once() -> None:
+    with capture_logs() as logs:
+        async with SimulatedKamailio() as sim, running(a=sim.address, b=sim.address) as (nodes, _, _):
+            await until(lambda: nodes.readers == ["a", "b"])
+            sim.disconnect()
+            await until(lambda: not nodes.up)
+            await until(lambda: nodes.readers == ["a", "b"])
+    told = [entry for entry in logs if "two nodes are one" in entry["event"]]
+    assert [entry["nodes"] for entry in told] == [("a", "b")]
+
+
+async def test_a_link_that_ends_by_a_fault_is_told() -> None:
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, broker, _):
+        await until(lambda: nodes.readers)
+        broker.detach = None  # type: ignore[method-assign, assignment]
+        sim.disconnect()
+        with pytest.raises(TypeError):
+            await asyncio.wait_for(nodes.broken, 10)
