@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -75,8 +75,7 @@ class Replicas:
         self._active: dict[str, str | None] = {}  # by node, as of the last look
         self._lost: set[str] = set()  # nodes whose requests nobody could publish for a while
         self._given_up: set[str] = set()  # those of them whose callers need not wait for the deadline
-        # Of a dead replica, by node: when nothing was left to adopt.
-        self._adopted: dict[tuple[str, str, State], float] = {}
+        self._orphaned: dict[tuple[str, State], dict[str, _Orphaned]] = {}  # by node and owner
         self.accepting = True
         self.store_ready = False
 
@@ -140,8 +139,6 @@ class Replicas:
             self.store_ready = False
         else:
             self._roster.looked(roll, asked, self._clock())
-            dead = self._roster.dead
-            self._adopted = {each: when for each, when in self._adopted.items() if each[0] in dead}
             if not self.store_ready:
                 log.info("in-flight store: ready", replicas=self._roster.replicas)
             self.store_ready = True
@@ -151,9 +148,11 @@ class Replicas:
         self._metrics.replicas.set(len(self._roster.replicas))
         with contextlib.suppress(StoreUnavailable):  # whoever is to leave stays for now
             await self.shares.look(state.broker and state.accepting)
-        self._active = {node: who for node, who in self._active.items() if node in self._nodes.names}
-        for node in self._nodes.names:
-            await self._look_after(node)
+        names = self._nodes.names
+        self._active = {node: who for node, who in self._active.items() if node in names}
+        self._orphaned = {key: each for key, each in self._orphaned.items() if key[0] in names}
+        # Side by side, so that what they ask of the store goes in a few round trips, however many they are.
+        await asyncio.gather(*map(self._look_after, names))
         if self.store_ready and self._rank != state.rank:
             with contextlib.suppress(StoreUnavailable):  # told with the next beat
                 await self._inflight.beat(replace(self.state, about=self._about()))
@@ -211,12 +210,24 @@ class Replicas:
         return before is not None and self._roster.silenced(before)
 
     async def _adopt(self, node: str, owners: Iterable[str], state: State, ask: bool = True) -> None:
-        """The dead own less and less. Where nothing was left it is looked again each lease only, and not
-        never: a store that is away for a moment gives nothing, whatever there is.
+        """Look at each beat for what these own, as long as that may become more: with the dead it does
+        not, and one that has lost its link settles for a moment what it had under way. Then each lease,
+        and not never: a store that is away for a moment gives nothing, whatever there is.
         """
-        now = self._clock()
-        since = {owner: self._adopted.get((owner, node, state), float("-inf")) for owner in owners}
-        left = sorted(owner for owner, when in since.items() if now >= when + self._roster.lease)
+        now, lease, dead = self._clock(), self._roster.lease, self._roster.dead
+        before = self._orphaned.get((node, state), {})
+        known = {owner: before.get(owner) or _Orphaned(now) for owner in owners}
+        self._orphaned[node, state] = known
+        left = sorted(owner for owner, each in known.items() if now >= each.look_at)
         if left and await self._relay.adopt(node, left, state, ask) == 0:
-            nothing = [(owner, node, state) for owner in left if owner in self._roster.dead]
-            self._adopted.update(dict.fromkeys(nothing, now))
+            for owner in left:
+                if owner in dead or now >= known[owner].since + lease:
+                    known[owner].look_at = now + lease
+
+
+@dataclass(slots=True)
+class _Orphaned:
+    """Since when somebody's records of a node are looked for, and when to look again."""
+
+    since: float
+    look_at: float = float("-inf")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from adapter.bench.usage import forget_peak, usage
 from adapter.errors import AdapterError
-from adapter.settings import PREFIX
+from adapter.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -224,7 +224,10 @@ class Ground:
         return Child(f"{kind} {number}", command, self._folder / f"{kind}-{number}.log", env)
 
     def _until_ready(self) -> None:
-        if self.source.ask({"ready": START, "clients": self._replicas}, self.check)["ready"]:
+        default = Settings.model_fields["links_per_node"].default
+        most = int(self._env.get(f"{PREFIX}LINKS_PER_NODE", default)) or self._replicas
+        clients = min(self._replicas, most)
+        if self.source.ask({"ready": START, "clients": clients}, self.check)["ready"]:
             return
         said = "".join(f"\n{child.name} said last:\n{tail(child.log)}" for child in self._children)
         raise BenchError(f"no call was answered within {START:g} s.{said}")
