@@ -1,0 +1,192 @@
+{{- define "evapi-adapter.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* At most 40 characters, so that a service's name may follow in the 63 of a label. */}}
+{{- define "evapi-adapter.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := include "evapi-adapter.name" . -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels of an object. Takes (dict "root" $ "component" "adapter"). */}}
+{{- define "evapi-adapter.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 }}
+{{ include "evapi-adapter.selectorLabels" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/part-of: evapi-adapter
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* What a selector selects by; it can never be changed in a Deployment. */}}
+{{- define "evapi-adapter.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "evapi-adapter.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- with .service }}
+evapi-adapter/service: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* metadata of an object. Takes (dict "root" $ "component" "adapter" "name" "..." "labels" {} "annotations" {}). */}}
+{{- define "evapi-adapter.metadata" -}}
+name: {{ .name }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  {{- include "evapi-adapter.labels" . | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- $annotations := merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
+{{- with $annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* An image's reference. Takes (dict "root" $ "image" {...}); what the image does not say is the adapter's. */}}
+{{- define "evapi-adapter.image" -}}
+{{- $own := .image | default dict -}}
+{{- $all := .root.Values.image -}}
+{{- $registry := $own.registry | default $all.registry -}}
+{{- $repository := $own.repository | default $all.repository -}}
+{{- $other := and $own.repository (ne $own.repository $all.repository) -}}
+{{- $tag := $own.tag | default (ternary "" $all.tag $other) | default .root.Chart.AppVersion -}}
+{{- $digest := $own.digest | default (ternary "" $all.digest (or $other $own.tag | not | not)) -}}
+{{- $name := ternary (printf "%s/%s" $registry $repository) $repository (ne $registry "") -}}
+{{- if $digest -}}{{ $name }}@{{ $digest }}{{- else -}}{{ $name }}:{{ $tag }}{{- end -}}
+{{- end -}}
+
+{{- define "evapi-adapter.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "evapi-adapter.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Pod Security "restricted". */}}
+{{- define "evapi-adapter.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "evapi-adapter.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* The Secret and key that have a server's URL. Takes (dict "root" $ "server" "rabbitmq"). */}}
+{{- define "evapi-adapter.secretName" -}}
+{{- $server := index .root.Values .server -}}
+{{- if and $server.existingSecret (not .root.Values.dev.enabled) -}}{{ $server.existingSecret }}{{- else -}}{{ include "evapi-adapter.fullname" .root }}{{- end -}}
+{{- end -}}
+
+{{- define "evapi-adapter.secretKey" -}}
+{{- $server := index .root.Values .server -}}
+{{- if and $server.existingSecret (not .root.Values.dev.enabled) -}}{{ $server.existingSecretKey }}{{- else -}}{{ ternary "amqp-url" "redis-url" (eq .server "rabbitmq") }}{{- end -}}
+{{- end -}}
+
+{{/* Whether there is such a server at all: without RabbitMQ and Redis the embedded broker and store serve. */}}
+{{- define "evapi-adapter.has" -}}
+{{- $server := index .root.Values .server -}}
+{{- if or .root.Values.dev.enabled $server.url $server.existingSecret -}}true{{- end -}}
+{{- end -}}
+
+{{/* One variable from a Secret. Takes (dict "root" $ "server" "rabbitmq" "variable" "EVAPI_AMQP_URL"). */}}
+{{- define "evapi-adapter.env.server" -}}
+{{- if include "evapi-adapter.has" . }}
+- name: {{ .variable }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "evapi-adapter.secretName" . }}
+      key: {{ include "evapi-adapter.secretKey" . }}
+{{- end }}
+{{- end -}}
+
+{{/* The adapter's servers. */}}
+{{- define "evapi-adapter.env.servers" -}}
+{{ include "evapi-adapter.env.server" (dict "root" . "server" "rabbitmq" "variable" "EVAPI_AMQP_URL") }}
+{{ include "evapi-adapter.env.server" (dict "root" . "server" "redis" "variable" "EVAPI_REDIS_URL") }}
+{{- end -}}
+
+{{/* Traces, of the adapter and of consumers. Takes (dict "root" $ "service" "..."). */}}
+{{- define "evapi-adapter.env.traces" -}}
+{{- if gt (float64 .root.Values.traces.fraction) 0.0 }}
+- name: EVAPI_TRACES
+  value: {{ .root.Values.traces.fraction | quote }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .root.Values.traces.endpoint | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* Certificate authorities of the servers: mounted where the URLs name them by ?cafile= and ?ssl_ca_certs=. */}}
+{{- define "evapi-adapter.ca.mounts" -}}
+{{- range $server := list "rabbitmq" "redis" }}
+{{- with (index $.Values $server).caSecret }}
+- name: {{ $server }}-ca
+  mountPath: /etc/evapi-adapter/{{ $server }}
+  readOnly: true
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "evapi-adapter.ca.volumes" -}}
+{{- range $server := list "rabbitmq" "redis" }}
+{{- with (index $.Values $server).caSecret }}
+- name: {{ $server }}-ca
+  secret:
+    secretName: {{ . }}
+    items:
+      - key: ca.crt
+        path: ca.crt
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Seconds that a drain may take. */}}
+{{- define "evapi-adapter.drainTimeout" -}}
+{{- .Values.settings.drain_timeout | default 15 -}}
+{{- end -}}
+
+{{/* The policy's ConfigMap. */}}
+{{- define "evapi-adapter.policyName" -}}
+{{- .Values.existingPolicy | default (include "evapi-adapter.fullname" .) -}}
+{{- end -}}
+
+{{/* Different machines and zones where possible. Takes the labels' dict. */}}
+{{- define "evapi-adapter.affinity" -}}
+podAntiAffinity:
+  preferredDuringSchedulingIgnoredDuringExecution:
+    - weight: 100
+      podAffinityTerm:
+        topologyKey: kubernetes.io/hostname
+        labelSelector:
+          matchLabels:
+            {{- include "evapi-adapter.selectorLabels" . | nindent 12 }}
+{{- end -}}
+
+{{- define "evapi-adapter.topologySpread" -}}
+- maxSkew: 1
+  topologyKey: topology.kubernetes.io/zone
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels:
+      {{- include "evapi-adapter.selectorLabels" . | nindent 6 }}
+{{- end -}}

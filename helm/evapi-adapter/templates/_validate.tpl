@@ -1,0 +1,36 @@
+{{/* What no schema can say. Each message says what to do. */}}
+{{- define "evapi-adapter.validate" -}}
+{{- $values := .Values -}}
+{{- if not $values.kamailio.nodes -}}
+{{- fail "kamailio.nodes is empty: say where Kamailio's EVAPI ports are, such as sbc1=10.0.0.5:8448, dns://kamailio:8448 or dns+srv://_evapi._tcp.kamailio.sip.svc.cluster.local" -}}
+{{- end -}}
+{{- range $server := list "rabbitmq" "redis" -}}
+{{- $given := index $values $server -}}
+{{- if and $given.url $given.existingSecret -}}
+{{- fail (printf "%s.url and %s.existingSecret are both given: give one of them" $server $server) -}}
+{{- end -}}
+{{- if and $values.dev.enabled (or $given.url $given.existingSecret) -}}
+{{- fail (printf "dev.enabled runs a %s of its own: take away %s.url and %s.existingSecret, or dev.enabled" $server $server $server) -}}
+{{- end -}}
+{{- if not (or $values.dev.enabled $given.url $given.existingSecret) -}}
+{{- fail (printf "no %s: give %s.url or %s.existingSecret, or dev.enabled=true for a first try" $server $server $server) -}}
+{{- end -}}
+{{- end -}}
+{{- $drain := float64 (include "evapi-adapter.drainTimeout" .) -}}
+{{- if le (float64 $values.terminationGracePeriodSeconds) (addf $drain 4) -}}
+{{- fail (printf "terminationGracePeriodSeconds (%v) must be more than settings.drain_timeout (%v) and 4 s of last words: the pod would be killed with calls in hand" $values.terminationGracePeriodSeconds $drain) -}}
+{{- end -}}
+{{- if and $values.podDisruptionBudget.enabled (ne (toString $values.podDisruptionBudget.minAvailable) "") (ne (toString $values.podDisruptionBudget.maxUnavailable) "") -}}
+{{- fail "podDisruptionBudget: give minAvailable or maxUnavailable, and set the other to \"\"" -}}
+{{- end -}}
+{{- if and (gt (float64 $values.traces.fraction) 0.0) (not $values.traces.endpoint) -}}
+{{- fail "traces.fraction is above 0 and traces.endpoint is empty: say where the collector is, such as http://collector:4318" -}}
+{{- end -}}
+{{- $names := list -}}
+{{- range $values.consumers -}}
+{{- if has .name $names -}}
+{{- fail (printf "consumers: two are called %s" .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- end -}}
