@@ -60,9 +60,10 @@ annotations:
 {{- $all := .root.Values.image -}}
 {{- $registry := $own.registry | default $all.registry -}}
 {{- $repository := $own.repository | default $all.repository -}}
-{{- $other := and $own.repository (ne $own.repository $all.repository) -}}
-{{- $tag := $own.tag | default (ternary "" $all.tag $other) | default .root.Chart.AppVersion -}}
-{{- $digest := $own.digest | default (ternary "" $all.digest (or $other $own.tag | not | not)) -}}
+{{- $other := and (ne ($own.repository | default "") "") (ne ($own.repository | default "") $all.repository) -}}
+{{- $tag := $own.tag | default (ternary "" $all.tag (eq $other true)) | default .root.Chart.AppVersion -}}
+{{- $digest := $own.digest -}}
+{{- if not (or $other $own.tag $digest) -}}{{- $digest = $all.digest -}}{{- end -}}
 {{- $name := ternary (printf "%s/%s" $registry $repository) $repository (ne $registry "") -}}
 {{- if $digest -}}{{ $name }}@{{ $digest }}{{- else -}}{{ $name }}:{{ $tag }}{{- end -}}
 {{- end -}}
@@ -122,8 +123,8 @@ capabilities:
 
 {{/* The adapter's servers. */}}
 {{- define "evapi-adapter.env.servers" -}}
-{{ include "evapi-adapter.env.server" (dict "root" . "server" "rabbitmq" "variable" "EVAPI_AMQP_URL") }}
-{{ include "evapi-adapter.env.server" (dict "root" . "server" "redis" "variable" "EVAPI_REDIS_URL") }}
+{{ include "evapi-adapter.env.server" (dict "root" . "server" "rabbitmq" "variable" "EVAPI_AMQP_URL") | trim }}
+{{ include "evapi-adapter.env.server" (dict "root" . "server" "redis" "variable" "EVAPI_REDIS_URL") | trim }}
 {{- end -}}
 
 {{/* Traces, of the adapter and of consumers. Takes (dict "root" $ "service" "..."). */}}
@@ -189,4 +190,9 @@ podAntiAffinity:
   labelSelector:
     matchLabels:
       {{- include "evapi-adapter.selectorLabels" . | nindent 6 }}
+{{- end -}}
+
+{{/* A setting as the program reads it: whole numbers without exponent. */}}
+{{- define "evapi-adapter.setting" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) -}}{{ int64 . }}{{- else -}}{{ toString . }}{{- end -}}
 {{- end -}}
