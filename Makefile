@@ -15,6 +15,7 @@ ALONE := bench bench_tool chaos clusters inflight system
 
 SIP := kamailio kamailio-extra-modules sip-tester
 SERVERS := rabbitmq-server redis-server openssl
+IMAGE := buildah podman runc catatonit containernetworking-plugins mmdebstrap
 DEBIAN := python3-venv $(SIP) $(if $(EMBEDDED),,$(SERVERS))
 
 .PHONY: help
@@ -54,7 +55,7 @@ lint: install ## ruff, mypy --strict, import contracts
 	$(BIN)/lint-imports --verbose | tail -12
 
 .PHONY: test
-test: DEBIAN += prometheus
+test: DEBIAN += prometheus $(IMAGE)
 test: lint ## lint, then every test, with the real servers
 	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0 tests $(ALONE:%=--ignore=tests/%)
 	$(BIN)/pytest --cov --cov-append --cov-report=term:skip-covered $(ALONE:%=tests/%)
