@@ -10,6 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from adapter.simulator import SimulatedKamailio
 from consumers import Request, Service, allow
+from tests.harness.helm_binary import WHEELS, Helm
+from tests.helm.chart import Charts
 from tests.system.conftest import bridged
 
 service = Service("exported")
@@ -47,3 +49,15 @@ def exported(scraped: str) -> dict[str, frozenset[str]]:
         for sample in family.samples:
             found[sample.name] = found.get(sample.name, frozenset()) | frozenset(sample.labels)
     return found
+
+
+@pytest.fixture(scope="session", params=list(WHEELS))
+def charts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Charts:
+    """The chart by each version of helm."""
+    return Charts(Helm(request.param, tmp_path_factory.mktemp("helm")))
+
+
+@pytest.fixture(scope="session")
+def chart(tmp_path_factory: pytest.TempPathFactory) -> Charts:
+    """The chart by one version of helm, where both do the same."""
+    return Charts(Helm(next(iter(WHEELS)), tmp_path_factory.mktemp("helm")))

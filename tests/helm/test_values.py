@@ -1,0 +1,304 @@
+"""The chart's values: what is refused, what each of them does, and that the program understands it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+import adapter.kamailio
+from adapter.settings import Settings, examine
+from tests.harness.helm_binary import HelmError
+from tests.helm.chart import CHART, DIGEST, LEAST, VALUES, Charts, changed
+from tests.helm.objects import Object, of, one, pods, strings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
+CONSUMER = {"name": "a", "module": "a:b"}
+BY_HAND = {
+    "nodes",
+    "amqp_url",
+    "redis_url",
+    "amqp_api",
+    "policy",
+    "http",
+    "replica",
+    "log",
+    "queue_type",
+    "traces",
+}
+"""Settings that have values of their own, or that are the pod's."""
+NOT_HERE = {"consumer"}
+"""For the embedded broker alone: in a cluster consumers are pods of their own."""
+OF_CONSUMERS = {"EVAPI_AMQP_URL", "EVAPI_LOG", "EVAPI_TRACES"}
+
+
+def levels(schema: Object = SCHEMA, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every object of the values whose keys are fixed."""
+    if schema.get("additionalProperties") is False:
+        yield path
+        for key, found in schema["properties"].items():
+            yield from levels(found.get("items", found), (*path, key))
+
+
+def nested(path: tuple[str, ...], value: Any) -> Any:
+    for key in reversed(path):
+        value = {key: value}
+    return value
+
+
+LEVELS = [".".join(path) for path in levels()]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_an_unknown_key_is_refused_at_each_level(chart: Charts, level: str) -> None:
+    path = tuple(level.split(".")) if level else ()
+    if path[:1] == ("consumers",):
+        values = {**LEAST, "consumers": [{**CONSUMER, **nested(path[1:], {"planted": 1})}]}
+    else:
+        values = changed(LEAST, **nested(path, {"planted": 1}))
+    with pytest.raises(HelmError, match="planted"):
+        chart.helm.template(CHART, values)
+
+
+def test_levels_are_those_of_the_values() -> None:
+    sections = {key for key, value in DEFAULTS.items() if isinstance(value, dict) and value}
+    assert sections <= set(LEVELS)
+    assert set(DEFAULTS) | {"global"} == set(SCHEMA["properties"])
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"replicas": 0}, "replicas"),
+        ({"replicas": "2"}, "replicas"),
+        ({"kamailio": {"nodes": "sbc1"}}, "nodes"),
+        ({"kamailio": {"nodes": "dns://kamailio"}}, "nodes"),
+        ({"kamailio": {"ports": [0]}}, "ports"),
+        ({"kamailio": {"cidrs": ["10.0.0.1"]}}, "cidrs"),
+        ({"rabbitmq": {"url": "http://rabbit"}}, "url"),
+        ({"rabbitmq": {"queueType": "stream"}}, "queueType"),
+        ({"redis": {"url": "amqp://redis"}}, "url"),
+        ({"image": {"digest": "sha256:1"}}, "digest"),
+        ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
+        ({"settings": {"lease": 0}}, "lease"),
+        ({"settings": {"prefetch": 0}}, "prefetch"),
+        ({"log": {"level": "loud"}}, "level"),
+        ({"traces": {"fraction": 1.5}}, "fraction"),
+        ({"consumers": [{"name": "a"}]}, "module"),
+        ({"consumers": [{**CONSUMER, "replicas": 1}]}, "replicas"),
+        ({"consumers": [{**CONSUMER, "name": "A b"}]}, "name"),
+        ({"consumers": [{**CONSUMER, "autoscaling": {"kind": "both"}}]}, "kind"),
+        ({"consumers": [{**CONSUMER, "autoscaling": {"kind": "hpa", "minReplicas": 1}}]}, "minReplicas"),
+    ],
+)
+def test_what_is_wrong_is_named(charts: Charts, values: Object, said: str) -> None:
+    with pytest.raises(HelmError, match=rf"{said}\b"):
+        charts.helm.template(CHART, changed(LEAST, **values))
+
+
+def environment(objects: list[Object], deployment: str) -> dict[str, str]:
+    (container,) = one(objects, "Deployment", deployment)["spec"]["template"]["spec"]["containers"]
+    return {each["name"]: each.get("value", "") for each in container["env"]}
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_every_variable_is_a_setting_of_the_program(chart: Charts, values: str, monkeypatch: Any) -> None:
+    objects = chart.named(values)
+    known = {f"EVAPI_{name.upper()}" for name in Settings.model_fields}
+    (its,) = (each for each in of(objects, "Deployment") if _component(each) == "adapter")
+    found = environment(objects, its["metadata"]["name"])
+    ours = {name: value for name, value in found.items() if name.startswith("EVAPI_")}
+    assert set(ours) <= known
+    for name, value in ours.items():
+        monkeypatch.setenv(
+            name, value or {"EVAPI_AMQP_URL": "amqp://a", "EVAPI_REDIS_URL": "redis://a"}.get(name, "x")
+        )
+    monkeypatch.delenv("EVAPI_POLICY")
+    read, wrong = examine()
+    assert wrong == []
+    assert read is not None
+    for given, value in VALUES[values].get("settings", {}).items():
+        assert getattr(read, given) == value
+    for each in of(objects, "Deployment"):
+        if _component(each) == "consumer":
+            (container,) = each["spec"]["template"]["spec"]["containers"]
+            own = {
+                f"EVAPI_{name.upper()}"
+                for one_of in VALUES[values]["consumers"]
+                for name in one_of.get("settings", {})
+            }
+            names = {
+                variable["name"] for variable in container["env"] if variable["name"].startswith("EVAPI_")
+            }
+            assert names <= OF_CONSUMERS | own
+
+
+def _component(found: Object) -> str:
+    return str(found["metadata"]["labels"]["app.kubernetes.io/component"])
+
+
+def test_every_setting_can_be_set() -> None:
+    properties = SCHEMA["properties"]["settings"]["properties"]
+    assert set(properties) | BY_HAND | NOT_HERE == set(Settings.model_fields)
+    assert not set(properties) & BY_HAND
+    for name, schema in properties.items():
+        assert schema["default"] == Settings.model_fields[name].default
+
+
+@pytest.mark.parametrize(("text", "read"), [("1.5", "1.5"), ("3", "3"), ("2097152", "2097152")])
+def test_a_number_given_on_the_command_line_arrives(chart: Charts, text: str, read: str) -> None:
+    name = "max_frame" if len(text) > 3 else "lease"
+    said = chart.helm.template(CHART, LEAST, "--set", f"settings.{name}={text}")
+    assert f'name: EVAPI_{name.upper()}\n              value: "{read}"' in said
+
+
+@pytest.mark.parametrize(
+    ("image", "reference"),
+    [
+        ({}, "evapi-adapter:0.1.0"),
+        ({"registry": "r.example.net", "tag": "2"}, "r.example.net/evapi-adapter:2"),
+        ({"tag": "2", "digest": DIGEST}, f"evapi-adapter@{DIGEST}"),
+    ],
+)
+def test_a_digest_wins_over_a_tag(chart: Charts, image: Object, reference: str) -> None:
+    objects = chart.render({**LEAST, "image": image, "consumers": [CONSUMER]})
+    assert {container["image"] for pod in pods(objects) for container in pod.containers()} == {reference}
+
+
+@pytest.mark.parametrize(
+    ("own", "reference"),
+    [
+        ({"tag": "3"}, "r/evapi-adapter:3"),
+        ({"repository": "mine", "tag": "3"}, "r/mine:3"),
+        ({"repository": "mine", "registry": "q", "digest": DIGEST}, f"q/mine@{DIGEST}"),
+    ],
+)
+def test_a_consumer_may_have_an_image_of_its_own(chart: Charts, own: Object, reference: str) -> None:
+    image = {"registry": "r", "digest": "sha256:" + "f" * 64}
+    objects = chart.render({**LEAST, "image": image, "consumers": [{**CONSUMER, "image": own}]})
+    assert (
+        one(objects, "Deployment", "sip-evapi-adapter-a")["spec"]["template"]["spec"]["containers"][0][
+            "image"
+        ]
+        == reference
+    )
+
+
+def test_replicas_are_the_autoscalers_where_there_is_one(chart: Charts) -> None:
+    objects = chart.named("everything")
+    scaled = {
+        each["spec"]["scaleTargetRef"]["name"]: each
+        for each in of(objects, "HorizontalPodAutoscaler", "ScaledObject")
+    }
+    assert len(scaled) == 2
+    for each in of(objects, "Deployment"):
+        assert ("replicas" in each["spec"]) != (each["metadata"]["name"] in scaled)
+    least = [each["spec"].get("minReplicas", each["spec"].get("minReplicaCount")) for each in scaled.values()]
+    assert least == [2, 2]
+
+
+def test_a_pod_is_not_killed_while_it_drains(chart: Charts) -> None:
+    for values in VALUES:
+        objects = chart.named(values)
+        (spec,) = (
+            pod.spec
+            for pod in pods(of(objects, "Deployment"))
+            if pod.labels["app.kubernetes.io/component"] == "adapter"
+        )
+        drain = (
+            VALUES[values]
+            .get("settings", {})
+            .get("drain_timeout", Settings.model_fields["drain_timeout"].default)
+        )
+        assert spec["terminationGracePeriodSeconds"] > drain + 4
+
+
+@pytest.mark.parametrize(
+    ("change", "checksum"),
+    [
+        ({"policy": "[default]\ndeadline = 1.0\n"}, "checksum/config"),
+        ({"rabbitmq": {"url": "amqp://other"}}, "checksum/secret"),
+    ],
+)
+def test_what_the_pods_read_rolls_them_when_it_changes(chart: Charts, change: Object, checksum: str) -> None:
+    values = {**LEAST, "rabbitmq": {"url": "amqp://one"}}
+    before, after = (
+        one(chart.render(each), "Deployment", "sip-evapi-adapter")["spec"]["template"]["metadata"][
+            "annotations"
+        ]
+        for each in (values, {**values, **change})
+    )
+    assert [key for key in before if before[key] != after[key]] == [checksum]
+
+
+def test_networks_let_out_what_is_needed_and_nothing_else(chart: Charts) -> None:
+    objects = chart.named("large")
+    policy = one(objects, "NetworkPolicy", "sip-evapi-adapter")["spec"]
+    ports = [[port["port"] for port in rule["ports"]] for rule in policy["egress"]]
+    assert ports == [[53, 53], [8448], [5671, 15671], [6379, 26379], [4318]]
+    assert all(rule.get("to") for rule in policy["egress"][1:])
+    assert [rule["ports"] for rule in policy["ingress"]] == [[{"protocol": "TCP", "port": "http"}]]
+    assert policy["ingress"][0]["from"]
+    consumers = one(objects, "NetworkPolicy", "sip-evapi-adapter-consumers")["spec"]
+    assert [[port["port"] for port in rule["ports"]] for rule in consumers["egress"]] == [
+        [53, 53],
+        [5671],
+        [4318],
+        [5432],
+    ]
+    assert consumers["ingress"] == []
+    assert not of(chart.render({**LEAST, "networkPolicy": {"enabled": False}}), "NetworkPolicy")
+
+
+def test_files_in_a_release_are_those_of_the_project(chart: Charts) -> None:
+    objects = chart.named("everything")
+    include = one(objects, "ConfigMap", "sip-evapi-adapter")["data"]["evapi-adapter.cfg"]
+    assert include.strip() == adapter.kamailio.path("evapi-adapter.cfg").read_text().strip()
+    assert (CHART / "files/evapi-adapter.cfg").read_text() == adapter.kamailio.path(
+        "evapi-adapter.cfg"
+    ).read_text()
+    (rules,) = of(objects, "PrometheusRule")
+    assert rules["spec"] == yaml.safe_load((CHART / "rules/evapi-adapter.yaml").read_text())
+    (dashboards,) = (
+        each for each in of(objects, "ConfigMap") if each["metadata"]["name"].endswith("-dashboards")
+    )
+    for name, text in dashboards["data"].items():
+        assert json.loads(text) == json.loads((CHART / "dashboards" / name).read_text())
+
+
+def test_a_policy_of_ones_own(chart: Charts) -> None:
+    objects = chart.render({**LEAST, "existingPolicy": "mine"})
+    assert "policy.toml" not in one(objects, "ConfigMap", "sip-evapi-adapter")["data"]
+    volumes = one(objects, "Deployment", "sip-evapi-adapter")["spec"]["template"]["spec"]["volumes"]
+    assert volumes[0]["configMap"]["name"] == "mine"
+
+
+def test_the_readme_tells_every_value() -> None:
+    readme = (CHART / "README.md").read_text()
+    told = set(re.findall(r"`([a-zA-Z.]+)`", readme))
+
+    def missing(path: str, value: Any) -> list[str]:
+        if path in told or not isinstance(value, dict) or not value:
+            return [] if path in told else [path]
+        return [
+            each for key, found in value.items() for each in missing(f"{path}.{key}" if path else key, found)
+        ]
+
+    assert [each for key, value in DEFAULTS.items() for each in missing(key, value)] == []
+    items = SCHEMA["properties"]["consumers"]["items"]["properties"]
+    nested_keys = {
+        f"{key}.{inner}"
+        for key in ("autoscaling", "podDisruptionBudget")
+        for inner in items[key]["properties"]
+    }
+    assert (set(items) - {"autoscaling", "podDisruptionBudget"}) | nested_keys <= told
+    linked = set(re.findall(r"\]\((\S+?)\)", readme))
+    assert all((CHART / each).exists() for each in linked), linked
+    assert not set(strings(DEFAULTS)) & {"changeme"}
