@@ -296,7 +296,7 @@ def json_or_yaml(raw: bytes) -> Object:
     try:
         return json.loads(raw)
     except ValueError:
-        return yaml.safe_load(raw)
+        return yaml.load(raw, Loader=yaml.CSafeLoader)
 
 
 def _group(version: str) -> Object:

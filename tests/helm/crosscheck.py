@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -25,7 +26,7 @@ def loose_ends(objects: Iterable[Object], existing: Collection[str] = ()) -> lis
     existing: names of the Secrets and ConfigMaps of which the values say that they are there already.
     """
     objects = list(objects)
-    checks = (_names, _selectors, _ports, _scalers, _disruption, _passwords)
+    checks = (_names, _selectors, _ports, _mounts, _scalers, _disruption, _passwords)
     found = [what for check in checks for what in check(objects)]
     return found + list(_references(objects, existing))
 
@@ -37,6 +38,8 @@ def _names(objects: list[Object]) -> Iterator[str]:
         longest = 253 if each["kind"] in ("ConfigMap", "Secret") else _LONGEST_LABEL
         if len(each["metadata"]["name"]) > longest:
             yield f"{name(each)}: the name is too long"
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", each["metadata"]["name"]):
+            yield f"{name(each)}: this is no name"
         for label, value in (each["metadata"].get("labels") or {}).items():
             if not isinstance(value, str) or len(value) > _LONGEST_LABEL:
                 yield f"{name(each)}: label {label} is no text of at most {_LONGEST_LABEL}"
@@ -125,6 +128,22 @@ def _missing(wanted: Iterable[Any], made: Iterable[Pod]) -> Iterator[str]:
         ports = [port for each in pod.containers() for port in each.get("ports") or ()]
         known = {port.get("name") for port in ports} | {port["containerPort"] for port in ports}
         yield from (f"names port {port}, which {pod.owner} has not" for port in wanted if port not in known)
+
+
+def _mounts(objects: list[Object]) -> Iterator[str]:
+    for pod in pods(objects):
+        volumes = {each["name"] for each in pod.spec.get("volumes") or ()}
+        for container in pod.containers():
+            mounts = container.get("volumeMounts") or ()
+            for each in mounts:
+                if each["name"] not in volumes:
+                    yield f"{pod.owner}: volume {each['name']} is mounted and is not there"
+            places = [each["mountPath"] for each in mounts]
+            if len(places) > len(set(places)):
+                yield f"{pod.owner}: two volumes are mounted at one place"
+            variables = [each["name"] for each in container.get("env") or ()]
+            if len(variables) > len(set(variables)):
+                yield f"{pod.owner}: a variable is set twice"
 
 
 def _references(objects: list[Object], existing: Collection[str]) -> Iterator[str]:

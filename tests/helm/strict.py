@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import kubernetes_validate as validator
+from kubernetes_validate import utils
 from kubernetes_validate.utils import SchemaNotFoundError, all_versions
 from pydantic import ValidationError
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 OLDEST: Final = "1.27"
 NEWEST: Final = all_versions()[-1].rpartition(".")[0]
 """The newest of which the schemas are known here: at least the newest that the chart is for."""
+
+# It reads a megabyte of definitions again for each object otherwise.
+utils.schema_contents = cache(utils.schema_contents)
 
 
 class Wrong(Exception):

@@ -10,7 +10,8 @@ import pytest
 from adapter import policy
 from adapter.cli.main import app
 from consumers.__main__ import parser
-from tests.helm.chart import LEAST, VALUES, changed
+from tests.harness.helm_binary import HelmError, documents
+from tests.helm.chart import CHART, LEAST, VALUES, changed
 from tests.helm.crosscheck import loose_ends
 from tests.helm.objects import matches, of, one, pods, strings
 from tests.helm.test_rules import parse
@@ -26,9 +27,6 @@ every = pytest.mark.parametrize("values", VALUES)
 ADAPTER = "sip-evapi-adapter"
 LONGEST = "a" * 53
 """A release's name, as long as helm allows."""
-CONSUMERS: list[Object] = [
-    {"name": kind, "module": "a:b", "queue": "q", "autoscaling": {"kind": kind}} for kind in ("hpa", "keda")
-]
 
 
 @every
@@ -37,8 +35,8 @@ def test_everything_fits(chart: Charts, values: str) -> None:
 
 
 def test_everything_fits_under_the_longest_name(chart: Charts) -> None:
-    values = changed(VALUES["everything"], consumers=CONSUMERS)
-    objects = chart.render(values, "--name-template", LONGEST)
+    values = VALUES["everything"]
+    objects = documents(chart.helm.template(CHART, values, release=LONGEST))
     assert all(
         each["metadata"]["labels"]["app.kubernetes.io/instance"] == LONGEST for each in of(objects, "Pod")
     )
@@ -91,6 +89,10 @@ def _set(value: Any, *path: Any) -> Callable[[list[Object]], None]:
 PLANTED = {
     "there twice": _twice,
     "the name is too long": _set("x" * 64, "Service", "metadata", "name"),
+    "this is no name": _set("A_b", "Service", "metadata", "name"),
+    "is mounted and is not there": _set("gone", "spec", "containers", 0, "volumeMounts", 0, "name"),
+    "mounted at one place": _set("/extra", "spec", "containers", 0, "volumeMounts", 0, "mountPath"),
+    "a variable is set twice": _set("EXTRA", "spec", "containers", 0, "env", 0, "name"),
     "is no text": _set(1, "Service", "metadata", "labels", "a"),
     "the selector does not take its own pods": _set({}, "metadata", "labels"),
     "the selector takes the pods of Deployment": _set({}, "Deployment", "spec", "selector"),
@@ -118,7 +120,7 @@ PLANTED = {
     "the most is less than the least": _set(1, "ScaledObject", "spec", "maxReplicaCount"),
     "is scaled by two": _another_scaler,
     "Deployment/gone is not there": _set("gone", "ScaledObject", "spec", "scaleTargetRef", "name"),
-    "is scaled, and has replicas": lambda objects: one(objects, "Deployment", f"{ADAPTER}-hpa")[
+    "is scaled, and has replicas": lambda objects: one(objects, "Deployment", f"{ADAPTER}-by-cpu")[
         "spec"
     ].update(replicas=2),
     "nothing says how many replicas": lambda objects: one(objects, "Deployment", ADAPTER)["spec"].pop(
@@ -134,21 +136,11 @@ PLANTED = {
 
 @pytest.mark.parametrize("said", PLANTED)
 def test_what_does_not_fit_is_found(chart: Charts, said: str) -> None:
-    values = changed(VALUES["everything"], consumers=CONSUMERS)
-    objects = _planted(chart, values)
-    existing = set(strings(values))
+    objects = copy.deepcopy(chart.named("everything"))
+    existing = set(strings(VALUES["everything"]))
     assert loose_ends(objects, existing) == []
     PLANTED[said](objects)
     assert any(said in each for each in loose_ends(objects, existing)), loose_ends(objects, existing)
-
-
-_SOUND: list[list[Object]] = []
-
-
-def _planted(chart: Charts, values: Object) -> list[Object]:
-    if not _SOUND:
-        _SOUND.append(chart.render(values))
-    return copy.deepcopy(_SOUND[0])
 
 
 @every
@@ -193,5 +185,19 @@ def test_every_pod_may_ask_names_and_is_asked_by_a_rule(chart: Charts, values: s
 
 def test_where_the_api_has_a_password_it_is_refused(chart: Charts) -> None:
     """It would stand in the Deployment; without one, that of the AMQP URL serves."""
-    with pytest.raises(Exception, match="apiUrl"):
+    with pytest.raises(HelmError, match="apiUrl"):
         chart.render(changed(LEAST, rabbitmq={"apiUrl": "https://u:pass-word@rabbit:15671"}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"nameOverride": "A_b"},
+        {"fullnameOverride": "1st"},
+        {"podLabels": {"app.kubernetes.io/name": "x"}},
+        {"commonLabels": {"app.kubernetes.io/component": "x"}},
+    ],
+)
+def test_what_would_break_names_or_selectors_is_refused(charts: Charts, change: Object) -> None:
+    with pytest.raises(HelmError, match=next(iter(change))):
+        charts.render(changed(LEAST, **change))

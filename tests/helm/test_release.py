@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.harness.helm_binary import HelmError
 from tests.harness.kube_api import KubeApi, merged
-from tests.helm.chart import CHART, DIGEST, EXAMPLES, LEAST, VALUES, changed
-from tests.helm.objects import name, of
+from tests.helm.chart import CHART, LEAST, VALUES, changed
+from tests.helm.objects import name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +33,13 @@ class Release:
         return self._charts.helm.run(verb, "sip", *words, *self.api.options, values=values)
 
     def put(self, verb: str, values: Object) -> str:
-        """Install or upgrade. The server has no OpenAPI documents to check by: schemas have tests of their own."""
+        """Install or upgrade. The server has no schemas to check by; those have tests of their own."""
         return self.do(verb, str(CHART), "--disable-openapi-validation", values=values)
+
+    def rendered(self, values: str) -> list[Object]:
+        """What ``helm template`` gives for these of VALUES, without what runs for ``helm test`` alone."""
+        found = self._charts.named(values)
+        return [each for each in found if "helm.sh/hook" not in (each["metadata"].get("annotations") or {})]
 
     def template(self, its: str = ADAPTER) -> Object:
         """From what the pods of a Deployment are made: they are replaced when it changes."""
@@ -112,29 +117,12 @@ def test_a_consumers_files_and_server_replace_its_pods_alone(release: Release) -
     assert release.template(f"{ADAPTER}-one") != consumer
 
 
-@pytest.mark.parametrize("values", VALUES)
-def test_every_kind_of_release_comes_and_goes(release: Release, values: str) -> None:
-    said = release.put("install", VALUES[values])
-    assert VALUES[values]["kamailio"]["nodes"].split("=")[0] in said
-    rendered = {name(each) for each in release._charts.named(values) if not _hook(each)}
-    assert release.api.names() == rendered
-    release.put("upgrade", VALUES[values])
-    assert release.api.names() == rendered
-    release.do("uninstall")
-    assert release.api.objects == {}
-
-
-def _hook(found: Object) -> bool:
-    return "helm.sh/hook" in (found["metadata"].get("annotations") or {})
-
-
 def test_a_release_of_one_kind_becomes_another(release: Release) -> None:
-    """Nothing that cannot be changed, such as a selector, depends on values that a user changes."""
+    """What is there is what is rendered; and nothing that cannot be changed depends on a user's values."""
     release.put("install", VALUES["least"])
     for each in VALUES:
         release.put("upgrade", VALUES[each])
-    for each in VALUES:
-        release.put("upgrade", VALUES[each])
+        assert release.api.names() == {name(found) for found in release.rendered(each)}, each
     release.do("uninstall")
     assert release.api.objects == {}
 
@@ -173,18 +161,6 @@ def test_the_next_step_is_told(
     assert "%!" not in notes
 
 
-def test_a_digest_wins_over_the_tag(chart: Charts) -> None:
-    image = {"registry": "registry.example", "tag": "1.2", "digest": DIGEST}
-
-    def shown(**values: Any) -> str:
-        (found,) = of(chart.render(changed(LEAST, **values)), "Deployment")
-        return found["spec"]["template"]["spec"]["containers"][0]["image"]
-
-    assert shown(image=image) == f"registry.example/evapi-adapter@{DIGEST}"
-    assert shown(image={**image, "digest": ""}) == "registry.example/evapi-adapter:1.2"
-    assert shown() == "evapi-adapter:0.1.0"
-
-
 def test_the_server_merges_as_kubernetes_does() -> None:
     old = {
         "spec": {"env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}], "args": [1, 2], "x": 1}
@@ -200,7 +176,3 @@ def test_a_changed_selector_is_refused(release: Release) -> None:
     release.put("install", LEAST)
     with pytest.raises(HelmError, match="immutable"):
         release.put("upgrade", changed(LEAST, nameOverride="other", fullnameOverride=ADAPTER))
-
-
-def test_examples_are_there() -> None:
-    assert len(EXAMPLES) >= 3
