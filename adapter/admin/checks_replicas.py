@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from adapter.admin import overview as whole
 from adapter.admin.checks_finding import Finding, Group, counted
 from adapter.admin.checks_http import ready
+from adapter.admin.checks_nodes import NODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -17,14 +18,13 @@ if TYPE_CHECKING:
     from adapter.admin.overview import Overview
 
 REPLICAS: Final = Group("replicas")
-NODES: Final = Group("nodes")
 ENOUGH: Final = 2
 _LINKS: Final = {
     "receipts": "",
     "paced": "sends no receipts",
     "unread": "does not read",
     "down": "no link",
-    "none": "not a node of that replica",
+    "none": "is to connect, and does not (does it know this node? EVAPI_NODES)",
 }
 
 
@@ -114,9 +114,13 @@ def _by(order: Mapping[str, Any] | None) -> str:
 
 def nodes(overview: Overview, in_flight: Mapping[str, int]) -> list[Finding]:
     """A finding for each node: who is active for it, and each replica's link."""
+    names = whole.node_names(overview)
     if not whole.live(overview):
-        names = whole.node_names(overview)
         return [NODES.unknown("node", "no replica lives to tell of it", of=name) for name in names]
+    if not names:
+        why = "Nobody asks for decisions: each Kamailio that suspends calls goes by its own fallback."
+        todo = "set EVAPI_NODES; with dns:// or dns+srv://, see discovery"
+        return [NODES.error("node", "the replicas know of none", why, todo)]
     return [_node(overview, row, in_flight.get(row["node"])) for row in whole.node_rows(overview)]
 
 

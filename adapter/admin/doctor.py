@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from adapter.admin import (
     checks_clocks,
     checks_http,
+    checks_nodes,
     checks_rabbit,
     checks_redis,
     checks_replicas,
@@ -22,9 +23,10 @@ from adapter.admin import (
 from adapter.admin import overview as whole
 from adapter.admin.away import redis_away
 from adapter.admin.checks_finding import Finding, Group, Status
+from adapter.admin.checks_nodes import NODES
 from adapter.admin.checks_rabbit import RABBIT
 from adapter.admin.checks_redis import REDIS, Seen
-from adapter.admin.checks_replicas import NODES, REPLICAS
+from adapter.admin.checks_replicas import REPLICAS
 from adapter.admin.checks_services import SERVICES
 from adapter.admin.checks_settings import SETTINGS
 from adapter.admin.management import Management, ManagementUnavailable
@@ -96,7 +98,12 @@ class Examination:
         redis = asyncio.create_task(self._reach_redis())
         rabbit = asyncio.create_task(self._reach_rabbit())
         found = await asyncio.gather(
-            redis, rabbit, self._of_redis(redis), self._of_rabbit(rabbit), self._of_both(redis, rabbit)
+            redis,
+            rabbit,
+            self._of_redis(redis),
+            self._of_rabbit(rabbit),
+            self._of_both(redis, rabbit),
+            self._check(NODES, "discovery", checks_nodes.discovery(self._settings)),
         )
         return [finding for each in found for finding in each]
 

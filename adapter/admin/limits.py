@@ -144,6 +144,9 @@ def _store(overview: Overview, limits: Limits) -> Iterator[Finding]:
     if live(overview):
         for row in node_rows(overview):
             yield _node(overview, row)
+        if not node_names(overview):
+            run = "evapi-adapter doctor"
+            yield Finding("node", Level.CRITICAL, "no replica knows of a node (EVAPI_NODES)", run=run)
     yield from _in_flight(overview.store, node_names(overview), limits)
     yield from _recent(overview, limits)
 

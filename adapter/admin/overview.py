@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter.inflight.base import node_order, replica_order
+from adapter.roster import choose
 from adapter.transaction import State
 
 if TYPE_CHECKING:
@@ -112,20 +113,44 @@ def links(beat: Beat) -> dict[str, str]:
     return {str(node): str(how) for node, how in told.items()} if isinstance(told, dict) else {}
 
 
+def known(beat: Beat) -> list[str]:
+    """The nodes that a replica says there are."""
+    told = beat.about.get("known")
+    return [str(node) for node in told] if isinstance(told, list) else []
+
+
 def active_for(beat: Beat) -> list[str]:
     """The nodes for which a replica says that it is the active one."""
     told = beat.about.get("active")
     return [str(node) for node in told] if isinstance(told, list) else []
 
 
+def links_per_node(there: Mapping[str, Beat]) -> int:
+    """How many of these replicas are to have a link to each node, as they say themselves; 0: all."""
+    told = [beat.about.get("links_per_node") for beat in there.values()]
+    counts = [count if isinstance(count, int) else 0 for count in told]
+    return 0 if 0 in counts else max(counts, default=0)
+
+
+def links_to(node: str, there: Mapping[str, Beat]) -> dict[str, str]:
+    """The state of each replica's link to a node, by name: those that have one, and as ``none`` those that
+    would have to, where there are fewer than ``links_per_node``.
+    """
+    found = {name: links(beat)[node] for name, beat in there.items() if node in links(beat)}
+    wanted = min(links_per_node(there) or len(there), len(there))
+    while len(found) < wanted:
+        found[choose(node, there.keys() - found) or ""] = "none"
+    return dict(sorted(found.items()))
+
+
 def node_names(overview: Overview) -> list[str]:
-    """Every node: those of the replicas that live (else of those that did), those that are paused, and
+    """Every node: those that the replicas that live know (else those that did), those that are paused, and
     those that must be there.
     """
     if overview.store is None:
         return sorted(overview.nodes)
     beats = live(overview) or overview.store.beats
-    names = {node for beat in beats.values() for node in (*links(beat), *beat.nodes)}
+    names = {node for beat in beats.values() for node in (*links(beat), *known(beat), *beat.nodes)}
     pause = node_order("")
     names |= {order[len(pause) :] for order in overview.store.orders if order.startswith(pause)}
     return sorted(names.union(overview.nodes))
@@ -201,7 +226,7 @@ def node_rows(overview: Overview) -> list[dict[str, Any]]:
                 "in_flight": found.in_flight,
                 "oldest": found.oldest,
                 "overdue": found.overdue,
-                "links": {name: links(beat).get(node, "none") for name, beat in sorted(there.items())},
+                "links": links_to(node, there),
                 "gate": "paused" if paused is not None else "open" if serving else "closed",
                 "paused": paused,
             }

@@ -17,7 +17,7 @@ from adapter.errors import CodecError, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from adapter.admin.settling import Answer
+    from adapter.admin.settling import Answer, Done
     from adapter.admin.timelines import Timeline
     from adapter.settings import Settings
     from adapter.transaction import Transaction, TransactionId
@@ -213,8 +213,6 @@ def settle(
     was faster, nobody took the answer within 2 s, or a server is away; 2 wrong usage, or nobody to ask and
     no --yes.
     """
-    from adapter.admin.settling import settle as settle_it
-
     out, id_ = Output(output), _id(which)
     answer = _answer(id_, decision, reason)
     if not yes and not sys.stdin.isatty():
@@ -235,7 +233,7 @@ def settle(
         if not typer.confirm(f"Answer it with {escaped(answer.body.decode())}?", err=True):
             out.say("nothing was settled")
             raise typer.Exit(1)
-    done = options.run(settle_it(chosen, options.redis(chosen), url, record, answer))
+    done = options.run(_settled(chosen, url, record, answer))
     row = {
         "id": str(id_),
         "call_id": record.call_id,
@@ -252,6 +250,12 @@ def settle(
             out.one(row, COLUMNS_SETTLE)
         raise typer.Exit(1)
     out.one(row, COLUMNS_SETTLE)
+
+
+async def _settled(chosen: Settings, url: str, record: Transaction, answer: Answer) -> Done:
+    from adapter.admin.settling import settle as settle_it
+
+    return await settle_it(chosen, options.redis(chosen), url, record, answer)
 
 
 def _id(text: str) -> TransactionId:

@@ -10,20 +10,29 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adapter import policy
-from adapter.admin import checks_clocks, checks_http, checks_kamailio, checks_redis, checks_replicas
+from adapter.admin import (
+    checks_clocks,
+    checks_http,
+    checks_kamailio,
+    checks_nodes,
+    checks_redis,
+    checks_replicas,
+)
 from adapter.admin.checks_clocks import LATE, of_services, skew
 from adapter.admin.checks_finding import Finding, Group, Status, counted, version_of
 from adapter.admin.checks_services import events
 from adapter.admin.checks_settings import read
 from adapter.admin.overview import Overview, Store
 from adapter.admin.services import Service
+from adapter.evapi.discovery import LookupFailed, Target
 from adapter.inflight.base import Beat, node_order, replica_order
 from adapter.journal import Kind, Step
+from adapter.settings import examine
 from adapter.transaction import TransactionId
 from tests.harness.process import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
     from pathlib import Path
 
 NODE = "sbc1"
@@ -362,3 +371,46 @@ def test_a_kamailio_configuration(tmp_path: Path) -> None:
     assert found[0].check in checks_kamailio.RULES
     assert found[0].file == str(file)
     assert found[0].seen.startswith(str(file))
+
+
+class Dns:
+    """Gives this answer to each question."""
+
+    def __init__(self, answer: Sequence[str] | Exception) -> None:
+        self._answer = answer
+
+    async def addresses(self, host: str) -> Sequence[str]:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        pod = host.removesuffix(f".{DOMAIN}").removeprefix("pod-")
+        return [f"10.1.0.{pod}"] if pod.isdigit() else self._answer
+
+    async def targets(self, name: str) -> Sequence[Target]:
+        return [Target(f"pod-{number}.{DOMAIN}", 8448) for number, _ in enumerate(await self.addresses(name))]
+
+
+DOMAIN = "sip.svc.cluster.local"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "seen"),
+    [
+        (["10.0.0.1"], Status.OK, "1 node: {}"),
+        ([f"10.0.0.{number}" for number in range(1, 10)], Status.OK, "9 nodes: {}"),
+        ([], Status.WARNING, "there is no such name, or it has no address"),
+        (LookupFailed("SERVFAIL"), Status.WARNING, "no answer from DNS: SERVFAIL"),
+    ],
+)
+async def test_what_dns_says_of_the_nodes(
+    answer: Sequence[str] | Exception, status: Status, seen: str
+) -> None:
+    settings = examine(nodes=f"dns://k.{DOMAIN}:8448,dns+srv://_evapi._tcp.{DOMAIN},a=127.0.0.1:1")[0]
+    assert settings is not None
+    host, service = await checks_nodes.discovery(settings, Dns(answer))
+    assert (host.status, service.status) == (status, status)
+    assert host.seen.startswith(seen.format("10.0.0.1"))
+    assert service.seen.startswith(seen.format("pod-0"))
+    assert (host.todo.split("    #")[0], service.todo.split("    #")[0]) in (
+        ("", ""),
+        (f"dig k.{DOMAIN}", f"dig SRV _evapi._tcp.{DOMAIN}"),
+    )

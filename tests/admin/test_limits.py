@@ -184,6 +184,10 @@ class TestReplicas:
             levels(overview(beats={}), Limits(replicas=Limit(2, None, "", True)))["replicas", ""] is CRITICAL
         )
 
+    def test_they_know_of_no_node(self):
+        told = found(overview(beats={"r1~a": beat(links={}), "r2~b": beat(links={})}))
+        assert told["node", ""].level is CRITICAL
+
     def test_one_of_two_is_gone(self):
         gone = overview(beats={"r1~a": beat("sbc1", "sbc2"), "r2~b": beat(age=30.0)})
         assert levels(gone) == {("replica", "r2"): WARNING}

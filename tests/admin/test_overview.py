@@ -53,6 +53,7 @@ def beat(
     age: float = 0.1,
     broker: bool = True,
     accepting: bool = True,
+    **more: Any,
 ) -> Beat:
     """Of a replica that lives since 90 s, with good links to sbc1 and sbc2 unless others are given."""
     states = {"sbc1": "receipts", "sbc2": "receipts"} if links is None else links
@@ -63,6 +64,7 @@ def beat(
         "http": "h:1",
         "links": dict(states),
         "active": list(active),
+        **more,
     }
     return Beat(broker, accepting, nodes, 7, age, about=about)
 
@@ -187,6 +189,32 @@ class TestNodes:
         assert third["gate"] == "paused"
         assert third["paused"] == {"by": "op@h", "at": NOW, "reason": "test"}
         assert third["links"] == {"r1~a": "none", "r2~b": "none"}
+
+    def test_each_replica_has_its_share_of_the_links(self):
+        """Who has none is none of those that are missing, where there are as many as there should be."""
+
+        def of(**links: str) -> Beat:
+            return beat("sbc1", links=links, known=["sbc1", "sbc2"], links_per_node=2)
+
+        beats = {"r1": of(sbc1="receipts"), "r2": of(), "r3": of(sbc1="down")}
+        first, second = node_rows(overview(beats))
+        assert first["links"] == {"r1": "receipts", "r3": "down"}
+        assert second["node"] == "sbc2", "known, though nobody connects to it"
+        assert list(second["links"].values()) == ["none", "none"]
+        before = set(second["links"])
+        one = overview({**beats, "r2": of(sbc2="receipts")})
+        links = node_rows(one)[1]["links"]
+        assert (links["r2"], sorted(links.values())) == ("receipts", ["none", "receipts"])
+        assert set(links) - {"r2"} <= before, "the same as will connect"
+
+    def test_where_a_replica_connects_to_all_each_has_to(self):
+        beats = {
+            "r1": beat(links={"sbc1": "receipts"}, links_per_node=1),
+            "r2": beat(links={}, links_per_node=0),
+            "r3": beat(links={}),
+        }
+        (row,) = node_rows(overview(beats))
+        assert row["links"] == {"r1": "receipts", "r2": "none", "r3": "none"}
 
     def test_the_gate_is_closed_where_nobody_takes_calls(self):
         beats = {"r1": beat(broker=False), "r2": beat(accepting=False), "r3": beat(links={"sbc1": "down"})}
