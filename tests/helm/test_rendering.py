@@ -11,16 +11,16 @@ import yaml
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
-from tests.harness.helm_binary import HelmError
-from tests.helm.chart import CHART, KUBERNETES, VALUES, Charts
-from tests.helm.objects import Pod, matches, name, of, pods, strings
+from tests.harness.helm_binary import HelmError, documents
+from tests.helm.chart import CHART, KUBERNETES, LEAST, VALUES, Charts, changed
+from tests.helm.objects import Pod, name, of, one, pods, strings
 from tests.helm.restricted import violations
 from tests.helm.strict import NEWEST, OLDEST, Wrong, check
 
 if TYPE_CHECKING:
     from tests.helm.objects import Object
 
-PASSWORDS = re.compile(r"PASSWORD|pass-word|dev-only")
+ADAPTER = "sip-evapi-adapter"
 every = pytest.mark.parametrize("values", VALUES)
 
 
@@ -109,93 +109,6 @@ def test_a_host_network_is_the_users_own_wish(chart: Charts) -> None:
     assert violations(pod, host_network=True) == []
 
 
-@every
-def test_selectors_and_ports_and_references_fit(chart: Charts, values: str) -> None:
-    objects = chart.named(values)
-    found = pods(objects)
-    for each in of(objects, "Deployment"):
-        assert matches(each["spec"]["selector"], each["spec"]["template"]["metadata"]["labels"])
-    for each in of(objects, "PodDisruptionBudget", "PodMonitor"):
-        assert sum(matches(each["spec"]["selector"], pod.labels) for pod in found) == 1, name(each)
-    for each in of(objects, "NetworkPolicy"):
-        assert any(matches(each["spec"]["podSelector"], pod.labels) for pod in found), name(each)
-    for each in of(objects, "Service"):
-        (pod,) = (pod for pod in found if matches({"matchLabels": each["spec"]["selector"]}, pod.labels))
-        ports = {port["name"] for container in pod.containers() for port in container.get("ports", ())}
-        assert {port["targetPort"] for port in each["spec"]["ports"]} <= ports
-    for each in of(objects, "ServiceMonitor"):
-        (service,) = (
-            s for s in of(objects, "Service") if matches(each["spec"]["selector"], s["metadata"]["labels"])
-        )
-        assert {end["port"] for end in each["spec"]["endpoints"]} <= {
-            p["name"] for p in service["spec"]["ports"]
-        }
-    for each in of(objects, "HorizontalPodAutoscaler", "ScaledObject"):
-        assert each["spec"]["scaleTargetRef"]["name"] in {
-            d["metadata"]["name"] for d in of(objects, "Deployment")
-        }
-    for pod in found:
-        _probes_fit(pod)
-
-
-def _probes_fit(pod: Pod) -> None:
-    for container in pod.containers():
-        ports = {port["name"] for port in container.get("ports", ())}
-        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-            if "httpGet" in container.get(probe, {}):
-                assert container[probe]["httpGet"]["port"] in ports
-
-
-@every
-def test_what_is_referred_to_is_there_or_the_users(chart: Charts, values: str) -> None:
-    objects = chart.named(values)
-    theirs = set(strings(VALUES[values]))
-    keys = {
-        (each["kind"], each["metadata"]["name"]): {*each.get("data", {}), *each.get("stringData", {})}
-        for each in of(objects, "Secret", "ConfigMap")
-    }
-    for kind, its, key in _references(objects):
-        assert its in theirs or key in keys[kind, its], (kind, its, key)
-    accounts = {each["metadata"]["name"] for each in of(objects, "ServiceAccount")}
-    assert {pod.spec["serviceAccountName"] for pod in pods(objects)} <= accounts
-    mounted = [
-        (m["name"], pod) for pod in pods(objects) for c in pod.containers() for m in c.get("volumeMounts", ())
-    ]
-    for its, pod in mounted:
-        assert its in {volume["name"] for volume in pod.spec["volumes"]}
-
-
-def _references(objects: list[Object]) -> set[tuple[str, str, str]]:
-    found = set()
-    for pod in pods(objects):
-        for container in pod.containers():
-            for variable in container.get("env", ()):
-                if ref := variable.get("valueFrom", {}).get("secretKeyRef"):
-                    found.add(("Secret", ref["name"], ref["key"]))
-        for volume in pod.spec.get("volumes", ()):
-            for kind, field, its in (("Secret", "secret", "secretName"), ("ConfigMap", "configMap", "name")):
-                for item in volume.get(field, {}).get("items", ()):
-                    found.add((kind, volume[field][its], item["key"]))
-    for each in of(objects, "TriggerAuthentication"):
-        found |= {("Secret", ref["name"], ref["key"]) for ref in each["spec"]["secretTargetRef"]}
-    return found
-
-
-@every
-def test_passwords_are_in_secrets_alone(chart: Charts, values: str) -> None:
-    for found in chart.named(values):
-        if found["kind"] != "Secret":
-            for text in strings(found):
-                assert not PASSWORDS.search(text), name(found)
-
-
-@every
-def test_names_of_objects_are_names_once_each(chart: Charts, values: str) -> None:
-    names = [name(found) for found in chart.named(values)]
-    assert len(names) == len(set(names))
-    assert all(re.fullmatch(r"\w+/[a-z0-9][a-z0-9-]{0,62}", each) for each in names)
-
-
 def test_untidy_text_would_be_found() -> None:
     rules = YamlLintConfig("{rules: {trailing-spaces: enable, key-duplicates: enable}}")
     assert len(list(linter.run("a: 1 \na: 2\n", rules))) == 2
@@ -217,6 +130,19 @@ def test_extra_objects_are_templates(chart: Charts) -> None:
         ({"settings": {"drain_timeout": 26}}, "must be more than"),
         ({"traces": {"fraction": 1}}, "traces.endpoint is empty"),
         ({"podDisruptionBudget": {"minAvailable": 1}}, "minAvailable or maxUnavailable"),
+        (
+            {"podDisruptionBudget": {"minAvailable": 2, "maxUnavailable": ""}},
+            "no machine could",
+        ),
+        ({"extraEnv": [{"name": "EVAPI_NODES", "value": "x"}]}, "EVAPI_NODES is set already"),
+        (
+            {"settings": {"lease": 2}, "extraEnv": [{"name": "EVAPI_LEASE", "value": "1"}]},
+            "EVAPI_LEASE is set",
+        ),
+        (
+            {"consumers": [{"name": "a", "module": "a:b", "env": [{"name": "EVAPI_LOG", "value": "json"}]}]},
+            "consumers: a: EVAPI_LOG is set already",
+        ),
         ({"consumers": [{"name": "a", "module": "a:b"}] * 2}, "two are called a"),
         (
             {"metrics": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}},
@@ -247,3 +173,48 @@ def test_values_and_examples_are_tidy() -> None:
     found = [(file.name, str(each)) for file in files for each in linter.run(file.read_text(), rules)]
     assert found == []
     assert all(list(yaml.safe_load_all(file.read_text())) for file in files)
+
+
+def test_a_release_whose_name_no_service_may_have(charts: Charts) -> None:
+    with pytest.raises(HelmError, match="fullnameOverride"):
+        charts.helm.template(CHART, VALUES["least"], release="1st")
+    found = documents(charts.helm.template(CHART, VALUES["least"], release="eu.sip"))
+    assert "Service/eu-sip-evapi-adapter" in {name(each) for each in found}
+
+
+@pytest.mark.parametrize(
+    ("kamailio", "ports"),
+    [
+        ({"nodes": "a=10.0.0.1:8448,b=[fd00::1]:9000"}, {8448, 9000}),
+        ({"nodes": "dns://kamailio:8449, 10.0.0.1:8450", "ports": [8449]}, {8449, 8450}),
+        ({"nodes": "dns+srv://_evapi._tcp.kamailio.sip9"}, {8448}),
+        ({"nodes": "dns+srv://_evapi._tcp.kamailio.sip", "ports": [9000]}, {9000}),
+    ],
+)
+def test_the_way_to_kamailio_is_open(chart: Charts, kamailio: Object, ports: set[int]) -> None:
+    objects = chart.render(changed(LEAST, kamailio={**kamailio, "cidrs": ["10.0.0.0/8"]}))
+    rules = one(objects, "NetworkPolicy", ADAPTER)["spec"]["egress"]
+    (found,) = (each for each in rules if each.get("to") == [{"ipBlock": {"cidr": "10.0.0.0/8"}}])
+    assert {port["port"] for port in found["ports"]} == ports
+
+
+def test_the_http_port_is_one_everywhere(chart: Charts) -> None:
+    objects = chart.render(changed(LEAST, http={"host": "[::]", "port": 19464}))
+    (container,) = pods(of(objects, "Deployment"))[0].containers()
+    assert container["ports"][0]["containerPort"] == 19464
+    assert {"name": "EVAPI_HTTP", "value": "[::]:19464"} in container["env"]
+    assert one(objects, "Service", ADAPTER)["spec"]["ports"][0]["port"] == 19464
+    assert "9464" not in set(strings(objects)), "nowhere else"
+
+
+def test_checksums_cannot_be_taken_away(chart: Charts) -> None:
+    objects = chart.render(changed(LEAST, podAnnotations={"checksum/config": "mine", "a": "b"}))
+    annotations = one(objects, "Deployment", ADAPTER)["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["a"] == "b"
+    assert annotations["checksum/config"] != "mine"
+
+
+def test_who_does_not_ask_redis_has_nothing_of_it(chart: Charts) -> None:
+    for pod in pods(chart.named("everything")):
+        if pod.labels["app.kubernetes.io/component"] in ("consumer", "test"):
+            assert "redis" not in str(pod.spec), pod.owner

@@ -8,10 +8,11 @@
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
 {{- else -}}
 {{- $name := include "evapi-adapter.name" . -}}
-{{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- $release := .Release.Name | replace "." "-" -}}
+{{- if contains $name $release -}}
+{{- $release | trunc 40 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- printf "%s-%s" $release $name | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -137,10 +138,11 @@ capabilities:
 {{- end }}
 {{- end -}}
 
-{{/* Certificate authorities of the servers: mounted where the URLs name them by ?cafile= and ?ssl_ca_certs=. */}}
+{{/* Certificate authorities of servers: mounted where the URLs name them by ?cafile= and ?ssl_ca_certs=.
+Takes (dict "root" $ "servers" (list "rabbitmq")). */}}
 {{- define "evapi-adapter.ca.mounts" -}}
-{{- range $server := list "rabbitmq" "redis" }}
-{{- with (index $.Values $server).caSecret }}
+{{- range $server := .servers }}
+{{- with (index $.root.Values $server).caSecret }}
 - name: {{ $server }}-ca
   mountPath: /etc/evapi-adapter/{{ $server }}
   readOnly: true
@@ -149,8 +151,8 @@ capabilities:
 {{- end -}}
 
 {{- define "evapi-adapter.ca.volumes" -}}
-{{- range $server := list "rabbitmq" "redis" }}
-{{- with (index $.Values $server).caSecret }}
+{{- range $server := .servers }}
+{{- with (index $.root.Values $server).caSecret }}
 - name: {{ $server }}-ca
   secret:
     secretName: {{ . }}
@@ -158,6 +160,35 @@ capabilities:
       - key: ca.crt
         path: ca.crt
 {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Variables as they are, each of them once. Takes (dict "who" "extraEnv" "env" YAML). */}}
+{{- define "evapi-adapter.env.once" -}}
+{{- $names := list -}}
+{{- range fromYamlArray .env -}}
+{{- if has .name $names -}}
+{{- fail (printf "%s: %s is set already by the chart or twice: it would be luck which of them holds. Use its own value, or give it once" $.who .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{ .env }}
+{{- end -}}
+
+{{/* The ports of Kamailios: those in kamailio.nodes (of dns+srv://, where nothing names one, 8448) and those
+in kamailio.ports. As YAML. */}}
+{{- define "evapi-adapter.kamailio.ports" -}}
+{{- $ports := .Values.kamailio.ports -}}
+{{- range splitList "," .Values.kamailio.nodes -}}
+{{- with regexFind "[0-9]+$" (ternary "" (trim .) (contains "dns+srv://" .)) -}}
+{{- $ports = append $ports (int .) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (contains "dns+srv://" .Values.kamailio.nodes) (not .Values.kamailio.ports) -}}
+{{- $ports = append $ports 8448 -}}
+{{- end -}}
+{{- range uniq $ports }}
+- {{ . }}
 {{- end }}
 {{- end -}}
 

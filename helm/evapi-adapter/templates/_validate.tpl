@@ -16,12 +16,19 @@
 {{- fail (printf "no %s: give %s.url or %s.existingSecret, or dev.enabled=true for a first try" $server $server $server) -}}
 {{- end -}}
 {{- end -}}
+{{- if not (regexMatch "^[a-z]" (include "evapi-adapter.fullname" .)) -}}
+{{- fail (printf "a Service cannot be called %s: its name begins with a letter. Give fullnameOverride" (include "evapi-adapter.fullname" .)) -}}
+{{- end -}}
 {{- $drain := float64 (include "evapi-adapter.drainTimeout" .) -}}
 {{- if le (float64 $values.terminationGracePeriodSeconds) (addf $drain 4) -}}
 {{- fail (printf "terminationGracePeriodSeconds (%v) must be more than settings.drain_timeout (%v) and 4 s of last words: the pod would be killed with calls in hand" $values.terminationGracePeriodSeconds $drain) -}}
 {{- end -}}
 {{- if and $values.podDisruptionBudget.enabled (ne (toString $values.podDisruptionBudget.minAvailable) "") (ne (toString $values.podDisruptionBudget.maxUnavailable) "") -}}
 {{- fail "podDisruptionBudget: give minAvailable or maxUnavailable, and set the other to \"\"" -}}
+{{- end -}}
+{{- $least := toString $values.podDisruptionBudget.minAvailable -}}
+{{- if and $values.podDisruptionBudget.enabled (regexMatch "^[0-9]+$" $least) (ge (int $least) (int $values.replicas)) -}}
+{{- fail (printf "podDisruptionBudget.minAvailable (%s) of %v replicas: no machine could ever be drained. Take fewer, or maxUnavailable" $least $values.replicas) -}}
 {{- end -}}
 {{- if and (gt (float64 $values.traces.fraction) 0.0) (not $values.traces.endpoint) -}}
 {{- fail "traces.fraction is above 0 and traces.endpoint is empty: say where the collector is, such as http://collector:4318" -}}
