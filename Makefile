@@ -11,7 +11,7 @@ SECONDS ?= 600
 MINUTES ?= 30
 
 # Tests that measure, or in which everything is killed: one at a time. The others run side by side.
-ALONE := bench bench_tool chaos clusters inflight system
+ALONE := bench bench_tool chaos inflight system
 
 SIP := kamailio kamailio-extra-modules sip-tester
 SERVERS := rabbitmq-server redis-server openssl
@@ -69,6 +69,10 @@ compare: install ## this against Kamailio's blocking modules, side by side (abou
 bench: DEBIAN += kamailio-utils-modules kamailio-rabbitmq-modules
 bench: install ## every figure beside a plain bridge, into BENCHMARKS.md (about 15 minutes)
 	@$(BIN)/python -m tests.bench.figures --markdown BENCHMARKS.md
+
+.PHONY: scale
+scale: install ## throughput by consumers, and 20 Kamailios on 4 adapters that come and go, into BENCHMARKS.md (about 4 minutes)
+	@$(BIN)/python -m tests.bench.scale --markdown BENCHMARKS.md
 
 .PHONY: soak
 soak: install ## memory over MINUTES=30 at 1,000 calls/s, into BENCHMARKS.md

@@ -21,11 +21,12 @@ import structlog
 
 from adapter import contract, translate
 from adapter.broker.base import Broker, DeadLetter, Publication, Published, Reply
+from adapter.early import Early
 from adapter.errors import CodecError
 from adapter.held import Held, HeldFrame
 from adapter.inflight.base import Claim, InFlight
 from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
-from adapter.turn import HANDOVER_WAIT, Turn
+from adapter.turn import Turn
 from adapter.unsent import Unsent
 from adapter.wire import event as wire
 from adapter.wire import netstring
@@ -85,6 +86,7 @@ class Relay:
         self._complained = float("-inf")
         self.turn = Turn(roster, broker, links, clock)
         self._unsent = Unsent(roster, self.turn)
+        self._early = Early()
 
     def __repr__(self) -> str:
         claiming = "claiming" if self.turn.claiming else "draining"
@@ -131,7 +133,7 @@ class Relay:
                 self._held.put(node, frame)
 
     def tick(self) -> None:
-        """Look after the frames that are held and the requests that the broker did not take."""
+        """Look after frames that are held, requests that the broker did not take, and early replies."""
         now = self._clock()
         self.turn.look(now)
         for node in self._held:
@@ -147,6 +149,8 @@ class Relay:
                 self._spawn(self._publish(again, again=True))
             if refused:
                 self._spawn(self._settle(refused))
+        if self._early and (early := self._early.due(now)):
+            self._spawn(self._settle_replies(early))
         self._note_read()
         self._chronicle.tick()
 
@@ -261,13 +265,18 @@ class Relay:
         if not found:
             return
         self._chronicle.replied([(settlement.id, reply) for reply, settlement in found])
-        late = await self._settle([settlement for _, settlement in found])
-        if late and not all(self.turn.sure(id_.node) for id_ in late):
-            # Another replica's claim may be so young that it has not told the store: at a hand-over the
-            # reply comes here, where perhaps even the event has not been read yet.
-            await asyncio.sleep(HANDOVER_WAIT)
-            late = await self._settle([settlement for _, settlement in found if settlement.id in late])
-        for id_ in late:
+        await self._settle_replies([settlement for _, settlement in found])
+
+    async def _settle_replies(self, settlements: Sequence[Settlement]) -> None:
+        """Settle; what is settled already is late, and what nobody has claimed yet is early."""
+        late = await self._settle(settlements)
+        unclaimed = set(await self._inflight.unclaimed(late)) if late else set()
+        if self._early:
+            self._early.drop([settlement for settlement in settlements if settlement.id not in unclaimed])
+        early = [settlement for settlement in settlements if settlement.id in unclaimed]
+        lost = [id_ for id_ in late if id_ not in unclaimed]
+        lost += [settlement.id for settlement in self._early.add(early, self._clock())]
+        for id_ in lost:
             self._metrics.late_replies.labels(id_.node).inc()
 
     def _settlement(self, reply: Reply) -> Settlement | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from adapter.broker.base import Published
+from adapter.early import LOOKS
 from adapter.inflight.base import Beat
 from adapter.policy import Policy
 from adapter.transaction import State
@@ -62,18 +62,24 @@ class TestTwice:
 
     async def test_a_reply_to_nothing_is_counted(self, bench: Bench) -> None:
         await bench.reply(reply(99), reply(1, status="failed"))
+        for pause in LOOKS:  # each is past the one before
+            assert bench.counted("late_replies_total", node="sbc1") == 0, "its claim may come yet"
+            await bench.tick(pause)
         assert bench.links.sent == []
         assert bench.counted("late_replies_total", node="sbc1") == 2
+        await bench.tick(1.0)
+        assert bench.store.called("settle") == 1 + len(LOOKS), "it is forgotten"
 
     async def test_a_reply_that_overtakes_the_claim_of_another_replica_counts(self) -> None:
         pair = Pair()
         await pair.second.events(suspended())
-        answering = asyncio.create_task(pair.second.reply(reply()))
-        while not pair.second.store.called("settle"):
-            await asyncio.sleep(0)
+        await pair.second.reply(reply())
+        await pair.second.tick(LOOKS[0])
+        assert pair.second.outcomes == []
         await pair.first.events(suspended())
-        await answering
+        await pair.second.tick(LOOKS[1])
         assert pair.second.outcomes == [(1, "decided")]
+        await pair.second.tick(1.0)
         assert pair.second.counted("late_replies_total", node="sbc1") == 0
 
     async def test_an_empty_batch_is_nothing(self, bench: Bench) -> None:

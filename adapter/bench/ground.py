@@ -195,6 +195,7 @@ class Ground:
         self._started = ExitStack()
         self.source: SourceProcess
         self.adapters: list[Child] = []
+        self._adapters_ever = 0
         self.consumers: list[Child] = []
 
     def __enter__(self) -> Self:
@@ -204,10 +205,8 @@ class Ground:
             started.callback(lambda: stop(self._children))
             for number in range(1, self._consumers + 1):
                 self.consumers.append(self._child("consumer", number, self._consumer, {}))
-            nodes = ",".join(f"{name}={address}" for name, address in self.source.addresses.items())
-            for number in range(1, self._replicas + 1):
-                env = {"NODES": nodes, "HTTP": f"127.0.0.1:{_free_port()}", "REPLICA": f"bench-{number}"}
-                self.adapters.append(self._child("adapter", number, self._adapter, env))
+            for _ in range(self._replicas):
+                self.add_adapter()
             self._until_ready()
             self._started = started.pop_all()
         return self
@@ -231,6 +230,18 @@ class Ground:
             return
         said = "".join(f"\n{child.name} said last:\n{tail(child.log)}" for child in self._children)
         raise BenchError(f"no call was answered within {START:g} s.{said}")
+
+    def add_adapter(self) -> None:
+        """Start one more."""
+        self._adapters_ever += 1
+        nodes = ",".join(f"{name}={address}" for name, address in self.source.addresses.items())
+        number, http = self._adapters_ever, f"127.0.0.1:{_free_port()}"
+        env = {"NODES": nodes, "HTTP": http, "REPLICA": f"bench-{number}"}
+        self.adapters.append(self._child("adapter", number, self._adapter, env))
+
+    def take_adapter(self) -> Child:
+        """The last one, which is no longer watched: whoever takes it ends it."""
+        return self.adapters.pop()
 
     def check(self) -> None:
         """Raises BenchError where a process has ended."""
