@@ -60,7 +60,8 @@ class Site:
         flags |= {"amqp_url": self.amqp_url, "redis_url": self.redis_url}
         if self.amqp_url is None:
             flags["consumer"] = ("adapter.bench.service:service",)
-        found = load(nodes=",".join(f"{name}=127.0.0.1:1" for name in node_names(self.nodes)), **flags)
+        nodes = enumerate(node_names(self.nodes), 1)  # where they listen is known once they do
+        found = load(nodes=",".join(f"{name}=127.0.0.1:{port}" for port, name in nodes), **flags)
         if found.policy is not None:
             policy.read(found.policy)
         return found
