@@ -268,15 +268,17 @@ class Relay:
         await self._settle_replies([settlement for _, settlement in found])
 
     async def _settle_replies(self, settlements: Sequence[Settlement]) -> None:
-        """Settle; what is settled already is late, and what nobody has claimed yet is early."""
-        late = await self._settle(settlements)
-        unclaimed = set(await self._inflight.unclaimed(late)) if late else set()
-        if self._early:
-            self._early.drop([settlement for settlement in settlements if settlement.id not in unclaimed])
-        early = [settlement for settlement in settlements if settlement.id in unclaimed]
-        lost = [id_ for id_ in late if id_ not in unclaimed]
-        lost += [settlement.id for settlement in self._early.add(early, self._clock())]
-        for id_ in lost:
+        """Settle. Where that is refused, what has had its answer is late, and all else is early: its
+        claim may have come since.
+        """
+        refused = await self._settle(settlements)
+        if not refused and not self._early:
+            return
+        late = await self._inflight.answered(refused) if refused else []
+        open_ = set(refused).difference(late)
+        self._early.drop([settlement for settlement in settlements if settlement.id not in open_])
+        early = [settlement for settlement in settlements if settlement.id in open_]
+        for id_ in [*late, *(each.id for each in self._early.add(early, self._clock()))]:
             self._metrics.late_replies.labels(id_.node).inc()
 
     def _settlement(self, reply: Reply) -> Settlement | None:

@@ -131,7 +131,7 @@ class Store:
         self.calls.append((verb, *args))
         if self.away and verb in ("beat", "leave"):
             raise StoreUnavailable("no store")
-        if self.away and verb in ("unclaimed", "adopt"):
+        if self.away and verb in ("unclaimed", "answered", "adopt"):
             return []
         return await getattr(self.inner, verb)(*args)
 

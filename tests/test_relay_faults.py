@@ -22,12 +22,20 @@ from adapter.wire.event import Malformed
 from tests.relay_bench import Bench, Pair, id_of, reply, suspended
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from random import Random
+
+    from adapter.transaction import Settlement
 
 
 @pytest.fixture
 async def bench() -> Bench:
     return Bench()
+
+
+async def nothing_settled(settlements: Sequence[Settlement], *_: Any) -> list[None]:
+    """What a store that is away says of what another replica owns."""
+    return [None] * len(settlements)
 
 
 class TestTwice:
@@ -80,6 +88,37 @@ class TestTwice:
         await pair.second.tick(LOOKS[1])
         assert pair.second.outcomes == [(1, "decided")]
         await pair.second.tick(1.0)
+        assert pair.second.counted("late_replies_total", node="sbc1") == 0
+
+    async def test_so_does_one_whose_claim_comes_while_it_is_looked_at(self) -> None:
+        """Refused, and claimed before it is asked why: it is not late for that."""
+        pair = Pair()
+        settle = pair.second.store.inner.settle
+
+        async def overtaken(*args: Any) -> Any:
+            found = await settle(*args)
+            await pair.first.events(suspended())
+            return found
+
+        pair.second.store.inner.settle = overtaken  # type: ignore[method-assign]
+        await pair.second.events(suspended())
+        await pair.second.reply(reply())
+        await pair.second.tick(LOOKS[0])
+        assert pair.second.outcomes == [(1, "decided")]
+        assert pair.second.counted("late_replies_total", node="sbc1") == 0
+
+    async def test_so_does_one_that_comes_while_the_store_is_away(self) -> None:
+        pair = Pair()
+        await pair.first.events(suspended())
+        store = pair.second.store
+        settle, store.inner.settle = store.inner.settle, nothing_settled  # type: ignore[method-assign]
+        pair.second.lose_store()
+        await pair.second.reply(reply())
+        assert pair.second.outcomes == []
+        store.away, store.inner.settle = False, settle  # type: ignore[method-assign]
+        pair.meet()
+        await pair.second.tick(LOOKS[0])
+        assert pair.second.outcomes == [(1, "decided")]
         assert pair.second.counted("late_replies_total", node="sbc1") == 0
 
     async def test_an_empty_batch_is_nothing(self, bench: Bench) -> None:

@@ -181,6 +181,7 @@ class Trial(Administration):
         await self.settle([Settlement(id_, Outcome.OPERATOR, b"{}")])
         await self.resumed([id_])
         await self.unclaimed([id_])
+        await self.answered([id_])
         await self.expire(self.replica)
 
     async def _let_go(self) -> None:

@@ -122,7 +122,17 @@ class InFlight(Protocol):
         ...
 
     async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
-        """Those that nobody has claimed, in the order given: neither in flight nor remembered."""
+        """Those that nobody has claimed, in the order given: neither in flight nor remembered.
+
+        What is not known counts as claimed: who asks is about to claim.
+        """
+        ...
+
+    async def answered(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
+        """Those that have had their answer, in the order given: settled, or remembered as resumed.
+
+        What is not known counts as open: who asks is about to drop an answer.
+        """
         ...
 
     async def adopt(

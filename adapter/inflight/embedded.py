@@ -168,6 +168,15 @@ class EmbeddedInFlight:
         node = self._store.nodes.get(id_.node)
         return node is not None and (id_ in node.records or node.remembered.get(id_, now) > now)
 
+    async def answered(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
+        """See ``base.InFlight``."""
+        now = self._store.clock()
+        return [id_ for id_ in ids if self._taken(id_, now) and not self._claimed(id_)]
+
+    def _claimed(self, id_: TransactionId) -> bool:
+        record = self._store.nodes[id_.node].records.get(id_)
+        return record is not None and record.state is State.CLAIMED
+
     async def adopt(
         self, node: str, owners: Sequence[str], state: State, limit: int = 500
     ) -> list[Transaction]:

@@ -209,6 +209,12 @@ class EnduringInFlight:
                 return found
         return []
 
+    async def answered(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
+        """See ``base.InFlight``. While away, of what this replica owns."""
+        found, _ = await self._ask("answered", ids)
+        over = set(found)
+        return [id_ for id_ in ids if id_ in over or self._copies.had_licence(id_)]
+
     async def adopt(
         self, node: str, owners: Sequence[str], state: State, limit: int = 500
     ) -> list[Transaction]:

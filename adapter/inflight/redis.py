@@ -54,6 +54,7 @@ SETTLE: Final = _script("settle")
 RESUMED: Final = _script("resumed")
 EXPIRE: Final = _script("expire")
 UNCLAIMED: Final = _script("unclaimed")
+ANSWERED: Final = _script("answered")
 ADOPT: Final = _script("adopt")
 BEAT: Final = _script("beat")
 
@@ -125,6 +126,11 @@ class RedisInFlight:
     async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
         """See ``base.InFlight``."""
         replies = await self._of_each(UNCLAIMED, (), ids, [()] * len(ids))
+        return [id_ for id_, reply in zip(ids, replies, strict=True) if reply]
+
+    async def answered(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
+        """See ``base.InFlight``."""
+        replies = await self._of_each(ANSWERED, (), ids, [()] * len(ids))
         return [id_ for id_, reply in zip(ids, replies, strict=True) if reply]
 
     async def adopt(

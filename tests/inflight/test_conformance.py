@@ -214,6 +214,30 @@ async def test_unclaimed_is_what_is_neither_in_flight_nor_remembered(world: Worl
     assert await one.unclaimed(asked) == [suspension(9), new, suspension(8)]
 
 
+async def test_answered_is_what_is_settled_or_remembered(world: World) -> None:
+    one, two = world.store("one"), world.store("two")
+    overdue, far, new = suspension(4), suspension(1, node="sbc2"), suspension(1, seq=2)
+    await one.claim(
+        [
+            claimed(A, one, world),
+            claimed(B, one, world),
+            settled_claim(claimed(C, one, world)),
+            claimed(overdue, one, world, left=-1),
+            claimed(far, one, world),
+        ],
+        10,
+    )
+    asked = [suspension(9), overdue, far, B, new, C, A]
+    for store in (one, two):
+        assert await store.answered(asked) == [C]
+    await two.settle([decided(B), decided(far)])
+    await two.resumed([B])
+    await one.expire("sbc1")
+    for store in (one, two):
+        assert await store.answered(asked) == [overdue, far, B, C]
+        assert await store.answered([]) == []
+
+
 async def test_a_forgotten_id_is_unclaimed_again(forgetful: World) -> None:
     one = forgetful.store("one")
     await one.claim([claimed(A, one, forgetful)], 10)
@@ -224,6 +248,7 @@ async def test_a_forgotten_id_is_unclaimed_again(forgetful: World) -> None:
         return await one.unclaimed([A]) == [A]
 
     await forgetful.until(unclaimed, 0.25)
+    assert await one.answered([A]) == []
 
 
 async def test_many_are_asked_for_at_once(world: World) -> None:

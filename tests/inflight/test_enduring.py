@@ -115,6 +115,7 @@ ASKS: dict[str, tuple[Any, Any]] = {
     "resumed": (lambda one, bench: one.resumed([B]), None),
     "expire": (lambda one, bench: one.expire("sbc1"), []),
     "unclaimed": (lambda one, bench: one.unclaimed([A, D]), []),
+    "answered": (lambda one, bench: one.answered([A, B, D]), [B]),
     "adopt": (lambda one, bench: one.adopt("sbc1", ["two"], State.CLAIMED), []),
     "count": (lambda one, bench: one.count("sbc1"), 1),
     "get": (lambda one, bench: one.get(A), "A claimed"),

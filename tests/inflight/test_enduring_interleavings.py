@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from adapter.transaction import TransactionId
 
 NODES = {id_.node for id_ in IDS}
-VERBS = ("claim", "claim", "claim settled", "settle", "settle", "resumed", "expire", "unclaimed")
+VERBS = ("claim", "claim", "claim settled", "settle", "settle", "resumed", "expire", "unclaimed", "answered")
 AT_ONCE = ("claim at once", "claim at once", "claim settled at once", "settle at once", "settle at once")
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 REPLICAS = ("one", "two", "three")
 IDS = (suspension(1), suspension(2), suspension(1, seq=2), suspension(1, node="sbc2"))
-VERBS = ("claim", "claim", "claim settled", "settle", "settle", "resumed", "expire", "adopt", "unclaimed")
+ASKED = ("unclaimed", "answered")
+VERBS = ("claim", "claim", "claim settled", "settle", "settle", "resumed", "expire", "adopt", *ASKED)
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Step:
                 return await store.expire(self.id.node)
             case "unclaimed":
                 return await store.unclaimed(IDS)
+            case "answered":
+                return await store.answered(IDS)
             case _:
                 others = [replica for replica in REPLICAS if replica != self.replica]
                 state = State.CLAIMED if self.limit == 1 else State.SETTLED
