@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 STANDBY_DELAY: Final = 0.15
 """Seconds for which a standby leaves a suspension to the active replica: longer than a claim takes."""
-LAST_RESORT: Final = 2 * STANDBY_DELAY
-"""Seconds for which a replica that cannot publish leaves it to those that can."""
 RETURN_WAIT: Final = 0.06
 """Seconds since the broker was lost for which its return is waited for before ``unavailable`` is
 answered: another server of a cluster takes over in less, and a caller does not notice."""
@@ -74,11 +72,15 @@ class Turn:
         return active
 
     def sure(self, node: str) -> bool:
-        """Whether it is active and every other replica knows it: all have beaten since."""
+        """Whether it is active and every other replica knows it: all have beaten since.
+
+        Those that read the node count, even where they cannot serve it any more: until just now they may
+        have, and one that drains claims until Kamailio knows.
+        """
         if not self.active(node):
             return False
         roster = self._roster
-        return not roster.served(node) or self._clock() >= self._since[node] + roster.lease / 2
+        return not roster.linked(node) or self._clock() >= self._since[node] + roster.lease / 2
 
     def tells(self, node: str) -> bool:
         """Whether to publish what nobody claims: as the active one, or where there is none."""
@@ -110,7 +112,7 @@ class Turn:
         # While the store is away the others do not learn that it is not able any more.
         ours = self._roster.away and self._roster.active(node, True) == self._roster.replica
         if self._roster.served(node) and not ours:
-            return LAST_RESORT
+            return self._roster.lease  # who lives and has not claimed it by then has not got it
         return 0.0 if self._lost_at is None or self.waited(now) else RETURN_WAIT
 
     def waited(self, now: float) -> bool:

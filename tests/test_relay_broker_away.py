@@ -7,7 +7,7 @@ import pytest
 from adapter.broker.base import Published
 from adapter.inflight.base import Beat
 from adapter.transaction import State
-from adapter.turn import LAST_RESORT, RETURN_WAIT
+from adapter.turn import RETURN_WAIT
 from tests.relay_bench import LEASE, Bench, Pair, id_of, reply, suspended
 
 SERVING = Beat(nodes=frozenset(["sbc1"]))
@@ -27,8 +27,8 @@ class TestBrokerAway:
         pair.meet(first=CUT_OFF)
         await pair.events(suspended())
         assert pair.second.broker.asked == [str(id_of())]
-        await pair.tick(LAST_RESORT)
-        await pair.tick(LAST_RESORT)
+        await pair.tick(LEASE)
+        await pair.tick(LEASE)
         assert pair.first.links.sent == []
         assert pair.first.counted("duplicate_events_total", node="sbc1") == 1
 
@@ -37,8 +37,9 @@ class TestBrokerAway:
         bench.look(r2=SERVING)
         bench.broker.ready = False
         await bench.events(suspended())
-        await bench.tick(LAST_RESORT - MOMENT)
+        await bench.tick(LEASE - MOMENT)
         assert bench.store.calls == []
+        bench.look()
         await bench.tick(2 * MOMENT)
         assert bench.outcomes == [(1, "unavailable")]
         assert await bench.state(id_of()) is State.SETTLED

@@ -15,11 +15,11 @@ from adapter.early import LOOKS
 from adapter.inflight.base import Beat
 from adapter.policy import Policy
 from adapter.transaction import State
-from adapter.turn import LAST_RESORT, STANDBY_DELAY
+from adapter.turn import STANDBY_DELAY
 from adapter.wire import event as wire
 from adapter.wire import netstring
 from adapter.wire.event import Malformed
-from tests.relay_bench import Bench, Pair, id_of, reply, suspended
+from tests.relay_bench import LEASE, Bench, Pair, id_of, reply, suspended
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -252,7 +252,7 @@ class TestAnyOrder:
                     pair.meet(*beats)
         for _ in range(3):  # all that is held is claimed by somebody
             pair.meet()
-            await pair.tick(LAST_RESORT)
+            await pair.tick(LEASE)
         pair.move(2.0)
         for bench in both:
             await bench.relay.expire("sbc1")

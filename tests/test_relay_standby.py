@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapter.inflight.base import Beat
-from adapter.turn import HANDOVER_WAIT, LAST_RESORT, RETURN_WAIT, STANDBY_DELAY
+from adapter.turn import HANDOVER_WAIT, RETURN_WAIT, STANDBY_DELAY
 from adapter.wire.event import Malformed, Notice, glance
 from tests.relay_bench import LEASE, NOW, Bench, Pair, id_of, reply, suspended
 
@@ -74,7 +74,7 @@ class TestStandby:
         await standby.events(suspended(1))
         await standby.tick(STANDBY_DELAY + MOMENT)
         await standby.events(suspended(2))
-        standby.look(r1=CUT_OFF)
+        standby.look(r1=Beat())
         await standby.tick(MOMENT)
         await standby.events(suspended(3))
         await standby.reply(reply(1), reply(2), reply(3))
@@ -115,7 +115,7 @@ class TestStandby:
 
     async def test_who_becomes_active_claims_what_it_held_at_the_next_tick(self, standby: Bench) -> None:
         await standby.events(suspended(1))
-        standby.look(r1=CUT_OFF)
+        standby.look(r1=Beat())
         await standby.tick()
         assert standby.broker.asked == [str(id_of(1))]
 
@@ -251,7 +251,7 @@ class TestStoreAway:
         pair.first.broker.ready = False
         await pair.events(suspended())
         await pair.tick(RETURN_WAIT)
-        await pair.tick(LAST_RESORT)
+        await pair.tick(LEASE)
         assert pair.first.outcomes == [(1, "unavailable")]
         assert pair.second.broker.published == pair.second.links.sent == []
 
@@ -294,9 +294,24 @@ class TestJustActive:
         assert standby.outcomes == [(1, "decided")]
         assert self.at_once(standby) == [True]
 
-    async def test_nor_where_nobody_else_serves(self, standby: Bench) -> None:
+    @pytest.mark.parametrize("before", [DRAINING, CUT_OFF])
+    async def test_nor_does_it_ask_twice_what_one_claims_that_only_just_cannot_serve(
+        self, before: Beat
+    ) -> None:
+        """A standby reads late: what it reads first as the active one, the one before may have answered."""
+        pair = Pair()
+        assert not pair.second.relay.turn.active("sbc1")
+        pair.meet(first=before)
+        await pair.first.events(suspended(1))  # it drains: Kamailio does not know it yet
+        await pair.first.reply(reply(1))
+        await pair.second.events(suspended(1))
+        await pair.second.tick(HANDOVER_WAIT + MOMENT)
+        assert pair.second.broker.asked == []
+        assert pair.resumes == {str(id_of(1)): 1}
+
+    async def test_it_waits_for_nobody_where_nobody_else_reads_the_node(self, standby: Bench) -> None:
         assert not standby.relay.turn.active("sbc1")
-        standby.look(r1=CUT_OFF)
+        standby.look(r1=Beat())
         await standby.events(suspended(1))
         assert self.at_once(standby) == [True]
 
@@ -312,7 +327,7 @@ class TestDrain:
         await pair.events(suspended(2), Notice("call_ended", {}))
         assert first.broker.asked == [str(id_of(1))]
         assert pair.second.broker.asked == [None, str(id_of(2))]
-        await pair.tick(LAST_RESORT)
+        await pair.tick(LEASE)
         assert first.links.sent == []
         await first.reply(reply(1), reply(2))
         assert first.outcomes == [(1, "decided"), (2, "decided")]
@@ -366,7 +381,7 @@ class TestLinkNotSound:
         bench.look(r2=SERVING)
         bench.links.unsound.add("sbc1")
         await bench.events(suspended(1))
-        await bench.tick(LAST_RESORT - MOMENT)
+        await bench.tick(LEASE - MOMENT)
         assert bench.store.calls == []
 
     async def test_where_there_is_none_it_is_asked_all_the_same(self, bench: Bench) -> None:

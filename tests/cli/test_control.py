@@ -95,6 +95,7 @@ class TestDrain:
         await ground.sim.until(lambda: ground.sim.waiting == 0)
         assert len(ended) > 20
         assert {call.answer["outcome"] for call in ended} == {"decided"}
+        assert ground.sim.counters.duplicates == 0, "nothing was asked twice"
 
     async def test_the_last_one_that_serves_a_node_wants_a_yes(self, ground: Ground, alone: str) -> None:
         done = await ground.run("drain", "one")
