@@ -82,6 +82,12 @@ class Turn:
         roster = self._roster
         return not roster.linked(node) or self._clock() >= self._since[node] + roster.lease / 2
 
+    def unhurried(self, node: str) -> bool:
+        """Whether what the node suspends may be read a little late, as another replica claims it. Who has
+        lost the broker cannot know: where the others have, too, callers are to be told at once.
+        """
+        return self._broker.ready and not self.active(node)
+
     def tells(self, node: str) -> bool:
         """Whether to publish what nobody claims: as the active one, or where there is none."""
         roster = self._roster

@@ -316,6 +316,21 @@ class TestJustActive:
         assert self.at_once(standby) == [True]
 
 
+class TestUnhurried:
+    """Whether what comes may be read late."""
+
+    async def test_where_another_claims_it(self) -> None:
+        pair = Pair()
+        found = [each.relay.turn.unhurried("sbc1") for each in (pair.first, pair.second)]
+        assert found == [False, True]
+
+    async def test_not_where_the_others_may_have_lost_the_broker_as_well(self) -> None:
+        pair = Pair()
+        for each in (pair.first, pair.second):
+            each.broker.ready = False
+            assert not each.relay.turn.unhurried("sbc1")
+
+
 class TestDrain:
     async def test_nothing_new_is_claimed_and_what_is_claimed_is_answered(self) -> None:
         pair = Pair()

@@ -154,7 +154,7 @@ class Nodes:
         assert self._broker is not None
         assert self._relay is not None
         for link in self:
-            link.set_unhurried(not self._relay.turn.active(link.node))
+            link.set_unhurried(self._relay.turn.unhurried(link.node))
             if link.sound and link.node not in self._attached:
                 self._attached.add(link.node)
                 self._broker.attach(link.node, self._ranks.get(link.node, 0))

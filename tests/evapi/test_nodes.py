@@ -42,7 +42,7 @@ class Relay:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.turn = SimpleNamespace(current=True, active=lambda _: True)
+        self.turn = SimpleNamespace(current=True, unhurried=lambda _: False)
         self.recovered: list[str] = []
         self.events: list[tuple[str, Any]] = []
         self.read: list[TransactionId] = []
@@ -212,14 +212,14 @@ async def test_what_another_replica_claims_is_read_after_a_pause(monkeypatch: py
         (link,) = nodes
         stream = link._stream
         assert stream is not None
-        relay.turn.active = lambda _: False
+        relay.turn.unhurried = lambda _: True
         nodes.refresh()
         await sim.suspend("e", {"number": 0})
         await until(lambda: relay.events)
         await sim.suspend("e", {"number": 1})
         await until(lambda: _there(stream._socket))
         assert len(relay.events) == 1
-        relay.turn.active = lambda _: True
+        relay.turn.unhurried = lambda _: False
         nodes.refresh()
         stream._read_on()
         for number in (2, 3):
@@ -229,7 +229,7 @@ async def test_what_another_replica_claims_is_read_after_a_pause(monkeypatch: py
         (_, first), *others = relay.events
         found = [event.read_on(first), *(each for _, each in others)]
         assert [each.data["number"] for each in found] == [0, 1, 2, 3]
-        relay.turn.active = lambda _: False
+        relay.turn.unhurried = lambda _: True
         nodes.refresh()
         await sim.suspend("e", {"number": 4})
         await until(lambda: len(relay.events) == 5)
