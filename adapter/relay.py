@@ -1,7 +1,7 @@
 """The middle: an event becomes a request, a reply becomes a resume.
 
 Out:  `on_events` -> claim -> publish
-Back: reply, deadline, failure, operator or adoption -> settle -> `_resume`, the one exit
+Back: reply, deadline, failure, operator or adoption -> settle -> `resume`, the one exit
 
 Every replica reads every event. The active one claims it at once; the others keep the frame for
 a moment, in case nobody does (see ``turn``). Whoever wins ``settle`` (or claims with an outcome
@@ -25,6 +25,7 @@ from adapter.early import Early
 from adapter.errors import CodecError
 from adapter.held import Held, HeldFrame
 from adapter.inflight.base import Claim, InFlight
+from adapter.takeover import RESEND_FOR, Takeover
 from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
 from adapter.turn import Turn
 from adapter.unsent import Unsent
@@ -42,9 +43,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-RESEND_FOR: Final = 2.0
-"""Seconds past its deadline, or past now if that is later, for which a resume is written again
-while no receipt has come. Kamailio's own timer should end the wait no earlier."""
 _KINDS: Final = {
     wire.Suspended: "suspended",
     wire.Unparsed: "suspended",
@@ -87,6 +85,7 @@ class Relay:
         self.turn = Turn(roster, broker, links, clock)
         self._unsent = Unsent(roster, self.turn)
         self._early = Early()
+        self.takeover = Takeover(self, inflight, chronicle, metrics, clock)
 
     def __repr__(self) -> str:
         claiming = "claiming" if self.turn.claiming else "draining"
@@ -148,7 +147,7 @@ class Relay:
             if again:
                 self._spawn(self._publish(again, again=True))
             if refused:
-                self._spawn(self._settle(refused))
+                self._spawn(self.settle(refused))
         if self._early and (early := self._early.due(now)):
             self._spawn(self._settle_replies(early))
         self._note_read()
@@ -199,9 +198,9 @@ class Relay:
                 if claim is Claim.LOST:
                     self._metrics.duplicates.labels(transaction.id.node).inc()
                 elif claim is Claim.FULL:
-                    self._resume(settled(transaction, Outcome.OVERLOAD))
+                    self.resume(settled(transaction, Outcome.OVERLOAD))
                 elif transaction.state is State.SETTLED:
-                    self._resume(transaction)
+                    self.resume(transaction)
                 else:
                     won.append(transaction)
         if won:
@@ -234,7 +233,7 @@ class Relay:
             elif result is Published.UNAVAILABLE:
                 self._unsent.add(transaction, self._clock())
         if refused:
-            await self._settle(refused)
+            await self.settle(refused)
 
     def _add_notice(self, notices: list[Publication], node: str, found: wire.Notice) -> None:
         try:
@@ -271,7 +270,7 @@ class Relay:
         """Settle. Where that is refused, what has had its answer is late, and all else is early: its
         claim may have come since.
         """
-        refused = await self._settle(settlements)
+        refused = await self.settle(settlements)
         if not refused and not self._early:
             return
         late = await self._inflight.answered(refused) if refused else []
@@ -296,7 +295,7 @@ class Relay:
             log.info("request failed", correlation_id=str(found.id), reason=reason, service=reply.service)
         return found if here else None
 
-    async def _settle(self, settlements: Sequence[Settlement]) -> list[TransactionId]:
+    async def settle(self, settlements: Sequence[Settlement]) -> list[TransactionId]:
         """Ask for the licences and resume where they are granted. Gives the ids for which not."""
         lost: list[TransactionId] = []
         nodes, asked = {settlement.id.node for settlement in settlements}, self._clock()
@@ -304,7 +303,7 @@ class Relay:
         self._chronicle.settled(asked)
         for settlement, transaction in zip(settlements, records, strict=True):
             if transaction is not None:
-                self._resume(transaction)
+                self.resume(transaction)
             else:
                 lost.append(settlement.id)
         return lost
@@ -316,73 +315,27 @@ class Relay:
     async def expire(self, node: str) -> None:
         """Answer what is past its deadline."""
         for transaction in await self._inflight.expire(node):
-            self._resume(transaction)
+            self.resume(transaction)
 
-    async def adopt(self, node: str, owners: Sequence[str], state: State, ask: bool = True) -> int:
-        """Go on where other replicas stopped: publish what is claimed (``ask``: unless that is done
-        for all of the node anyhow), resume what is settled. Gives how many.
-        """
-        adopted = await self._inflight.adopt(node, owners, state)
-        if adopted:
-            self._chronicle.adopted(node, owners, state, adopted)
-        if state is State.SETTLED:
-            for transaction in adopted:
-                self._resume(transaction, again=True)
-        elif ask:
-            self._ask_again(adopted)
-        return len(adopted)
+    def ask_again(self, transactions: Sequence[Transaction]) -> None:
+        """Publish what is claimed already. Never waits: deadlines are kept meanwhile."""
+        self._spawn(self._publish(transactions))
 
-    async def ask_again(self, node: str) -> None:
-        """Publish again whatever is claimed of a node: its requests or replies may be lost."""
-        self._ask_again([t for t in await self._inflight.scan(node) if t.state is State.CLAIMED])
-
-    def _ask_again(self, transactions: Sequence[Transaction]) -> None:
-        now = self._clock()  # what is past its deadline is the next tick's, as a timeout
-        again = [t for t in transactions if t.deadline > now and not self._bygone(t)]
-        if again:
-            self._spawn(self._publish(again))  # deadlines are kept meanwhile
-
-    async def give_up(self, node: str) -> None:
-        """Answer what this replica has asked and the broker has taken with it: no reply will come."""
-        records = await self._inflight.scan(node)
-        ours = [t.id for t in records if t.state is State.CLAIMED and t.owner == self._roster.replica]
-        await self._settle([Settlement(id_, Outcome.UNAVAILABLE) for id_ in ours])
-
-    async def bury(self, node: str) -> int:
-        """Forget what is in flight of a node that is no more. Gives how many."""
-        ids = [record.id for record in await self._inflight.scan(node)]
-        if ids:
-            await self._inflight.settle([Settlement(id_, Outcome.UNAVAILABLE) for id_ in ids])
-            await self._inflight.resumed(ids)
-            self._metrics.bygone.labels(node).inc(len(ids))
-        return len(ids)
-
-    async def recover(self, node: str) -> None:
-        """Write the resumes of this replica that a link which is gone has left unread."""
-        under_way = self._under_way(node)
-        records = await self._inflight.scan(node)
-        under_way |= self._under_way(node)
-        now = self._clock()
-        for record in records:
-            ours = record.owner == self._roster.replica and record.state is State.SETTLED
-            if ours and record.id not in under_way and now < record.deadline + RESEND_FOR:
-                self._resume(record, again=True)
-
-    def _under_way(self, node: str) -> set[TransactionId]:
+    def under_way(self, node: str) -> set[TransactionId]:
         """Resumes that Kamailio will read, or that it has read and of which the store was not told yet."""
         return self._links.unread(node).union(self._read)
 
-    def _bygone(self, transaction: Transaction) -> bool:
+    def bygone(self, transaction: Transaction) -> bool:
         """Whether it was suspended by an earlier life of its Kamailio, which it died with."""
         life = self._links.life(transaction.id.node)
         return bool(life and transaction.life and life != transaction.life)
 
-    def _resume(self, transaction: Transaction, again: bool = False) -> None:
+    def resume(self, transaction: Transaction, again: bool = False) -> None:
         """The one exit: write the answer to Kamailio; ``again``: it may have been written before."""
         id_, outcome = transaction.id, transaction.outcome
         again = again or transaction.again
         assert outcome is not None, "only what is settled is resumed"
-        if self._bygone(transaction):
+        if self.bygone(transaction):
             self._metrics.bygone.labels(id_.node).inc()
             self._read.append(id_)
             return

@@ -172,7 +172,7 @@ class Replicas:
         self._active = {node: who for node, who in self._active.items() if who != self._roster.replica}
         for node in self._nodes.names:
             self._nodes.forget(node)
-            await self._relay.recover(node)
+            await self._relay.takeover.recover(node)
 
     async def _look_after(self, node: str) -> None:
         me = self._roster.replica
@@ -182,7 +182,7 @@ class Replicas:
             self._lost.add(node)
             if self._broker.gone and node not in self._given_up:
                 self._given_up.add(node)
-                await self._relay.give_up(node)
+                await self._relay.takeover.give_up(node)
         active = self._roster.active(node, self._relay.turn.able(node))
         before = self._active.get(node)
         known = node in self._active
@@ -198,7 +198,7 @@ class Replicas:
             await self._adopt(node, orphaned, State.CLAIMED, ask=not everything)
             if everything:
                 self._lost.discard(node)
-                await self._relay.ask_again(node)
+                await self._relay.takeover.ask_again(node)
         elif before == me:
             self._nodes.set_rank(node, 0)  # not alike with another that took it at the same moment
             log.info("standby", node=node, active=active)
@@ -219,7 +219,7 @@ class Replicas:
         known = {owner: before.get(owner) or _Orphaned(now) for owner in owners}
         self._orphaned[node, state] = known
         left = sorted(owner for owner, each in known.items() if now >= each.look_at)
-        if left and await self._relay.adopt(node, left, state, ask) == 0:
+        if left and await self._relay.takeover.adopt(node, left, state, ask) == 0:
             for owner in left:
                 if owner in dead or now >= known[owner].since + lease:
                     known[owner].look_at = now + lease

@@ -90,6 +90,6 @@ class Shares:
         self._gone = {node: self._gone.get(node, now) for node in self._nodes.gone}
         for node, since in list(self._gone.items()):
             if now >= since + GONE_AFTER:
-                given_up = await self._relay.bury(node)
+                given_up = await self._relay.takeover.bury(node)
                 log.info("node: gone", node=node, given_up=given_up)
                 self._nodes.disconnect(node)

@@ -204,12 +204,12 @@ class Bench:
 
     async def adopt(self, *owners: str, state: State, node: str = "sbc1") -> int:
         """How many were adopted, once what was claimed is published again."""
-        adopted = await self.relay.adopt(node, owners, state)
+        adopted = await self.relay.takeover.adopt(node, owners, state)
         await self.relay.idle()
         return adopted
 
     async def recover(self, node: str = "sbc1") -> None:
-        await self.relay.recover(node)
+        await self.relay.takeover.recover(node)
         await self.relay.idle()
 
     async def read(self, *ids: TransactionId) -> None:

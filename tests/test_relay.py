@@ -11,7 +11,7 @@ from adapter import contract
 from adapter.broker.base import Publication, Published
 from adapter.evapi.link import PLAIN_MAX
 from adapter.policy import MAX_FALLBACK, Plan, Policy, parse
-from adapter.relay import RESEND_FOR
+from adapter.takeover import RESEND_FOR
 from adapter.transaction import Outcome, State
 from adapter.turn import RETURN_WAIT
 from adapter.wire import netstring

@@ -8,7 +8,8 @@ from adapter import contract
 from adapter.broker.base import Published
 from adapter.errors import CodecError
 from adapter.inflight.base import Beat
-from adapter.relay import MAX_UNREAD, RESEND_FOR
+from adapter.relay import MAX_UNREAD
+from adapter.takeover import RESEND_FOR
 from adapter.wire import netstring
 from adapter.wire.event import Notice
 from tests.relay_bench import Bench, suspended

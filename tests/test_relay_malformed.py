@@ -7,7 +7,8 @@ from structlog.testing import capture_logs
 
 from adapter import contract
 from adapter.broker.base import Reply
-from adapter.relay import COMPLAIN_EACH, RESEND_FOR
+from adapter.relay import COMPLAIN_EACH
+from adapter.takeover import RESEND_FOR
 from adapter.transaction import State
 from adapter.wire.event import Malformed
 from tests.relay_bench import FALLBACK, Bench, id_of, reply, suspended

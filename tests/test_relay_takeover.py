@@ -95,7 +95,7 @@ class TestAskAgain:
         await pair.first.reply(reply(3))
         pair.move(LEASE)
         pair.second.broker.published.clear()
-        await pair.second.relay.ask_again("sbc1")
+        await pair.second.relay.takeover.ask_again("sbc1")
         await pair.second.relay.idle()
         assert pair.second.broker.asked == [str(id_of(2)), str(id_of(4))]
         assert pair.second.links.sent == []
@@ -103,7 +103,7 @@ class TestAskAgain:
     async def test_nothing_to_ask_publishes_nothing(self, bench: Bench) -> None:
         bench.broker.broken = RuntimeError("nothing is to be published")
         with capture_logs() as logs:
-            await bench.relay.ask_again("sbc1")
+            await bench.relay.takeover.ask_again("sbc1")
             await bench.relay.idle()
         assert logs == []
 
@@ -118,7 +118,7 @@ class TestGiveUp:
         await first.reply(reply(2))
         await second.events(suspended(3))
         await second.tick(STANDBY_DELAY)
-        await first.relay.give_up("sbc1")
+        await first.relay.takeover.give_up("sbc1")
         assert first.outcomes == [(2, "decided"), (1, "unavailable")]
         assert second.links.sent == []
         await second.reply(reply(3))
@@ -147,7 +147,7 @@ class TestRecover:
         await bench.events(suspended())
         await bench.reply(reply())
         bench.relay.on_read([id_of()])
-        await bench.relay.recover("sbc1")
+        await bench.relay.takeover.recover("sbc1")
         assert len(bench.links.sent) == 1
 
     async def test_what_is_settled_while_the_store_is_asked_is_not_written_twice(self, bench: Bench) -> None:
@@ -199,10 +199,10 @@ class TestBury:
         await bench.events(suspended(1), suspended(2))
         bench.links.nodes.clear()
         await bench.reply(reply(2))
-        assert await bench.relay.bury("sbc1") == 2
+        assert await bench.relay.takeover.bury("sbc1") == 2
         assert [await bench.record(id_of(label)) for label in (1, 2)] == [None, None]
         assert bench.counted("bygone_total", node="sbc1") == 2
-        assert await bench.relay.bury("sbc1") == 0
+        assert await bench.relay.takeover.bury("sbc1") == 0
         assert bench.outcomes == []
 
 
@@ -248,7 +248,7 @@ class TestLife:
         bench.links.lives = {"sbc1": "two"}
         await bench.events(suspended(2))
         bench.broker.published.clear()
-        await bench.relay.ask_again("sbc1")
+        await bench.relay.takeover.ask_again("sbc1")
         await bench.relay.idle()
         assert bench.broker.asked == [str(id_of(2))]
 

@@ -99,7 +99,7 @@ async def test_what_is_not_read_or_not_answered_yet_keeps_a_link() -> None:
     await second.beat()
     assert NODE in second.nodes.names
     await second.store.inner.settle([])
-    await second.relay.bury(NODE)
+    await second.relay.takeover.bury(NODE)
     await second.beat()
     assert NODE not in second.nodes.names
 

@@ -158,7 +158,7 @@ class Nodes:
             if link.sound and link.node not in self._attached:
                 self._attached.add(link.node)
                 self._broker.attach(link.node, self._ranks.get(link.node, 0))
-                self._keep(asyncio.create_task(self._relay.recover(link.node)))
+                self._keep(asyncio.create_task(self._relay.takeover.recover(link.node)))
             elif not link.sound and link.node in self._attached:
                 self._attached.discard(link.node)
                 self._broker.detach(link.node)
