@@ -317,7 +317,7 @@ class Relay:
         for transaction in await self._inflight.expire(node):
             self.resume(transaction)
 
-    def ask_again(self, transactions: Sequence[Transaction]) -> None:
+    def publish_again(self, transactions: Sequence[Transaction]) -> None:
         """Publish what is claimed already. Never waits: deadlines are kept meanwhile."""
         self._spawn(self._publish(transactions))
 

@@ -61,7 +61,7 @@ class Takeover:
         now = self._clock()  # what is past its deadline is the next tick's, as a timeout
         again = [t for t in transactions if t.deadline > now and not self._relay.bygone(t)]
         if again:
-            self._relay.ask_again(again)
+            self._relay.publish_again(again)
 
     async def give_up(self, node: str) -> None:
         """Answer what this replica has asked and the broker has taken with it: no reply will come."""

@@ -171,11 +171,14 @@ class EmbeddedInFlight:
     async def answered(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
         """See ``base.InFlight``."""
         now = self._store.clock()
-        return [id_ for id_ in ids if self._taken(id_, now) and not self._claimed(id_)]
+        return [id_ for id_ in ids if self._answered(id_, now)]
 
-    def _claimed(self, id_: TransactionId) -> bool:
-        record = self._store.nodes[id_.node].records.get(id_)
-        return record is not None and record.state is State.CLAIMED
+    def _answered(self, id_: TransactionId, now: float) -> bool:
+        node = self._store.nodes.get(id_.node)
+        if node is None:
+            return False
+        record = node.records.get(id_)
+        return node.remembered.get(id_, now) > now if record is None else record.state is State.SETTLED
 
     async def adopt(
         self, node: str, owners: Sequence[str], state: State, limit: int = 500

@@ -125,13 +125,11 @@ class RedisInFlight:
 
     async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
         """See ``base.InFlight``."""
-        replies = await self._of_each(UNCLAIMED, (), ids, [()] * len(ids))
-        return [id_ for id_, reply in zip(ids, replies, strict=True) if reply]
+        return await self._those(UNCLAIMED, ids)
 
     async def answered(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
         """See ``base.InFlight``."""
-        replies = await self._of_each(ANSWERED, (), ids, [()] * len(ids))
-        return [id_ for id_, reply in zip(ids, replies, strict=True) if reply]
+        return await self._those(ANSWERED, ids)
 
     async def adopt(
         self, node: str, owners: Sequence[str], state: State, limit: int = 500
@@ -216,6 +214,11 @@ class RedisInFlight:
 
     def _plain(self, *command: Argument) -> asyncio.Future[Any]:
         return self._batch.ask(None, (), command)
+
+    async def _those(self, script: Script, ids: Sequence[TransactionId]) -> list[TransactionId]:
+        """Of the ids those for which the script says yes."""
+        replies = await self._of_each(script, (), ids, [()] * len(ids))
+        return [id_ for id_, reply in zip(ids, replies, strict=True) if reply]
 
     async def _of_each(
         self,

@@ -1,4 +1,4 @@
-"""What every in-flight store does, run on each of them: claim, settle, resumed, unclaimed."""
+"""What every in-flight store does, run on each of them: claim, settle, resumed, unclaimed, answered."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from adapter.transaction import Outcome, State
 from tests.inflight.worlds import claimed, decided, settled_claim, suspension
 
 if TYPE_CHECKING:
+    from adapter.inflight.base import InFlight
     from tests.inflight.worlds import World
 
 A, B, C = suspension(1), suspension(2), suspension(3)
@@ -189,52 +190,49 @@ async def test_what_is_not_settled_is_not_resumed(world: World) -> None:
     assert await one.claim([claimed(B, one, world)], 10) == [Claim.WON]
 
 
-# Unclaimed
+# Unclaimed and answered
+
+OVERDUE, FAR, NEW = suspension(4), suspension(1, node="sbc2"), suspension(1, seq=2)
+
+
+async def of_every_state(one: InFlight, world: World) -> None:
+    """A and B are claimed, C is settled, OVERDUE is past its deadline."""
+    await one.claim(
+        [
+            claimed(A, one, world),
+            claimed(B, one, world),
+            settled_claim(claimed(C, one, world)),
+            claimed(OVERDUE, one, world, left=-1),
+        ],
+        10,
+    )
 
 
 async def test_unclaimed_is_what_is_neither_in_flight_nor_remembered(world: World) -> None:
     one, two = world.store("one"), world.store("two")
-    overdue, far, new = suspension(4), suspension(1, node="sbc2"), suspension(1, seq=2)
-    await one.claim(
-        [
-            claimed(A, one, world),
-            claimed(B, one, world),
-            settled_claim(claimed(C, one, world)),
-            claimed(overdue, one, world, left=-1),
-        ],
-        10,
-    )
+    await of_every_state(one, world)
     await one.settle([decided(B)])
     await one.resumed([B])
     await one.expire("sbc1")
-    asked = [suspension(9), A, far, B, new, C, overdue, suspension(8)]
+    asked = [suspension(9), A, FAR, B, NEW, C, OVERDUE, suspension(8)]
     for store in (one, two):
-        assert await store.unclaimed(asked) == [suspension(9), far, new, suspension(8)]
-    assert await two.claim([claimed(far, two, world)], 10) == [Claim.WON]
-    assert await one.unclaimed(asked) == [suspension(9), new, suspension(8)]
+        assert await store.unclaimed(asked) == [suspension(9), FAR, NEW, suspension(8)]
+    assert await two.claim([claimed(FAR, two, world)], 10) == [Claim.WON]
+    assert await one.unclaimed(asked) == [suspension(9), NEW, suspension(8)]
 
 
 async def test_answered_is_what_is_settled_or_remembered(world: World) -> None:
     one, two = world.store("one"), world.store("two")
-    overdue, far, new = suspension(4), suspension(1, node="sbc2"), suspension(1, seq=2)
-    await one.claim(
-        [
-            claimed(A, one, world),
-            claimed(B, one, world),
-            settled_claim(claimed(C, one, world)),
-            claimed(overdue, one, world, left=-1),
-            claimed(far, one, world),
-        ],
-        10,
-    )
-    asked = [suspension(9), overdue, far, B, new, C, A]
+    await of_every_state(one, world)
+    await one.claim([claimed(FAR, one, world)], 10)
+    asked = [suspension(9), OVERDUE, FAR, B, NEW, C, A]
     for store in (one, two):
         assert await store.answered(asked) == [C]
-    await two.settle([decided(B), decided(far)])
+    await two.settle([decided(B), decided(FAR)])
     await two.resumed([B])
     await one.expire("sbc1")
     for store in (one, two):
-        assert await store.answered(asked) == [overdue, far, B, C]
+        assert await store.answered(asked) == [OVERDUE, FAR, B, C]
         assert await store.answered([]) == []
 
 
