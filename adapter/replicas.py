@@ -179,7 +179,8 @@ class Replicas:
         if self._broker.ready:
             self._given_up.discard(node)
         elif not self._roster.served(node):
-            self._lost.add(node)
+            if self._relay.turn.broker_seen or len(self._roster.replicas) > 1:  # else nobody has asked
+                self._lost.add(node)
             if self._broker.gone and node not in self._given_up:
                 self._given_up.add(node)
                 await self._relay.takeover.give_up(node)

@@ -37,6 +37,8 @@ class Turn:
         self._looked = clock()
         self._since: dict[str, float] = {}  # when this replica became the active one, by node
         self.claiming = True
+        self.broker_seen = False
+        """Whether the broker was ever there: before that this replica has asked nothing."""
 
     def look(self, now: float) -> None:
         """Note since when the broker is lost; a gap of a lease tells that this process stood still."""
@@ -44,7 +46,7 @@ class Turn:
             self._roster.woke(now)
         self._looked = now
         if self._broker.ready:
-            self._lost_at = None
+            self._lost_at, self.broker_seen = None, True
         elif self._lost_at is None:
             self._lost_at = now
 

@@ -103,6 +103,25 @@ class TestAskAgain:
         await first.beat()
         assert first.asked == [1, 1]
 
+    @pytest.mark.parametrize("crashed", [False, True])
+    async def test_not_before_it_has_had_one(self, crashed: bool) -> None:
+        """What it asks as soon as the broker is there, before it beats again, it does not ask twice;
+        what its last life has left it asks once."""
+        past = Replica("r0")
+        if crashed:
+            await past.beat()
+            await past.events(suspended(1))
+        late = Replica("r1", beside=past)
+        late.now = past.now = past.now + 1.5 * LEASE
+        late.broker.ready = False
+        await late.beat()
+        await late.beat()
+        late.broker.ready = True
+        await late.events(suspended(2))
+        await late.beat()
+        await late.beat()
+        assert sorted(late.asked) == [1, 2][not crashed :]
+
 
 class TestGone:
     """No server of the broker can be reached: nobody waits for answers that it had."""
