@@ -121,7 +121,9 @@ class Bridge:
             self._about,
         )
         self.sweeper = Sweeper(self.relay, self.nodes, self.metrics, (self.replicas.tick, self._look))
-        self._health = HealthServer(settings.http, self.metrics.registry, self.checks, self._measure)
+        self._health = HealthServer(
+            settings.http, self.metrics.registry, self.checks, self._measure, self._details
+        )
         self._draining = False
         self._since = time.time()
         self._obeyed = False  # the order to drain
@@ -222,7 +224,12 @@ class Bridge:
             # A replica may have none to connect to, where others have them all.
             "links": bool(self.nodes.readers) or bool(self.nodes.known and not self.replicas.shares.wanted),
             "accepting": not (self._draining or self.roster.drained),
+            "replies": not self.broker.unheard,
         }
+
+    def _details(self) -> Mapping[str, str]:
+        """What is to be told beside the checks, by subject."""
+        return {f"replies {node}": why for node, why in self.broker.unheard.items()}
 
     def _look(self, now: float) -> None:
         if not self._draining:

@@ -22,7 +22,8 @@ class HealthServer:
     """Serves the three paths.
 
     ``checks()`` gives what readiness rests on, by name; all of it must hold. ``measure()``
-    brings gauges up to date before they are read.
+    brings gauges up to date before they are read. ``details()`` gives, by subject, what people should
+    know beside that; it is left out where there is nothing.
     """
 
     def __init__(
@@ -31,10 +32,12 @@ class HealthServer:
         registry: CollectorRegistry,
         checks: Callable[[], Mapping[str, bool]],
         measure: Callable[[], None],
+        details: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._address = address
         self._checks = checks
         self._measure = measure
+        self._details = details
         self._metrics = make_aiohttp_handler(registry)
         self._runner: web.AppRunner | None = None
 
@@ -59,7 +62,9 @@ class HealthServer:
     async def _readyz(self, _: web.Request) -> web.Response:
         checks = dict(self._checks())
         ready = all(checks.values())
-        body = {"status": "ready" if ready else "degraded", "checks": checks}
+        body: dict[str, object] = {"status": "ready" if ready else "degraded", "checks": checks}
+        if details := dict(self._details()):
+            body["details"] = details
         return web.json_response(body, status=200 if ready else 503)
 
     async def _serve_metrics(self, request: web.Request) -> web.StreamResponse:

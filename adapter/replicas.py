@@ -84,7 +84,8 @@ class Replicas:
         """What this replica says of itself."""
         readers, stuck = frozenset(self._nodes.readers), frozenset(self._nodes.unsound)
         accepting = self.accepting and not self._roster.drained
-        return Beat(self._broker.ready, accepting, readers, self._rank, stuck=stuck)
+        deaf = frozenset(node for node in readers if not self._broker.takes_replies(node))
+        return Beat(self._broker.ready, accepting, readers, self._rank, stuck=stuck, deaf=deaf)
 
     def active_for(self) -> list[str]:
         """The nodes for which this replica was the active one at the last beat."""
@@ -92,7 +93,7 @@ class Replicas:
 
     def serves(self, node: str) -> bool:
         """Whether the node may count on this replica: what its health gate is told."""
-        if not (self._broker.ready and self.accepting) or node in self._roster.paused:
+        if not (self.accepting and self._relay.turn.asks(node)) or node in self._roster.paused:
             return False
         return self.store_ready or (self._told is not None and self._relay.turn.active(node))
 
@@ -194,8 +195,8 @@ class Replicas:
             self._nodes.set_rank(node, self._rank)
             log.info("active", node=node, instead_of=before, rank=self._rank)
         if active == me:
-            everything = node in self._lost or (known and self._fell_silent(before))
-            orphaned = self._roster.cannot_publish() | self._roster.dead
+            everything = node in self._lost or (known and self._fell_silent(before, node))
+            orphaned = self._roster.cannot_ask(node) | self._roster.dead
             await self._adopt(node, orphaned, State.CLAIMED, ask=not everything)
             if everything:
                 self._lost.discard(node)
@@ -207,8 +208,8 @@ class Replicas:
             await self._adopt(node, self._roster.cannot_write(node) | self._roster.dead, State.SETTLED)
         self._metrics.in_flight.labels(node).set(await self._inflight.count(node))
 
-    def _fell_silent(self, before: str | None) -> bool:
-        return before is not None and self._roster.silenced(before)
+    def _fell_silent(self, before: str | None, node: str) -> bool:
+        return before is not None and self._roster.silenced(before, node)
 
     async def _adopt(self, node: str, owners: Iterable[str], state: State, ask: bool = True) -> None:
         """Look at each beat for what these own, as long as that may become more: with the dead it does

@@ -157,14 +157,14 @@ class Roster:
         """Replicas whose lease is over, an earlier life of this process among them."""
         return self._dead
 
-    def silenced(self, replica: str) -> bool:
-        """Whether a replica may hold requests or replies that will not come: dead, or cut off."""
+    def silenced(self, replica: str, node: str) -> bool:
+        """Whether a replica may hold requests or replies of the node that will not come: dead, or cut off."""
         beat = self._others.get(replica)
-        return replica != self.replica and (beat is None or not beat.broker)
+        return replica != self.replica and (beat is None or not beat.asks(node))
 
-    def cannot_publish(self) -> frozenset[str]:
-        """Replicas that live and whose broker is away."""
-        return frozenset(replica for replica, beat in self._others.items() if not beat.broker)
+    def cannot_ask(self, node: str) -> frozenset[str]:
+        """Replicas that live and whose broker is away, or which do not consume the node's replies."""
+        return frozenset(replica for replica, beat in self._others.items() if not beat.asks(node))
 
     def cannot_write(self, node: str) -> frozenset[str]:
         """Replicas that live and of which nothing will be written to the node."""

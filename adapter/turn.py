@@ -50,9 +50,13 @@ class Turn:
         elif self._lost_at is None:
             self._lost_at = now
 
+    def asks(self, node: str) -> bool:
+        """Return True if a request of the node would be published now, and its reply come here."""
+        return self._broker.ready and self._broker.takes_replies(node)
+
     def takes(self, node: str) -> bool:
         """Whether what is claimed of the node now is published."""
-        return self.claiming and self._broker.ready and node not in self._roster.paused
+        return self.claiming and self.asks(node) and node not in self._roster.paused
 
     @property
     def current(self) -> bool:
@@ -88,7 +92,7 @@ class Turn:
         """Whether what the node suspends may be read a little late, as another replica claims it. Who has
         lost the broker cannot know: where the others have, too, callers are to be told at once.
         """
-        return self._broker.ready and not self.active(node)
+        return self.asks(node) and not self.active(node)
 
     def tells(self, node: str) -> bool:
         """Whether to publish what nobody claims: as the active one, or where there is none."""

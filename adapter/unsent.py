@@ -34,18 +34,22 @@ class Unsent:
         self._kept.append((now, transaction))
 
     def sort(self, now: float, ready: bool) -> Sorted:
-        """Publish again once the broker is ``ready``; leave it to a replica that can, which adopts it."""
+        """Publish again once that may be; leave it to a replica that can, which adopts it.
+
+        ``ready``: the broker is there, so that its return need not be waited for.
+        """
         kept, self._kept = self._kept, []
-        if ready:
-            return Sorted([transaction for _, transaction in kept], [])
+        again: list[Transaction] = []
         refused: list[Settlement] = []
-        waited = self._turn.waited(now)
+        waited = ready or self._turn.waited(now)
         for since, transaction in kept:
-            if self._roster.served(transaction.id.node):
+            if self._turn.asks(transaction.id.node):
+                again.append(transaction)
+            elif self._roster.served(transaction.id.node):
                 if now < since + 2 * self._roster.lease:  # else it was adopted
                     self._kept.append((since, transaction))
             elif waited:
                 refused.append(Settlement(transaction.id, Outcome.UNAVAILABLE))
             else:
                 self._kept.append((since, transaction))
-        return Sorted([], refused)
+        return Sorted(again, refused)

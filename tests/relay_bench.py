@@ -40,6 +40,7 @@ class Broker:
     def __init__(self) -> None:
         self.ready = True
         self.gone = False
+        self.deaf: set[str] = set()
         self.answers: dict[str, Published] = {}
         self.broken: Exception | None = None
         self.published: list[Publication] = []
@@ -53,6 +54,9 @@ class Broker:
 
     def dead_letter(self, letter: DeadLetter) -> None:
         self.letters.append(letter)
+
+    def takes_replies(self, node: str) -> bool:
+        return node not in self.deaf
 
     @property
     def asked(self) -> list[str | None]:

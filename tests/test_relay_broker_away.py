@@ -20,6 +20,34 @@ async def bench() -> Bench:
     return Bench()
 
 
+class TestRepliesThatCannotBeConsumed:
+    """The broker takes requests, and no reply would come here."""
+
+    async def test_alone_it_answers_at_once_and_asks_nobody(self, bench: Bench) -> None:
+        bench.broker.deaf = {"sbc1"}
+        await bench.events(suspended())
+        assert bench.outcomes == [(1, "unavailable")]
+        assert bench.broker.published == []
+        assert not bench.relay.turn.active("sbc1")
+
+    async def test_where_another_serves_it_is_left_to_that_one(self) -> None:
+        pair = Pair()
+        pair.first.broker.deaf = {"sbc1"}
+        pair.meet(first=Beat(nodes=frozenset(["sbc1"]), deaf=frozenset(["sbc1"])))
+        await pair.events(suspended())
+        assert pair.second.broker.asked == [str(id_of())]
+        assert pair.first.broker.asked == []
+        await pair.tick(LEASE)
+        assert pair.first.links.sent == []
+
+    async def test_what_was_not_taken_is_answered_where_nobody_serves(self, bench: Bench) -> None:
+        bench.broker.answers["invite_request"] = Published.UNAVAILABLE
+        await bench.events(suspended())
+        bench.broker.deaf = {"sbc1"}
+        await bench.tick()
+        assert bench.outcomes == [(1, "unavailable")]
+
+
 class TestBrokerAway:
     async def test_where_another_serves_it_is_left_to_that_one(self) -> None:
         pair = Pair()

@@ -33,7 +33,7 @@ class TestBeat:
         said = Beat(False, False, frozenset(["sbc1"]), stuck=frozenset(["sbc2"]))
         assert second.store.calls[0] == ("beat", said)
         assert first.roster.replicas == second.roster.replicas == ["r1", "r2"]
-        assert first.roster.cannot_publish() == {"r2"}
+        assert first.roster.cannot_ask("sbc1") == {"r2"}
         assert first.roster.cannot_write("sbc2") == frozenset(), "what it has written may yet come"
         second.nodes.late = []
         await group.beat()

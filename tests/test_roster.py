@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -192,7 +193,7 @@ class TestAway:
         found.lost(9.0)
         found.looked(Roll({"r1": NO_BROKER, "r3": SERVING}, True), 10.0, 10.0)
         assert found.active(NODE, True) == "r3"
-        assert found.cannot_publish() == {"r1"}
+        assert found.cannot_ask(NODE) == {"r1"}
 
     def test_a_second_loss_begins_it_anew(self):
         found = roster({"r1": SERVING})
@@ -265,7 +266,19 @@ class TestWoke:
 class TestWhatIsTakenOver:
     def test_who_cannot_publish(self):
         beats = {"r1": NO_BROKER, "r3": NO_LINK, "r4": DRAINING, "r5": old(NO_BROKER, 2.0)}
-        assert roster(beats).cannot_publish() == {"r1"}
+        assert roster(beats).cannot_ask(NODE) == {"r1"}
+
+    def test_who_does_not_consume_a_nodes_replies_serves_the_others(self):
+        deaf = replace(SERVING, nodes=frozenset([NODE, "sbc2"]), deaf=frozenset([NODE]))
+        found = roster({"r1": deaf})
+        assert not found.served(NODE)
+        assert found.served("sbc2")
+        assert found.active(NODE, True) == "r2"
+        assert found.cannot_ask(NODE) == {"r1"}
+        assert found.cannot_ask("sbc2") == frozenset()
+        assert found.silenced("r1", NODE)
+        assert not found.silenced("r1", "sbc2")
+        assert found.cannot_write(NODE) == frozenset()
 
     def test_who_cannot_write(self):
         beats = {"r1": NO_BROKER, "r3": NO_LINK, "r4": DRAINING, "r5": old(NO_LINK, 2.0)}
@@ -278,11 +291,11 @@ class TestWhatIsTakenOver:
         [(SERVING, False), (NO_BROKER, True), (DRAINING, False), (NO_LINK, False), (old(SERVING, 2.0), True)],
     )
     def test_who_may_hold_what_will_not_come(self, beat, silenced):
-        assert roster({"r1": beat}).silenced("r1") is silenced
+        assert roster({"r1": beat}).silenced("r1", NODE) is silenced
 
     def test_who_is_not_on_the_list_may_and_this_one_never(self):
-        assert roster().silenced("r9")
-        assert not roster().silenced("r2")
+        assert roster().silenced("r9", NODE)
+        assert not roster().silenced("r2", NODE)
 
     def test_who_writes_is_chosen_among_those_with_a_link(self):
         assert roster({"r1": NO_BROKER, "r3": DRAINING}).writer(NODE, True) == "r3"

@@ -94,6 +94,19 @@ class Broker(Protocol):
         """Whether no server can be reached any more, so that what is under way will not be answered."""
         ...
 
+    def takes_replies(self, node: str) -> bool:
+        """Return False once the node's replies cannot be consumed here, so that asking is in vain.
+
+        Preparing them, after a start or a reconnect, counts as taking them for a moment: ``publish``
+        waits for it. A node that is not attached counts as well.
+        """
+        ...
+
+    @property
+    def unheard(self) -> Mapping[str, str]:
+        """The attached nodes whose replies are not consumed at this instant, and why."""
+        ...
+
     @property
     def counts(self) -> Mapping[str, int]:
         """What it has counted since the start, by name, for the metrics."""

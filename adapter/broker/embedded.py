@@ -178,6 +178,15 @@ class EmbeddedBroker:
         """Never: it is in this process."""
         return False
 
+    def takes_replies(self, _: str) -> bool:
+        """Always: nothing stands between a service and the bridge."""
+        return True
+
+    @property
+    def unheard(self) -> Mapping[str, str]:
+        """None."""
+        return {}
+
     @property
     def counts(self) -> Mapping[str, int]:
         """What it has counted since the start, by name, for the metrics."""

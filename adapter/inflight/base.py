@@ -34,7 +34,8 @@ class Beat:
 
     ``broker``: it can publish. ``accepting``: it does not drain. ``nodes``: it can write to them.
     ``rank``: with which it consumes replies. ``stuck``: nodes that do not read what it wrote, and to
-    which that may still come. ``about``: what is of interest to people alone.
+    which that may still come. ``about``: what is of interest to people alone. ``deaf``: nodes whose
+    replies it cannot consume.
     """
 
     broker: bool = True
@@ -44,10 +45,15 @@ class Beat:
     age: float = 0.0
     stuck: frozenset[str] = frozenset()
     about: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    deaf: frozenset[str] = frozenset()
+
+    def asks(self, node: str) -> bool:
+        """Return True if it can publish, and consumes what is replied about the node."""
+        return self.broker and node not in self.deaf
 
     def serves(self, node: str) -> bool:
         """Whether it can take a suspension of the node all the way."""
-        return self.broker and self.accepting and node in self.nodes
+        return self.asks(node) and self.accepting and node in self.nodes
 
 
 class Roll(NamedTuple):

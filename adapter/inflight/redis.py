@@ -306,6 +306,7 @@ def _said(beat: Beat) -> str:
         "rank": beat.rank,
         "stuck": sorted(beat.stuck),
         "about": beat.about,
+        "deaf": sorted(beat.deaf),
     }
     return json.dumps(said, separators=(",", ":"))
 
@@ -329,8 +330,11 @@ def beats_of(found: Sequence[Any]) -> dict[str, Beat]:
                 "rank": int(rank),
                 "stuck": [*stuck],
             } if all(isinstance(node, str) for node in (*nodes, *stuck)):
-                age, about = found[at + 1] / 1000, said.get("about")
+                age, about, deaf = found[at + 1] / 1000, said.get("about"), said.get("deaf")
                 if not isinstance(about, dict):
                     about = {}
-                beats[name] = Beat(broker, accepting, frozenset(nodes), rank, age, frozenset(stuck), about)
+                unheard = frozenset(map(str, deaf)) if isinstance(deaf, list) else frozenset[str]()
+                beats[name] = Beat(
+                    broker, accepting, frozenset(nodes), rank, age, frozenset(stuck), about, unheard
+                )
     return beats

@@ -37,10 +37,14 @@ async def test_a_results_queue_that_was_declared_otherwise(
         assert "x-expires" in text
         assert "delete it" in text
         bind(client, event)
-        assert await hasty.publish([request_of(event, node)]) == [Published.CONFIRMED]
+        assert not hasty.takes_replies(node)
+        assert hasty.unheard == {node: text}
+        assert await hasty.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
         client.queue_delete(results_queue(node))
         await attached(hasty, node)
     assert part not in hasty.problems
+    assert hasty.takes_replies(node)
+    assert hasty.unheard == {}
     lines = [entry for entry in logs if entry.get("part") == part]
     assert [entry["event"] for entry in lines] == ["broker down", "broker up"]
     await trip(hasty, client, receiver, unique("event"), node)

@@ -137,7 +137,9 @@ async def test_an_operator_can_read_who_lives(world: RedisWorld, probe: redis_py
     await world.store("one").beat(LIVE)
     ms, _, said = probe.hget(f"{world.prefix}:replicas", "one").decode().partition(" ")  # type: ignore[union-attr]
     assert abs(int(ms) / 1000 - world.now()) < 60
-    assert said == '{"broker":true,"accepting":true,"nodes":["sbc1"],"rank":7,"stuck":[],"about":{}}'
+    assert (
+        said == '{"broker":true,"accepting":true,"nodes":["sbc1"],"rank":7,"stuck":[],"about":{},"deaf":[]}'
+    )
 
 
 async def test_when_the_clock_of_redis_goes_back_the_dead_grow_older_all_the_same(

@@ -10,11 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from adapter.broker.amqp import topology
-from adapter.broker.amqp.connection import Connection, UndecodableMessage, parse_urls
+from adapter.broker.amqp.connection import Connection, UndecodableMessage, parse_urls, reason
+from adapter.broker.amqp.hearing import Hearing
 from adapter.broker.amqp.inbox import Inbox
 from adapter.broker.amqp.limits import Counters, Limits
 from adapter.broker.amqp.publishing import Publishing
 from adapter.broker.amqp.supervisor import Supervisor, end
+from adapter.broker.base import Published
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from adapter.broker.amqp.supervisor import Up
     from adapter.broker.amqp.topology import QueueType
-    from adapter.broker.base import DeadLetter, Publication, Published, Receiver
+    from adapter.broker.base import DeadLetter, Publication, Receiver
 
 
 class AmqpBroker:
@@ -67,6 +69,7 @@ class AmqpBroker:
         self._inboxes: dict[str, Inbox] = {}
         self._intakes: dict[str, asyncio.Task[None]] = {}
         self._preparing: dict[str, asyncio.Event] = {}
+        self._hearing = Hearing(confirm_timeout)
 
     def __repr__(self) -> str:
         where = self._connection.url if self._connection else "not connected"
@@ -82,6 +85,15 @@ class AmqpBroker:
     def gone(self) -> bool:
         """Whether the last try to connect, to each of the servers, was in vain."""
         return self._gone
+
+    def takes_replies(self, node: str) -> bool:
+        """Return False once the node's replies cannot be consumed here, so that asking is in vain."""
+        return self._hearing.takes(node, time.monotonic())
+
+    @property
+    def unheard(self) -> Mapping[str, str]:
+        """The attached nodes whose replies are not consumed at this instant, and why."""
+        return self._hearing.unheard
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -102,6 +114,8 @@ class AmqpBroker:
         """Take in the node's replies, before all consumers of a lower rank, and its commands."""
         known = node in self._ranks
         self._ranks[node] = rank
+        if not known:
+            self._hearing.begin(node, time.monotonic())
         if not known and self._connection is not None:
             self._consume(node, self._connection)
         elif node in self._inboxes and self._connection is not None:
@@ -120,6 +134,7 @@ class AmqpBroker:
     def detach(self, node: str) -> None:
         """Leave the node's replies to others; what is here and not acknowledged goes back at once."""
         self._ranks.pop(node, None)
+        self._hearing.forget(node)
         self._prepared(node)
         task = self._intakes.pop(node, None)
         if task is not None:
@@ -129,7 +144,16 @@ class AmqpBroker:
         """Publish each. Results in the order of the arguments; never raises for a server's state."""
         if self._preparing and self.ready:
             await self._prepare({publication.node for publication in publications})
+        if not self._hearing.complete:
+            return await self._publish_heard(publications)
         return await self._publishing.publish(publications)
+
+    async def _publish_heard(self, publications: Sequence[Publication]) -> list[Published]:
+        """Publish those whose replies can come, and notices, which have none."""
+        heard = [each.correlation_id is None or self.takes_replies(each.node) for each in publications]
+        asked = [each for each, takes in zip(publications, heard, strict=True) if takes]
+        results = iter(await self._publishing.publish(asked))
+        return [next(results) if takes else Published.UNAVAILABLE for takes in heard]
 
     async def _prepare(self, nodes: Collection[str]) -> None:
         """Wait until the queues for the nodes' replies are there: a reply that finds none is lost."""
@@ -196,6 +220,7 @@ class AmqpBroker:
 
     def _consume(self, node: str, connection: Connection) -> None:
         self._preparing[node] = asyncio.Event()
+        self._hearing.begin(node, time.monotonic())
         self._intakes[node] = self._supervisor.start(
             f"node {node}", partial(self._intake, node, connection), lambda: connection.alive
         )
@@ -219,6 +244,9 @@ class AmqpBroker:
                 await self._take_in(inbox, channel, connection, up)
             finally:
                 self._supervisor.aside(inbox.close())
+        except BaseException as exc:
+            self._hearing.broke(node, reason(exc), time.monotonic())
+            raise
         finally:
             self._prepared(node)
 
@@ -241,6 +269,7 @@ class AmqpBroker:
             async with asyncio.timeout(self.limits.answer_timeout):
                 await inbox.open(connection.wire)
             self._inboxes[node] = inbox
+            self._hearing.up(node)
             up()
             async with asyncio.timeout(self.limits.answer_timeout):
                 await inbox.rerank()  # it may have changed since it was consumed
