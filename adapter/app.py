@@ -18,6 +18,7 @@ import uvloop
 
 from adapter import logs, policy, tracing
 from adapter.chronicle import Chronicle
+from adapter.correlation import Ids, derived_keys, keys_of
 from adapter.errors import AdapterError, SettingsError, StoreUnavailable
 from adapter.evapi.discovery import Discovery
 from adapter.evapi.link import LinkSettings
@@ -105,10 +106,11 @@ class Bridge:
         self.roster = Roster(self.inflight.replica, settings.lease)
         keeps = settings.journal > 0 and settings.redis_url is not None
         self.journal = Journal(keeps, settings.journal_payloads)
-        self._traces = tracing.start(settings.traces, settings.replica)
-        chronicle = Chronicle(self.metrics, self.journal, self._traces)
+        ids = _ids(settings)
+        self._traces = tracing.start(settings.traces, settings.replica, ids)
+        chronicle = Chronicle(self.metrics, self.journal, self._traces, ids=ids)
         self.relay = Relay(
-            self.inflight, self.broker, self.nodes, rules, self.metrics, chronicle, self.roster
+            self.inflight, self.broker, self.nodes, rules, self.metrics, chronicle, self.roster, ids=ids
         )
         self.replicas = Replicas(
             self.inflight,
@@ -328,6 +330,15 @@ def _broker(settings: Settings, rules: Policy) -> Broker:
         results_expires=settings.results_expires,
         queue_type=settings.queue_type,
     )
+
+
+def _ids(settings: Settings) -> Ids:
+    """How correlation ids are signed: not at all where consumers run in this process."""
+    if settings.amqp_url is None:
+        return Ids()
+    if settings.id_key is not None:
+        return Ids(keys_of(settings.id_keys))
+    return Ids(derived_keys(settings.amqp_url.get_secret_value()))
 
 
 def _shown(url: SecretStr | None, otherwise: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
-from adapter.contract import STATUS_OPERATOR
+from adapter.correlation import Ids
 from adapter.journal import Journal
 from adapter.transaction import Outcome, State, Transaction, TransactionId
 
@@ -55,7 +55,9 @@ class Chronicle:
         journal: Journal | None = None,
         traces: Traces | None = None,
         clock: Callable[[], float] = time.time,
+        ids: Ids | None = None,
     ) -> None:
+        self._ids = Ids() if ids is None else ids
         self.journal = Journal(keeps=False) if journal is None else journal
         self._metrics = metrics
         self._traces = traces
@@ -91,8 +93,8 @@ class Chronicle:
         """Replies came that were understood. What somebody answers by hand is told in the log."""
         now = self._clock()
         for id_, reply in replies:
-            if reply.status == STATUS_OPERATOR:
-                said = {"correlation_id": str(id_), "by": reply.service, "reason": reply.detail}
+            if reply.by_operator:
+                said = {"correlation_id": self._ids.text(id_), "by": reply.service, "reason": reply.detail}
                 log.warning("answered by an operator", **said)
         self._metrics.replied(now, [id_ for id_, _ in replies])
         self.journal.replies(now, replies)
@@ -133,7 +135,7 @@ class Chronicle:
         self, level: int, transaction: Transaction, outcome: Outcome, seconds: float, **more: Any
     ) -> None:
         told = {
-            "correlation_id": str(transaction.id),
+            "correlation_id": self._ids.text(transaction.id),
             "call_id": transaction.call_id or None,
             "node": transaction.id.node,
             "event_name": transaction.event,

@@ -21,6 +21,9 @@ from adapter.records import record
 
 EVENTS_EXCHANGE: Final = "evapi.events"
 COMMANDS_EXCHANGE: Final = "evapi.commands"
+OPERATOR_EXCHANGE: Final = "evapi.operator"
+"""Takes answers by hand, with a node's name for routing key. Services need, and should have, no right to it:
+an answer counts as an operator's only if the server says that it was published here."""
 DEAD_EXCHANGE: Final = "evapi.dead"
 DEAD_BY_NODE_EXCHANGE: Final = "evapi.dead.by-node"
 """Takes all that ``evapi.dead`` takes: by it an adapter learns that a request of its node died."""

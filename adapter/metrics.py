@@ -59,6 +59,7 @@ _BROKER: Final = {
     "ignored": "Dead requests of no interest: expired ones, and other nodes'.",
     "dead_letters": "Frames and replies that were not understood, kept for an operator.",
     "dead_letters_dropped": "The same, lost since RabbitMQ was away or slow.",
+    "refused": "Commands and answers by hand that did not come by the exchange for them.",
     "undecodable": "Messages so broken that they were taken off their queue.",
     "expired": "Requests that the embedded broker dropped at their deadline.",
 }
@@ -92,6 +93,10 @@ class Metrics:
             ["node", "event", "outcome"],
         )
         self.late_replies = counter("evapi_late_replies_total", "Replies nobody waited for.", ["node"])
+        self.replies_refused = counter(
+            "evapi_replies_refused_total",
+            "Replies and dead requests whose correlation id has no good tag: of no request of ours.",
+        )
         self.decision_seconds = spread(
             "evapi_decision_seconds", "From the claim of a suspension to its resume.", ["outcome"], SECONDS
         )

@@ -21,6 +21,8 @@ import structlog
 
 from adapter import contract, translate
 from adapter.broker.base import Broker, DeadLetter, Publication, Published, Reply
+from adapter.chronicle import Sparse
+from adapter.correlation import Ids
 from adapter.early import Early
 from adapter.errors import CodecError
 from adapter.held import Held, HeldFrame
@@ -51,6 +53,8 @@ _KINDS: Final = {
 }
 COMPLAIN_EACH: Final = 0.1
 """Seconds between two log lines about frames not understood; the metric counts each."""
+REFUSALS: Final = 2
+"""Log lines a second about replies that nobody was asked for."""
 MAX_UNREAD: Final = 10_000
 """Frames of a node that wait to be read, beyond which no command is pushed."""
 
@@ -68,8 +72,11 @@ class Relay:
         chronicle: Chronicle,
         roster: Roster,
         clock: Callable[[], float] = time.time,
+        ids: Ids | None = None,
     ) -> None:
         self._inflight = inflight
+        self._ids = Ids() if ids is None else ids
+        self._refusals = Sparse(REFUSALS)
         self._broker = broker
         self._links = links
         self._policy = policy
@@ -211,10 +218,10 @@ class Relay:
         """Publish. What the broker refuses is answered at once; what it does not take while it is
         away is kept for the next tick, but only once.
         """
-        asked, traceparent = self._clock(), self._chronicle.traceparent
+        asked, traceparent, text = self._clock(), self._chronicle.traceparent, self._ids.text
         results = await self._broker.publish(
             [
-                Publication(t.event, t.id.node, t.request, str(t.id), t.deadline, traceparent(t))
+                Publication(t.event, t.id.node, t.request, text(t.id), t.deadline, traceparent(t))
                 for t in transactions
             ]
         )
@@ -281,19 +288,33 @@ class Relay:
             self._metrics.late_replies.labels(id_.node).inc()
 
     def _settlement(self, reply: Reply) -> Settlement | None:
-        found, dead = translate.settlement(reply)
+        found, dead = translate.settlement(reply, self._ids, self._roster.untagged(self._clock()))
         here = found is None or self._links.max_payload(found.id.node) > 0
         if found is not None and not here:  # whoever has a link to that node must settle it
             detail = "the correlation id is of a node that is not here"
             dead = translate.letter(reply, "another-node", detail, found.id.node)
         if dead is not None:
-            said = {"reason": dead.reason, "detail": dead.detail}
-            log.warning("malformed reply", correlation_id=reply.correlation_id, **said)
-            self._broker.dead_letter(dead)
+            self._refuse(reply, dead)
         elif found is not None and found.outcome is Outcome.FAILED:
             reason = reply.rejected or "x-status"
-            log.info("request failed", correlation_id=str(found.id), reason=reason, service=reply.service)
+            log.info(
+                "request failed", correlation_id=reply.correlation_id, reason=reason, service=reply.service
+            )
         return found if here else None
+
+    def _refuse(self, reply: Reply, dead: DeadLetter) -> None:
+        """Keep a reply that was not understood, or that is nobody's answer."""
+        self._broker.dead_letter(dead)
+        said = {"reason": dead.reason, "detail": dead.detail, "service": reply.service}
+        if dead.reason != translate.WRONG_TAG:
+            log.warning("malformed reply", correlation_id=reply.correlation_id, **said)
+            return
+        self._metrics.replies_refused.inc()
+        hidden = self._refusals.take(self._clock())
+        if hidden is not None:  # there may be as many as somebody likes
+            log.warning(
+                "reply refused", correlation_id=reply.correlation_id, not_shown=hidden or None, **said
+            )
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[TransactionId]:
         """Ask for the licences and resume where they are granted. Gives the ids for which not."""
@@ -342,14 +363,16 @@ class Relay:
         fallback = self._policy.plan(transaction.event).fallback
         decision = fallback if transaction.decision is None else transaction.decision
         traceparent = self._chronicle.traceparent(transaction)
-        payload = wire.resume(id_, transaction.event, outcome, decision, traceparent)
+        tag = self._ids.suffix(id_)
+        payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
         if len(payload) > self._links.max_payload(id_.node):
             outcome = Outcome.OVERSIZED
             decision = fallback
-            payload = wire.resume(id_, transaction.event, outcome, decision, traceparent)
+            payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
         wait = max(transaction.deadline - self._clock(), 0.0) + RESEND_FOR
         if not self._links.send(id_.node, payload, wait, id_, again):
-            log.info("no link: resumed once there is one, or by another replica", correlation_id=str(id_))
+            said = "no link: resumed once there is one, or by another replica"
+            log.info(said, correlation_id=self._ids.text(id_))
             return
         self._chronicle.resumed(transaction, outcome, decision)
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from adapter.inflight.base import Beat, Roll
 
+FORMER_FOR: Final = 60.0
+"""Seconds for which replies may come to what a replica of the former build asked: more than any deadline."""
 _NEVER: Final = float("-inf")
 _PAUSE: Final = node_order("")
 
@@ -59,6 +61,7 @@ class Roster:
         self._looked = _NEVER
         self._settled_at = _NEVER
         self._woke = _NEVER  # and not heard of the others since
+        self._untagged_until = _NEVER
 
     def __repr__(self) -> str:
         state = "as last seen" if self.away else "live"
@@ -78,6 +81,9 @@ class Roster:
         self.paused = frozenset(order[len(_PAUSE) :] for order in roll.orders if order.startswith(_PAUSE))
         self._top_rank = max([self._top_rank, *(beat.rank for beat in beats.values())])
         self._dead = frozenset(beats.keys() - live.keys())
+        former = [beat.age for beat in beats.values() if not beat.tags]
+        if former:
+            self._untagged_until = max(self._untagged_until, now - min(former) + FORMER_FOR)
         self._looked = asked
         self.away = False
         if asked >= self._woke:
@@ -93,6 +99,11 @@ class Roster:
         """This process stood still for so long that it may have been taken for dead. That the store
         seems not to have answered meanwhile says nothing."""
         self._woke = now
+
+    def untagged(self, now: float) -> bool:
+        """Whether correlation ids may come without a tag: replies to a replica of the former build, which
+        beats or did until a moment ago. It ends by itself after a rolling update."""
+        return now < self._untagged_until
 
     @property
     def unsure(self) -> bool:

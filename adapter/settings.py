@@ -32,6 +32,9 @@ _HOST = re.compile(r"[\w.:%-]+")
 _SRV = re.compile(r"_[\w-]+\._[\w-]+(\.[\w-]+)+\.?")
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
+SHORTEST_KEY: Final = 16
+"""Characters of EVAPI_ID_KEY, which whoever was sent a request may guess at as fast as computers can."""
+
 Positive = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -109,6 +112,7 @@ class Settings(BaseSettings):
     links_per_node: int = Field(default=2, ge=0, le=100)
     amqp_url: SecretStr | None = None
     redis_url: SecretStr | None = None
+    id_key: SecretStr | None = None
     consumer: Annotated[tuple[str, ...], NoDecode] = ()
     policy: Path | None = None
     http: Annotated[Address, NoDecode] = Address("127.0.0.1", 9464)
@@ -194,6 +198,16 @@ class Settings(BaseSettings):
                 break  # the hosts after a comma belong to the one URL
         return value
 
+    @field_validator("id_key")
+    @classmethod
+    def _id_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and any(len(key) < SHORTEST_KEY for key in _keys(value)):
+            # No part of it is shown.
+            raise ValueError(
+                f"a key has fewer than {SHORTEST_KEY} characters: `openssl rand -base64 32` makes a good one"
+            )
+        return value
+
     @field_validator("log")
     @classmethod
     def _log(cls, value: str) -> str:
@@ -201,6 +215,11 @@ class Settings(BaseSettings):
             if part.lower() not in ("json", "console", *_LEVELS):
                 raise ValueError(f"{part!r} is neither json, console nor a level ({', '.join(_LEVELS)})")
         return value.lower()
+
+    @property
+    def id_keys(self) -> tuple[str, ...]:
+        """The keys of correlation ids: the first signs, all are good."""
+        return () if self.id_key is None else _keys(self.id_key)
 
     @property
     def fixed_nodes(self) -> tuple[NodeAddress, ...]:
@@ -221,6 +240,10 @@ class Settings(BaseSettings):
     def log_level(self) -> str:
         """The level asked for."""
         return next((level for level in _LEVELS if level in self.log), "info")
+
+
+def _keys(value: SecretStr) -> tuple[str, ...]:
+    return tuple(key.strip() for key in value.get_secret_value().split(","))
 
 
 _SCHEMES: Final = {

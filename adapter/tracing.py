@@ -22,6 +22,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from adapter import contract
+from adapter.correlation import Ids
 from adapter.errors import SettingsError
 from adapter.transaction import Outcome, State
 
@@ -73,8 +74,14 @@ class Tracing:
     """``chronicle.Traces``. ``share`` of the calls, from 0 to 1; ``clock`` gives epoch seconds."""
 
     def __init__(
-        self, share: float, replica: str, spans: Spans, clock: Callable[[], float] = time.time
+        self,
+        share: float,
+        replica: str,
+        spans: Spans,
+        clock: Callable[[], float] = time.time,
+        ids: Ids | None = None,
     ) -> None:
+        self._ids = Ids() if ids is None else ids
         self._below = round(share * _LOW)
         self._replica = replica
         self._spans = spans
@@ -132,7 +139,7 @@ class Tracing:
         attributes |= {
             "evapi.node": id_.node,
             "evapi.event": transaction.event,
-            "evapi.correlation_id": str(id_),
+            "evapi.correlation_id": self._ids.text(id_),
             "evapi.replica": self._replica,
         }
         if transaction.call_id:
@@ -156,7 +163,7 @@ class Tracing:
             "messaging.operation.type": "send",
             "messaging.destination.name": contract.EVENTS_EXCHANGE,
             "messaging.rabbitmq.destination.routing_key": contract.routing_key(event, id_.node),
-            "messaging.message.conversation_id": str(id_),
+            "messaging.message.conversation_id": self._ids.text(id_),
             "evapi.replica": self._replica,
         }
         parent = _span_id(id_)
@@ -169,7 +176,7 @@ class Tracing:
         return trace_id if trace_id % _LOW < self._below else 0
 
 
-def start(share: float, replica: str) -> Tracing | None:
+def start(share: float, replica: str, ids: Ids) -> Tracing | None:
     """Trace this share of the calls; ``None``, with nothing loaded, where it is 0. Raises SettingsError."""
     if not share:
         return None
@@ -179,7 +186,7 @@ def start(share: float, replica: str) -> Tracing | None:
         spans = tracing.export(contract.APP_ID, **{"service.instance.id": replica})
     except tracing.TracesError as exc:
         raise SettingsError(tracing.TRACES_VARIABLE, str(exc)) from exc
-    return Tracing(share, replica, spans)
+    return Tracing(share, replica, spans, ids=ids)
 
 
 @lru_cache(maxsize=MOST)

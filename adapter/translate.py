@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from adapter import contract
 from adapter.broker.base import DeadLetter, Reply
+from adapter.correlation import Ids, WrongTag, parts
 from adapter.errors import CodecError
 from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
 from adapter.wire import event as wire
@@ -91,10 +92,22 @@ def _malformed(found: wire.Malformed, claimer: Claimer, policy: Policy, arrived:
     )
 
 
-def settlement(reply: Reply) -> tuple[Settlement | None, DeadLetter | None]:
-    """What a reply asks for, and what is kept of it where it could not be understood."""
+WRONG_TAG: Final = "wrong-tag"
+"""Why a reply is kept whose sender was not given the request."""
+
+
+def settlement(reply: Reply, ids: Ids, untagged: bool = False) -> tuple[Settlement | None, DeadLetter | None]:
+    """What a reply asks for, and what is kept of it where it could not be understood.
+
+    ``untagged``: correlation ids without a tag are good, too. Those of an operator's answer always are.
+    """
     try:
-        id_ = TransactionId.parse(reply.correlation_id)
+        if reply.by_operator:
+            id_, _ = parts(reply.correlation_id)
+        else:
+            id_ = ids.read(reply.correlation_id, untagged)
+    except WrongTag as exc:
+        return None, letter(reply, WRONG_TAG, str(exc), "")
     except ValueError as exc:
         return None, letter(reply, "correlation-id", str(exc), "")
     if reply.rejected is not None or reply.status == contract.STATUS_FAILED:
@@ -107,8 +120,7 @@ def settlement(reply: Reply) -> tuple[Settlement | None, DeadLetter | None]:
         return Settlement(id_, Outcome.MALFORMED), letter(reply, exc.reason, exc.detail, id_.node)
     if len(decision) > netstring.MAX_OUT:  # not worth keeping for the retention: it cannot be sent
         return Settlement(id_, Outcome.OVERSIZED), None
-    by_hand = reply.status == contract.STATUS_OPERATOR
-    return Settlement(id_, Outcome.OPERATOR if by_hand else Outcome.DECIDED, decision), None
+    return Settlement(id_, Outcome.OPERATOR if reply.by_operator else Outcome.DECIDED, decision), None
 
 
 def letter(reply: Reply, reason: str, detail: str, node: str) -> DeadLetter:

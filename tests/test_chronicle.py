@@ -167,7 +167,7 @@ class TestLog:
         assert "call_id" not in entry
 
     def test_what_an_operator_answers_is_told_with_who(self, bench: Bench, logged: list[Any]) -> None:
-        by_hand = Reply(str(ID), b"{}", status="operator", service="operator:eve@host")
+        by_hand = Reply(str(ID), b"{}", status="operator", service="operator:eve@host", by_operator=True)
         bench.chronicle.replied([(ID, Reply(str(ID), b"{}", service="lcr")), (ID, by_hand)])
         (entry,) = logged
         assert entry["event"] == "answered by an operator"

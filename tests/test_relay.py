@@ -282,7 +282,7 @@ class TestOversized:
 class TestOperator:
     async def test_what_was_given_by_hand(self, bench: Bench) -> None:
         await bench.events(suspended())
-        await bench.reply(reply(decision=ROUTE, status="operator"))
+        await bench.reply(reply(decision=ROUTE, by_operator=True))
         (frame,) = bench.links.frames
         assert (frame["outcome"], frame["decision"]) == ("operator", ROUTE)
 
@@ -290,7 +290,7 @@ class TestOperator:
         ("fields", "outcome", "level"),
         [
             ({}, "decided", "debug"),
-            ({"status": "operator"}, "operator", "debug"),
+            ({"by_operator": True}, "operator", "debug"),
             ({"status": "failed"}, "failed", "warning"),
         ],
     )

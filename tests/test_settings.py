@@ -24,6 +24,7 @@ EXAMPLES: dict[str, tuple[str, Any, str, Any]] = {
     "links_per_node": ("0", 0, "3", 3),
     "amqp_url": ("amqp://a", "amqp://a", "amqps://u:p@b:5671/v,amqp://c", "amqps://u:p@b:5671/v,amqp://c"),
     "redis_url": ("redis://a", "redis://a", "redis+cluster://u:p@b:1,c:2", "redis+cluster://u:p@b:1,c:2"),
+    "id_key": ("k" * 16, "k" * 16, f"{'a' * 16}, {'b' * 99}", f"{'a' * 16}, {'b' * 99}"),
     "policy": ("/a.toml", Path("/a.toml"), "/b.toml", Path("/b.toml")),
     "http": ("0.0.0.0:9464", Address("0.0.0.0", 9464), "[::]:1", Address("::", 1)),
     "replica": ("pod-1", "pod-1", "pod-2", "pod-2"),
@@ -238,6 +239,7 @@ BAD: list[tuple[str, Any]] = [
         ("redis_url", value)
         for value in ("rediss:/h", "unix:///s", "http://h", "redis-sentinel://h", "h:6379")
     ),
+    *(("id_key", value) for value in ("k" * 15, f"{'k' * 16},", f"{'k' * 16},short")),
     *(("redis_prefix", value) for value in ("a:b", "a b", "{a}", "p" * 41, "ä")),
     *(("retention", value) for value in ("x", "0", "-1", "nan", "inf", "86401", "1e9")),
     *(
@@ -296,6 +298,14 @@ NO_URLS = (
 
 
 class TestPasswords:
+    def test_a_short_key_is_not_quoted(self) -> None:
+        assert "hunter2" not in str(refused(id_key="hunter2"))
+
+    def test_several_keys(self) -> None:
+        one, two = "k" * 16, "l" * 20
+        assert load(amqp_url=RABBIT, id_key=f"{one}, {two}").id_keys == (one, two)
+        assert load(amqp_url=RABBIT).id_keys == ()
+
     @pytest.mark.parametrize("url", NO_URLS)
     @pytest.mark.parametrize("name", ["amqp_url", "redis_url"])
     def test_no_error_shows_one(self, name: str, url: str) -> None:
@@ -306,7 +316,8 @@ class TestPasswords:
         assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
     def test_no_repr_shows_one(self) -> None:
-        found = load(amqp_url="amqp://u:hunter2@h", redis_url="redis://:hunter2@h", lease="1")
+        secret = {"redis_url": "redis://:hunter2@h", "id_key": "hunter2-and-then-some"}
+        found = load(amqp_url="amqp://u:hunter2@h", lease="1", **secret)
         assert "hunter2" not in repr(found) + str(found) + found.model_dump_json()
 
     @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ import msgpack
 
 from adapter.admin.away import redis_away
 from adapter.admin.timelines import Noted, timelines
+from adapter.correlation import parts
 from adapter.errors import CodecError, StoreUnavailable
 from adapter.inflight.base import NOTE_INTERVAL
 from adapter.journal import unpack
-from adapter.transaction import TransactionId
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from adapter.inflight.base import Beat
     from adapter.journal import Step
     from adapter.settings import Settings
-    from adapter.transaction import Transaction
+    from adapter.transaction import Transaction, TransactionId
 
 PAGE: Final = 100
 """Entries of a journal that are read at once: 50 seconds of one replica."""
@@ -34,7 +34,7 @@ WRITTEN: Final = NOTE_INTERVAL + 0.2
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A Call-ID; or a correlation id, with or without its last part, which counts the suspensions."""
+    """A Call-ID; or a correlation id, with or without its tag and the seq before that."""
 
     text: str
     transaction: tuple[str, int, int] | None
@@ -44,7 +44,7 @@ class Wanted:
         """What somebody asks for."""
         for given in (text, f"{text}:1"):
             with contextlib.suppress(ValueError):  # it is no id then, but may be a Call-ID
-                return cls(text, TransactionId.parse(given)[:3])
+                return cls(text, parts(given)[0][:3])
         return cls(text, None)
 
     def takes(self, id: TransactionId, call_id: str) -> bool:  # noqa: A002

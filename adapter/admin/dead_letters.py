@@ -22,6 +22,7 @@ from pamqp.commands import Basic
 
 from adapter import contract
 from adapter.admin.masking import MASK, is_secret, masked
+from adapter.correlation import parts
 from adapter.errors import CodecError
 from adapter.translate import call_id_of
 from adapter.wire import event as wire
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from adapter.admin.rabbit import Browse, Message, Rabbit
+    from adapter.transaction import TransactionId
 
 _SERVICE: Final = contract.service_queue("")
 _DEATHS: Final = ("x-death", "x-first-death-", "x-last-death-")
@@ -255,15 +257,24 @@ def again(letter: Letter, now: float) -> Basic.Properties:
 
 
 def find(letters: Sequence[Letter], which: str) -> Letter | None:
-    """By its number, or the newest with that correlation id, message id or Call-ID."""
+    """By its number, or the newest with that correlation id (with or without tag), message id or Call-ID."""
     if which.isdecimal():
         return next((letter for letter in letters if letter.number == int(which)), None)
+    plain = _identity(which)
     wanted = (
         letter
         for letter in reversed(letters)
         if which in (letter.correlation_id, letter.message_id, letter.call_id)
+        or (plain is not None and plain == _identity(letter.correlation_id))
     )
     return next(wanted, None)
+
+
+def _identity(correlation_id: str) -> TransactionId | None:
+    try:
+        return parts(correlation_id)[0]
+    except ValueError:
+        return None
 
 
 def properties(letter: Letter) -> dict[str, Any]:

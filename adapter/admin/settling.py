@@ -1,4 +1,4 @@
-"""An answer by hand: it goes the way of a consumer's, through the results queue of the node."""
+"""An answer by hand: through the exchange that only operators may publish to, into a node's results queue."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pamqp.commands import Basic
 
 from adapter import contract
 from adapter.admin import calls
-from adapter.admin.rabbit import Rabbit
+from adapter.admin.rabbit import NotThere, Rabbit
 from adapter.admin.timelines import OPERATOR
 from adapter.journal import Kind
 from adapter.transaction import Outcome
@@ -67,11 +67,13 @@ async def settle(
                 contract.HEADER_DETAIL: answer.reason,
             },
         )
-        if not await rabbit.publish("", contract.results_queue(record.id.node), answer.body, properties):
-            why = (
-                f"{contract.results_queue(record.id.node)} does not exist: no adapter has a link to the node"
-            )
-            return Done(None, False, why)
+        node = record.id.node
+        try:
+            bound = await rabbit.publish(contract.OPERATOR_EXCHANGE, node, answer.body, properties)
+        except NotThere:  # no adapter was ever here
+            bound = False
+        if not bound:
+            return Done(None, False, f"no queue is bound for {node}: no adapter has a link to the node")
         return await _came(store, record.id, answer)
 
 

@@ -44,6 +44,7 @@ class Reply:
     (``rejected``, ``delivery_limit``, ``maxlen``); the body is then the request's own. ``received``
     and ``replied``: when the consumer had the request and gave the reply, in epoch seconds by its clock,
     where it says so. ``detail`` is the header ``x-detail``: why an operator answers by hand.
+    ``by_operator``: it came the way on which only operators may send.
     """
 
     correlation_id: str
@@ -55,6 +56,7 @@ class Reply:
     received: float | None = None
     replied: float | None = None
     detail: str | None = None
+    by_operator: bool = False
 
 
 @record(frozen=True, slots=True)

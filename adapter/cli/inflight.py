@@ -259,10 +259,10 @@ async def _settled(chosen: Settings, url: str, record: Transaction, answer: Answ
 
 
 def _id(text: str) -> TransactionId:
-    from adapter.transaction import TransactionId
+    from adapter.correlation import parts
 
     try:
-        return TransactionId.parse(text)
+        return parts(text)[0]
     except ValueError:
         raise SettingsError("ID", f"{escaped(text)} is no node:index:label:seq") from None
 

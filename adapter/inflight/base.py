@@ -35,7 +35,8 @@ class Beat:
     ``broker``: it can publish. ``accepting``: it does not drain. ``nodes``: it can write to them.
     ``rank``: with which it consumes replies. ``stuck``: nodes that do not read what it wrote, and to
     which that may still come. ``about``: what is of interest to people alone. ``deaf``: nodes whose
-    replies it cannot consume.
+    replies it cannot consume. ``tags``: its correlation ids have a tag; those of the build before this
+    one had none.
     """
 
     broker: bool = True
@@ -46,6 +47,7 @@ class Beat:
     stuck: frozenset[str] = frozenset()
     about: Mapping[str, Any] = field(default_factory=dict, compare=False)
     deaf: frozenset[str] = frozenset()
+    tags: bool = True
 
     def asks(self, node: str) -> bool:
         """Return True if it can publish, and consumes what is replied about the node."""

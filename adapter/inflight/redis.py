@@ -307,6 +307,7 @@ def _said(beat: Beat) -> str:
         "stuck": sorted(beat.stuck),
         "about": beat.about,
         "deaf": sorted(beat.deaf),
+        "tags": beat.tags,
     }
     return json.dumps(said, separators=(",", ":"))
 
@@ -334,7 +335,6 @@ def beats_of(found: Sequence[Any]) -> dict[str, Beat]:
                 if not isinstance(about, dict):
                     about = {}
                 unheard = frozenset(map(str, deaf)) if isinstance(deaf, list) else frozenset[str]()
-                beats[name] = Beat(
-                    broker, accepting, frozenset(nodes), rank, age, frozenset(stuck), about, unheard
-                )
+                links, tags = (frozenset(nodes), frozenset(stuck)), said.get("tags") is True
+                beats[name] = Beat(broker, accepting, links[0], rank, age, links[1], about, unheard, tags)
     return beats

@@ -388,9 +388,10 @@ def resume(
     outcome: Outcome,
     decision: bytes,
     traceparent: str = "",
+    tag: bytes = b"",
 ) -> bytes:
     """The payload that resumes one suspension. ``decision`` is JSON text; ``traceparent`` names the
-    call's trace, for a SIP header, and is left out where it is empty.
+    call's trace, for a SIP header, and is left out where it is empty. ``tag`` ends the correlation id.
 
     Ids are JSON numbers: as strings they make t_continue fail.
     """
@@ -400,7 +401,7 @@ def resume(
         decision += b',"traceparent":' + json.dumps(traceparent).encode()
     return _RESUME % (
         *(index, label, seq, event_json, _OUTCOME_JSON[outcome]),
-        *(node_json, index, label, seq, decision),
+        *(node_json, index, label, seq, tag, decision),
     )
 
 
@@ -411,7 +412,7 @@ def _quoted(text: str) -> bytes:
 
 _RESUME: Final = (
     b'{"tm_trans":{"tm_index":%d,"tm_label":%d,"seq":%d},"event":%b,"outcome":%b,'
-    b'"correlation_id":%b:%d:%d:%d","decision":%b}'
+    b'"correlation_id":%b:%d:%d:%d%b","decision":%b}'
 )
 _OUTCOME_JSON: Final = {outcome: json.dumps(outcome.value).encode() for outcome in Outcome}
 

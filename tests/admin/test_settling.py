@@ -83,7 +83,7 @@ async def world(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> A
 async def test_it_counts(world: World) -> None:
     assert await world.done(lambda: world.settle(Outcome.OPERATOR, ANSWER.body)) == Done("operator", True)
     ((exchange, key, body, properties),) = world.published
-    assert (exchange, key, body) == ("", "evapi.results.sbc1", ANSWER.body)
+    assert (exchange, key, body) == ("evapi.operator", "sbc1", ANSWER.body)
     assert properties.headers["x-service"] == "operator:eve@host"
 
 

@@ -25,6 +25,7 @@ INVITES = Binding("evapi.events", "evapi.decide.x", "invite_request.*")
 NAMES = {
     "evapi.events",
     "evapi.commands",
+    "evapi.operator",
     "evapi.dead",
     "evapi.dead.by-node",
     "evapi.dead-letters",
@@ -33,6 +34,7 @@ NAMES = {
     "evapi.results.sbc1",
     "evapi.commands.sbc1",
     "evapi.dead.by-node -> evapi.results.sbc1 [*.sbc1]",
+    "evapi.operator -> evapi.results.sbc1 [sbc1]",
     "evapi.commands -> evapi.commands.sbc1 [sbc1]",
     "evapi.commands -> evapi.commands.sbc1 [all]",
 }

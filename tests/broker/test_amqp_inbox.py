@@ -76,7 +76,8 @@ class Wire:
             assert consumer in self.consumers
             self._tag += 1
             properties = Properties("application/json", {}, f"sbc1:{self._tag}:1:1", None, times)
-            came.append(Delivery(consumer.encode(), self._tag, False, "", properties, b"{}"))
+            exchange = "evapi.commands" if consumer == "commands" else ""
+            came.append(Delivery(consumer.encode(), self._tag, False, exchange, properties, b"{}"))
         self._receiver(came)
 
 

@@ -241,15 +241,17 @@ class TestSettle:
         assert "no adapter has a link to the node" in done.err
 
     def test_nobody_takes_it_in(self, calls: Calls, rabbitmq: RabbitServer) -> None:
-        """What was sent is what consumers send, with who and why."""
+        """What was sent has who and why, and came by the exchange for it."""
         one = calls.call(1, node=f"sbc-{uuid4().hex[:8]}")
         calls.claim(one)
         queue = contract.results_queue(one.id.node)
         with pika.BlockingConnection(pika.URLParameters(rabbitmq.url)) as connection:
             channel = connection.channel()
             channel.queue_declare(queue, exclusive=True)
+            channel.exchange_declare("evapi.operator", "direct", durable=True)
+            channel.queue_bind(queue, "evapi.operator", one.id.node)
             amqp = {"EVAPI_AMQP_URL": rabbitmq.url}
-            words = (str(one.id), *ANSWER, "--yes", "-o", "json")
+            words = (f"{one.id}:AAAA-bbbb_00", *ANSWER, "--yes", "-o", "json")
             done = ask("inflight", "settle", *words, **calls.variables, **amqp)
             _, properties, body = channel.basic_get(queue, auto_ack=True)
         assert done.code == 1

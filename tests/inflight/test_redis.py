@@ -138,7 +138,8 @@ async def test_an_operator_can_read_who_lives(world: RedisWorld, probe: redis_py
     ms, _, said = probe.hget(f"{world.prefix}:replicas", "one").decode().partition(" ")  # type: ignore[union-attr]
     assert abs(int(ms) / 1000 - world.now()) < 60
     assert (
-        said == '{"broker":true,"accepting":true,"nodes":["sbc1"],"rank":7,"stuck":[],"about":{},"deaf":[]}'
+        said == '{"broker":true,"accepting":true,"nodes":["sbc1"],"rank":7,"stuck":[],"about":{},"deaf":[]'
+        ',"tags":true}'
     )
 
 
@@ -193,7 +194,7 @@ async def test_an_entry_of_a_later_version_is_read(world: RedisWorld, probe: red
     probe.hset(f"{world.prefix}:replicas", "other", value)
     found = (await one.beat(LIVE)).beats["other"]
     assert replace(found, age=0.0) == Beat(
-        broker=False, nodes=frozenset({"sbc1"}), rank=3, stuck=frozenset({"sbc2"})
+        broker=False, nodes=frozenset({"sbc1"}), rank=3, stuck=frozenset({"sbc2"}), tags=False
     )
 
 

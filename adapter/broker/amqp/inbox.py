@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _EXPIRED = "expired"
+_WRONG_EXCHANGE: Final = "wrong-exchange"
+"""Why a message is kept that came another way than the one that needs the right to send it."""
+_COMPLAIN_EACH: Final = 1.0
 _MAX_TEXT = 200
 _LATEST: Final = 1 << 53  # microseconds: what a float holds exactly, and the year 2255
 _COMMANDS: Final = "commands"
@@ -81,6 +84,7 @@ class Inbox:
         self._consumed_as = 0
         self._consuming = asyncio.Lock()
         self._closed = False
+        self._complained = float("-inf")
 
     async def open(self, wire: Wire) -> None:
         """Consume. The queues must be there."""
@@ -213,6 +217,9 @@ class Inbox:
             self._wake.set()
 
     def _command(self, delivery: Delivery) -> None:
+        if delivery.exchange != contract.COMMANDS_EXCHANGE:
+            self._refuse(delivery, f"a command comes by the exchange {contract.COMMANDS_EXCHANGE}")
+            return
         try:
             self._receiver.on_command(self.node, delivery.body)
         except CodecError as exc:
@@ -289,15 +296,21 @@ class Inbox:
         if not correlation_id:
             self._bury(delivery, "no-correlation-id", "a reply carries that of its request")
             return None
+        status = _text(headers.get(contract.HEADER_STATUS))
+        by_operator = delivery.exchange == contract.OPERATOR_EXCHANGE
+        if status == contract.STATUS_OPERATOR and not by_operator:
+            self._refuse(delivery, f"an operator's answer comes by the exchange {contract.OPERATOR_EXCHANGE}")
+            return None
         return Reply(
             correlation_id,
             delivery.body,
             content_type,
-            _text(headers.get(contract.HEADER_STATUS)),
+            status,
             _text(headers.get(contract.HEADER_SERVICE)),
             None,
             *_seconds(times),
             _text(headers.get(contract.HEADER_DETAIL)),
+            by_operator,
         )
 
     def _given_up(self, delivery: Delivery) -> Reply | None:
@@ -313,6 +326,18 @@ class Inbox:
             self._counters.ignored += 1
             return None
         return Reply(correlation_id, delivery.body, content_type, rejected=death)
+
+    def _refuse(self, delivery: Delivery, detail: str) -> None:
+        """Keep what somebody sent who may not: whoever may reply can write to every queue, by its name.
+
+        The server says by which exchange a message came; nobody can forge that.
+        """
+        self._counters.refused += 1
+        now = asyncio.get_running_loop().time()
+        if now >= self._complained + _COMPLAIN_EACH:  # there may be as many as somebody likes
+            self._complained = now
+            log.warning("refused", node=self.node, reason=_WRONG_EXCHANGE, detail=detail)
+        self._bury(delivery, _WRONG_EXCHANGE, detail)
 
     def _bury(self, delivery: Delivery, why: str, detail: str) -> None:
         content_type, _, correlation_id, *_ = delivery.properties

@@ -73,5 +73,7 @@ class Counters:
     """Dead requests of no interest: expired ones, and other nodes'."""
     dead_letters: int = 0
     dead_letters_dropped: int = 0
+    refused: int = 0
+    """Commands and answers by hand that did not come by the exchange for them."""
     undecodable: int = 0
     """Messages that the library could not read and that were taken off their queue for it."""

@@ -56,6 +56,7 @@ class Binding:
 EXCHANGES: Final = (
     Exchange(contract.EVENTS_EXCHANGE, "topic"),
     Exchange(contract.COMMANDS_EXCHANGE, "topic"),
+    Exchange(contract.OPERATOR_EXCHANGE, "direct"),
     Exchange(contract.DEAD_EXCHANGE, "fanout"),
     Exchange(contract.DEAD_BY_NODE_EXCHANGE, "topic", internal=True),
 )
@@ -83,6 +84,7 @@ def node_bindings(node: str) -> tuple[Binding, ...]:
     return (
         # A dead request keeps its routing key, <event>.<node>; a dead letter of ours has but one word.
         Binding(contract.DEAD_BY_NODE_EXCHANGE, results, f"*.{word}"),
+        Binding(contract.OPERATOR_EXCHANGE, results, node),
         *(Binding(contract.COMMANDS_EXCHANGE, commands, key) for key in (word, contract.ALL_NODES)),
     )
 
