@@ -9,6 +9,9 @@ EMBEDDED ?=
 CALLS ?= 500
 SECONDS ?= 600
 MINUTES ?= 30
+BASE ?= main
+LONG ?=
+SEED ?=
 
 # Tests that measure, or in which everything is killed: one at a time. The others run side by side.
 ALONE := bench bench_tool chaos inflight system
@@ -70,6 +73,10 @@ bench: DEBIAN += kamailio-utils-modules kamailio-rabbitmq-modules
 bench: install ## every figure beside a plain bridge, into BENCHMARKS.md (about 15 minutes)
 	@$(BIN)/python -m tests.bench.figures --markdown BENCHMARKS.md
 
+.PHONY: versus
+versus: install ## CPU per call of this tree over that of another revision, in turn: BASE=main (about 5 minutes)
+	@$(BIN)/python -m tests.bench.versus --base $(BASE)
+
 .PHONY: scale
 scale: install ## throughput by consumers, and 20 Kamailios on 4 adapters that come and go, into BENCHMARKS.md (about 4 minutes)
 	@$(BIN)/python -m tests.bench.scale --markdown BENCHMARKS.md
@@ -88,8 +95,9 @@ pictures: install ## draw the pictures of README.md anew
 	@$(BIN)/python -m tests.pictures
 
 .PHONY: chaos
-chaos: install ## what becomes of calls when anything dies or is cut off (about 25 minutes)
-	@$(BIN)/python -m tests.chaos --random 600
+chaos: DEBIAN += faketime
+chaos: install ## what becomes of calls when anything dies or is cut off (about 60 minutes; LONG=30: pairs for so long)
+	@$(BIN)/python -m tests.chaos $(if $(LONG),--long $(LONG),--pairs 12 --random 600) $(if $(SEED),--seed $(SEED))
 
 .PHONY: clean
 clean: ## remove what was built; Debian packages stay

@@ -1,8 +1,12 @@
-"""``make chaos``: every row of the table, then faults in random order. See ``--help``."""
+"""``make chaos``: every row of the table, pairs of faults, faults in random order. See ``--help``.
+
+Whatever misses a bound is told with what runs it again.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import shutil
 import sys
@@ -11,18 +15,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.chaos.mix import BOUNDS, SHARES, run_mix
+from tests.chaos.jobs import Job, endless, listed
 from tests.chaos.report import HEAD, line
-from tests.chaos.rows import ROWS
-from tests.chaos.run import Load, run
+from tests.chaos.run import Load
 from tests.chaos.servers import Kind, Servers
 from tests.harness.process import HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from tests.chaos.report import Bounds, Report
-    from tests.chaos.rows import Row
+    from collections.abc import Iterable, Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,66 +32,77 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     tell(f"seed {seed}; logs in {folder}")
     load = Load(options.rate, options.seconds, options.at)
-    wanted = [row for row in ROWS if not options.only or any(part in row.name for part in options.only)]
-    table: list[tuple[str, bool]] = []
-    for kind in Kind:
-        rows = [row for row in wanted if row.kind is kind]
-        mixed = options.random * SHARES.get(kind, 0)
-        if rows or mixed:
-            tell(f"starting {kind.value}")
-            place = folder / kind.name.lower()
-            place.mkdir()
-            with Servers(place, kind) as servers:
-                table += [one(row, servers, place, load, seed) for row in rows]
-                if mixed:
-                    table.append(mix(servers, place, Load(options.rate, mixed), seed))
+    table: list[tuple[str, str]] = []
+    if options.long:
+        for kind, jobs in endless(options.long * 60, load.rate, seed, tell):
+            table += on(kind, jobs, folder, load)
+    else:
+        jobs = listed(options, load, seed, tell)
+        for kind in Kind:
+            table += on(kind, [job for job in jobs if job.kind is kind], folder, load)
     print(HEAD)
     print("\n".join(found for found, _ in table))
-    missed = sum(not good for _, good in table)
+    missed = [again for _, again in table if again]
     if missed:
-        print(f"{missed} of {len(table)} rows missed a bound; seed {seed}, logs in {folder}")
+        print(f"{len(missed)} of {len(table)} rows missed a bound; logs in {folder}. To run them again:")
+        print("\n".join(f"  {again}" for again in missed))
     else:
         shutil.rmtree(folder, ignore_errors=True)
     return 1 if missed else 0
 
 
-def one(row: Row, servers: Servers, place: Path, load: Load, seed: int) -> tuple[str, bool]:
-    """One row: its line, and whether all bounds were kept."""
-    name = "".join(letter if letter.isalnum() else "-" for letter in row.name)
-    return judged(row.name, row.bounds, lambda: run(row, servers, place / name, load, seed))
+def on(kind: Kind, jobs: Iterable[Job], folder: Path, load: Load) -> list[tuple[str, str]]:
+    """Do these jobs on servers of their own, if there are any: of each the line, and what runs it again
+    where a bound was missed."""
+    place = Path(tempfile.mkdtemp(prefix=f"{kind.name.lower()}-", dir=folder))
+    found: list[tuple[str, str]] = []
+    with contextlib.ExitStack() as started:
+        servers: Servers | None = None
+        for job in jobs:
+            if servers is None:
+                tell(f"starting {kind.value}")
+                servers = started.enter_context(Servers(place, kind))
+            found.append(judged(job, servers, place, load))
+    return found
 
 
-def mix(servers: Servers, place: Path, load: Load, seed: int) -> tuple[str, bool]:
-    """Faults in random order: a line as well."""
-    name = f"random order, {load.seconds:.0f} s"
-    return judged(name, BOUNDS, lambda: run_mix(servers, place / "random", load, seed, tell))
-
-
-def judged(name: str, bounds: Bounds, work: Callable[[], Report]) -> tuple[str, bool]:
-    """Do the work; tell what came of it as it comes."""
+def judged(job: Job, servers: Servers, place: Path, load: Load) -> tuple[str, str]:
+    """Do a job; tell what came of it as it comes."""
     began = time.monotonic()
+    name = "".join(letter if letter.isalnum() else "-" for letter in job.name)[:60]
+    again = f"{job.again} --rate {load.rate:g} --seconds {load.seconds:g} --at {load.at:g}"
     try:
-        report = work()
+        report = job.does(servers, place / name)
     except HarnessError as exc:
-        tell(f"{name}: {exc}")
-        return f"{name:<34} could not be run: {str(exc).splitlines()[0]}", False
-    misses = bounds.misses(report)
-    found = line(name, report, misses)
+        tell(f"{job.name}: {exc}\n    again: {again}")
+        return f"{job.name:<42} could not be run: {str(exc).splitlines()[0]}", again
+    misses = job.bounds.misses(report)
+    found = line(job.name, report, misses)
     tell(f"{found}  ({time.monotonic() - began:.0f} s)")
     for note in [*report.notes, *report.mismatches()]:
         tell(f"    {note}")
-    return found, not misses
+    if misses:
+        tell(f"    again: {again}")
+    return found, again if misses else ""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    made.add_argument("--only", action="append", metavar="ROW", help="rows whose name has this in it")
+    made.add_argument("--only", action="append", metavar="TEXT", help="rows whose name has this in it")
+    made.add_argument("--row", action="append", metavar="NAME", help="the row of this name")
+    made.add_argument("--no-rows", action="store_true", help="no rows, but what else is asked for")
     made.add_argument("--seconds", type=float, default=30.0, help="of load for each row")
     made.add_argument("--rate", type=float, default=200.0, help="calls a second")
     made.add_argument("--at", type=float, default=10.0, help="second at which it happens")
     made.add_argument("--seed", type=int, help="of every choice; told at the start")
+    made.add_argument("--pairs", type=int, default=0, metavar="N", help="pairs of faults drawn at random")
+    made.add_argument("--pair", type=int, action="append", metavar="NUMBER", help="this pair of the seed")
     made.add_argument("--random", type=float, default=0.0, metavar="SECONDS", help="faults in random order")
+    made.add_argument("--mix", choices=[kind.name for kind in Kind], help="--random on these servers alone")
+    made.add_argument(
+        "--long", type=float, metavar="MINUTES", help="pairs and faults in random order, for so long"
+    )
     return made
 
 

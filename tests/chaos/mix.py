@@ -39,16 +39,18 @@ _ANYWHERE: Final = (
     faults.pause_consumers,
     faults.surge,
 )
+_ALONE: Final = (
+    *_ANYWHERE,
+    faults.kill_redis,
+    faults.pause_redis,
+    faults.cut_amqp,
+    faults.cut_redis,
+    faults.kill_rabbitmq,
+    faults.pause_rabbitmq,
+)
 FAULTS: Final[dict[Kind, tuple[Fault, ...]]] = {
-    Kind.ALONE: (
-        *_ANYWHERE,
-        faults.kill_redis,
-        faults.pause_redis,
-        faults.cut_amqp,
-        faults.cut_redis,
-        faults.kill_rabbitmq,
-        faults.pause_rabbitmq,
-    ),
+    Kind.ALONE: _ALONE,
+    Kind.CLOCKS: _ALONE,
     Kind.CLUSTERS: (*_ANYWHERE, faults.fail_over_redis, faults.kill_rabbitmq_node),
 }
 

@@ -25,7 +25,8 @@ class Report:
     ``excused``: calls (index:label) whose end nobody could give, since Kamailio or the only replica
     was killed before anybody had claimed them. ``memory``: bytes, the worst of any replica.
     ``options``: seconds, the longest wait for an answer to OPTIONS. ``recovered``: whether everything
-    was back to normal by itself in the end.
+    was back to normal by itself in the end. ``twice``: answers too many that were written to Kamailio,
+    by index:label; ``plain``: whether nothing there drops them. ``told``: what replicas warned of.
     """
 
     testimony: Testimony
@@ -38,6 +39,10 @@ class Report:
     recovered: bool = True
     notes: list[str] = field(default_factory=list)
     excused: frozenset[str] = frozenset()
+    twice: Mapping[str, int] = field(default_factory=dict)
+    plain: bool = False
+    told: Sequence[str] = ()
+    written: int = 0
 
     @property
     def calls(self) -> Sequence[Call]:
@@ -53,6 +58,12 @@ class Report:
     def decided(self) -> int:
         """Calls that a consumer decided."""
         return self.ends[DECIDED]
+
+    @property
+    def by_adapter(self) -> float:
+        """The share of all calls that an adapter answered, in whatever way."""
+        nobody = ("", SILENT, UNSENT, LOCAL)
+        return sum(call.end not in nobody for call in self.calls) / max(len(self.calls), 1)
 
     @property
     def unanswered(self) -> list[Call]:
@@ -74,6 +85,11 @@ class Report:
     def dropped(self) -> int:
         """Answers written to Kamailio for which no question was open."""
         return len(self.testimony.dropped)
+
+    @property
+    def unread(self) -> int:
+        """Answers that were written to a configuration without the include, and never read."""
+        return max(self.written - self.testimony.read, 0) if self.plain else 0
 
     @property
     def longest(self) -> float:
@@ -103,13 +119,16 @@ class Report:
 class Bounds:
     """What a row must reach. ``decided``: share of all calls. ``rest``: how the others may end.
 
-    ``dropped``: whether second answers may be written to Kamailio (and be dropped there).
-    ``checks``: each gives what is wrong, if anything.
+    ``dropped``: whether second answers may be written to Kamailio (and be dropped there; without the
+    include they never may). ``by_adapter``: share of all calls that adapters must answer. ``silent``:
+    share that may be left to Kamailio's timer. ``checks``: each gives what is wrong, if anything.
     """
 
     decided: float = 1.0
     rest: frozenset[str] | None = None
     dropped: bool = False
+    by_adapter: float = 0.0
+    silent: float = 0.0
     checks: tuple[Callable[[Report], str | None], ...] = ()
 
     def misses(self, report: Report) -> list[str]:
@@ -119,7 +138,7 @@ class Bounds:
             return ["no calls"]
         if len(report.calls) < report.placed:
             found.append(f"{report.placed - len(report.calls)} calls never reached the witness")
-        if report.unanswered:
+        if len(report.unanswered) > self.silent * len(report.calls):
             found.append(f"{len(report.unanswered)} unanswered")
         if report.wrong:
             found.append(f"{len(report.wrong)} wrong")
@@ -127,11 +146,15 @@ class Bounds:
             found.append(f"{len(report.testimony.strange)} answers to the wrong life")
         if report.dropped and not self.dropped:
             found.append(f"{report.dropped} dropped")
+        if report.twice and report.plain:
+            found.append(f"{sum(report.twice.values())} answered twice")
         if not report.recovered:
             found.append("not back to normal")
         share = report.decided / max(len(report.calls) - report.lost, 1)
         if share < self.decided:
             found.append(f"decided {share:.3%} < {self.decided:.1%}")
+        if report.by_adapter < self.by_adapter:
+            found.append(f"answered by adapters {report.by_adapter:.3%} < {self.by_adapter:.1%}")
         if self.rest is not None:
             others = {end for end in report.ends if end and end not in (DECIDED, SILENT, UNSENT)} - self.rest
             found += [f"{report.ends[end]} {end}" for end in sorted(others)]
@@ -140,8 +163,8 @@ class Bounds:
 
 
 HEAD: Final = (
-    f"{'':<34}{'calls':>6} {'decided':>9} {'fallback by outcome':<34}{'local':>6}{'unans':>6}{'wrong':>6}"
-    f"{'drop':>5}{'p50':>7}{'p99':>7}{'max':>7}{'MB':>5}  verdict"
+    f"{'':<42}{'calls':>6} {'decided':>9} {'fallback by outcome':<34}{'local':>6}{'unans':>6}{'lost':>5}"
+    f"{'wrong':>6}{'drop':>5}{'twice':>6}{'p50':>7}{'p99':>7}{'max':>7}{'MB':>5}  verdict"
 )
 
 
@@ -155,8 +178,9 @@ def line(name: str, report: Report, misses: Sequence[str]) -> str:
         for seconds in (report.percentile(0.5), report.percentile(0.99), report.longest)
     )
     return (
-        f"{name:<34}{len(report.calls):>6} {share:>9.3%} {fallbacks or '-':<34}{report.ends[LOCAL]:>6}"
-        f"{len(report.unanswered):>6}{len(report.wrong):>6}{report.dropped:>5}{waits}{report.memory >> 20:>5}"
+        f"{name:<42}{len(report.calls):>6} {share:>9.3%} {fallbacks or '-':<34}{report.ends[LOCAL]:>6}"
+        f"{len(report.unanswered):>6}{report.lost:>5}{len(report.wrong):>6}{report.dropped:>5}"
+        f"{sum(report.twice.values()):>6}{waits}{report.memory >> 20:>5}"
         f"  {'; '.join(misses) if misses else 'ok'}"
     )
 
@@ -170,6 +194,9 @@ def summary(report: Report) -> dict[str, object]:
         "lost": report.lost,
         "wrong": len(report.wrong),
         "dropped": report.dropped,
+        "twice": dict(report.twice),
+        "unread": report.unread,
+        "told": list(report.told),
         "strange": len(report.testimony.strange),
         "longest": report.longest,
         "p50": report.percentile(0.5),

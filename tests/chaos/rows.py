@@ -2,100 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from tests.chaos import faults
 from tests.chaos.report import Bounds
+from tests.chaos.row import (
+    NEARLY,
+    SHORT_OF_IT,
+    Row,
+    after_the_return,
+    at_once,
+    decided_again,
+    memory_bounded,
+    nothing_stale,
+    options_at_once,
+    timeouts_on_time,
+)
+from tests.chaos.rows_clocks import CLOCKS
+from tests.chaos.rows_names import NAMES
+from tests.chaos.rows_plain import PLAIN
+from tests.chaos.rows_together import TOGETHER
 from tests.chaos.servers import Kind
-from tests.chaos.witness import DECIDED, LOCAL
-from tests.chaos.world import DEADLINE, Setup
+from tests.chaos.witness import LOCAL
+from tests.chaos.world import Setup
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.chaos.faults import Fault
-    from tests.chaos.report import Report
-
-SLACK: Final = 0.05
-"""Seconds around a deadline within which its timeout must be written."""
-AT_ONCE: Final = 0.1
-BACK_WITHIN: Final = 3.0
-MEMORY: Final = 150 << 20
-SHORT_OF_IT: Final = 0.999
-TWO: Final = Setup()
-"""Two replicas and two consumers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """``lasts``: seconds of the fault. ``times``: of the usual rate; ``seconds``: of the run, where it
-    is not as long as the others. ``unclaimed``: what nobody had claimed when the fault came is
-    excused, since nobody was left who could.
-    """
-
-    name: str
-    does: Fault
-    bounds: Bounds
-    setup: Setup = TWO
-    lasts: float = 5.0
-    kind: Kind = Kind.ALONE
-    times: float = 1.0
-    seconds: float | None = None
-    unclaimed: bool = False
-
-
-def timeouts_on_time(report: Report) -> str | None:
-    """Each within SLACK of the deadline."""
-    off = [call.wait for call in report.calls if call.end == "timeout" and abs(call.wait - DEADLINE) > SLACK]
-    return f"{len(off)} timeouts after {min(off):.3f} to {max(off):.3f} s" if off else None
-
-
-def at_once(outcome: str) -> Callable[[Report], str | None]:
-    """Within AT_ONCE of the question, or of the fault where that came later."""
-
-    def check(report: Report) -> str | None:
-        fault = report.marks["fault"]
-        waits = [call.ended - max(call.asked, fault) for call in report.calls if call.end == outcome]
-        late = [wait for wait in waits if wait > AT_ONCE]
-        return f"{len(late)} of {len(waits)} {outcome} after up to {max(late):.3f} s" if late else None
-
-    return check
-
-
-def decided_again(report: Report) -> str | None:
-    """Every call that came BACK_WITHIN seconds after the return, or later."""
-    new = [call for call in report.calls if call.asked > report.marks["back"] + BACK_WITHIN]
-    missed = [call for call in new if call.end != DECIDED]
-    if not new:
-        return "no calls after the return"
-    return f"{len(missed)} not decided of {len(new)} after the return" if missed else None
-
-
-def nothing_stale(report: Report) -> str | None:
-    """No request reached a consumer past its deadline."""
-    return f"{len(report.stale)} stale, by up to {max(report.stale):.3f} s" if report.stale else None
-
-
-def memory_bounded(report: Report) -> str | None:
-    """No adapter took more than MEMORY."""
-    return f"{report.memory >> 20} MB" if report.memory > MEMORY else None
-
-
-def options_at_once(report: Report) -> str | None:
-    """Kamailio was never held up."""
-    return f"OPTIONS took {report.options:.3f} s" if report.options > AT_ONCE else None
-
-
-def after_the_return(report: Report) -> str | None:
-    """Every call that came once the server was back."""
-    new = [call for call in report.calls if call.asked > report.marks["back"]]
-    missed = [call.end for call in new if call.end not in (DECIDED, LOCAL)]
-    return f"{len(missed)} new calls not decided" if missed or not new else None
-
-
-NEARLY: Final = Bounds(SHORT_OF_IT)
-ROWS: Final = (
+SINGLE: Final = (
     Row("nothing", faults.nothing, Bounds()),
     Row("SIGKILL active", faults.kill_active, NEARLY),
     Row(
@@ -158,3 +89,4 @@ ROWS: Final = (
         lasts=0.0,
     ),
 )
+ROWS: Final[tuple[Row, ...]] = (*SINGLE, *TOGETHER, *CLOCKS, *NAMES, *PLAIN)

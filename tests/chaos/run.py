@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from tests.chaos import witness
 from tests.chaos.probe import Probe
 from tests.chaos.report import Report, summary
+from tests.chaos.servers import Kind
 from tests.chaos.world import World
 from tests.harness.process import wait_until
 from tests.harness.sipp import SippCaller
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.chaos.rows import Row
+    from tests.chaos.row import Row
     from tests.chaos.servers import Servers
 
 PATIENCE: Final = 8.0
@@ -63,36 +65,50 @@ def under_load(
 ) -> Report:
     """Call, let it happen, wait for the end of every call, and count. ``unclaimed``: see `Row`."""
     servers = world.servers
-    offset = servers.logged
-    caller = SippCaller(
-        world.folder,
-        servers.kamailio.sip_port,
-        calls=load.calls,
-        rate=load.rate,
-        timeout=load.seconds + 60,
-        patience=PATIENCE,
-    )
-    with Probe(world) as probe, caller:
-        wait_until(lambda: servers.logged > offset, "the first call")
+    offsets = servers.logged
+    callers = [
+        SippCaller(
+            world.folder,
+            kamailio.sip_port,
+            calls=load.calls // len(servers.kamailios),
+            rate=load.rate / len(servers.kamailios),
+            timeout=load.seconds + 60,
+            patience=PATIENCE,
+            name=f"caller-{number}",
+        )
+        for number, kamailio in enumerate(servers.kamailios, 1)
+    ]
+    codes = Counter[int]()
+    with Probe(world) as probe, contextlib.ExitStack() as calling:
+        for caller in callers:
+            calling.enter_context(caller)
+        wait_until(lambda: servers.logged > offsets, "the first call")
         happens(world)
-        result = caller.wait()
+        for caller in callers:
+            codes += Counter(caller.wait().codes)
+        for heal in world.after:
+            heal()
         recovered = world.recovered()
-    lines = servers.log_since(offset)
+    lines = servers.log_since(offsets)
     (world.folder / "witness.log").write_text("\n".join(lines) + "\n")
     for replica in world.replicas:
         world.notes += replica.faults
     report = Report(
         witness.read(lines),
         world.marks,
-        world.surged + Counter(result.codes),
-        load.calls + world.surged.total(),
+        world.surged + codes,
+        sum(caller.calls for caller in callers) + world.surged.total(),
         world.stale(),
         probe.memory,
         probe.options,
         recovered,
         world.notes,
+        twice=world.tally.twice,
+        written=world.tally.written,
+        plain=servers.kind is Kind.PLAIN,
+        told=[text for replica in world.replicas for text in replica.told],
     )
-    report.excused = _died_with_kamailio(world, report)
+    report.excused = _died_with_kamailio(world, report) | _excused(world, report)
     if unclaimed:
         report.excused |= _never_claimed(world, report)
     (world.folder / "report.json").write_text(json.dumps(summary(report), indent=1))
@@ -105,6 +121,13 @@ def _died_with_kamailio(world: World, report: Report) -> frozenset[str]:
         call.key
         for call in report.calls
         if not call.end and any(killed - PATIENCE < call.asked < killed for killed in world.kamailio_killed)
+    )
+
+
+def _excused(world: World, report: Report) -> frozenset[str]:
+    """Those that were asked while, by what happened, there may have been nobody to answer."""
+    return frozenset(
+        call.key for call in report.calls if any(begin < call.asked < end for begin, end in world.excuses)
     )
 
 

@@ -8,14 +8,16 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from tests.chaos.clocks import Clock
 from tests.harness.kamailio import KamailioServer
 from tests.harness.rabbitmq import RabbitCluster, RabbitServer
 from tests.harness.redis import RedisSentinel, RedisServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 WITNESS: Final = Path(__file__).with_name("witness.cfg")
+PLAIN_WITNESS: Final = Path(__file__).with_name("plain_witness.cfg")
 NODE: Final = "sbc1"
 
 
@@ -26,6 +28,14 @@ class Kind(Enum):
     SENTINEL = "one RabbitMQ, Redis with Sentinel"
     CLUSTER = "three RabbitMQ nodes, one Redis"
     CLUSTERS = "three RabbitMQ nodes, Redis with Sentinel"
+    CLOCKS = "one RabbitMQ, one Redis with a clock of its own"
+    PLAIN = "one RabbitMQ, one Redis, Kamailio without the include"
+    TWO = "one RabbitMQ, one Redis, two Kamailios"
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is one RabbitMQ and one Redis, so that proxies can stand in front of them."""
+        return self not in (Kind.SENTINEL, Kind.CLUSTER, Kind.CLUSTERS)
 
 
 class Servers:
@@ -33,14 +43,23 @@ class Servers:
 
     def __init__(self, folder: Path, kind: Kind = Kind.ALONE) -> None:
         self.kind = kind
-        self.kamailio = KamailioServer(folder, WITNESS, workers=4)
+        cfg = PLAIN_WITNESS if kind is Kind.PLAIN else WITNESS
+        names = ["kamailio", "kamailio-2"] if kind is Kind.TWO else ["kamailio"]
+        self.kamailios = [KamailioServer(folder, cfg, workers=4, name=name) for name in names]
+        self.clock = Clock(folder, "redis") if kind is Kind.CLOCKS else None
         self.rabbitmq: RabbitServer | RabbitCluster
         self.redis: RedisServer | RedisSentinel
         self.rabbitmq = RabbitCluster(folder) if self.quorum else RabbitServer(folder)
         sentinel = kind in (Kind.SENTINEL, Kind.CLUSTERS)
-        self.redis = RedisSentinel(folder) if sentinel else RedisServer(folder)
-        self._kamailio_log = folder / "kamailio.log"
+        env = self.clock.env if self.clock else None
+        self.redis = RedisSentinel(folder) if sentinel else RedisServer(folder, env=env)
+        self._logs = [folder / f"{name}.log" for name in names]
         self._started = contextlib.ExitStack()
+
+    @property
+    def kamailio(self) -> KamailioServer:
+        """The first, or only, one."""
+        return self.kamailios[0]
 
     @property
     def quorum(self) -> bool:
@@ -64,19 +83,24 @@ class Servers:
         return next(number for number, node in enumerate(self.rabbitmq.nodes) if node.node == name)
 
     @property
-    def logged(self) -> int:
-        """Bytes that Kamailio has logged so far."""
-        return self._kamailio_log.stat().st_size
+    def logged(self) -> list[int]:
+        """Bytes that each Kamailio has logged so far."""
+        return [log.stat().st_size for log in self._logs]
 
-    def log_since(self, offset: int) -> list[str]:
-        """Kamailio's log from there on."""
-        with self._kamailio_log.open("rb") as file:
-            file.seek(offset)
-            return file.read().decode(errors="replace").splitlines()
+    def log_since(self, offsets: Sequence[int]) -> list[str]:
+        """What each Kamailio has logged from there on, one after the other."""
+        found: list[str] = []
+        for log, offset in zip(self._logs, offsets, strict=True):
+            with log.open("rb") as file:
+                file.seek(offset)
+                found += file.read().decode(errors="replace").splitlines()
+        return found
 
     def put_right(self) -> None:
         """Start what a row has left dead, and forget what it has left in Redis."""
-        for server in (self.kamailio, self.rabbitmq, self.redis):
+        if self.clock is not None:
+            self.clock.put(0.0)
+        for server in (*self.kamailios, self.rabbitmq, self.redis):
             if isinstance(server, RabbitCluster):
                 if not all(node.running for node in server.nodes):
                     server.start()
@@ -88,7 +112,7 @@ class Servers:
 
     def __enter__(self) -> Self:
         starts: list[Callable[[], Any]] = []
-        for server in (self.rabbitmq, self.redis, self.kamailio):
+        for server in (self.rabbitmq, self.redis, *self.kamailios):
             self._started.push(server)
             starts.append(server.start)
         try:

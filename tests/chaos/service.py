@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 TAKES: Final = "CHAOS_DECISION_MS"
 PREFETCH: Final = "CHAOS_PREFETCH"
 QUEUE: Final = "CHAOS_QUEUE_TYPE"
+PAD: Final = "CHAOS_DECISION_BYTES"
 STALE: Final = "chaos: stale request"
 
 
@@ -44,4 +45,7 @@ service = Watched(
 async def decide(request: Request) -> Decision:
     """Refuse, and say whose call this is."""
     await asyncio.sleep(float(os.environ.get(TAKES, "20")) / 1000)
-    return {"action": "reject", "code": 486, "call_id": request.data["call_id"]}
+    decision: dict[str, Any] = {"action": "reject", "code": 486, "call_id": request.data["call_id"]}
+    if pad := int(os.environ.get(PAD, "0")):
+        decision["pad"] = "x" * pad
+    return decision

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos import witness
 from tests.chaos.report import Bounds, Report, line
-from tests.chaos.rows import at_once, decided_again, timeouts_on_time
+from tests.chaos.row import at_once, decided_again, timeouts_on_time
 
 BEFORE = " 3(77) NOTICE: <script>: "
 

@@ -1,4 +1,7 @@
-"""What the witness (``witness.cfg``) has logged, as calls. Times are seconds of the epoch."""
+"""What the witness (``witness.cfg``, ``plain_witness.cfg``) has logged, as calls.
+
+Times are seconds of the epoch.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ _STEP = re.compile(
     r"(?: (?P<outcome>\w*) (?P<echo>\S*))?$"
 )
 _DROPPED = re.compile(r"adapter: no such question is open, dropped the answer to (?P<ids>.*)$")
+_ANSWER = re.compile(r"witness answer \d+:\d+$")
 _UNSENT = re.compile(r"adapter: (?P<call>\S+) could not be asked about$")
 
 
@@ -54,11 +58,14 @@ class Call:
 
 @dataclass(slots=True)
 class Testimony:
-    """``dropped``: answers that no open question was found for. ``strange``: steps of no known call."""
+    """``dropped``: answers that no open question was found for. ``strange``: steps of no known call.
+    ``read``: answers that a configuration without the include has got from EVAPI's reader.
+    """
 
     calls: list[Call] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     strange: list[str] = field(default_factory=list)
+    read: int = 0
 
 
 def read(lines: Iterable[str]) -> Testimony:
@@ -71,6 +78,8 @@ def read(lines: Iterable[str]) -> Testimony:
             _take(found, last, unsent, step)
         elif dropped := _DROPPED.search(line):
             found.dropped.append(dropped["ids"])
+        elif _ANSWER.search(line):
+            found.read += 1
         elif failed := _UNSENT.search(line):
             unsent.add(failed["call"])
     return found

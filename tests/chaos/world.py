@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from tests.chaos import service
-from tests.chaos.servers import NODE, Kind
-from tests.harness.bridge import Bridge, Consumer
+from tests.chaos.clocks import Clock
+from tests.chaos.replica import Replica
+from tests.chaos.servers import NODE
+from tests.chaos.tally import Tally
+from tests.harness.bridge import Consumer
 from tests.harness.process import HarnessError, wait_until
 from tests.harness.proxy import Network
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.chaos.servers import Servers
-    from tests.harness.proxy import Proxy
 
 DEADLINE: Final = 3.0
 QUEUE: Final = f"evapi.decide.{service.service.name}"
@@ -34,69 +36,39 @@ emergency = 0
 """
 
 
+LINKS: Final = 2
+"""Replicas that connect to a Kamailio, by default."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How many there are. ``takes``: seconds of a decision; ``prefetch``: of a consumer."""
+    """How many there are. ``takes``: seconds of a decision; ``prefetch``: of a consumer; ``pad``: bytes
+    more of each decision.
+
+    ``names``: what each replica calls its Kamailio, in turn, with commas between several. ``one_name``:
+    all replicas are called the same. ``odd``: names are wrong somewhere, so that it is not known who is
+    to be ready. ``clocked``: replicas and consumers have clocks that can be put wrong.
+    """
 
     replicas: int = 2
     consumers: int = 2
     takes: float = 0.02
     prefetch: int = 500
     in_flight: int = 10_000
-
-
-class Replica:
-    """One adapter and its ways: ``evapi`` to Kamailio, ``amqp`` to RabbitMQ, ``redis`` to Redis.
-
-    The last two are None where the servers are several, which know themselves by address.
-    """
-
-    def __init__(self, name: str, folder: Path, servers: Servers, network: Network, policy: Path) -> None:
-        self.name = name
-        self.evapi = network.proxy(servers.kamailio.evapi_port)
-        self.amqp: Proxy | None = None
-        self.redis: Proxy | None = None
-        options = {"amqp_url": servers.amqp_url, "redis_url": servers.redis_url, "policy": str(policy)}
-        if servers.kind is Kind.ALONE:
-            self.amqp = network.proxy(servers.rabbitmq.port)
-            self.redis = network.proxy(servers.redis.port)
-            options["amqp_url"] = f"amqp://guest:guest@127.0.0.1:{self.amqp.port}/"
-            options["redis_url"] = f"redis://127.0.0.1:{self.redis.port}/0"
-        env = {"EVAPI_QUEUE_TYPE": "quorum" if servers.quorum else "classic"}
-        self.bridge = Bridge(name, folder, {NODE: self.evapi.port}, options, env)
-
-    @property
-    def ready(self) -> bool:
-        """Whether it says that it is, and Kamailio knows."""
-        ready = self.bridge.readiness().get("status") == "ready"
-        return ready and self.bridge.metric("evapi_gate_open", node=NODE) == 1
-
-    @property
-    def active(self) -> bool:
-        """Whether it says that it is the active one."""
-        return self.bridge.metric("evapi_active", node=NODE) == 1
-
-    def wait(self) -> None:
-        """Return once it is ready."""
-        self.bridge.process.wait_until(lambda: self.ready, f"{self.name} to be ready")
-
-    @property
-    def faults(self) -> list[str]:
-        """What it logged of its own errors, the text of each once."""
-        found: dict[str, None] = {}
-        log = self.bridge.process.log
-        for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
-            if ('"level": "error"' in line and '"exception"' in line) or line.startswith("Traceback"):
-                found[f"{self.name}: {line[:300]}"] = None
-        return list(found)
+    pad: int = 0
+    names: tuple[str, ...] = (NODE,)
+    one_name: bool = False
+    odd: bool = False
+    clocked: bool = False
 
 
 class World:
     """Started by ``with``. ``rate``: of the calls that it gets; ``seed``: of every choice.
 
     ``marks``: when what happened, by the epoch's clock. ``leader``: the number of the RabbitMQ node
-    that leads the service's queue. ``surged``: ends of calls beyond the usual ones,
-    by status.
+    that leads the service's queue. ``surged``: ends of calls beyond the usual ones, by status.
+    ``excuses``: from when to when calls were asked that nobody may have been able to answer.
+    ``after``: what is still to be healed once the calls are over.
     """
 
     def __init__(self, servers: Servers, folder: Path, setup: Setup, rate: float, seed: int) -> None:
@@ -111,23 +83,55 @@ class World:
         self.surged: Counter[int] = Counter()
         self.leader = 0
         self.claimed_at_kill: set[str] = set()
+        self.excuses: list[tuple[float, float]] = []
+        self.after: list[Callable[[], object]] = []
+        self.tally = Tally()
+        self._pinned: Replica | None = None
         self._stack = contextlib.ExitStack()
         self._network = self._stack.enter_context(Network())
-        policy = folder / "policy.toml"
-        policy.write_text(POLICY.format(deadline=DEADLINE, in_flight=setup.in_flight))
-        self.replicas = [
-            Replica(f"adapter-{number}", folder, servers, self._network, policy)
-            for number in range(1, setup.replicas + 1)
-        ]
+        self._policy = folder / "policy.toml"
+        self._policy.write_text(POLICY.format(deadline=DEADLINE, in_flight=setup.in_flight))
+        self.replicas = [self._replica(number) for number in range(setup.replicas)]
         env = {
             service.TAKES: f"{setup.takes * 1000:.0f}",
             service.PREFETCH: str(setup.prefetch),
             service.QUEUE: "quorum" if servers.quorum else "classic",
+            service.PAD: str(setup.pad),
         }
+        self.consumer_clock = Clock(folder, "consumers") if setup.clocked else None
+        if self.consumer_clock is not None:
+            env |= self.consumer_clock.env
         self.consumers = [
             Consumer(f"consumer-{number}", folder, ["tests.chaos.service:service"], servers.amqp_url, env)
             for number in range(1, setup.consumers + 1)
         ]
+
+    def _replica(self, number: int) -> Replica:
+        setup, name = self.setup, f"adapter-{number + 1}"
+        kamailio = number % len(self.servers.kamailios)
+        return Replica(
+            name,
+            self.folder,
+            self.servers,
+            self._network,
+            self.tally,
+            self._policy,
+            told_name="adapter-1" if setup.one_name else name,
+            nodes=dict.fromkeys(setup.names[number % len(setup.names)].split(","), kamailio),
+            clocked=setup.clocked,
+        )
+
+    def add_replica(self) -> Replica:
+        """Start one more; it is not waited for."""
+        made = self._replica(len(self.replicas))
+        self.replicas.append(made)
+        self._begin(made)
+        return made
+
+    def _begin(self, replica: Replica) -> None:
+        process = replica.bridge.process
+        self._stack.callback(self._stop, process.stop, process.resume)
+        process.start()
 
     def mark(self, what: str) -> None:
         """Remember that this happens now."""
@@ -137,9 +141,24 @@ class World:
         """Let the calls go on. The length of a fault is what a row is about."""
         time.sleep(seconds)
 
+    def excuse(self, begin: float, end: float) -> None:
+        """Calls that were asked between may have no answer."""
+        self.excuses.append((begin, end))
+
+    @contextlib.contextmanager
+    def pinned(self) -> Iterator[None]:
+        """Let the active replica be the one that is it now, whatever happens."""
+        self._pinned = self.active
+        try:
+            yield
+        finally:
+            self._pinned = None
+
     @property
     def active(self) -> Replica:
         """The active replica."""
+        if self._pinned is not None:
+            return self._pinned
         found: list[Replica] = []
 
         def one() -> bool:
@@ -179,18 +198,28 @@ class World:
         return consumer.log.read_text().count("consuming") if consumer.log.exists() else 0
 
     def all_ready(self, timeout: float = 30.0) -> None:
-        """Return once every replica is ready and one of them is active."""
-        wait_until(
-            lambda: all(replica.ready for replica in self.replicas), "every replica to be ready", timeout
-        )
-        assert self.active
+        """Return once every replica is ready, as many as can be are linked, and one is active.
+
+        Where names are odd: once every replica answers, and one is ready.
+        """
+        wanted, enough = (1, 1) if self.setup.odd else (len(self.replicas), min(LINKS, len(self.replicas)))
+
+        def settled() -> bool:
+            return (
+                all(replica.alive for replica in self.replicas)
+                and sum(replica.ready for replica in self.replicas) >= wanted
+                and sum(replica.linked for replica in self.replicas) >= enough
+            )
+
+        wait_until(settled, "every replica to be ready", timeout)
+        assert self.setup.odd or self.active
 
     def recovered(self) -> bool:
         """Wait until all are back to normal with nothing in flight; whether they are. Notes what is not."""
         try:
             self.all_ready(15)
             wait_until(
-                lambda: not any(r.bridge.metric("evapi_in_flight", node=NODE) for r in self.replicas),
+                lambda: not any(replica.in_flight for replica in self.replicas),
                 "nothing to be in flight",
                 8,
             )
@@ -210,13 +239,10 @@ class World:
     def __enter__(self) -> Self:
         try:
             for replica in self.replicas:
-                self._stack.callback(self._stop, replica.bridge.process.stop, replica.bridge.process.resume)
-                replica.bridge.process.start()
+                self._begin(replica)
             for consumer in self.consumers:
                 self._stack.callback(self._stop, consumer.stop, consumer.resume)
             self.start_consumers()
-            for replica in self.replicas:
-                replica.wait()
             self.all_ready()
             if self.servers.quorum:
                 self.leader = self.servers.leader(QUEUE)

@@ -2,7 +2,7 @@
 
 While it is cut nothing passes and nothing is refused: what either side writes waits, and a new
 connection hangs in its handshake. Once healed, what waited arrives in order, unless its sender is
-gone: then its TCP has nothing left to say but a reset.
+gone: then its TCP has nothing left to say but a reset. A proxy may be tapped: what passes is shown.
 
 One thread serves every proxy of a `Network`. What one read gives goes out by one write, and nothing
 is delayed: Kamailio's netstring reader loses frames that arrive in pieces.
@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    Tap = Callable[[object, bool, bytes], object]
 
 HOST: Final = "127.0.0.1"
 READ_BYTES: Final = 1 << 18
@@ -48,12 +50,18 @@ class Network:
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
         self._thread.start()
 
-    def proxy(self, target: int) -> Proxy:
-        """A proxy on a free port, to 127.0.0.1:``target``."""
-        return self.call(lambda: self._add(target))
+    def proxy(self, target: int, tap: Tap | None = None) -> Proxy:
+        """A proxy on a free port, to 127.0.0.1:``target``.
 
-    def _add(self, target: int) -> Proxy:
-        made = Proxy(self, target)
+        Args:
+            target: Port of the server.
+            tap: Called in the network's thread with each piece that was handed to a side's socket:
+                what tells its connection apart, whether that side is the server, the bytes.
+        """
+        return self.call(lambda: self._add(target, tap))
+
+    def _add(self, target: int, tap: Tap | None) -> Proxy:
+        made = Proxy(self, target, tap)
         self._proxies.append(made)
         return made
 
@@ -122,8 +130,9 @@ class Network:
 class Proxy:
     """What leads from 127.0.0.1:``port`` to 127.0.0.1:``target``. Made by `Network.proxy`."""
 
-    def __init__(self, network: Network, target: int) -> None:
+    def __init__(self, network: Network, target: int, tap: Tap | None = None) -> None:
         self.target = target
+        self._tap = tap
         self.is_cut = False
         self._network = network
         self._fillers: list[socket.socket] = []
@@ -197,16 +206,23 @@ class Proxy:
             if address in fillers:
                 client.close()
             else:
-                self._connections.add(_Connection(self._network, client, self.target, self._connections))
+                made = _Connection(self._network, client, self.target, self._connections, self._tap)
+                self._connections.add(made)
 
 
 class _Connection:
     """A client's socket and the one to the server. ``held``: what is still to be written to each."""
 
     def __init__(
-        self, network: Network, client: socket.socket, target: int, others: set[_Connection]
+        self,
+        network: Network,
+        client: socket.socket,
+        target: int,
+        others: set[_Connection],
+        tap: Tap | None,
     ) -> None:
         self._network = network
+        self._tap = tap
         self._others = others
         self._server = socket.socket()
         self._sides = (client, self._server)
@@ -299,6 +315,8 @@ class _Connection:
         with contextlib.suppress(BlockingIOError):  # the rest once it is writable
             while held:
                 sent = side.send(held[0], socket.MSG_EOR | socket.MSG_NOSIGNAL)
+                if self._tap is not None:
+                    self._tap(self, side is self._server, held[0][:sent])
                 if sent < len(held[0]):
                     held[0] = held[0][sent:]
                 else:

@@ -11,7 +11,7 @@ import redis
 from tests.harness.process import HarnessError, Process, free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from tests.harness.certificates import Authority
@@ -26,6 +26,7 @@ class RedisServer:
     """One server. Keeps nothing over a stop: what ``start`` begins is empty.
 
     With an authority it takes TLS as well, at ``tls_url``, its certificate being for ``names``.
+    ``env`` goes beside the environment of this process.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class RedisServer:
         name: str = "redis",
         authority: Authority | None = None,
         names: Sequence[str] = NAMES,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -45,7 +47,7 @@ class RedisServer:
             self.tls_port = free_port()
             self.tls_url = f"rediss://localhost:{self.tls_port}/0?ssl_ca_certs={authority.certificate}"
             command += ["--tls-port", str(self.tls_port), *_tls(authority, names)]
-        self._process = Process(name, [*command, *nothing_kept, *options], folder)
+        self._process = Process(name, [*command, *nothing_kept, *options], folder, env)
 
     def start(self) -> None:
         """Start it and wait until it answers."""

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.chaos.rows import ROWS, Row
+from tests.chaos.rows import ROWS
 from tests.chaos.run import Load, run
 from tests.chaos.servers import Servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.chaos.row import Row
 
 LOAD: Final = Load(rate=60, seconds=7, at=1.5)
 FULL: Final = Load()

@@ -1,0 +1,149 @@
+"""Two faults drawn at random, both at once or one within the other: what excuses which outcome.
+
+Every draw has a random sequence of its own, by seed and number, so that one of them can be run alone again.
+With either fault alone nobody is left without an answer. Two together may take what only they knew:
+
+- Both replicas gone from Kamailio: calls from a deadline before that until a while after one is back.
+- A replica gone whose claims no store has (Redis gone, or it or the other cut off from it): calls from a
+  deadline before it went until the other has taken over.
+- Kamailio killed: what waited there (see ``run``).
+
+Everybody else must be answered, by whatever outcome; nobody wrongly, and without the include nobody twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tests.chaos.faults_together import TAKES_OVER
+from tests.chaos.ingredients import ACTIVE, INGREDIENTS, STANDBY, STORE, Ingredient
+from tests.chaos.report import Bounds
+from tests.chaos.row import Row
+from tests.chaos.servers import Kind
+from tests.chaos.world import DEADLINE, Setup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tests.chaos.world import World
+
+LASTS: Final = (2.0, 7.0)
+"""Seconds of the longer one, at random."""
+AT_ONCE: Final = 0.4
+"""The share of pairs in which both begin at the same moment."""
+PLAIN_EACH: Final = 3
+"""Each so many-th pair is of a configuration without the include."""
+SECONDS: Final = 25.0
+BEGINS: Final = 4.0
+"""Seconds of the load, and from when on it happens."""
+LEAST: Final = 0.5
+STARTS: Final = 5.0
+"""Seconds from the start of a replica's process until Kamailio has it, on a busy machine."""
+RECENTLY: Final = 2.0
+"""Seconds since a replica has gone within which its claims may not all be taken over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """``outer`` lasts from 0 to ``lasts`` seconds, ``inner`` from ``begins`` to ``ends``."""
+
+    outer: Ingredient
+    inner: Ingredient
+    lasts: float
+    begins: float
+    ends: float
+
+    @property
+    def name(self) -> str:
+        """What happens, with the seconds."""
+        when = "at once" if not self.begins else f"from {self.begins:.1f}"
+        return f"{self.outer.name} {self.lasts:.1f} s, {when} {self.inner.name} to {self.ends:.1f}"
+
+
+def draw(seed: int, number: int) -> tuple[Kind, Pair]:
+    """Return the pair of this number, and the servers that it is for."""
+    chance = random.Random(f"{seed}:{number}")
+    plain = number % PLAIN_EACH == PLAIN_EACH - 1
+    pool = [each for each in INGREDIENTS if not (plain and (each.clocked or each.gated))]
+    outer = chance.choice(pool)
+    inner = chance.choice([each for each in pool if each.of != outer.of])
+    lasts = chance.uniform(*LASTS)
+    begins = 0.0 if chance.random() < AT_ONCE else chance.uniform(0.1, lasts - LEAST)
+    ends = chance.uniform(begins + LEAST, lasts) if begins + LEAST < lasts else lasts
+    return (Kind.PLAIN if plain else Kind.CLOCKS), Pair(outer, inner, lasts, begins, ends)
+
+
+Span = tuple[Ingredient, float, float]
+"""What was at work, from when to when."""
+
+
+def excuses(spans: Sequence[Span]) -> list[tuple[float, float]]:
+    """Return from when to when calls may have been asked that have no answer."""
+    found: list[tuple[float, float]] = []
+    for number, (first, begin, end) in enumerate(spans):
+        for second, other_begin, other_end in spans[number + 1 :]:
+            both = max(begin, other_begin), min(end, other_end)
+            if first.silences and second.silences and {first.of, second.of} == {ACTIVE, STANDBY}:
+                found.append((both[0] - DEADLINE, both[1] + STARTS))
+            for replica, gone, store, lost in (
+                (first, begin, second, other_begin),
+                (second, other_begin, first, begin),
+            ):
+                if _gone_unseen(replica, store) and lost < gone + RECENTLY:
+                    found.append((min(gone, lost) - DEADLINE, max(gone, lost) + TAKES_OVER))
+    return found
+
+
+def _gone_unseen(replica: Ingredient, store: Ingredient) -> bool:
+    """Whether one is a replica that goes, and the other such that nobody has what it had claimed."""
+    gone = replica.of in (ACTIVE, STANDBY) and replica.silences
+    return gone and ((store.of == STORE and store.silences) or store.blinds)
+
+
+def row(seed: int, number: int) -> Row:
+    """Return the pair of this number as a row."""
+    kind, pair = draw(seed, number)
+
+    def happens(world: World, _: float) -> None:
+        world.mark("fault")
+        with world.pinned():
+            spans = carry_out(world, pair)
+        world.excuses += excuses(spans)
+        world.mark("back")
+
+    return Row(
+        f"pair {number}: {pair.name}",
+        happens,
+        Bounds(0.0, dropped=True),
+        Setup(clocked=kind is Kind.CLOCKS),
+        kind=kind,
+        seconds=SECONDS,
+    )
+
+
+def carry_out(world: World, pair: Pair) -> list[Span]:
+    """Let both happen, and heal both. Healing one takes time, too: the other lasts so much longer."""
+    began = time.monotonic()
+    spans: list[Span] = []
+
+    def until(second: float) -> None:
+        world.sleep(max(began + second - time.monotonic(), 0))
+
+    with _timed(world, pair.outer, spans):
+        until(pair.begins)
+        with _timed(world, pair.inner, spans):
+            until(pair.ends)
+        until(pair.lasts)
+    return spans
+
+
+@contextlib.contextmanager
+def _timed(world: World, ingredient: Ingredient, spans: list[Span]) -> Iterator[None]:
+    begin = time.time()
+    with ingredient.does(world):
+        yield
+    spans.append((ingredient, begin, time.time()))

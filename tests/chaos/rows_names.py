@@ -1,0 +1,54 @@
+"""Rows in which names are not what they should be, and others with more or fewer replicas than two."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.chaos import faults, faults_names
+from tests.chaos.report import Bounds
+from tests.chaos.row import NEARLY, Row
+from tests.chaos.servers import NODE, Kind
+from tests.chaos.world import Setup
+
+OTHER: Final = "sbc2"
+SECONDS: Final = 15.0
+_TOLD: Final = Bounds(0.0)
+"""Nobody unanswered, nobody twice; Kamailio may answer by itself, if the gate is closed."""
+
+NAMES: Final = (
+    Row(
+        "two Kamailios under one name",
+        faults.nothing,
+        _TOLD,
+        Setup(odd=True),
+        lasts=0.0,
+        kind=Kind.TWO,
+        seconds=SECONDS,
+    ),
+    Row(
+        "one Kamailio under two names, one replica",
+        faults.nothing,
+        _TOLD,
+        Setup(replicas=1, names=(f"{NODE},{OTHER}",), odd=True),
+        lasts=0.0,
+        seconds=SECONDS,
+    ),
+    Row(
+        "one Kamailio under two names, two replicas",
+        faults.nothing,
+        _TOLD,
+        Setup(names=(NODE, OTHER), odd=True),
+        lasts=0.0,
+        seconds=SECONDS,
+    ),
+    Row(
+        "one replica's name used twice",
+        faults.nothing,
+        _TOLD,
+        Setup(one_name=True, odd=True),
+        lasts=0.0,
+        seconds=SECONDS,
+    ),
+    Row("three replicas, SIGKILL active", faults.kill_active, NEARLY, Setup(replicas=3)),
+    Row("2 -> 1 -> 3 replicas", faults_names.two_one_three, NEARLY, lasts=3.0),
+)
