@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 OFTEN: Final = (0.02, 0.4)
 """Seconds between two times that Redis is emptied, at random: some of them just before somebody looks."""
-UP: Final = 0.8
-"""Seconds for which a Redis that crashes in a loop lives."""
+UP: Final = (0.05, 1.0)
+DOWN: Final = (0.0, 1.0)
+"""Seconds for which a Redis that crashes in a loop lives, and is dead, at random."""
 
 
 def empty_redis(world: World, seconds: float) -> None:
@@ -32,6 +33,8 @@ def redis_in_a_loop(world: World, seconds: float) -> None:
     world.mark("fault")
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        redis.restart()
-        world.sleep(UP)
+        redis.kill()
+        world.sleep(world.random.uniform(*DOWN))
+        redis.start()
+        world.sleep(world.random.uniform(*UP))
     world.mark("back")

@@ -68,7 +68,7 @@ PLAIN: Final = (
         faults_together.start_without_redis,
         Bounds(0.0, silent=SILENT),
         SLOW,
-        lasts=6.0,
+        lasts=4.0,
         kind=Kind.PLAIN,
     ),
     Row(

@@ -20,6 +20,6 @@ TOGETHER: Final = (
         "both start without Redis",
         faults.start_without_redis,
         Bounds(0.0, dropped=True, checks=(served_from("started", SERVED), decided_again)),
-        lasts=6.0,
+        lasts=4.0,
     ),
 )
