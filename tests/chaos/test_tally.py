@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.chaos.report import Bounds, Report
+from tests.chaos.rows_plain import carried
 from tests.chaos.tally import Netstrings, Tally, answer, question
 from tests.chaos.test_witness import asked, logged, resumed
 from tests.harness.process import wait_until
@@ -146,3 +147,20 @@ def test_a_planted_lost_call_and_a_wrong_outcome_fail_any_row():
 def test_answers_that_kamailio_never_read_are_told():
     told = [asked("a@h"), "witness answer 1:2", resumed("a@h", 101, "decided", "a@h")]
     assert Report(logged(*told), {}, plain=True, written=3).unread == 2
+
+
+def in_seconds(*decided: int) -> Report:
+    """So many decisions in each second, in time, and one call more in each that gets the fallback."""
+    lines: list[str] = []
+    for second, count in enumerate(decided):
+        for number in range(count + 1):
+            at, key = 100 + second + number / 1000, f"{second}:{number}"
+            outcome = ("decided", "a@h") if number < count else ("overload", "-")
+            lines += [asked("a@h", at, key), resumed("a@h", at + 0.01, *outcome, key=key)]
+    return Report(logged(*lines), {}, plain=True)
+
+
+def test_what_the_pace_carries_is_to_be_in_time_all_along():
+    assert carried(in_seconds(1, 10, 9, 8, 10, 1)) is None
+    assert carried(in_seconds(1, 10, 9, 7, 10, 1)) == "decided in a second: 7 to 10"
+    assert carried(in_seconds(0, 0, 0, 0)) == "decided in a second: 0 to 0"
