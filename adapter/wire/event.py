@@ -15,6 +15,7 @@ Whatever one frame holds, `parse` returns and never raises: a frame that is not 
 from __future__ import annotations
 
 import binascii
+import contextlib
 import json
 import re
 from dataclasses import replace
@@ -24,7 +25,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from adapter.errors import CodecError
 from adapter.records import record
 from adapter.transaction import Outcome
-from adapter.wire.netstring import HEAD, MAX_OUT, Oversized
+from adapter.wire.json_text import JSON, MAX_DEPTH, decode
+from adapter.wire.netstring import HEAD, MAX_OUT, CutShort, Oversized, Payload
 
 if TYPE_CHECKING:
     from adapter.transaction import TransactionId
@@ -35,8 +37,6 @@ MAX_TM_ID: Final = 0xFFFFFFFF
 """tm keeps index and label as unsigned 32-bit integers."""
 MAX_LIFE: Final = 64
 """Characters of the name of a life that are kept."""
-MAX_DEPTH: Final = 200
-"""Levels of an event or a decision: no Python fails to write them, and jansson reads 2048."""
 
 
 @record(frozen=True, slots=True)
@@ -105,9 +105,9 @@ _GLANCE: Final = re.compile(
 """How the shipped configuration's frames begin: jansson keeps the order in which members were set."""
 
 
-def glance(frame: bytes | Oversized) -> Unparsed | None:
+def glance(frame: Payload) -> Unparsed | None:
     """The ids alone, where the frame begins as the shipped configuration has it."""
-    found = None if isinstance(frame, Oversized) else _GLANCE.match(frame)
+    found = _GLANCE.match(frame) if isinstance(frame, bytes) else None
     if found is None or (label := int(found[2])) > MAX_TM_ID:
         return None
     return Unparsed(int(found[1]), label, int(found[3]), found.string)
@@ -124,29 +124,49 @@ def read_on(unparsed: Unparsed) -> Suspended | Malformed:
     return Malformed("ids", "ids that contradict each other", unparsed.frame, ids=ids)
 
 
-def parse(frame: bytes | Oversized) -> Event | None:
+def parse(frame: Payload) -> Event | None:
     """Read one payload. ``None``: a frame between adapters and configuration that is not for us."""
     problem = None
     if isinstance(frame, Oversized):
         problem = CodecError("too-large", f"payload of {frame.length} bytes")
+        frame = frame.head
+    elif isinstance(frame, CutShort):
+        problem = CodecError("cut-short", _cut_short(frame))
         frame = frame.head
     if frame[:1] == b"{":
         return _parse_json(frame, problem)
     return _parse_colon(frame, problem)
 
 
+def _cut_short(frame: CutShort) -> str:
+    behind = f"; {frame.lost} bytes behind it are lost" if frame.lost else ""
+    return (
+        f"{frame.length} bytes declared, ends after {len(frame.head)}: a NUL in what a caller wrote{behind}"
+    )
+
+
 def _parse_json(frame: bytes, problem: CodecError | None) -> Event | None:
     raw: dict[str, Any] = {}
     if problem is None:
         try:
-            raw = _json_decode(frame.decode())
+            raw = decode(frame.decode())
+        except CodecError as exc:
+            problem = exc
         except (ValueError, RecursionError) as exc:
             problem = CodecError("not-json", f"{type(exc).__name__}: {exc}")
+    ids: tuple[Any, Any, Any] = (None, None, None)
+    if problem is None:
+        if "adapter" in raw and "event" not in raw:
+            return _parse_adapter(frame, raw["adapter"])
+        try:
+            ids = _pop_ids(raw)
+        except CodecError as exc:
+            problem = exc
     if problem is not None:
         raw = _leading_members(frame[:HEAD].decode("utf-8", "surrogateescape"))
-    elif "adapter" in raw and "event" not in raw:
-        return _parse_adapter(frame, raw["adapter"])
-    event, ids = raw.pop("event", None), _pop_ids(raw)
+        with contextlib.suppress(CodecError):
+            ids = _pop_ids(raw)
+    event = raw.pop("event", None)
     data = raw.get("data")
     return _judged(frame, event, ids, data if isinstance(data, dict) else raw, problem)
 
@@ -181,6 +201,8 @@ def _parse_colon(frame: bytes, problem: CodecError | None) -> Event:
             problem = CodecError("colon-form", "no data")
         except binascii.Error as exc:
             problem = CodecError("base64", str(exc))
+        except CodecError as exc:
+            problem = exc
     ids = rest[0].decode("latin-1") or None, rest[1].decode("latin-1") or None, None
     return _judged(frame, event.decode("utf-8", "surrogateescape"), ids, data, problem)
 
@@ -191,7 +213,7 @@ def _colon_data(field: bytes) -> Any:
     if data[:1] != b"{":
         return data
     try:
-        return _json_decode(data.decode())
+        return decode(data.decode())
     except (ValueError, RecursionError):
         return data  # it only looks like JSON
 
@@ -217,38 +239,6 @@ def _judged(
     return Suspended(name, *found, data)
 
 
-def _not_in_json(constant: str) -> Any:
-    raise ValueError(f"{constant} is not JSON")
-
-
-_json = json.JSONDecoder(parse_constant=_not_in_json)
-
-
-def _json_decode(text: str) -> Any:
-    """Raises ValueError or RecursionError. What parses at the recursion limit might fail whoever
-    only looks at it later, so the limit is far from that one."""
-    found = _json.decode(text)
-    if text.count("[") + text.count("{") >= MAX_DEPTH and _deep(found):
-        raise ValueError(f"more than {MAX_DEPTH} levels")
-    return found
-
-
-def _deep(value: Any) -> bool:
-    """Whether there are more than ``MAX_DEPTH`` levels, what is no container counted as one."""
-    level, depth = [value], 1
-    while level:
-        if depth > MAX_DEPTH:
-            return True
-        below: list[Any] = []
-        for each in level:
-            if isinstance(each, dict):
-                below += each.values()
-            elif isinstance(each, list):
-                below += each
-        level, depth = below, depth + 1
-    return False
-
-
 _COLON_NAME = re.compile(rb'[^"{}\x00-\x1f]*')
 """Bytes that cannot stand in an event name say that it is no colon form, whatever follows."""
 _TOP_LEVEL_IDS: Final = ("tm_index", "tm_label", "tr_index", "tr_label")
@@ -267,8 +257,8 @@ def _leading_members(text: str) -> dict[str, Any]:
     at = 1
     while (member := _MEMBER.match(text, at)) and member[1] not in found:
         try:
-            value, at = _json.raw_decode(text, member.end())
-        except (ValueError, RecursionError):
+            value, at = JSON.raw_decode(text, member.end())
+        except (CodecError, ValueError, RecursionError):
             break
         after = _AFTER_MEMBER.match(text, at)
         if after is None:
@@ -281,14 +271,22 @@ def _leading_members(text: str) -> dict[str, Any]:
 
 
 def _pop_ids(raw: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """Take index, label and seq as they stand out of a JSON frame; ``None`` where there is none."""
+    """Take index, label and seq as they stand out of a JSON frame; ``None`` where there is none.
+
+    Raises CodecError where they stand twice, in two forms: the one further on may be a caller's.
+    """
+    beside = [key for key in _TOP_LEVEL_IDS if key in raw]
     ids = raw.pop("tm_trans", None)
     if ids is None:
-        ids = {key: raw.pop(key) for key in _TOP_LEVEL_IDS if key in raw}
+        ids = {key: raw.pop(key) for key in beside}
         if ids and "seq" in raw:
             ids["seq"] = raw.pop("seq")
+    elif beside:
+        raise CodecError("twice", f"ids in tm_trans and in {beside[0]}")
     if not isinstance(ids, dict):
         return ids, None, None  # refused, since there is no label
+    if ("tm_index" in ids and "tr_index" in ids) or ("tm_label" in ids and "tr_label" in ids):
+        raise CodecError("twice", "ids in tm_ and in tr_ members")
     index = ids.get("tm_index", ids.get("tr_index"))
     return index, ids.get("tm_label", ids.get("tr_label")), ids.get("seq")
 
@@ -374,7 +372,7 @@ def check_command(body: bytes) -> None:
     if len(body) > MAX_OUT:  # before it is read: it may be as long as the broker lets it be
         raise CodecError("too-large", f"{len(body)} bytes, at most {MAX_OUT} allowed")
     try:
-        frame = json.loads(body.decode())
+        frame = decode(body.decode())
     except (ValueError, RecursionError) as exc:
         raise CodecError("not-json", str(exc)) from exc
     if not isinstance(frame, dict) or not frame.keys().isdisjoint(_NOT_A_COMMAND):

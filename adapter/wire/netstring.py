@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from adapter.errors import FrameTooLarge, FramingError
+from adapter.wire import resync
 
 MAX_IN: Final = 1 << 20
 """Bytes of an incoming payload kept whole. A longer one is passed over without being stored."""
@@ -22,6 +23,19 @@ class Oversized:
 
     head: bytes
     length: int
+
+
+@dataclass(frozen=True, slots=True)
+class CutShort:
+    """A payload that ended before the length it declared: what is certainly of it. ``lost``: bytes behind
+    it that may have been frames, or more of it."""
+
+    head: bytes
+    length: int
+    lost: int = 0
+
+
+Payload = bytes | Oversized | CutShort
 
 
 def encode(payload: bytes) -> bytes:
@@ -45,9 +59,13 @@ class Decoder:
         self._skip = 0  # bytes of an oversized payload (and its comma) still to pass over
         self._oversized: Oversized | None = None
 
-    def feed(self, data: bytes) -> list[bytes | Oversized]:
-        """Take in bytes; give the payloads that are now whole. Raises OutOfStep."""
-        out: list[bytes | Oversized] = []
+    def feed(self, data: bytes) -> list[Payload]:
+        """Take in bytes; give the payloads that are now whole.
+
+        Where a payload ends short of its length, the stream goes on at the next frame that certainly is
+        one (see ``resync``). Raises OutOfStep where there is none.
+        """
+        out: list[Payload] = []
         if self._skip:
             data = self._pass_over(data, out)
         self._parts.append(data)
@@ -57,15 +75,23 @@ class Decoder:
         buffer = b"".join(self._parts)
         self._missing = 0
         at, end = 0, len(buffer)
+        before: _Span | None = None  # of the last payload
         while at < end:
             colon = buffer.find(b":", at, at + _MAX_DIGITS + 1)
-            if colon < 0:
-                if end - at > _MAX_DIGITS or not _is_length(buffer[at:end]):
-                    raise OutOfStep(buffer[at : at + 32], out)
+            if colon < 0 and end - at <= _MAX_DIGITS and _is_length(buffer[at:end]):
                 break
-            digits = buffer[at:colon]
+            digits = buffer[at:colon] if colon >= 0 else b""
             if not digits or not _is_length(digits):
-                raise OutOfStep(buffer[at : at + 32], out)
+                if before is None:
+                    raise OutOfStep(buffer[at : at + 32], out)
+                step = _behind(buffer, before, at, out)
+                del out[-1]  # it was none: it ended at a comma by chance
+                if step.wait:
+                    at = before.at
+                    break
+                out.append(_cut_short(buffer, before, step))
+                at, before = step.at, None
+                continue
             length = int(digits)
             start, stop = colon + 1, colon + 1 + length
             if length > self._max:
@@ -74,19 +100,26 @@ class Decoder:
                     break
                 self._oversized = Oversized(buffer[start : start + min(HEAD, length)], length)
                 self._skip = length + 1
-                at = end - len(self._pass_over(buffer[start:], out))
+                at, before = end - len(self._pass_over(buffer[start:], out)), None
                 continue
             if stop >= end:
                 self._missing = stop + 1 - end
                 break
             if buffer[stop] != 0x2C:
-                raise OutOfStep(buffer[stop : stop + 32], out)
+                this = _Span(at, start, stop)
+                step = _behind(buffer, this, stop, out)
+                if step.wait:
+                    break
+                out.append(_cut_short(buffer, this, step))
+                at, before = step.at, None
+                continue
             out.append(buffer[start:stop])
+            before = _Span(at, start, stop)
             at = stop + 1
         self._parts = [buffer[at:]]
         return out
 
-    def _pass_over(self, data: bytes, out: list[bytes | Oversized]) -> bytes:
+    def _pass_over(self, data: bytes, out: list[Payload]) -> bytes:
         """Drop what belongs to the oversized payload; give the rest."""
         if len(data) < self._skip:
             self._skip -= len(data)
@@ -103,9 +136,29 @@ class Decoder:
 class OutOfStep(FramingError):
     """Not a netstring here. ``payloads`` came whole before it."""
 
-    def __init__(self, found: bytes, payloads: list[bytes | Oversized]) -> None:
+    def __init__(self, found: bytes, payloads: list[Payload]) -> None:
         super().__init__("out-of-step", f"no netstring at {found!r}")
         self.payloads = payloads
+
+
+class _Span(NamedTuple):
+    """Where a frame begins, and where its payload begins and should end."""
+
+    at: int
+    start: int
+    stop: int
+
+
+def _behind(buffer: bytes, span: _Span, fault: int, out: list[Payload]) -> resync.Found:
+    """What follows a payload that does not end where it should, as the ``fault`` shows. Raises OutOfStep."""
+    found = resync.find(buffer, span.start, span.stop)
+    if found is None:
+        raise OutOfStep(buffer[fault : fault + 32], out)
+    return found
+
+
+def _cut_short(buffer: bytes, span: _Span, found: resync.Found) -> CutShort:
+    return CutShort(buffer[span.start : found.cut], span.stop - span.start, found.at - 1 - found.cut)
 
 
 def _is_length(digits: bytes) -> bool:

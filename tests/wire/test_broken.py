@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapter.wire.event import Malformed, Notice, Suspended, parse
+from adapter.errors import CodecError
+from adapter.wire.event import Malformed, Notice, Suspended, check_command, glance, parse, read_on
+from adapter.wire.json_text import decode
 from adapter.wire.netstring import HEAD, Oversized
 from tests.wire.frames import BAD_IDS, IDS, MAX, dumps, malformed
 
@@ -208,3 +212,67 @@ def test_valid_frames_with_bytes_changed_are_parsed(
 def test_frames_cut_off_anywhere_are_parsed(told: dict[str, Any], at: int) -> None:
     check(dumps(told)[:at])
     parse(Oversized(dumps(told)[:at], 1 << 21))
+
+
+# Members that stand twice: parsers differ in which one counts, so a caller's header could be it.
+
+
+@pytest.mark.parametrize(
+    ("frame", "ids"),
+    [
+        # The caller's User-Agent is: x","event":"emergency_request","y":"
+        (b'{"event":"e",' + IDS + b',"ua":"x","event":"emergency_request","y":""}', (37, 18, 2)),
+        (b'{"event":"e",' + IDS + b',"ua":"x","tm_trans":{"tm_index":5,"tm_label":6},"y":""}', (37, 18, 2)),
+        (b'{"event":"e",' + IDS + b',"ua":"x","\\u0065vent":"f","y":""}', (37, 18, 2)),
+        (b'{"event":"e",' + IDS + b',"ua":"a\\\\","event":"f","b":"\\\\"}', (37, 18, 2)),
+        (b'{"event":"e",' + IDS + b',"data":{"account":"a","ua":"x","account":"b"}}', (37, 18, 2)),
+        (b'{"event":"e",' + IDS + b',"data":{"list":[{"a":"1","a":"2"}]}}', (37, 18, 2)),
+        (b'{"event":"e",' + IDS + b',"ua":"x","tr_index":5,"tr_label":6}', (37, 18, 2)),
+        (b'{"event":"e","tm_index":37,"tm_label":18,"seq":2,"ua":"x",' + IDS + b"}", (37, 18, 2)),
+        (b'{"event":"e","tm_index":37,"tm_label":18,"seq":2,"ua":"x","tr_label":6}', (37, 18, 2)),
+        # Where both may be the caller's, nobody is answered.
+        (b'{"event":"e","event":"e",' + IDS + b"}", None),
+        (b'{"event":"e","tm_trans":{"tm_index":37,"tm_label":18,"tm_index":5}}', None),
+        (b'{"event":"e","tm_trans":{"tm_index":37,"tr_index":5,"tm_label":18}}', None),
+        (b'{"ua":"x","event":"e","event":"f",' + IDS + b"}", None),
+        (b'{"event":"e","ua":"x",' + IDS + b"," + IDS + b"}", None),
+    ],
+)
+def test_what_stands_twice_is_malformed_with_the_ids_that_lead(
+    frame: bytes, ids: tuple[int, int, int] | None
+) -> None:
+    found = malformed(frame)
+    assert (found.reason, found.ids, found.frame) == ("twice", ids, frame)
+    if (unparsed := glance(frame)) is not None:
+        assert read_on(unparsed) == found
+
+
+def test_base64_data_in_which_a_member_stands_twice_is_malformed() -> None:
+    frame = b"e:37:18:" + base64.b64encode(b'{"a":"1","a":"2"}')
+    assert (malformed(frame).reason, malformed(frame).ids) == ("twice", (37, 18, None))
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=3), below, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(max_size=3), _JSON, max_size=4), st.booleans(), st.data())
+def test_a_member_that_stands_once_is_read_and_one_that_stands_twice_never(
+    value: dict[str, Any], ascii_: bool, data: st.DataObject
+) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_)
+    assert decode(text) == value
+    if value:
+        name = json.dumps(data.draw(st.sampled_from(sorted(value))), ensure_ascii=ascii_)
+        again = json.dumps(data.draw(_JSON), ensure_ascii=ascii_)
+        with pytest.raises(CodecError, match="stands twice"):
+            decode(text[:-1] + f",{name}:{again}}}")
+
+
+@pytest.mark.parametrize("command", [b'{"a":1,"a":2}', b'{"a":{"b":"x","b":"y"}}'])
+def test_a_command_that_jansson_would_refuse_is_not_pushed(command: bytes) -> None:
+    with pytest.raises(CodecError, match="stands twice"):
+        check_command(command)

@@ -125,7 +125,7 @@ def test_json_forms_of_one_event(told: dict[str, Any]) -> None:
 
 def test_what_is_left_of_the_object_is_the_data() -> None:
     ids = {"tm_trans": {"tm_index": 1, "tm_label": 2}}
-    told = {"data": "no object", "seq": 9, "tm_index": 7, "list": [1, {"a": None}], "": True}
+    told = {"data": "no object", "seq": 9, "list": [1, {"a": None}], "": True}
     assert parse(dumps({"event": "e", **ids, **told})) == Suspended("e", 1, 2, None, told)
 
 
@@ -194,7 +194,7 @@ def test_json_with_half_its_ids(missing: str) -> None:
 
 @pytest.mark.parametrize("bad", [1, "37:18", [37, 18], True, 0, False, "", []])
 def test_tm_trans_of_a_wrong_type(bad: object) -> None:
-    found = malformed(dumps({"event": "e", "tm_trans": bad, "tm_index": 1, "tm_label": 2}))
+    found = malformed(dumps({"event": "e", "tm_trans": bad}))
     assert (found.reason, found.ids) == ("ids", None)
 
 
