@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from adapter.evapi.gather import Gather
+from adapter.evapi.redial import AT_ONCE, WHY_AT_ONCE, Redial, Told
 from adapter.evapi.stream import Stream, connect, say
 from adapter.evapi.writer import Outgoing, Writer, in_segments
 from adapter.wire import event, netstring
@@ -34,8 +35,6 @@ PLAIN_AFTER: Final = 30.0
 """The same for a node that has said hello before: more likely it hangs than has lost its include."""
 STATUS_INTERVAL: Final = 1.0
 """Seconds between two frames for the health gate, whose entry expires after 3."""
-FULL: Final = 0.2
-"""A connection that ends within these seconds with nothing read: max_clients is reached."""
 PLAIN_MAX: Final = 8_000
 """Bytes of a payload for a configuration without hello: in quotes, "$evapi(msg)" gives nothing from
 8,192 bytes (Kamailio's pv_buffer_size, which the include raises), and the answer would be lost."""
@@ -109,6 +108,8 @@ class Link:
         self._questions = 0
         self._unhurried = False
         self._gather = Gather()
+        self._redial = Redial(settings.backoff_min, settings.backoff_max)
+        self._silent = True  # nothing was read from this connection
         self._flushing: asyncio.Handle | None = None
         self._waking: asyncio.TimerHandle | None = None
         self._waking_at = 0.0
@@ -213,28 +214,22 @@ class Link:
 
     async def run(self) -> None:
         """Connect and serve for ever. Ends only by cancellation."""
-        pause = self._settings.backoff_min
-        loop = self._loop
-        trouble = ""
+        redial = self._redial
         while True:
-            began = loop.time()
+            began = self._loop.time()
             try:
                 sock = await connect(self.address, self._settings)
             except OSError as exc:  # TimeoutError is one
-                tell = log.debug if trouble == say(exc) else log.warning  # once, not for hours
-                trouble = say(exc)
-                tell("evapi link: cannot connect", node=self.node, address=str(self.address), error=trouble)
-                served = False
+                self._complain("cannot connect", redial.failed(say(exc), self._loop.time()), error=say(exc))
             else:
-                trouble = ""
-                ended: asyncio.Future[str] = loop.create_future()
+                self._silent = True
+                ended: asyncio.Future[str] = self._loop.create_future()
                 reason = await self._serve(Stream(sock, self._on_data, ended.set_result), ended)
-                served = loop.time() - began > FULL
-                if not served and self._hello is None:
-                    reason += "; at once: is evapi's max_clients reached?"
-                log.warning("evapi link: lost", node=self.node, address=str(self.address), reason=reason)
-            pause = self._settings.backoff_min if served else min(pause * 2, self._settings.backoff_max)
-            await asyncio.sleep(random.uniform(pause / 2, pause))
+                now = self._loop.time()
+                told = redial.ended(reason, now - began, not self._silent, now)
+                do = WHY_AT_ONCE if redial.refused else None
+                self._complain("lost", told, reason=reason, do=do)
+            await asyncio.sleep(random.uniform(redial.pause / 2, redial.pause))
 
     async def _serve(self, stream: Stream, ended: asyncio.Future[str]) -> str:
         """Until the connection ends; gives the reason."""
@@ -245,9 +240,7 @@ class Link:
         self._name = secrets.token_hex(4)
         self._asked.clear()
         self.writer.connected(self._name, stream.segment)
-        log.info(
-            "evapi link: up", node=self.node, address=str(self.address), receive_buffer=stream.receive_buffer
-        )
+        up = self._loop.call_later(AT_ONCE if self._redial.refused else 0, self._say_up, stream)
         patience = PLAIN_AFTER if self._greeted else HELLO_WAIT
         no_hello = self._loop.call_later(patience, self._no_hello)
         telling = asyncio.create_task(self._tell_each_second())
@@ -256,12 +249,23 @@ class Link:
         try:
             return await ended
         finally:
+            up.cancel()
             no_hello.cancel()
             telling.cancel()
             self._stream = None
             stream.close()
             self._stop_flushing()
             self._owner.on_link(self)
+
+    def _complain(self, what: str, told: Told | None, **about: str | None) -> None:
+        """``told``: None where the same was said a moment ago."""
+        tell, times = (log.debug, None) if told is None else (log.warning, told.times)
+        said = {key: value for key, value in {**about, "times": times}.items() if value is not None}
+        tell(f"evapi link: {what}", node=self.node, address=str(self.address), **said)
+
+    def _say_up(self, stream: Stream) -> None:
+        about = {"node": self.node, "address": str(self.address), "receive_buffer": stream.receive_buffer}
+        log.info("evapi link: up", **about)
 
     def _no_hello(self) -> None:
         """None has come in time: it is a plain configuration."""
@@ -293,6 +297,7 @@ class Link:
             self._stream.end(str(exc))
         self.frames_in += len(frames)
         self.bytes_in += len(data)
+        self._silent = False
         events: list[event.Suspended | event.Notice | event.Malformed | event.Unparsed] = []
         unhurried = self._unhurried
         if self._stream is not None:
