@@ -6,6 +6,7 @@ Times are epoch seconds (float) in these classes and epoch milliseconds (int) in
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -83,6 +84,23 @@ def routing_key(event: str, node: str) -> str:
 def service_queue(service: str) -> str:
     """The queue on which the instances of a service compete."""
     return f"evapi.decide.{service}"
+
+
+def handles_queue(service: str, event: str) -> str:
+    """The queue on which those instances of a service that have a handler of ``event`` compete.
+
+    An instance without such a handler passes a request on to it. The queue is there only while an
+    instance consumes it, so an event that it does not exist for is one that the service has no use for.
+    """
+    name = f"{handles_queues(service)}{event}"
+    if len(name.encode(errors="replace")) <= MAX_NAME:
+        return name
+    return f"{handles_queues(service)}{hashlib.sha256(event.encode(errors='replace')).hexdigest()}"
+
+
+def handles_queues(service: str) -> str:
+    """What the names of these queues of a service begin with."""
+    return f"evapi.handles.{service}."
 
 
 def results_queue(node: str) -> str:

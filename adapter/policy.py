@@ -24,11 +24,12 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from adapter.contract import word
 from adapter.errors import CodecError, PolicyError
 from adapter.wire.event import decision_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from adapter.transaction import Transaction
@@ -106,11 +107,22 @@ def parse(raw: Mapping[str, Any]) -> Policy:
     _only(raw, "the top level", "default", "limits", "events")
     default = _plan(Plan(), _table(raw, "default"), "default")
     events = _table(raw, "events")
+    _meet_nowhere(events)
     plans = {name: _plan(default, _table(events, name, "events."), f"events.{name}") for name in events}
     limits = _table(raw, "limits")
     _only(limits, "limits", "in_flight", "emergency")
     in_flight = _number(limits, "in_flight", IN_FLIGHT, 1)
     return Policy(default, plans, in_flight, _number(limits, "emergency", EMERGENCY, 0))
+
+
+def _meet_nowhere(events: Iterable[str]) -> None:
+    """Raises PolicyError for two events with one routing key: a service of either would get both."""
+    keys: dict[str, str] = {}
+    for name in events:
+        other = keys.setdefault(word(name), name)
+        if other != name:
+            problem = f"has the routing key {word(name)}.*, as {other} has: every service of one gets both"
+            raise PolicyError(f"events.{name}", f"{problem}; rename one of them")
 
 
 def _number(limits: Mapping[str, Any], key: str, default: int, least: int) -> int:

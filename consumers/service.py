@@ -54,10 +54,15 @@ class Result(StrEnum):
     EXPIRED = "expired"  # its deadline had passed before the handler was asked
     LATE = "late"  # its deadline passed while the handler was at it: cancelled
     REJECTED = "rejected"  # not a request: to the dead letters
+    UNHANDLED = "unhandled"  # no handler of its event: this service has no say in it
 
 
 class UnknownEvent(LookupError):
     """No handler is registered for the event of a request."""
+
+    def __init__(self, service: str, event: str) -> None:
+        super().__init__(f"{service} has no handler of {event!r}")
+        self.event = event
 
 
 class Incoming(Protocol):
@@ -211,7 +216,10 @@ class Service:
             left = request.deadline - self._clock()
             if not left > 0:  # so that NaN counts as passed
                 return self._expired(message, left)
-        is_async, handler = self._handlers.get(request.event, (False, self._unknown))
+        found = self._handlers.get(request.event)
+        if found is None:
+            return self._unhandled(message, request.event)
+        is_async, handler = found
         traceparent, traced = headers.get(HEADER_TRACEPARENT), None
         if traceparent is not None:
             traced = tracing.of(traceparent, self.name, message.correlation_id, request)
@@ -300,8 +308,10 @@ class Service:
             )
         return self._count(Answer(Result.EXPIRED, message.correlation_id))
 
-    def _unknown(self, request: Request) -> Decision:
-        raise UnknownEvent(f"{self.name} has no handler of {request.event!r}")
+    def _unhandled(self, message: Incoming, event: str) -> Answer:
+        """Have no say: a service whose event has moved must not end the calls that another decides."""
+        error = UnknownEvent(self.name, event)
+        return self._count(Answer(Result.UNHANDLED, message.correlation_id, error=error))
 
     def _count(self, answer: Answer) -> Answer:
         self.counts[answer.result] += 1

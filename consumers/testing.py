@@ -74,6 +74,8 @@ def _why(answer: Answer) -> str:
     match answer.result:
         case Result.FAILED | Result.REJECTED if answer.error is not None:
             return f"{answer.result}: {type(answer.error).__name__}: {answer.error}"
+        case Result.UNHANDLED:
+            return str(answer.error)
         case Result.EXPIRED:
             return "the deadline had passed before it was asked"
         case Result.LATE:

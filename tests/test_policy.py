@@ -119,6 +119,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("limits", {"limits": {"inflight": 1}}),
     ("events", {"events": "a"}),
     ("events.a", {"events": {"a": 2.0}}),
+    ("events.a_b", {"events": {"a.b": {}, "ab": {}, "a_b": {}}}),
     ("events.a", {"events": {"a": {"dead_line": 2.0}}}),
     *(("limits.in_flight", {"limits": {"in_flight": value}}) for value in (0, -1, 1.5, "1", True, None)),
     *(("limits.emergency", {"limits": {"emergency": value}}) for value in (-1, 1.5, "1", True, None)),

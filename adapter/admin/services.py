@@ -24,7 +24,8 @@ class Service:
 
     ``messages`` wait on its queue and ``consumers`` take them; both ``None`` where there is no queue.
     ``events`` are those that the queue is bound to, ``None`` where nobody tells. ``asked_for`` are those
-    that the policy says it decides; ``by_default``: all that are not named there.
+    that the policy says it decides; ``by_default``: all that are not named there. ``unhandled``: events
+    that the queue is bound to, while none of the instances has a handler of them.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Service:
     events: tuple[str, ...] | None
     asked_for: tuple[str, ...] = ()
     by_default: bool = False
+    unhandled: tuple[str, ...] = ()
 
     @property
     def unbound(self) -> tuple[str, ...]:
@@ -54,6 +56,11 @@ class Service:
             return "bound to nothing: no event comes to it; restart it, its start binds it"
         if self.unbound:
             return f"the policy has it decide {', '.join(self.unbound)}, to which it is not bound"
+        if self.unhandled:
+            return (
+                f"bound to {', '.join(self.unhandled)} without a handler: unbound by the next request of it; "
+                "start whoever decides it now"
+            )
         return ""
 
 
@@ -67,26 +74,39 @@ async def services(
     read = policy.Policy() if settings.policy is None else policy.read(settings.policy)
     asked = asked_for(read)
     names = set(read.services).union(also)
-    bindings = None
+    bindings, queues = None, frozenset[str]()
     if management is not None:
-        names |= {name.removeprefix(_QUEUE) for name in await management.queues() if name.startswith(_QUEUE)}
+        queues = frozenset(await management.queues())
+        names |= {name.removeprefix(_QUEUE) for name in queues if name.startswith(_QUEUE)}
         bindings = await management.bindings()
     found = []
     for name in sorted(names):
         queue = contract.service_queue(name)
         state = await rabbit.queue(queue)
+        bound = None if bindings is None else events_of(name, bindings)
         found.append(
             Service(
                 name,
                 queue,
                 None if state is None else state.messages,
                 None if state is None else state.consumers,
-                None if bindings is None else events_of(name, bindings),
+                bound,
                 asked.get(name, ()),
                 name in read.default.services,
+                _unhandled(name, bound or (), queues),
             )
         )
     return found
+
+
+def _unhandled(service: str, bound: Iterable[str], queues: Iterable[str]) -> tuple[str, ...]:
+    """The events that it is bound to, and no instance has a handler of, by the queues of those that do.
+
+    A service without any such queue says nothing of its handlers: it does not use the SDK, or does not run.
+    """
+    prefix = contract.handles_queues(service)
+    handled = {contract.word(name.removeprefix(prefix)) for name in queues if name.startswith(prefix)}
+    return tuple(event for event in bound if handled and contract.word(event) == event not in handled)
 
 
 def asked_for(read: policy.Policy) -> Mapping[str, tuple[str, ...]]:

@@ -93,6 +93,8 @@ async def compare(
     for service in known:
         found += _of_service(service, queues, service.asked_for or service.by_default or service.name in also)
         expected.add(service.queue)
+        handles = contract.handles_queues(service.name)
+        expected |= {name for name in queues or () if name.startswith(handles)}
     for queue in (queues or {}).values():
         if queue.name not in expected and not queue.exclusive:
             found.append(await _unexpected(rabbit, queue))

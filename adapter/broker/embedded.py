@@ -1,7 +1,8 @@
 """The broker in one process: services run beside the bridge and nothing is connected to.
 
 It behaves as RabbitMQ does, so that what works here works there. Bodies pass encoded. Every
-service bound to an event gets its copy; an event nobody is bound to is unroutable. A service
+service that handles an event gets its copy; an event nobody handles is unroutable. (Two events that
+share a routing key are told apart here before they are delivered, on RabbitMQ by the service.) A service
 works on ``prefetch`` requests at a time, the rest waits in its queue; a full queue does not take
 more (UNAVAILABLE). What has expired is not handed over. A rejected request comes back as
 ``Reply(rejected="rejected")`` and stays in ``dead_letters``. Replies wait until their node is
@@ -30,7 +31,6 @@ from adapter.contract import (
     HEADER_VERSION,
     MSGPACK,
     VERSION,
-    word,
 )
 from adapter.records import record
 
@@ -155,7 +155,7 @@ class EmbeddedBroker:
         self._queues = [_Queue(core) for core in cores]
         self._bound: dict[str, list[_Queue]] = {}
         for queue in self._queues:
-            for event in {word(event) for event in queue.core.events}:
+            for event in set(queue.core.events):
                 self._bound.setdefault(event, []).append(queue)
         self._results: dict[str, _Results] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -234,7 +234,7 @@ class EmbeddedBroker:
     def _publish(self, publication: Publication) -> Published:
         if not self.ready:
             return Published.UNAVAILABLE
-        queues = self._bound.get(word(publication.event))
+        queues = self._bound.get(publication.event)
         if queues is None:
             return Published.UNROUTABLE
         if any(len(queue.waiting) >= self._queue_limit for queue in queues):

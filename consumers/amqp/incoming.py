@@ -10,10 +10,12 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pamqp import decode
+from pamqp import decode, header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from pamqp import commands
 
 _METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
 _KINDS: Final = frozenset((_METHOD, _HEADER, _BODY, _HEARTBEAT))
@@ -92,6 +94,12 @@ class Delivery:
             at = end
         if at > len(header):
             raise ValueError(f"{len(header)} bytes, at least {at} expected")
+
+    def properties(self) -> commands.Basic.Properties:
+        """All of the properties, to be sent on. Raises what the library's decoder raises."""
+        found = header.ContentHeader()
+        found.unmarshal(self._header)
+        return found.properties
 
     @property
     def headers(self) -> Mapping[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from yarl import URL
 
 from adapter.contract import service_queue
+from consumers.amqp.bindings import Bindings
 from consumers.amqp.connection import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Connection, Lost, shown, told
 from consumers.amqp.topology import keep_declaring
 from consumers.amqp.work import Work
@@ -29,7 +30,8 @@ TURN_TIMEOUT: Final = 1.0
 """Seconds that one of several servers has to answer, so that the others get their turn; more in
 each round, for servers that are slow."""
 DECLARE_TIMEOUT: Final = 1.0
-"""Seconds that the declarations have before the queue is consumed without them: it may be there."""
+"""Seconds that the declarations and bindings have before the queue is consumed without them: it may be
+there."""
 GRACE: Final = 10.0
 """Seconds that work in hand has to finish at a stop."""
 
@@ -54,6 +56,7 @@ class Runner:
         self._stop = asyncio.Event()
         self._consuming_since: float | None = None  # by the loop's clock, in this session
         self._told: set[str] = set()
+        self._bindings = Bindings(service, self.prefetch)
 
     def __repr__(self) -> str:
         state = "consuming" if self.consuming.is_set() else "not consuming"
@@ -130,18 +133,21 @@ class Runner:
         """One connection until ``stop()``. Whatever else ends it is raised."""
         connection = await Connection.open(url, f"consumer {self.service.name}", within)
         watching = asyncio.ensure_future(connection.watch())
+        bindings = self._bindings
+        binding = asyncio.ensure_future(bindings.keep(url))
         try:
             line = await connection.line()
             await line.amqp.basic_qos(prefetch_count=self.prefetch, timeout=ANSWER_TIMEOUT)
-            work = Work(self.service, line, connection.line, self.prefetch)
+            work = Work(self.service, line, connection.line, self.prefetch, bindings.pass_on)
             try:
-                await self._consume(connection, line.amqp, work, watching, shown(url))
+                await self._consume(connection, line.amqp, work, bindings, watching, shown(url))
             finally:
                 await work.close()
         finally:
             self.consuming.clear()
             watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            binding.cancel()
+            await asyncio.gather(watching, binding, return_exceptions=True)
             await connection.close()
 
     async def _consume(
@@ -149,6 +155,7 @@ class Runner:
         connection: Connection,
         channel: Channel,
         work: Work,
+        bindings: Bindings,
         watching: asyncio.Future[None],
         where: str,
     ) -> None:
@@ -156,7 +163,7 @@ class Runner:
         channel.on_consumer_cancel_callbacks.add(lambda _: changed.set())
         while not self._stop.is_set():
             changed.clear()
-            declaring = asyncio.ensure_future(keep_declaring(connection, self.service))
+            declaring = asyncio.ensure_future(_declare(connection, self.service, bindings))
             try:
                 await self._consume_once(channel, declaring, (changed, watching), where)
             finally:
@@ -207,6 +214,13 @@ class Runner:
                 await self._stop.wait()
         except TimeoutError:
             pass  # the usual end of a pause
+
+
+async def _declare(connection: Connection, service: Service, bindings: Bindings) -> None:
+    """Have all that the service needs on the server; the bindings are made beside it."""
+    await keep_declaring(connection, service)
+    bindings.make()
+    await bindings.bound.wait()
 
 
 async def _tapped(message: DeliveredMessage) -> None:

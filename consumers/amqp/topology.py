@@ -36,7 +36,7 @@ def queue_arguments(service: Service) -> dict[str, Any]:
 
 
 async def declare(connection: Connection, service: Service) -> None:
-    """Declare the exchanges, the dead letters and the service's queue with its bindings.
+    """Declare the exchanges, the dead letters and the service's queue. ``bind`` comes after it.
 
     A queue that exists with other arguments is used as it is: they cannot be changed, and calls
     are waiting. On channels of its own, since each refusal closes one.
@@ -51,16 +51,28 @@ async def declare(connection: Connection, service: Service) -> None:
     channel = await _dead_queue(connection, channel)
     queue = service_queue(service.name)
     channel = await _queue(connection, channel, queue, queue_arguments(service))
-    for event in service.events:
-        await channel.queue_bind(queue, EVENTS_EXCHANGE, f"{word(event)}.*", timeout=ANSWER_TIMEOUT)
     await channel.close()
+
+
+async def bind(connection: Connection, service: Service) -> None:
+    """Bind the service's queue to its events, and the dead letters' to their exchange."""
+    channel = await connection.channel()
+    queue = service_queue(service.name)
+    for key in sorted({f"{word(event)}.*" for event in service.events}):
+        await channel.queue_bind(queue, EVENTS_EXCHANGE, key, timeout=ANSWER_TIMEOUT)
+    try:
+        await channel.queue_bind(DEAD_QUEUE, DEAD_EXCHANGE, timeout=ANSWER_TIMEOUT)
+    except (aiormq.ChannelNotFoundEntity, aiormq.ChannelAccessRefused) as exc:
+        _log.warning("%s cannot be bound: %s", DEAD_QUEUE, told(exc))
+    else:
+        await channel.close()
 
 
 async def keep_declaring(connection: Connection, service: Service) -> None:
     """Declare it, again until it is done.
 
-    In a cluster a server that hangs holds up every declaration that is new, and every binding;
-    what was declared before can be consumed all the while.
+    In a cluster a server that hangs holds up every declaration that is new; what was declared before
+    can be consumed all the while.
     """
     while True:
         try:
@@ -78,7 +90,6 @@ async def _dead_queue(connection: Connection, channel: aiormq.Channel) -> aiormq
     """
     try:
         channel = await _queue(connection, channel, DEAD_QUEUE, dict(DEAD_QUEUE_ARGUMENTS))
-        await channel.queue_bind(DEAD_QUEUE, DEAD_EXCHANGE, timeout=ANSWER_TIMEOUT)
     except (aiormq.ChannelNotFoundEntity, TimeoutError) as exc:
         _log.warning("%s cannot be declared: %s", DEAD_QUEUE, told(exc))
         return await connection.channel()

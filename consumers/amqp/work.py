@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from consumers.amqp.outgoing import Acknowledgements, Replies, Reply
-from consumers.service import Answer, Service
+from consumers.service import Answer, Service, UnknownEvent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable
@@ -54,11 +54,19 @@ class Work:
     next one.
 
     prefetch: of the line. A quarter of it may be done with and wait to be acknowledged together.
+    pass_on: is given a request that the service has no handler for, and its event; then the request is
+    acknowledged. Without it that is all.
     """
 
     def __init__(
-        self, service: Service, line: Line, another: Callable[[], Awaitable[Line]], prefetch: int
+        self,
+        service: Service,
+        line: Line,
+        another: Callable[[], Awaitable[Line]],
+        prefetch: int,
+        pass_on: Callable[[Delivery, str], Awaitable[None]] | None = None,
     ) -> None:
+        self._pass_on = pass_on
         self._most_done = prefetch // 4
         self._pause: asyncio.TimerHandle | None = None
         self._service = service
@@ -167,8 +175,25 @@ class Work:
             _log.warning("%s: %s: no reply_to, so no reply", self._service.name, _id(delivery))
         if answer.rejected:
             self._acknowledgements.reject(delivery.tag)
+        elif self._pass_on is not None and isinstance(answer.error, UnknownEvent):
+            passing = self._loop.create_task(self._hand_over(delivery, self._pass_on, answer.error.event))
+            self._tasks[passing] = None
         else:
             self._acknowledgements.done(delivery.tag)
+
+    async def _hand_over(
+        self, delivery: Delivery, pass_on: Callable[[Delivery, str], Awaitable[None]], event: str
+    ) -> None:
+        """Acknowledge a request once it is passed on. If the line is lost first, it comes again."""
+        try:
+            await pass_on(delivery, event)
+        except Exception:
+            self._give_up(delivery)
+        else:
+            self._acknowledgements.done(delivery.tag)
+        finally:
+            self._forget()
+        self._flush_soon()
 
     def _publish(self, reply: Reply) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from adapter.admin.management import Management
 from adapter.admin.rabbit import Rabbit
 from adapter.admin.services import Service, asked_for, services
 from adapter.broker.amqp.topology import EXCHANGES, Binding, Queue
+from adapter.contract import handles_queue
 from adapter.settings import load
 
 if TYPE_CHECKING:
@@ -83,8 +85,14 @@ async def test_the_api_knows_all_and_their_events(managed_rabbitmq: RabbitServer
             Queue("evapi.decide.one"),
             Queue("evapi.decide.two"),
             Queue("evapi.results.n"),
+            Queue(handles_queue("one", "a.b")),
         ):
             await rabbit.declare(thing)
-        await rabbit.bind(Binding("evapi.events", "evapi.decide.one", "invite_request.*"))
+        for event in ("invite_request", "a_b"):
+            await rabbit.bind(Binding("evapi.events", "evapi.decide.one", f"{event}.*"))
         found = await services(settings, rabbit, management)
-    assert [(each.name, each.events) for each in found] == [("one", ("invite_request",)), ("two", ())]
+    assert [(each.name, each.events, each.unhandled) for each in found] == [
+        ("one", ("a_b", "invite_request"), ("invite_request",)),
+        ("two", (), ()),
+    ]
+    assert replace(found[0], consumers=1).remark.startswith("bound to invite_request without a handler")

@@ -133,10 +133,11 @@ async def test_a_forgotten_await_is_told(service: Service) -> None:
     assert "await" in str(answer.error)
 
 
-async def test_an_event_without_handler_is_answered_as_failed(service: Service) -> None:
+async def test_a_service_has_no_say_in_an_event_without_handler(service: Service) -> None:
     service.on("other")(lambda request: route(URI))
     answer = await service.answer(asked())
-    assert (answer.result, decision(answer)) == (Result.FAILED, {"error": "UnknownEvent"})
+    assert (answer.result, answer.body, answer.rejected) == (Result.UNHANDLED, None, False)
+    assert service.counts == {Result.UNHANDLED: 1}
 
 
 @pytest.mark.parametrize(
@@ -342,7 +343,8 @@ async def test_what_it_says_of_itself(service: Service) -> None:
     service.on("invite_request")(lambda request: route(URI))
     await service.answer(asked())
     assert repr(service) == (
-        "<Service routes on invite_request decided=1 failed=0 noted=0 expired=0 late=0 rejected=0>"
+        "<Service routes on invite_request decided=1 failed=0 noted=0 expired=0 late=0 rejected=0 "
+        "unhandled=0>"
     )
 
 

@@ -66,5 +66,5 @@ async def test_a_notice_is_heard(service: Service) -> None:
 
     await tell(service, "call_ended", {"call_id": "x"})
     assert heard == [({"call_id": "x"}, True)]
-    with pytest.raises(Undecided, match="failed: UnknownEvent"):
+    with pytest.raises(Undecided, match="no handler of 'other'"):
         await tell(service, "other", {})

@@ -1,0 +1,252 @@
+"""Keeps a service bound to the events that it has handlers for, and to no others.
+
+AMQP cannot list bindings, and a service's user need not have the management API. So a binding that the
+service has no use for any more is noticed by the first request that comes by it. Whether another
+instance of the service still has a handler (two versions of it run during a rolling update) is asked of
+RabbitMQ itself: each instance consumes a queue ``evapi.handles.<service>.<event>`` for each of its
+handlers, and who has none passes the request on to that queue. Is there no such queue, then no instance
+has a handler, and the binding is taken away.
+
+All of this is on a connection of its own. A cluster of RabbitMQ 4.3 without majority closes a connection
+30 s after a binding was asked for, even one that is there; requests and replies go on beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import aiormq
+
+from adapter.contract import DEAD_EXCHANGE, EVENTS_EXCHANGE, handles_queue, service_queue, word
+from consumers.amqp.connection import ANSWER_TIMEOUT, Connection, told
+from consumers.amqp.topology import bind
+from consumers.amqp.work import Work
+
+if TYPE_CHECKING:
+    from aiormq.abc import DeliveredMessage
+    from yarl import URL
+
+    from consumers.amqp.incoming import Delivery
+    from consumers.service import Service
+
+_log = logging.getLogger("consumers")
+
+AGAIN_EACH: Final = 60.0
+"""Seconds after which the bindings are made again: somebody may have taken one away."""
+FIRST_PAUSE: Final = 0.2
+LONGEST_PAUSE: Final = 30.0
+"""Seconds between two attempts, twice as many after each that fails."""
+GRACE: Final = 10.0
+"""Seconds that requests which were passed on have to be decided at a stop."""
+UNBIND_EACH: Final = 1.0
+"""Seconds between two times that the same binding is taken away."""
+HANDLES_ARGUMENTS: Final[dict[str, Any]] = {"x-dead-letter-exchange": DEAD_EXCHANGE, "x-expires": 60_000}
+"""Of a queue ``evapi.handles...``. It goes with its last consumer, or, if nobody ever came, by itself."""
+
+
+class Bindings:
+    """The bindings of one instance of a service, and the requests that came by one it has no use for.
+
+    ``bound`` is set while the service is bound to its events, as far as can be known.
+    """
+
+    def __init__(self, service: Service, prefetch: int) -> None:
+        self.bound = asyncio.Event()
+        self._service = service
+        self._prefetch = prefetch
+        self._due = asyncio.Event()
+        self._connection: Connection | None = None
+        self._offers: aiormq.Channel | None = None
+        self._consumed: dict[str, str] = {}  # consumer tags by queue
+        self._refused: set[str] = set()
+        self._unbound_at: dict[str, float] = {}
+        self._told: set[str] = set()
+
+    def make(self) -> None:
+        """Bind, now that the exchange and the service's queue are there."""
+        self.bound.clear()
+        self._due.set()
+
+    async def keep(self, url: URL) -> None:
+        """Stay connected, until cancelled; what is in hand is finished then."""
+        pause = FIRST_PAUSE
+        self.bound.clear()
+        self._due.clear()
+        while True:
+            # In a task of its own: aiormq ends the callers of a channel that closes by CancelledError.
+            session = asyncio.ensure_future(self._session(url))
+            try:
+                await asyncio.wait([session])
+            finally:
+                session.cancel()
+                await asyncio.wait([session])
+            pause = FIRST_PAUSE if self.bound.is_set() else min(2 * pause, LONGEST_PAUSE)
+            self.bound.clear()
+            self._due.set()
+            self._tell_once(
+                f"bindings: {told(None if session.cancelled() else session.exception())}; trying again"
+            )
+            await asyncio.sleep(pause)
+
+    async def _session(self, url: URL) -> None:
+        connection = self._connection = await Connection.open(url, f"bindings {self._service.name}")
+        try:
+            line = await connection.line()
+            await line.amqp.basic_qos(prefetch_count=self._prefetch, timeout=ANSWER_TIMEOUT)
+            line.amqp.on_consumer_cancel_callbacks.add(self._on_cancelled)
+            work = Work(self._service, line, connection.line, self._prefetch)
+            self._offers = await connection.channel(confirms=True)
+            ends = [asyncio.ensure_future(self._keep_bound(connection, line.amqp))]
+            try:
+                await asyncio.wait(
+                    [*ends, line.amqp.closing, self._offers.closing], return_when=asyncio.FIRST_COMPLETED
+                )
+                for ended in ends:
+                    if ended.done():
+                        ended.result()
+            finally:
+                for ended in ends:
+                    ended.cancel()
+                if line.alive:
+                    await self._finish(line.amqp, work)
+                await work.close()
+        finally:
+            self._connection = self._offers = None
+            self._consumed.clear()
+            await connection.close()
+
+    async def _finish(self, channel: aiormq.Channel, work: Work) -> None:
+        """Take no more from others, and decide what they have passed on."""
+        try:
+            for tag in list(channel.consumers):
+                await channel.basic_cancel(tag, timeout=ANSWER_TIMEOUT)
+            await work.finished(GRACE)
+        except (aiormq.AMQPError, TimeoutError, asyncio.CancelledError) as exc:
+            _log.debug("%s: bindings: %r", self._service.name, exc)
+
+    async def _keep_bound(self, connection: Connection, channel: aiormq.Channel) -> None:
+        await self._due.wait()
+        while True:
+            self._due.clear()
+            for event in self._service.events:
+                await self._consume(connection, channel, handles_queue(self._service.name, event))
+            # Behind the queues, so that who unbinds sees them: see _unbind.
+            await bind(connection, self._service)
+            self.bound.set()
+            try:
+                async with asyncio.timeout(AGAIN_EACH):
+                    await self._due.wait()
+            except TimeoutError:
+                pass  # the usual end
+
+    async def _consume(self, connection: Connection, channel: aiormq.Channel, queue: str) -> None:
+        """Take what other instances pass on. Where that is refused, they keep it to themselves."""
+        if queue in self._consumed or queue in self._refused:
+            return
+        declaring = await connection.channel()
+        try:
+            await declaring.queue_declare(
+                queue, durable=True, auto_delete=True, arguments=HANDLES_ARGUMENTS, timeout=ANSWER_TIMEOUT
+            )
+            await declaring.close()
+        except aiormq.AMQPChannelError as exc:
+            if isinstance(exc, aiormq.ChannelAccessRefused):
+                self._refused.add(queue)
+            self._tell_once(
+                f"{queue} cannot be declared: {told(exc)}; until it can be, bindings that nobody uses stay, "
+                f"and a request that comes to an instance without a handler of its event is not passed on"
+            )
+            return
+        try:
+            begun = await channel.basic_consume(queue, _tapped, timeout=ANSWER_TIMEOUT)
+        except aiormq.ChannelAccessRefused:
+            self._refused.add(queue)  # the channel is closed; the next session leaves this queue alone
+            raise
+        self._consumed[queue] = str(begun.consumer_tag)
+
+    def _on_cancelled(self, frame: Any) -> None:
+        """Consume a queue again that somebody deleted, or that went to another server of the cluster."""
+        for queue, tag in list(self._consumed.items()):
+            if tag == frame.consumer_tag:
+                del self._consumed[queue]
+                self._due.set()
+
+    async def pass_on(self, delivery: Delivery, event: str) -> None:
+        """Deal with a request that this instance has no handler for. Raises nothing.
+
+        It goes to an instance that has one. If there is none, the service is unbound from the event.
+        """
+        name = self._service.name
+        try:
+            if await self._offer(delivery, handles_queue(name, event)):
+                self._tell_once(
+                    f"no handler of {event!r} here: its requests are passed on to the instances of {name} "
+                    f"that have one"
+                )
+            elif (key := word(event)) in map(word, self._service.events):
+                self._tell_once(
+                    f"no handler of {event!r}, whose routing key {key}.* it shares with an event that "
+                    f"{name} handles: its requests are left to other services. Rename one of the two"
+                )
+            else:
+                await self._unbind(event, key)
+        except (Exception, asyncio.CancelledError) as exc:  # whatever the library raised
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            self._tell_once(f"no handler of {event!r}; whether another instance has one is unknown: {exc!r}")
+
+    async def _offer(self, delivery: Delivery, queue: str) -> bool:
+        """Whether another instance got it. Raises what the library raises."""
+        if self._offers is None:
+            raise OSError("no connection for it")
+        properties = delivery.properties()
+        try:
+            await self._offers.basic_publish(
+                delivery.body,
+                routing_key=queue,
+                properties=properties,
+                mandatory=True,
+                timeout=ANSWER_TIMEOUT,
+            )
+        except aiormq.exceptions.PublishError:
+            return False
+        return True
+
+    async def _unbind(self, event: str, key: str) -> None:
+        """Take the binding away. An instance with a handler that has come meanwhile is bound again."""
+        name, now = self._service.name, asyncio.get_running_loop().time()
+        connection = self._connection
+        if connection is None or not self._may_unbind or now < self._unbound_at.get(key, now):
+            return
+        self._unbound_at[key] = now + UNBIND_EACH
+        self._tell_once(
+            f"no handler of {event!r}: the binding {key}.* of {service_queue(name)} is taken away, and its "
+            f"requests are left to other services. If none is bound, calls of {event!r} are unroutable: "
+            f"start a service that has a handler of it"
+        )
+        channel = await connection.channel()
+        queue = service_queue(name)
+        await channel.queue_unbind(queue, EVENTS_EXCHANGE, f"{key}.*", timeout=ANSWER_TIMEOUT)
+        try:
+            await channel.queue_declare(handles_queue(name, event), passive=True, timeout=ANSWER_TIMEOUT)
+        except aiormq.ChannelNotFoundEntity:
+            return
+        await channel.queue_bind(queue, EVENTS_EXCHANGE, f"{key}.*", timeout=ANSWER_TIMEOUT)
+        await channel.close()
+
+    @property
+    def _may_unbind(self) -> bool:
+        """Whether instances can be told apart: who may not have such a queue cannot tell of its handlers."""
+        return len(self._consumed) == len(self._service.events)
+
+    def _tell_once(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            _log.warning("%s: %s", self._service.name, text)
+
+
+async def _tapped(message: DeliveredMessage) -> None:
+    raise AssertionError(f"{message!r}: what is delivered goes past the library")
