@@ -9,14 +9,15 @@ import argparse
 import contextlib
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.chaos.jobs import Job, endless, listed
-from tests.chaos.report import HEAD, line
+from tests.chaos.report import HEAD, MARKDOWN, line, markdown_line
 from tests.chaos.run import Load
 from tests.chaos.servers import Kind, Servers
 from tests.harness.process import HarnessError
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for and print the table. Gives the exit code: 1 where a bound was missed."""
     options = parser().parse_args(arguments)
+    # Servers are ended then, too. SIGINT by name: a shell lets what it starts in the background ignore it.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     tell(f"seed {seed}; logs in {folder}")
     load = Load(options.rate, options.seconds, options.at)
-    table: list[tuple[str, str]] = []
+    table: list[Judged] = []
     if options.long:
         for kind, jobs in endless(options.long * 60, load.rate, seed, tell):
             table += on(kind, jobs, folder, load)
@@ -40,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         jobs = listed(options, load, seed, tell)
         for kind in Kind:
             table += on(kind, [job for job in jobs if job.kind is kind], folder, load)
-    print(HEAD)
-    print("\n".join(found for found, _ in table))
-    missed = [again for _, again in table if again]
+    print(MARKDOWN if options.markdown else HEAD)
+    print("\n".join(each.markdown if options.markdown else each.line for each in table))
+    missed = [each.again for each in table if each.again]
     if missed:
         print(f"{len(missed)} of {len(table)} rows missed a bound; logs in {folder}. To run them again:")
         print("\n".join(f"  {again}" for again in missed))
@@ -51,22 +55,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if missed else 0
 
 
-def on(kind: Kind, jobs: Iterable[Job], folder: Path, load: Load) -> list[tuple[str, str]]:
-    """Do these jobs on servers of their own, if there are any: of each the line, and what runs it again
-    where a bound was missed."""
-    place = Path(tempfile.mkdtemp(prefix=f"{kind.name.lower()}-", dir=folder))
-    found: list[tuple[str, str]] = []
+class Judged(NamedTuple):
+    """What came of a job. ``again``: what runs it again; empty if every bound was kept."""
+
+    line: str
+    markdown: str
+    again: str
+
+
+def on(kind: Kind, jobs: Iterable[Job], folder: Path, load: Load) -> list[Judged]:
+    """Do these jobs on servers of their own, if there are any."""
+    found: list[Judged] = []
     with contextlib.ExitStack() as started:
         servers: Servers | None = None
+        place = folder
         for job in jobs:
             if servers is None:
                 tell(f"starting {kind.value}")
+                place = Path(tempfile.mkdtemp(prefix=f"{kind.name.lower()}-", dir=folder))
                 servers = started.enter_context(Servers(place, kind))
             found.append(judged(job, servers, place, load))
     return found
 
 
-def judged(job: Job, servers: Servers, place: Path, load: Load) -> tuple[str, str]:
+def judged(job: Job, servers: Servers, place: Path, load: Load) -> Judged:
     """Do a job; tell what came of it as it comes."""
     began = time.monotonic()
     name = "".join(letter if letter.isalnum() else "-" for letter in job.name)[:60]
@@ -75,7 +87,8 @@ def judged(job: Job, servers: Servers, place: Path, load: Load) -> tuple[str, st
         report = job.does(servers, place / name)
     except HarnessError as exc:
         tell(f"{job.name}: {exc}\n    again: {again}")
-        return f"{job.name:<42} could not be run: {str(exc).splitlines()[0]}", again
+        why = f"could not be run: {str(exc).splitlines()[0]}"
+        return Judged(f"{job.name:<42} {why}", f"| {job.name} | {why} |", again)
     misses = job.bounds.misses(report)
     found = line(job.name, report, misses)
     tell(f"{found}  ({time.monotonic() - began:.0f} s)")
@@ -83,7 +96,7 @@ def judged(job: Job, servers: Servers, place: Path, load: Load) -> tuple[str, st
         tell(f"    {note}")
     if misses:
         tell(f"    again: {again}")
-    return found, again if misses else ""
+    return Judged(found, markdown_line(job.name, report, misses), again if misses else "")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -103,6 +116,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--long", type=float, metavar="MINUTES", help="pairs and faults in random order, for so long"
     )
+    made.add_argument("--markdown", action="store_true", help="the table for BENCHMARKS.md")
     return made
 
 

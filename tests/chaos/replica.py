@@ -43,9 +43,10 @@ class Replica:
         self.name = name
         self.nodes = nodes
         self.plain = servers.kind is Kind.PLAIN
+        # One each, so that one Kamailio with two names has two addresses, too: the same one is refused.
         ways = {
-            number: network.proxy(servers.kamailios[number].evapi_port, tally.tap)
-            for number in set(nodes.values())
+            node: network.proxy(servers.kamailios[number].evapi_port, tally.tap)
+            for node, number in nodes.items()
         }
         self.evapi = ways[min(ways)]
         self.amqp: Proxy | None = None
@@ -60,7 +61,7 @@ class Replica:
         self.clock = Clock(folder, name) if clocked else None
         env = {"EVAPI_QUEUE_TYPE": "quorum" if servers.quorum else "classic"}
         env |= self.clock.env if self.clock else {}
-        ports = {node: ways[number].port for node, number in nodes.items()}
+        ports = {node: way.port for node, way in ways.items()}
         self.bridge = Bridge(name, folder, ports, options, env)
 
     @property

@@ -185,6 +185,34 @@ def line(name: str, report: Report, misses: Sequence[str]) -> str:
     )
 
 
+MARKDOWN: Final = """\
+| what happens | calls | decided | fallback | local | unanswered | lost | wrong | second | \
+wait ms p50 / p99 / max | MB | met |
+|---|--:|--:|---|--:|--:|--:|--:|--:|--:|--:|---|"""
+
+
+def markdown_line(name: str, report: Report, misses: Sequence[str]) -> str:
+    """A line of a table in Markdown. *Second*: what the include has dropped or, without it, was written."""
+    apart = ("", DECIDED, LOCAL, SILENT, UNSENT)
+    fallbacks = ", ".join(f"{count} {end}" for end, count in report.ends.most_common() if end not in apart)
+    share = report.decided / max(len(report.calls), 1)
+    seconds = (report.percentile(0.5), report.percentile(0.99), report.longest)
+    second = sum(report.twice.values()) if report.plain else report.dropped
+    cells = (
+        *(
+            name,
+            f"{len(report.calls):,}",
+            f"{share:.3%}".replace("%", " %"),
+            fallbacks,
+            f"{report.ends[LOCAL]:,}",
+        ),
+        *(f"{count:,}" for count in (len(report.unanswered), report.lost, len(report.wrong), second)),
+        " / ".join(f"{each * 1000:,.0f}" for each in seconds),
+        *(str(report.memory >> 20), f"**no**: {'; '.join(misses)}" if misses else "yes"),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
 def summary(report: Report) -> dict[str, object]:
     """The figures, to be kept beside the logs."""
     return {

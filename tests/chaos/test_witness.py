@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.chaos import witness
-from tests.chaos.report import Bounds, Report, line
+from tests.chaos.report import MARKDOWN, Bounds, Report, line, markdown_line
 from tests.chaos.row import at_once, decided_again, timeouts_on_time
 
 BEFORE = " 3(77) NOTICE: <script>: "
@@ -99,6 +99,8 @@ def test_figures():
     assert "25.000%" in text
     assert "1 timeout" in text
     assert text.endswith("bad")
+    assert "| 25.000 % | 1 timeout | 1 | 1 | 0 |" in markdown_line("a row", report, ["bad"])
+    assert markdown_line("a row", report, []).count("|") == MARKDOWN.splitlines()[0].count("|")
 
 
 def test_bounds():
