@@ -74,17 +74,16 @@ def on(kind: Kind, jobs: Iterable[Job], folder: Path, load: Load) -> list[Judged
                 tell(f"starting {kind.value}")
                 place = Path(tempfile.mkdtemp(prefix=f"{kind.name.lower()}-", dir=folder))
                 servers = started.enter_context(Servers(place, kind))
-            found.append(judged(job, servers, place, load))
+            found.append(judged(job, servers, place / str(len(found) + 1), load))
     return found
 
 
 def judged(job: Job, servers: Servers, place: Path, load: Load) -> Judged:
-    """Do a job; tell what came of it as it comes."""
+    """Do a job in a folder that is still to be made; tell what came of it as it comes."""
     began = time.monotonic()
-    name = "".join(letter if letter.isalnum() else "-" for letter in job.name)[:60]
     again = f"{job.again} --rate {load.rate:g} --seconds {load.seconds:g} --at {load.at:g}"
     try:
-        report = job.does(servers, place / name)
+        report = job.does(servers, place)
     except HarnessError as exc:
         tell(f"{job.name}: {exc}\n    again: {again}")
         why = f"could not be run: {str(exc).splitlines()[0]}"
@@ -95,7 +94,7 @@ def judged(job: Job, servers: Servers, place: Path, load: Load) -> Judged:
     for note in [*report.notes, *report.mismatches()]:
         tell(f"    {note}")
     if misses:
-        tell(f"    again: {again}")
+        tell(f"    again: {again}\n    logs: {place}")
     return Judged(found, markdown_line(job.name, report, misses), again if misses else "")
 
 
