@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -34,8 +35,9 @@ def test_builds_are_measured_in_turn_and_compared_round_by_round(tmp_path: Path)
     )
 
 
-def test_a_base_that_could_do_nothing_is_no_bound():
-    assert Compared(CPU, [100.0], [0.0]).ratio == float("inf")
+def test_a_build_that_decided_nothing_is_no_measure():
+    for ours, base in ((100.0, 0.0), (math.inf, 100.0), (math.inf, math.inf), (100.0, math.inf)):
+        assert Compared(CPU, [ours], [base]).ratio == math.inf > versus.MOST
 
 
 def test_the_base_runs_its_own_code(tmp_path: Path):

@@ -79,9 +79,9 @@ class Compared:
 
     @property
     def ratios(self) -> list[float]:
-        """This tree's over the base's, of each round."""
+        """This tree's over the base's, of each round; infinite if one of them did nothing."""
         pairs = zip(self.ours, self.base, strict=True)
-        return [mine / other if other else math.inf for mine, other in pairs]
+        return [mine / other if other and math.isfinite(other) else math.inf for mine, other in pairs]
 
     @property
     def ratio(self) -> float:
