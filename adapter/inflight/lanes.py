@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from hiredis import pack_command
 from redis.asyncio import ConnectionPool, RedisCluster
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import RedisSSLContext, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
@@ -111,6 +111,7 @@ class Single:
             if not connection.is_connected or await connection.can_read():
                 # Nothing is waited for: what can be read is an end of file.
                 await connection.disconnect(nowait=True)
+                _forget_certificates(connection)
                 await connection.connect()  # type: ignore[no-untyped-call]
             # In C: the connection's own packing costs more than all the rest of a large batch.
             packed = b"".join(map(pack_command, commands))  # type: ignore[arg-type]  # its stub errs
@@ -138,6 +139,18 @@ class Single:
                 await sentinel.aclose()
 
 
+def _forget_certificates(*connections: AbstractConnection) -> None:
+    """Have the files of certificates and keys read again at the next connect: they may have been replaced.
+
+    redis-py 8.1 keeps what it has read for as long as a connection object lives, and it lives through
+    disconnects.
+    """
+    for connection in connections:
+        read = getattr(connection, "ssl_context", None)
+        if isinstance(read, RedisSSLContext):
+            read.context = None
+
+
 class Clustered:
     """A Cluster client of its own. One round trip to each server concerned, at the same time."""
 
@@ -151,6 +164,8 @@ class Clustered:
         """A write to each server, then its replies."""
         if self._doubtful:
             await self._cluster.aclose()  # it then asks anew who serves what
+            for node in self._cluster.get_nodes():
+                _forget_certificates(*node._connections)
         self._doubtful = True  # also where this is cut short by the timeout, as by a master that hangs
         pipeline = self._cluster.pipeline()
         for command in commands:
@@ -185,6 +200,7 @@ class Sentinels(Sentinel):
         raise MasterNotFoundError(f"no sentinel has a master {service_name!r}: {'; '.join(reasons)}")
 
     async def _told_by(self, sentinel: Redis, name: str) -> tuple[str, int]:
+        _forget_certificates(*sentinel.connection_pool._available_connections)
         masters: Any = await sentinel.sentinel_masters()
         state = masters.get(name)
         if state is None or not self.check_master_state(state, name):
