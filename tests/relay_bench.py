@@ -284,4 +284,5 @@ def id_of(label: int = 1, seq: int = 1, node: str = "sbc1") -> TransactionId:
 
 def reply(label: int = 1, seq: int = 1, decision: Any = None, **fields: Any) -> Reply:
     body = contract.encode_reply({"action": "allow"} if decision is None else decision)
-    return Reply(str(id_of(label, seq)), **{"body": body, "content_type": contract.MSGPACK, **fields})
+    given = {"correlation_id": str(id_of(label, seq)), "body": body, "content_type": contract.MSGPACK}
+    return Reply(**{**given, **fields})

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.inflight.base import Beat, Roll
-from adapter.roster import Roster, choose
+from adapter.roster import FORMER_FOR, Roster, choose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -368,3 +368,23 @@ def test_whatever_happens_of_those_that_have_just_seen_the_same_list_one_is_acti
         assert active == (
             {choose(NODE, [name for name in able if able[name]])} if any(able.values()) else set()
         )
+
+
+class TestFormerBuild:
+    """Whose correlation ids have no tag."""
+
+    def test_such_ids_are_good_while_it_beats_and_for_a_while(self):
+        found = roster({"r1": replace(SERVING, tags=False)})
+        assert found.untagged(0.0)
+        assert found.untagged(FORMER_FOR - 0.1)
+        assert not found.untagged(FORMER_FOR)
+
+    def test_nor_is_one_forgotten_that_was_killed(self):
+        killed = replace(SERVING, tags=False, age=20.0)
+        found = roster({"r1": killed})
+        assert found.untagged(FORMER_FOR - 20.1)
+        assert not found.untagged(FORMER_FOR - 20.0)
+
+    def test_among_this_build_none_is(self):
+        assert not roster({"r1": SERVING, "r3": DRAINING}).untagged(0.0)
+        assert not roster().untagged(0.0)
