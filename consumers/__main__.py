@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 URL_VARIABLE: Final = "EVAPI_AMQP_URL"
 LOG_VARIABLE: Final = "EVAPI_LOG"
+FROM_VARIABLE: Final = "EVAPI_REQUESTS_FROM"
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 EXAMPLES = """\
@@ -77,6 +78,13 @@ def parser() -> argparse.ArgumentParser:
         "--prefetch", type=_prefetch, metavar="N", help="requests at a time; default: what each service says"
     )
     made.add_argument(
+        "--requests-from",
+        metavar="USERS",
+        default=os.environ.get(FROM_VARIABLE, ""),
+        help=f"the users of RabbitMQ, separated by commas, whose requests are taken: the adapter's, and "
+        f"those of operators who send test questions [{FROM_VARIABLE}; default: everybody's]",
+    )
+    made.add_argument(
         "--log",
         metavar="WORDS",
         default=os.environ.get(LOG_VARIABLE, ""),
@@ -120,6 +128,11 @@ def amqp_urls(flag: str | None) -> list[str]:
     return urls
 
 
+def names(text: str) -> list[str]:
+    """Those in a list separated by commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -160,11 +173,16 @@ def exported(services: Sequence[Service]) -> Export | None:
         raise UsageError(f"{tracing.TRACES_VARIABLE}: {exc}") from exc
 
 
-async def serve(services: Sequence[Service], urls: Sequence[str], prefetch: int | None) -> None:
+async def serve(
+    services: Sequence[Service],
+    urls: Sequence[str],
+    prefetch: int | None,
+    requests_from: Sequence[str] = (),
+) -> None:
     """Run the services until SIGTERM or SIGINT."""
     from consumers.amqp import Runner  # here, so that --help and `import consumers` need no AMQP
 
-    runners = [Runner(service, urls, prefetch=prefetch) for service in services]
+    runners = [Runner(service, urls, prefetch=prefetch, requests_from=requests_from) for service in services]
 
     def stop() -> None:
         for runner in runners:
@@ -196,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(services, urls, options.prefetch))
+            runner.run(serve(services, urls, options.prefetch, names(options.requests_from)))
     finally:
         if traces is not None:
             traces.close()

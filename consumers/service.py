@@ -43,6 +43,7 @@ _H = TypeVar("_H", bound=Handler)
 
 _DAY: Final = 86_400.0
 _CLOCKS_HINT_EVERY: Final = 5.0
+_REFUSED_EACH: Final = 1.0
 
 
 class Result(StrEnum):
@@ -55,6 +56,7 @@ class Result(StrEnum):
     LATE = "late"  # its deadline passed while the handler was at it: cancelled
     REJECTED = "rejected"  # not a request: to the dead letters
     UNHANDLED = "unhandled"  # no handler of its event: this service has no say in it
+    REFUSED = "refused"  # from somebody who may not ask this service: to the dead letters
 
 
 class UnknownEvent(LookupError):
@@ -111,7 +113,7 @@ class Answer:
     @property
     def rejected(self) -> bool:
         """Whether the message belongs to the dead letters."""
-        return self.result is Result.REJECTED
+        return self.result in (Result.REJECTED, Result.REFUSED)
 
 
 def time_left(request: Request) -> float | None:
@@ -155,7 +157,7 @@ class Service:
         self._clock = clock
         self._handlers: dict[str, tuple[bool, Callable[[Request], Any]]] = {}
         self._at_start: list[Callable[[], object]] = []
-        self._hinted = float("-inf")
+        self._hinted = self._refused_at = float("-inf")
 
     def __repr__(self) -> str:
         counts = " ".join(f"{result}={self.counts[result]}" for result in Result)
@@ -231,6 +233,18 @@ class Service:
             return self._ask(message, request, handler)
         with traced:
             return traced.told(self._ask(message, request, handler))
+
+    def refuse(self, message: Incoming, user: str | None) -> Answer:
+        """The answer to a message of somebody whose requests are not taken: ``user`` of RabbitMQ."""
+        now = self._clock()
+        if now - self._refused_at >= _REFUSED_EACH:  # there may be as many as somebody likes
+            self._refused_at = now
+            _log.warning(
+                "%s: refused, to the dead letters: a request by %s, whose requests are not taken "
+                "(EVAPI_REQUESTS_FROM): %s; %d so far",
+                *(self.name, user or "nobody known", _id(message), self.counts[Result.REFUSED] + 1),
+            )
+        return self._count(Answer(Result.REFUSED, message.correlation_id))
 
     def _ask(self, message: Incoming, request: Request, handler: Callable[[Request], Any]) -> Answer:
         try:

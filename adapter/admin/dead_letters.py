@@ -138,6 +138,7 @@ class DeadLetters:
         message = letter.message
         key = message.routing_key or contract.routing_key(letter.event, letter.node)
         properties = again(letter, now)
+        properties.user_id = await self._rabbit.user() or None
         if not await self._rabbit.publish(contract.EVENTS_EXCHANGE, key, message.body, properties):
             return Fate.UNROUTABLE
         await self.remove([letter])

@@ -158,6 +158,10 @@ class Rabbit:
         found = self.properties.get("version", "")
         return found.decode(errors="replace") if isinstance(found, bytes) else str(found)
 
+    async def user(self) -> str:
+        """Return the name by which RabbitMQ knows us; empty if it does not tell. Raises BrokerUnavailable."""
+        return await self.ask(self._connection.user(), "exchange evapi.events")
+
     @property
     def blocked(self) -> bool:
         """Whether it takes no publications at present: short of memory or disk."""

@@ -203,6 +203,7 @@ async def _published(
         message_id=correlation_id,
         timestamp=datetime.now(UTC),
         message_type=request.event,
+        user_id=await rabbit.user() or None,
         app_id=contract.APP_ID,
     )
     return await rabbit.publish(contract.EVENTS_EXCHANGE, key, body, properties)

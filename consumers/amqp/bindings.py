@@ -25,6 +25,8 @@ from consumers.amqp.topology import bind
 from consumers.amqp.work import Work
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from aiormq.abc import DeliveredMessage
     from yarl import URL
 
@@ -49,10 +51,13 @@ HANDLES_ARGUMENTS: Final[dict[str, Any]] = {"x-dead-letter-exchange": DEAD_EXCHA
 class Bindings:
     """The bindings of one instance of a service, and the requests that came by one it has no use for.
 
-    ``bound`` is set while the service is bound to its events, as far as can be known.
+    ``bound`` is set while the service is bound to its events, as far as can be known. ``requests_from``:
+    see ``Work``.
     """
 
-    def __init__(self, service: Service, prefetch: int) -> None:
+    def __init__(self, service: Service, prefetch: int, requests_from: Collection[str] = ()) -> None:
+        self._requests_from = requests_from
+        self._user = ""
         self.bound = asyncio.Event()
         self._service = service
         self._prefetch = prefetch
@@ -91,12 +96,15 @@ class Bindings:
             await asyncio.sleep(pause)
 
     async def _session(self, url: URL) -> None:
+        self._user = url.user or "guest"
         connection = self._connection = await Connection.open(url, f"bindings {self._service.name}")
         try:
             line = await connection.line()
             await line.amqp.basic_qos(prefetch_count=self._prefetch, timeout=ANSWER_TIMEOUT)
             line.amqp.on_consumer_cancel_callbacks.add(self._on_cancelled)
-            work = Work(self._service, line, connection.line, self._prefetch)
+            # Who passes a request on has looked at whose it is.
+            own = (self._user,) if self._requests_from else ()
+            work = Work(self._service, line, connection.line, self._prefetch, requests_from=own)
             self._offers = await connection.channel(confirms=True)
             ends = [asyncio.ensure_future(self._keep_bound(connection, line.amqp))]
             try:
@@ -203,6 +211,8 @@ class Bindings:
         if self._offers is None:
             raise OSError("no connection for it")
         properties = delivery.properties()
+        # The adapter's: RabbitMQ takes no message in another's name.
+        properties.user_id = self._user if self._requests_from else None
         try:
             await self._offers.basic_publish(
                 delivery.body,

@@ -35,6 +35,7 @@ _long: Final = struct.Struct(">q").unpack_from
 # The properties that are looked at or passed over, in the order in which they follow.
 _CONTENT_TYPE, _ENCODING, _HEADERS, _MODE, _PRIORITY = 1 << 15, 1 << 14, 1 << 13, 1 << 12, 1 << 11
 _CORRELATION_ID, _REPLY_TO = 1 << 10, 1 << 9
+_EXPIRATION, _MESSAGE_ID, _TIMESTAMP, _TYPE, _USER_ID = 1 << 8, 1 << 7, 1 << 6, 1 << 5, 1 << 4
 _PROPERTIES: Final = 14
 
 _STRING, _INTEGER = ord("S"), ord("l")
@@ -50,7 +51,7 @@ class Delivery:
     ``received``: when it came, in epoch seconds, where somebody noted it.
     """
 
-    __slots__ = ("_header", "_table", "body", "correlation_id", "received", "reply_to", "tag")
+    __slots__ = ("_header", "_rest", "_table", "body", "correlation_id", "received", "reply_to", "tag")
 
     def __init__(self, tag: int, header: bytes, body: bytes) -> None:
         self.tag = tag
@@ -59,6 +60,7 @@ class Delivery:
         self.reply_to: str | None = None
         self.received = 0.0
         self._header = header
+        self._rest = 0  # where what follows reply_to begins
         self._table = b""
 
     def read(self) -> None:
@@ -94,6 +96,24 @@ class Delivery:
             at = end
         if at > len(header):
             raise ValueError(f"{len(header)} bytes, at least {at} expected")
+        self._rest = at
+
+    @property
+    def user_id(self) -> str | None:
+        """As whom RabbitMQ knew the sender, if the message says so. Raises PropertiesError."""
+        header, at = self._header, self._rest
+        try:
+            _, _, _, flags = _content_head(header)
+            for flag in (_EXPIRATION, _MESSAGE_ID):
+                if flags & flag:
+                    at += 1 + header[at]
+            if flags & _TIMESTAMP:
+                at += 8
+            if flags & _TYPE:
+                at += 1 + header[at]
+            return header[at + 1 : at + 1 + header[at]].decode() if flags & _USER_ID else None
+        except (ValueError, IndexError) as exc:
+            raise PropertiesError(f"properties: {exc}") from exc
 
     def properties(self) -> commands.Basic.Properties:
         """All of the properties, to be sent on. Raises what the library's decoder raises."""

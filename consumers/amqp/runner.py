@@ -17,7 +17,7 @@ from consumers.amqp.work import Work
 from consumers.service import Result, Service
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Collection, Coroutine, Sequence
 
     from aiormq import Channel
     from aiormq.abc import DeliveredMessage
@@ -40,15 +40,23 @@ class Runner:
     """One service on one RabbitMQ, which may be a cluster: ``urls`` are tried in turn.
 
     ``run()`` ends after ``stop()``, once the work in hand is done or ``grace`` seconds are over.
-    ``consuming`` is set while requests are taken in. Made and used in one event loop.
+    ``consuming`` is set while requests are taken in. ``requests_from``: the users of RabbitMQ whose
+    requests are taken; empty: everybody's. Made and used in one event loop.
     """
 
     def __init__(
-        self, service: Service, urls: Sequence[str], *, prefetch: int | None = None, grace: float = GRACE
+        self,
+        service: Service,
+        urls: Sequence[str],
+        *,
+        prefetch: int | None = None,
+        grace: float = GRACE,
+        requests_from: Collection[str] = (),
     ) -> None:
         self.service = service
         self.prefetch = prefetch or service.prefetch
         self.grace = grace
+        self.requests_from = frozenset(requests_from)
         self.consuming = asyncio.Event()
         self._urls = [URL(url) for url in urls]
         if any(url.query.get("no_verify_ssl", "0") not in ("0", "1") for url in self._urls):
@@ -56,7 +64,7 @@ class Runner:
         self._stop = asyncio.Event()
         self._consuming_since: float | None = None  # by the loop's clock, in this session
         self._told: set[str] = set()
-        self._bindings = Bindings(service, self.prefetch)
+        self._bindings = Bindings(service, self.prefetch, self.requests_from)
 
     def __repr__(self) -> str:
         state = "consuming" if self.consuming.is_set() else "not consuming"
@@ -138,7 +146,9 @@ class Runner:
         try:
             line = await connection.line()
             await line.amqp.basic_qos(prefetch_count=self.prefetch, timeout=ANSWER_TIMEOUT)
-            work = Work(self.service, line, connection.line, self.prefetch, bindings.pass_on)
+            work = Work(
+                self.service, line, connection.line, self.prefetch, bindings.pass_on, self.requests_from
+            )
             try:
                 await self._consume(connection, line.amqp, work, bindings, watching, shown(url))
             finally:

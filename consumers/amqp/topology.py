@@ -15,7 +15,7 @@ from adapter.contract import (
     service_queue,
     word,
 )
-from consumers.amqp.connection import ANSWER_TIMEOUT, Connection, told
+from consumers.amqp.connection import ANSWER_TIMEOUT, Connection, Lost, told
 
 if TYPE_CHECKING:
     from consumers.service import Service
@@ -38,17 +38,13 @@ def queue_arguments(service: Service) -> dict[str, Any]:
 async def declare(connection: Connection, service: Service) -> None:
     """Declare the exchanges, the dead letters and the service's queue. ``bind`` comes after it.
 
+    What is the adapter's is declared only where it is missing, so that a service needs no right to it.
     A queue that exists with other arguments is used as it is: they cannot be changed, and calls
     are waiting. On channels of its own, since each refusal closes one.
     """
-    channel = await connection.channel()
-    await channel.exchange_declare(
-        EVENTS_EXCHANGE, exchange_type="topic", durable=True, timeout=ANSWER_TIMEOUT
-    )
-    await channel.exchange_declare(
-        DEAD_EXCHANGE, exchange_type="fanout", durable=True, timeout=ANSWER_TIMEOUT
-    )
-    channel = await _dead_queue(connection, channel)
+    for exchange, kind in ((EVENTS_EXCHANGE, "topic"), (DEAD_EXCHANGE, "fanout")):
+        await _exchange(connection, exchange, kind)
+    channel = await _dead_queue(connection)
     queue = service_queue(service.name)
     channel = await _queue(connection, channel, queue, queue_arguments(service))
     await channel.close()
@@ -63,7 +59,7 @@ async def bind(connection: Connection, service: Service) -> None:
     try:
         await channel.queue_bind(DEAD_QUEUE, DEAD_EXCHANGE, timeout=ANSWER_TIMEOUT)
     except (aiormq.ChannelNotFoundEntity, aiormq.ChannelAccessRefused) as exc:
-        _log.warning("%s cannot be bound: %s", DEAD_QUEUE, told(exc))
+        _log.debug("%s is left to the adapter to bind: %s", DEAD_QUEUE, told(exc))
     else:
         await channel.close()
 
@@ -83,14 +79,43 @@ async def keep_declaring(connection: Connection, service: Service) -> None:
             return
 
 
-async def _dead_queue(connection: Connection, channel: aiormq.Channel) -> aiormq.Channel:
-    """Declare the queue of dead letters; gives the channel to go on with.
+async def _exchange(connection: Connection, name: str, kind: str) -> None:
+    """Declare an exchange where there is none."""
+    channel = await connection.channel()
+    try:
+        await channel.exchange_declare(name, passive=True, timeout=ANSWER_TIMEOUT)
+    except aiormq.ChannelNotFoundEntity:
+        channel = await connection.channel()
+        try:
+            await channel.exchange_declare(name, exchange_type=kind, durable=True, timeout=ANSWER_TIMEOUT)
+        except aiormq.ChannelAccessRefused as exc:
+            raise Lost(f"there is no exchange {name}: start an adapter first, which makes it") from exc
+    await channel.close()
+
+
+async def _look(channel: aiormq.Channel, queue: str) -> None:
+    """Raise ChannelNotFoundEntity where there is no such queue."""
+    await channel.queue_declare(queue, passive=True, timeout=ANSWER_TIMEOUT)
+
+
+async def _dead_queue(connection: Connection) -> aiormq.Channel:
+    """Declare the queue of dead letters where there is none; gives the channel to go on with.
 
     It may be on a server of the cluster that is down. Calls do not wait for that one.
     """
+    channel = await connection.channel()
+    try:
+        await _look(channel, DEAD_QUEUE)
+    except aiormq.ChannelNotFoundEntity:
+        channel = await connection.channel()
+    except TimeoutError as exc:
+        _log.warning("%s cannot be looked at: %s", DEAD_QUEUE, told(exc))
+        return await connection.channel()
+    else:
+        return channel
     try:
         channel = await _queue(connection, channel, DEAD_QUEUE, dict(DEAD_QUEUE_ARGUMENTS))
-    except (aiormq.ChannelNotFoundEntity, TimeoutError) as exc:
+    except (aiormq.ChannelNotFoundEntity, aiormq.ChannelAccessRefused, TimeoutError) as exc:
         _log.warning("%s cannot be declared: %s", DEAD_QUEUE, told(exc))
         return await connection.channel()
     return channel

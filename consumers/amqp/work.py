@@ -14,7 +14,7 @@ from consumers.amqp.outgoing import Acknowledgements, Replies, Reply
 from consumers.service import Answer, Service, UnknownEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable
 
     from consumers.amqp.connection import Line
     from consumers.amqp.incoming import Batch, Delivery
@@ -56,6 +56,7 @@ class Work:
     prefetch: of the line. A quarter of it may be done with and wait to be acknowledged together.
     pass_on: is given a request that the service has no handler for, and its event; then the request is
     acknowledged. Without it that is all.
+    requests_from: the users of RabbitMQ whose requests are taken; empty: everybody's.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class Work:
         another: Callable[[], Awaitable[Line]],
         prefetch: int,
         pass_on: Callable[[Delivery, str], Awaitable[None]] | None = None,
+        requests_from: Container[str | None] = (),
     ) -> None:
         self._pass_on = pass_on
+        self._requests_from = requests_from
         self._most_done = prefetch // 4
         self._pause: asyncio.TimerHandle | None = None
         self._service = service
@@ -130,12 +133,14 @@ class Work:
         self.in_hand += len(deliveries)
         self._idle.clear()
         begin, tasks = self._service.begin, False
+        found: Answer | Coroutine[Any, Any, Answer] | None
         now = time.time()
         for delivery in deliveries:
             delivery.received = now
             try:
                 delivery.read()
-                found = begin(delivery)
+                found = self._refused(delivery) if self._requests_from else None
+                found = found or begin(delivery)
             except Exception:
                 self._give_up(delivery)
                 continue
@@ -147,6 +152,10 @@ class Work:
         if tasks:
             # It comes behind the first steps of these tasks: those that do not wait are in it.
             self._flush_soon()
+
+    def _refused(self, delivery: Delivery) -> Answer | None:
+        user = delivery.user_id  # whoever may reply to the adapter may write to this queue, too
+        return None if user in self._requests_from else self._service.refuse(delivery, user)
 
     async def _wait_for(self, delivery: Delivery, answering: Coroutine[Any, Any, Answer]) -> None:
         try:

@@ -52,6 +52,16 @@ def test_a_request(trace: str, body: bytes) -> None:
     assert (header.body_size, found) == (len(body), body)
 
 
+@pytest.mark.parametrize("of", ["sbc1:1:2:1", None])
+def test_who_sends_it(of: str | None) -> None:
+    asked = Publication("invite_request", "sbc1", b"x", of, NOW + 2.0)
+    for user in ("evapi-adapter", ""):
+        _, header, _ = read(frames.encode(7, 32, asked, "m", NOW, 2000, user))
+        told = header.properties
+        assert (told.user_id, told.app_id) == (user or None, "evapi-adapter")
+        assert told.message_type == "invite_request"
+
+
 def test_a_notice_has_no_trace() -> None:
     _, header, _ = read(frames.encode(7, 32, Publication("call_ended", "sbc1", b"x"), "m", NOW, 0))
     assert header.properties.headers == {"x-node": "sbc1", "x-version": 1}

@@ -195,7 +195,12 @@ async def test_dead_letters_on_a_server_that_is_down(
             raise aiormq.ChannelNotFoundEntity("home node of durable queue is down")
         return await real(given, channel, name, arguments)
 
+    async def look(channel: Any, _: str) -> None:
+        await channel.close()
+        raise aiormq.ChannelNotFoundEntity("home node of durable queue is down")
+
     monkeypatch.setattr(topology, "_queue", queue)
+    monkeypatch.setattr(topology, "_look", look)
     async with running(service, rabbitmq.url):
         await asker.reply(await asker.ask(event_of(service)))
     assert "evapi.dead-letters cannot be declared: home node of durable queue is down" in caplog.text

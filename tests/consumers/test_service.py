@@ -344,7 +344,7 @@ async def test_what_it_says_of_itself(service: Service) -> None:
     await service.answer(asked())
     assert repr(service) == (
         "<Service routes on invite_request decided=1 failed=0 noted=0 expired=0 late=0 rejected=0 "
-        "unhandled=0>"
+        "unhandled=0 refused=0>"
     )
 
 

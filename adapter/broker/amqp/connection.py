@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import secrets
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import aiormq
+from pamqp.commands import Basic
 from yarl import URL
 
 from adapter import contract
@@ -17,6 +20,7 @@ from adapter.errors import BrokerUnavailable, SettingsError
 if TYPE_CHECKING:
     from adapter.broker.amqp.limits import Limits
 
+_AUTHENTICATED: Final = re.compile(r"authenticated user was '([^']+)'")  # 3.10 to 4.3
 EXPECTED: Final = (
     BrokerUnavailable,
     aiormq.AMQPError,
@@ -75,6 +79,12 @@ def reason(exc: BaseException | None) -> str:
     return " ".join(str(part) for part in exc.args) or type(exc).__name__
 
 
+def known_as(exc: BaseException | None) -> str:
+    """Return as whom the server knows us, if it refused a message in another's name; else nothing."""
+    told = _AUTHENTICATED.search(reason(exc))
+    return told[1] if told else ""
+
+
 class UndecodableMessage(BrokerUnavailable):
     """A message on a queue of ours cannot be read: the connection is closed for it."""
 
@@ -84,6 +94,8 @@ class Connection:
 
     def __init__(self, url: URL, amqp: aiormq.Connection, wire: Wire) -> None:
         self.url = shown(url)
+        self._login = url.user or "guest"
+        self._by_certificate = url.query.get("auth", "").lower() == "external"
         self.amqp = amqp
         self.wire = wire
         self._aborted = ""
@@ -159,6 +171,29 @@ class Connection:
         channel = await self.amqp.channel(publisher_confirms=confirms)
         assert isinstance(channel, aiormq.Channel)
         return channel
+
+    async def user(self) -> str:
+        """Return the name by which RabbitMQ knows us; empty if it does not tell.
+
+        With a password that is the name in the URL. A login by certificate has none there, so the server is
+        asked: it refuses a message in another's name, and says in whose name it takes one.
+        """
+        if not self._by_certificate:
+            return self._login
+        nobody = secrets.token_hex(16)
+        channel = await self.channel()
+        properties = Basic.Properties(user_id=nobody)
+        await channel.basic_publish(
+            b"", exchange=contract.EVENTS_EXCHANGE, routing_key=nobody, properties=properties
+        )
+        answer = asyncio.ensure_future(channel.exchange_declare(contract.EVENTS_EXCHANGE, passive=True))
+        await asyncio.wait({answer, channel.closing}, return_when=asyncio.FIRST_COMPLETED)
+        if not channel.closing.done():  # somebody who may write in anybody's name
+            await answer
+            await channel.close()
+            return ""
+        await asyncio.gather(answer, return_exceptions=True)
+        return known_as(None if channel.closing.cancelled() else channel.closing.exception())
 
     @property
     def blocked(self) -> bool:

@@ -33,7 +33,7 @@ _answer: Final = struct.Struct(">BHIHHQBB").pack
 # The properties that are there, in the order in which they follow.
 _CONTENT_TYPE, _HEADERS, _DELIVERY_MODE, _CORRELATION_ID = 1 << 15, 1 << 13, 1 << 12, 1 << 10
 _REPLY_TO, _EXPIRATION, _MESSAGE_ID, _TIMESTAMP = 1 << 9, 1 << 8, 1 << 7, 1 << 6
-_TYPE, _APP_ID = 1 << 5, 1 << 3
+_TYPE, _USER_ID, _APP_ID = 1 << 5, 1 << 4, 1 << 3
 _NOTICE: Final = _CONTENT_TYPE | _HEADERS | _DELIVERY_MODE | _MESSAGE_ID | _TIMESTAMP | _TYPE | _APP_ID
 _REQUEST: Final = _NOTICE | _CORRELATION_ID | _REPLY_TO | _EXPIRATION
 
@@ -50,10 +50,13 @@ class _Route(NamedTuple):
     end: bytes
 
 
-def encode(channel: int, most: int, publication: Publication, message_id: str, now: int, left: int) -> bytes:
+def encode(
+    channel: int, most: int, publication: Publication, message_id: str, now: int, left: int, user: str = ""
+) -> bytes:
     """The frames of a publication for a channel that takes ``most`` bytes of a body in a frame.
 
-    ``now`` in epoch seconds; ``left`` in milliseconds, of no interest to a notice.
+    ``now`` in epoch seconds; ``left`` in milliseconds, of no interest to a notice. ``user``: as whom the
+    server knows us, for the property ``user_id``, which is left out where that is empty.
     """
     event, node, body, correlation_id, deadline = (
         publication.event,
@@ -63,7 +66,7 @@ def encode(channel: int, most: int, publication: Publication, message_id: str, n
         publication.deadline,
     )
     trace = _trace(publication.traceparent) if publication.traceparent else b""
-    route = _route(channel, event, node, len(trace))
+    route = _route(channel, event, node, len(trace), user)
     stamp, size = _short(message_id), len(body)
     if correlation_id is None or deadline is None:
         flags = _NOTICE
@@ -84,6 +87,8 @@ def encode(channel: int, most: int, publication: Publication, message_id: str, n
                 route.end,
             )
         )
+    if user:
+        flags |= _USER_ID
     head = _header_head(_HEADER, channel, _CONTENT_HEAD + len(properties), _CLASS_BASIC, 0, size, flags)
     if 0 < size <= most:
         whole = _frame_head(_BODY, channel, size)
@@ -104,7 +109,7 @@ def give_back(channel: int, tag: int) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _route(channel: int, event: str, node: str, more: int) -> _Route:
+def _route(channel: int, event: str, node: str, more: int, user: str) -> _Route:
     """``more``: bytes of the headers that follow the deadline."""
     key = contract.routing_key(event, node)
     method = struct.pack(">HHH", _CLASS_BASIC, _PUBLISH, 0)
@@ -120,7 +125,7 @@ def _route(channel: int, event: str, node: str, more: int) -> _Route:
         kind + len(always).to_bytes(4, "big") + always + _TRANSIENT,
         kind + with_deadline.to_bytes(4, "big") + always + deadline,
         _short(contract.results_queue(node)),
-        _short(event) + _short(contract.APP_ID),
+        _short(event) + (_short(user) if user else b"") + _short(contract.APP_ID),
     )
 
 

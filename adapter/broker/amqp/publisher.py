@@ -77,6 +77,8 @@ class Publisher:
         clock: Callable[[], float],
         on_silence: Callable[[], None] = lambda: None,
     ) -> None:
+        self.user = ""
+        """The user as whom the server knows us: what each publication says of its sender; empty: nothing."""
         self.silent = False
         """Whether the server said nothing at all to a batch in time; until ``heard`` nothing is sent."""
         self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
@@ -174,7 +176,9 @@ class Publisher:
         channel = self.channel
         return _Message(
             message_id,
-            frames.encode(channel.number, channel.max_content_size, publication, message_id, int(now), left),
+            frames.encode(
+                channel.number, channel.max_content_size, publication, message_id, int(now), left, self.user
+            ),
         )
 
     async def _send(self, messages: Sequence[_Message]) -> list[Published]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from adapter.broker.amqp import topology
-from adapter.broker.amqp.connection import reason
+from adapter.broker.amqp.connection import known_as, reason
 from adapter.broker.amqp.probe import Probe, SilentServer
 from adapter.broker.amqp.publisher import Publisher
 from adapter.broker.amqp.renewal import Renewal
@@ -61,6 +61,7 @@ class Publishing:
         self._publisher: Publisher | None = None
         self._was_ready = False
         self._letters = 0
+        self._known_as = ""
 
     @property
     def ready(self) -> bool:
@@ -131,6 +132,8 @@ class Publishing:
                 self._limits.confirm_timeout,
             )
             declared.set()
+            async with asyncio.timeout(self._limits.answer_timeout):
+                publisher.user = self._known_as or await connection.user()
             self._looked, self._returned = float("-inf"), -1
             self._connection, self._publisher = connection, publisher
             self._renewal.begin(partial(self._replace, connection, wake))
@@ -157,6 +160,7 @@ class Publishing:
     async def _replace(self, connection: Connection, wake: asyncio.Event) -> None:
         """Go on with a new channel; what is under way on the old one gets its answers there."""
         fresh = await self._open(connection, wake)
+        fresh.user = self._publisher.user if self._publisher is not None else ""
         old, self._publisher = self._publisher, fresh
         self._counters.renewed += 1
         wake.set()
@@ -201,6 +205,7 @@ class Publishing:
         finally:
             probe.end()
         cause = None if closing.cancelled() else closing.exception()
+        self._known_as = known_as(cause) or self._known_as  # by a token, we are not who the URL says
         raise BrokerUnavailable(f"channel closed: {reason(cause)}")
 
     def _on_silence(self, wake: Callable[[], None]) -> None:
