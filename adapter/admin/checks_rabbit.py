@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapter import contract
 from adapter.admin.checks_finding import Finding, Group, Status, counted, version_of
-from adapter.admin.checks_rights import Rights
+from adapter.admin.checks_rights import ADAPTER, Rights
 from adapter.admin.checks_services import vhost_of
 from adapter.admin.rabbit import Rabbit
 from adapter.admin.topology import State, compare
@@ -107,16 +107,18 @@ async def rights(urls: str, nodes: Sequence[str]) -> list[Finding]:
     user, vhost = parse_urls(urls)[0].user or "guest", vhost_of(urls)
     async with Rights(urls) as rabbit:
         refused = await rabbit.refused(nodes[:TRIED])
+        operates = bool(refused) and await rabbit.operates()
     if not refused:
-        return [RABBIT.ok("rights", f"{user} may configure, write and read evapi.*")]
+        return [RABBIT.ok("rights", f"{user} may configure, write and read what an adapter must")]
+    if operates:
+        seen = f"{user} is an operator's; what an adapter's may do, tells doctor with its URL"
+        return [RABBIT.ok("rights", seen)]
     by: dict[str, list[str]] = {}
     for refusal in refused:
         by.setdefault(refusal.right, []).append(refusal.name)
     told = "; ".join(f"not {right} {', '.join(names)}" for right, names in by.items())
     why = "An adapter cannot declare, publish or consume what is refused: calls get their fallback."
-    todo = (
-        f"rabbitmqctl set_permissions -p {vhost} {user} '^evapi\\.' '^(evapi\\.|amq\\.default$)' '^evapi\\.'"
-    )
+    todo = f"rabbitmqctl set_permissions -p {vhost} {user} " + " ".join(f"'{each}'" for each in ADAPTER)
     return [RABBIT.error("rights", f"{user} may {told}", why, todo)]
 
 

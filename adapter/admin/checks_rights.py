@@ -1,8 +1,8 @@
 """What a user may do on RabbitMQ, found out by asking for what cannot be done anyway.
 
 RabbitMQ looks at the rights first. So each attempt is refused for the one reason or for the other, and
-nothing is made, bound, taken or sent: a queue is declared with an argument that no queue can have, a
-binding taken away that is not there, a queue consumed with a priority that is none.
+nothing is made, bound, taken or sent: a queue or an exchange is declared with an argument that none can
+have, a binding taken away that is not there, a queue consumed with a priority that is none.
 """
 
 from __future__ import annotations
@@ -18,15 +18,23 @@ from pamqp.commands import Basic
 
 from adapter import contract
 from adapter.admin.rabbit import NoRights, NotThere, Rabbit
+from adapter.broker.amqp import topology
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from aiormq.abc import DeliveredMessage
+    from pamqp.common import FieldValue
 
     Attempt = Callable[[aiormq.Channel], Coroutine[Any, Any, Any]]
 
+ADAPTER: Final = (
+    r"^evapi\.(events|commands|operator|dead|dead\.by-node|dead-letters|(results|commands)\..*)$",
+    r"^evapi\.(events|dead|dead\.by-node|dead-letters|(results|commands)\..*)$",
+    r"^evapi\.(commands|operator|dead|dead\.by-node|(results|commands)\..*)$",
+)
+"""What an adapter must be allowed to configure, write and read."""
 _REFUSED: Final = re.compile(r"'([^']+)' in vhost")
 LOOK_AGAIN: Final = 0.02
 """Seconds between two looks whether RabbitMQ has told that it takes no messages."""
@@ -49,6 +57,12 @@ class Rights(Rabbit):
         # In turn: numbers of channels that are refused at the same time get mixed up.
         found = [await self._try(*attempt) for attempt in attempts]
         return sorted({refusal for refusal in found if refusal is not None})
+
+    async def operates(self) -> bool:
+        """Whether the user is an operator's: who may answer by hand. Raises BrokerUnavailable."""
+        name = contract.OPERATOR_EXCHANGE
+        refused = await self._try("write", name, _unbind_exchange(name, contract.DEAD_EXCHANGE))
+        return refused is None or refused.name != name
 
     async def takes_messages(self) -> bool:
         """Whether it does, or is short of memory or disk: it tells only who sends one.
@@ -91,6 +105,7 @@ def _of_all() -> list[tuple[str, str, Attempt]]:
     events, by_node = contract.EVENTS_EXCHANGE, contract.DEAD_BY_NODE_EXCHANGE
     dead, letters = contract.DEAD_EXCHANGE, contract.DEAD_QUEUE
     return [
+        *(("configure", each.name, _declare_exchange(each.name)) for each in topology.EXCHANGES),
         ("write", events, _unbind_exchange(events, by_node)),
         ("write", by_node, _unbind_exchange(by_node, dead)),
         ("write", dead, _unbind_exchange(dead, by_node)),
@@ -101,14 +116,22 @@ def _of_all() -> list[tuple[str, str, Attempt]]:
 
 def _of_node(node: str) -> list[tuple[str, str, Attempt]]:
     found: list[tuple[str, str, Attempt]] = []
-    for queue, source in (
-        (contract.results_queue(node), contract.DEAD_BY_NODE_EXCHANGE),
-        (contract.commands_queue(node), contract.COMMANDS_EXCHANGE),
+    results, commands = contract.results_queue(node), contract.commands_queue(node)
+    for queue, sources in (
+        (results, (contract.DEAD_BY_NODE_EXCHANGE, contract.OPERATOR_EXCHANGE)),
+        (commands, (contract.COMMANDS_EXCHANGE,)),
     ):
         found.append(("configure", queue, _declare(queue)))
-        found.append(("write", queue, _unbind(queue, source)))
+        found += [("write", queue, _unbind(queue, source)) for source in sources]
         found.append(("read", queue, _consume(queue)))
     return found
+
+
+def _declare_exchange(name: str) -> Attempt:
+    wrong: dict[str, FieldValue] = {"alternate-exchange": -1}  # which has to be a name
+    return lambda channel: channel.exchange_declare(
+        name, exchange_type="topic", durable=True, arguments=wrong
+    )
 
 
 def _unbind_exchange(to: str, source: str) -> Attempt:

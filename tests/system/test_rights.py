@@ -1,0 +1,420 @@
+"""The rights that README gives to adapter, service and operator: enough for what each does, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shlex
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+import pika
+import pytest
+import redis
+from pika.exceptions import ChannelClosedByBroker
+
+from adapter.admin.checks_rights import Refusal, Rights
+from adapter.simulator import SimulatedKamailio
+from consumers import Request, Service, route
+from consumers.service import Result
+from tests.cli.operating import ask
+from tests.consumers.asker import running
+from tests.harness.process import free_port
+from tests.system.conftest import bridged
+from tests.system.test_readme import block
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from adapter.app import Bridge
+    from tests.cli.operating import Done
+    from tests.harness.rabbitmq import RabbitServer
+    from tests.harness.redis import RedisServer
+
+ADAPTER, SERVICE, OPERATOR = "evapi-adapter", "least-cost", "operator"
+NODE = "sbc1"
+REPLY = msgpack.packb({"action": "route", "uri": "sip:forged.example.net"})
+
+
+class Users:
+    """The users of README's lines, on one vhost and one Redis."""
+
+    def __init__(self, rabbitmq: RabbitServer, vhost: str, redis_server: RedisServer) -> None:
+        self._rabbitmq = rabbitmq
+        self._at = vhost.partition("@")[2]
+        self.vhost = vhost.rpartition("/")[2]
+        self._redis = redis_server
+        self.names: list[str] = []
+        self.passwords: dict[str, str] = {}
+
+    def follow(self, line: str) -> None:
+        """Do what a line of README's says, by the management API: rabbitmqctl takes a second for each."""
+        match shlex.split(line, comments=True):
+            case ["rabbitmqctl", "add_user", name, password]:
+                self._rabbitmq.call("PUT", f"users/{name}", {"password": password, "tags": ""})
+                self.names.append(name)
+                self.passwords[name] = password
+            case ["rabbitmqctl", "set_permissions", "-p", "/", name, configure, write, read]:
+                given = {"configure": configure, "write": write, "read": read}
+                self._rabbitmq.call("PUT", f"permissions/{self.vhost}/{name}", given)
+            case ["rabbitmqctl", "set_topic_permissions", "-p", "/", name, exchange, write, read]:
+                given = {"exchange": exchange, "write": write, "read": read}
+                self._rabbitmq.call("PUT", f"topic-permissions/{self.vhost}/{name}", given)
+            case ["ACL", "SETUSER", name, *rules]:
+                self._redis.ask("ACL", "SETUSER", name, *rules)
+            case []:
+                pass
+            case words:
+                raise AssertionError(f"{words}: what is it?")
+
+    def forget(self) -> None:
+        for name in self.names:
+            self._rabbitmq.call("DELETE", f"users/{name}")
+        for name in (ADAPTER, OPERATOR):
+            self._redis.ask("ACL", "DELUSER", name)
+        for key in self._redis.ask("KEYS", "evapi:*"):
+            self._redis.ask("DEL", key.decode())
+
+    def amqp(self, name: str) -> str:
+        return f"amqp://{name}:{self.passwords[name]}@{self._at}"
+
+    def redis(self, name: str) -> str:
+        return f"redis://{name}:{self.passwords[name]}@127.0.0.1:{self._redis.port}/0"
+
+    def urls(self, name: str) -> dict[str, str]:
+        return {"amqp_url": self.amqp(name), "redis_url": self.redis(name)}
+
+    def client(self, name: str) -> pika.BlockingConnection:
+        return pika.BlockingConnection(pika.URLParameters(self.amqp(name)))
+
+    async def operate(self, *words: str) -> Done:
+        """Run a command as the operator."""
+        variables = {f"EVAPI_{key.upper()}": url for key, url in self.urls(OPERATOR).items()}
+        return await asyncio.to_thread(
+            ask, *words, EVAPI_AMQP_API=f"http://127.0.0.1:{free_port()}", **variables
+        )
+
+
+@pytest.fixture
+def users(managed_rabbitmq: RabbitServer, vhost: str, redis_server: RedisServer) -> Iterator[Users]:
+    found = Users(managed_rabbitmq, vhost, redis_server)
+    lines = block("sh", "set_permissions") + block("", "ACL SETUSER")
+    assert len(re.findall("^rabbitmqctl|^ACL", lines, re.MULTILINE)) == 9
+    try:
+        for line in lines.splitlines():
+            found.follow(line)
+            if SERVICE in line:  # another service's are alike
+                found.follow(
+                    line.replace(SERVICE, "screening")
+                    .replace("least_cost", "screening")
+                    .replace("invite", "screening")
+                )
+        yield found
+    finally:
+        found.forget()
+
+
+def rows(done: Done) -> list[dict[str, Any]]:
+    lines = done.out.splitlines()  # the bridge logs to the same place
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+class Held:
+    """A service whose handler waits until it is let go."""
+
+    def __init__(self, name: str = "least_cost", event: str = "invite_request") -> None:
+        self.service = Service(name)
+        self.go = asyncio.Event()
+        self.asked: list[Request] = []
+        self.service.on(event)(self._decide)
+
+    async def _decide(self, request: Request) -> Any:
+        self.asked.append(request)
+        await self.go.wait()
+        if request.data.get("fail"):
+            raise RuntimeError("as told")
+        return route("sip:gw1.example.net")
+
+
+@pytest.fixture
+async def bridge(users: Users) -> AsyncIterator[tuple[Bridge, SimulatedKamailio]]:
+    """With the adapter's rights, in the installation that the lines are for."""
+    options = {**users.urls(ADAPTER), "redis_prefix": "evapi"}
+    rules = {"default": {"deadline": 8.0}}
+    async with SimulatedKamailio() as sim, bridged(sim, NODE, options, rules) as made:
+        yield made, sim
+
+
+def problems(made: Bridge) -> Any:
+    return made.broker.problems  # type: ignore[attr-defined]
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(15):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def refusals(made: Bridge) -> tuple[float, int]:
+    return made.metrics.replies_refused._value.get(), made.broker.counts["refused"]
+
+
+async def test_calls_are_decided_with_exactly_these_rights(
+    users: Users, bridge: tuple[Bridge, SimulatedKamailio]
+) -> None:
+    made, sim = bridge
+    held = Held()
+    held.go.set()
+    async with running(held.service, users.amqp(SERVICE), requests_from=[ADAPTER, OPERATOR]):
+        for _ in range(3):
+            call = await sim.suspend("invite_request", {})
+            assert (await call.resumed())["outcome"] == "decided"
+        call = await sim.suspend("invite_request", {"fail": True})
+        assert (await call.resumed())["outcome"] == "failed"
+        with users.client(SERVICE) as client:  # one that rejects what it is given
+            channel = client.channel()
+            channel.basic_publish(
+                "", "evapi.decide.least_cost", b"\xc1", pika.BasicProperties(user_id=SERVICE)
+            )
+            await until(lambda: held.service.counts[Result.REFUSED])
+        call = await sim.suspend("nobody_decides_this", {})
+        assert (await call.resumed())["outcome"] == "unroutable"
+    assert problems(made) == {}
+    assert made.replicas.store_ready
+    assert refusals(made) == (0, 0)
+    async with Rights(users.amqp(ADAPTER)) as rabbit:
+        assert await rabbit.refused([NODE]) == [], "doctor asks for no more than README gives"
+
+
+class TestForgery:
+    """What a service with its own rights may send, for a call that another has."""
+
+    async def test_it_decides_nothing(self, users: Users, bridge: tuple[Bridge, SimulatedKamailio]) -> None:
+        made, sim = bridge
+        held = Held()
+        async with running(held.service, users.amqp(SERVICE), requests_from=[ADAPTER]):
+            call = await sim.suspend("invite_request", {})
+            await until(lambda: held.asked)
+            plain = f"{NODE}:{call.index}:{call.label}:{call.seq}"
+            sent = sim.counters.resumed
+            with users.client("screening") as client:
+                channel = client.channel()
+                self.forge(channel, plain)
+                await until(lambda: refusals(made) == (4, 2))
+            await until(lambda: made.broker.counts["dead_letters"] == 6)
+            assert sim.counters.resumed == sent, "the call goes on"
+            held.go.set()
+            answer = await call.resumed()
+            assert (answer["outcome"], answer["decision"]["uri"]) == ("decided", "sip:gw1.example.net")
+            assert answer["correlation_id"].startswith(f"{plain}:")
+        assert made.metrics.commands.labels(NODE)._value.get() == 0
+        done = await users.operate("dead-letters", "list", "-o", "jsonl")
+        reasons = [letter["reason"] for letter in rows(done)]
+        assert sorted(reasons) == ["rejected", *["wrong-exchange"] * 2, *["wrong-tag"] * 4]
+
+    @staticmethod
+    def forge(channel: Any, plain: str) -> None:
+        results, wrong = f"evapi.results.{NODE}", f"{plain}:AAAAAAAAAAAA"
+        for id_ in (plain, wrong):
+            reply = pika.BasicProperties(content_type="application/msgpack", correlation_id=id_)
+            channel.basic_publish("", results, REPLY, reply)
+        failed = pika.BasicProperties(headers={"x-status": "failed"}, correlation_id=plain)
+        channel.basic_publish("", results, b"", failed)
+        by_hand = {"content_type": "application/json", "headers": {"x-status": "operator"}}
+        channel.basic_publish("", results, b"{}", pika.BasicProperties(correlation_id=plain, **by_hand))
+        death = {"x-death": [{"reason": "rejected", "queue": "evapi.decide.least_cost"}], "x-node": NODE}
+        dead = pika.BasicProperties(correlation_id=plain, headers=death)
+        channel.basic_publish("evapi.dead", f"invite_request.{NODE}", b"", dead)
+        channel.basic_publish("", f"evapi.commands.{NODE}", b'{"hang":"up"}')
+
+    async def test_nor_does_it_ask_another_service(
+        self, users: Users, bridge: tuple[Bridge, SimulatedKamailio]
+    ) -> None:
+        _, sim = bridge
+        held = Held()
+        held.go.set()
+        body = msgpack.packb({"event": "invite_request", "node": NODE, "data": {}})
+        async with running(held.service, users.amqp(SERVICE), requests_from=[ADAPTER]):
+            with users.client("screening") as client:
+                channel = client.channel()
+                for user in (None, "screening"):
+                    channel.basic_publish(
+                        "", "evapi.decide.least_cost", body, pika.BasicProperties(user_id=user)
+                    )
+                forged = pika.BasicProperties(user_id=ADAPTER)
+                send = partial(_publish, "evapi.decide.least_cost", body, forged)
+                assert answer(channel, send) == 406, "user_id is verified"
+            await until(lambda: held.service.counts[Result.REFUSED] == 2)
+            assert held.asked == []
+            call = await sim.suspend("invite_request", {})
+            assert (await call.resumed())["outcome"] == "decided"
+
+
+FORBIDDEN: dict[str, Callable[[Any], object]] = {
+    "command": lambda channel: channel.basic_publish("evapi.commands", NODE, b"{}"),
+    "answer by hand": lambda channel: channel.basic_publish("evapi.operator", NODE, b"{}"),
+    "event": lambda channel: channel.basic_publish("evapi.events", f"invite_request.{NODE}", b""),
+    "take replies": lambda channel: channel.basic_get(f"evapi.results.{NODE}"),
+    "take dead letters": lambda channel: channel.basic_get("evapi.dead-letters"),
+    "take another's requests": lambda channel: channel.basic_get("evapi.decide.screening"),
+    "get another's events": lambda channel: channel.queue_bind(
+        "evapi.decide.least_cost", "evapi.events", "screening_request.*"
+    ),
+    "get every event": lambda channel: channel.queue_bind("evapi.decide.least_cost", "evapi.events", "#"),
+    "get what died": lambda channel: channel.queue_bind("evapi.decide.least_cost", "evapi.dead", ""),
+    "declare what is not its own": lambda channel: channel.queue_declare("evapi.results.sbc9"),
+    "an alternate exchange": lambda channel: channel.exchange_declare(
+        "evapi.decide.least_cost", arguments={"alternate-exchange": "evapi.operator"}
+    ),
+    "bind an exchange of its own to another": lambda channel: (
+        channel.exchange_declare("evapi.decide.least_cost"),
+        channel.exchange_bind("evapi.commands", "evapi.decide.least_cost", "x"),
+    ),
+    "a way for its dead letters": lambda channel: (
+        channel.queue_delete("evapi.decide.least_cost"),
+        channel.queue_declare(
+            "evapi.decide.least_cost", arguments={"x-dead-letter-exchange": "evapi.operator"}
+        ),
+    ),
+}
+
+
+def answer(channel: Any, attempt: Callable[[Any], object]) -> int:
+    """With which code RabbitMQ refuses it."""
+    try:
+        attempt(channel)
+        channel.queue_declare("evapi.dead-letters", passive=True)  # a publication has no answer of its own
+    except ChannelClosedByBroker as exc:
+        return int(exc.reply_code)
+    return 200
+
+
+def _publish(queue: str, body: bytes, properties: pika.BasicProperties, channel: Any) -> None:
+    channel.basic_publish("", queue, body, properties)
+
+
+async def test_what_rabbitmq_forbids_a_service(
+    users: Users, bridge: tuple[Bridge, SimulatedKamailio]
+) -> None:
+    async with (
+        running(Held().service, users.amqp(SERVICE)),
+        running(Held("screening", "screening_request").service, users.amqp("screening")),
+    ):
+        with users.client(SERVICE) as client:
+            for what, attempt in FORBIDDEN.items():
+                channel = client.channel()
+                assert answer(channel, attempt) == 403, what
+
+
+async def test_what_rabbitmq_forbids_an_adapter_and_an_operator(
+    users: Users, bridge: tuple[Bridge, SimulatedKamailio]
+) -> None:
+    service: dict[str, Callable[[Any], object]] = {
+        "take its requests": lambda channel: channel.basic_get("evapi.decide.least_cost"),
+        "bind it": lambda channel: channel.queue_bind("evapi.decide.least_cost", "evapi.events", "x.*"),
+        "write to it": lambda channel: channel.basic_publish("", "evapi.decide.least_cost", b""),
+    }
+    command, by_hand, event = (FORBIDDEN[each] for each in ("command", "answer by hand", "event"))
+    more = {
+        ADAPTER: {"command": command, "by hand": by_hand},
+        OPERATOR: {"replies": FORBIDDEN["take replies"]},
+    }
+    async with running(Held().service, users.amqp(SERVICE)):
+        for user, others in more.items():
+            with users.client(user) as client:
+                for what, attempt in (service | others).items():
+                    channel = client.channel()
+                    assert answer(channel, attempt) == 403, (user, what)
+    with users.client(OPERATOR) as client:
+        channel = client.channel()
+        event(channel)
+        channel.queue_declare("evapi.dead-letters", passive=True)
+
+
+async def test_an_operator_operates(users: Users, bridge: tuple[Bridge, SimulatedKamailio]) -> None:
+    made, sim = bridge
+    held = Held()
+    async with running(held.service, users.amqp(SERVICE), requests_from=[ADAPTER, OPERATOR]):
+        call = await sim.suspend("invite_request", {"call_id": "a@h"})
+        await until(lambda: held.asked)
+        id_ = f"{NODE}:{call.index}:{call.label}:{call.seq}"
+        listed = rows(await users.operate("inflight", "list", "-o", "jsonl"))
+        assert [row["id"] for row in listed] == [id_]
+        words = ("--decision", '{"action":"allow"}', "--reason", "test", "--yes")
+        done = await users.operate("inflight", "settle", f"{id_}:AAAAAAAAAAAA", *words)
+        assert (done.code, done.err) == (0, "")
+        answer = await call.resumed()
+        assert (answer["outcome"], answer["decision"]) == ("operator", {"action": "allow"})
+        held.go.set()
+        traced = await users.operate("trace", answer["correlation_id"])
+        assert (traced.code, "operator" in traced.out) == (0, True)
+        assert (await users.operate("send", "--event", "invite_request")).code == 0
+        assert (await users.operate("send", NODE, '{"reload":"gateways"}')).code == 0
+        await until(lambda: made.metrics.commands.labels(NODE)._value.get() == 1)
+        await replays(users, held)
+        checked = await users.operate("check")
+        assert checked.code in (0, 1), checked
+        doctor = rows(await users.operate("doctor", "-o", "jsonl"))
+        found = {(each["group"], each["check"]): each["status"] for each in doctor}
+        assert found["rabbitmq", "rights"] == found["redis", "rights"] == "ok"
+        assert found["rabbitmq", "reachable"] == found["redis", "reachable"] == "ok"
+        replica = made.roster.replica.partition("~")[0]
+        assert (await users.operate("drain", replica, "--reason", "test", "--yes")).code == 0
+        await until(lambda: made.roster.drained)
+        assert (await users.operate("resume", replica)).code == 0
+        await until(lambda: not made.roster.drained)
+    assert problems(made) == {}
+
+
+async def replays(users: Users, held: Held) -> None:
+    """A request that was rejected is found, seen, and asked again, in the operator's name."""
+    body = msgpack.packb({"event": "invite_request", "node": NODE, "data": {"again": True}})
+    dead = {"x-death": [{"reason": "rejected", "queue": "evapi.decide.least_cost"}], "x-node": NODE}
+    with users.client(SERVICE) as client:
+        channel = client.channel()
+        channel.confirm_delivery()
+        properties = pika.BasicProperties(headers=dead)
+        channel.basic_publish("evapi.dead", f"invite_request.{NODE}", body, properties)
+    assert rows(await users.operate("dead-letters", "list", "-o", "jsonl"))
+    assert (await users.operate("dead-letters", "show", "1")).code == 0
+    replayed = await users.operate("dead-letters", "replay", "--even-late")
+    assert replayed.code == 0, replayed
+    await until(lambda: any(request.data.get("again") for request in held.asked))
+    assert (await users.operate("dead-letters", "purge", "--yes")).code == 0
+
+
+REDIS_FORBIDDEN = {
+    ADAPTER: (("SET", "other", 1), ("GET", "evapi:x"), ("KEYS", "*"), ("FLUSHALL",), ("CONFIG", "GET", "*")),
+    OPERATOR: (
+        *(("HSET", "evapi:{sbc1}:records", "x", "y"), ("DEL", "evapi:orders"), ("FLUSHALL",)),
+        *(("XADD", "evapi:journal:r", "*", "a", "b"), ("EVAL", "return 1", 0), ("HGET", "other", "x")),
+    ),
+}
+
+
+@pytest.mark.parametrize("user", REDIS_FORBIDDEN)
+def test_what_redis_forbids(users: Users, user: str) -> None:
+    with redis.Redis.from_url(users.redis(user)) as client:
+        for command in REDIS_FORBIDDEN[user]:
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*command)
+
+
+@pytest.mark.parametrize("right", ["configure", "write", "read"])
+async def test_doctor_misses_each_right_that_is_not_given(
+    users: Users, managed_rabbitmq: RabbitServer, bridge: tuple[Bridge, SimulatedKamailio], right: str
+) -> None:
+    """README gives no right that nothing needs: without each of them, doctor names what is refused."""
+    (line,) = [each for each in block("sh", "set_permissions").splitlines() if f"/ {ADAPTER} '" in each]
+    words = shlex.split(line)
+    given = dict(zip(("configure", "write", "read"), words[-3:], strict=True))
+    names = re.findall(r"[a-z][a-z\\.-]*", given[right].partition("(")[2])
+    for name in [each for each in names if each not in ("results", "commands")]:
+        left = re.sub(rf"([(|]){re.escape(name)}(?=[|)])", r"\1nothing", given[right], count=1)
+        assert left != given[right]
+        managed_rabbitmq.call("PUT", f"permissions/{users.vhost}/{ADAPTER}", {**given, right: left})
+        async with Rights(users.amqp(ADAPTER)) as rabbit:
+            found = await rabbit.refused([NODE])
+        assert Refusal(right, f"evapi.{name.replace(chr(92), '')}") in found, name
