@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 import uvloop
 
-from adapter import logs, policy, tracing
+from adapter import logs, outlet, policy, tracing
 from adapter.chronicle import Chronicle
 from adapter.correlation import Ids, derived_keys, keys_of
 from adapter.errors import AdapterError, SettingsError, StoreUnavailable
@@ -24,6 +24,7 @@ from adapter.evapi.discovery import Discovery
 from adapter.evapi.link import LinkSettings
 from adapter.evapi.nodes import Nodes
 from adapter.health import HealthServer
+from adapter.http_connections import raise_descriptor_limit
 from adapter.inflight.base import NOTE_INTERVAL
 from adapter.journal import Journal
 from adapter.metrics import Metrics
@@ -59,10 +60,18 @@ LAST_WORDS: Final = 2.0
 
 def main(settings: Settings) -> None:
     """Run the bridge until SIGTERM or SIGINT. Raises AdapterError where it cannot run."""
+    raise_descriptor_limit()
+    outlets = outlet.install()
     logs.configure(settings.log_format, settings.log_level)
+    for each in outlets:
+        each.on_lost = _log_lost
     rules = policy.read(settings.policy) if settings.policy else Policy()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_main(settings, rules))
+
+
+def _log_lost(lines: int, trouble: str) -> None:
+    log.warning("log: lines were lost", lines=lines, trouble=trouble)
 
 
 async def _main(settings: Settings, rules: Policy) -> None:
@@ -231,7 +240,10 @@ class Bridge:
 
     def _details(self) -> Mapping[str, str]:
         """What is to be told beside the checks, by subject."""
-        return {f"replies {node}": why for node, why in self.broker.unheard.items()}
+        found = {f"replies {node}": why for node, why in self.broker.unheard.items()}
+        if trouble := outlet.trouble():
+            found["log"] = trouble
+        return found
 
     def _look(self, now: float) -> None:
         if not self._draining:
@@ -284,6 +296,8 @@ class Bridge:
         for node in self.nodes.names:
             self.metrics.paused.labels(node).set(node in self.roster.paused)
         self.metrics.broker_counted(self.broker.counts)
+        self.metrics.log_lost.set(outlet.lost())
+        self.metrics.http_dropped.set(self._health.connections.dropped)
         self.metrics.journal_dropped.set(self.journal.dropped)
         broker = "rabbitmq" if self._settings.amqp_url else "embedded"
         store = "redis" if self._settings.redis_url else "embedded"

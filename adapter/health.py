@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
+
+from adapter.http_connections import Connections, most_connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,19 +43,26 @@ class HealthServer:
         self._details = details
         self._metrics = make_aiohttp_handler(registry)
         self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+        self.connections = Connections(most_connections())
 
     async def start(self) -> None:
         """Listen. Raises OSError where the port is taken."""
-        app = web.Application()
+        app = web.Application(middlewares=[self.connections.served])
         app.router.add_get("/livez", self._livez)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._serve_metrics)
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._address.host, self._address.port).start()
+        assert self._runner.server is not None, "it is set up"
+        self._server = await asyncio.get_running_loop().create_server(
+            self.connections.accepts(self._runner.server), self._address.host, self._address.port
+        )
 
     async def close(self) -> None:
         """Stop listening."""
+        if self._server is not None:
+            self._server.close()
         if self._runner is not None:
             await self._runner.cleanup()
 

@@ -130,6 +130,12 @@ class Metrics:
         )
         self.notices = counter("evapi_notices_total", "Notices by what the broker did.", ["published"])
         self.commands = counter("evapi_commands_total", "Frames pushed to Kamailio.", ["node"])
+        self.log_lost = tally(
+            "evapi_log_lost_total", "Lines of the log that its disk or reader did not take.", []
+        )
+        self.http_dropped = tally(
+            "evapi_http_dropped_total", "HTTP connections closed as silent, or for one too many.", []
+        )
         self.journal_dropped = tally(
             "evapi_journal_dropped_total", "Steps of calls that the journal has no room for.", []
         )

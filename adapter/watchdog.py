@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from adapter import outlet
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -48,12 +50,14 @@ class Watchdog:
         self._tick = limit / TICKS
         self._turns = 0
         self._beat: asyncio.TimerHandle | None = None
+        self._stacks_to: int | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
         """Begin, once. To be called in the loop."""
-        faulthandler.register(signal.SIGPROF, all_threads=True, chain=True)
+        self._stacks_to = _not_blocking(_STDERR)
+        faulthandler.register(signal.SIGPROF, self._stacks_to, all_threads=True, chain=True)
         self._turn()
         self._thread.start()
 
@@ -66,6 +70,9 @@ class Watchdog:
             self._thread.join()
         signal.setitimer(signal.ITIMER_PROF, 0)
         faulthandler.unregister(signal.SIGPROF)
+        if self._stacks_to not in (None, _STDERR):
+            os.close(self._stacks_to)
+            self._stacks_to = None
 
     def _turn(self) -> None:
         self._turns += 1
@@ -90,7 +97,8 @@ class Watchdog:
 
         def to_log() -> None:
             log.critical("the event loop stands still: ended", seconds=self._limit, threads=stacks)
-            said.set()
+            if outlet.drain(LAST_WORDS):
+                said.set()
 
         def to_stderr() -> None:
             text = "".join(f"Thread {name}:\n{''.join(stack)}\n" for name, stack in stacks.items())
@@ -104,6 +112,15 @@ class Watchdog:
                 last.join(LAST_WORDS)
         finally:
             os._exit(EXIT_CODE)
+
+
+def _not_blocking(descriptor: int) -> int:
+    """A descriptor for the same file that never waits: the kernel's signal must not hang over a pipe that
+    nobody reads. The same one where there can be none (a socket, or a file of another user)."""
+    try:
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
+    except OSError:
+        return descriptor
 
 
 def _stacks() -> dict[str, list[str]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
 
+from adapter import outlet
 from consumers import tracing
 from consumers.command_line import MisplacedPassword, hide_passwords
 from consumers.loading import LoadError, load
@@ -164,6 +165,10 @@ def set_up_logging(words: str) -> None:
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def _tell_lost(lines: int, trouble: str) -> None:
+    logging.getLogger("consumers").warning("log: %d lines were lost: %s", lines, trouble)
+
+
 def exported(services: Sequence[Service]) -> Export | None:
     """Export spans where ``EVAPI_TRACES`` asks for it. Raises UsageError."""
     name = services[0].name if len(services) == 1 else "evapi-consumers"
@@ -202,8 +207,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"python -m consumers: {exc}", file=sys.stderr)
             return 2
     options = parser().parse_args(arguments)
+    outlets = outlet.install()
     try:
         set_up_logging(options.log)
+        for each in outlets:
+            each.on_lost = _tell_lost
         urls = amqp_urls(options.amqp_url)
         services = [load(name) for name in options.services]
         traces = exported(services)

@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from adapter import watchdog
 from adapter.watchdog import EXIT_CODE, TICKS, Watchdog
-from tests.harness.process import Process, wait_until
+from tests.harness.process import Process, fill, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +103,15 @@ def test_nor_does_a_stderr_that_nobody_reads() -> None:
         command("stuck_on_stderr"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as it:
         assert it.wait(50) == EXIT_CODE
+
+
+def test_nor_does_it_keep_the_kernel_from_ending_c_code() -> None:
+    reads, writes = os.pipe()
+    fill(writes)
+    with subprocess.Popen(command("busy_in_c"), stdout=subprocess.DEVNULL, stderr=writes) as it:
+        assert it.wait(50) == -signal.SIGPROF
+    os.close(reads)
+    os.close(writes)
 
 
 def turns(process: Process) -> int:

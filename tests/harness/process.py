@@ -55,6 +55,15 @@ def listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def fill(pipe: int) -> None:
+    """Write to a pipe until nothing more goes in."""
+    os.set_blocking(pipe, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pipe, b"x" * 4096)
+    os.set_blocking(pipe, True)
+
+
 def _all_stopped(group: int) -> bool:
     for stat in Path("/proc").glob("[0-9]*/task/*/stat"):
         with contextlib.suppress(OSError):  # it ended meanwhile
@@ -75,6 +84,8 @@ class Process:
         self._command = list(command)
         self._env = {**os.environ, **(env or {})}
         self._child: subprocess.Popen[bytes] | None = None
+        self.output: int | None = None
+        """A descriptor for its stdout and stderr, in place of the log."""
 
     def start(self) -> None:
         """Start it (again); the log is appended to."""
@@ -82,7 +93,7 @@ class Process:
             self._child = subprocess.Popen(
                 self._command,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=log if self.output is None else self.output,
                 stderr=subprocess.STDOUT,
                 env=self._env,
                 start_new_session=True,
