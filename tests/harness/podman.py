@@ -60,9 +60,9 @@ def build(tag: str, *arguments: str) -> str:
     return image
 
 
-def run(image: str, *words: str, entrypoint: str | None = None) -> str:
+def run(image: str, *words: str, entrypoint: str | None = None, user: str = "65532:65532") -> str:
     """What a container says, run as the chart has it run. Raises HarnessError."""
-    hardened = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=65532:65532"]
+    hardened = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", f"--user={user}"]
     inside = ["--entrypoint", entrypoint] if entrypoint else []
     return podman("run", "--rm", "--network=host", *hardened, *inside, image, *words)
 

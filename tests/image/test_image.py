@@ -61,6 +61,14 @@ def test_it_runs_as_nobody_on_a_file_system_that_is_not_written_to(image: str) -
     )
 
 
+def test_it_runs_as_whoever_the_platform_says(image: str) -> None:
+    """As on OpenShift: a user id of the namespace, which no passwd knows, and the group root."""
+    user = "1000650000:0"
+    assert podman.run(image, "--version", user=user).startswith("evapi-adapter ")
+    code = "import adapter.app, consumers.amqp, os; print(os.getuid(), os.getgid())"
+    assert podman.run(image, "-c", code, entrypoint="python3", user=user).split() == user.split(":")
+
+
 def test_it_says_what_it_is(image: str) -> None:
     labels = podman.inspect("image", image)["Config"]["Labels"]
     found = {

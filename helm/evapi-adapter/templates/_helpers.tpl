@@ -77,12 +77,21 @@ annotations:
 {{- end -}}
 {{- end -}}
 
+{{/* Whether the platform gives each namespace user ids of its own and refuses others: OpenShift's restricted-v2. */}}
+{{- define "evapi-adapter.givesIds" -}}
+{{- if or (eq .Values.platform "openshift") (and (eq .Values.platform "auto") (.Capabilities.APIVersions.Has "security.openshift.io/v1")) -}}true{{- end -}}
+{{- end -}}
+
 {{/* Pod Security "restricted". */}}
 {{- define "evapi-adapter.podSecurityContext" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
+{{- if not (include "evapi-adapter.givesIds" .) }}
+{{- range $key, $id := .Values.podSecurityContext }}
+{{- if not (kindIs "invalid" $id) }}
+{{ $key }}: {{ int64 $id }}
+{{- end }}
+{{- end }}
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}

@@ -1,6 +1,9 @@
 {{/* What no schema can say. Each message says what to do. */}}
 {{- define "evapi-adapter.validate" -}}
 {{- $values := .Values -}}
+{{- if not $values.enabled -}}
+{{- fail "enabled is false, and the chart is rendered: an umbrella chart leaves it out where its Chart.yaml has `condition: evapi-adapter.enabled` at the dependency; to take a release away, helm uninstall" -}}
+{{- end -}}
 {{- if not $values.kamailio.nodes -}}
 {{- fail "kamailio.nodes is empty: say where Kamailio's EVAPI ports are, such as sbc1=10.0.0.5:8448, dns://kamailio:8448 or dns+srv://_evapi._tcp.kamailio.sip.svc.cluster.local" -}}
 {{- end -}}

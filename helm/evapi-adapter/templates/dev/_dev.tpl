@@ -24,8 +24,10 @@ automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
+  {{- if not (include "evapi-adapter.givesIds" .) }}
   runAsUser: 999
   runAsGroup: 999
+  {{- end }}
   seccompProfile:
     type: RuntimeDefault
 {{- end -}}
