@@ -18,6 +18,7 @@ import uvloop
 
 from adapter import logs, outlet, policy, tracing
 from adapter.chronicle import Chronicle
+from adapter.clock import WRONG, Clock, Timekeeping
 from adapter.correlation import Ids, derived_keys, keys_of
 from adapter.errors import AdapterError, SettingsError, StoreUnavailable
 from adapter.evapi.discovery import Discovery
@@ -97,9 +98,11 @@ class Bridge:
     def __init__(self, settings: Settings, rules: Policy) -> None:
         self._settings = settings
         self.metrics = Metrics(rules.events)
+        self.clock = Clock()
+        self.timekeeping = Timekeeping(self.clock)
         # Each life has a name of its own: what a killed one left is adopted as anybody's.
-        self.inflight = _inflight(settings, f"{settings.replica}~{secrets.token_hex(2)}")
-        self.broker = _broker(settings, rules)
+        self.inflight = _inflight(settings, f"{settings.replica}~{secrets.token_hex(2)}", self.clock)
+        self.broker = _broker(settings, rules, self.clock)
         self.nodes = Nodes(
             settings.replica,
             LinkSettings(
@@ -116,10 +119,18 @@ class Bridge:
         keeps = settings.journal > 0 and settings.redis_url is not None
         self.journal = Journal(keeps, settings.journal_payloads)
         ids = _ids(settings)
-        self._traces = tracing.start(settings.traces, settings.replica, ids)
-        chronicle = Chronicle(self.metrics, self.journal, self._traces, ids=ids)
+        self._traces = tracing.start(settings.traces, settings.replica, self.clock, ids)
+        chronicle = Chronicle(self.metrics, self.journal, self._traces, self.clock, ids=ids)
         self.relay = Relay(
-            self.inflight, self.broker, self.nodes, rules, self.metrics, chronicle, self.roster, ids=ids
+            self.inflight,
+            self.broker,
+            self.nodes,
+            rules,
+            self.metrics,
+            chronicle,
+            self.roster,
+            self.clock,
+            ids=ids,
         )
         self.replicas = Replicas(
             self.inflight,
@@ -130,6 +141,8 @@ class Bridge:
             self.metrics,
             settings.links_per_node,
             self._about,
+            self.clock,
+            self.timekeeping,
         )
         self.sweeper = Sweeper(self.relay, self.nodes, self.metrics, (self.replicas.tick, self._look))
         self._health = HealthServer(
@@ -236,6 +249,7 @@ class Bridge:
             "links": bool(self.nodes.readers) or bool(self.nodes.known and not self.replicas.shares.wanted),
             "accepting": not (self._draining or self.roster.drained),
             "replies": not self.broker.unheard,
+            "clock": not self.relay.turn.astray,
         }
 
     def _details(self) -> Mapping[str, str]:
@@ -243,6 +257,11 @@ class Bridge:
         found = {f"replies {node}": why for node, why in self.broker.unheard.items()}
         if trouble := outlet.trouble():
             found["log"] = trouble
+        keeping = self.timekeeping
+        if abs(keeping.corrected) > WRONG:
+            found["machine's clock"] = f"{keeping.corrected:+.1f} s off Redis' when this replica started"
+        if abs(keeping.off) > WRONG:
+            found["clock"] = f"{keeping.off:+.1f} s off Redis'"
         return found
 
     def _look(self, now: float) -> None:
@@ -271,6 +290,8 @@ class Bridge:
             "active": self.replicas.active_for(),
             "known": list(self.nodes.known),
             "links_per_node": self._settings.links_per_node,
+            "clock_corrected": round(self.timekeeping.corrected, 3),
+            "clock_off": round(self.timekeeping.off, 3),
         }
 
     async def _finished(self) -> None:
@@ -288,7 +309,7 @@ class Bridge:
 
     def _measure(self) -> None:
         self.nodes.measure()
-        self.metrics.measure(self.nodes.names, time.time())
+        self.metrics.measure(self.nodes.names, self.clock())
         self.metrics.broker_ready.set(self.broker.ready)
         self.metrics.store_ready.set(self.replicas.store_ready)
         self.metrics.drained.set(self.roster.drained)
@@ -304,11 +325,11 @@ class Bridge:
         self.metrics.replica_info.labels(self._settings.replica, broker, store).set(1)
 
 
-def _inflight(settings: Settings, owner: str) -> InFlight:
+def _inflight(settings: Settings, owner: str, clock: Clock) -> InFlight:
     if settings.redis_url is None:
         from adapter.inflight.embedded import EmbeddedInFlight
 
-        return EmbeddedInFlight(owner, retention=settings.retention)
+        return EmbeddedInFlight(owner, retention=settings.retention, clock=clock)
     from adapter.inflight.enduring import EnduringInFlight
     from adapter.inflight.redis import RedisInFlight
 
@@ -319,19 +340,21 @@ def _inflight(settings: Settings, owner: str) -> InFlight:
             prefix=settings.redis_prefix,
             retention=settings.retention,
             timeout=settings.store_timeout,
+            clock=clock,
         ),
         still=settings.lease,
+        clock=clock,
     )
 
 
-def _broker(settings: Settings, rules: Policy) -> Broker:
+def _broker(settings: Settings, rules: Policy, clock: Clock) -> Broker:
     if settings.amqp_url is None:
         from adapter.broker.embedded import EmbeddedBroker
         from consumers import LoadError, load
 
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: my_service.py of this folder
         try:
-            return EmbeddedBroker([load(name) for name in settings.consumer])
+            return EmbeddedBroker([load(name) for name in settings.consumer], clock=clock)
         except LoadError as exc:
             raise SettingsError("EVAPI_CONSUMER", str(exc)) from exc
     from adapter.broker.amqp import AmqpBroker
@@ -343,6 +366,7 @@ def _broker(settings: Settings, rules: Policy) -> Broker:
         confirm_timeout=settings.confirm_timeout,
         results_expires=settings.results_expires,
         queue_type=settings.queue_type,
+        clock=clock,
     )
 
 

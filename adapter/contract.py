@@ -47,6 +47,9 @@ JSON: Final = "application/json"
 
 HEADER_NODE: Final = "x-node"
 HEADER_DEADLINE: Final = "x-deadline"
+HEADER_TIME_LEFT: Final = "x-time-left"
+"""Of a request: milliseconds until its deadline when it was published. Unlike ``x-deadline``, which is by
+the adapters' clock, it says the same to a consumer whose clock is another."""
 HEADER_VERSION: Final = "x-version"
 HEADER_SERVICE: Final = "x-service"
 HEADER_STATUS: Final = "x-status"

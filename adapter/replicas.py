@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from adapter.clock import WRONG
 from adapter.errors import StoreUnavailable
 from adapter.inflight.base import Beat
 from adapter.shares import Shares
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from adapter.broker.base import Broker
+    from adapter.clock import Timekeeping
     from adapter.evapi.nodes import Nodes
-    from adapter.inflight.base import InFlight
+    from adapter.inflight.base import InFlight, Roll
     from adapter.metrics import Metrics
     from adapter.relay import Relay
     from adapter.roster import Roster
@@ -32,6 +34,8 @@ HURRY: Final = 0.3
 soon know of each other."""
 
 
+MEND_CLOCK: Final = "chronyc tracking; timedatectl set-ntp true"
+RESTART: Final = "chronyc tracking; then restart this replica: it sets its clock by Redis' when it starts"
 RESET_AFTER: Final = 0.5
 """Seconds for which a link that is not read is kept while another replica has one that is. What was
 written to it is adopted only after its reset; and a Kamailio that hangs is found out by the others,
@@ -40,7 +44,7 @@ too, so that nobody has to connect again."""
 
 class Replicas:
     """To be ticked. ``links_per_node``: see ``Shares``. ``about`` tells what people may want to know of
-    this one with each beat; ``clock`` gives epoch seconds."""
+    this one with each beat; ``clock`` gives epoch seconds, and ``timekeeping`` keeps it right."""
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Replicas:
         links_per_node: int = 0,
         about: Callable[[], Mapping[str, Any]] = dict,
         clock: Callable[[], float] = time.time,
+        timekeeping: Timekeeping | None = None,
     ) -> None:
         self._inflight = inflight
         self._broker = broker
@@ -62,6 +67,8 @@ class Replicas:
         self._metrics = metrics
         self._about = about
         self._clock = clock
+        self._timekeeping = timekeeping
+        self._number = 0  # of the last beat
         self.shares = Shares(links_per_node, nodes, roster, relay, inflight, clock)
         self._known: tuple[str, ...] = ()  # nodes, as of the last tick
         self._beating = asyncio.Lock()
@@ -83,7 +90,7 @@ class Replicas:
     def state(self) -> Beat:
         """What this replica says of itself."""
         readers, stuck = frozenset(self._nodes.readers), frozenset(self._nodes.unsound)
-        accepting = self.accepting and not self._roster.drained
+        accepting = self.accepting and not self._roster.drained and not self._relay.turn.astray
         deaf = frozenset(node for node in readers if not self._broker.takes_replies(node))
         return Beat(self._broker.ready, accepting, readers, self._rank, stuck=stuck, deaf=deaf)
 
@@ -132,14 +139,16 @@ class Replicas:
         state, asked = self.state, self._clock()
         lapsed = self._told is not None and not self._relay.turn.current
         try:
-            roll = await self._inflight.beat(replace(state, about=self._about()))
+            roll = await self._inflight.beat(self._said(state))
         except StoreUnavailable as exc:
             self._roster.lost(asked)
             if self.store_ready:
                 log.error("in-flight store: away", error=str(exc))
             self.store_ready = False
         else:
+            asked += self._learn(roll, asked)
             self._roster.looked(roll, asked, self._clock())
+            self._judge_clock(roll)
             if not self.store_ready:
                 log.info("in-flight store: ready", replicas=self._roster.replicas)
             self.store_ready = True
@@ -156,7 +165,51 @@ class Replicas:
         await asyncio.gather(*map(self._look_after, names))
         if self.store_ready and self._rank != state.rank:
             with contextlib.suppress(StoreUnavailable):  # told with the next beat
-                await self._inflight.beat(replace(self.state, about=self._about()))
+                await self._inflight.beat(self._said(self.state))
+
+    def _said(self, state: Beat) -> Beat:
+        """What this replica says now: numbered, with its time."""
+        self._number += 1
+        return replace(state, number=self._number, at=self._clock(), about=self._about())
+
+    def _learn(self, roll: Roll, asked: float) -> float:
+        """Correct the clock by what the store says. Gives by how much it was set, where that was done."""
+        if self._timekeeping is None or roll.at is None:
+            return 0.0
+        others = self._offs(roll, self._roster.lease)
+        moved = self._timekeeping.learn(roll.at, asked, self._clock(), others, not self._nodes.names)
+        if moved:
+            self._relay.turn.stepped(moved)
+        if abs(moved) > WRONG:
+            off = f"{abs(moved):.1f} s {'behind' if moved > 0 else 'ahead of'} that of Redis and the others"
+            log.error("this machine's clock is wrong: this replica does not go by it", off=off, do=MEND_CLOCK)
+        return moved
+
+    def _offs(self, roll: Roll, lease: float) -> list[float]:
+        """Seconds by which the clocks of the others that live are ahead of the store's."""
+        me = self._roster.replica
+        return [beat.off for name, beat in roll.beats.items() if name != me and beat.at and beat.age <= lease]
+
+    def _judge_clock(self, roll: Roll) -> None:
+        """Leave the nodes to others while this replica's clock is wrong, and theirs is not."""
+        turn, keeping = self._relay.turn, self._timekeeping
+        if keeping is None or roll.at is None:
+            return
+        able = [
+            beat.off
+            for name, beat in roll.beats.items()
+            if name in self._roster.replicas and name != self._roster.replica and beat.at
+            # Who is not accepting since its clock is wrong, too, is not left the nodes.
+            if beat.accepting and beat.broker and beat.nodes.issuperset(self._nodes.readers)
+        ]
+        astray = keeping.astray(able)
+        if astray != turn.astray:
+            turn.astray = astray
+            off = round(keeping.off, 3)
+            if astray:
+                log.error("clock wrong: nodes are left to other replicas", seconds_ahead=off, do=RESTART)
+            else:
+                log.info("clock right again, or no other replica has a better one", seconds_ahead=off)
 
     def _reset_unsound(self) -> None:
         """Reset links that are not read, once others have had the time to find theirs so, too."""

@@ -5,6 +5,9 @@ suspension all the way, so that all agree without talking. When a replica comes 
 nodes that it gets or had change hands (Thaler and Ravishankar, "Using name-based mappings to
 increase hit rates", 1998).
 
+How old a beat is, this process's own clock tells: from when it heard of it. A clock that jumps, Redis' or
+another machine's, makes nobody look dead.
+
 While the store is away nobody's beat is seen: the last list holds, and for one lease after the
 return still, until everybody has beaten again.
 """
@@ -12,6 +15,7 @@ return still, until everybody has beaten again.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -38,6 +42,14 @@ def _weight(node: str, replica: str) -> bytes:
     return hashlib.blake2b(f"{replica}\0{node}".encode(), digest_size=8, usedforsecurity=False).digest()
 
 
+@dataclass(slots=True)
+class _Heard:
+    """The last beat of another replica, and until when it is known to have lived."""
+
+    beat: Beat
+    at: float
+
+
 class Roster:
     """``replica`` is this one. ``lease``: seconds without a beat after which a replica is dead.
 
@@ -54,6 +66,7 @@ class Roster:
         """Nodes whose suspensions nobody is to take, by an operator's order."""
         self.drained = False
         """Whether an operator wants this replica to claim nothing."""
+        self._heard: dict[str, _Heard] = {}
         self._others: Mapping[str, Beat] = {}  # that live
         self._active: dict[tuple[str, bool], str | None] = {}  # answers, as long as these are the others
         self._dead: frozenset[str] = frozenset()
@@ -69,8 +82,9 @@ class Roster:
 
     def looked(self, roll: Roll, asked: float, now: float) -> None:
         """Take in what the store says of everybody; it was asked at an earlier time."""
-        beats = {replica: beat for replica, beat in roll.beats.items() if replica != self.replica}
-        live = {replica: beat for replica, beat in beats.items() if beat.age <= self.lease}
+        self._hear(roll, now)
+        beats = {replica: heard.beat for replica, heard in self._heard.items()}
+        live = {replica: heard.beat for replica, heard in self._heard.items() if now - heard.at <= self.lease}
         if self.away or (not roll.known and self._looked != _NEVER):
             self._settled_at = now + self.lease
         if now < self._settled_at:
@@ -88,6 +102,22 @@ class Roster:
         self.away = False
         if asked >= self._woke:
             self._woke = _NEVER
+
+    def _hear(self, roll: Roll, now: float) -> None:
+        """Note which of the beats are new, and when they were made: no earlier than the last look, where the
+        store's clock has not jumped, and never later than now."""
+        heard: dict[str, _Heard] = {}
+        for replica, beat in roll.beats.items():
+            before, made = self._heard.get(replica), now - beat.age
+            if replica == self.replica:
+                continue
+            if before is not None and beat.number:
+                if beat.number <= before.beat.number:
+                    heard[replica] = before
+                    continue
+                made = min(max(made, self._looked), now)
+            heard[replica] = _Heard(beat, made)
+        self._heard = heard
 
     def lost(self, asked: float) -> None:
         """The store is away: it did not answer what it was asked at that time."""

@@ -176,7 +176,7 @@ class Tracing:
         return trace_id if trace_id % _LOW < self._below else 0
 
 
-def start(share: float, replica: str, ids: Ids) -> Tracing | None:
+def start(share: float, replica: str, clock: Callable[[], float], ids: Ids) -> Tracing | None:
     """Trace this share of the calls; ``None``, with nothing loaded, where it is 0. Raises SettingsError."""
     if not share:
         return None
@@ -186,7 +186,7 @@ def start(share: float, replica: str, ids: Ids) -> Tracing | None:
         spans = tracing.export(contract.APP_ID, **{"service.instance.id": replica})
     except tracing.TracesError as exc:
         raise SettingsError(tracing.TRACES_VARIABLE, str(exc)) from exc
-    return Tracing(share, replica, spans, ids=ids)
+    return Tracing(share, replica, spans, clock, ids)
 
 
 @lru_cache(maxsize=MOST)

@@ -37,6 +37,8 @@ class Turn:
         self._looked = clock()
         self._since: dict[str, float] = {}  # when this replica became the active one, by node
         self.claiming = True
+        self.astray = False
+        """Whether this replica's clock is wrong, and another can serve whose clock is not."""
         self.broker_seen = False
         """Whether the broker was ever there: before that this replica has asked nothing."""
 
@@ -49,6 +51,13 @@ class Turn:
             self._lost_at, self.broker_seen = None, True
         elif self._lost_at is None:
             self._lost_at = now
+
+    def stepped(self, by: float) -> None:
+        """The clock was set forward by so many seconds: that was no standing still."""
+        self._looked += by
+        self._since = {node: since + by for node, since in self._since.items()}
+        if self._lost_at is not None:
+            self._lost_at += by
 
     def asks(self, node: str) -> bool:
         """Return True if a request of the node would be published now, and its reply come here."""
@@ -65,7 +74,7 @@ class Turn:
 
     def able(self, node: str) -> bool:
         """Whether this replica can take a suspension of the node all the way, and may."""
-        return self.takes(node) and self._links.sound(node)
+        return self.takes(node) and not self.astray and self._links.sound(node)
 
     def active(self, node: str) -> bool:
         """Whether this replica is the one to claim the node's suspensions."""

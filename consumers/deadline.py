@@ -1,13 +1,51 @@
-"""A handler's coroutine and its deadline: a time limit is set only where the handler waits."""
+"""How long a request may take: its time left, whatever clock is wrong; and a handler's time limit."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 import types
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Coroutine, Generator
+    from collections.abc import Awaitable, Callable, Coroutine, Generator
+
+WINDOW: Final = 10.0
+"""Seconds after which the fastest request counts no more, twice as many at most: the two clocks drift."""
+_NEVER: Final = float("inf")
+
+
+class TimeLeft:
+    """Tells how long a request may still take, by this process's monotonic clock alone.
+
+    The request says how much time was left when it was published, and by the adapter's clock when that was.
+    It has waited for as much longer than the fastest request of late as it was longer on the way; so the
+    clocks of the two machines may differ by anything.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._least = self._before = _NEVER
+        self._until = 0.0
+
+    def of(self, deadline: float, left: float) -> float:
+        """Return the seconds that a request has which has just come.
+
+        Args:
+            deadline: its deadline, in epoch seconds by the adapter's clock.
+            left: seconds that were left when it was published.
+        """
+        now = self._monotonic()
+        way = now - (deadline - left)  # and what the two clocks differ by, always the same
+        if now >= self._until:
+            self._before = self._least if now < self._until + WINDOW else _NEVER
+            self._least, self._until = _NEVER, now + WINDOW
+        self._least = min(self._least, way)
+        waited = way - min(self._least, self._before)
+        if waited >= left:
+            # RabbitMQ hands out nothing that is past its expiry: the adapter's clock was set meanwhile.
+            self._least, self._before, waited = way, _NEVER, 0.0
+        return left - waited
 
 
 class Deadline:

@@ -13,7 +13,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol, TypeVar
@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, Protocol, TypeVar
 from adapter.contract import (
     HEADER_SERVICE,
     HEADER_STATUS,
+    HEADER_TIME_LEFT,
     HEADER_TRACEPARENT,
     HEADER_VERSION,
     MSGPACK,
@@ -33,7 +34,7 @@ from adapter.contract import (
     word,
 )
 from consumers import tracing
-from consumers.deadline import Deadline
+from consumers.deadline import Deadline, TimeLeft
 from consumers.decisions import DecisionError
 
 _log = logging.getLogger("consumers")
@@ -42,6 +43,8 @@ Handler = Callable[[Request], Decision | None] | Callable[[Request], Awaitable[D
 _H = TypeVar("_H", bound=Handler)
 
 _DAY: Final = 86_400.0
+_CLOCKS_DIFFER: Final = 0.05
+"""Seconds by which clocks may differ before a request's deadline is told by this machine's."""
 _CLOCKS_HINT_EVERY: Final = 5.0
 _REFUSED_EACH: Final = 1.0
 
@@ -158,6 +161,7 @@ class Service:
         self._handlers: dict[str, tuple[bool, Callable[[Request], Any]]] = {}
         self._at_start: list[Callable[[], object]] = []
         self._hinted = self._refused_at = float("-inf")
+        self._time_left = TimeLeft()
 
     def __repr__(self) -> str:
         counts = " ".join(f"{result}={self.counts[result]}" for result in Result)
@@ -215,7 +219,13 @@ class Service:
             return self._rejected(message, exc)
         left = None
         if request.deadline is not None:
-            left = request.deadline - self._clock()
+            now = self._clock()
+            left = request.deadline - now
+            told = headers.get(HEADER_TIME_LEFT)
+            if type(told) is int:
+                by_clock, left = left, self._time_left.of(request.deadline, told / 1000)
+                if abs(by_clock - left) > _CLOCKS_DIFFER:
+                    request = replace(request, deadline=now + left)
             if not left > 0:  # so that NaN counts as passed
                 return self._expired(message, left)
         found = self._handlers.get(request.event)

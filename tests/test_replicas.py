@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from adapter.clock import Clock, Timekeeping
 from adapter.inflight.base import Beat
 from adapter.replicas import HURRY
 from adapter.roster import choose
@@ -381,3 +383,47 @@ class TestRun:
         await asyncio.sleep(0)
         with pytest.raises(TypeError):
             first.replicas.tick(1.0)
+
+
+class TestClock:
+    """One whose clock is wrong leaves its nodes to one whose clock is not."""
+
+    def pair(self, off: float) -> tuple[Group, Any]:
+        """r1, which hashing prefers, could not set its clock when it started, and is off Redis'."""
+        group = Group("r1", "r2")
+        first = group["r1"]
+        clock = Clock(lambda: first.now, lambda: first.now)
+        first.replicas._timekeeping = Timekeeping(clock)
+        inner = first.store.inner.beat
+
+        async def beat(state: Beat) -> Any:
+            roll = await inner(state)
+            others = {name: replace(each, at=1.0, off=0.01) for name, each in roll.beats.items()}
+            return roll._replace(at=first.now - off, beats=others)
+
+        first.store.inner.beat = beat  # type: ignore[method-assign]
+        return group, first
+
+    async def test_it_leaves_its_nodes_and_says_so(self) -> None:
+        group, first = self.pair(30.0)
+        with capture_logs() as logs:
+            await group.beat(rounds=3)
+        assert group.active() == ["r2"]
+        assert not first.replicas.state.accepting
+        (told,) = [entry for entry in logs if entry["event"].startswith("clock wrong")]
+        assert told["log_level"] == "error"
+        assert abs(told["seconds_ahead"]) > 29
+
+    async def test_where_nobody_else_can_it_goes_on(self) -> None:
+        group, _ = self.pair(30.0)
+        group["r2"].broker.ready = False
+        await group.beat(rounds=3)
+        assert group.active() == ["r1"]
+        group["r2"].broker.ready = True
+        await group.beat(rounds=3)
+        assert group.active() == ["r2"]
+
+    async def test_within_a_second_nothing_happens(self) -> None:
+        group, _ = self.pair(0.8)
+        await group.beat(rounds=3)
+        assert group.active() == ["r1"]

@@ -388,3 +388,27 @@ class TestFormerBuild:
     def test_among_this_build_none_is(self):
         assert not roster({"r1": SERVING, "r3": DRAINING}).untagged(0.0)
         assert not roster().untagged(0.0)
+
+
+class TestAges:
+    """A beat is as old as this process's clock says, whatever the store's clock does."""
+
+    @pytest.mark.parametrize("jump", [30.0, -30.0])
+    def test_a_store_whose_clock_jumps_makes_nobody_look_dead(self, jump: float) -> None:
+        found = Roster("r2", LEASE)
+        found.looked(Roll({"r1": replace(SERVING, number=1, age=0.1)}, True), 0.0, 0.0)
+        age = max(0.2 + jump, 0.0)  # the store leaves no beat in its future
+        found.looked(Roll({"r1": replace(SERVING, number=2, age=age)}, True), 0.25, 0.25)
+        assert found.replicas == ["r1", "r2"]
+        assert found.dead == frozenset()
+
+    @pytest.mark.parametrize("jump", [30.0, -30.0])
+    def test_nor_does_it_make_the_dead_look_alive(self, jump: float) -> None:
+        found = Roster("r2", LEASE)
+        for now in (0.0, 0.25, 0.5, 0.75, 1.0):
+            age = max(now + jump, 0.0) if now else 0.0
+            found.looked(Roll({"r1": replace(SERVING, number=1, age=age)}, True), now, now)
+            assert found.replicas == ["r1", "r2"]
+        found.looked(Roll({"r1": replace(SERVING, number=1, age=0.0)}, True), 1.01, 1.01)
+        assert found.replicas == ["r2"]
+        assert found.dead == {"r1"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -234,19 +235,19 @@ def test_a_call_id_may_be_any_text() -> None:
 
 
 def test_where_nothing_is_traced_nothing_is_made() -> None:
-    assert tracing.start(0.0, "r1", Ids()) is None
+    assert tracing.start(0.0, "r1", time.time, Ids()) is None
 
 
 def test_without_the_extra_the_setting_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "consumers.exporting", None)
     with pytest.raises(SettingsError, match=r"EVAPI_TRACES: .*pip install evapi-adapter\[otel\]"):
-        tracing.start(0.5, "r1", Ids())
+        tracing.start(0.5, "r1", time.time, Ids())
 
 
 def test_what_opentelemetry_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-1")
     with pytest.raises(SettingsError, match=r"EVAPI_TRACES: OpenTelemetry's variables .* max_queue_size"):
-        tracing.start(0.5, "r1", Ids())
+        tracing.start(0.5, "r1", time.time, Ids())
 
 
 def test_a_bridge_without_traces_does_not_load_opentelemetry() -> None:

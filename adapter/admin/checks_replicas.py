@@ -11,6 +11,7 @@ from adapter.admin import overview as whole
 from adapter.admin.checks_finding import Finding, Group, counted
 from adapter.admin.checks_http import ready
 from adapter.admin.checks_nodes import NODES
+from adapter.clock import WRONG
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -30,7 +31,8 @@ _LINKS: Final = {
 
 def check(overview: Overview) -> list[Finding]:
     """Those that live and those that do not, versions, brokers, orders."""
-    return [*_living(overview), *_silent(overview), *_versions(overview), *_states(overview)]
+    found = (_living, _silent, _versions, _states, _clocks)
+    return [finding for look in found for finding in look(overview)]
 
 
 def _living(overview: Overview) -> Iterator[Finding]:
@@ -102,6 +104,28 @@ def _states(overview: Overview) -> Iterator[Finding]:
                 why = "It takes no new calls: it is about to end."
             todo = f"evapi-adapter resume {name}" if row["order"] else "evapi-adapter replicas"
             yield REPLICAS.warning("order", f"{row['state']}{_by(row['order'])}", why, todo, name)
+
+
+def _clocks(overview: Overview) -> Iterator[Finding]:
+    """Replicas that say that their machine's clock is wrong, or their own."""
+    live = whole.live(overview)
+    names = whole.short(live)
+    for full, beat in sorted(live.items()):
+        off, corrected = (beat.about.get(key) for key in ("clock_off", "clock_corrected"))
+        if isinstance(off, int | float) and abs(off) > WRONG:
+            seen = f"its clock is {_ahead(off)} Redis', and it can follow that only slowly"
+            why = "It leaves its nodes to another replica, if one has a better clock."
+            todo = "chronyc tracking    # on both machines; then restart the replica"
+            yield REPLICAS.error("clock-off", seen, why, todo, names[full])
+        elif isinstance(corrected, int | float) and abs(corrected) > WRONG:
+            seen = f"its machine's clock was {_ahead(corrected)} Redis' when it started; it goes by Redis'"
+            why = "Calls are not harmed; its log's times are wrong, and without Redis it would be, too."
+            todo = "chronyc tracking    # on its machine; timedatectl set-ntp true"
+            yield REPLICAS.warning("machine-clock", seen, why, todo, names[full])
+
+
+def _ahead(off: float) -> str:
+    return f"{abs(off):.1f} s {'ahead of' if off > 0 else 'behind'}"
 
 
 def _by(order: Mapping[str, Any] | None) -> str:

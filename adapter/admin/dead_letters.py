@@ -248,7 +248,9 @@ def again(letter: Letter, now: float) -> Basic.Properties:
     kept = {name: getattr(given, name) for name in given.__slots__ if name not in ("user_id", "cluster_id")}
     found = Basic.Properties(**kept)
     found.headers = {
-        name: value for name, value in letter.message.headers.items() if not name.startswith(_DEATHS)
+        name: value
+        for name, value in letter.message.headers.items()
+        if not name.startswith(_DEATHS) and name != contract.HEADER_TIME_LEFT
     }
     if letter.kind is Kind.REQUEST:
         left = None if letter.deadline is None else round((letter.deadline - now) * 1000)

@@ -27,6 +27,7 @@ from adapter.contract import (
     HEADER_NODE,
     HEADER_SERVICE,
     HEADER_STATUS,
+    HEADER_TIME_LEFT,
     HEADER_TRACEPARENT,
     HEADER_VERSION,
     MSGPACK,
@@ -242,6 +243,7 @@ class EmbeddedBroker:
         headers: dict[str, Any] = {HEADER_NODE: publication.node, HEADER_VERSION: VERSION}
         if publication.deadline is not None:
             headers[HEADER_DEADLINE] = round(publication.deadline * 1000)
+            headers[HEADER_TIME_LEFT] = round((publication.deadline - self._clock()) * 1000)
         if publication.traceparent:
             headers[HEADER_TRACEPARENT] = publication.traceparent
         delivery = Delivery(

@@ -29,7 +29,7 @@ class Administration(RedisInFlight):
             last, _, said = beaten.partition(b" ")
             if last.isdigit():
                 found += name, max(round(now * 1000) - int(last), 0), said
-        return beats_of(found)
+        return beats_of(found, now)
 
     async def orders(self) -> dict[str, dict[str, Any]]:
         """What was ordered, by name (``base.replica_order``, ``base.node_order``): order, by, at

@@ -36,7 +36,9 @@ class Beat:
     ``rank``: with which it consumes replies. ``stuck``: nodes that do not read what it wrote, and to
     which that may still come. ``about``: what is of interest to people alone. ``deaf``: nodes whose
     replies it cannot consume. ``tags``: its correlation ids have a tag; those of the build before this
-    one had none.
+    one had none. ``number``: a later beat of the same replica has a higher one. ``at``: its clock when it
+    beat, in epoch seconds; 0.0 where it does not say. ``off``: seconds by which that is ahead of the store's
+    clock, as far as known.
     """
 
     broker: bool = True
@@ -48,6 +50,9 @@ class Beat:
     about: Mapping[str, Any] = field(default_factory=dict, compare=False)
     deaf: frozenset[str] = frozenset()
     tags: bool = True
+    number: int = field(default=0, compare=False)
+    at: float = field(default=0.0, compare=False)
+    off: float = field(default=0.0, compare=False)
 
     def asks(self, node: str) -> bool:
         """Return True if it can publish, and consumes what is replied about the node."""
@@ -61,12 +66,14 @@ class Beat:
 class Roll(NamedTuple):
     """Every replica's last beat by name, this one's included. ``known``: whether this one was on
     the list before; if it had beaten a moment ago and was not, the store has lost its memory.
-    ``orders``: what an operator wants left alone, see ``replica_order`` and ``node_order``.
+    ``orders``: what an operator wants left alone, see ``replica_order`` and ``node_order``. ``at``: the
+    store's clock, in epoch seconds; None where it has none of its own.
     """
 
     beats: Mapping[str, Beat]
     known: bool
     orders: frozenset[str] = frozenset()
+    at: float | None = None
 
 
 def replica_order(replica: str) -> str:

@@ -18,7 +18,7 @@ from adapter.errors import StoreUnavailable
 from adapter.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 Argument = str | bytes | int
 
@@ -78,11 +78,14 @@ class Lane(Protocol):
 
 
 class Batch:
-    """``timeout``: seconds within which every ask has its answer or ``StoreUnavailable``."""
+    """``timeout``: seconds within which every ask has its answer or ``StoreUnavailable``. ``now``: the time,
+    in ms, that each script is given before all other arguments.
+    """
 
-    def __init__(self, lane: Lane, timeout: float) -> None:
+    def __init__(self, lane: Lane, timeout: float, now: Callable[[], int]) -> None:
         self._lane = lane
         self._timeout = timeout
+        self._now = now
         self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
         self._asks: list[Ask] = []
         self._since = 0.0  # when the first of them was asked
@@ -134,7 +137,8 @@ class Batch:
         timer = self._loop.call_at(until, self._time_out, scope, until)
         try:
             async with scope:
-                replies = await self._lane.run([_command(group) for group in groups])
+                now = self._now()
+                replies = await self._lane.run([_command(group, now) for group in groups])
             for group, reply in zip(groups, replies, strict=True):
                 _hand_out(group, reply)
         except TimeoutError as exc:
@@ -179,10 +183,12 @@ def grouped(asks: Sequence[Ask]) -> list[list[Ask]]:
     return groups
 
 
-def _command(group: Sequence[Ask]) -> Command:
+def _command(group: Sequence[Ask], now: int) -> Command:
     first = group[0]
     arguments: list[Argument] = [] if first.script is None else [len(first.keys)]
     arguments += first.keys
+    if first.script is not None:
+        arguments.append(now)
     arguments += first.head
     for ask in group:
         arguments += ask.arguments

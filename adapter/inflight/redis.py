@@ -11,7 +11,8 @@ Keys of a node, all with its hash tag so that one script may touch them (``lua/r
     <prefix>:journal:<replica>      stream   what became of calls there (``adapter.journal``)
     <prefix>:journals               sorted   replicas that have a journal, by when it is over
 
-Scores are milliseconds by Redis' clock, so that replicas whose clocks differ agree on what is due.
+Scores are milliseconds by the clock that all replicas share (``adapter.clock``), not by Redis' own: where
+that jumps nothing is due earlier or later.
 Each key lives for the retention after its latest deadline, even with every replica gone.
 """
 
@@ -19,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import time
 from dataclasses import replace
 from importlib import resources
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
+from adapter.beats import heard, told
 from adapter.inflight.base import NOTE_INTERVAL, Beat, Claim, Roll
 from adapter.inflight.batch import MOST, Batch, Script
 from adapter.inflight.lanes import connect
@@ -84,7 +85,7 @@ class RedisInFlight:
         self._clock = clock
         self._retention_ms = max(round(retention * 1000), 1)
         self._shown = url.partition("://")[2].partition("?")[0].rpartition("@")[2]
-        self._batch = Batch(connect(url, timeout), timeout)
+        self._batch = Batch(connect(url, timeout), timeout, lambda: round(clock() * 1000))
 
     def __repr__(self) -> str:
         return f"<RedisInFlight {self.replica} at {self._shown}, keys {self._prefix}:*>"
@@ -93,9 +94,8 @@ class RedisInFlight:
         self, transactions: Sequence[Transaction], limit: int, at_once: bool = False
     ) -> list[Claim]:
         """See ``base.InFlight``."""
-        now = self._clock()
         ids = [transaction.id for transaction in transactions]
-        rest = [(round((each.deadline - now) * 1000), _packed(each)) for each in transactions]
+        rest = [(round(each.deadline * 1000), _packed(each)) for each in transactions]
         replies = await self._of_each(CLAIM, (limit, self._retention_ms), ids, rest)
         return [Claim(reply) for reply in replies]
 
@@ -141,10 +141,11 @@ class RedisInFlight:
 
     async def beat(self, beat: Beat) -> Roll:
         """See ``base.InFlight``. Who has been silent for ``REPLICAS_KEPT`` is forgotten."""
-        head = (self.replica, round(REPLICAS_KEPT * 1000), _said(beat))
+        head = (self.replica, round(REPLICAS_KEPT * 1000), told(beat))
         asked = self._batch.ask(BEAT, (self._replicas,), head), self._plain("HKEYS", self._orders)
-        (known, *found), orders = await asyncio.gather(*asked)
-        return Roll(beats_of(found), bool(known), frozenset(name.decode(errors="replace") for name in orders))
+        (known, at, *found), orders = await asyncio.gather(*asked)
+        ordered = frozenset(name.decode(errors="replace") for name in orders)
+        return Roll(beats_of(found, at / 1000), bool(known), ordered, at / 1000)
 
     async def note(self, entry: bytes, seconds: float) -> None:
         """See ``base.InFlight``."""
@@ -297,44 +298,21 @@ def _records(node: str, found: Sequence[bytes]) -> list[Transaction]:
     ]
 
 
-def _said(beat: Beat) -> str:
-    """What a replica says of itself, as an operator may read it in the hash."""
-    said = {
-        "broker": beat.broker,
-        "accepting": beat.accepting,
-        "nodes": sorted(beat.nodes),
-        "rank": beat.rank,
-        "stuck": sorted(beat.stuck),
-        "about": beat.about,
-        "deaf": sorted(beat.deaf),
-        "tags": beat.tags,
-    }
-    return json.dumps(said, separators=(",", ":"))
+def beats_of(found: Sequence[Any], now: float) -> dict[str, Beat]:
+    """Read what replicas said: names, ages of their beats in ms, and what they told, alternating.
 
-
-def beats_of(found: Sequence[Any]) -> dict[str, Beat]:
-    """Replicas, the ages of their beats in ms, and what they said, alternating.
-
-    What is not understood is somebody else's, and left out.
+    What is not understood is somebody else's, and left out. ``now``: Redis' clock, in epoch seconds.
     """
     beats: dict[str, Beat] = {}
     for at in range(0, len(found), 3):
         try:
-            name, said = found[at].decode(), json.loads(found[at + 2])
-        except (ValueError, RecursionError):
+            name = found[at].decode()
+        except ValueError:
             continue
-        match said:
-            case {
-                "broker": bool(broker),
-                "accepting": bool(accepting),
-                "nodes": [*nodes],
-                "rank": int(rank),
-                "stuck": [*stuck],
-            } if all(isinstance(node, str) for node in (*nodes, *stuck)):
-                age, about, deaf = found[at + 1] / 1000, said.get("about"), said.get("deaf")
-                if not isinstance(about, dict):
-                    about = {}
-                unheard = frozenset(map(str, deaf)) if isinstance(deaf, list) else frozenset[str]()
-                links, tags = (frozenset(nodes), frozenset(stuck)), said.get("tags") is True
-                beats[name] = Beat(broker, accepting, links[0], rank, age, links[1], about, unheard, tags)
+        beat = heard(found[at + 2])
+        if beat is not None:
+            age = found[at + 1] / 1000
+            off = beat.at - (now - age) if beat.at else 0.0
+            number = beat.number or round((now - age) * 1000)  # of a version that does not number them
+            beats[name] = replace(beat, age=age, off=off, number=number)
     return beats

@@ -235,6 +235,19 @@ class TestReplicas:
         beats = {"a~1": beat(), "b~1": beat(about={"version": "2"})}
         assert self.check(beats) == [("version", "", "warning")]
 
+    @pytest.mark.parametrize(
+        ("told", "found"),
+        [
+            ({"clock_off": -2.5, "clock_corrected": 0.0}, [("clock-off", "b", "error")]),
+            ({"clock_off": 0.2, "clock_corrected": 30.0}, [("machine-clock", "b", "warning")]),
+            ({"clock_off": 0.2, "clock_corrected": -0.2}, []),
+        ],
+    )
+    def test_one_whose_clock_is_wrong(
+        self, told: dict[str, float], found: list[tuple[str, str, str]]
+    ) -> None:
+        assert self.check({"a~1": beat(), "b~1": beat(about=told)}) == found
+
     def test_without_broker(self) -> None:
         assert self.check({"a~1": beat(), "b~1": beat(broker=False)}) == [("broker", "b", "warning")]
         without = {"a~1": beat(broker=False), "b~1": beat(broker=False)}

@@ -100,7 +100,9 @@ async def test_properties_of_a_request(broker: AmqpBroker, client: BlockingChann
     assert 4000 < int(properties.expiration) <= 5000
     assert before - 1 < properties.timestamp <= time.time()
     deadline = round(asked.deadline * 1000)
-    assert properties.headers == {"x-node": node, "x-deadline": deadline, "x-version": 1}
+    left = int(properties.expiration)
+    headers = {"x-node": node, "x-deadline": deadline, "x-time-left": left, "x-version": 1}
+    assert properties.headers == headers
 
 
 async def test_properties_of_a_notice(

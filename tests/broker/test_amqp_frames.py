@@ -40,7 +40,7 @@ def test_a_request(trace: str, body: bytes) -> None:
         "invite_request.sbc1",
         True,
     )
-    headers = {"x-node": "sbc1", "x-version": 1, "x-deadline": (NOW + 2) * 1000}
+    headers = {"x-node": "sbc1", "x-version": 1, "x-deadline": (NOW + 2) * 1000, "x-time-left": 2000}
     told = header.properties
     assert told.headers == ({**headers, "traceparent": trace} if trace else headers)
     assert (told.correlation_id, told.message_id, told.reply_to) == (

@@ -85,6 +85,7 @@ def test_frames_are_read_as_written(
     )
     if correlation_id is not None:
         headers[contract.HEADER_DEADLINE] = round(deadline * 1000)
+        headers[contract.HEADER_TIME_LEFT] = left
         expected.correlation_id = correlation_id
         expected.reply_to = contract.results_queue(node)
         expected.expiration = str(left)

@@ -201,7 +201,10 @@ async def test_request_and_reply(bus: Bus, node: str) -> None:
     assert (got.correlation_id, got.body) == (asked.correlation_id, asked.body)
     assert got.content_type == contract.MSGPACK
     assert asked.deadline is not None
+    left = got.headers[contract.HEADER_TIME_LEFT]
+    assert 0 < left <= 5000
     assert got.headers == {
+        contract.HEADER_TIME_LEFT: left,
         contract.HEADER_NODE: node,
         contract.HEADER_VERSION: contract.VERSION,
         contract.HEADER_DEADLINE: round(asked.deadline * 1000),

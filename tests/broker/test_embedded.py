@@ -147,7 +147,11 @@ async def test_a_request_carries_what_it_does_on_rabbitmq() -> None:
     assert seen.pop().headers["traceparent"] == "00-1-2-01"
     assert seen == [
         Delivery(
-            "n", b"request 1", "n:1:1:1", NOW + 2, {"x-node": "n", "x-version": 1, "x-deadline": 1_002_000}
+            "n",
+            b"request 1",
+            "n:1:1:1",
+            NOW + 2,
+            {"x-node": "n", "x-version": 1, "x-deadline": 1_002_000, "x-time-left": 2000},
         ),
         Delivery("n", b"notice", None, None, {"x-node": "n", "x-version": 1}),
     ]

@@ -37,7 +37,7 @@ class Echo:
     def _reply(self, command: Command) -> Any:
         if command.script is None:
             return command.arguments
-        members = command.arguments[4:]
+        members = command.arguments[5:]
         return StoreUnavailable("refused") if "poison" in members else list(members)
 
     async def close(self) -> None:
@@ -50,7 +50,7 @@ def ask(batch: Batch, *members: str, script: Script = CLAIM) -> asyncio.Future[A
 
 async def test_the_asks_of_a_tick_are_one_round_trip() -> None:
     lane = Echo()
-    batch = Batch(lane, 60)
+    batch = Batch(lane, 60, lambda: 7)
     answers = [
         ask(batch, "a", "b"),
         ask(batch, "c"),
@@ -60,9 +60,9 @@ async def test_the_asks_of_a_tick_are_one_round_trip() -> None:
     assert await asyncio.gather(*answers) == [["a", "b"], ["c"], ("ZCARD", "deadlines"), ["d"]]
     assert lane.runs == [
         [
-            Command(CLAIM, (2, *KEYS, "head", "a", "b", "c")),
+            Command(CLAIM, (2, *KEYS, 7, "head", "a", "b", "c")),
             Command(None, ("ZCARD", "deadlines")),
-            Command(SETTLE, (2, *KEYS, "head", "d")),
+            Command(SETTLE, (2, *KEYS, 7, "head", "d")),
         ]
     ]
 
@@ -70,7 +70,7 @@ async def test_the_asks_of_a_tick_are_one_round_trip() -> None:
 async def test_while_an_answer_is_awaited_asks_gather() -> None:
     lane = Echo()
     lane.gate = asyncio.Event()
-    batch = Batch(lane, 60)
+    batch = Batch(lane, 60, lambda: 7)
     answers = []
     for member in "abcd":
         answers.append(ask(batch, member))
@@ -79,13 +79,13 @@ async def test_while_an_answer_is_awaited_asks_gather() -> None:
     assert len(lane.runs) == 1
     lane.gate.set()
     assert await asyncio.gather(*answers) == [["a"], ["b"], ["c"], ["d"]]
-    assert [command.arguments[4:] for run in lane.runs for command in run] == [("a",), ("b", "c", "d")]
+    assert [command.arguments[5:] for run in lane.runs for command in run] == [("a",), ("b", "c", "d")]
 
 
 async def test_a_lane_that_hangs_costs_the_timeout_and_no_more() -> None:
     lane = Echo()
     lane.gate = asyncio.Event()
-    batch = Batch(lane, 0.02)
+    batch = Batch(lane, 0.02, lambda: 7)
     loop = asyncio.get_running_loop()
     start = loop.time()
     first = ask(batch, "a")
@@ -101,7 +101,7 @@ async def test_a_lane_that_hangs_costs_the_timeout_and_no_more() -> None:
 
 
 async def test_a_refusal_is_for_its_own_command() -> None:
-    batch = Batch(Echo(), 60)
+    batch = Batch(Echo(), 60, lambda: 7)
     poisoned, beside, other = ask(batch, "poison"), ask(batch, "a"), ask(batch, "b", script=SETTLE)
     for answer in (poisoned, beside):
         with pytest.raises(StoreUnavailable, match="refused"):
@@ -114,7 +114,7 @@ async def test_whatever_goes_wrong_nobody_waits_for_ever() -> None:
         async def run(self, commands: Sequence[Command]) -> list[Any]:
             raise ValueError("a fault of ours")
 
-    batch = Batch(Broken(), 60)
+    batch = Batch(Broken(), 60, lambda: 7)
     with pytest.raises(StoreUnavailable, match="ValueError: a fault of ours"):
         await ask(batch, "a")
     with pytest.raises(StoreUnavailable, match="ValueError"):
@@ -122,7 +122,7 @@ async def test_whatever_goes_wrong_nobody_waits_for_ever() -> None:
 
 
 async def test_a_cancelled_asker_leaves_the_others_their_answers() -> None:
-    batch = Batch(Echo(), 60)
+    batch = Batch(Echo(), 60, lambda: 7)
     gone, stays = ask(batch, "a"), ask(batch, "b")
     gone.cancel()
     assert await stays == ["b"]
@@ -134,7 +134,7 @@ async def test_a_cancelled_asker_leaves_the_others_their_answers() -> None:
 async def test_with_the_flush_cancelled_its_askers_are() -> None:
     lane = Echo()
     lane.gate = asyncio.Event()
-    batch = Batch(lane, 60)
+    batch = Batch(lane, 60, lambda: 7)
     answer = ask(batch, "a")
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -146,7 +146,7 @@ async def test_with_the_flush_cancelled_its_askers_are() -> None:
 
 async def test_close_answers_what_was_asked_and_takes_no_more() -> None:
     lane = Echo()
-    batch = Batch(lane, 60)
+    batch = Batch(lane, 60, lambda: 7)
     answer = ask(batch, "a")
     await batch.close()
     assert await answer == ["a"]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
+import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from adapter.inflight.base import Beat, Claim
-from adapter.inflight.redis import REPLICAS_KEPT
+from adapter.inflight.redis import REPLICAS_KEPT, RedisInFlight
+from adapter.transaction import Transaction, TransactionId
 from tests.inflight.worlds import LIVE, RedisWorld, claimed, decided, suspension
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     import redis as redis_py
 
     from tests.harness.redis import RedisServer
+
 
 A, B, C = suspension(1), suspension(2), suspension(3)
 FAR = suspension(1, node="sbc2")
@@ -129,7 +133,7 @@ async def test_a_silent_replica_is_forgotten(world: RedisWorld, probe: redis_py.
     assert found.keys() == {"one", "two"}
     assert REPLICAS_KEPT - 60 <= found["one"].age < REPLICAS_KEPT
     _make_older(probe, f"{world.prefix}:replicas", "one", 60)
-    assert await two.beat(LIVE) == ({"two": LIVE}, True, frozenset())
+    assert (await two.beat(LIVE))[:3] == ({"two": LIVE}, True, frozenset())
     assert probe.hkeys(f"{world.prefix}:replicas") == [b"two"]
 
 
@@ -137,9 +141,9 @@ async def test_an_operator_can_read_who_lives(world: RedisWorld, probe: redis_py
     await world.store("one").beat(LIVE)
     ms, _, said = probe.hget(f"{world.prefix}:replicas", "one").decode().partition(" ")  # type: ignore[union-attr]
     assert abs(int(ms) / 1000 - world.now()) < 60
-    assert (
-        said == '{"broker":true,"accepting":true,"nodes":["sbc1"],"rank":7,"stuck":[],"about":{},"deaf":[]'
-        ',"tags":true}'
+    assert said == (
+        '{"broker":true,"accepting":true,"nodes":["sbc1"],"rank":7,"stuck":[],"deaf":[],"tags":true,'
+        '"number":0,"at":0.0,"about":{}}'
     )
 
 
@@ -184,7 +188,7 @@ async def test_an_entry_that_is_not_understood_is_left_out(
     one = world.store("one")
     value = foreign.replace(b"NOW", str(round(world.now() * 1000)).encode())
     probe.hset(f"{world.prefix}:replicas", mapping={"foreign": value, b"\xff": value})
-    assert await one.beat(LIVE) == ({"one": LIVE}, False, frozenset())
+    assert (await one.beat(LIVE))[:3] == ({"one": LIVE}, False, frozenset())
 
 
 async def test_an_entry_of_a_later_version_is_read(world: RedisWorld, probe: redis_py.Redis) -> None:
@@ -287,3 +291,41 @@ async def test_it_opens_one_connection(world: RedisWorld, probe: redis_py.Redis)
         running += [asyncio.ensure_future(one.claim([claimed(A, one, world)], 99)) for _ in range(20)]
         await asyncio.gather(*running)
     assert opened() - before == 1
+
+
+# Whose clock
+
+
+async def test_what_is_due_is_told_by_the_clock_of_the_replicas_alone(redis_server: RedisServer) -> None:
+    """As where Redis' clock jumps: it says another time than all replicas, and they go by theirs."""
+    now = time.time()
+    store = RedisInFlight(
+        redis_server.url, "one", prefix=f"test-{uuid.uuid4().hex[:8]}", timeout=10, clock=lambda: now
+    )
+
+    def call(id_: TransactionId, left: float) -> Transaction:
+        return Transaction(id_, "e", now + left, now, b"", "one")
+
+    await store.claim([call(A, 30.0), call(B, 0.001)], 9)
+    await asyncio.sleep(0.002)
+    assert await store.expire("sbc1") == [], "for the replicas no time has passed"
+    now += 0.002
+    assert [record.id for record in await store.expire("sbc1")] == [B]
+    now += 30.0
+    assert [record.id for record in await store.expire("sbc1")] == [A]
+    await store.resumed([A])
+    now += store.retention - 0.01
+    assert await store.unclaimed([A]) == []
+    now += 0.02
+    assert await store.unclaimed([A]) == [A]
+    await store.close()
+
+
+async def test_a_beat_tells_the_servers_clock(world: RedisWorld, probe: redis_py.Redis) -> None:
+    one, two = world.store("one"), world.store("two")
+    await one.beat(replace(LIVE, at=world.now() + 30.0))
+    roll = await two.beat(LIVE)
+    assert roll.at is not None
+    assert abs(roll.at - probe.time()[0]) < 5
+    assert 25 < roll.beats["one"].off < 35, "its own is so far ahead of it"
+    assert roll.beats["two"].off == 0.0, "it does not say"

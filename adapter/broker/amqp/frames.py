@@ -25,6 +25,10 @@ _MANDATORY: Final = b"\x01"
 _TRANSIENT: Final = b"\x01"
 _MULTIPLE, _REQUEUE = 1, 2
 
+_TIME_LEFT: Final = (
+    len(contract.HEADER_TIME_LEFT).to_bytes(1, "big") + contract.HEADER_TIME_LEFT.encode() + _INTEGER
+)
+
 _frame_head: Final = struct.Struct(">BHI").pack
 _header_head: Final = struct.Struct(">BHIHHQH").pack
 _long: Final = struct.Struct(">q").pack
@@ -77,6 +81,8 @@ def encode(
             (
                 route.request,
                 _long(round(deadline * 1000)),
+                _TIME_LEFT,
+                _long(left),
                 trace,
                 _TRANSIENT,
                 stamp if correlation_id == message_id else _short(correlation_id),
@@ -110,7 +116,7 @@ def give_back(channel: int, tag: int) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _route(channel: int, event: str, node: str, more: int, user: str) -> _Route:
-    """``more``: bytes of the headers that follow the deadline."""
+    """``more``: bytes of the headers that follow the time left."""
     key = contract.routing_key(event, node)
     method = struct.pack(">HHH", _CLASS_BASIC, _PUBLISH, 0)
     method += _short(contract.EVENTS_EXCHANGE) + _short(key) + _MANDATORY
@@ -119,7 +125,7 @@ def _route(channel: int, event: str, node: str, more: int, user: str) -> _Route:
     always += _short(contract.HEADER_VERSION) + _INTEGER + _long(contract.VERSION)
     deadline = _short(contract.HEADER_DEADLINE) + _INTEGER
     kind = _short(contract.MSGPACK)
-    with_deadline = len(always) + len(deadline) + 8 + more
+    with_deadline = len(always) + len(deadline) + 8 + len(_TIME_LEFT) + 8 + more
     return _Route(
         _frame(_METHOD, channel, method),
         kind + len(always).to_bytes(4, "big") + always + _TRANSIENT,

@@ -1,11 +1,12 @@
 -- What the verbs share; it stands before each of them.
 -- A record is a msgpack array of ten: state, owner, event, deadline_ms, claimed_ms, life, call_id,
 -- request, outcome, decision. Its first two bytes are the array's head and the state (1 claimed, 2 settled).
--- The times in it are the claimer's; expiry goes by the scores, which are this server's.
+-- All times, of records and scores, are by the clock that the replicas share (adapter/clock.py), never by this
+-- server's: where that jumps, nothing is due earlier or later for it. So the first of ARGV is the time, in ms,
+-- of whoever asks; it is taken off here, and the verbs below count from what follows it.
 -- KEYS of a node, in this order: records, deadlines, unreceipted, resumed.
 
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = tonumber(table.remove(ARGV, 1))
 
 -- The owner of a record, and where what follows it begins.
 local function owned(record)

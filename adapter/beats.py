@@ -1,0 +1,54 @@
+"""What a replica says of itself, as JSON: the same in Redis' hash and on RabbitMQ. Pure."""
+
+from __future__ import annotations
+
+import json
+
+from adapter.inflight.base import Beat
+
+
+def told(beat: Beat) -> str:
+    """Write a beat, so that an operator may read it, too."""
+    said = {
+        "broker": beat.broker,
+        "accepting": beat.accepting,
+        "nodes": sorted(beat.nodes),
+        "rank": beat.rank,
+        "stuck": sorted(beat.stuck),
+        "deaf": sorted(beat.deaf),
+        "tags": beat.tags,
+        "number": beat.number,
+        "at": round(beat.at, 4),
+        "about": beat.about,
+    }
+    return json.dumps(said, separators=(",", ":"))
+
+
+def heard(said: bytes | str) -> Beat | None:
+    """Read a beat; None if it is not one. Members that this version does not know are passed over."""
+    try:
+        found = json.loads(said)
+    except (ValueError, RecursionError):
+        return None
+    match found:
+        case {
+            "broker": bool(broker),
+            "accepting": bool(accepting),
+            "nodes": [*nodes],
+            "rank": int(rank),
+            "stuck": [*stuck],
+        } if all(isinstance(node, str) for node in (*nodes, *stuck)):
+            about, number, at, deaf = (found.get(key) for key in ("about", "number", "at", "deaf"))
+            return Beat(
+                broker,
+                accepting,
+                frozenset(nodes),
+                rank,
+                stuck=frozenset(stuck),
+                deaf=frozenset(map(str, deaf)) if isinstance(deaf, list) else frozenset(),
+                tags=found.get("tags") is True,
+                number=number if type(number) is int else 0,
+                at=at if type(at) is float else 0.0,
+                about=about if isinstance(about, dict) else {},
+            )
+    return None
