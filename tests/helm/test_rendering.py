@@ -125,6 +125,7 @@ def test_extra_objects_are_templates(chart: Charts) -> None:
         ({"rabbitmq": {}}, "no rabbitmq"),
         ({"redis": {}}, "no redis"),
         ({"rabbitmq": {"url": "amqp://a", "existingSecret": "b"}}, "both given"),
+        ({"idKey": {"key": "k" * 16, "existingSecret": "b"}}, "idKey.key and idKey.existingSecret are both"),
         ({"dev": {"enabled": True}}, "dev.enabled runs a rabbitmq of its own"),
         ({"terminationGracePeriodSeconds": 19}, "must be more than"),
         ({"settings": {"drain_timeout": 26}}, "must be more than"),

@@ -32,6 +32,7 @@ BY_HAND = {
     "log",
     "queue_type",
     "traces",
+    "id_key",
 }
 """Settings that have values of their own, or that are the pod's."""
 NOT_HERE = {"consumer"}
@@ -87,6 +88,7 @@ def test_levels_are_those_of_the_values() -> None:
         ({"redis": {"url": "amqp://redis"}}, "url"),
         ({"image": {"digest": "sha256:1"}}, "digest"),
         ({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy"),
+        ({"idKey": {"key": "short"}}, "key"),
         ({"settings": {"lease": 0}}, "lease"),
         ({"settings": {"prefetch": 0}}, "prefetch"),
         ({"log": {"level": "loud"}}, "level"),
@@ -108,6 +110,32 @@ def environment(objects: list[Object], deployment: str) -> dict[str, str]:
     return {each["name"]: each.get("value", "") for each in container["env"]}
 
 
+def secrets(objects: list[Object], component: str) -> dict[str, tuple[str, str]]:
+    """Variables of a Deployment that come from a Secret, with its name and key."""
+    (container,) = one(objects, "Deployment", component)["spec"]["template"]["spec"]["containers"]
+    found = {each["name"]: each.get("valueFrom", {}).get("secretKeyRef") for each in container["env"]}
+    return {name: (ref["name"], ref["key"]) for name, ref in found.items() if ref}
+
+
+def test_secrets_are_those_of_whom_they_are_for(chart: Charts) -> None:
+    """A consumer may have a RabbitMQ user of its own; none ever has the key of correlation ids."""
+    objects = chart.named("everything")
+    of_adapter, of_plain, of_other = (
+        secrets(objects, each["metadata"]["name"])
+        for name in ("evapi-adapter", "plain", "by-cpu")
+        for each in of(objects, "Deployment")
+        if each["metadata"]["name"].endswith(name)
+    )
+    assert of_adapter["EVAPI_ID_KEY"] == (of_adapter["EVAPI_AMQP_URL"][0], "id-key")
+    assert of_plain == {"EVAPI_AMQP_URL": ("of-plain", "amqp-url")}
+    assert of_other == {"EVAPI_AMQP_URL": of_adapter["EVAPI_AMQP_URL"]}
+    kept = chart.render(changed(LEAST, idKey={"existingSecret": "kept", "existingSecretKey": "k"}))
+    (name,) = (each["metadata"]["name"] for each in of(kept, "Deployment"))
+    assert secrets(kept, name)["EVAPI_ID_KEY"] == ("kept", "k")
+    (name,) = (each["metadata"]["name"] for each in of(chart.render(LEAST), "Deployment"))
+    assert "EVAPI_ID_KEY" not in secrets(chart.render(LEAST), name)
+
+
 @pytest.mark.parametrize("values", VALUES)
 def test_every_variable_is_a_setting_of_the_program(chart: Charts, values: str, monkeypatch: Any) -> None:
     objects = chart.named(values)
@@ -118,7 +146,8 @@ def test_every_variable_is_a_setting_of_the_program(chart: Charts, values: str, 
     assert set(ours) <= known
     for name, value in ours.items():
         monkeypatch.setenv(
-            name, value or {"EVAPI_AMQP_URL": "amqp://a", "EVAPI_REDIS_URL": "redis://a"}.get(name, "x")
+            name,
+            value or {"EVAPI_AMQP_URL": "amqp://a", "EVAPI_REDIS_URL": "redis://a"}.get(name, "x" * 16),
         )
     monkeypatch.delenv("EVAPI_POLICY")
     read, wrong = examine()

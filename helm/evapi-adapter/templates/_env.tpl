@@ -9,6 +9,13 @@
 - name: EVAPI_NODES
   value: {{ .Values.kamailio.nodes | quote }}
 {{- include "evapi-adapter.env.servers" . | trim | nindent 0 }}
+{{- if or .Values.idKey.key .Values.idKey.existingSecret }}
+- name: EVAPI_ID_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.idKey.existingSecret | default (include "evapi-adapter.fullname" .) }}
+      key: {{ ternary .Values.idKey.existingSecretKey "id-key" (ne .Values.idKey.existingSecret "") }}
+{{- end }}
 {{- with .Values.rabbitmq.apiUrl }}
 - name: EVAPI_AMQP_API
   value: {{ . | quote }}
@@ -35,7 +42,15 @@
 
 {{/* Every variable of a consumer. Takes (dict "root" $ "consumer" {...}). */}}
 {{- define "evapi-adapter.env.consumer" -}}
+{{- if .consumer.existingSecret -}}
+- name: EVAPI_AMQP_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ .consumer.existingSecret }}
+      key: {{ .consumer.existingSecretKey | default "amqp-url" }}
+{{- else -}}
 {{- include "evapi-adapter.env.server" (dict "root" .root "server" "rabbitmq" "variable" "EVAPI_AMQP_URL") | trim }}
+{{- end }}
 - name: EVAPI_LOG
   value: {{ printf "%s,%s" .root.Values.log.format .root.Values.log.level | quote }}
 {{- with include "evapi-adapter.env.traces" (dict "root" .root) | trim }}

@@ -19,6 +19,9 @@
 {{- fail (printf "no %s: give %s.url or %s.existingSecret, or dev.enabled=true for a first try" $server $server $server) -}}
 {{- end -}}
 {{- end -}}
+{{- if and $values.idKey.key $values.idKey.existingSecret -}}
+{{- fail "idKey.key and idKey.existingSecret are both given: give one of them" -}}
+{{- end -}}
 {{- if not (regexMatch "^[a-z]" (include "evapi-adapter.fullname" .)) -}}
 {{- fail (printf "a Service cannot be called %s: its name begins with a letter. Give fullnameOverride" (include "evapi-adapter.fullname" .)) -}}
 {{- end -}}
