@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import re
 import secrets
 import signal
 import sys
@@ -376,7 +377,11 @@ def _ids(settings: Settings) -> Ids:
         return Ids()
     if settings.id_key is not None:
         return Ids(keys_of(settings.id_keys))
-    return Ids(derived_keys(settings.amqp_url.get_secret_value()))
+    urls = settings.amqp_url.get_secret_value()
+    if re.search("auth=external", urls, re.IGNORECASE):
+        # What is in such a URL is no secret, so that ids made of it can be guessed.
+        log.warning("EVAPI_ID_KEY is not set", do="set it: `openssl rand -base64 32`, alike for all replicas")
+    return Ids(derived_keys(urls))
 
 
 def _shown(url: SecretStr | None, otherwise: str) -> str:

@@ -100,6 +100,8 @@ class Users:
 @pytest.fixture
 def users(managed_rabbitmq: RabbitServer, vhost: str, redis_server: RedisServer) -> Iterator[Users]:
     found = Users(managed_rabbitmq, vhost, redis_server)
+    with pika.BlockingConnection(pika.URLParameters(vhost)) as client:  # as README says for 4.3
+        client.channel().exchange_declare("evapi.events", "topic", durable=True)
     lines = block("sh", "set_permissions") + block("", "ACL SETUSER")
     assert len(re.findall("^rabbitmqctl|^ACL", lines, re.MULTILINE)) == 9
     try:
