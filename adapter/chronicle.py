@@ -10,7 +10,7 @@ import structlog
 
 from adapter.correlation import Ids
 from adapter.journal import Journal
-from adapter.transaction import Outcome, State, Transaction, TransactionId
+from adapter.transaction import BY_SOMEBODY, Outcome, State, Transaction, TransactionId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_BY_SOMEBODY: Final = frozenset({Outcome.DECIDED, Outcome.OPERATOR})
 LINES: Final = 20
 """Lines a second about one outcome; of more, the number is told. An outage answers thousands alike."""
 
@@ -124,7 +123,7 @@ class Chronicle:
         self.journal.resume(now, transaction, outcome, seconds, decision)
         if self._traces is not None:
             self._traces.resumed(now, transaction, outcome)
-        if outcome not in _BY_SOMEBODY:
+        if outcome not in BY_SOMEBODY:
             hidden = self._lines[outcome].take(now)
             if hidden is not None:
                 self._say(logging.WARNING, transaction, outcome, seconds, not_shown=hidden or None)

@@ -140,6 +140,18 @@ class Metrics:
             "evapi_journal_dropped_total", "Steps of calls that the journal has no room for.", []
         )
 
+        self.shed = counter(
+            "evapi_answers_shed_total",
+            "Decisions that a plain configuration could not be written in time, by what the caller got: the "
+            "fallback, or silence (Kamailio's own timer).",
+            ["node", "got"],
+        )
+        self.withheld = counter(
+            "evapi_answers_withheld_total",
+            "Answers that a plain configuration was not given, since it may have had them before.",
+            ["node"],
+        )
+
         # Replicas
         self.adopted = counter(
             "evapi_adopted_total", "Suspensions taken over from other replicas.", ["node", "state"]
@@ -197,7 +209,7 @@ class Metrics:
             *(self.events, self.duplicates, self.outcomes, self.late_replies, self.in_flight, self.oldest),
             *(self.commands, self.adopted, self.standby_claims, self.bygone, self.active, self.paused),
             *(self.link_sound, self.link_up, self.link_receipts, self.gate_open, self.frames_unread),
-            *(self.link_connects, self.link_frames, self.link_bytes),
+            *(self.link_connects, self.link_frames, self.link_bytes, self.shed, self.withheld),
             *(self.receipts_missed, self.frames_resent, self.frames_expired),
         ]
         self._waiting = Waiting()
@@ -294,6 +306,9 @@ class Metrics:
             self.adopted.labels(node, state)
         for counter in (self.duplicates, self.late_replies, self.commands, self.standby_claims, self.bygone):
             counter.labels(node)
+        self.withheld.labels(node)
+        for got in ("fallback", "silence"):
+            self.shed.labels(node, got)
         for published in ("confirmed", "unroutable", "unavailable", "refused"):
             self.notices.labels(published)
 

@@ -28,9 +28,10 @@ from adapter.errors import CodecError
 from adapter.held import Held, HeldFrame
 from adapter.inflight.base import Claim, InFlight
 from adapter.takeover import RESEND_FOR, Takeover
-from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from adapter.transaction import BY_SOMEBODY, Outcome, Settlement, State, Transaction, TransactionId
 from adapter.turn import Turn
 from adapter.unsent import Unsent
+from adapter.unwritten import GRACE, SHARE, Unwritten
 from adapter.wire import event as wire
 from adapter.wire import netstring
 
@@ -91,6 +92,7 @@ class Relay:
         self._complained = float("-inf")
         self.turn = Turn(roster, broker, links, clock)
         self._unsent = Unsent(roster, self.turn)
+        self._unwritten = Unwritten(metrics, self._ids.text)
         self._early = Early()
         self.takeover = Takeover(self, inflight, chronicle, metrics, clock)
 
@@ -369,8 +371,19 @@ class Relay:
             outcome = Outcome.OVERSIZED
             decision = fallback
             payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
-        wait = max(transaction.deadline - self._clock(), 0.0) + RESEND_FOR
-        if not self._links.send(id_.node, payload, wait, id_, again):
+        now = self._clock()
+        left = max(transaction.deadline - now, 0.0)
+        soon = left * SHARE if outcome in BY_SOMEBODY else left + GRACE
+        if not self._links.in_time(id_.node, len(payload), soon):
+            if outcome in BY_SOMEBODY:
+                outcome, decision = Outcome.OVERLOAD, fallback
+                payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
+            silent = not self._links.in_time(id_.node, len(payload), left + GRACE)
+            self._unwritten.shed(id_, now, silent)
+            if silent:
+                self._read.append(id_)
+                return
+        if not self._links.send(id_.node, payload, left + RESEND_FOR, id_, again):
             said = "no link: resumed once there is one, or by another replica"
             log.info(said, correlation_id=self._ids.text(id_))
             return

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from dataclasses import field
 from enum import IntEnum, StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from adapter.records import record
 
@@ -44,6 +44,10 @@ class Outcome(StrEnum):
     FAILED = "failed"
     OVERSIZED = "oversized"
     OPERATOR = "operator"
+
+
+BY_SOMEBODY: Final = frozenset({Outcome.DECIDED, Outcome.OPERATOR})
+"""The outcomes that carry somebody's decision, not the fallback."""
 
 
 class TransactionId(NamedTuple):

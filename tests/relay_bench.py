@@ -72,6 +72,8 @@ class Links:
         self.unsound: set[str] = set()
         self.lives: dict[str, str] = {}
         self.gated = True
+        self.plain = False
+        self.backlog = 0.0
         self.longest = netstring.MAX_OUT
         self.under_way: set[TransactionId] = set()
         self.commands_waiting = 0
@@ -93,6 +95,12 @@ class Links:
 
     def max_payload(self, node: str) -> int:
         return self.longest if node in self.nodes else 0
+
+    def drops_repeats(self, node: str) -> bool:
+        return not self.plain
+
+    def in_time(self, node: str, size: int, seconds: float) -> bool:
+        return self.backlog <= seconds
 
     def unread(self, node: str) -> set[TransactionId]:
         return self.under_way

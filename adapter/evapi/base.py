@@ -29,6 +29,14 @@ class Links(Protocol):
         """Bytes of the longest payload that the node can make use of; 0: no such node here."""
         ...
 
+    def drops_repeats(self, node: str) -> bool:
+        """Whether the node's configuration drops a second answer to a question. Not known counts as no."""
+        ...
+
+    def in_time(self, node: str, size: int, seconds: float) -> bool:
+        """Whether a payload of so many bytes would be written within so many seconds."""
+        ...
+
     def unread(self, node: str) -> set[TransactionId]:
         """The resumes of a node that are queued, or written and not known to be read."""
         ...

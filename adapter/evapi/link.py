@@ -208,6 +208,16 @@ class Link:
         return PLAIN_MAX if self._hello is None else netstring.MAX_OUT
 
     @property
+    def drops_repeats(self) -> bool:
+        """Whether the configuration there drops a second answer to a question. Not known counts as no."""
+        return self._hello is not None
+
+    def in_time(self, size: int, seconds: float) -> bool:
+        """Whether a payload of so many bytes would be written within so many seconds."""
+        writer = self.writer
+        return writer.receipts or not self.up or writer.wait(size, self._loop.time()) <= seconds
+
+    @property
     def opens_gate(self) -> bool:
         """Whether Kamailio knows that this replica is ready."""
         return self.up and self.gated and self._status == "ready" and self.writer.status_read

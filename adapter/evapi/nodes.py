@@ -232,6 +232,16 @@ class Nodes:
             return link.max_payload
         return netstring.MAX_OUT if node in self._addresses else 0
 
+    def drops_repeats(self, node: str) -> bool:
+        """Whether the node's configuration drops a second answer to a question. Not known counts as no."""
+        link = self._links.get(node)
+        return link is None or link.drops_repeats
+
+    def in_time(self, node: str, size: int, seconds: float) -> bool:
+        """Whether a payload of so many bytes would be written within so many seconds."""
+        link = self._links.get(node)
+        return link is None or link.in_time(size, seconds)
+
     def unread(self, node: str) -> set[TransactionId]:
         """The resumes of a node that are queued, or written and not known to be read."""
         link = self._links.get(node)

@@ -53,16 +53,49 @@ class TestPaced:
             frames = bench.take()
             assert 0 < sum(map(len, frames)) <= PACED_BYTES
             assert not any(b"sync" in frame for frame in frames)
-            bytes_written += sum(map(len, frames))
-            assert bench.writer.wake_at == bench.now + PACED_REST
+            size = sum(map(len, frames))
+            bytes_written += size
+            assert bench.writer.wake_at == pytest.approx(bench.now + PACED_REST * size / PACED_BYTES)
             assert bench.take() == []
             bench.wake()
             bench.kamailio.read()
         assert bench.kamailio.received == bench.payloads
         assert [id_.index for id_ in bench.read_ids] == list(range(100))
-        assert round((bench.now - began) / PACED_REST) == -(-bytes_written // PACED_BYTES)
+        assert bench.now - began == pytest.approx(PACED_REST * bytes_written / PACED_BYTES)
         assert bench.take() == []
         assert bench.writer.wake_at is None
+
+    def test_frames_of_more_than_half_the_allowance_have_all_of_the_pace(self) -> None:
+        bench = Bench(receipts=False)
+        for _ in range(20):
+            bench.put(6_000)
+        began, size = bench.now, bench.writer.wait(0, bench.now) / PACED_REST * PACED_BYTES + PACED_BYTES
+        while bench.writer.waiting:
+            bench.take()
+            bench.wake()
+        assert bench.now - began == pytest.approx(PACED_REST * size / PACED_BYTES)
+
+    def test_what_is_queued_tells_how_long_the_next_one_waits(self) -> None:
+        bench = Bench(receipts=False)
+        assert bench.writer.wait(100, bench.now) < 0, "at once"
+        for _ in range(50):
+            bench.put(4_000)
+        wait, began = bench.writer.wait(4_005, bench.now), bench.now
+        bench.put(4_000)
+        while bench.writer.waiting:
+            bench.take()
+            if bench.writer.waiting:
+                bench.wake()
+        assert bench.now - began == pytest.approx(wait, abs=PACED_REST)
+
+    def test_what_is_dropped_is_not_written(self) -> None:
+        bench = Bench(receipts=False)
+        for _ in range(3):
+            bench.put(100)
+        assert [id_.index for id_ in bench.writer.drop(lambda id_: id_.index == 1)] == [1]
+        bench.take()
+        assert [id_.index for id_ in bench.read_ids] == [0, 2]
+        assert bench.writer.wait(0, bench.now + 1) == pytest.approx(-PACED_REST)
 
     def test_a_long_frame_goes_alone(self) -> None:
         bench = Bench(receipts=False)
