@@ -52,6 +52,8 @@ _KINDS: Final = {
     wire.Notice: "notice",
     wire.Malformed: "malformed",
 }
+LOOK_EACH: Final = 0.02
+"""Seconds between two looks whether the store has answered a beat."""
 COMPLAIN_EACH: Final = 0.1
 """Seconds between two log lines about frames not understood; the metric counts each."""
 REFUSALS: Final = 2
@@ -135,7 +137,7 @@ class Relay:
         frames = [HeldFrame(now, claimer, each) for each in suspended]
         sure = self.turn.sure(node)
         if sure or self.turn.patience(node, now) <= 0:
-            self._spawn(self._ask(self._to_claim(node, frames), at_once=sure))
+            self._spawn(self._ask(self._to_claim(node, frames), at_once=self._at_once(node)))
         else:
             for frame in frames:
                 self._held.put(node, frame)
@@ -174,9 +176,29 @@ class Relay:
             if not self.turn.active(node):
                 self._metrics.duplicates.labels(node).inc(len(left) - len(unclaimed))
                 frames = {id_: frames[id_] for id_ in unclaimed}
+                since = min((frame.arrived for frame in frames.values()), default=0.0)
+                if frames and not self._links.drops_repeats(node) and not await self._remembered(since):
+                    log.info("not claimed: the store may have forgotten another's claim", node=node)
+                    return
         if frames:
             self._metrics.standby_claims.labels(node).inc(len(frames))
             await self._ask(self._to_claim(node, frames.values(), again=True))
+
+    def _at_once(self, node: str) -> bool:
+        """Whether the store may be told of what is done after it is done.
+
+        Not where nothing drops a second answer: should this process die before it has told, another
+        replica must not take for unanswered what was answered.
+        """
+        return self.turn.sure(node) and self._links.drops_repeats(node)
+
+    async def _remembered(self, since: float) -> bool:
+        """Whether the store has forgotten nothing from then until now, as its next beat tells."""
+        now, roster = self._clock(), self._roster
+        patience = self._loop.time() + 2 * roster.lease
+        while not roster.looked_since(now) and self._loop.time() < patience:
+            await asyncio.sleep(LOOK_EACH)
+        return roster.looked_since(now) and roster.remembers(since)
 
     def _claimer(self, node: str) -> translate.Claimer:
         return translate.Claimer(self._roster.replica, node, self._links.life(node))
@@ -322,7 +344,7 @@ class Relay:
         """Ask for the licences and resume where they are granted. Gives the ids for which not."""
         lost: list[TransactionId] = []
         nodes, asked = {settlement.id.node for settlement in settlements}, self._clock()
-        records = await self._inflight.settle(settlements, all(map(self.turn.sure, nodes)))
+        records = await self._inflight.settle(settlements, all(map(self._at_once, nodes)))
         self._chronicle.settled(asked)
         for settlement, transaction in zip(settlements, records, strict=True):
             if transaction is not None:
@@ -355,13 +377,38 @@ class Relay:
 
     def resume(self, transaction: Transaction, again: bool = False) -> None:
         """The one exit: write the answer to Kamailio; ``again``: it may have been written before."""
-        id_, outcome = transaction.id, transaction.outcome
+        id_ = transaction.id
         again = again or transaction.again
-        assert outcome is not None, "only what is settled is resumed"
         if self.bygone(transaction):
             self._metrics.bygone.labels(id_.node).inc()
             self._read.append(id_)
-            return
+        elif again and not self._links.drops_repeats(id_.node):
+            self._spawn(self._resume_once(transaction))
+        else:
+            self._write(transaction, again)
+
+    def resume_adopted(self, transaction: Transaction) -> None:
+        """Write the answer of another replica, which may have done it already."""
+        if self._links.drops_repeats(transaction.id.node):
+            self.resume(transaction, again=True)
+        else:
+            self.withhold(transaction.id, "another replica had settled it")
+
+    async def _resume_once(self, transaction: Transaction) -> None:
+        """Where nothing drops a second answer: write only what nobody can have written."""
+        if await self._remembered(transaction.claimed_at):
+            self._write(transaction, again=False)
+        else:
+            self.withhold(transaction.id, "the store may have forgotten it")
+
+    def withhold(self, id_: TransactionId, why: str) -> None:
+        """Leave it to Kamailio's own timer."""
+        self._unwritten.withheld(id_, self._clock(), why)
+        self._read.append(id_)
+
+    def _write(self, transaction: Transaction, again: bool) -> None:
+        id_, outcome = transaction.id, transaction.outcome
+        assert outcome is not None, "only what is settled is resumed"
         fallback = self._policy.plan(transaction.event).fallback
         decision = fallback if transaction.decision is None else transaction.decision
         traceparent = self._chronicle.traceparent(transaction)

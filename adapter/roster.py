@@ -74,6 +74,7 @@ class Roster:
         self._looked = _NEVER
         self._settled_at = _NEVER
         self._woke = _NEVER  # and not heard of the others since
+        self._remembers_since = _NEVER
         self._untagged_until = _NEVER
 
     def __repr__(self) -> str:
@@ -87,6 +88,7 @@ class Roster:
         live = {replica: heard.beat for replica, heard in self._heard.items() if now - heard.at <= self.lease}
         if self.away or (not roll.known and self._looked != _NEVER):
             self._settled_at = now + self.lease
+            self._remembers_since = now
         if now < self._settled_at:
             live = {**self._others, **live}
         self._others = live
@@ -134,6 +136,20 @@ class Roster:
         """Whether correlation ids may come without a tag: replies to a replica of the former build, which
         beats or did until a moment ago. It ends by itself after a rolling update."""
         return now < self._untagged_until
+
+    @property
+    def blind(self) -> bool:
+        """Whether this replica has never seen who else there is."""
+        return self._looked == _NEVER
+
+    def remembers(self, when: float) -> bool:
+        """Whether the store was there all the time since then, and a lease before, and has forgotten nothing:
+        what it does not know of was not done."""
+        return not self.away and self._remembers_since + self.lease <= when
+
+    def looked_since(self, when: float) -> bool:
+        """Whether the store has answered a beat that was sent since then."""
+        return not self.away and self._looked >= when
 
     @property
     def unsure(self) -> bool:

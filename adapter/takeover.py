@@ -48,7 +48,7 @@ class Takeover:
             self._chronicle.adopted(node, owners, state, adopted)
         if state is State.SETTLED:
             for transaction in adopted:
-                self._relay.resume(transaction, again=True)
+                self._relay.resume_adopted(transaction)
         elif ask:
             self._ask_again(adopted)
         return len(adopted)

@@ -77,7 +77,13 @@ class Turn:
         return self.takes(node) and not self.astray and self._links.sound(node)
 
     def active(self, node: str) -> bool:
-        """Whether this replica is the one to claim the node's suspensions."""
+        """Whether this replica is the one to claim the node's suspensions.
+
+        Nothing there drops a second answer where the configuration is plain: who has never seen whether
+        there are others waits until it has.
+        """
+        if self._roster.blind and not self._links.drops_repeats(node):
+            return False
         chosen = self._roster.active(node, self.able(node))
         active = chosen == self._roster.replica and self.current
         if not active:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from adapter.inflight.base import Roll
 from adapter.simulator import SimulatedKamailio
+from adapter.transaction import Outcome, State, Transaction
 from consumers import Request, Service
 from tests.relay_bench import Bench, id_of, reply, suspended
 from tests.system.conftest import bridged
@@ -62,19 +66,83 @@ async def _decide(request: Request) -> dict[str, object]:
     return {"action": "reject", "code": 486, "notes": "x" * LONG}
 
 
-async def test_three_times_what_the_pace_carries_costs_those_alone_who_are_too_many() -> None:
-    """At 800 KB/s half of the deadline's second carries 65 of them."""
+async def test_what_the_pace_does_not_carry_costs_those_alone_who_are_too_many() -> None:
+    """At 800 KB/s half of the deadline's two seconds carries 130 of them; all of them would take 3.4 s."""
     options = {"consumer": "tests.test_relay_plain:service"}
-    rules: dict[str, object] = {"default": {"deadline": 1.0}}
-    async with SimulatedKamailio("plain") as sim, bridged(sim, "sbc1", options, rules) as bridge:
+    async with SimulatedKamailio("plain") as sim, bridged(sim, "sbc1", options) as bridge:
         await sim.until(lambda: bridge.nodes.readers)
-        calls = [await sim.suspend("long", {}) for _ in range(200)]
+        calls = [await sim.suspend("long", {}) for _ in range(450)]
         answers = [await call.resumed() for call in calls]
-        decided = [
-            call
+        in_time = [
+            call.latency < 2.0
             for call, answer in zip(calls, answers, strict=True)
-            if answer["outcome"] == "decided" and call.latency < 1.0
+            if answer["outcome"] == "decided"
         ]
-        assert len(decided) >= 0.8 * 65
         assert {answer["outcome"] for answer in answers} == {"decided", "overload"}
-        assert all(call.latency < 1.0 for call in calls)
+        assert sum(in_time) > 60, "a machine that is busy makes the pace slower"
+        assert all(in_time)
+
+
+def decided(bench: Bench) -> Transaction:
+    """A record that somebody has settled."""
+    now, outcome = bench.now, Outcome.DECIDED
+    return Transaction(
+        id_of(1), "invite_request", now + 2, now, b"", "r2", State.SETTLED, outcome, b'{"action":"allow"}'
+    )
+
+
+def beat(bench: Bench, known: bool = True) -> None:
+    """The store answers a beat that is sent now."""
+    bench.roster.looked(Roll({}, known), bench.now, bench.now)
+
+
+class TestNothingDropsASecondAnswer:
+    async def test_what_another_had_settled_is_withheld(self, bench: Bench) -> None:
+        record = decided(bench)
+        bench.relay.resume_adopted(record)
+        assert bench.links.sent == []
+        assert bench.counted("answers_withheld_total", node="sbc1") == 1
+
+    @pytest.mark.parametrize("plain", [True, False])
+    async def test_an_answer_in_doubt_waits_for_the_next_beat(self, bench: Bench, plain: bool) -> None:
+        bench.links.plain = plain
+        bench.now += 10
+        record = decided(bench)
+        bench.relay.resume(record, again=True)
+        await asyncio.sleep(0)
+        assert len(bench.links.sent) == (0 if plain else 1)
+        bench.now += 0.1
+        beat(bench)
+        await bench.relay.idle()
+        assert len(bench.links.sent) == 1
+        assert bench.links.again == ([] if plain else [record.id])
+
+    async def test_and_is_withheld_where_the_store_has_forgotten(self, bench: Bench) -> None:
+        beat(bench)
+        bench.now += 10
+        bench.relay.resume(decided(bench), again=True)
+        await asyncio.sleep(0)
+        bench.now += 0.1
+        beat(bench, known=False)
+        await bench.relay.idle()
+        assert bench.links.sent == []
+        assert bench.counted("answers_withheld_total", node="sbc1") == 1
+
+    async def test_what_was_done_is_done_in_the_store_first(self, bench: Bench) -> None:
+        for label, plain in enumerate((True, False)):
+            bench.links.plain = plain
+            await bench.events(suspended(label))
+            await bench.reply(reply(label, decision=ROUTE))
+        asked = [call[-1] for call in bench.store.calls if call[0] in ("claim", "settle")]
+        assert asked == [False, False, True, True]
+
+    async def test_who_has_never_seen_the_others_claims_nothing(self) -> None:
+        bench = Bench()
+        bench.links.plain = True
+        bench.roster._looked = float("-inf")
+        bench.roster.lost(bench.now)
+        await bench.events(suspended(1))
+        assert bench.broker.published == []
+        bench.links.plain = False
+        await bench.events(suspended(2))
+        assert len(bench.broker.published) == 1

@@ -63,6 +63,11 @@ class Copies:
         self.keep_claim(transaction, result, near=False)
         return result
 
+    def is_claimed(self, id_: TransactionId) -> bool:
+        """Whether it is claimed here, as far as this replica knows, and not answered."""
+        copy = self.records.get(id_)
+        return copy is not None and copy.state is State.CLAIMED
+
     def settle(self, settlement: Settlement) -> Transaction | None:
         """Give the licence for what is claimed here."""
         copy = self.records.get(settlement.id)

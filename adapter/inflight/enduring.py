@@ -166,7 +166,29 @@ class EnduringInFlight:
 
     async def _settle_far(self, settlements: Sequence[Settlement]) -> list[Transaction | None]:
         records, late = await self._ask("settle", settlements)
-        return [None if record is None else self._licence(record, late) for record in records]
+        granted = [None if record is None else self._licence(record, late) for record in records]
+        refused = [
+            place
+            for place, each in enumerate(settlements)
+            if records[place] is None and self._copies.is_claimed(each.id)
+        ]
+        if refused and not self.away:
+            await self._settle_forgotten(settlements, refused, granted)
+        return granted
+
+    async def _settle_forgotten(
+        self, settlements: Sequence[Settlement], places: Sequence[int], granted: list[Transaction | None]
+    ) -> None:
+        """What this replica has claimed and the far store knows nothing of any more, is still its own."""
+        forgotten, late = await self._ask("unclaimed", [settlements[place].id for place in places])
+        if late or self.away:
+            return
+        for place in places:
+            if settlements[place].id in forgotten:
+                granted[place] = self._copies.settle(settlements[place])
+                if granted[place] is not None:
+                    self._new[settlements[place].id] = None
+        self._tell_soon()
 
     async def resumed(self, ids: Sequence[TransactionId]) -> None:
         """See ``base.InFlight``."""

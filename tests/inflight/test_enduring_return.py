@@ -212,7 +212,6 @@ async def test_where_it_has_lost_its_memory_all_is_handed_back() -> None:
     await one.settle([decided(B), decided(C)])
     await one.resumed([C])
     bench.far.forget(bench.world)
-    assert await one.settle([decided(A)]) == [None]
     await one.beat(LIVE)
     assert not one.away
     far = bench.far.inner
@@ -222,6 +221,21 @@ async def test_where_it_has_lost_its_memory_all_is_handed_back() -> None:
     }
     assert await far.unclaimed([C, D]) == [D]
     assert await one.settle([decided(A)]) != [None]
+
+
+async def test_what_the_far_store_has_forgotten_is_answered_by_who_had_claimed_it() -> None:
+    bench = Bench()
+    one = bench.one
+    await one.beat(LIVE)
+    await one.claim([bench.claim(A), bench.claim(B)], 10)
+    await one.settle([decided(B)])
+    bench.far.forget(bench.world)
+    (record,) = await one.settle([decided(A)])
+    assert record is not None
+    assert record.state is State.SETTLED
+    assert await one.settle([decided(A), decided(B), decided(C)]) == [None, None, None]
+    await one.told()
+    assert {found.id: found.state for found in await bench.far.inner.scan("sbc1")} == {A: State.SETTLED}
 
 
 async def test_a_replica_that_left_by_itself_is_not_alarmed() -> None:
