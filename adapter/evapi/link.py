@@ -140,6 +140,9 @@ class Link:
         was queued is gone. ``again``: it may have been written before, so Kamailio is asked first
         whether the suspension still waits. Raises FrameTooLarge.
         """
+        if id is not None and self._is_over(id):
+            self._give_up([id])
+            return
         outgoing = Outgoing(netstring.encode(payload), until, id)
         if again and id is not None and self.writer.receipts:
             self._questions += 1
@@ -360,12 +363,22 @@ class Link:
         else:
             self.writer.put(outgoing)
 
+    def _is_over(self, id: TransactionId) -> bool:  # noqa: A002
+        """Whether its transaction waits for a later answer by now: nothing there tells this one from it."""
+        return self._hello is None and id.seq < self._suspensions.get((id.index, id.label), 0)
+
+    def _give_up(self, ids: Sequence[TransactionId]) -> None:
+        self.writer.expired += len(ids)
+        self._owner.on_read(self, ids)
+
     def _count(self, index: int, label: int) -> int:
-        """The number of this suspension of a transaction, from 1."""
+        """The number of this suspension of a transaction, from 1. Answers to earlier ones are given up."""
         seq = self._suspensions.pop((index, label), 0) + 1
         self._suspensions[index, label] = seq  # at the end: ordered by the last suspension
         if len(self._suspensions) > MAX_COUNTED:
             del self._suspensions[next(iter(self._suspensions))]
+        if seq > 1 and (dropped := self.writer.drop(self._is_over)):
+            self._give_up(dropped)
         return seq
 
     def _on_read(self, ids: Sequence[TransactionId]) -> None:

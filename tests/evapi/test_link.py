@@ -363,3 +363,34 @@ async def test_a_server_that_stays_away_is_told_of_once():
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert [entry["log_level"] for entry in logs[:4]] == ["warning", "debug", "debug", "debug"]
+
+
+async def test_an_answer_to_a_first_question_never_reaches_the_second_where_nothing_tells_them_apart():
+    first, second = (TransactionId("sbc1", 7, 8, seq) for seq in (1, 2))
+    asked = asyncio.Event()
+    frames: list[dict[str, Any]] = []
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(netstring.encode(b"invite_request:7:8:e30="))
+        await asked.wait()
+        writer.write(netstring.encode(b"invite_request:7:8:e30="))
+        while True:
+            frames.append(await frame(reader))
+
+    def answer(link: Link, id_: TransactionId) -> None:
+        link.send(event.resume(id_, "e", Outcome.DECIDED, b"{}"), link._loop.time() + 60, id_)
+
+    async with linked(peer) as (link, owner):
+        await until(lambda: owner.events)
+        owner.may = False
+        answer(link, first)  # it is queued when the second question comes
+        asked.set()
+        await until(lambda: len(owner.events) == 2)
+        owner.may = True
+        answer(link, first)
+        answer(link, second)
+        await until(lambda: frames)
+        await turns()
+        assert [told["tm_trans"]["seq"] for told in frames] == [2]
+        assert owner.read == [first, first, second], "nobody is to write them again"
+        assert link.writer.expired == 2
