@@ -287,7 +287,7 @@ def answer(channel: Any, attempt: Callable[[Any], object]) -> int:
     """With which code RabbitMQ refuses it."""
     try:
         attempt(channel)
-        channel.queue_declare("evapi.dead-letters", passive=True)  # a publication has no answer of its own
+        channel.basic_qos(prefetch_count=1)  # a publication has no answer of its own
     except ChannelClosedByBroker as exc:
         return int(exc.reply_code)
     return 200
@@ -332,7 +332,7 @@ async def test_what_rabbitmq_forbids_an_adapter_and_an_operator(
     with users.client(OPERATOR) as client:
         channel = client.channel()
         event(channel)
-        channel.queue_declare("evapi.dead-letters", passive=True)
+        channel.basic_qos(prefetch_count=1)
 
 
 async def test_an_operator_operates(users: Users, bridge: tuple[Bridge, SimulatedKamailio]) -> None:
