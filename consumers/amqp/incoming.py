@@ -10,7 +10,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pamqp import decode, header
+from pamqp import header
+
+from adapter.amqp import fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,7 +133,7 @@ class Delivery:
 
 
 def _headers(table: bytes) -> Mapping[str, Any]:
-    """A table of strings and integers, such as the adapter's; any other by the library's decoder."""
+    """A table of strings and integers, such as the adapter's; any other by the reader of all."""
     found: dict[str, Any] = {}
     at, end = 4, len(table)
     while at < end:
@@ -147,7 +149,7 @@ def _headers(table: bytes) -> Mapping[str, Any]:
             found[name] = _long(table, at)[0]
             at += 8
         else:
-            return decode.field_table(table)[1]
+            return fields.table(table)
     if at > end > 0:
         raise ValueError(f"a table of {end} bytes, at least {at} expected")
     return found

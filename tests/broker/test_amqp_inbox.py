@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pamqp import frame
 
+from adapter.broker.amqp.header import Properties
 from adapter.broker.amqp.inbox import Inbox
-from adapter.broker.amqp.incoming import Delivery, Properties
+from adapter.broker.amqp.incoming import Delivery
 from adapter.broker.amqp.limits import Counters, Limits
 from adapter.errors import BrokerUnavailable
 from tests.broker.support import Recorder, until

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from adapter import contract
 from adapter.broker.amqp.inbox import Inbox
-from adapter.broker.amqp.incoming import Delivery, Properties
+from adapter.broker.amqp.header import Properties
+from adapter.broker.amqp.incoming import Delivery
 from adapter.broker.amqp.limits import Counters, Limits
 from adapter.errors import CodecError
 from adapter.transaction import Outcome, TransactionId

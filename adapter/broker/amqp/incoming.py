@@ -7,16 +7,12 @@ library's, which spends many times as long on a frame (AMQP 0-9-1, sections 2.3.
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from pamqp.commands import Basic
-from pamqp.header import ContentHeader
-
-from adapter.contract import HEADER_RECEIVED, HEADER_REPLIED
+from adapter.broker.amqp.header import Properties, read_header, readable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from aiormq.abc import DeliveredMessage
 
@@ -27,46 +23,7 @@ _END: Final = 0xCE
 _RETURN, _DELIVER, _ACK, _NACK = (struct.pack(">HH", 60, number) for number in (50, 60, 80, 120))
 
 _frame_head: Final = struct.Struct(">BHI").unpack_from
-_content_head: Final = struct.Struct(">HHQH").unpack_from
-_size: Final = struct.Struct(">I").unpack_from
 _tag: Final = struct.Struct(">QB").unpack_from
-
-_OF_TIME: Final = (HEADER_RECEIVED, HEADER_REPLIED)
-_RECEIVED: Final = bytes([len(HEADER_RECEIVED)]) + HEADER_RECEIVED.encode() + b"l"
-_REPLIED: Final = bytes([len(HEADER_REPLIED)]) + HEADER_REPLIED.encode() + b"l"
-_times: Final = struct.Struct(f">q{len(_REPLIED)}sq").unpack_from
-_TIMES: Final = len(_RECEIVED) + len(_REPLIED) + 16
-
-_PROPERTIES: Final = 14  # where they begin in a header
-_CONTENT_TYPE, _ENCODING, _HEADERS = 1 << 15, 1 << 14, 1 << 13
-_MODE, _PRIORITY, _CORRELATION_ID, _MESSAGE_ID = 1 << 12, 1 << 11, 1 << 10, 1 << 7
-_KIND: Final = _CONTENT_TYPE | _ENCODING | _HEADERS | _MODE | _PRIORITY
-_MORE: Final = 1 << 9 | 1 << 8 | 1  # reply-to, expiration, further flags: unusual in what comes to us
-_TAIL: Final = 0xFFFF & ~(_KIND | _CORRELATION_ID | _MESSAGE_ID | _MORE)
-_CACHED: Final = 512
-"""Bytes of properties that are worth keeping decoded: a consumer gives the same with each reply."""
-
-
-class Properties(NamedTuple):
-    """Those that somebody asks for. The headers are shared: nobody changes them."""
-
-    content_type: str | None
-    headers: Mapping[str, Any]
-    correlation_id: str | None
-    message_id: str | None
-    times: tuple[int, int] | None = None
-    """When a consumer had the request and gave the reply, in epoch microseconds."""
-
-    @classmethod
-    def of(cls, found: Basic.Properties) -> Properties:
-        """Out of all, as the library decodes them."""
-        headers = found.headers or {}
-        received, replied = headers.get(HEADER_RECEIVED), headers.get(HEADER_REPLIED)
-        times = None
-        if type(received) is int and type(replied) is int:
-            times = received, replied
-            headers = {name: headers[name] for name in headers if name not in _OF_TIME}
-        return cls(found.content_type, headers, found.correlation_id, found.message_id, times)
 
 
 class Delivery(NamedTuple):
@@ -276,7 +233,7 @@ class Incoming:
                     self._touched[channel] = None
                     at = end + 1
                     continue
-            rest.append(data[at : end + 1])
+            rest.append(readable(data[at : end + 1]) if kind == _HEADER else data[at : end + 1])
             at = end + 1
         if at < there:
             self._kept += data[at:]
@@ -295,72 +252,3 @@ def _delivery(content: _Content) -> Delivery:
     name = method[at + 10 : at + 10 + method[at + 9]]
     exchange = name.decode() if name else ""
     return Delivery(method[5:at], tag, bool(redelivered & 1), exchange, content.properties, content.body)
-
-
-def read_header(header: bytes) -> tuple[int, Properties]:
-    """The size of the body, and the properties.
-
-    Gives what the library would, and raises what it raises: the usual ones are found without it.
-    """
-    _, _, size, flags = _content_head(header)
-    try:
-        found = None if flags & _MORE else _usual(header, flags)
-    except Exception:
-        found = None  # the library says what is wrong with it, if it finds it so
-    if found is None:
-        whole = ContentHeader()
-        whole.unmarshal(header)
-        found = Properties.of(whole.properties)
-    return size, found
-
-
-def _usual(header: bytes, flags: int) -> Properties | None:
-    """Those of a reply as most consumers send it. What differs from one to the next is an id or two."""
-    at = _PROPERTIES
-    if flags & _CONTENT_TYPE:
-        at += 1 + header[at]
-    if flags & _ENCODING:
-        at += 1 + header[at]
-    table, times = at, None
-    if flags & _HEADERS:
-        at += 4 + _size(header, at)[0]
-        times = _times_at(header, at - _TIMES)
-    end = at
-    at += bool(flags & _MODE) + bool(flags & _PRIORITY)
-    if times is None:
-        raw = header[_PROPERTIES:at]
-    else:  # they differ with each reply: without them the rest is known
-        length = (end - table - 4 - _TIMES).to_bytes(4, "big")
-        raw = header[_PROPERTIES:table] + length + header[table + 4 : end - _TIMES] + header[end:at]
-    kind = _decoded(flags & _KIND, raw)
-    correlation_id = message_id = None
-    if flags & _CORRELATION_ID:
-        start, at = at + 1, at + 1 + header[at]
-        correlation_id = header[start:at].decode()
-    if flags & _MESSAGE_ID:
-        start, at = at + 1, at + 1 + header[at]
-        message_id = header[start:at].decode()
-    if at > len(header):
-        return None  # cut off
-    if flags & _TAIL:
-        _decoded(flags & _TAIL, header[at:])
-    return Properties(kind.content_type, kind.headers, correlation_id, message_id, times or kind.times)
-
-
-def _times_at(header: bytes, at: int) -> tuple[int, int] | None:
-    """The times, where they stand there as the SDK writes them: the last of the headers."""
-    if at < 0 or not header.startswith(_RECEIVED, at):
-        return None
-    received, name, replied = _times(header, at + len(_RECEIVED))
-    return (received, replied) if name == _REPLIED else None
-
-
-def _decoded(flags: int, raw: bytes) -> Properties:
-    return _known(flags, raw) if len(raw) <= _CACHED else _known.__wrapped__(flags, raw)
-
-
-@lru_cache(maxsize=1024)
-def _known(flags: int, raw: bytes) -> Properties:
-    found = Basic.Properties()
-    found.unmarshal(flags, raw)
-    return Properties.of(found)

@@ -130,10 +130,10 @@ class Publisher:
         }
         message_id = uuid.uuid4().hex
         properties = Basic.Properties(
-            content_type=letter.content_type or "application/octet-stream",
+            content_type=_fitting(letter.content_type) or "application/octet-stream",
             headers=headers,
             delivery_mode=_PERSISTENT,
-            correlation_id=letter.correlation_id,
+            correlation_id=_fitting(letter.correlation_id),
             message_id=message_id,
             timestamp=datetime.fromtimestamp(self._clock(), UTC),
             app_id=contract.APP_ID,
@@ -281,3 +281,8 @@ class Publisher:
         counters.nacked += results.count(Published.REFUSED)
         counters.returned += results.count(Published.UNROUTABLE)
         return results
+
+
+def _fitting(text: str | None) -> str | None:
+    """A text as a property of AMQP, which has 255 bytes: what a peer sent may have become longer here."""
+    return text if text is None else text.encode()[:255].decode(errors="ignore")
