@@ -367,6 +367,7 @@ def _broker(settings: Settings, rules: Policy, clock: Clock) -> Broker:
         confirm_timeout=settings.confirm_timeout,
         results_expires=settings.results_expires,
         queue_type=settings.queue_type,
+        longest=rules.longest_deadline,
         clock=clock,
     )
 

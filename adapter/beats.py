@@ -19,6 +19,7 @@ def told(beat: Beat) -> str:
         "tags": beat.tags,
         "number": beat.number,
         "at": round(beat.at, 4),
+        "results": beat.results,
         "about": beat.about,
     }
     return json.dumps(said, separators=(",", ":"))
@@ -38,7 +39,9 @@ def heard(said: bytes | str) -> Beat | None:
             "rank": int(rank),
             "stuck": [*stuck],
         } if all(isinstance(node, str) for node in (*nodes, *stuck)):
-            about, number, at, deaf = (found.get(key) for key in ("about", "number", "at", "deaf"))
+            about, number, at, deaf, results = (
+                found.get(key) for key in ("about", "number", "at", "deaf", "results")
+            )
             return Beat(
                 broker,
                 accepting,
@@ -50,5 +53,8 @@ def heard(said: bytes | str) -> Beat | None:
                 number=number if type(number) is int else 0,
                 at=at if type(at) is float else 0.0,
                 about=about if isinstance(about, dict) else {},
+                results={node: str(each) for node, each in results.items()}
+                if isinstance(results, dict)
+                else {},
             )
     return None

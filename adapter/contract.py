@@ -64,6 +64,9 @@ STATUS_OPERATOR: Final = "operator"
 
 MAX_BODY: Final = 1 << 20
 """Bytes of a request or reply body that a reader takes on. A resume holds 32,000 at most."""
+MAX_REPLY: Final = 128_000
+"""Bytes of a reply's body that the adapter looks at: four times what a resume holds, so that JSON with
+white space and escapes is judged by what it says. A longer one is ``oversized`` unseen."""
 
 MAX_NAME: Final = 255
 """Characters of an event's or a node's name: AMQP has no longer ones."""

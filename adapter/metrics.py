@@ -48,7 +48,8 @@ _WAITED: Final = frozenset({Outcome.DECIDED, Outcome.TIMEOUT, Outcome.FAILED, Ou
 """Outcomes of calls that somebody was asked about."""
 _NOT_IN_TIME: Final = frozenset({Outcome.TIMEOUT, Outcome.FAILED})
 _BROKER: Final = {
-    "connects": "Connections made to RabbitMQ.",
+    "connects": "Connections made to RabbitMQ for requests.",
+    "reply_connects": "Connections made to RabbitMQ for replies and for commands.",
     "published": "Messages that RabbitMQ has confirmed, dead letters included.",
     "returned": "Messages for which no queue was bound.",
     "nacked": "Messages that a queue refused, each attempt counted.",
@@ -60,7 +61,7 @@ _BROKER: Final = {
     "dead_letters": "Frames and replies that were not understood, kept for an operator.",
     "dead_letters_dropped": "The same, lost since RabbitMQ was away or slow.",
     "refused": "Commands and answers by hand that did not come by the exchange for them.",
-    "undecodable": "Messages so broken that they were taken off their queue.",
+    "undecodable": "Connections that were closed over a message, which was taken off its queue then.",
     "expired": "Requests that the embedded broker dropped at their deadline.",
 }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from adapter.clock import WRONG
+from adapter.contract import results_queue
 from adapter.errors import StoreUnavailable
 from adapter.inflight.base import Beat
 from adapter.shares import Shares
@@ -92,7 +93,10 @@ class Replicas:
         readers, stuck = frozenset(self._nodes.readers), frozenset(self._nodes.unsound)
         accepting = self.accepting and not self._roster.drained and not self._relay.turn.astray
         deaf = frozenset(node for node in readers if not self._broker.takes_replies(node))
-        return Beat(self._broker.ready, accepting, readers, self._rank, stuck=stuck, deaf=deaf)
+        results = self._broker.beside
+        return Beat(
+            self._broker.ready, accepting, readers, self._rank, stuck=stuck, deaf=deaf, results=results
+        )
 
     def active_for(self) -> list[str]:
         """The nodes for which this replica was the active one at the last beat."""
@@ -149,6 +153,7 @@ class Replicas:
             asked += self._learn(roll, asked)
             self._roster.looked(roll, asked, self._clock())
             self._judge_clock(roll)
+            self._broker.hear(self._queues_of_others(state, roll))
             if not self.store_ready:
                 log.info("in-flight store: ready", replicas=self._roster.replicas)
             self.store_ready = True
@@ -210,6 +215,20 @@ class Replicas:
                 log.error("clock wrong: nodes are left to other replicas", seconds_ahead=off, do=RESTART)
             else:
                 log.info("clock right again, or no other replica has a better one", seconds_ahead=off)
+
+    def _queues_of_others(self, own: Beat, roll: Roll) -> Mapping[str, set[str]]:
+        """By node, where other replicas that live have replies sent, where that is not where this one has."""
+        found: dict[str, set[str]] = {}
+        for replica, beat in roll.beats.items():
+            if replica == self._roster.replica or beat.age > self._roster.lease:
+                continue
+            if beat.results == own.results:
+                continue
+            for node in beat.nodes | beat.results.keys():
+                queue = beat.results.get(node) or results_queue(node)
+                if queue != (own.results.get(node) or results_queue(node)):
+                    found.setdefault(node, set()).add(queue)
+        return found
 
     def _reset_unsound(self) -> None:
         """Reset links that are not read, once others have had the time to find theirs so, too."""

@@ -112,7 +112,7 @@ def settlement(reply: Reply, ids: Ids, untagged: bool = False) -> tuple[Settleme
         return None, letter(reply, "correlation-id", str(exc), "")
     if reply.rejected is not None or reply.status == contract.STATUS_FAILED:
         return Settlement(id_, Outcome.FAILED), None
-    if len(reply.body) > contract.MAX_BODY:
+    if max(len(reply.body), reply.size) > contract.MAX_REPLY:
         return Settlement(id_, Outcome.OVERSIZED), None
     try:
         decision = wire.decision_json(contract.decode_reply(reply.body, reply.content_type))

@@ -23,7 +23,7 @@ from adapter.wire import netstring
 from adapter.wire.event import Suspended
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from adapter.broker.base import DeadLetter
     from adapter.transaction import Transaction
@@ -41,6 +41,8 @@ class Broker:
         self.ready = True
         self.gone = False
         self.deaf: set[str] = set()
+        self.beside: dict[str, str] = {}
+        self.heard: Mapping[str, Collection[str]] = {}
         self.answers: dict[str, Published] = {}
         self.broken: Exception | None = None
         self.published: list[Publication] = []
@@ -57,6 +59,9 @@ class Broker:
 
     def takes_replies(self, node: str) -> bool:
         return node not in self.deaf
+
+    def hear(self, queues: Mapping[str, Collection[str]]) -> None:
+        self.heard = queues
 
     @property
     def asked(self) -> list[str | None]:

@@ -96,7 +96,7 @@ BROKEN_REPLIES = {
         "depth",
     ),
     "one too deep to read": (
-        {"body": b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "content_type": "application/json"},
+        {"body": b'{"a":' * 20_000 + b"1" + b"}" * 20_000, "content_type": "application/json"},
         "not-json",
     ),
 }

@@ -135,7 +135,7 @@ class Rabbit:
     async def __aenter__(self) -> Self:
         """Connect. Raises BrokerUnavailable."""
         connect = max(self._timeout - _HEAD_START * (len(self._urls) - 1), self._timeout / 2)
-        limits = Limits(1, self._timeout, 0.0, connect_timeout=connect, head_start=_HEAD_START)
+        limits = Limits(1, self._timeout, connect_timeout=connect, head_start=_HEAD_START)
         try:
             self._connection = await Connection.open_any(list(self._urls), limits)
         except BrokerUnavailable as exc:

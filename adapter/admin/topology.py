@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from adapter import contract
+from adapter import contract, policy
 from adapter.admin.management import UNKNOWN
 from adapter.admin.rabbit import NoRights
 from adapter.admin.services import services
@@ -83,13 +83,15 @@ async def compare(
     found = [await look.at(each, _OWN) for each in declared.EXCHANGES]
     found += [await look.at(each, _OWN) for each in (declared.DEAD_QUEUE, *declared.DEAD_BINDINGS)]
     expected = {contract.DEAD_QUEUE}
+    rules = policy.Policy() if settings.policy is None else policy.read(settings.policy)
+    kind = declared.Kind(settings.results_expires, settings.queue_type, rules.longest_deadline)
     for node, _ in settings.fixed_nodes:
-        parts: list[Queue | Binding] = [
-            *declared.node_queues(node, settings.results_expires, settings.queue_type),
-            *declared.node_bindings(node),
-        ]
-        found += [await look.at(each, f"node {node}") for each in parts]
-        expected |= {each.name for each in parts if isinstance(each, Queue)}
+        of, queues_of = f"node {node}", (*await _results(rabbit, kind.results(node)), kind.commands(node))
+        expected |= {each.name for each in queues_of}
+        *_, results, commands = queues_of
+        bindings_of = (*declared.results_bindings(node, results.name), *declared.commands_bindings(node))
+        parts: list[Queue | Binding] = [results, commands, *bindings_of]
+        found += [await look.at(each, of) for each in parts]
     for service in known:
         found += _of_service(service, queues, service.asked_for or service.by_default or service.name in also)
         expected.add(service.queue)
@@ -99,6 +101,12 @@ async def compare(
         if queue.name not in expected and not queue.exclusive:
             found.append(await _unexpected(rabbit, queue))
     return found
+
+
+async def _results(rabbit: Rabbit, queue: Queue) -> tuple[Queue, ...]:
+    """The queues of a node's replies that may be there; the last one is that of these settings."""
+    beside = declared.beside(queue)
+    return (queue, beside) if await rabbit.queue(beside.name) is not None else (beside, queue)
 
 
 async def apply(rabbit: Rabbit, items: Iterable[Item]) -> list[Done]:
@@ -180,6 +188,14 @@ def _otherwise(thing: Exchange | Queue, refusal: str) -> str:
     what = f"its {argument} is {current}, not {wanted}"
     if thing.name == contract.DEAD_QUEUE:
         return f"{what}; the adapter uses it as it is. To have ours, empty and delete it, then apply"
+    if isinstance(thing, Queue) and thing.name.startswith(contract.results_queue("")):
+        beside = declared.beside(thing).name
+        return (
+            f"{what}: the settings have changed. An adapter has its replies sent to "
+            f"{beside} beside it, and leaves this one to expire"
+        )
+    if thing.name.startswith(contract.commands_queue("")):
+        return f"{what}; the adapter uses it as it is. To have it anew, delete it while no adapter runs"
     setting = _SETTINGS.get(argument)
     instead = f", or set {setting} to what it was made with" if setting and isinstance(thing, Queue) else ""
     kind = "exchange" if isinstance(thing, Exchange) else "queue"

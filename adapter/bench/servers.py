@@ -80,7 +80,7 @@ async def _declare(nodes: int, channel: aiormq.Channel) -> None:
 
 async def _on_rabbitmq(urls: str, do: Callable[[aiormq.Channel], Awaitable[None]]) -> None:
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # what it would say is in what is raised
-    limits = Limits(prefetch=1, confirm_timeout=ANSWER, results_expires=EXPIRES)
+    limits = Limits(prefetch=1, confirm_timeout=ANSWER)
     try:
         connection = await Connection.open_any(parse_urls(urls), limits)
     except BrokerUnavailable as exc:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from adapter.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 
 @record(frozen=True, slots=True)
@@ -44,7 +44,8 @@ class Reply:
     (``rejected``, ``delivery_limit``, ``maxlen``); the body is then the request's own. ``received``
     and ``replied``: when the consumer had the request and gave the reply, in epoch seconds by its clock,
     where it says so. ``detail`` is the header ``x-detail``: why an operator answers by hand.
-    ``by_operator``: it came the way on which only operators may send.
+    ``by_operator``: it came the way on which only operators may send. ``size``: bytes of the body, where
+    it is longer than what was kept of it.
     """
 
     correlation_id: str
@@ -57,6 +58,7 @@ class Reply:
     replied: float | None = None
     detail: str | None = None
     by_operator: bool = False
+    size: int = 0
 
 
 @record(frozen=True, slots=True)
@@ -102,6 +104,18 @@ class Broker(Protocol):
         Preparing them, after a start or a reconnect, counts as taking them for a moment: ``publish``
         waits for it. A node that is not attached counts as well.
         """
+        ...
+
+    @property
+    def beside(self) -> Mapping[str, str]:
+        """The attached nodes whose replies are sent to a queue beside the usual one, and its name.
+
+        It is there where the usual one was declared with other settings.
+        """
+        ...
+
+    def hear(self, queues: Mapping[str, Collection[str]]) -> None:
+        """Consume these queues of other replicas, by node, beside the own one. Said with each beat."""
         ...
 
     @property

@@ -184,6 +184,14 @@ class EmbeddedBroker:
         return True
 
     @property
+    def beside(self) -> Mapping[str, str]:
+        """None: there are no queues."""
+        return {}
+
+    def hear(self, _: Mapping[str, Collection[str]]) -> None:
+        """There are no others."""
+
+    @property
     def unheard(self) -> Mapping[str, str]:
         """None."""
         return {}

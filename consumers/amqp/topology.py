@@ -106,7 +106,9 @@ async def _dead_queue(connection: Connection) -> aiormq.Channel:
     channel = await connection.channel()
     try:
         await _look(channel, DEAD_QUEUE)
-    except aiormq.ChannelAccessRefused:  # RabbitMQ 4.3: it is the adapter's affair, whether it is there or not
+    except (
+        aiormq.ChannelAccessRefused
+    ):  # RabbitMQ 4.3: it is the adapter's affair, whether it is there or not
         return await connection.channel()
     except aiormq.ChannelNotFoundEntity:
         channel = await connection.channel()

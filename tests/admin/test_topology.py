@@ -95,8 +95,11 @@ class TestApply:
         channel = await place.rabbit._channel()
         await declared.declare_exchanges(channel)
         await declared.declare_dead_letters(channel)
-        await declared.declare_node(channel, "sbc1", place.settings.results_expires, "classic")
-        await declared.bind_node(channel, "sbc1")
+        kind = declared.Kind(place.settings.results_expires)
+        await declared.declare_queue(channel, kind.results("sbc1"))
+        await declared.declare_queue(channel, kind.commands("sbc1"))
+        await declared.bind_all(channel, declared.results_bindings("sbc1", "evapi.results.sbc1"))
+        await declared.bind_all(channel, declared.commands_bindings("sbc1"))
         assert states(await place.items()) == {State.OK}
 
     async def test_bindings_that_cannot_be_seen_are_made_again(self, place: Place) -> None:
@@ -144,12 +147,25 @@ class TestWhatDiffers:
         found = (await place.items(api=api, results_expires=5.0))["evapi.results.sbc1"]
         assert found.state is State.DIFFERS
         assert found.remark == (
-            "its x-expires is '600000', not '5000': the adapter cannot use it; delete the queue, then apply, "
-            "or set EVAPI_RESULTS_EXPIRES to what it was made with"
+            "its x-expires is '600000', not '5000': the settings have changed. An adapter has its replies "
+            "sent to evapi.results.sbc1.cf9fee23 beside it, and leaves this one to expire"
         )
         quorum = (await place.items(api=api, queue_type="quorum"))["evapi.commands.sbc1"]
         assert "x-queue-type" in quorum.remark
-        assert "EVAPI_QUEUE_TYPE" in quorum.remark
+        assert "the adapter uses it as it is" in quorum.remark
+
+    async def test_a_queue_of_replies_beside_one_of_other_settings(self, place: Place) -> None:
+        """As an adapter declares it after EVAPI_RESULTS_EXPIRES was changed."""
+        await place.apply()
+        queue = declared.Kind(5.0).results("sbc1")
+        beside = await declared.declare_results(place.rabbit._channel, queue)
+        assert beside == declared.beside(queue).name
+        items = await place.items(results_expires=5.0)
+        assert items[beside].state is State.OK
+        assert items[f"evapi.dead.by-node -> {beside} [*.sbc1]"].state is State.MISSING
+        assert "evapi.results.sbc1" not in items
+        done = await place.apply(results_expires=5.0)
+        assert done[f"evapi.dead.by-node -> {beside} [*.sbc1]"] == "bound"
 
     async def test_the_bounds_of_the_dead_letters(self, place: Place) -> None:
         await place.declare(Queue("evapi.dead-letters", {"x-max-length": 5}))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def limits() -> Limits:
-    return Limits(prefetch=10, confirm_timeout=1.0, results_expires=60.0)
+    return Limits(prefetch=10, confirm_timeout=1.0)
 
 
 class Silent:
@@ -164,39 +164,3 @@ async def test_pauses_grow_to_a_second_and_none_follows_what_stood(monkeypatch: 
     grown = [0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0]
     assert all(0.5 <= pause / longest <= 1 for pause, longest in zip(pauses, grown, strict=True))
     await end(keeping)
-
-
-async def test_a_part_that_others_can_do_without_holds_nobody_up() -> None:
-    """In a cluster a server that hangs holds up every binding, until it is given up."""
-    supervisor = Supervisor(limits())
-    answered = asyncio.Event()
-
-    async def level(_: Up) -> None:
-        await answered.wait()
-
-    part = await supervisor.attempt("bindings", level, lambda: True, 0.0)
-    assert supervisor.problems == {"bindings": "no answer in time"}
-    answered.set()
-    await part
-    assert supervisor.problems == {}
-    part = await supervisor.attempt("bindings", level, lambda: True, 5.0)
-    await part
-
-
-async def test_who_gives_up_on_an_attempt_ends_it() -> None:
-    supervisor = Supervisor(limits())
-    begun, ended = asyncio.Event(), asyncio.Event()
-
-    async def level(_: Up) -> None:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-
-    attempt = asyncio.create_task(supervisor.attempt("bindings", level, lambda: True, 60.0))
-    await begun.wait()
-    attempt.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await attempt
-    await ended.wait()

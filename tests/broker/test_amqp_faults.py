@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -45,8 +44,9 @@ async def test_a_queue_that_an_operator_deleted(
     await attached(broker, node)
     broker.limits.backoff_first = 0.3
     client.queue_delete(queue(node))
-    await until(lambda: f"node {node}" in broker.problems)
-    assert "a queue of it was deleted" in broker.problems[f"node {node}"]
+    part = f"node {node}" if queue is contract.results_queue else f"node {node} commands"
+    await until(lambda: part in broker.problems)
+    assert "a queue of it was deleted" in broker.problems[part]
     assert broker.ready
     await attached(broker, node)
     assert broker.problems == {}
@@ -291,29 +291,3 @@ async def test_publications_that_are_never_confirmed_do_not_pile_up(
     finally:
         rabbitmq.resume()
     await until(lambda: hasty.ready)
-
-
-async def test_a_message_that_the_library_cannot_read(
-    hasty: AmqpBroker, client: BlockingChannel, receiver: Recorder, node: str
-) -> None:
-    """A timestamp in nanoseconds closes the connection; left on its queue it would do so for ever."""
-    other = unique("sbc")
-    await attached(hasty, node)
-    await attached(hasty, other)
-    nanoseconds = time.time_ns()
-    reply(client, node, f"{node}:1:1:1", b"{}")
-    reply(client, node, f"{node}:2:1:1", b"{}", timestamp=nanoseconds)
-    reply(client, node, f"{node}:3:1:1", b"{}")
-    reply(client, other, f"{other}:4:1:1", b"{}")
-    properties = pika.BasicProperties(timestamp=nanoseconds)
-    client.basic_publish(contract.COMMANDS_EXCHANGE, contract.word(other), b"unread", properties)
-    client.basic_publish(contract.COMMANDS_EXCHANGE, contract.word(other), b"read")
-    expected = {f"{node}:1:1:1", f"{node}:3:1:1", f"{other}:4:1:1"}
-    await until(lambda: {each.correlation_id for each in receiver.replies} == expected)
-    await until(lambda: receiver.commands == [(other, b"read")])
-    await until(lambda: hasty.ready)
-    await attached(hasty, node)
-    await attached(hasty, other)
-    assert hasty.counters.undecodable >= 2
-    reply(client, node, f"{node}:5:1:1", b"{}")
-    await until(lambda: receiver.replies[-1].correlation_id == f"{node}:5:1:1")

@@ -34,7 +34,7 @@ def read(raw: bytes) -> tuple[Basic.Publish, ContentHeader, bytes]:
 @pytest.mark.parametrize("body", [b"", b"x", b"x" * 99])
 def test_a_request(trace: str, body: bytes) -> None:
     asked = Publication("invite_request", "sbc1", body, "sbc1:1:2:1", NOW + 2.0, trace)
-    method, header, found = read(frames.encode(7, 32, asked, "sbc1:1:2:1", NOW, 2000))
+    method, header, found = read(frames.encode(7, 32, asked, "sbc1:1:2:1", NOW, 2000, "evapi.results.sbc1"))
     assert (method.exchange, method.routing_key, method.mandatory) == (
         "evapi.events",
         "invite_request.sbc1",
@@ -56,13 +56,13 @@ def test_a_request(trace: str, body: bytes) -> None:
 def test_who_sends_it(of: str | None) -> None:
     asked = Publication("invite_request", "sbc1", b"x", of, NOW + 2.0)
     for user in ("evapi-adapter", ""):
-        _, header, _ = read(frames.encode(7, 32, asked, "m", NOW, 2000, user))
+        _, header, _ = read(frames.encode(7, 32, asked, "m", NOW, 2000, "evapi.results.sbc1", user))
         told = header.properties
         assert (told.user_id, told.app_id) == (user or None, "evapi-adapter")
         assert told.message_type == "invite_request"
 
 
 def test_a_notice_has_no_trace() -> None:
-    _, header, _ = read(frames.encode(7, 32, Publication("call_ended", "sbc1", b"x"), "m", NOW, 0))
+    _, header, _ = read(frames.encode(7, 32, Publication("call_ended", "sbc1", b"x"), "m", NOW, 0, ""))
     assert header.properties.headers == {"x-node": "sbc1", "x-version": 1}
     assert header.properties.correlation_id is None

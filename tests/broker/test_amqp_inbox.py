@@ -19,7 +19,7 @@ from tests.broker.support import Recorder, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-LIMITS = Limits(prefetch=40, confirm_timeout=1.0, results_expires=1.0, ack_pause=3600.0, requeue_pause=0.0)
+LIMITS = Limits(prefetch=40, confirm_timeout=1.0, ack_pause=3600.0, requeue_pause=0.0)
 
 
 class Channel:
@@ -55,6 +55,7 @@ class Wire:
     def __init__(self) -> None:
         self.written: list[tuple[str, int, bool]] = []
         self.consumers: set[str] = set()
+        self.held = 0
         self._tag = 0
 
     def deliveries(self, _: object, receiver: Callable[[list[Delivery]], None]) -> Wire:
@@ -63,6 +64,9 @@ class Wire:
 
     def add(self, consumer: str) -> None:
         self.consumers.add(consumer)
+
+    def hold(self, size: int) -> None:
+        self.held += size
 
     def write(self, _: object, frames: bytes) -> bool:
         _, channel, found = frame.unmarshal(frames)
@@ -92,6 +96,7 @@ class Rig:
         self.held: list[asyncio.Task[Any]] = []
         self.inbox = Inbox(
             "sbc1",
+            "evapi.results.sbc1",
             self.channel,  # type: ignore[arg-type]
             self.receiver,
             lambda _: None,
@@ -162,19 +167,6 @@ async def test_nobody_waits_for_long_to_be_acknowledged() -> None:
     await rig.running
 
 
-async def test_a_command_is_acknowledged_alone_and_at_once(rig: Rig) -> None:
-    """Or the batch of the replies around it would acknowledge it a second time, which closes the channel."""
-    rig.receiver.gate.clear()
-    rig.wire.deliver("replies-1", "commands", "replies-1")
-    assert rig.wire.written == [("Basic.Ack", 2, False)]
-    assert rig.receiver.commands == [("sbc1", b"{}")]
-    rig.receiver.gate.set()
-    await rig.taken(2)
-    await rig.inbox.stop()
-    await rig.running
-    assert rig.wire.written[1:] == [("Basic.Ack", 3, True)]
-
-
 async def test_what_was_taken_in_is_not_given_back_with_what_follows(rig: Rig) -> None:
     rig.wire.deliver("replies-1")
     await rig.taken(1)
@@ -231,7 +223,7 @@ async def test_nothing_is_written_once_a_request_to_the_server_was_given_up(rig:
 async def test_each_rank_has_a_consumer_of_its_own(rig: Rig) -> None:
     rig.rank = 1
     await rig.inbox.rerank()
-    results, commands = "evapi.results.sbc1", "evapi.commands.sbc1"
-    assert rig.channel.consumers == [(results, "replies-1"), (commands, "commands"), (results, "replies-2")]
+    results = "evapi.results.sbc1"
+    assert rig.channel.consumers == [(results, "replies-1"), (results, "replies-2")]
     rig.wire.deliver("replies-1", "replies-2")
     await rig.taken(2)

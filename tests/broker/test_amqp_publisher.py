@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
 NOW = 1_700_000_000
-LIMITS = Limits(prefetch=1, confirm_timeout=5.0, results_expires=1.0)
+LIMITS = Limits(prefetch=1, confirm_timeout=5.0)
 
 
 def unframed(written: bytes) -> Iterator[tuple[int, Any]]:
@@ -64,7 +64,7 @@ def test_frames_are_read_as_written(
 ) -> None:
     publication = Publication(event, node, body, correlation_id, deadline if correlation_id else None)
     (_, method), (_, header), *bodies = frames = list(
-        unframed(encode(channel, most, publication, "id-é", NOW, left))
+        unframed(encode(channel, most, publication, "id-é", NOW, left, "evapi.results.sbc1.0a"))
     )
     assert {number for number, _ in frames} == {channel}
     assert isinstance(method, Basic.Publish)
@@ -87,7 +87,7 @@ def test_frames_are_read_as_written(
         headers[contract.HEADER_DEADLINE] = round(deadline * 1000)
         headers[contract.HEADER_TIME_LEFT] = left
         expected.correlation_id = correlation_id
-        expected.reply_to = contract.results_queue(node)
+        expected.reply_to = "evapi.results.sbc1.0a"
         expected.expiration = str(left)
     expected.headers = dict(headers)
     assert header.properties == expected

@@ -38,9 +38,16 @@ class Replica:
 
     async def consumes(self, node: str) -> None:
         """Return once it does, and with the rank it was last given."""
-        inboxes = self.broker._inboxes
-        await until(lambda: node in inboxes and inboxes[node]._consumed_as == self.broker._ranks[node])
-        async with inboxes[node]._consuming:
+        intakes, ranks = self.broker.intakes, self.broker._ranks
+
+        def consumed() -> bool:
+            inbox = intakes[node].inbox
+            return inbox is not None and inbox._consumed_as == ranks[node]
+
+        await until(consumed)
+        inbox = intakes[node].inbox
+        assert inbox is not None
+        async with inbox._consuming:
             pass  # the consumer of the rank before has ended, too
 
 
@@ -153,8 +160,10 @@ async def test_the_last_rank_counts(
     answer(client, node, 1)
     await until(lambda: second.bodies == [b"1"])
     for each in pair:
-        await each.broker._inboxes[node]._channel.close()
-    await until(lambda: not (first.broker._inboxes or second.broker._inboxes))
+        inbox = each.broker.intakes[node].inbox
+        assert inbox is not None
+        await inbox._channel.close()
+    await until(lambda: not (first.broker.hears(node) or second.broker.hears(node)))
     await first.consumes(node)
     await second.consumes(node)
     answer(client, node, 2)
@@ -174,8 +183,8 @@ async def test_the_queues_are_of_the_type_that_was_asked_for(rabbitmq: RabbitSer
         replica.broker.attach(name)
         await replica.consumes(name)
         replicas.append(replica)
-        for queue in (results_queue(name), commands_queue(name)):
-            expected[queue] = (kind, {"x-expires": 60_000, **more})
+        expected[commands_queue(name)] = (kind, {"x-expires": 60_000, **more})
+        expected[results_queue(name)] = (kind, {"x-expires": 60_000, "x-message-ttl": 5_000, **more})
 
     columns = ("list_queues", "name", "type", "arguments", "--formatter", "json")
     found = json.loads(await asyncio.to_thread(rabbitmq.ctl, *columns))

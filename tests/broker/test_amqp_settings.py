@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pika
 import pytest
 from structlog.testing import capture_logs
 
 from adapter import contract
 from adapter.broker.amqp import AmqpBroker
+from adapter.broker.amqp.hearing import PREPARED
 from adapter.broker.base import Published
 from adapter.contract import results_queue
 from adapter.errors import SettingsError
 from tests.broker.support import Recorder, unique, until
-from tests.broker.test_amqp import attached, bind, request_of
+from tests.broker.test_amqp import attached, bind, reply, request_of
 from tests.broker.test_amqp_faults import trip
 from tests.harness.process import free_port
 
@@ -24,30 +26,91 @@ if TYPE_CHECKING:
     from tests.harness.rabbitmq import RabbitServer
 
 
-async def test_a_results_queue_that_was_declared_otherwise(
+async def test_a_results_queue_of_other_settings_gets_another_beside_it(
     hasty: AmqpBroker, client: BlockingChannel, receiver: Recorder, event: str, node: str
 ) -> None:
-    client.queue_declare(results_queue(node), durable=True, arguments={"x-expires": 60_000})
-    part = f"node {node}"
+    usual = results_queue(node)
+    client.queue_declare(usual, durable=True, arguments={"x-expires": 60_000})
+    client.queue_declare(contract.commands_queue(node), durable=True, arguments={"x-expires": 60_000})
+    service = bind(client, event, x_dead_letter_exchange=contract.DEAD_EXCHANGE)
     with capture_logs() as logs:
-        hasty.attach(node)
-        await until(lambda: part in hasty.problems)
-        text = hasty.problems[part]
-        assert f"queue evapi.results.{node}" in text
-        assert "x-expires" in text
-        assert "delete it" in text
-        bind(client, event)
-        assert not hasty.takes_replies(node)
-        assert hasty.unheard == {node: text}
-        assert await hasty.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
-        client.queue_delete(results_queue(node))
         await attached(hasty, node)
-    assert part not in hasty.problems
+        await until(lambda: len(hasty.intakes[node].inboxes) == 2)
     assert hasty.takes_replies(node)
-    assert hasty.unheard == {}
-    lines = [entry for entry in logs if entry.get("part") == part]
-    assert [entry["event"] for entry in lines] == ["broker down", "broker up"]
-    await trip(hasty, client, receiver, unique("event"), node)
+    assert hasty.unheard == hasty.problems == {}
+    (beside,) = hasty.beside.values()
+    assert beside.startswith(f"{usual}.")
+    assert [entry["beside"] for entry in logs if entry.get("queue") == usual] == [beside]
+    assert await hasty.publish([request_of(event, node)]) == [Published.CONFIRMED]
+    method, asked, _ = client.basic_get(service)
+    assert asked.reply_to == beside
+    client.basic_reject(method.delivery_tag, requeue=False)
+    for queue in (beside, usual):
+        properties = pika.BasicProperties(correlation_id=f"{node}:1:1:1", content_type=contract.JSON)
+        client.basic_publish("", queue, queue.encode(), properties)
+    await until(lambda: len(receiver.replies) == 3)
+    assert {each.rejected or each.body for each in receiver.replies} == {
+        "rejected", beside.encode(), usual.encode()
+    }  # fmt: skip
+    client.basic_publish(contract.COMMANDS_EXCHANGE, contract.word(node), b"once")
+    client.basic_publish(contract.COMMANDS_EXCHANGE, contract.word(node), b"twice")
+    await until(lambda: receiver.commands == [(node, b"once"), (node, b"twice")])
+
+
+async def test_each_of_two_settings_consumes_what_the_other_has(
+    rabbitmq: RabbitServer, client: BlockingChannel, node: str
+) -> None:
+    """Until nobody names a queue any more and its last deadline is over: then it is left, to expire."""
+    usual = results_queue(node)
+    before, after = Recorder(), Recorder()
+    old = AmqpBroker(rabbitmq.url, results_expires=60.0)
+    new = AmqpBroker(rabbitmq.url, results_expires=61.0)
+    await old.start(before)
+    await attached(old, node)
+    await new.start(after)
+    await attached(new, node)
+    (beside,) = new.beside.values()
+    assert old.beside == {}
+    old.hear({node: {beside}})
+    new.hear({node: {usual}})
+    for each in (old, new):
+        await until(lambda each=each: each.intakes[node].inboxes.keys() == {usual, beside})  # type: ignore[misc]
+    await old.close()
+    reply(client, node, f"{node}:1:1:1", b"{}")
+    await until(lambda: len(after.replies) == 1)
+    third = AmqpBroker(rabbitmq.url, results_expires=61.0)
+    await third.start(Recorder())
+    await attached(third, node)
+    assert third.beside == {node: beside}
+    new.intakes[node].linger = 0.0
+    new.hear({})
+    new.hear({})
+    await until(lambda: new.intakes[node].inboxes.keys() == {beside})
+    for each in (new, third):
+        await each.close()
+
+
+async def test_a_user_that_may_not_read_the_replies(
+    rabbitmq: RabbitServer, client: BlockingChannel, receiver: Recorder, event: str, node: str
+) -> None:
+    user = unique("user")
+    await asyncio.to_thread(rabbitmq.ctl, "add_user", user, "secret")
+    rights = ("set_permissions", user, ".*", ".*", r"^(?!evapi\.results).*")
+    await asyncio.to_thread(rabbitmq.ctl, *rights)
+    bind(client, event)
+    broker = AmqpBroker(rabbitmq.url.replace("guest:guest", f"{user}:secret"))
+    await broker.start(receiver)
+    broker.attach(node)
+    await until(lambda: broker.ready and broker.unheard.get(node, PREPARED) != PREPARED)
+    assert not broker.takes_replies(node)
+    assert f"queue evapi.results.{node}" in broker.unheard[node]
+    assert "permission" in broker.unheard[node]
+    assert await broker.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
+    await asyncio.to_thread(rabbitmq.ctl, "set_permissions", user, ".*", ".*", ".*")
+    await until(lambda: broker.hears(node))
+    assert broker.unheard == {}
+    assert await broker.publish([request_of(event, node)]) == [Published.CONFIRMED]
+    await broker.close()
 
 
 async def test_an_exchange_that_was_declared_otherwise(

@@ -102,7 +102,7 @@ async def test_a_broken_stream_is_let_go_of(rig: Rig) -> None:
 
 @pytest.fixture
 async def connection(rabbitmq: RabbitServer) -> AsyncIterator[Connection]:
-    limits = Limits(prefetch=10, confirm_timeout=1.0, results_expires=60.0)
+    limits = Limits(prefetch=10, confirm_timeout=1.0)
     made = await Connection.open_any([URL(rabbitmq.url)], limits)
     yield made
     await made.close(5)
@@ -136,7 +136,7 @@ async def test_nothing_is_written_on_a_channel_that_is_gone(connection: Connecti
 async def test_nonsense_from_a_server_ends_the_connection(rabbitmq: RabbitServer) -> None:
     """As a message does that cannot be read: whoever reads the reason learns of it."""
     async with Proxy(rabbitmq.port) as proxy:
-        limits = Limits(prefetch=10, confirm_timeout=1.0, results_expires=60.0)
+        limits = Limits(prefetch=10, confirm_timeout=1.0)
         connection = await Connection.open_any([URL(proxy.url)], limits)
         for writer in proxy._writers:
             if writer.get_extra_info("sockname")[1] == proxy.port:

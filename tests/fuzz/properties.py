@@ -8,10 +8,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from adapter import contract
-from adapter.broker.amqp.inbox import Inbox
+from adapter.broker.amqp import reading
 from adapter.broker.amqp.header import Properties
 from adapter.broker.amqp.incoming import Delivery
-from adapter.broker.amqp.limits import Counters, Limits
+from adapter.broker.base import DeadLetter
 from adapter.errors import CodecError
 from adapter.transaction import Outcome, TransactionId
 from adapter.wire import event, netstring
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pamqp.commands import Basic
 
-    from adapter.broker.base import DeadLetter, Reply
+    from adapter.broker.base import Reply
 
 NODE = "sbc1"
 MAX_DETAIL = 1_000
@@ -152,32 +152,19 @@ def check_command(body: bytes) -> None:
         assert not {"tm_trans", "adapter", "tm_index", "tm_label"} & set(frame)
 
 
-class _Owner:
-    """The receiver of an inbox, and its dead letters."""
-
-    def __init__(self) -> None:
-        self.letters: list[DeadLetter] = []
-
-    def on_command(self, node: str, body: bytes) -> None:
-        assert node == NODE
-        event.check_command(body)
-
-
 def deliver(exchange: str, properties: Basic.Properties, body: bytes) -> Reply | None:
     """What an inbox makes of a message."""
     return _read(Delivery(b"c", 1, False, exchange, Properties.of(properties), body))
 
 
 def _read(delivery: Delivery) -> Reply | None:
-    owner = _Owner()
-    limits = Limits(prefetch=1, confirm_timeout=1.0, results_expires=1.0)
-    inbox = Inbox(NODE, None, owner, owner.letters.append, limits, Counters())  # type: ignore[arg-type]
-    reply = inbox._read(delivery)
+    found = reading.read(delivery, NODE)
     if delivery.exchange != contract.DEAD_EXCHANGE:
-        assert (reply is None) == bool(owner.letters)
-    for letter in owner.letters:
-        assert letter.body == delivery.body
-    return reply
+        assert found is not None
+    if isinstance(found, DeadLetter):
+        assert found.body == delivery.body
+        return None
+    return found
 
 
 def check_delivery(delivery: Delivery) -> None:

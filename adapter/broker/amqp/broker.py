@@ -1,4 +1,8 @@
-"""The port, over one connection that is kept up."""
+"""The port, over connections that are kept up: for requests, for replies, for commands.
+
+They are apart so that no message that comes in can stop what goes out. A fourth is there while
+bindings are to be made (see ``binder``).
+"""
 
 from __future__ import annotations
 
@@ -9,24 +13,31 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
+import structlog
+
+from adapter import contract
 from adapter.broker.amqp import topology
-from adapter.broker.amqp.connection import Connection, UndecodableMessage, parse_urls, reason
+from adapter.broker.amqp.binder import Binder
+from adapter.broker.amqp.commands import Commands
+from adapter.broker.amqp.connection import parse_urls, reason
 from adapter.broker.amqp.hearing import Hearing
-from adapter.broker.amqp.inbox import Inbox
+from adapter.broker.amqp.intake import Intake
+from adapter.broker.amqp.kept import Kept
 from adapter.broker.amqp.limits import Counters, Limits
 from adapter.broker.amqp.publishing import Publishing
 from adapter.broker.amqp.supervisor import Supervisor, end
+from adapter.broker.amqp.topology import Kind
 from adapter.broker.base import Published
-from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    import aiormq
-
+    from adapter.broker.amqp.connection import Connection
     from adapter.broker.amqp.supervisor import Up
     from adapter.broker.amqp.topology import QueueType
     from adapter.broker.base import DeadLetter, Publication, Receiver
+
+log = structlog.get_logger()
 
 
 class AmqpBroker:
@@ -34,8 +45,8 @@ class AmqpBroker:
 
     ``urls`` are servers of one cluster, separated by commas, tried in turn. ``services`` are
     named in the log where nobody has declared their queue. ``queue_type`` is that of the nodes'
-    queues. Times in seconds. ``on_ready`` is told each change of ``ready``; ``clock`` gives epoch
-    seconds.
+    queues. Times in seconds; ``longest``: the longest deadline that a request may have. ``on_ready``
+    is told each change of ``ready``; ``clock`` gives epoch seconds.
 
     Raises SettingsError for a URL that is none.
     """
@@ -49,32 +60,52 @@ class AmqpBroker:
         confirm_timeout: float = 1.0,
         results_expires: float = 600.0,
         queue_type: QueueType = "classic",
+        longest: float = 2.0,
         on_ready: Callable[[bool], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.counters = Counters()
-        self.limits = Limits(prefetch, confirm_timeout, results_expires)
-        self._urls = parse_urls(urls)
-        self._queue_type = queue_type
-        self._supervisor = Supervisor(self.limits)
-        self._publishing = Publishing(self._supervisor, self.limits, self.counters, services, on_ready, clock)
-        self._receiver: Receiver
-        self._gone = False
-        self._ranks: dict[str, int] = {}  # of the nodes that are attached
-        self._main: asyncio.Task[None] | None = None
-        self._connection: Connection | None = None
+        self.counters = counters = Counters()
+        self.limits = limits = Limits(prefetch, confirm_timeout)
+        self.kind = Kind(results_expires, queue_type, longest)
+        self.intakes: dict[str, Intake] = {}
+        """Those of the nodes that are attached."""
+        servers = parse_urls(urls)
+        self._supervisor = supervisor = Supervisor(limits)
         self._declared = asyncio.Event()
-        self._undecodable = False
-        self._sifting = asyncio.Lock()
-        self._inboxes: dict[str, Inbox] = {}
-        self._intakes: dict[str, asyncio.Task[None]] = {}
+        self._binder = Binder(servers, limits, supervisor, self._declared)
+        self._results: dict[str, str] = {}  # where replies are to be sent, by node
+        self._publishing = Publishing(
+            supervisor, self._binder, self._results, limits, counters, services, on_ready, clock
+        )
+        self._requests = Kept(
+            "connection",
+            servers,
+            limits,
+            counters,
+            supervisor,
+            self._stand_publishing,
+            self._on_requests_lost,
+            watched=False,
+        )
+        self._replies = Kept(
+            "replies", servers, limits, counters, supervisor, self._stand_intakes, self._on_replies_lost
+        )
+        self._pushes = Kept("commands", servers, limits, counters, supervisor, self._stand_commands)
+        self._receiver: Receiver
+        self._ranks: dict[str, int] = {}  # of the nodes that are attached
+        self._taking: dict[str, asyncio.Task[None]] = {}
+        self._obeying: dict[str, asyncio.Task[None]] = {}
+        self._commands: dict[str, Commands] = {}  # that are consumed at this instant
         self._preparing: dict[str, asyncio.Event] = {}
         self._hearing = Hearing(confirm_timeout)
+        self._sifting = asyncio.Lock()
 
     def __repr__(self) -> str:
-        where = self._connection.url if self._connection else "not connected"
+        connection = self._requests.connection
+        where = connection.url if connection else "not connected"
         state = "ready" if self.ready else "blocked" if self._publishing.blocked else "not ready"
-        return f"<AmqpBroker {where}, {state}, consuming {sorted(self._inboxes)}>"
+        consuming = sorted(node for node in self._commands if self.hears(node))
+        return f"<AmqpBroker {where}, {state}, consuming {consuming}>"
 
     @property
     def ready(self) -> bool:
@@ -84,16 +115,36 @@ class AmqpBroker:
     @property
     def gone(self) -> bool:
         """Whether the last try to connect, to each of the servers, was in vain."""
-        return self._gone
+        return self._requests.gone
 
     def takes_replies(self, node: str) -> bool:
         """Return False once the node's replies cannot be consumed here, so that asking is in vain."""
         return self._hearing.takes(node, time.monotonic())
 
+    def hears(self, node: str) -> bool:
+        """Whether the node's replies are consumed at this instant."""
+        return node in self.intakes and self.intakes[node].inbox is not None
+
     @property
     def unheard(self) -> Mapping[str, str]:
         """The attached nodes whose replies are not consumed at this instant, and why."""
         return self._hearing.unheard
+
+    @property
+    def beside(self) -> Mapping[str, str]:
+        """The attached nodes whose replies are sent to a queue beside the usual one, and its name."""
+        usual = contract.results_queue
+        return {node: queue for node, queue in self._results.items() if queue != usual(node)}
+
+    def hear(self, queues: Mapping[str, Collection[str]]) -> None:
+        """Consume these queues of other replicas, by node, beside the own one."""
+        for node, intake in self.intakes.items():
+            intake.hear(queues.get(node, ()))
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Messages that RabbitMQ could not hand over and that were dropped for it, by queue."""
+        return {**self._replies.dropped, **self._pushes.dropped}
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -108,37 +159,57 @@ class AmqpBroker:
     async def start(self, receiver: Receiver) -> None:
         """Begin, and stay connected from now on; returns without waiting for a server."""
         self._receiver = receiver
-        self._main = self._supervisor.start("connection", self._connected)
+        for kept in (self._requests, self._replies, self._pushes):
+            kept.start()
 
     def attach(self, node: str, rank: int = 0) -> None:
         """Take in the node's replies, before all consumers of a lower rank, and its commands."""
         known = node in self._ranks
         self._ranks[node] = rank
         if not known:
-            self._hearing.begin(node, time.monotonic())
-        if not known and self._connection is not None:
-            self._consume(node, self._connection)
-        elif node in self._inboxes and self._connection is not None:
+            self._begin(node)
+        elif self.hears(node):
             # Who takes over asks again: not before the replies come here, and to no replica that hangs.
             self._preparing.setdefault(node, asyncio.Event())
-            self._supervisor.aside(self._rerank(node, self._inboxes[node], self._connection))
+            self._supervisor.aside(self._rerank(self.intakes[node]))
 
-    async def _rerank(self, node: str, inbox: Inbox, connection: Connection) -> None:
+    def _begin(self, node: str) -> None:
+        self.intakes[node] = Intake(
+            node,
+            self.kind,
+            self._replies,
+            lambda: self._receiver,
+            self.dead_letter,
+            self.limits,
+            self.counters,
+            self._supervisor,
+            lambda: self._ranks.get(node, 0),
+            self._sifting,
+        )
+        self._await(node)
+        if self._replies.connection is not None:
+            self._take(node, self._replies.connection)
+        if self._pushes.connection is not None:
+            self._obey(node, self._pushes.connection)
+
+    async def _rerank(self, intake: Intake) -> None:
         try:
-            await connection.unblocked()
-            async with asyncio.timeout(self.limits.answer_timeout):
-                await inbox.rerank()
+            await intake.rerank()
         finally:
-            self._prepared(node)
+            self._prepared(intake.node)
 
     def detach(self, node: str) -> None:
         """Leave the node's replies to others; what is here and not acknowledged goes back at once."""
         self._ranks.pop(node, None)
         self._hearing.forget(node)
         self._prepared(node)
-        task = self._intakes.pop(node, None)
-        if task is not None:
-            self._supervisor.aside(end(task))
+        self.intakes.pop(node, None)
+        self._results.pop(node, None)
+        tasks = [task for each in (self._taking, self._obeying) if (task := each.pop(node, None)) is not None]
+        if tasks:
+            self._supervisor.aside(end(*tasks))
+        for part in _bindings_of(node):
+            self._binder.forget(part)
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """Publish each. Results in the order of the arguments; never raises for a server's state."""
@@ -162,6 +233,10 @@ class AmqpBroker:
                 for event in [self._preparing[node] for node in nodes if node in self._preparing]:
                     await event.wait()
 
+    def _await(self, node: str) -> None:
+        self._preparing.setdefault(node, asyncio.Event())
+        self._hearing.begin(node, time.monotonic())
+
     def _prepared(self, node: str) -> None:
         if node in self._preparing:
             self._preparing.pop(node).set()
@@ -173,116 +248,123 @@ class AmqpBroker:
     async def close(self) -> None:
         """Stop taking in, finish what is under way within ``close_timeout``, disconnect."""
         timeout = self.limits.close_timeout
-        for inbox in self._inboxes.values():
-            self._supervisor.aside(inbox.stop())
-        emptying = [self._intakes[node] for node in self._inboxes if node in self._intakes]
+        emptying = [self._taking[node] for node, each in self.intakes.items() if each.inboxes]
+        for intake in self.intakes.values():
+            for stopping in intake.stop():
+                self._supervisor.aside(stopping)
+        for commands in self._commands.values():
+            self._supervisor.aside(commands.stop())
         if emptying:
             await asyncio.wait(emptying, timeout=timeout)
         await self._supervisor.finish(timeout)
-        if self._main is not None:
-            await end(self._main)
+        await asyncio.gather(*(kept.stop() for kept in (self._requests, self._replies, self._pushes)))
+        await self._binder.stop()
         await self._supervisor.finish(timeout)
 
     # The levels: see Supervisor
 
-    async def _connected(self, up: Up) -> None:
-        try:
-            connection = await Connection.open_any(self._urls, self.limits)
-        except BrokerUnavailable:
-            self._gone = True
-            raise
-        self._gone = False
+    def _stand_publishing(self, connection: Connection) -> list[asyncio.Task[None]]:
         self.counters.connects += 1
-        self._declared = asyncio.Event()
-        self._connection = connection
-        publishing = self._supervisor.start(
-            "publishing",
-            partial(self._publishing.run, connection, self._declared),
-            lambda: connection.alive,
-        )
+        run = partial(self._publishing.run, connection, self._declared)
+        return [self._supervisor.start("publishing", run, lambda: connection.alive)]
+
+    def _on_requests_lost(self) -> None:
+        self._declared.clear()
+        for kept in (self._replies, self._pushes):
+            kept.doubt()
+
+    def _stand_intakes(self, connection: Connection) -> list[asyncio.Task[None]]:
+        self.counters.reply_connects += 1
         for node in self._ranks:
-            self._consume(node, connection)
-        up(url=connection.url)
-        try:
-            await connection.lost()
-        except BrokerUnavailable as exc:
-            self._urls.append(self._urls.pop(0))  # it may hang: the others first
-            self._undecodable = isinstance(exc, UndecodableMessage)
-            self.counters.undecodable += self._undecodable
-            raise
-        finally:
-            self._connection = None
-            intakes, self._intakes = self._intakes, {}
-            for node in intakes:
-                self._prepared(node)
-            await end(publishing, *intakes.values())
-            self._supervisor.aside(connection.close(self.limits.close_timeout))
+            self._await(node)
+            self._take(node, connection)
+        return []
 
-    def _consume(self, node: str, connection: Connection) -> None:
-        self._preparing[node] = asyncio.Event()
-        self._hearing.begin(node, time.monotonic())
-        self._intakes[node] = self._supervisor.start(
-            f"node {node}", partial(self._intake, node, connection), lambda: connection.alive
-        )
-
-    async def _intake(self, node: str, connection: Connection, up: Up) -> None:
-        try:
-            await self._declared.wait()
-            await connection.unblocked()  # until then the server reads nothing from us
-            async with asyncio.timeout(self.limits.answer_timeout):
-                channel = await connection.channel()
-            inbox = Inbox(
-                node,
-                channel,
-                self._receiver,
-                self.dead_letter,
-                self.limits,
-                self.counters,
-                lambda: self._ranks.get(node, 0),
-            )
-            try:
-                await self._take_in(inbox, channel, connection, up)
-            finally:
-                self._supervisor.aside(inbox.close())
-        except BaseException as exc:
-            self._hearing.broke(node, reason(exc), time.monotonic())
-            raise
-        finally:
+    def _on_replies_lost(self) -> None:
+        tasks, self._taking = self._taking, {}
+        for node, task in tasks.items():
+            task.cancel()
             self._prepared(node)
+            self._await(node)
+        if tasks:
+            self._supervisor.aside(end(*tasks.values()))
 
-    async def _take_in(self, inbox: Inbox, channel: aiormq.Channel, connection: Connection, up: Up) -> None:
-        node = inbox.node
-        async with asyncio.timeout(self.limits.answer_timeout):
-            await topology.declare_node(channel, node, self.limits.results_expires, self._queue_type)
-        bindings = await self._supervisor.attempt(
-            f"node {node} bindings",
-            partial(self._bind, node, connection),
+    def _take(self, node: str, connection: Connection) -> None:
+        self._taking[node] = self._supervisor.start(
+            f"node {node}",
+            partial(self._take_in, self.intakes[node], connection),
             lambda: connection.alive,
-            self.limits.confirm_timeout,
         )
-        try:
-            self._prepared(node)
-            if self._undecodable:
-                # One at a time: what is on its way to another is lost where the connection closes.
-                async with self._sifting:
-                    await inbox.sift()
-            async with asyncio.timeout(self.limits.answer_timeout):
-                await inbox.open(connection.wire)
-            self._inboxes[node] = inbox
-            self._hearing.up(node)
-            up()
-            async with asyncio.timeout(self.limits.answer_timeout):
-                await inbox.rerank()  # it may have changed since it was consumed
-            await inbox.run(self._supervisor.aside)
-        finally:
-            if self._inboxes.get(node) is inbox:
-                del self._inboxes[node]
-            await end(bindings)
 
-    async def _bind(self, node: str, connection: Connection, _: Up) -> None:
+    async def _take_in(self, intake: Intake, connection: Connection, up: Up) -> None:
+        node = intake.node
+
+        async def prepared() -> None:
+            self._results[node] = intake.queue
+            bindings = topology.results_bindings(node, intake.queue)
+            part = f"node {node} bindings"
+            step = partial(topology.bind_all, bindings=bindings)
+            await self._binder.make(part, step, self.limits.confirm_timeout)
+            self._prepared(node)
+
+        def heard(**details: object) -> None:
+            self._hearing.up(node)
+            up(**details)
+
+        try:
+            await intake.run(connection, prepared, heard)
+        except BaseException as exc:
+            if self._replies.connection is connection:
+                self._hearing.broke(node, reason(exc), time.monotonic())
+            raise
+        finally:
+            if self._replies.connection is connection:
+                self._prepared(node)
+
+    def _stand_commands(self, connection: Connection) -> list[asyncio.Task[None]]:
+        self.counters.reply_connects += 1
+        for node in self._ranks:
+            self._obey(node, connection)
+        return []
+
+    def _obey(self, node: str, connection: Connection) -> None:
+        before = self._obeying.get(node)
+        self._obeying[node] = self._supervisor.start(
+            f"node {node} commands", partial(self._take_commands, node, connection), lambda: connection.alive
+        )
+        if before is not None:
+            self._supervisor.aside(end(before))
+
+    async def _take_commands(self, node: str, connection: Connection, up: Up) -> None:
         async with asyncio.timeout(self.limits.answer_timeout):
+            await self._declare_commands(node, connection)
             channel = await connection.channel()
-            try:
-                await topology.bind_node(channel, node)
-            finally:
-                self._supervisor.aside(channel.close())
+        step = partial(topology.bind_all, bindings=topology.commands_bindings(node))
+        await self._binder.make(f"node {node} commands bindings", step, self.limits.confirm_timeout)
+        commands = Commands(node, channel, self._receiver, self.dead_letter, self.limits, self.counters)
+        try:
+            if self._pushes.sifting:
+                await commands.sift(self._pushes.suspect)
+            async with asyncio.timeout(self.limits.answer_timeout):
+                await commands.open(connection.wire)
+            self._commands[node] = commands
+            up()
+            await commands.run()
+        finally:
+            if self._commands.get(node) is commands:
+                del self._commands[node]
+            self._supervisor.aside(commands.close())
+
+    async def _declare_commands(self, node: str, connection: Connection) -> None:
+        """One of other settings is used as it is: a second one would push each command twice."""
+        channel = await connection.channel()
+        try:
+            await topology.declare_queue(channel, self.kind.commands(node))
+        except topology.DeclaredOtherwise as exc:
+            log.warning("commands are consumed as they are kept", node=node, reason=str(exc))
+        else:
+            await channel.close()
+
+
+def _bindings_of(node: str) -> tuple[str, str]:
+    return f"node {node} bindings", f"node {node} commands bindings"

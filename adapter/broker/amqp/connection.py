@@ -147,7 +147,7 @@ class Connection:
 
     @classmethod
     async def _open(cls, url: URL, limits: Limits) -> Connection:
-        wire = Wire()
+        wire = Wire(limits.held_bytes)
         opening = asyncio.ensure_future(_connect(url, limits.heartbeat, wire))
         try:
             await asyncio.wait({opening}, timeout=limits.connect_timeout)
@@ -207,6 +207,11 @@ class Connection:
         return True
 
     @property
+    def aborted(self) -> bool:
+        """Whether we have let go of it."""
+        return bool(self._aborted)
+
+    @property
     def alive(self) -> bool:
         """Whether nobody has closed it."""
         return not self.amqp.is_closed
@@ -225,6 +230,8 @@ class Connection:
         cause = asyncio.CancelledError() if closing.cancelled() else closing.exception()
         expected = (aiormq.AMQPConnectionError, OSError, asyncio.CancelledError)
         foreseen = (cause is None or isinstance(cause, expected)) and not self.wire.broken
+        # What RabbitMQ says when it cannot translate a message for AMQP 0.9.1 (4.0 to 4.3).
+        foreseen &= not isinstance(cause, aiormq.exceptions.ConnectionInternalError)
         kind = BrokerUnavailable if foreseen else UndecodableMessage
         raise kind(f"{self.url}: {self._aborted or reason(cause)}") from cause
 

@@ -55,12 +55,20 @@ class _Route(NamedTuple):
 
 
 def encode(
-    channel: int, most: int, publication: Publication, message_id: str, now: int, left: int, user: str = ""
+    channel: int,
+    most: int,
+    publication: Publication,
+    message_id: str,
+    now: int,
+    left: int,
+    reply_to: str,
+    user: str = "",
 ) -> bytes:
     """The frames of a publication for a channel that takes ``most`` bytes of a body in a frame.
 
-    ``now`` in epoch seconds; ``left`` in milliseconds, of no interest to a notice. ``user``: as whom the
-    server knows us, for the property ``user_id``, which is left out where that is empty.
+    ``now`` in epoch seconds; ``left`` in milliseconds, of no interest to a notice, nor is ``reply_to``.
+    ``user``: as whom the server knows us, for the property ``user_id``, which is left out where that is
+    empty.
     """
     event, node, body, correlation_id, deadline = (
         publication.event,
@@ -70,7 +78,7 @@ def encode(
         publication.deadline,
     )
     trace = _trace(publication.traceparent) if publication.traceparent else b""
-    route = _route(channel, event, node, len(trace), user)
+    route = _route(channel, event, node, len(trace), reply_to, user)
     stamp, size = _short(message_id), len(body)
     if correlation_id is None or deadline is None:
         flags = _NOTICE
@@ -115,7 +123,7 @@ def give_back(channel: int, tag: int) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _route(channel: int, event: str, node: str, more: int, user: str) -> _Route:
+def _route(channel: int, event: str, node: str, more: int, reply_to: str, user: str) -> _Route:
     """``more``: bytes of the headers that follow the time left."""
     key = contract.routing_key(event, node)
     method = struct.pack(">HHH", _CLASS_BASIC, _PUBLISH, 0)
@@ -130,7 +138,7 @@ def _route(channel: int, event: str, node: str, more: int, user: str) -> _Route:
         _frame(_METHOD, channel, method),
         kind + len(always).to_bytes(4, "big") + always + _TRANSIENT,
         kind + with_deadline.to_bytes(4, "big") + always + deadline,
-        _short(contract.results_queue(node)),
+        _short(reply_to),
         _short(event) + (_short(user) if user else b"") + _short(contract.APP_ID),
     )
 

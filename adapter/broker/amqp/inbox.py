@@ -1,58 +1,52 @@
-"""What one node gets from the bus: replies, requests that were given up, commands."""
+"""The replies of one node, and the requests that were given up, out of one queue."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+import aiormq
 import structlog
 
-from adapter import contract
-from adapter.broker.amqp import frames
+from adapter.broker.amqp import frames, reading
 from adapter.broker.amqp.connection import reason
+from adapter.broker.amqp.consuming import Refusals, ask, untapped
 from adapter.broker.amqp.incoming import Delivery
-from adapter.broker.amqp.supervisor import end
-from adapter.broker.base import DeadLetter, Reply
-from adapter.errors import BrokerUnavailable, CodecError
+from adapter.broker.amqp.topology import refused
+from adapter.broker.base import DeadLetter
+from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    import aiormq
-    from aiormq.abc import DeliveredMessage
     from pamqp.commands import Basic
     from pamqp.common import FieldValue
 
     from adapter.broker.amqp.incoming import Deliveries
     from adapter.broker.amqp.limits import Counters, Limits
     from adapter.broker.amqp.tap import Wire
-    from adapter.broker.base import Receiver
+    from adapter.broker.base import Receiver, Reply
 
 log = structlog.get_logger()
 
-_EXPIRED = "expired"
-_WRONG_EXCHANGE: Final = "wrong-exchange"
-"""Why a message is kept that came another way than the one that needs the right to send it."""
-_COMPLAIN_EACH: Final = 1.0
-_MAX_TEXT = 200
-_LATEST: Final = 1 << 53  # microseconds: what a float holds exactly, and the year 2255
-_COMMANDS: Final = "commands"
-_COMMANDS_RAW: Final = _COMMANDS.encode()
 _REPLIES: Final = "replies"
-"""The consumers, as the server is told to call them; of the replies' there may be one after the other."""
+"""The consumers, as the server is told to call them; there may be one after the other."""
 
 
 class Inbox:
-    """One channel, on which a node's queues are consumed.
+    """One channel, on which one queue of a node's replies is consumed.
 
     Replies are taken in batch by batch: while one is under way the next one gathers. Order is
-    kept. What is not acknowledged when the channel closes goes to another consumer at once.
-    ``rank`` is asked with which priority the replies are to be consumed.
+    kept. A batch that is large, in number or bytes, is looked at in slices, so that the loop gets
+    its turn; while much waits to be looked at, no more is read. What is not acknowledged when the
+    channel closes goes to another consumer at once. ``rank`` is asked with which priority the
+    replies are to be consumed.
     """
 
     def __init__(
         self,
         node: str,
+        queue: str,
         channel: aiormq.Channel,
         receiver: Receiver,
         dead_letter: Callable[[DeadLetter], None],
@@ -61,15 +55,18 @@ class Inbox:
         rank: Callable[[], int] = lambda: 0,
     ) -> None:
         self.node = node
+        self.queue = queue
         self._rank = rank
         self._channel = channel
         self._receiver = receiver
         self._dead_letter = dead_letter
         self._limits = limits
         self._counters = counters
+        self._refusals = Refusals(counters)
         self._wire: Wire
         self._deliveries: Deliveries
         self._pending: list[Delivery] = []
+        self._held = 0  # bytes of those that are here and not looked at
         self._wake = asyncio.Event()
         self._broken: BrokerUnavailable | None = None
         self._stopping = False
@@ -78,25 +75,21 @@ class Inbox:
         self._unacknowledged = 0
         self._acknowledging: asyncio.TimerHandle | None = None
         self._failing = False
-        self._tags: list[str] = []
-        self._replies_tag = ""
+        self._tag = ""
         self._consumed = 0
         self._consumed_as = 0
         self._consuming = asyncio.Lock()
         self._closed = False
-        self._complained = float("-inf")
 
     async def open(self, wire: Wire) -> None:
-        """Consume. The queues must be there."""
+        """Consume. The queue must be there."""
         channel = self._channel
         channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
         channel.closing.add_done_callback(self._on_closed)
         self._wire = wire
         self._deliveries = wire.deliveries(channel, self._on_deliveries)
         async with self._consuming:
-            await self._consume_replies()
-            await self._ask(channel.basic_qos(prefetch_count=self._limits.prefetch_commands))
-            await self._consume(contract.commands_queue(self.node), _COMMANDS)
+            await self._consume()
 
     async def rerank(self) -> None:
         """Consume the replies with the present rank, where it is another.
@@ -107,60 +100,53 @@ class Inbox:
         async with self._consuming:
             if self._rank() == self._consumed_as or self._stopping or self._broken is not None:
                 return
-            old = self._replies_tag
-            await self._consume_replies()
+            old = self._tag
+            await self._consume()
             await self._ask(self._channel.basic_cancel(old))
-            self._tags.remove(old)
 
-    async def _consume_replies(self) -> None:
+    async def _consume(self) -> None:
         self._consumed_as = rank = self._rank()
         await self._ask(self._channel.basic_qos(prefetch_count=self._limits.prefetch))
         self._consumed += 1
-        self._replies_tag = f"{_REPLIES}-{self._consumed}"
-        await self._consume(contract.results_queue(self.node), self._replies_tag, {"x-priority": rank})
-
-    async def _consume(self, queue: str, tag: str, arguments: dict[str, FieldValue] | None = None) -> None:
+        tag = f"{_REPLIES}-{self._consumed}"
         self._deliveries.add(tag)
-        await self._ask(self._channel.basic_consume(queue, _untapped, consumer_tag=tag, arguments=arguments))
-        self._tags.append(tag)
-
-    async def _ask(self, request: Coroutine[Any, Any, Any]) -> None:
-        """Ask the server. A request that is given up makes the library close the channel.
-
-        Nothing must be written on it any more by then, so that is settled first.
-        """
-        asking = asyncio.ensure_future(request)
+        arguments: dict[str, FieldValue] = {"x-priority": rank}
         try:
-            await asyncio.wait({asking})
+            await self._ask(
+                self._channel.basic_consume(self.queue, untapped, consumer_tag=tag, arguments=arguments)
+            )
+        except aiormq.AMQPError as exc:
+            raise refused("queue", self.queue, exc) from exc
+        self._tag = tag
+
+    async def _ask(self, request: Any) -> None:
+        try:
+            await ask(request)
         except asyncio.CancelledError:
-            self._closed = True
-            await end(asking)
+            self._closed = True  # nothing must be written on the channel any more
             raise
-        asking.result()
 
-    async def sift(self) -> None:
-        """Empty the queues, one message at a time and acknowledged as it is sent.
+    async def waiting(self) -> int:
+        """How many messages are in the queue and nobody's."""
+        found = await self._channel.queue_declare(self.queue, passive=True)
+        return found.message_count or 0
 
-        A message that the library cannot read closes the connection. It would come again with
-        each new one and close that, too; got in this way it is gone.
+    async def sift(self, most: int, suspect: Callable[[str], None]) -> None:
+        """Take ``most`` messages off the queue, one at a time and acknowledged as it is sent.
+
+        A message that the server or the library cannot hand over closes the connection. It would come
+        again with each new one and close that, too; got in this way it is gone (RabbitMQ 3.10 to 4.3).
+        ``suspect`` is told the queue before, and nothing after each.
         """
-        for queue, take in (
-            (contract.results_queue(self.node), self._sift_reply),
-            (contract.commands_queue(self.node), self._sift_command),
-        ):
-            while True:
-                message = await self._channel.basic_get(queue, no_ack=True)
-                if message.delivery_tag is None:
-                    break
-                await take(message)
-
-    async def _sift_reply(self, message: DeliveredMessage) -> None:
-        reply = self._reply(message)
-        if reply is not None:
-            await self._receiver.on_replies([reply])
-
-    async def _sift_command(self, message: DeliveredMessage) -> None:
-        self._command(Delivery.of(message))
+        for _ in range(most):
+            suspect(self.queue)
+            message = await self._channel.basic_get(self.queue, no_ack=True)
+            suspect("")
+            if message.delivery_tag is None:
+                return
+            replies = self._read([Delivery.of(message)])
+            if replies:
+                await self._receiver.on_replies(replies)
 
     async def run(self, hold: Callable[[Any], asyncio.Task[Any]]) -> None:
         """Hand on what comes, until told to stop. Raises BrokerUnavailable when it comes no more.
@@ -172,6 +158,7 @@ class Inbox:
         finally:
             self._left = True
             self._wake.set()
+            self._release(self._held)
 
     async def _pump(self) -> None:
         while not self._left:
@@ -183,17 +170,33 @@ class Inbox:
                 raise self._broken
             batch, self._pending = self._pending, []
             if batch:
-                await self._take(batch)
+                for part in self._slices(batch):
+                    await self._take(part)
             elif self._stopping:
                 return
             if self._stopping:
                 self._wake.set()
 
+    def _slices(self, batch: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
+        """The batch in parts that are looked at in a few milliseconds each; most are one."""
+        most, most_bytes = self._limits.slice_replies, self._limits.slice_bytes
+        if len(batch) <= most and self._held <= most_bytes:
+            yield batch
+            return
+        first = size = 0
+        for place, delivery in enumerate(batch):
+            if place > first and (place - first >= most or size + len(delivery.body) > most_bytes):
+                if self._left or self._broken is not None:
+                    return
+                yield batch[first:place]
+                first, size = place, 0
+            size += len(delivery.body)
+        yield batch[first:]
+
     async def stop(self) -> None:
         """Get no more, and end ``run`` when what is here has been taken in."""
         async with self._consuming:
-            for tag in self._tags:
-                await self._ask(self._channel.basic_cancel(tag))
+            await self._ask(self._channel.basic_cancel(self._tag))
             self._stopping = True
         self._acknowledge_all()
         self._wake.set()
@@ -205,28 +208,18 @@ class Inbox:
         await self._channel.close()
 
     def _on_deliveries(self, came: list[Delivery]) -> None:
-        """Commands are dealt with at once: so no batch of replies can be acknowledged past one of them."""
+        size = 0
         for delivery in came:
-            if delivery.consumer == _COMMANDS_RAW:
-                self._command(delivery)
-                self._answer(frames.ack(self._channel.number, delivery.tag, multiple=False))
-            else:
-                self._counters.redelivered += delivery.redelivered
-                self._pending.append(delivery)
-        if self._pending:
-            self._wake.set()
+            self._counters.redelivered += delivery.redelivered
+            size += len(delivery.body)
+        self._pending += came
+        self._held += size
+        self._wire.hold(size)
+        self._wake.set()
 
-    def _command(self, delivery: Delivery) -> None:
-        if delivery.exchange != contract.COMMANDS_EXCHANGE:
-            self._refuse(delivery, f"a command comes by the exchange {contract.COMMANDS_EXCHANGE}")
-            return
-        try:
-            self._receiver.on_command(self.node, delivery.body)
-        except CodecError as exc:
-            self._bury(delivery, exc.reason, exc.detail)
-        except Exception as exc:  # a fault of ours: the command is kept, and not tried again
-            log.error("command failed", node=self.node, exc_info=exc)
-            self._bury(delivery, "command-failed", reason(exc))
+    def _release(self, size: int) -> None:
+        self._held -= size
+        self._wire.hold(-size)
 
     def _on_cancelled(self, _: Basic.Cancel) -> None:
         self._break("the server consumes no more: a queue of it was deleted, or is on a server that is away")
@@ -240,8 +233,8 @@ class Inbox:
 
     async def _take(self, batch: Sequence[Delivery]) -> None:
         """Hand a batch on and acknowledge it, or give it back."""
-        last = batch[-1].tag
-        replies = [reply for delivery in batch if (reply := self._read(delivery)) is not None]
+        last, size = batch[-1].tag, sum([len(delivery.body) for delivery in batch])
+        replies = self._read(batch)
         try:
             if replies:
                 await self._receiver.on_replies(replies)
@@ -251,6 +244,23 @@ class Inbox:
         else:
             self._failing = False
             self._acknowledge(last, len(batch))
+        finally:
+            if not self._left:
+                self._release(size)
+
+    def _read(self, batch: Sequence[Delivery]) -> list[Reply]:
+        replies = []
+        for delivery in batch:
+            found = reading.read(delivery, self.node)
+            if found is None:
+                self._counters.ignored += 1
+            elif isinstance(found, DeadLetter):
+                if found.reason == reading.WRONG_EXCHANGE:
+                    self._refusals.note(self.node, found.detail)
+                self._dead_letter(found)
+            else:
+                replies.append(found)
+        return replies
 
     def _acknowledge(self, last: int, number: int) -> None:
         """Soon, with those that come meanwhile; at once where the server waits for it, or at the end."""
@@ -283,90 +293,3 @@ class Inbox:
         """Acknowledge, where that can be done: what is not the server delivers again."""
         if not self._closed:
             self._wire.write(self._channel, answer)
-
-    def _reply(self, message: DeliveredMessage) -> Reply | None:
-        """What the relay is told of a message that came through the library."""
-        return self._read(Delivery.of(message))
-
-    def _read(self, delivery: Delivery) -> Reply | None:
-        """What the relay is told; ``None`` where it need not know."""
-        content_type, headers, correlation_id, _, times = delivery.properties
-        if delivery.exchange == contract.DEAD_EXCHANGE:
-            return self._given_up(delivery)
-        if not correlation_id:
-            self._bury(delivery, "no-correlation-id", "a reply carries that of its request")
-            return None
-        status = _text(headers.get(contract.HEADER_STATUS))
-        by_operator = delivery.exchange == contract.OPERATOR_EXCHANGE
-        if status == contract.STATUS_OPERATOR and not by_operator:
-            self._refuse(delivery, f"an operator's answer comes by the exchange {contract.OPERATOR_EXCHANGE}")
-            return None
-        return Reply(
-            correlation_id,
-            delivery.body,
-            content_type,
-            status,
-            _text(headers.get(contract.HEADER_SERVICE)),
-            None,
-            *_seconds(times),
-            _text(headers.get(contract.HEADER_DETAIL)),
-            by_operator,
-        )
-
-    def _given_up(self, delivery: Delivery) -> Reply | None:
-        """A dead request, told apart by its exchange: the header ``x-death`` may be copied to a reply.
-
-        That of a node whose routing word is the same comes here, too. An expired one has been
-        answered by its deadline.
-        """
-        content_type, headers, correlation_id, *_ = delivery.properties
-        death = _last_death(headers)
-        ours = headers.get(contract.HEADER_NODE) == self.node
-        if death is None or death == _EXPIRED or not ours or not correlation_id:
-            self._counters.ignored += 1
-            return None
-        return Reply(correlation_id, delivery.body, content_type, rejected=death)
-
-    def _refuse(self, delivery: Delivery, detail: str) -> None:
-        """Keep what somebody sent who may not: whoever may reply can write to every queue, by its name.
-
-        The server says by which exchange a message came; nobody can forge that.
-        """
-        self._counters.refused += 1
-        now = asyncio.get_running_loop().time()
-        if now >= self._complained + _COMPLAIN_EACH:  # there may be as many as somebody likes
-            self._complained = now
-            log.warning("refused", node=self.node, reason=_WRONG_EXCHANGE, detail=detail)
-        self._bury(delivery, _WRONG_EXCHANGE, detail)
-
-    def _bury(self, delivery: Delivery, why: str, detail: str) -> None:
-        content_type, _, correlation_id, *_ = delivery.properties
-        self._dead_letter(DeadLetter(why, detail, delivery.body, self.node, correlation_id, content_type))
-
-
-async def _untapped(_: DeliveredMessage) -> None:
-    """For the library, which asks for somebody: the tap takes what is delivered, unless it is broken."""
-
-
-def _last_death(headers: Mapping[str, Any]) -> str | None:
-    """Why the broker gave a message up the last time (it may have been retried before)."""
-    deaths = headers.get("x-death")
-    last = deaths[0] if isinstance(deaths, list) and deaths else {}
-    found = last.get("reason") if isinstance(last, dict) else None
-    return _text(found) or _text(headers.get("x-first-death-reason"))
-
-
-def _seconds(times: tuple[int, int] | None) -> tuple[float | None, float | None]:
-    """What a consumer says of its times, in epoch seconds; nothing where that is none."""
-    if times is None or not (0 < times[0] < _LATEST and 0 < times[1] < _LATEST):
-        return None, None
-    return times[0] / 1e6, times[1] / 1e6
-
-
-def _text(value: Any) -> str | None:
-    """A header as text, whatever type a consumer gave it, and no longer than a log line bears."""
-    if value is None or isinstance(value, str):
-        return None if value is None else value[:_MAX_TEXT]
-    if isinstance(value, bytes | bytearray):
-        return bytes(value[:_MAX_TEXT]).decode(errors="replace")
-    return str(value)[:_MAX_TEXT]

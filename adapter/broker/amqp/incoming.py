@@ -10,6 +10,7 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from adapter.broker.amqp.header import Properties, read_header, readable
+from adapter.contract import MAX_REPLY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,8 @@ _METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
 _KINDS: Final = frozenset((_METHOD, _HEADER, _BODY, _HEARTBEAT))
 _HEAD: Final = 7
 _END: Final = 0xCE
+_BEGINNING: Final = 4_096
+"""Bytes that are kept of a body which nobody will look at, for the dead letters."""
 _RETURN, _DELIVER, _ACK, _NACK = (struct.pack(">HH", 60, number) for number in (50, 60, 80, 120))
 
 _frame_head: Final = struct.Struct(">BHI").unpack_from
@@ -35,13 +38,18 @@ class Delivery(NamedTuple):
     exchange: str
     properties: Properties
     body: bytes
+    size: int = 0
+    """Of the body, where that is longer than ``MAX_REPLY``: then only its beginning is kept."""
 
     @classmethod
     def of(cls, message: DeliveredMessage) -> Delivery:
         """One that came through the library, and has no consumer."""
         found = Properties.of(message.header.properties)
-        redelivered = bool(message.redelivered)
-        return cls(b"", message.delivery_tag or 0, redelivered, message.exchange or "", found, message.body)
+        body, size = message.body, len(message.body)
+        if size > MAX_REPLY:
+            body = body[:_BEGINNING]
+        tag, redelivered, exchange = message.delivery_tag or 0, bool(message.redelivered), message.exchange
+        return cls(b"", tag, redelivered, exchange or "", found, body, size if size > MAX_REPLY else 0)
 
 
 class Confirm(NamedTuple):
@@ -73,11 +81,12 @@ class Channel(Protocol):
 class _Content:
     """A message on its way: its method is here; then come the header and as much body as that says."""
 
-    __slots__ = ("_header", "_left", "_parts", "body", "method", "properties")
+    __slots__ = ("_header", "_left", "_parts", "body", "method", "properties", "size")
 
     def __init__(self, method: bytes) -> None:
         self.method = method
         self.body = b""
+        self.size = 0  # of the body, where it is too long to be kept
         self._header = False
         self._left = 0
         self._parts: list[bytes] = []
@@ -86,17 +95,22 @@ class _Content:
         """Whether it is complete. Raises ValueError for a frame that does not come next."""
         if kind == _BODY and self._header:
             self._left -= len(payload)
-            if self._left > 0:
-                self._parts.append(payload)
-                return False
             if self._left < 0:
                 raise ValueError("a body longer than its header says")
+            if self.size:
+                self.body = self.body or payload[:_BEGINNING]
+                return not self._left
+            if self._left:
+                self._parts.append(payload)
+                return False
             self.body = b"".join((*self._parts, payload)) if self._parts else payload
             return True
         if kind != _HEADER or self._header:
             raise ValueError("a frame out of order")
         self._header = True
         self._left, self.properties = read_header(payload)
+        if self._left > MAX_REPLY:
+            self.size = self._left
         return not self._left
 
 
@@ -251,4 +265,5 @@ def _delivery(content: _Content) -> Delivery:
     tag, redelivered = _tag(method, at)
     name = method[at + 10 : at + 10 + method[at + 9]]
     exchange = name.decode() if name else ""
-    return Delivery(method[5:at], tag, bool(redelivered & 1), exchange, content.properties, content.body)
+    again, found = bool(redelivered & 1), content.properties
+    return Delivery(method[5:at], tag, again, exchange, found, content.body, content.size)

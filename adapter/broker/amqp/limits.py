@@ -13,8 +13,6 @@ class Limits:
     """Replies of a node that are here and not acknowledged."""
     confirm_timeout: float
     """How long the confirm of a publication, and the answer to a probe, are waited for."""
-    results_expires: float
-    """After which the queues of a node that nobody consumes are deleted."""
     connect_timeout: float = 3.0
     """For a connection."""
     head_start: float = 0.5
@@ -44,6 +42,17 @@ class Limits:
     """For which replies that were taken in wait to be acknowledged together: a write of its own costs
     more than all else that is done with a reply. If the channel is lost meanwhile, they come again, late."""
     prefetch_commands: int = 50
+    slice_replies: int = 250
+    """Replies that are looked at before the loop gets its turn."""
+    slice_bytes: int = 256_000
+    """Bytes of them, likewise."""
+    held_bytes: int = 8_000_000
+    """Bytes of replies that are here and not looked at, with which no more is read until half are."""
+    others_interval: float = 2.0
+    """Between two looks for a queue of another replica that is not there yet."""
+    bind_first: float = 1.0
+    bind_longest: float = 120.0
+    """Between two attempts to make bindings. A cluster without majority takes 30 s to refuse one."""
     requeue_pause: float = 0.2
     """Before replies that could not be taken in go back, to be delivered again."""
     services_interval: float = 10.0
@@ -76,4 +85,6 @@ class Counters:
     refused: int = 0
     """Commands and answers by hand that did not come by the exchange for them."""
     undecodable: int = 0
-    """Messages that the library could not read and that were taken off their queue for it."""
+    """Connections that were closed over a message, which was then taken off its queue."""
+    reply_connects: int = 0
+    """Connections for replies and commands, each counted."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pamqp import frame
@@ -18,7 +19,7 @@ from adapter.broker.amqp.incoming import Returned
 from adapter.broker.base import DeadLetter, Publication, Published
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import aiormq
 
@@ -76,6 +77,7 @@ class Publisher:
         counters: Counters,
         clock: Callable[[], float],
         on_silence: Callable[[], None] = lambda: None,
+        results: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.user = ""
         """The user as whom the server knows us: what each publication says of its sender; empty: nothing."""
@@ -90,6 +92,7 @@ class Publisher:
         self._limits = limits
         self._counters = counters
         self._clock = clock
+        self._reply_to = results  # where replies are to be sent, by node
         self._closed = False
         self._number = 0  # of the last one written
         self._oldest = 1  # all before it are answered
@@ -173,12 +176,12 @@ class Publisher:
             if left <= 0:
                 return None
         message_id = publication.correlation_id or uuid.uuid4().hex
-        channel = self.channel
+        channel, node = self.channel, publication.node
+        reply_to = self._reply_to.get(node) or contract.results_queue(node)
+        most = channel.max_content_size
         return _Message(
             message_id,
-            frames.encode(
-                channel.number, channel.max_content_size, publication, message_id, int(now), left, self.user
-            ),
+            frames.encode(channel.number, most, publication, message_id, int(now), left, reply_to, self.user),
         )
 
     async def _send(self, messages: Sequence[_Message]) -> list[Published]:

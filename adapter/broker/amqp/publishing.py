@@ -14,13 +14,15 @@ from adapter.broker.amqp.connection import known_as, reason
 from adapter.broker.amqp.probe import Probe, SilentServer
 from adapter.broker.amqp.publisher import Publisher
 from adapter.broker.amqp.renewal import Renewal
-from adapter.broker.amqp.supervisor import end
 from adapter.broker.base import Published
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
+    import aiormq
+
+    from adapter.broker.amqp.binder import Binder
     from adapter.broker.amqp.connection import Connection
     from adapter.broker.amqp.limits import Counters, Limits
     from adapter.broker.amqp.supervisor import Supervisor, Up
@@ -36,12 +38,15 @@ SILENT: Final = "the server is silent: it confirms nothing"
 class Publishing:
     """``on_ready`` is told each change of ``ready``, ``clock`` gives epoch seconds.
 
-    ``services`` are named in the log where nobody has declared their queue.
+    ``services`` are named in the log where nobody has declared their queue. ``results``: where
+    replies are to be sent, by node.
     """
 
     def __init__(
         self,
         supervisor: Supervisor,
+        binder: Binder,
+        results: Mapping[str, str],
         limits: Limits,
         counters: Counters,
         services: Collection[str],
@@ -49,6 +54,8 @@ class Publishing:
         clock: Callable[[], float],
     ) -> None:
         self._supervisor = supervisor
+        self._binder = binder
+        self._results = results
         self._limits = limits
         self._counters = counters
         self._services = services
@@ -120,18 +127,12 @@ class Publishing:
             await connection.unblocked()  # until then the server reads nothing from us
         wake = asyncio.Event()
         publisher = await self._open(connection, wake)
-        letters = None
         try:
             async with asyncio.timeout(self._limits.answer_timeout):
                 await topology.declare_exchanges(publisher.channel)
-            # Nothing but the letters depends on their queue, and it may be on a server that is away.
-            letters = await self._supervisor.attempt(
-                "dead letters",
-                partial(self._declare_dead_letters, connection),
-                lambda: connection.alive,
-                self._limits.confirm_timeout,
-            )
             declared.set()
+            # Nothing but the letters depends on their queue, and it may be on a server that is away.
+            await self._binder.make("dead letters", _declare_dead_letters, self._limits.confirm_timeout)
             async with asyncio.timeout(self._limits.answer_timeout):
                 publisher.user = self._known_as or await connection.user()
             self._looked, self._returned = float("-inf"), -1
@@ -148,14 +149,14 @@ class Publishing:
             await self._renewal.end()
             self._note()
             self._supervisor.aside(publisher.close())
-            if letters is not None:
-                await end(letters)
 
     async def _open(self, connection: Connection, wake: asyncio.Event) -> Publisher:
         async with asyncio.timeout(self._limits.answer_timeout):
             channel = await connection.channel(confirms=True)
         told = partial(self._on_silence, wake.set)
-        return Publisher(channel, connection.wire, self._limits, self._counters, self._clock, told)
+        return Publisher(
+            channel, connection.wire, self._limits, self._counters, self._clock, told, self._results
+        )
 
     async def _replace(self, connection: Connection, wake: asyncio.Event) -> None:
         """Go on with a new channel; what is under way on the old one gets its answers there."""
@@ -166,17 +167,6 @@ class Publishing:
         wake.set()
         if old is not None:
             self._supervisor.aside(old.retire())
-
-    async def _declare_dead_letters(self, connection: Connection, _: Up) -> None:
-        async with asyncio.timeout(self._limits.answer_timeout):
-            channel = await connection.channel()
-            try:
-                await topology.declare_dead_letters(channel)
-            except topology.DeclaredOtherwise as exc:
-                # The bounds of this queue are an operator's affair: others than ours stop nothing.
-                log.warning("dead letters kept as they are", reason=str(exc))
-            finally:
-                self._supervisor.aside(channel.close())
 
     async def _watch(self, connection: Connection, publisher: Publisher, wake: asyncio.Event) -> None:
         """Look after a publisher until another takes its place; raises BrokerUnavailable when it breaks."""
@@ -235,3 +225,11 @@ class Publishing:
         if missing and missing != self._missing:
             log.warning("services without a queue: nobody will decide their events", services=missing)
         self._missing = missing
+
+
+async def _declare_dead_letters(channel: aiormq.Channel) -> None:
+    try:
+        await topology.declare_dead_letters(channel)
+    except topology.DeclaredOtherwise as exc:
+        # The bounds of this queue are an operator's affair: others than ours stop nothing.
+        log.warning("dead letters kept as they are", reason=str(exc))

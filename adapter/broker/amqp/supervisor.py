@@ -40,29 +40,6 @@ class Supervisor:
         """Keep a part up until the task is cancelled, its level returns, or its ``base`` is gone."""
         return asyncio.create_task(self._keep(part, level, base), name=f"broker: {part}")
 
-    async def attempt(
-        self, part: str, level: Level, base: Callable[[], bool], within: float
-    ) -> asyncio.Task[None]:
-        """As ``start``, for a part that others can do without: has its first attempt so many seconds."""
-        tried = asyncio.Event()
-
-        async def first(up: Up) -> None:
-            try:
-                await level(up)
-            finally:
-                tried.set()
-
-        task = self.start(part, first, base)
-        try:
-            async with asyncio.timeout(within):
-                await tried.wait()
-        except TimeoutError:
-            self.waits(part, "no answer in time")
-        except BaseException:
-            task.cancel()
-            raise
-        return task
-
     async def _keep(self, part: str, level: Level, base: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
         pause = self._limits.backoff_first

@@ -38,7 +38,7 @@ class _Tap(asyncio.StreamReaderProtocol):
         super().__init__(reader, loop=loop)
         self.incoming = Incoming()
         self._time = loop.time
-        self._fed_at = loop.time()
+        self._fed_at = self.heard_at = loop.time()
         self._socket: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -50,7 +50,7 @@ class _Tap(asyncio.StreamReaderProtocol):
         """Called by the loop."""
         incoming = self.incoming
         rest = incoming.feed(data)
-        now = self._time()
+        now = self.heard_at = self._time()
         if rest:
             self._fed_at = now
             super().data_received(rest)
@@ -67,7 +67,10 @@ class _Tap(asyncio.StreamReaderProtocol):
 class Wire(aiormq.TransportFactory):
     """Opens the socket as the library does, with a tap in it, and keeps hold of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_held: int = 8_000_000) -> None:
+        self.most_held = most_held
+        self._held = 0
+        self._paused = False
         self._tap: _Tap | None = None
         self._transport: asyncio.Transport | None = None
 
@@ -87,6 +90,33 @@ class Wire(aiormq.TransportFactory):
         except OSError as exc:
             raise aiormq.AMQPConnectionError(*exc.args) from exc
         return reader, asyncio.StreamWriter(self._transport, tap, reader, loop)
+
+    @property
+    def heard_at(self) -> float:
+        """When anything last came, by the loop's clock."""
+        assert self._tap is not None, "somebody is connected"
+        return self._tap.heard_at
+
+    def hold(self, size: int) -> None:
+        """Note that so many bytes more (or fewer) of what came are kept: with too many nothing is read.
+
+        A prefetch count bounds messages, not bytes. The server waits meanwhile.
+        """
+        self._held += size
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self._held > self.most_held and not self._paused:
+            self._paused = True
+            transport.pause_reading()
+        elif self._paused and self._held <= self.most_held // 2:
+            self._paused = False
+            transport.resume_reading()
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is read for now: see ``hold``."""
+        return self._paused
 
     @property
     def broken(self) -> bool:

@@ -6,6 +6,8 @@ has a time limit: whoever calls sets one for the whole.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -16,12 +18,16 @@ from adapter.broker.amqp.connection import reason
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from adapter.broker.amqp.connection import Connection
 
+    OpenChannel = Callable[[], Awaitable[aiormq.Channel]]
+
 QueueType = Literal["classic", "quorum"]
 
+_TTL: Final = 5.0
+"""Seconds for which replies are kept at least."""
 _NO_LIMIT: Final = 1_000_000
 """Times that a reply is delivered again: RabbitMQ 4 would drop it at 20 otherwise."""
 
@@ -67,26 +73,69 @@ DEAD_BINDINGS: Final = (
 )
 
 
-def node_queues(node: str, expires: float, queue_type: QueueType) -> tuple[Queue, ...]:
-    """The queues of a node, which go when nobody has consumed them for ``expires`` seconds."""
-    arguments: dict[str, Any] = {"x-expires": round(expires * 1000)}
-    if queue_type == "quorum":  # a classic one does not say so, to match those that are there
-        arguments |= {"x-queue-type": queue_type, "x-delivery-limit": _NO_LIMIT}
-    return tuple(
-        Queue(name, arguments) for name in (contract.results_queue(node), contract.commands_queue(node))
-    )
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Of which kind the queues of a node are.
+
+    ``expires``: seconds after which they go when nobody consumes them; ``longest``: seconds of the
+    longest deadline, past which no reply is of use.
+    """
+
+    expires: float
+    queue_type: QueueType = "classic"
+    longest: float = 2.0
+
+    @property
+    def results_ttl(self) -> float:
+        """Seconds after which RabbitMQ drops a reply: 5, 10, 20 and so on, the first past the longest
+        deadline by a second. Coarse, so that few changes of a policy change the queue's arguments.
+        """
+        found = _TTL
+        while found < self.longest + 1:
+            found *= 2
+        return found
+
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"x-expires": round(self.expires * 1000)}
+        if self.queue_type == "quorum":  # a classic one does not say so, to match those that are there
+            found |= {"x-queue-type": self.queue_type, "x-delivery-limit": _NO_LIMIT}
+        return found
+
+    def results(self, node: str) -> Queue:
+        """The queue of the node's replies."""
+        ttl = round(self.results_ttl * 1000)
+        return Queue(contract.results_queue(node), {**self._arguments, "x-message-ttl": ttl})
+
+    def commands(self, node: str) -> Queue:
+        """The queue of the node's commands."""
+        return Queue(contract.commands_queue(node), self._arguments)
 
 
-def node_bindings(node: str) -> tuple[Binding, ...]:
-    """The ways to a node's queues."""
-    word = contract.word(node)
-    results, commands = contract.results_queue(node), contract.commands_queue(node)
+def beside(queue: Queue) -> Queue:
+    """A queue of the same arguments, for where another has its name: theirs cannot be changed.
+
+    Every replica with these arguments finds the same name.
+    """
+    told = json.dumps(dict(queue.arguments), sort_keys=True).encode()
+    digest = hashlib.blake2b(told, digest_size=4, usedforsecurity=False).hexdigest()
+    return Queue(f"{queue.name}.{digest}", queue.arguments)
+
+
+def results_bindings(node: str, queue: str) -> tuple[Binding, ...]:
+    """The ways to a queue of the node's replies."""
+    # A dead request keeps its routing key, <event>.<node>; a dead letter of ours has but one word.
     return (
-        # A dead request keeps its routing key, <event>.<node>; a dead letter of ours has but one word.
-        Binding(contract.DEAD_BY_NODE_EXCHANGE, results, f"*.{word}"),
-        Binding(contract.OPERATOR_EXCHANGE, results, node),
-        *(Binding(contract.COMMANDS_EXCHANGE, commands, key) for key in (word, contract.ALL_NODES)),
+        Binding(contract.DEAD_BY_NODE_EXCHANGE, queue, f"*.{contract.word(node)}"),
+        Binding(contract.OPERATOR_EXCHANGE, queue, node),
     )
+
+
+def commands_bindings(node: str) -> tuple[Binding, ...]:
+    """The ways to a node's commands."""
+    queue = contract.commands_queue(node)
+    keys = contract.word(node), contract.ALL_NODES
+    return tuple(Binding(contract.COMMANDS_EXCHANGE, queue, key) for key in keys)
 
 
 class DeclaredOtherwise(BrokerUnavailable):
@@ -100,30 +149,56 @@ async def declare_exchanges(channel: aiormq.Channel) -> None:
 
 
 async def declare_dead_letters(channel: aiormq.Channel) -> None:
-    """Their ways and their queue. Raises BrokerUnavailable, DeclaredOtherwise among it."""
+    """Their ways and their queue. Raises BrokerUnavailable, DeclaredOtherwise among it.
+
+    That queue is bound by whoever made it with other bounds.
+    """
     between, kept = DEAD_BINDINGS
     await bind(channel, between)
     await declare_queue(channel, DEAD_QUEUE)
     await bind(channel, kept)
 
 
-async def declare_node(channel: aiormq.Channel, node: str, expires: float, queue_type: QueueType) -> None:
-    """The queues of a node: see ``node_queues``.
+async def declare_results(open_channel: OpenChannel, queue: Queue) -> str:
+    """Declare the queue of a node's replies; gives its name.
 
-    Replies that cannot be taken in are given back, so nothing of them is dead-lettered. Raises
-    BrokerUnavailable.
+    Where a queue of that name has other arguments, one beside it is declared: the settings were
+    changed, and replicas of before still use the old one. Once somebody has made that, all who share
+    the settings use it, though the old one has gone meanwhile. Raises BrokerUnavailable.
     """
-    for queue in node_queues(node, expires, queue_type):
+    other = beside(queue)
+    if await exists(await open_channel(), other.name):
+        return other.name
+    channel = await open_channel()
+    try:
         await declare_queue(channel, queue)
+    except DeclaredOtherwise:
+        channel = await open_channel()
+        await declare_queue(channel, other)
+        queue = other
+    await channel.close()
+    return queue.name
 
 
-async def bind_node(channel: aiormq.Channel, node: str) -> None:
-    """The ways to a node's queues.
+async def exists(channel: aiormq.Channel, queue: str) -> bool:
+    """Whether there is such a queue; the channel is closed after that. Raises BrokerUnavailable."""
+    try:
+        await channel.queue_declare(queue, passive=True)
+    except aiormq.ChannelNotFoundEntity:
+        return False
+    except aiormq.AMQPError as exc:
+        raise refused("queue", queue, exc) from exc
+    await channel.close()
+    return True
 
-    Apart, since in a cluster a server that hangs holds up every new binding, even one that is
-    there, and nothing that exists already.
+
+async def bind_all(channel: aiormq.Channel, bindings: Sequence[Binding]) -> None:
+    """Make bindings.
+
+    Apart from the declarations, since in a cluster a server that hangs holds up every new binding, even
+    one that is there, and nothing that exists already. Raises what the library raises.
     """
-    for binding in node_bindings(node):
+    for binding in bindings:
         await bind(channel, binding)
 
 
@@ -150,7 +225,7 @@ async def declare_exchange(channel: aiormq.Channel, exchange: Exchange) -> None:
             exchange.name, exchange_type=exchange.kind, durable=True, internal=exchange.internal
         )
     except aiormq.AMQPError as exc:
-        raise _refused("exchange", exchange.name, exc) from exc
+        raise refused("exchange", exchange.name, exc) from exc
 
 
 async def declare_queue(channel: aiormq.Channel, queue: Queue) -> None:
@@ -158,7 +233,7 @@ async def declare_queue(channel: aiormq.Channel, queue: Queue) -> None:
     try:
         await channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
     except aiormq.AMQPError as exc:
-        raise _refused("queue", queue.name, exc) from exc
+        raise refused("queue", queue.name, exc) from exc
 
 
 async def bind(channel: aiormq.Channel, binding: Binding) -> None:
@@ -169,11 +244,12 @@ async def bind(channel: aiormq.Channel, binding: Binding) -> None:
         await channel.queue_bind(binding.to, binding.source, binding.key)
 
 
-def _refused(kind: str, name: str, exc: aiormq.AMQPError) -> BrokerUnavailable:
+def refused(kind: str, name: str, exc: aiormq.AMQPError) -> BrokerUnavailable:
+    """What the server refused about a thing, and what to do."""
     kind_of, remedy = BrokerUnavailable, ""
     if isinstance(exc, aiormq.ChannelPreconditionFailed):
         kind_of = DeclaredOtherwise
         remedy = "; it was declared otherwise: delete it, or give the setting the value it was made with"
     if isinstance(exc, aiormq.ChannelAccessRefused):
-        remedy = "; the user needs the permission to configure, write and read evapi.*"
+        remedy = "; the user needs the permissions to configure, write and read evapi.*"
     return kind_of(f"{kind} {name}: {reason(exc)}{remedy}")

@@ -1,0 +1,192 @@
+"""The intake of one node's replies: its own queue, and those of replicas that have another.
+
+    base   evapi.results.NODE             with the arguments that whoever came first gave it
+    own    base, or base.DIGEST where base has other arguments than this replica's settings ask for
+
+While settings change from replica to replica each has replies sent to its own queue, and consumes
+the others', too: a replica that dies leaves its replies to those that live. Which these are the
+replicas tell each other with their beats (``hear``). A queue that nobody names any more is consumed
+until the last deadline of what was asked for it is over; then it expires.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from adapter import contract
+from adapter.broker.amqp import topology
+from adapter.broker.amqp.inbox import Inbox
+from adapter.broker.amqp.supervisor import end
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Coroutine
+    from typing import Any
+
+    from adapter.broker.amqp.connection import Connection
+    from adapter.broker.amqp.kept import Kept
+    from adapter.broker.amqp.limits import Counters, Limits
+    from adapter.broker.amqp.supervisor import Supervisor, Up
+    from adapter.broker.amqp.topology import Kind
+    from adapter.broker.base import DeadLetter, Receiver
+
+log = structlog.get_logger()
+
+_NAMED: Final = float("inf")
+_REQUEUED: Final = 0.1
+"""Seconds until what a connection that was closed had is surely back in its queue."""
+
+
+class Intake:
+    """Of one node, on one connection after the other, which ``kept`` has.
+
+    ``receiver`` tells who gets the replies; ``rank`` is asked with which priority they are to be consumed.
+    ``sifting`` is held by whoever gets messages one at a time.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        kind: Kind,
+        kept: Kept,
+        receiver: Callable[[], Receiver],
+        dead_letter: Callable[[DeadLetter], None],
+        limits: Limits,
+        counters: Counters,
+        supervisor: Supervisor,
+        rank: Callable[[], int],
+        sifting: asyncio.Lock,
+    ) -> None:
+        self.node = node
+        self.queue = contract.results_queue(node)
+        """Where replies to this replica's requests are sent."""
+        self.inboxes: dict[str, Inbox] = {}
+        """Those that consume at this instant, by queue."""
+        self.linger = kind.results_ttl
+        """Seconds for which a queue that nobody names any more is consumed."""
+        self._kind = kind
+        self._kept = kept
+        self._receiver = receiver
+        self._dead_letter = dead_letter
+        self._limits = limits
+        self._counters = counters
+        self._supervisor = supervisor
+        self._rank = rank
+        self._sifting = sifting
+        self._others: dict[str, float] = {}  # queues, and until when, by the loop's clock
+        self._consuming: dict[str, asyncio.Task[None]] = {}  # those of them that are, or are looked for
+
+    def __repr__(self) -> str:
+        return f"<Intake {self.node}: {self.queue}, consuming {sorted(self.inboxes)}>"
+
+    @property
+    def inbox(self) -> Inbox | None:
+        """That of the own queue, while it is consumed."""
+        return self.inboxes.get(self.queue)
+
+    async def run(self, connection: Connection, prepared: Callable[[], Awaitable[None]], up: Up) -> None:
+        """Declare the own queue, then consume it and the others' until that breaks.
+
+        ``prepared`` is called in between. Raises BrokerUnavailable.
+        """
+        async with asyncio.timeout(self._limits.answer_timeout):
+            await self._declare(connection)
+        await prepared()
+        try:
+            self._look()
+            await self._consume(self.queue, connection, up)
+        finally:
+            others, self._consuming = self._consuming, {}
+            await end(*others.values())
+
+    async def _declare(self, connection: Connection) -> None:
+        usual = contract.results_queue(self.node)
+        self.queue = await topology.declare_results(connection.channel, self._kind.results(self.node))
+        if self.queue != usual and usual not in self._others:
+            log.warning("a results queue beside one of other settings", queue=usual, beside=self.queue)
+            # It may hold what was asked before: by a replica of before, or by this one's earlier life.
+            self._others[usual] = asyncio.get_running_loop().time() + self.linger
+
+    def hear(self, queues: Collection[str]) -> None:
+        """Consume these queues of other replicas, too. To be said with each beat."""
+        now = asyncio.get_running_loop().time()
+        for queue in queues:
+            self._others[queue] = _NAMED
+        for queue, until in list(self._others.items()):
+            if until == _NAMED and queue not in queues:
+                self._others[queue] = now + self.linger
+            elif until <= now:
+                del self._others[queue]
+        self._look()
+
+    def _look(self) -> None:
+        """Begin to consume what others have, and leave what they have no more."""
+        connection = self._kept.connection
+        for queue in self._consuming.keys() - self._others.keys():
+            log.info("a results queue of other settings is left", queue=queue)
+            self._supervisor.aside(end(self._consuming.pop(queue)))
+        if connection is None:
+            return
+        for queue in self._others.keys() - self._consuming.keys() - {self.queue}:
+            self._consuming[queue] = self._supervisor.start(
+                f"node {self.node} queue {queue}",
+                partial(self._consume_other, queue, connection),
+                lambda: connection.alive,
+            )
+
+    async def _consume_other(self, queue: str, connection: Connection, up: Up) -> None:
+        while not await topology.exists(await connection.channel(), queue):
+            self._supervisor.waits(f"node {self.node} queue {queue}", None)
+            await asyncio.sleep(self._limits.others_interval)
+        await self._consume(queue, connection, up)
+
+    async def _consume(self, queue: str, connection: Connection, up: Up) -> None:
+        async with asyncio.timeout(self._limits.answer_timeout):
+            channel = await connection.channel()
+        inbox = Inbox(
+            self.node,
+            queue,
+            channel,
+            self._receiver(),
+            self._dead_letter,
+            self._limits,
+            self._counters,
+            self._rank,
+        )
+        try:
+            if self._kept.sifting:
+                # One at a time: what is on its way to another is lost where the connection closes.
+                async with self._sifting:
+                    await self._sift(inbox)
+            async with asyncio.timeout(self._limits.answer_timeout):
+                await inbox.open(connection.wire)
+            self.inboxes[queue] = inbox
+            up()
+            async with asyncio.timeout(self._limits.answer_timeout):
+                await inbox.rerank()  # it may have changed since it was consumed
+            await inbox.run(self._supervisor.aside)
+        finally:
+            if self.inboxes.get(queue) is inbox:
+                del self.inboxes[queue]
+            self._supervisor.aside(inbox.close())
+
+    async def _sift(self, inbox: Inbox) -> None:
+        """Get what waits one at a time, and no more than that: what is sound comes on meanwhile."""
+        left = await inbox.waiting()
+        if not left:
+            await asyncio.sleep(_REQUEUED)
+            left = await inbox.waiting()
+        await inbox.sift(left, self._kept.suspect)
+
+    async def rerank(self) -> None:
+        """Consume with the present rank."""
+        async with asyncio.timeout(self._limits.answer_timeout):
+            for inbox in list(self.inboxes.values()):
+                await inbox.rerank()
+
+    def stop(self) -> list[Coroutine[Any, Any, None]]:
+        """Have each inbox get no more, and end when what is here has been taken in."""
+        return [inbox.stop() for inbox in self.inboxes.values()]

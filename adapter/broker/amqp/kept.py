@@ -1,0 +1,138 @@
+"""One connection that is kept up: each that is lost is followed by another, for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from adapter.broker.amqp.connection import Connection, UndecodableMessage
+from adapter.broker.amqp.supervisor import end
+from adapter.errors import BrokerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from yarl import URL
+
+    from adapter.broker.amqp.limits import Counters, Limits
+    from adapter.broker.amqp.supervisor import Supervisor, Up
+
+log = structlog.get_logger()
+
+REMEDY: Final = (
+    "find the service that answers by another protocol than AMQP 0.9.1 (AMQP 1.0, MQTT, STOMP), and have it "
+    "keep its properties within 255 bytes each"
+)
+_LOOKS: Final = 4
+"""Within the time for an answer: time for which this process stood still counts as one of them."""
+
+
+class Kept:
+    """A connection of its own, with what stands on it.
+
+    ``stand`` begins that on each new connection, in tasks that end with the connection; ``fallen`` is
+    called when it is lost. ``watched``: the server is asked for a sign of life while it says nothing,
+    since the library waits for missing heartbeats much longer than a caller does.
+    """
+
+    def __init__(
+        self,
+        part: str,
+        urls: Sequence[URL],
+        limits: Limits,
+        counters: Counters,
+        supervisor: Supervisor,
+        stand: Callable[[Connection], Sequence[asyncio.Task[None]]],
+        fallen: Callable[[], None] = lambda: None,
+        watched: bool = True,
+    ) -> None:
+        self.part = part
+        self.connection: Connection | None = None
+        self.gone = False
+        """Whether the last try to connect, to each of the servers, was in vain."""
+        self.sifting = False
+        """Whether the last one was closed over a message: what waits is to be got one at a time."""
+        self.dropped: dict[str, int] = {}
+        """Messages that were dropped for that, by queue."""
+        self._urls = list(urls)
+        self._limits = limits
+        self._counters = counters
+        self._suspect = ""
+        self._supervisor = supervisor
+        self._stand = stand
+        self._fallen = fallen
+        self._watched = watched
+        self._main: asyncio.Task[None] | None = None
+        self._doubt = asyncio.Event()
+
+    def start(self) -> None:
+        """Connect, and stay connected."""
+        self._main = self._supervisor.start(self.part, self._level)
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self._main is not None:
+            await end(self._main)
+
+    def doubt(self) -> None:
+        """Ask the server for a sign of life at once: another connection to it met silence."""
+        self._doubt.set()
+
+    def suspect(self, queue: str) -> None:
+        """A message of this queue is got, without a way back; empty: it is here."""
+        self._suspect = queue
+
+    def _tell_dropped(self) -> None:
+        queue, self._suspect = self._suspect, ""
+        if queue:
+            self.dropped[queue] = self.dropped.get(queue, 0) + 1
+            log.error("a message was dropped: RabbitMQ cannot hand it over", queue=queue, do=REMEDY)
+
+    async def _level(self, up: Up) -> None:
+        try:
+            connection = await Connection.open_any(self._urls, self._limits)
+        except BrokerUnavailable:
+            self.gone = True
+            raise
+        self.gone = False
+        self.connection = connection
+        standing = list(self._stand(connection))
+        if self._watched:
+            standing.append(asyncio.create_task(self._watch(connection), name=f"{self.part}: watch"))
+        up(url=connection.url)
+        try:
+            await connection.lost()
+        except BrokerUnavailable as exc:
+            self._urls.append(self._urls.pop(0))  # it may hang: the others first
+            self.sifting = isinstance(exc, UndecodableMessage)
+            if self.sifting:
+                self._counters.undecodable += 1
+                self._tell_dropped()
+            raise
+        finally:
+            self.connection = None
+            self._fallen()
+            await end(*standing)
+            self._supervisor.aside(connection.close(self._limits.close_timeout))
+
+    async def _watch(self, connection: Connection) -> None:
+        loop, limits = asyncio.get_running_loop(), self._limits
+        channel = await connection.channel()
+        while True:
+            try:
+                async with asyncio.timeout(limits.probe_interval):
+                    await self._doubt.wait()
+            except TimeoutError:
+                if connection.wire.paused or loop.time() - connection.wire.heard_at < limits.probe_interval:
+                    continue
+            self._doubt.clear()
+            asking = asyncio.ensure_future(channel.basic_qos(prefetch_count=1))
+            for _ in range(_LOOKS):
+                await asyncio.wait({asking}, timeout=limits.confirm_timeout / _LOOKS)
+            if not asking.done() and not connection.wire.paused:
+                connection.abort(f"the server is silent: no answer within {limits.confirm_timeout:g} s")
+            asking.cancel()
+            if not asking.cancelled() and asking.done() and asking.exception() is not None:
+                return  # the connection is closing

@@ -1,0 +1,91 @@
+"""What a message on a node's results queue tells the relay. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from adapter import contract
+from adapter.broker.base import DeadLetter, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from adapter.broker.amqp.incoming import Delivery
+
+WRONG_EXCHANGE: Final = "wrong-exchange"
+"""Why a message is kept that came another way than the one that needs the right to send it. Whoever may
+reply can write to every queue, by its name; by which exchange it came the server says, and nobody can
+forge that."""
+_EXPIRED: Final = "expired"
+_MAX_TEXT: Final = 200
+_LATEST: Final = 1 << 53  # microseconds: what a float holds exactly, and the year 2255
+
+
+def read(delivery: Delivery, node: str) -> Reply | DeadLetter | None:
+    """A reply, what is kept of one that answers nothing, or ``None`` where nobody need know."""
+    content_type, headers, correlation_id, _, times = delivery.properties
+    if delivery.exchange == contract.DEAD_EXCHANGE:
+        return _given_up(delivery, node)
+    if not correlation_id:
+        return letter(delivery, node, "no-correlation-id", "a reply carries that of its request")
+    status = _text(headers.get(contract.HEADER_STATUS))
+    by_operator = delivery.exchange == contract.OPERATOR_EXCHANGE
+    if status == contract.STATUS_OPERATOR and not by_operator:
+        detail = f"an operator's answer comes by the exchange {contract.OPERATOR_EXCHANGE}"
+        return letter(delivery, node, WRONG_EXCHANGE, detail)
+    return Reply(
+        correlation_id,
+        delivery.body,
+        content_type,
+        status,
+        _text(headers.get(contract.HEADER_SERVICE)),
+        None,
+        *_seconds(times),
+        _text(headers.get(contract.HEADER_DETAIL)),
+        by_operator,
+        delivery.size,
+    )
+
+
+def letter(delivery: Delivery, node: str, why: str, detail: str) -> DeadLetter:
+    """A message as a dead letter."""
+    content_type, _, correlation_id, *_ = delivery.properties
+    return DeadLetter(why, detail, delivery.body, node, correlation_id, content_type)
+
+
+def _given_up(delivery: Delivery, node: str) -> Reply | None:
+    """A dead request, told apart by its exchange: the header ``x-death`` may be copied to a reply.
+
+    That of a node whose routing word is the same comes here, too. An expired one has been
+    answered by its deadline.
+    """
+    content_type, headers, correlation_id, *_ = delivery.properties
+    death = _last_death(headers)
+    ours = headers.get(contract.HEADER_NODE) == node
+    if death is None or death == _EXPIRED or not ours or not correlation_id:
+        return None
+    return Reply(correlation_id, delivery.body, content_type, rejected=death)
+
+
+def _last_death(headers: Mapping[str, Any]) -> str | None:
+    """Why the broker gave a message up the last time (it may have been retried before)."""
+    deaths = headers.get("x-death")
+    last = deaths[0] if isinstance(deaths, list) and deaths else {}
+    found = last.get("reason") if isinstance(last, dict) else None
+    return _text(found) or _text(headers.get("x-first-death-reason"))
+
+
+def _seconds(times: tuple[int, int] | None) -> tuple[float | None, float | None]:
+    """What a consumer says of its times, in epoch seconds; nothing where that is none."""
+    if times is None or not (0 < times[0] < _LATEST and 0 < times[1] < _LATEST):
+        return None, None
+    return times[0] / 1e6, times[1] / 1e6
+
+
+def _text(value: Any) -> str | None:
+    """A header as text, whatever type a consumer gave it, and no longer than a log line bears."""
+    if value is None or isinstance(value, str):
+        return None if value is None else value[:_MAX_TEXT]
+    if isinstance(value, bytes | bytearray):
+        return bytes(value[:_MAX_TEXT]).decode(errors="replace")
+    return str(value)[:_MAX_TEXT]

@@ -1,0 +1,125 @@
+"""Settings of the queues that change from replica to replica, and rights that are missing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import aiohttp
+
+from adapter import policy, settings
+from adapter.app import Bridge
+from adapter.simulator import SimulatedKamailio, State
+from consumers import Service, allow
+from tests.consumers.asker import running
+from tests.harness.process import free_port
+from tests.system.conftest import bridged
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.harness.rabbitmq import RabbitServer
+
+EVENT = "changing"
+OLD = {"results_expires": "60"}
+NEW = {"results_expires": "61", "queue_type": "quorum"}
+PACE = 0.01
+
+
+@contextlib.asynccontextmanager
+async def deciding(url: str) -> AsyncIterator[None]:
+    service = Service(f"changing-{uuid4().hex[:8]}")
+    service.on(EVENT)(lambda _: allow())
+    async with running(service, url):
+        yield
+
+
+class Calls:
+    """Asks until it is told to stop."""
+
+    def __init__(self, sim: SimulatedKamailio) -> None:
+        self._sim = sim
+        self._task = asyncio.create_task(self._run())
+        self.asked = 0
+
+    async def _run(self) -> None:
+        while True:
+            await self._sim.suspend(EVENT, {})
+            self.asked += 1
+            await asyncio.sleep(PACE)
+
+    async def more(self, number: int = 30) -> None:
+        """Return once so many more have been decided."""
+        wanted = self._sim.counters.outcomes["decided"] + number
+        await self._sim.until(lambda: self._sim.counters.outcomes["decided"] >= wanted)
+
+    async def end(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+async def replica(sim: SimulatedKamailio, node: str, name: str, options: dict[str, str]) -> Bridge:
+    own = {"nodes": f"{node}={sim.address}", "http": f"127.0.0.1:{free_port()}", "redis_prefix": node}
+    made = Bridge(settings.load(**own, replica=name, **options), policy.parse({}))
+    await made.start()
+    async with asyncio.timeout(20):
+        while not (all(made.checks().values()) and made.replicas.serves(node)):
+            await asyncio.sleep(0.005)
+    return made
+
+
+async def test_a_rolling_update_that_changes_the_queues_loses_no_call(
+    scaled: dict[str, str], node: str
+) -> None:
+    async with SimulatedKamailio() as sim, deciding(scaled["amqp_url"]):
+        pair = [await replica(sim, node, name, {**scaled, **OLD}) for name in ("r1", "r2")]
+        calls = Calls(sim)
+        await calls.more()
+        for place, name in enumerate(("r1", "r2")):
+            fresh = await replica(sim, node, f"{name}-new", {**scaled, **NEW})
+            await calls.more()
+            leaving, pair[place] = pair[place], fresh
+            await leaving.drain()
+            await leaving.close()
+            await calls.more()
+        await calls.end()
+        await sim.until(lambda: sim.counters.outcomes["decided"] == calls.asked)
+        assert set(sim.counters.outcomes) == {"decided"}
+        (queue,) = {each.broker.beside[node] for each in pair}
+        assert queue.startswith(f"evapi.results.{node}.")
+        for each in pair:
+            await each.close()
+
+
+async def test_one_that_may_not_read_the_replies_is_not_ready_and_leaves_the_calls_to_another(
+    rabbitmq: RabbitServer, scaled: dict[str, str], node: str
+) -> None:
+    user = f"user-{uuid4().hex[:8]}"
+    await asyncio.to_thread(rabbitmq.ctl, "add_user", user, "secret")
+    rights = ("set_permissions", user, ".*", ".*", r"^(?!evapi\.results).*")
+    await asyncio.to_thread(rabbitmq.ctl, *rights)
+    deaf = {**scaled, "amqp_url": rabbitmq.url.replace("guest:guest", f"{user}:secret"), "replica": "r1"}
+    async with (
+        SimulatedKamailio() as sim,
+        deciding(scaled["amqp_url"]),
+        bridged(sim, node, deaf, ready=False) as first,
+    ):
+        await sim.until(lambda: node in first.broker.unheard and not first.broker.takes_replies(node))
+        await sim.until(lambda: first.broker.ready and first.replicas.store_ready)
+        url = f"http://{first._settings.http}/readyz"
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            said = json.loads(await answer.text())
+            assert (answer.status, said["checks"]["replies"]) == (503, False)
+        assert "configure, write and read evapi.*" in said["details"][f"replies {node}"]
+        assert not first.replicas.serves(node)
+        assert not sim.gate_open
+        async with bridged(sim, node, {**scaled, "replica": "r2"}) as second:
+            await sim.until(lambda: second.relay.turn.active(node) and first.roster.served(node))
+            calls = [await sim.suspend(EVENT, {}) for _ in range(50)]
+            for call in calls:
+                assert (await call.resumed())["outcome"] == "decided"
+            assert {call.state for call in calls} == {State.RESUMED}
+            assert first.broker.counters.published == 0
