@@ -37,6 +37,20 @@ async def names(asker: Asker) -> AsyncIterator[tuple[str, str, str]]:
         await asker.channel.queue_delete(service_queue(each))
 
 
+def user(rabbitmq: RabbitServer, rights: str, topics: str = ".*") -> str:
+    """The URL of a new user with these rights to configure and read. One command, since each is slow."""
+    name = f"user{next(numbers)}"
+    of = f'<<"{name}">>, <<"/">>'
+    rabbitmq.ctl(
+        "eval",
+        f'rabbit_auth_backend_internal:add_user(<<"{name}">>, <<"pw">>, <<"test">>), '
+        f'rabbit_auth_backend_internal:set_permissions({of}, <<"{rights}">>, <<".*">>, <<"{rights}">>, '
+        f'<<"test">>), rabbit_auth_backend_internal:set_topic_permissions({of}, <<"{EVENTS_EXCHANGE}">>, '
+        f'<<"^$">>, <<"{topics}">>, <<"test">>).',
+    )
+    return rabbitmq.url.replace("guest:guest", f"{name}:pw")
+
+
 async def decided_by(asker: Asker, event: str, times: int = 10) -> list[str]:
     found = []
     for _ in range(times):
@@ -68,7 +82,7 @@ async def test_an_event_that_moved_is_decided_by_its_new_service(
     assert left.counts[Result.UNHANDLED] >= 1
     told = [entry for entry in caplog.messages if f"no handler of {event!r}" in entry]
     assert len(told) == 1
-    assert f"the binding {event}.* of evapi.decide.{a} is taken away" in told[0]
+    assert f"the binding {event}.* of evapi.decide.{a} is to go" in told[0]
 
 
 async def test_a_binding_that_nobody_wants_is_taken_away(
@@ -182,15 +196,28 @@ async def test_no_right_to_the_queue_for_what_is_passed_on(
 ) -> None:
     """The service decides all the same. As it cannot tell who has a handler, it unbinds nothing."""
     a, b, event = names
-    user = f"user{next(numbers)}"
-    rabbitmq.ctl("add_user", user, "pw")
-    rights = r"^(evapi\.(events|dead|dead-letters|decide\..*)|amq\.default)$"
-    rabbitmq.ctl("set_permissions", user, rights, ".*", rights)
-    url = rabbitmq.url.replace("guest:guest", f"{user}:pw")
+    url = user(rabbitmq, r"^(evapi\\.(events|dead|dead-letters|decide\\..*)|amq\\.default)$")
     async with running(made(a, event, f"{event}_stays"), rabbitmq.url):
         pass
     async with running(made(a, f"{event}_stays"), url), running(made(b, event), rabbitmq.url):
         assert await decided_by(asker, event) == [b] * 10
         assert await decided_by(asker, f"{event}_stays") == [a] * 10
     assert f"evapi.handles.{a}.{event}_stays cannot be declared" in caplog.text
-    assert "is taken away" not in caplog.text
+    assert "is to go" not in caplog.text
+
+
+async def test_no_right_to_unbind(
+    rabbitmq: RabbitServer, asker: Asker, names: tuple[str, str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The topic permission is for the events of today alone."""
+    a, b, event = names
+    async with running(made(a, event, f"{event}_stays"), rabbitmq.url):
+        pass
+    url = user(rabbitmq, ".*", rf"^{event}_stays\\.\\*$")
+    async with running(made(a, f"{event}_stays"), url), running(made(b, event), rabbitmq.url):
+        assert await decided_by(asker, event) == [b] * 10
+
+        async def told() -> bool:
+            return f"the binding {event}.* of evapi.decide.{a} stays" in caplog.text
+
+        await until(told)
