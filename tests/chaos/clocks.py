@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LIBRARY: Final = "lib/*/faketime/libfaketimeMT.so.1"
+SITE: Final = Path(__file__).with_name("faketime")
+"""What Python reads at its start, see there."""
 
 
 class Clock:
@@ -36,6 +38,7 @@ class Clock:
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",  # a cached offset lasts for seconds after the file has changed
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "PYTHONPATH": str(SITE),
         }
 
     def put(self, off: float) -> None:
