@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.harness.rabbitmq import RabbitServer
 from tests.harness.redis import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# How long an example takes is a matter of what else the machine does, not of the code.
+settings.register_profile("evapi-adapter", deadline=None)
+settings.load_profile("evapi-adapter")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ emergency = 0
 """
 
 
+_STALE: Final = re.compile(rf"^{service.STALE} \S+ (\d+\.\d+)$", re.MULTILINE)
 LINKS: Final = 2
 """Replicas that connect to a Kamailio, by default."""
 
@@ -232,8 +234,8 @@ class World:
         """Seconds past its deadline of each request that reached a consumer too late."""
         found: list[float] = []
         for consumer in self.consumers:
-            lines = consumer.log.read_text(errors="replace").splitlines()
-            found += [float(line.split()[-1]) for line in lines if line.startswith(service.STALE)]
+            # A consumer that is killed may leave the beginning of a line.
+            found += map(float, _STALE.findall(consumer.log.read_text(errors="replace")))
         return found
 
     def __enter__(self) -> Self:
