@@ -18,6 +18,11 @@ LOOKS: Final = (0.03, 0.09, 0.21, 0.45, 0.93)
 stand still. One that stands still for longer than its lease has lost what it claimed."""
 
 
+MOST: Final = 2_000
+"""Replies that wait at a time: at a hand-over these are few. Many at once are stale, such as those of a
+queue that nobody has consumed for long, and to look at each six times would hold up all others."""
+
+
 class Early:
     """Times are seconds of any one clock."""
 
@@ -32,7 +37,9 @@ class Early:
         given_up = []
         for settlement in settlements:
             first, since, looks = self._waiting.get(settlement.id, (settlement, now, 0))
-            if looks < len(LOOKS):
+            if settlement.id not in self._waiting and len(self._waiting) >= MOST:
+                given_up.append(settlement)
+            elif looks < len(LOOKS):
                 self._waiting[settlement.id] = first, since, looks
             else:
                 del self._waiting[settlement.id]

@@ -22,6 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from adapter.amqp.urls import ADVICE, split_urls, stray_comma
 from adapter.contract import ALL_NODES
 from adapter.errors import SettingsError
 
@@ -190,12 +191,14 @@ class Settings(BaseSettings):
     @classmethod
     def _url(cls, value: SecretStr | None, info: Any) -> SecretStr | None:
         schemes = _SCHEMES[info.field_name]
-        for url in value.get_secret_value().split(",") if value is not None else ():
-            if not url.strip().startswith(schemes):
-                # No part of it is shown: what was meant as a URL may be a password.
+        text = "" if value is None else value.get_secret_value()
+        several = info.field_name == "amqp_url"  # of the others, hosts after a comma belong to the one URL
+        for url in () if value is None else split_urls(text) if several else [text.strip()]:
+            # No part of it is shown: what was meant as a URL may be a password.
+            if not url.startswith(schemes):
                 raise ValueError(f"does not begin with {' or '.join(schemes)}")
-            if info.field_name != "amqp_url":
-                break  # the hosts after a comma belong to the one URL
+            if several and stray_comma(url):
+                raise ValueError(ADVICE)
         return value
 
     @field_validator("id_key")
@@ -317,7 +320,7 @@ def check_somebody_decides(settings: Settings) -> None:
 
 def without_password(urls: str) -> str:
     """A URL, or several separated by commas, as it may be shown."""
-    return ",".join(_shown(url) for url in re.split(r",\s*(?=[a-z+]+://)", urls))
+    return ",".join(_shown(url) for url in split_urls(urls))
 
 
 def _shown(url: str) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, urlsplit
 
 from adapter import outlet
+from adapter.amqp.urls import ADVICE, split_urls, stray_comma
 from consumers import tracing
 from consumers.command_line import MisplacedPassword, hide_passwords
 from consumers.loading import LoadError, load
@@ -109,7 +110,7 @@ def amqp_urls(flag: str | None) -> list[str]:
             given = Path(path).read_text().strip()
         except (OSError, UnicodeDecodeError) as exc:
             raise UsageError(f"{URL_VARIABLE}_FILE: cannot read {path}: {exc}") from exc
-    urls = [url.strip() for url in given.split(",") if url.strip()]
+    urls = [url for url in split_urls(given) if url]
     if not urls:
         raise UsageError(
             f"{URL_VARIABLE}: no RabbitMQ is named; write for example "
@@ -119,10 +120,13 @@ def amqp_urls(flag: str | None) -> list[str]:
         try:
             parts = urlsplit(url)
             good = parts.scheme in ("amqp", "amqps") and parts.hostname and parts.port != 0
+            good = good and not stray_comma(url)
         except ValueError:
             good = False
         if not good:
-            raise UsageError(f"{URL_VARIABLE}: URL {number} is no amqp://user:password@host:port/vhost")
+            raise UsageError(
+                f"{URL_VARIABLE}: URL {number} is no amqp://user:password@host:port/vhost; {ADVICE}"
+            )
         options = parse_qs(parts.query, keep_blank_values=True)
         if options.get("no_verify_ssl", ["0"])[0] not in ("0", "1"):
             raise UsageError(f"{URL_VARIABLE}: no_verify_ssl is 1, to trust any certificate, or 0")

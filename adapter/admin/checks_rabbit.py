@@ -12,6 +12,7 @@ from adapter.admin.checks_rights import ADAPTER, Rights
 from adapter.admin.checks_services import vhost_of
 from adapter.admin.rabbit import Rabbit
 from adapter.admin.topology import State, compare
+from adapter.amqp.urls import split_urls
 from adapter.broker.amqp.connection import parse_urls
 from adapter.broker.amqp.topology import Exchange, Queue
 from adapter.errors import BrokerUnavailable
@@ -45,7 +46,7 @@ def not_set(wrong: bool) -> list[Finding]:
 async def servers(urls: str) -> list[Finding]:
     """Each of the URLs: whether it answers, and its version. Raises SettingsError."""
     several = len(parse_urls(urls)) > 1
-    found = await asyncio.gather(*(_server(url.strip(), several) for url in urls.split(",")))
+    found = await asyncio.gather(*(_server(url, several) for url in split_urls(urls)))
     if all(each[0].status is Status.ERROR for each in found):
         rest = [RABBIT.unknown(part, "RabbitMQ does not answer") for part in PARTS]
         return [*(finding for each in found for finding in each), *rest]

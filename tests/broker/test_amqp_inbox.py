@@ -227,3 +227,17 @@ async def test_each_rank_has_a_consumer_of_its_own(rig: Rig) -> None:
     assert rig.channel.consumers == [(results, "replies-1"), (results, "replies-2")]
     rig.wire.deliver("replies-1", "replies-2")
     await rig.taken(2)
+
+
+async def test_what_is_large_is_looked_at_in_slices_each_acknowledged_by_itself(rig: Rig) -> None:
+    rig.inbox._limits = replace(LIMITS, slice_replies=3, slice_bytes=10, prefetch=4)
+    rig.wire.deliver(*["replies-1"] * 8)  # two bytes each
+    await rig.taken(8)
+    assert [len(batch) for batch in rig.receiver.batches] == [3, 3, 2]
+    await until(lambda: [tag for _, tag, _ in rig.wire.written] == [3, 6, 8])
+    assert rig.wire.held == 0
+    rig.receiver.batches.clear()
+    rig.inbox._limits = replace(LIMITS, slice_bytes=4)
+    rig.wire.deliver(*["replies-1"] * 5)
+    await rig.taken(5)
+    assert [len(batch) for batch in rig.receiver.batches] == [2, 2, 1]

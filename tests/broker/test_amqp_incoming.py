@@ -25,6 +25,7 @@ from adapter.broker.amqp.incoming import (
     Incoming,
     Returned,
 )
+from adapter.contract import MAX_REPLY
 from consumers import Answer, Result
 from consumers.amqp import frames as consumer_frames
 
@@ -407,3 +408,18 @@ def test_a_header_for_the_library_is_made_readable() -> None:
     _, _, read = frame.unmarshal(found.rest[size:])
     assert isinstance(read, ContentHeader)
     assert (read.properties.correlation_id, read.body_size) == ("a", 10)
+
+
+def test_of_a_body_that_nobody_will_look_at_only_the_beginning_is_kept() -> None:
+    method = Basic.Deliver(OURS[0], 1, False, "", "evapi.results.sbc1")
+    body = bytes(MAX_REPLY + 1)
+    large = b"".join(Content(CONSUMING, method, Basic.Properties(correlation_id="a"), body, 50_000).frames())
+    whole = b"".join(
+        Content(CONSUMING, method, Basic.Properties(correlation_id="b"), body[:-1], 50_000).frames()
+    )
+    found, incoming = fed(large + whole, [])
+    assert not incoming.broken
+    assert [(each.size, len(each.body)) for each in found.deliveries] == [
+        (MAX_REPLY + 1, 4_096),
+        (0, MAX_REPLY),
+    ]

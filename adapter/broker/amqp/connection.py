@@ -14,6 +14,7 @@ from pamqp.commands import Basic
 from yarl import URL
 
 from adapter import contract
+from adapter.amqp.urls import ADVICE, split_urls, stray_comma
 from adapter.broker.amqp.tap import Wire
 from adapter.errors import BrokerUnavailable, SettingsError
 
@@ -34,9 +35,11 @@ EXPECTED: Final = (
 def parse_urls(urls: str) -> list[URL]:
     """The servers to try in turn, of a list separated by commas. Raises SettingsError."""
     found = []
-    for number, text in enumerate(urls.split(","), 1):
+    for number, text in enumerate(split_urls(urls), 1):
+        if stray_comma(text):
+            raise SettingsError("EVAPI_AMQP_URL", f"number {number} of the URLs: {ADVICE}")
         try:
-            url = URL(text.strip())
+            url = URL(text)
         except ValueError:
             # Neither the text nor the cause is quoted: they may hold the password.
             raise SettingsError("EVAPI_AMQP_URL", f"number {number} of the URLs is none") from None
