@@ -80,10 +80,12 @@ async def test_connections_closed_by_an_operator(
     broker = AmqpBroker(rabbitmq.url, on_ready=changes.append)
     await broker.start(receiver)
     await attached(broker, node)
+    await until(lambda: broker.ready)
     with capture_logs() as logs:
         await asyncio.to_thread(rabbitmq.ctl, "close_all_connections", "maintenance")
-        await until(lambda: broker.counters.connects == 2)
+        await until(lambda: broker.counters.connects == 2 and broker.ready)
         await attached(broker, node)
+        await until(lambda: not broker.problems)
     assert changes == [True, False, True]
     lines = [entry for entry in logs if entry.get("part") == "connection"]
     assert [entry["event"] for entry in lines] == ["broker down", "broker up"]
@@ -142,6 +144,7 @@ async def test_a_memory_alarm(
     broker = AmqpBroker(rabbitmq.url, on_ready=changes.append, confirm_timeout=30.0)
     await broker.start(receiver)
     await attached(broker, node)
+    await until(lambda: broker.ready)
     bind(client, event)
     with capture_logs() as logs:
         await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0")
@@ -219,8 +222,7 @@ async def test_a_server_that_hangs(
         finally:
             rabbitmq.resume()
         await attached(hasty, node)
-        await until(lambda: hasty.ready)
-    assert hasty.problems == {}
+        await until(lambda: hasty.ready and not hasty.problems)
     reasons = [entry["reason"] for entry in logs if entry["event"] == "broker down"]
     assert reasons[0] == "the server is silent: it confirms nothing"
     assert any("no answer within 0.1 s" in reason for reason in reasons)
