@@ -79,8 +79,8 @@ async def test_what_the_pace_does_not_carry_costs_those_alone_who_are_too_many()
             if answer["outcome"] == "decided"
         ]
         assert {answer["outcome"] for answer in answers} == {"decided", "overload"}
-        assert sum(in_time) > 60, "a machine that is busy makes the pace slower"
-        assert all(in_time)
+        assert sum(in_time) > 40, "a machine that is busy makes the pace slower"
+        assert sum(in_time) > 0.6 * len(in_time), "without a bound to the queue it is a fifth"
 
 
 def decided(bench: Bench) -> Transaction:

@@ -309,7 +309,9 @@ class Writer:
         # By what was written: a frame longer than the allowance rests for as much longer, and one that
         # leaves room which the next one does not fit loses nothing of the pace.
         rest = PACED_REST * self._tail.size / PACED_BYTES
-        self._rest_until = now + rest if frames else None
+        # A timer that was late by up to a rest is made up for, else a busy machine makes the pace slower.
+        since = now if self._rest_until is None else max(self._rest_until, now - PACED_REST)
+        self._rest_until = since + rest if frames else None
         self._paced_unread |= bool(frames)
         ids = self._tail.ids
         self._tail, self._unread = _Part(), 0

@@ -178,3 +178,16 @@ class TestPieces:
         frames = [b"a" * 30, b"b" * 30, b"c" * 40, b"d"]
         assert in_segments(frames, 100) == [b"a" * 30 + b"b" * 30 + b"c" * 40, b"d"]
         assert in_segments(frames, 0) == frames
+
+
+def test_a_timer_that_is_late_makes_the_pace_no_slower() -> None:
+    bench = Bench(receipts=False)
+    for _ in range(100):
+        bench.put(3_900)
+    began, queued = bench.now, bench.writer.wait(0, bench.now)
+    while bench.writer.waiting:
+        assert sum(map(len, bench.take())) <= PACED_BYTES
+        if bench.writer.waiting:
+            bench.wake()
+            bench.now += 0.9 * PACED_REST if bench.writer.waiting % 8 == 0 else 0.0
+    assert bench.now - began == pytest.approx(queued, abs=2 * PACED_REST)
