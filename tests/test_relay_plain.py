@@ -7,11 +7,8 @@ import asyncio
 import pytest
 
 from adapter.inflight.base import Roll
-from adapter.simulator import SimulatedKamailio
 from adapter.transaction import Outcome, State, Transaction
-from consumers import Request, Service
 from tests.relay_bench import Bench, id_of, reply, suspended
-from tests.system.conftest import bridged
 
 ROUTE = {"action": "route", "uri": "sip:gw7.example.net"}
 
@@ -55,32 +52,6 @@ class TestThePaceIsExceeded:
             "timeout",
             0,
         )
-
-
-service = Service("long")
-LONG = 6_000
-
-
-@service.on("long")
-async def _decide(request: Request) -> dict[str, object]:
-    return {"action": "reject", "code": 486, "notes": "x" * LONG}
-
-
-async def test_what_the_pace_does_not_carry_costs_those_alone_who_are_too_many() -> None:
-    """At 800 KB/s half of the deadline's two seconds carries 130 of them; all of them would take 3.4 s."""
-    options = {"consumer": "tests.test_relay_plain:service"}
-    async with SimulatedKamailio("plain") as sim, bridged(sim, "sbc1", options) as bridge:
-        await sim.until(lambda: bridge.nodes.readers)
-        calls = [await sim.suspend("long", {}) for _ in range(450)]
-        answers = [await call.resumed() for call in calls]
-        in_time = [
-            call.latency < 2.0
-            for call, answer in zip(calls, answers, strict=True)
-            if answer["outcome"] == "decided"
-        ]
-        assert {answer["outcome"] for answer in answers} == {"decided", "overload"}
-        assert sum(in_time) > 40, "a machine that is busy makes the pace slower"
-        assert sum(in_time) > 0.6 * len(in_time), "without a bound to the queue it is a fifth"
 
 
 def decided(bench: Bench) -> Transaction:
