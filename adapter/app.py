@@ -256,6 +256,7 @@ class Bridge:
     def _details(self) -> Mapping[str, str]:
         """What is to be told beside the checks, by subject."""
         found = {f"replies {node}": why for node, why in self.broker.unheard.items()}
+        found |= {f"names {', '.join(clash.names)}": clash.text for clash in self.replicas.watch.told}
         if trouble := outlet.trouble():
             found["log"] = trouble
         keeping = self.timekeeping

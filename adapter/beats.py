@@ -20,6 +20,7 @@ def told(beat: Beat) -> str:
         "number": beat.number,
         "at": round(beat.at, 4),
         "results": beat.results,
+        "identities": beat.identities,
         "about": beat.about,
     }
     return json.dumps(said, separators=(",", ":"))
@@ -39,9 +40,7 @@ def heard(said: bytes | str) -> Beat | None:
             "rank": int(rank),
             "stuck": [*stuck],
         } if all(isinstance(node, str) for node in (*nodes, *stuck)):
-            about, number, at, deaf, results = (
-                found.get(key) for key in ("about", "number", "at", "deaf", "results")
-            )
+            about, number, at, deaf = (found.get(key) for key in ("about", "number", "at", "deaf"))
             return Beat(
                 broker,
                 accepting,
@@ -53,8 +52,11 @@ def heard(said: bytes | str) -> Beat | None:
                 number=number if type(number) is int else 0,
                 at=at if type(at) is float else 0.0,
                 about=about if isinstance(about, dict) else {},
-                results={node: str(each) for node, each in results.items()}
-                if isinstance(results, dict)
-                else {},
+                results=_by_node(found.get("results")),
+                identities=_by_node(found.get("identities")),
             )
     return None
+
+
+def _by_node(said: object) -> dict[str, str]:
+    return {str(node): str(each) for node, each in said.items()} if isinstance(said, dict) else {}

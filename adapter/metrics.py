@@ -161,6 +161,7 @@ class Metrics:
         self.bygone = counter("evapi_bygone_total", "Resumes for an earlier life of Kamailio.", ["node"])
         self.active = gauge("evapi_active", "Whether this replica is the active one.", ["node"])
         self.replicas = gauge("evapi_replicas", "Replicas that beat, this one among them.")
+        self.name_clashes = gauge("evapi_name_clashes", "Names that stand for two, or of which one has two.")
         self.paused = gauge("evapi_paused", "Whether an operator has paused the node.", ["node"])
         self.frames_held = gauge("evapi_frames_held", "Events left to another replica for now.")
         self.drained = gauge("evapi_drained", "Whether an operator has drained this replica.")

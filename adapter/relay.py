@@ -36,7 +36,7 @@ from adapter.wire import event as wire
 from adapter.wire import netstring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from adapter.chronicle import Chronicle
     from adapter.evapi.base import Links
@@ -92,6 +92,8 @@ class Relay:
         self._held = Held()
         self._read: list[TransactionId] = []  # resumes that Kamailio has read
         self._complained = float("-inf")
+        self.left: set[str] = set()
+        """Nodes of which an answer was left to a replica that is linked to another Kamailio of this name."""
         self.turn = Turn(roster, broker, links, clock)
         self._unsent = Unsent(roster, self.turn)
         self._unwritten = Unwritten(metrics, self._ids.text)
@@ -171,10 +173,12 @@ class Relay:
         meanwhile knows none that is unclaimed, and a claim that somebody has is lost anyhow.
         """
         frames = {frame.id: frame for frame in left}
+        for name in self._roster.elders(node):
+            frames = await self._not_claimed_as(name, frames)
         if not self.turn.active(node):
             unclaimed = await self._inflight.unclaimed(list(frames))
             if not self.turn.active(node):
-                self._metrics.duplicates.labels(node).inc(len(left) - len(unclaimed))
+                self._metrics.duplicates.labels(node).inc(len(frames) - len(unclaimed))
                 frames = {id_: frames[id_] for id_ in unclaimed}
                 since = min((frame.arrived for frame in frames.values()), default=0.0)
                 if frames and not self._links.drops_repeats(node) and not await self._remembered(since):
@@ -183,6 +187,17 @@ class Relay:
         if frames:
             self._metrics.standby_claims.labels(node).inc(len(frames))
             await self._ask(self._to_claim(node, frames.values(), again=True))
+
+    async def _not_claimed_as(
+        self, name: str, frames: Mapping[TransactionId, HeldFrame]
+    ) -> dict[TransactionId, HeldFrame]:
+        """Leave out what is claimed under another name of the same Kamailio."""
+        unclaimed = await self._inflight.unclaimed([id_._replace(node=name) for id_ in frames])
+        left = {id_._replace(node=name) for id_ in unclaimed}
+        kept = {id_: frame for id_, frame in frames.items() if id_._replace(node=name) in left}
+        for id_ in frames.keys() - kept.keys():
+            self._metrics.duplicates.labels(id_.node).inc()
+        return kept
 
     def _at_once(self, node: str) -> bool:
         """Whether the store may be told of what is done after it is done.
@@ -380,6 +395,9 @@ class Relay:
         id_ = transaction.id
         again = again or transaction.again
         if self.bygone(transaction):
+            if self._roster.linked_to(id_.node, transaction.life):
+                self.left.add(id_.node)
+                return
             self._metrics.bygone.labels(id_.node).inc()
             self._read.append(id_)
         elif again and not self._links.drops_repeats(id_.node):

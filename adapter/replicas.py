@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -13,6 +14,7 @@ import structlog
 from adapter.clock import WRONG
 from adapter.contract import results_queue
 from adapter.errors import StoreUnavailable
+from adapter.identities import Watch, clashes
 from adapter.inflight.base import Beat
 from adapter.shares import Shares
 from adapter.transaction import State
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+SPLIT_EACH: Final = 0.1
+"""Seconds between two beats while two Kamailios go by one name: what a replica settles of the other's
+calls is found by them."""
 HURRY: Final = 0.3
 """Seconds after a change for which every look beats, so that replicas which lost the same server
 soon know of each other."""
@@ -71,6 +76,7 @@ class Replicas:
         self._timekeeping = timekeeping
         self._number = 0  # of the last beat
         self.shares = Shares(links_per_node, nodes, roster, relay, inflight, clock)
+        self.watch = Watch()
         self._known: tuple[str, ...] = ()  # nodes, as of the last tick
         self._beating = asyncio.Lock()
         self._rank = 0
@@ -95,7 +101,14 @@ class Replicas:
         deaf = frozenset(node for node in readers if not self._broker.takes_replies(node))
         results = self._broker.beside
         return Beat(
-            self._broker.ready, accepting, readers, self._rank, stuck=stuck, deaf=deaf, results=results
+            self._broker.ready,
+            accepting,
+            readers,
+            self._rank,
+            stuck=stuck,
+            deaf=deaf,
+            results=results,
+            identities=self._nodes.identities,
         )
 
     def active_for(self) -> list[str]:
@@ -124,7 +137,7 @@ class Replicas:
         if self._nodes.known != self._known:  # at once, so that new ones are connected to
             self._known, self._due = self._nodes.known, now
         if now >= self._due or now < self._changed_at + HURRY:
-            self._due = now + self._roster.lease / 4
+            self._due = now + (SPLIT_EACH if self._roster.splits else self._roster.lease / 4)
             self._beat = asyncio.create_task(self.beat())
 
     async def stop(self) -> None:
@@ -141,6 +154,7 @@ class Replicas:
     async def _beat_and_look(self) -> None:
         self._reset_unsound()
         state, asked = self.state, self._clock()
+        self._roster.here(state.identities)
         lapsed = self._told is not None and not self._relay.turn.current
         try:
             roll = await self._inflight.beat(self._said(state))
@@ -163,6 +177,7 @@ class Replicas:
         self._metrics.replicas.set(len(self._roster.replicas))
         with contextlib.suppress(StoreUnavailable):  # whoever is to leave stays for now
             await self.shares.look(state.broker and state.accepting)
+        self._look_at_names(state)
         names = self._nodes.names
         self._active = {node: who for node, who in self._active.items() if node in names}
         self._orphaned = {key: each for key, each in self._orphaned.items() if key[0] in names}
@@ -230,6 +245,17 @@ class Replicas:
                     found.setdefault(node, set()).add(queue)
         return found
 
+    def _look_at_names(self, own: Beat) -> None:
+        """Tell of names that clash, once for each clash, and when it is over."""
+        began, ended = self.watch.look(
+            clashes(self._roster.beats(replace(own, about=self._about()))), self._clock()
+        )
+        for clash in began:
+            log.error(clash.kind, names=clash.names, sides=clash.sides, do=clash.do)
+        for clash in ended:
+            log.info("names are right again", was=clash.kind, names=clash.names)
+        self._metrics.name_clashes.set(len(self.watch.told))
+
     def _reset_unsound(self) -> None:
         """Reset links that are not read, once others have had the time to find theirs so, too."""
         now, unsound = self._clock(), self._nodes.unsound
@@ -276,9 +302,25 @@ class Replicas:
         elif before == me:
             self._nodes.set_rank(node, 0)  # not alike with another that took it at the same moment
             log.info("standby", node=node, active=active)
-        if self._roster.writer(node, node in self._nodes.readers) == me:
+        writes = self._roster.writer(node, node in self._nodes.readers) == me
+        await self._write_left(node, writes)
+        if writes:
             await self._adopt(node, self._roster.cannot_write(node) | self._roster.dead, State.SETTLED)
         self._metrics.in_flight.labels(node).set(await self._inflight.count(node))
+
+    async def _write_left(self, node: str, writes: bool) -> None:
+        """Write what replicas that are linked to another Kamailio of this name have settled of this one's.
+
+        Once more when that is over: what this one has left to them is bygone by then.
+        """
+        split = self._roster.split(node)
+        if split or node in self._relay.left:
+            if not split:
+                self._relay.left.discard(node)
+            await self._relay.takeover.recover(node, partial(self._may_not, node) if writes else _nobody)
+
+    def _may_not(self, node: str, owner: str) -> bool:
+        return self._roster.may_not_write(owner, node)
 
     def _fell_silent(self, before: str | None, node: str) -> bool:
         return before is not None and self._roster.silenced(before, node)
@@ -297,6 +339,10 @@ class Replicas:
             for owner in left:
                 if owner in dead or now >= known[owner].since + lease:
                     known[owner].look_at = now + lease
+
+
+def _nobody(_: str) -> bool:
+    return False
 
 
 @dataclass(slots=True)

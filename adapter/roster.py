@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from adapter.identities import differ, elders, life_of
 from adapter.inflight.base import node_order, replica_order
 
 if TYPE_CHECKING:
@@ -70,6 +71,10 @@ class Roster:
         self._others: Mapping[str, Beat] = {}  # that live
         self._active: dict[tuple[str, bool], str | None] = {}  # answers, as long as these are the others
         self._dead: frozenset[str] = frozenset()
+        self._here: Mapping[str, str] = {}  # which Kamailio each of this replica's nodes is
+        self._elders: Mapping[str, tuple[str, ...]] = {}
+        self.splits: frozenset[str] = frozenset()
+        """This replica's nodes whose names stand for two Kamailios."""
         self._top_rank = 0
         self._looked = _NEVER
         self._settled_at = _NEVER
@@ -92,7 +97,7 @@ class Roster:
         if now < self._settled_at:
             live = {**self._others, **live}
         self._others = live
-        self._active.clear()
+        self._compare_names()
         self.drained = replica_order(self.replica) in roll.orders
         self.paused = frozenset(order[len(_PAUSE) :] for order in roll.orders if order.startswith(_PAUSE))
         self._top_rank = max([self._top_rank, *(beat.rank for beat in beats.values())])
@@ -120,6 +125,42 @@ class Roster:
                 made = min(max(made, self._looked), now)
             heard[replica] = _Heard(beat, made)
         self._heard = heard
+
+    def here(self, identities: Mapping[str, str]) -> None:
+        """Take in which Kamailio each node is to which this replica is linked."""
+        if identities != self._here:
+            self._here = identities
+            self._compare_names()
+
+    def _compare_names(self) -> None:
+        self._active.clear()
+        self._elders = elders(self._here, self._others.values())
+        beats = self._others.values()
+        self.splits = frozenset(
+            node for node in self._here if any(self._elsewhere(beat, node) for beat in beats)
+        )
+
+    def elders(self, node: str) -> tuple[str, ...]:
+        """Return the smaller names under which the node's Kamailio is served, too: those count."""
+        return self._elders.get(node, ())
+
+    def _elsewhere(self, beat: Beat, node: str) -> bool:
+        """Return True if another replica calls another Kamailio by this name."""
+        here, there = self._here.get(node), beat.identities.get(node)
+        return here is not None and there is not None and differ(here, there)
+
+    def split(self, node: str) -> bool:
+        """Return True if two Kamailios go by this name: each is served by the replicas linked to it."""
+        return node in self.splits
+
+    def linked_to(self, node: str, life: str) -> bool:
+        """Return True if another replica is linked to this life of the node's Kamailio."""
+        return any(life_of(beat.identities.get(node, "")) == life for beat in self._others.values())
+
+    def may_not_write(self, replica: str, node: str) -> bool:
+        """Return True if another replica is dead, or linked to another Kamailio of this name."""
+        beat = self._others.get(replica)
+        return replica != self.replica and (beat is None or self._elsewhere(beat, node))
 
     def lost(self, asked: float) -> None:
         """The store is away: it did not answer what it was asked at that time."""
@@ -161,6 +202,10 @@ class Roster:
         """Those that live, this one among them."""
         return sorted([self.replica, *self._others])
 
+    def beats(self, own: Beat) -> dict[str, Beat]:
+        """The last beats of all that live; of this replica alone while the store is away."""
+        return {**({} if self.away else self._others), self.replica: own}
+
     def current(self, now: float) -> bool:
         """Whether this replica may go by the list: its own lease lasts, or nobody's can be seen."""
         return not self.unsure and (self.away or now - self._looked <= self.lease)
@@ -175,9 +220,12 @@ class Roster:
             return None
         key = node, able
         if key not in self._active:
-            serving = [replica for replica, beat in self._others.items() if beat.serves(node)]
+            serving = [replica for replica, beat in self._others.items() if self._serves(beat, node)]
             self._active[key] = choose(node, [*serving, self.replica] if able else serving)
         return self._active[key]
+
+    def _serves(self, beat: Beat, node: str) -> bool:
+        return beat.serves(node) and not self._elsewhere(beat, node)
 
     def linkers(self, node: str, count: int, able: bool) -> list[str]:
         """The replicas that are to connect to a node: the first ``count`` that live, by rendezvous
@@ -198,11 +246,15 @@ class Roster:
 
     def served(self, node: str) -> bool:
         """Whether another replica can serve the node."""
-        return node not in self.paused and any(beat.serves(node) for beat in self._others.values())
+        return node not in self.paused and any(self._serves(beat, node) for beat in self._others.values())
 
     def writer(self, node: str, able: bool) -> str | None:
         """Who is to write what nobody else can; ``able``: whether this replica can write to it."""
-        linked = [replica for replica, beat in self._others.items() if node in beat.nodes]
+        linked = [
+            replica
+            for replica, beat in self._others.items()
+            if node in beat.nodes and not self._elsewhere(beat, node)
+        ]
         return choose(node, [*linked, self.replica] if able else linked)
 
     def linked(self, node: str) -> bool:
@@ -221,7 +273,11 @@ class Roster:
 
     def cannot_ask(self, node: str) -> frozenset[str]:
         """Replicas that live and whose broker is away, or which do not consume the node's replies."""
-        return frozenset(replica for replica, beat in self._others.items() if not beat.asks(node))
+        return frozenset(
+            replica
+            for replica, beat in self._others.items()
+            if not beat.asks(node) and not self._elsewhere(beat, node)
+        )
 
     def cannot_write(self, node: str) -> frozenset[str]:
         """Replicas that live and of which nothing will be written to the node."""

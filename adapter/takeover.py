@@ -69,15 +69,22 @@ class Takeover:
         ours = [t.id for t in records if t.state is State.CLAIMED and t.owner == self._inflight.replica]
         await self._relay.settle([Settlement(id_, Outcome.UNAVAILABLE) for id_ in ours])
 
-    async def recover(self, node: str) -> None:
-        """Write the resumes of this replica that a link which is gone has left unread."""
+    async def recover(self, node: str, theirs: Callable[[str], bool] = lambda _: False) -> None:
+        """Write the resumes of this replica that a link which is gone has left unread.
+
+        Args:
+            node: the node to which they go.
+            theirs: whether to write those of another owner, too, which cannot.
+        """
         under_way = self._relay.under_way(node)
         records = await self._inflight.scan(node)
         under_way |= self._relay.under_way(node)
         now = self._clock()
         for record in records:
-            ours = record.owner == self._inflight.replica and record.state is State.SETTLED
-            if ours and record.id not in under_way and now < record.deadline + RESEND_FOR:
+            ours = record.owner == self._inflight.replica
+            ours = ours or (theirs(record.owner) and not self._relay.bygone(record))
+            open_ = record.state is State.SETTLED and record.id not in under_way
+            if ours and open_ and now < record.deadline + RESEND_FOR:
                 self._relay.resume(record, again=True)
 
     async def bury(self, node: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from adapter.broker.base import Broker
     from adapter.evapi.base import Links
@@ -51,6 +51,10 @@ class Turn:
             self._lost_at, self.broker_seen = None, True
         elif self._lost_at is None:
             self._lost_at = now
+
+    def see(self, identities: Mapping[str, str]) -> None:
+        """Take in at once which Kamailio each linked node is: names may clash."""
+        self._roster.here(identities)
 
     def stepped(self, by: float) -> None:
         """The clock was set forward by so many seconds: that was no standing still."""
@@ -98,9 +102,9 @@ class Turn:
         Those that read the node count, even where they cannot serve it any more: until just now they may
         have, and one that drains claims until Kamailio knows.
         """
-        if not self.active(node):
-            return False
         roster = self._roster
+        if not self.active(node) or roster.elders(node) or roster.split(node):
+            return False
         return not roster.linked(node) or self._clock() >= self._since[node] + roster.lease / 2
 
     def unhurried(self, node: str) -> bool:
@@ -112,6 +116,8 @@ class Turn:
     def tells(self, node: str) -> bool:
         """Whether to publish what nobody claims: as the active one, or where there is none."""
         roster = self._roster
+        if roster.elders(node) and self._links.life(node):
+            return False  # told under the other name; an address alone is no proof
         if node in roster.paused:
             return roster.writer(node, self._links.sound(node)) == roster.replica
         return self.active(node) or roster.active(node, self.able(node)) is None
@@ -129,7 +135,17 @@ class Turn:
         return chosen == roster.replica and self.current
 
     def patience(self, node: str, now: float) -> float:
-        """Seconds for which a suspension of the node is left to somebody or something else."""
+        """Seconds for which a suspension of the node is left to somebody or something else.
+
+        Its Kamailio's other name comes first. Where nothing drops a second answer, who has not claimed
+        it under that name by the end of a lease will not.
+        """
+        own = self._patience(node, now)
+        if not self._roster.elders(node):
+            return own
+        return max(own, STANDBY_DELAY if self._links.drops_repeats(node) else self._roster.lease)
+
+    def _patience(self, node: str, now: float) -> float:
         if self.active(node):
             return 0.0 if self.sure(node) or self._roster.away else HANDOVER_WAIT
         if not self.current:

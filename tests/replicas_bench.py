@@ -18,6 +18,7 @@ class Nodes:
         self._bench = bench
         self.known = tuple(names)
         self.names = list(names)
+        self.addresses: dict[str, str] = {}
         self.busy: set[str] = set()
         self.gone: list[str] = []
         self.late: list[str] = []
@@ -28,6 +29,13 @@ class Nodes:
     @property
     def readers(self) -> list[str]:
         return [node for node in self.names if self._bench.links.sound(node)]
+
+    @property
+    def identities(self) -> dict[str, str]:
+        links = self._bench.links
+        return {
+            node: f"{links.lives.get(node, '')}@{self.addresses.get(node, node)}" for node in self.readers
+        }
 
     @property
     def unsound(self) -> list[str]:

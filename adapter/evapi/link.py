@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import socket
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -19,6 +20,7 @@ from adapter.evapi.gather import Gather
 from adapter.evapi.redial import AT_ONCE, WHY_AT_ONCE, Redial, Told
 from adapter.evapi.stream import Stream, connect, say
 from adapter.evapi.writer import Outgoing, Writer, in_segments
+from adapter.identities import identity
 from adapter.wire import event, netstring
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ READ_PAUSE: Final = 0.05
 """Seconds between two reads of what another replica is to claim: a wake-up costs more than ten events."""
 HELD_INTERVAL: Final = 0.02
 """Seconds between two looks whether this replica may write again, and the kernel takes more."""
+MACHINE: Final = socket.gethostname()
 MAX_COUNTED: Final = 100_000
 """Transactions whose suspensions are counted here, where the frames do not count them."""
 
@@ -194,6 +197,13 @@ class Link:
     def life(self) -> str:
         """Which life of its Kamailio this connection is to; empty where it does not say."""
         return self._hello.life if self._hello is not None else ""
+
+    @property
+    def identity(self) -> str:
+        """Which Kamailio this connection is to; empty as long as that is not known."""
+        if not self.up or (self._hello is None and not self._plain):
+            return ""
+        return identity(self.life, self.address.host, str(self.address), MACHINE)
 
     def reset(self, reason: str) -> None:
         """Give the connection up, with what Kamailio has not taken of it."""

@@ -45,7 +45,6 @@ class Nodes:
         self._beside: set[asyncio.Task[None]] = set()
         self._attached: set[str] = set()
         self._ranks: dict[str, int] = {}
-        self._twins: set[tuple[str, str]] = set()  # told already
         self.known: tuple[str, ...] = ()
         """Every node that there is."""
         self.broken: asyncio.Future[None] = self._loop.create_future()
@@ -137,6 +136,11 @@ class Nodes:
     def readers(self) -> list[str]:
         """The nodes that read what is written to them."""
         return [link.node for link in self if link.sound]
+
+    @property
+    def identities(self) -> dict[str, str]:
+        """Which Kamailio each linked node is, as far as known."""
+        return {link.node: found for link in self if (found := link.identity)}
 
     @property
     def unsound(self) -> list[str]:
@@ -295,20 +299,8 @@ class Nodes:
 
     def on_link(self, link: Link) -> None:
         """Look at what has become of it."""
+        assert self._relay is not None
+        self._relay.turn.see(self.identities)
         self.refresh()
-        if link.life:
-            self._look_for_twins(link)
         if not link.up and link.node not in self._addresses:
             self._tasks[link.node].cancel()  # nothing to connect to any more
-
-    def _look_for_twins(self, link: Link) -> None:
-        """Two names for one Kamailio: each of its events would be decided twice."""
-        for other in self:
-            pair = min(link.node, other.node), max(link.node, other.node)
-            if other is not link and other.life == link.life and pair not in self._twins:
-                self._twins.add(pair)
-                log.error(
-                    "two nodes are one Kamailio: its calls are decided twice",
-                    nodes=pair,
-                    do="name it once in EVAPI_NODES",
-                )

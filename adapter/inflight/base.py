@@ -39,7 +39,7 @@ class Beat:
     one had none. ``number``: a later beat of the same replica has a higher one. ``at``: its clock when it
     beat, in epoch seconds; 0.0 where it does not say. ``off``: seconds by which that is ahead of the store's
     clock, as far as known. ``results``: nodes whose replies are sent to another queue than the usual one,
-    and its name.
+    and its name. ``identities``: which Kamailio each linked node is, see ``adapter.identities``.
     """
 
     broker: bool = True
@@ -55,6 +55,7 @@ class Beat:
     at: float = field(default=0.0, compare=False)
     off: float = field(default=0.0, compare=False)
     results: Mapping[str, str] = field(default_factory=dict)
+    identities: Mapping[str, str] = field(default_factory=dict)
 
     def asks(self, node: str) -> bool:
         """Return True if it can publish, and consumes what is replied about the node."""

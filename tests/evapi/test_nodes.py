@@ -42,7 +42,7 @@ class Relay:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.turn = SimpleNamespace(current=True, unhurried=lambda _: False)
+        self.turn = SimpleNamespace(current=True, unhurried=lambda _: False, see=lambda _: None)
         self.recovered: list[str] = []
         self.takeover = SimpleNamespace(recover=self.recover)
         self.events: list[tuple[str, Any]] = []
