@@ -32,7 +32,9 @@ class TestBeat:
         second.nodes.late = ["sbc2"]
         with capture_logs() as logs:
             await group.beat()
-        said = Beat(False, False, frozenset(["sbc1"]), stuck=frozenset(["sbc2"]))
+        said = Beat(
+            False, False, frozenset(["sbc1"]), stuck=frozenset(["sbc2"]), identities={"sbc1": "@sbc1"}
+        )
         assert second.store.calls[0] == ("beat", said)
         assert first.roster.replicas == second.roster.replicas == ["r1", "r2"]
         assert first.roster.cannot_ask("sbc1") == {"r2"}

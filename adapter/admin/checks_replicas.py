@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from adapter.admin import checks_names
 from adapter.admin import overview as whole
 from adapter.admin.checks_finding import Finding, Group, counted
 from adapter.admin.checks_http import ready
@@ -32,7 +33,10 @@ _LINKS: Final = {
 def check(overview: Overview) -> list[Finding]:
     """Those that live and those that do not, versions, brokers, orders."""
     found = (_living, _silent, _versions, _states, _clocks)
-    return [finding for look in found for finding in look(overview)]
+    return [
+        *(finding for look in found for finding in look(overview)),
+        *checks_names.check(overview, REPLICAS),
+    ]
 
 
 def _living(overview: Overview) -> Iterator[Finding]:

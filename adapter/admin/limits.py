@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
+from adapter.admin.checks_names import found as names_that_clash
 from adapter.admin.overview import Load, active, live, node_names, node_rows, replica_rows, short
 from adapter.policy import IN_FLIGHT
 
@@ -141,6 +142,9 @@ def _store(overview: Overview, limits: Limits) -> Iterator[Finding]:
         return
     yield Finding("redis", Level.OK, "Redis answers")
     yield from _replicas(overview, limits)
+    for clash in names_that_clash(overview):
+        name, run = clash.names[0], "evapi-adapter doctor"
+        yield Finding("names", Level.WARNING, f"{clash.text}; {clash.do}", name, run=run)
     if live(overview):
         for row in node_rows(overview):
             yield _node(overview, row)

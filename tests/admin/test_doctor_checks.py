@@ -248,6 +248,13 @@ class TestReplicas:
     ) -> None:
         assert self.check({"a~1": beat(), "b~1": beat(about=told)}) == found
 
+    def test_names_that_clash(self) -> None:
+        beats = {"a~1": beat(identities={NODE: "x@h:1"}), "b~1": beat(identities={NODE: "y@h:2"})}
+        assert self.check(beats) == [("names", NODE, "error")]
+        beats = {"a~1": beat(), "a~2": beat()}
+        assert self.check(beats) == [("names", "a", "error")]
+        assert self.check({"a~1": beat(), "a~2": beat(age=1.5), "b~1": beat()}) == [], "it began anew"
+
     def test_without_broker(self) -> None:
         assert self.check({"a~1": beat(), "b~1": beat(broker=False)}) == [("broker", "b", "warning")]
         without = {"a~1": beat(broker=False), "b~1": beat(broker=False)}

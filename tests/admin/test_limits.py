@@ -184,6 +184,15 @@ class TestReplicas:
             levels(overview(beats={}), Limits(replicas=Limit(2, None, "", True)))["replicas", ""] is CRITICAL
         )
 
+    def test_names_that_clash(self):
+        beats = {
+            "r1~a": replace(beat("sbc1", "sbc2"), identities={"sbc1": "x@h:1"}),
+            "r2~b": replace(beat(), identities={"sbc2": "x@h:2"}),
+        }
+        told = found(overview(beats=beats))
+        assert told["names", "sbc1"].level is WARNING
+        assert "sbc1 is the Kamailio at h:1 (life x) by r1~a; sbc2 is" in told["names", "sbc1"].text
+
     def test_they_know_of_no_node(self):
         told = found(overview(beats={"r1~a": beat(links={}), "r2~b": beat(links={})}))
         assert told["node", ""].level is CRITICAL

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from typing import Final
 
+from adapter.identities import TWO_KAMAILIOS, TWO_NAMES, TWO_REPLICAS
 from tests.chaos import faults, faults_names
 from tests.chaos.report import Bounds
-from tests.chaos.row import NEARLY, Row
+from tests.chaos.row import NEARLY, Row, told
 from tests.chaos.servers import NODE, Kind
 from tests.chaos.world import Setup
 
 OTHER: Final = "sbc2"
 SECONDS: Final = 15.0
-_TOLD: Final = Bounds(0.0)
-"""Nobody unanswered, nobody twice; Kamailio may answer by itself, if the gate is closed."""
+
+
+def _told(text: str) -> Bounds:
+    """Nobody unanswered, nobody twice, and a replica tells of it. A few are asked before every gate is open."""
+    return Bounds(0.99, checks=(told(text),))
+
 
 NAMES: Final = (
     Row(
         "two Kamailios under one name",
         faults.nothing,
-        _TOLD,
+        _told(TWO_KAMAILIOS),
         Setup(odd=True),
         lasts=0.0,
         kind=Kind.TWO,
@@ -28,7 +33,7 @@ NAMES: Final = (
     Row(
         "one Kamailio under two names, one replica",
         faults.nothing,
-        _TOLD,
+        _told(TWO_NAMES),
         Setup(replicas=1, names=(f"{NODE},{OTHER}",), odd=True),
         lasts=0.0,
         seconds=SECONDS,
@@ -36,7 +41,7 @@ NAMES: Final = (
     Row(
         "one Kamailio under two names, two replicas",
         faults.nothing,
-        _TOLD,
+        _told(TWO_NAMES),
         Setup(names=(NODE, OTHER), odd=True),
         lasts=0.0,
         seconds=SECONDS,
@@ -44,7 +49,7 @@ NAMES: Final = (
     Row(
         "one replica's name used twice",
         faults.nothing,
-        _TOLD,
+        _told(TWO_REPLICAS),
         Setup(one_name=True, odd=True),
         lasts=0.0,
         seconds=SECONDS,

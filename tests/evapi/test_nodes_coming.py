@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from structlog.testing import capture_logs
 
 from adapter.settings import Address, NodeAddress
 from adapter.simulator import SimulatedKamailio
@@ -131,15 +130,19 @@ async def test_one_that_has_moved_is_followed() -> None:
         await until(lambda: relay.events)
 
 
-async def test_two_names_of_one_kamailio_are_told_once() -> None:
-    with capture_logs() as logs:
-        async with SimulatedKamailio() as sim, running(a=sim.address, b=sim.address) as (nodes, _, _):
-            await until(lambda: nodes.readers == ["a", "b"])
-            sim.disconnect()
-            await until(lambda: not nodes.up)
-            await until(lambda: nodes.readers == ["a", "b"])
-    told = [entry for entry in logs if "two nodes are one" in entry["event"]]
-    assert [entry["nodes"] for entry in told] == [("a", "b")]
+async def test_which_kamailio_a_name_stands_for_is_known_with_its_hello_and_as_long_as_it_is_linked() -> None:
+    async with SimulatedKamailio() as sim, running(a=sim.address, b=sim.address) as (nodes, _, relay):
+        seen: list[dict[str, str]] = []
+        relay.turn.see = seen.append
+        await until(lambda: nodes.readers == ["a", "b"])
+        first, second = (nodes.identities[name] for name in ("a", "b"))
+        assert first == second
+        assert first.startswith(f"{nodes.life('a')}@{sim.address}")
+        assert seen[-1] == nodes.identities, "told at once"
+        sim.refuse()
+        sim.disconnect()
+        await until(lambda: not nodes.up)
+        assert nodes.identities == seen[-1] == {}
 
 
 async def test_a_link_that_ends_by_a_fault_is_told() -> None:
