@@ -247,9 +247,10 @@ class Replicas:
 
     def _look_at_names(self, own: Beat) -> None:
         """Tell of names that clash, once for each clash, and when it is over."""
-        began, ended = self.watch.look(
-            clashes(self._roster.beats(replace(own, about=self._about()))), self._clock()
-        )
+        found = clashes(self._roster.beats(replace(own, about=self._about())))
+        if self._roster.away:  # what was told lasts until the others can be seen again
+            found += self.watch.told
+        began, ended = self.watch.look(found, self._clock())
         for clash in began:
             log.error(clash.kind, names=clash.names, sides=clash.sides, do=clash.do)
         for clash in ended:

@@ -97,6 +97,7 @@ class Roster:
         if now < self._settled_at:
             live = {**self._others, **live}
         self._others = live
+        self.splits = frozenset(n for n in self._here if any(self._differs(b, n) for b in live.values()))
         self._compare_names()
         self.drained = replica_order(self.replica) in roll.orders
         self.paused = frozenset(order[len(_PAUSE) :] for order in roll.orders if order.startswith(_PAUSE))
@@ -127,18 +128,19 @@ class Roster:
         self._heard = heard
 
     def here(self, identities: Mapping[str, str]) -> None:
-        """Take in which Kamailio each node is to which this replica is linked."""
+        """Take in which Kamailio each node is to which this replica is linked.
+
+        Whether another replica's link is to another Kamailio, only a look can tell that comes later: after
+        a restart their last beats tell of the life before.
+        """
         if identities != self._here:
-            self._here = identities
+            before, self._here = self._here, identities
+            self.splits = frozenset(n for n in self.splits if identities.get(n) == before.get(n))
             self._compare_names()
 
     def _compare_names(self) -> None:
         self._active.clear()
         self._elders = elders(self._here, self._others.values())
-        beats = self._others.values()
-        self.splits = frozenset(
-            node for node in self._here if any(self._elsewhere(beat, node) for beat in beats)
-        )
 
     def elders(self, node: str) -> tuple[str, ...]:
         """Return the smaller names under which the node's Kamailio is served, too: those count."""
@@ -146,8 +148,10 @@ class Roster:
 
     def _elsewhere(self, beat: Beat, node: str) -> bool:
         """Return True if another replica calls another Kamailio by this name."""
-        here, there = self._here.get(node), beat.identities.get(node)
-        return here is not None and there is not None and differ(here, there)
+        return node in self.splits and self._differs(beat, node)
+
+    def _differs(self, beat: Beat, node: str) -> bool:
+        return differ(self._here[node], beat.identities.get(node, ""))
 
     def split(self, node: str) -> bool:
         """Return True if two Kamailios go by this name: each is served by the replicas linked to it."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from adapter.beats import heard, told
 from adapter.identities import (
     LASTS,
     TWO_KAMAILIOS,
@@ -47,6 +48,17 @@ class TestIdentity:
         assert not differ("x@h:1", "x@h:2")
         assert not differ("@h:1", "@h:2")
         assert not differ("x@h:1", "@h:2")
+
+
+def test_a_beat_tells_it_and_one_of_the_build_before_does_not() -> None:
+    said = told(beat(a="x@h:1", b="@h:2"))
+    found = heard(said)
+    assert found is not None
+    assert found.identities == {"a": "x@h:1", "b": "@h:2"}
+    former = heard(said.replace("identities", "unknown"))
+    assert former is not None
+    assert former.identities == {}
+    assert clashes({"r1": former, "r2": beat(a="y@h:1")}) == []
 
 
 class TestElders:

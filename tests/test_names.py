@@ -104,6 +104,34 @@ class TestTwoKamailios:
         assert sum(entry["event"] == "names are right again" for entry in logs) == 2
         assert group["r1"].counted("name_clashes") == 0
 
+    async def test_a_restart_while_the_store_is_away_is_no_clash(self) -> None:
+        """Each replica knows of the other's old link alone: the standby keeps still."""
+        group = Group("r1", "r2")
+        for each in group.all:
+            each.links.lives[NODE] = "old"
+        await group.beat()
+        with capture_logs() as logs:
+            for each in group.all:
+                each.store.away = True
+                each.links.lives[NODE] = "new"
+            await pass_by(group, LASTS + LEASE)
+        assert group.active() == ["r1"]
+        assert TWO_KAMAILIOS not in [entry["event"] for entry in logs]
+
+    async def test_they_stay_two_while_the_store_is_away(self) -> None:
+        group = await self.group()
+        await pass_by(group, LASTS + 2 * LEASE)
+        with capture_logs() as logs:
+            for each in group.all:
+                each.store.away = True
+            await pass_by(group, LASTS + LEASE)
+            assert group.active() == ["r1", "r2"]
+            for each in group.all:
+                each.store.away = False
+            await pass_by(group, LASTS + LEASE)
+        names = {TWO_KAMAILIOS, "names are right again"}
+        assert names.isdisjoint(entry["event"] for entry in logs), "told before, and not over"
+
 
 class TestTwoNames:
     @pytest.mark.parametrize("plain", [False, True])

@@ -23,8 +23,9 @@ class Replica:
     """One adapter and its ways: ``evapi`` to Kamailio, ``amqp`` to RabbitMQ, ``redis`` to Redis.
 
     The last two are None where the servers are several, which know themselves by address. ``name``: of
-    its log; ``told_name``: what it is told to be called. ``nodes``: each with the number of the Kamailio
-    that it is. ``clock`` is None unless its clock can be put wrong.
+    its log; ``told_name``: what it is told to be called. ``links``: replicas that connect to each node.
+    ``nodes``: each with the number of the Kamailio that it is. ``clock`` is None unless its clock can be
+    put wrong.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Replica:
         policy: Path,
         *,
         told_name: str,
+        links: int,
         nodes: dict[str, int],
         clocked: bool,
     ) -> None:
@@ -53,6 +55,7 @@ class Replica:
         self.redis: Proxy | None = None
         options = {"amqp_url": servers.amqp_url, "redis_url": servers.redis_url, "policy": str(policy)}
         options["replica"] = told_name  # the last one counts
+        options["links_per_node"] = str(links)
         if servers.kind.alone:
             self.amqp = network.proxy(servers.rabbitmq.port)
             self.redis = network.proxy(servers.redis.port)

@@ -16,7 +16,7 @@ SECONDS: Final = 15.0
 
 
 def _told(text: str) -> Bounds:
-    """Nobody unanswered, nobody twice, and a replica tells of it. A few are asked before every gate is open."""
+    """Nobody unanswered, nobody twice, and a replica tells of it. A few come before every gate is open."""
     return Bounds(0.99, checks=(told(text),))
 
 
@@ -55,5 +55,7 @@ NAMES: Final = (
         seconds=SECONDS,
     ),
     Row("three replicas, SIGKILL active", faults.kill_active, NEARLY, Setup(replicas=3)),
+    Row("three replicas, all linked, SIGKILL active", faults.kill_active, NEARLY, Setup(3, links=0)),
     Row("2 -> 1 -> 3 replicas", faults_names.two_one_three, NEARLY, lasts=3.0),
+    Row("2 -> 1 (SIGKILL) -> 3 replicas, all linked", faults_names.killed_one_three, NEARLY, Setup(links=0)),
 )

@@ -48,8 +48,9 @@ class Setup:
     more of each decision.
 
     ``names``: what each replica calls its Kamailio, in turn, with commas between several. ``one_name``:
-    all replicas are called the same. ``odd``: names are wrong somewhere, so that it is not known who is
-    to be ready. ``clocked``: replicas and consumers have clocks that can be put wrong.
+    all replicas are called the same. ``links``: replicas that connect to each node; 0: all. ``odd``:
+    names are wrong somewhere, so that it is not known who is to be ready. ``clocked``: replicas and
+    consumers have clocks that can be put wrong.
     """
 
     replicas: int = 2
@@ -60,6 +61,7 @@ class Setup:
     pad: int = 0
     names: tuple[str, ...] = (NODE,)
     one_name: bool = False
+    links: int = LINKS
     odd: bool = False
     clocked: bool = False
 
@@ -119,6 +121,7 @@ class World:
             self.tally,
             self._policy,
             told_name="adapter-1" if setup.one_name else name,
+            links=setup.links,
             nodes=dict.fromkeys(setup.names[number % len(setup.names)].split(","), kamailio),
             clocked=setup.clocked,
         )
@@ -204,7 +207,11 @@ class World:
 
         Where names are odd: once every replica answers, and one is ready.
         """
-        wanted, enough = (1, 1) if self.setup.odd else (len(self.replicas), min(LINKS, len(self.replicas)))
+        wanted, enough = (
+            (1, 1)
+            if self.setup.odd
+            else (len(self.replicas), min(self.setup.links or len(self.replicas), len(self.replicas)))
+        )
 
         def settled() -> bool:
             return (
