@@ -55,14 +55,16 @@ class Replica:
         self.redis: Proxy | None = None
         options = {"amqp_url": servers.amqp_url, "redis_url": servers.redis_url, "policy": str(policy)}
         options["replica"] = told_name  # the last one counts
-        options["links_per_node"] = str(links)
         if servers.kind.alone:
             self.amqp = network.proxy(servers.rabbitmq.port)
             self.redis = network.proxy(servers.redis.port)
             options["amqp_url"] = f"amqp://guest:guest@127.0.0.1:{self.amqp.port}/"
             options["redis_url"] = f"redis://127.0.0.1:{self.redis.port}/0"
         self.clock = Clock(folder, name) if clocked else None
-        env = {"EVAPI_QUEUE_TYPE": "quorum" if servers.quorum else "classic"}
+        env = {
+            "EVAPI_QUEUE_TYPE": "quorum" if servers.quorum else "classic",
+            "EVAPI_LINKS_PER_NODE": str(links),
+        }
         env |= self.clock.env if self.clock else {}
         ports = {node: way.port for node, way in ways.items()}
         self.bridge = Bridge(name, folder, ports, options, env)
