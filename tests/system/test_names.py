@@ -49,9 +49,18 @@ class Site:
             for number, cfg in enumerate(cfgs)
         ]
 
-    def bridge(self, name: str, nodes: Mapping[str, int]) -> Bridge:
-        ports = {node: self.kamailios[number].evapi_port for node, number in nodes.items()}
-        return self._stack.enter_context(Bridge(name, self.folder, ports, self._options))
+    def bridges(self, **nodes: tuple[str, int]) -> list[Bridge]:
+        """Adapters, by name: what each calls its Kamailio, and the number of that. Started side by side."""
+        made = [
+            Bridge(name, self.folder, {node: self.kamailios[number].evapi_port}, self._options)
+            for name, (node, number) in nodes.items()
+        ]
+        for bridge in made:
+            self._stack.callback(bridge.stop)
+            bridge.process.start()
+        for bridge in made:
+            bridge.process.wait_until(lambda b=bridge: b.readiness().get("status") == "ready", "to be ready")
+        return made
 
     def call(self) -> list[Mapping[int, int]]:
         """Calls to each Kamailio at the same time, and how they ended."""
@@ -90,7 +99,7 @@ def told(bridge: Bridge, kind: str) -> None:
 
 def test_two_kamailios_under_one_name(site: Callable[..., Site], node: str) -> None:
     with site("kamailio.cfg", "kamailio.cfg") as here:
-        one, two = here.bridge("one", {node: 0}), here.bridge("two", {node: 1})
+        one, two = here.bridges(one=(node, 0), two=(node, 1))
         for bridge in (one, two):
             wait_until(lambda b=bridge: b.metric("evapi_gate_open"), "the open gate")
         assert here.call() == [{200: CALLS}, {200: CALLS}]
@@ -103,7 +112,7 @@ def test_two_kamailios_under_one_name(site: Callable[..., Site], node: str) -> N
 def test_one_kamailio_under_two_names(site: Callable[..., Site], node: str) -> None:
     """Of a plain configuration, where nothing drops a second answer."""
     with site("plain.cfg") as here:
-        one, two = here.bridge("one", {f"{node}-a": 0}), here.bridge("two", {f"{node}-b": 0})
+        one, two = here.bridges(one=(f"{node}-a", 0), two=(f"{node}-b", 0))
         for bridge in (one, two):
             told(bridge, TWO_NAMES)
         assert here.call() == [{200: CALLS}]
