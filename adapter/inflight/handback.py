@@ -9,6 +9,7 @@ still waits for one.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -67,7 +68,8 @@ class HandBack:
                 await step()
                 if self._clock() >= beaten + BEAT_AGAIN:
                     beaten = self._clock()
-                    roll = await self._far.beat(beat)
+                    # Others tell by it what time it is here: those who start now would follow an old one.
+                    roll = await self._far.beat(replace(beat, at=beaten) if beat.at else beat)
         return roll
 
     def _steps(self) -> list[Callable[[], Awaitable[None]]]:
