@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,7 @@ from tests.inflight.faulty import Bench, Fault
 from tests.inflight.worlds import LIVE, claimed, decided, settled_claim, suspension
 
 if TYPE_CHECKING:
+    from adapter.inflight.base import Beat, Roll
     from adapter.transaction import TransactionId
 
 A, B, C, D, E = (suspension(number) for number in range(1, 6))
@@ -323,7 +325,17 @@ async def test_a_long_hand_back_beats_on_the_way() -> None:
 
     bench.far.inner.claim = Slow()  # type: ignore[method-assign]
     bench.far.calls.clear()
-    await bench.returns()
+    began, beat = bench.world.time, bench.far.inner.beat
+    told: list[float] = []
+
+    async def noted(live: Beat) -> Roll:
+        told.append(live.at)
+        return await beat(live)
+
+    bench.far.inner.beat = noted  # type: ignore[method-assign]
+    bench.far.mend()
+    await bench.one.beat(replace(LIVE, at=began))
+    assert told == [began, began + BEAT_AGAIN * 1.2, began + BEAT_AGAIN * 2.4], "what time it is now"
     assert bench.far.calls["claim"] == 4
     assert bench.far.calls["beat"] == 1 + 2
     assert len(await states(bench)) == len(ids)
