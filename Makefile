@@ -58,7 +58,7 @@ lint: install ## ruff, mypy --strict, import contracts
 	$(BIN)/lint-imports --verbose | tail -12
 
 .PHONY: test
-test: DEBIAN += prometheus $(IMAGE)
+test: DEBIAN += prometheus kamailio-utils-modules $(IMAGE)
 test: lint ## lint, then every test, with the real servers
 	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0 tests $(ALONE:%=--ignore=tests/%)
 	$(BIN)/pytest --cov --cov-append --cov-report=term:skip-covered $(ALONE:%=tests/%)

@@ -120,7 +120,8 @@ class Roster:
             if replica == self.replica:
                 continue
             if before is not None and beat.number:
-                if beat.number <= before.beat.number:
+                # While a replica hands back its beats have one number, and tell later times.
+                if (beat.number, beat.at) <= (before.beat.number, before.beat.at):
                     heard[replica] = before
                     continue
                 made = min(max(made, self._looked), now)

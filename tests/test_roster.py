@@ -402,6 +402,12 @@ class TestAges:
         assert found.replicas == ["r1", "r2"]
         assert found.dead == frozenset()
 
+    def test_one_that_hands_back_for_long_says_the_same_number_later(self) -> None:
+        found = Roster("r2", LEASE)
+        for now in (0.0, 0.6, 1.2, 1.8):
+            found.looked(Roll({"r1": replace(SERVING, number=1, at=100.0 + now)}, True), now, now)
+        assert found.replicas == ["r1", "r2"]
+
     @pytest.mark.parametrize("jump", [30.0, -30.0])
     def test_nor_does_it_make_the_dead_look_alive(self, jump: float) -> None:
         found = Roster("r2", LEASE)

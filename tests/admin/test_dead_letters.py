@@ -352,6 +352,10 @@ class TestOnTheQueue:
         before, after = dict(first.header.properties), dict(second.header.properties)
         assert 0 < int(str(after.pop("expiration"))) <= 59_000
         before.pop("expiration")
+        # The time left is not what it was: the expiry says it.
+        was = dict(before.pop("headers"))
+        assert was.pop("x-time-left") <= 60_000
+        assert after.pop("headers") == was
         assert after == before
 
     async def test_for_one_that_nobody_is_bound_to_it_stays(self, rabbit: Rabbit, vhost: str) -> None:

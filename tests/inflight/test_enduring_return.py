@@ -335,7 +335,7 @@ async def test_a_long_hand_back_beats_on_the_way() -> None:
     bench.far.inner.beat = noted  # type: ignore[method-assign]
     bench.far.mend()
     await bench.one.beat(replace(LIVE, at=began))
-    assert told == [began, began + BEAT_AGAIN * 1.2, began + BEAT_AGAIN * 2.4], "what time it is now"
+    assert told == pytest.approx([began, began + BEAT_AGAIN * 1.2, began + BEAT_AGAIN * 2.4])
     assert bench.far.calls["claim"] == 4
     assert bench.far.calls["beat"] == 1 + 2
     assert len(await states(bench)) == len(ids)
