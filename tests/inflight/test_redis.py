@@ -154,6 +154,7 @@ async def test_an_operator_can_read_who_lives(world: RedisWorld, probe: redis_py
         "number": 0,
         "at": 0.0,
         "results": {},
+        "identities": {},
     }
 
 
