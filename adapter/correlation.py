@@ -64,12 +64,14 @@ class Ids:
 
     def text(self, id_: TransactionId) -> str:
         """Return the correlation id."""
+        if not self._hashes:
+            return str(id_)
         found = self._texts.get(id_)
         if found is None:
             found = self._older_texts.get(id_)
             if found is None:
                 plain = str(id_)
-                found = f"{plain}:{self._tag(self._hashes[0], plain)}" if self._hashes else plain
+                found = f"{plain}:{self._tag(self._hashes[0], plain)}"
             self._remember(id_, found)
         return found
 
