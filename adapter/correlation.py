@@ -90,15 +90,21 @@ class Ids:
             WrongTag: the tag is missing or wrong.
             ValueError: it is no correlation id.
         """
+        if not self._hashes:
+            return self._read_plain(correlation_id)
         found = self._ids.get(correlation_id) or self._older_ids.get(correlation_id)
         return self._read(correlation_id, untagged) if found is None else found
 
+    @staticmethod
+    def _read_plain(correlation_id: str) -> TransactionId:
+        try:
+            return TransactionId.parse(correlation_id)
+        except ValueError:
+            parts(correlation_id)  # says so where it is none
+            raise WrongTag("a tag, where ids have none") from None
+
     def _read(self, correlation_id: str, untagged: bool) -> TransactionId:
         id_, tag = parts(correlation_id)
-        if not self._hashes:
-            if tag:
-                raise WrongTag("a tag, where ids have none")
-            return id_
         if not tag:
             if untagged:
                 return id_

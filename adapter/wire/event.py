@@ -275,14 +275,14 @@ def _pop_ids(raw: dict[str, Any]) -> tuple[Any, Any, Any]:
 
     Raises CodecError where they stand twice, in two forms: the one further on may be a caller's.
     """
-    beside = [key for key in _TOP_LEVEL_IDS if key in raw]
     ids = raw.pop("tm_trans", None)
     if ids is None:
-        ids = {key: raw.pop(key) for key in beside}
+        ids = {key: raw.pop(key) for key in _TOP_LEVEL_IDS if key in raw}
         if ids and "seq" in raw:
             ids["seq"] = raw.pop("seq")
-    elif beside:
-        raise CodecError("twice", f"ids in tm_trans and in {beside[0]}")
+    elif not raw.keys().isdisjoint(_TOP_LEVEL_IDS):
+        beside = next(key for key in _TOP_LEVEL_IDS if key in raw)
+        raise CodecError("twice", f"ids in tm_trans and in {beside}")
     if not isinstance(ids, dict):
         return ids, None, None  # refused, since there is no label
     if ("tm_index" in ids and "tr_index" in ids) or ("tm_label" in ids and "tr_label" in ids):
