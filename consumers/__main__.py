@@ -110,7 +110,7 @@ def amqp_urls(flag: str | None) -> list[str]:
             given = Path(path).read_text().strip()
         except (OSError, UnicodeDecodeError) as exc:
             raise UsageError(f"{URL_VARIABLE}_FILE: cannot read {path}: {exc}") from exc
-    urls = [url for url in split_urls(given) if url]
+    urls = [url for url in split_urls(given.strip(", \t\r\n")) if url]
     if not urls:
         raise UsageError(
             f"{URL_VARIABLE}: no RabbitMQ is named; write for example "

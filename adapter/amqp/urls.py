@@ -14,7 +14,7 @@ def split_urls(text: str) -> list[str]:
     A comma parts two of them where a scheme follows it. Any other belongs to its URL: passwords may
     have one.
     """
-    return [url.strip() for url in _BETWEEN.split(text.strip(" \t\r\n,"))]
+    return [url.strip() for url in _BETWEEN.split(text.strip())]
 
 
 def stray_comma(url: str) -> bool:

@@ -215,6 +215,7 @@ async def test_a_user_without_permissions(rabbitmq: RabbitServer, receiver: Reco
         "amqp:///vhost",
         "amqp://u:s3cret@host:99999/",
         "amqp://u:s3cret@host:port/",
+        "amqp://localhost,",
         "amqp://localhost,,amqp://other",
     ],
 )
