@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import signal
@@ -197,8 +198,7 @@ LISTEN = "0A"
 
 def listening(pid: int) -> set[str]:
     """The addresses on which a process takes TCP connections, or any UDP datagram, as ``address:port``."""
-    links = [path.readlink() for path in Path(f"/proc/{pid}/fd").iterdir()]
-    inodes = {found[1] for link in links if (found := re.fullmatch(r"socket:\[(\d+)\]", str(link)))}
+    inodes = {found[1] for link in _open_files(pid) if (found := re.fullmatch(r"socket:\[(\d+)\]", link))}
     found = set()
     for table in ("tcp", "tcp6", "udp", "udp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
@@ -206,6 +206,13 @@ def listening(pid: int) -> set[str]:
             if rest[5] in inodes and (state == LISTEN or table.startswith("udp")):
                 found.add(_address(local))
     return found
+
+
+def _open_files(pid: int) -> Iterator[str]:
+    """What each descriptor of a process leads to; one that is closed meanwhile is passed over."""
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            yield str(path.readlink())
 
 
 def _address(text: str) -> str:
