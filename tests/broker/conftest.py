@@ -34,9 +34,8 @@ async def broker(rabbitmq: RabbitServer, receiver: Recorder) -> AsyncIterator[Am
 
 @pytest.fixture
 async def hasty(rabbitmq: RabbitServer, receiver: Recorder) -> AsyncIterator[AmqpBroker]:
-    """A broker that does not wait for long."""
-    made = AmqpBroker(rabbitmq.url, confirm_timeout=0.1)
-    made.limits.connect_timeout = made.limits.answer_timeout = 0.5
+    """A broker that tries again soon. How long it waits for answers: see ``hurried``."""
+    made = AmqpBroker(rabbitmq.url, confirm_timeout=5.0)
     made.limits.backoff_longest = 0.3
     await made.start(receiver)
     await until(lambda: made.ready)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from typing import TYPE_CHECKING
 
 from adapter.errors import CodecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from adapter.broker.amqp import AmqpBroker
     from adapter.broker.base import Reply
 
 
@@ -52,6 +54,18 @@ async def until(condition: Callable[[], object], within: float = 15.0) -> None:
     async with asyncio.timeout(within):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+@contextlib.contextmanager
+def hurried(broker: AmqpBroker) -> Iterator[None]:
+    """Let it wait for no answer for long while a server hangs; one that lives may be slow to answer."""
+    limits = broker.limits
+    before = limits.confirm_timeout, limits.connect_timeout, limits.answer_timeout
+    limits.confirm_timeout, limits.connect_timeout, limits.answer_timeout = 0.1, 0.5, 0.5
+    try:
+        yield
+    finally:
+        limits.confirm_timeout, limits.connect_timeout, limits.answer_timeout = before
 
 
 def unique(stem: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cli.ground import Ground, evapi_adapter, in_pipes, on_ground, until
+from tests.cli.ground import PATIENCE, Ground, evapi_adapter, in_pipes, on_ground, until
 from tests.cli.terminal import on_a_terminal
 from tests.harness.bridge import Bridge as BridgeProcess
 from tests.harness.process import free_port
@@ -49,11 +49,12 @@ async def check(ground: Ground, *words: str, **variables: str) -> dict[tuple[str
 async def check_until(ground: Ground, expected: dict[tuple[str, str], str], *words: str) -> None:
     """Beats and RabbitMQ's counts tell of a change a moment later."""
     found: Any = None
-    for _ in range(20):
-        found = await check(ground, *words)
-        if found == expected:
-            return
-    raise AssertionError(f"{found} is not {expected}")
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while found != expected:
+                found = await check(ground, *words)
+    except TimeoutError:
+        raise AssertionError(f"{found} is not {expected}") from None
 
 
 class TestWell:

@@ -221,14 +221,16 @@ class TestResume:
         known = ", ".join(sorted([alone, ground.node]))
         assert done.err == f"evapi-adapter: no replica and no node is called 'nosuch'; there are {known}\n"
 
-    @pytest.mark.usefixtures("short")
-    async def test_one_name_for_both(self, ground: Ground, alone: str, store: Administration) -> None:
+    async def test_one_name_for_both(
+        self, ground: Ground, alone: str, store: Administration, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         for name in (node_order("one"), replica_order(alone)):
             await store.order(name, {})
         done = await ground.run("resume", "one")
         assert done.code == 1
         assert f"'one' may mean are node:one, replica:{alone}: write which" in done.err
         assert row(await ground.run("resume", "replica:one", "-o", "json"))["replica"] == alone
+        monkeypatch.setattr(control, "WAIT", 0.1)
         assert (await ground.run("resume", "node:one")).code == 1, "no replica has that node"
         assert await store.orders() == {}
 
