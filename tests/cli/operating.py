@@ -21,6 +21,7 @@ from unittest.mock import patch
 
 from adapter import contract
 from adapter.broker.base import Reply
+from adapter.cli import main
 from adapter.inflight.base import Beat
 from adapter.inflight.redis import RedisInFlight
 from adapter.journal import Journal
@@ -30,7 +31,7 @@ from tests.harness.process import START_TIMEOUT, HarnessError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-COMMAND = (sys.executable, "-m", "tests.cli.operating")
+COMMAND = (sys.executable, "-m", "adapter.cli")
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -212,20 +213,3 @@ class Calls:
                 await store.close()
 
         asyncio.run(done())
-
-
-def main() -> None:
-    """The command line, with the commands about calls."""
-    from adapter.cli import inflight, tail, trace
-    from adapter.cli import main as command_line
-    from adapter.cli.main import app
-
-    if all(group.typer_instance is not inflight.app for group in app.registered_groups):
-        app.add_typer(inflight.app)
-        app.command("trace", epilog=trace.EPILOG)(trace.trace)
-        app.command("tail", epilog=tail.EPILOG)(tail.tail)
-    command_line()
-
-
-if __name__ == "__main__":
-    main()

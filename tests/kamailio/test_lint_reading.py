@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import adapter.kamailio
+from adapter.kamailio import tokens
 from adapter.kamailio.configuration import Configuration, load
 from adapter.kamailio.lint import lint
 
@@ -205,7 +206,8 @@ def test_problems(tmp_path: Path, text: str, line: int, problem: str) -> None:
     assert problem in found[0].text
 
 
-def test_a_configuration_without_an_end(tmp_path: Path) -> None:
+def test_a_configuration_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "MAX_TOKENS", 10_000)
     defines = "".join(f"#!define A{i} A{i + 1} A{i + 1}\n" for i in range(30))
     (found,) = read(tmp_path, f"{defines}x=A0 A0 A0 A0 A0 A0 A0\nx=A0 A0 A0 A0 A0 A0 A0\n").problems
     assert found.text == "the configuration is too long"
