@@ -13,8 +13,13 @@ BASE ?= main
 LONG ?=
 SEED ?=
 
-# Tests that measure, or in which everything is killed: one at a time. The others run side by side.
-ALONE := bench bench_tool chaos inflight system
+# What is imported is compiled once, not anew by every process that a test starts, whatever the environment says.
+export PYTHONDONTWRITEBYTECODE :=
+
+# Tests that put load on, or in which everything is killed: one at a time. The others run side by side;
+# most of their time is waiting, so more of them than there are cores.
+ALONE := $(addprefix tests/system/,test_calls.py test_chaos.py test_scaling.py)
+BESIDE ?= 4
 
 SIP := kamailio kamailio-extra-modules sip-tester
 SERVERS := rabbitmq-server redis-server openssl
@@ -60,8 +65,8 @@ lint: install ## ruff, mypy --strict, import contracts
 .PHONY: test
 test: DEBIAN += prometheus kamailio-utils-modules $(IMAGE)
 test: lint ## lint, then every test, with the real servers
-	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0 tests $(ALONE:%=--ignore=tests/%)
-	$(BIN)/pytest --cov --cov-append --cov-report=term:skip-covered $(ALONE:%=tests/%)
+	$(BIN)/pytest -n $(BESIDE) --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0 tests $(ALONE:%=--ignore=%)
+	$(BIN)/pytest --cov --cov-append --cov-report=term:skip-covered $(ALONE)
 
 .PHONY: compare
 compare: DEBIAN += kamailio-utils-modules kamailio-rabbitmq-modules

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,39 @@ if TYPE_CHECKING:
 # How long an example takes is a matter of what else the machine does, not of the code.
 settings.register_profile("evapi-adapter", deadline=None)
 settings.load_profile("evapi-adapter")
+
+# A shell lets what it starts in the background ignore Ctrl-C, and so would all that we start. We go on
+# to ignore it, by a handler: with one, what is started has the default again.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, lambda *_: None)
+
+FIRST = (
+    "tests/image/test_image.py",
+    "tests/clusters/test_rabbitmq.py",
+    "tests/test_security.py",
+    "tests/helm/test_release.py",
+    "tests/cli/test_inflight.py",
+    "tests/cli/test_check.py",
+    "tests/system/",
+    "tests/bench_tool/test_command.py",
+    "tests/admin/test_doctor.py",
+    "tests/kamailio/test_lint_reading.py",
+    "tests/bench_tool/",
+    "tests/helm/test_rendering.py",
+    "tests/cli/",
+    "tests/clusters/",
+    "tests/inflight/test_enduring_interleavings.py",
+)
+"""What takes longest: it begins first, so that nothing long is left for the end of a run side by side."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes long before the rest; else the order stays."""
+
+    def place(item: pytest.Item) -> int:
+        return next((at for at, name in enumerate(FIRST) if item.nodeid.startswith(name)), len(FIRST))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
