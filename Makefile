@@ -90,6 +90,10 @@ scale: install ## throughput by consumers, and 20 Kamailios on 4 adapters that c
 soak: install ## memory over MINUTES=30 at 1,000 calls/s, into BENCHMARKS.md
 	@$(BIN)/python -m tests.bench.figures --only soak --soak $(MINUTES) --markdown BENCHMARKS.md
 
+.PHONY: stale
+stale: install ## what 200,000 replies that nobody needs cost an adapter that starts (about 3 minutes)
+	@$(BIN)/python -m tests.bench.stale
+
 .PHONY: fuzz
 fuzz: install ## fuzz what reads from a socket (SECONDS=600 for all of it)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]'

@@ -58,6 +58,8 @@ COMPLAIN_EACH: Final = 0.1
 """Seconds between two log lines about frames not understood; the metric counts each."""
 REFUSALS: Final = 2
 """Log lines a second about replies that nobody was asked for."""
+FAILURES: Final = 20
+"""Log lines a second about replies that were not understood or say that the request failed."""
 MAX_UNREAD: Final = 10_000
 """Frames of a node that wait to be read, beyond which no command is pushed."""
 
@@ -79,7 +81,7 @@ class Relay:
     ) -> None:
         self._inflight = inflight
         self._ids = Ids() if ids is None else ids
-        self._refusals = Sparse(REFUSALS)
+        self._refusals, self._failures = Sparse(REFUSALS), Sparse(FAILURES)
         self._broker = broker
         self._links = links
         self._policy = policy
@@ -336,24 +338,23 @@ class Relay:
             self._refuse(reply, dead)
         elif found is not None and found.outcome is Outcome.FAILED:
             reason = reply.rejected or "x-status"
-            log.info(
-                "request failed", correlation_id=reply.correlation_id, reason=reason, service=reply.service
-            )
+            hidden = self._failures.take(self._clock())
+            if hidden is not None:
+                said = {"reason": reason, "service": reply.service, "not_shown": hidden or None}
+                log.info("request failed", correlation_id=reply.correlation_id, **said)
         return found if here else None
 
     def _refuse(self, reply: Reply, dead: DeadLetter) -> None:
         """Keep a reply that was not understood, or that is nobody's answer."""
         self._broker.dead_letter(dead)
-        said = {"reason": dead.reason, "detail": dead.detail, "service": reply.service}
-        if dead.reason != translate.WRONG_TAG:
-            log.warning("malformed reply", correlation_id=reply.correlation_id, **said)
-            return
-        self._metrics.replies_refused.inc()
-        hidden = self._refusals.take(self._clock())
-        if hidden is not None:  # there may be as many as somebody likes
-            log.warning(
-                "reply refused", correlation_id=reply.correlation_id, not_shown=hidden or None, **said
-            )
+        refused = dead.reason == translate.WRONG_TAG
+        if refused:
+            self._metrics.replies_refused.inc()
+        hidden = (self._refusals if refused else self._failures).take(self._clock())
+        if hidden is not None:  # there may be as many as somebody likes, or as a queue kept
+            said = {"reason": dead.reason, "detail": dead.detail, "service": reply.service}
+            event = "reply refused" if refused else "malformed reply"
+            log.warning(event, correlation_id=reply.correlation_id, not_shown=hidden or None, **said)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[TransactionId]:
         """Ask for the licences and resume where they are granted. Gives the ids for which not."""

@@ -87,7 +87,7 @@ async def compare(
     kind = declared.Kind(settings.results_expires, settings.queue_type, rules.longest_deadline)
     for node, _ in settings.fixed_nodes:
         of, queues_of = f"node {node}", (*await _results(rabbit, kind.results(node)), kind.commands(node))
-        expected |= {each.name for each in queues_of}
+        expected |= {each.name for each in queues_of} | {declared.bypass(kind.results(node)).name}
         *_, results, commands = queues_of
         bindings_of = (*declared.results_bindings(node, results.name), *declared.commands_bindings(node))
         parts: list[Queue | Binding] = [results, commands, *bindings_of]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 import aiormq
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_FEW: Final = 10
+"""Replies at a time that cost nobody anything, even if they are stale."""
 _REPLIES: Final = "replies"
 """The consumers, as the server is told to call them; there may be one after the other."""
 
@@ -41,6 +44,9 @@ class Inbox:
     its turn; while much waits to be looked at, no more is read. What is not acknowledged when the
     channel closes goes to another consumer at once. ``rank`` is asked with which priority the
     replies are to be consumed.
+
+    ``aside``: replies to new calls come by another queue. What is in this one may be stale, and much, so
+    this inbox rests after each slice of many replies, for as long as they took.
     """
 
     def __init__(
@@ -53,7 +59,9 @@ class Inbox:
         limits: Limits,
         counters: Counters,
         rank: Callable[[], int] = lambda: 0,
+        aside: bool = False,
     ) -> None:
+        self._aside = aside
         self.node = node
         self.queue = queue
         self._rank = rank
@@ -171,7 +179,7 @@ class Inbox:
             batch, self._pending = self._pending, []
             if batch:
                 for part in self._slices(batch):
-                    await self._take(part)
+                    await (self._take_leisurely if self._aside else self._take)(part)
             elif self._stopping:
                 return
             if self._stopping:
@@ -230,6 +238,12 @@ class Inbox:
     def _break(self, why: str) -> None:
         self._broken = BrokerUnavailable(why)
         self._wake.set()
+
+    async def _take_leisurely(self, batch: Sequence[Delivery]) -> None:
+        begun = perf_counter()
+        await self._take(batch)
+        if len(batch) > _FEW:
+            await asyncio.sleep(perf_counter() - begun)
 
     async def _take(self, batch: Sequence[Delivery]) -> None:
         """Hand a batch on and acknowledge it, or give it back."""

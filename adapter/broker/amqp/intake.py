@@ -1,7 +1,13 @@
 """The intake of one node's replies: its own queue, and those of replicas that have another.
 
-    base   evapi.results.NODE             with the arguments that whoever came first gave it
-    own    base, or base.DIGEST where base has other arguments than this replica's settings ask for
+    base     evapi.results.NODE           with the arguments that whoever came first gave it
+    beside   base.DIGEST                  where base has other arguments than this replica's settings ask for
+    bypass   base.DIGEST, another one     where the one of those two was long when it was declared
+    own      one of these three
+
+A queue is long that nobody has consumed for a while. Its replies are stale but for its end, and nobody
+can tell before each is looked at; so it is consumed as well, beside the own one, which new calls' replies
+are sent to.
 
 While settings change from replica to replica each has replies sent to its own queue, and consumes
 the others', too: a replica that dies leaves its replies to those that live. Which these are the
@@ -76,6 +82,7 @@ class Intake:
         self._supervisor = supervisor
         self._rank = rank
         self._sifting = sifting
+        self._consumed = asyncio.Event()  # whether the own queue is
         self._others: dict[str, float] = {}  # queues, and until when, by the loop's clock
         self._consuming: dict[str, asyncio.Task[None]] = {}  # those of them that are, or are looked for
 
@@ -92,6 +99,7 @@ class Intake:
 
         ``prepared`` is called in between. Raises BrokerUnavailable.
         """
+        self._consumed.clear()
         async with asyncio.timeout(self._limits.answer_timeout):
             await self._declare(connection)
         await prepared()
@@ -103,12 +111,20 @@ class Intake:
             await end(*others.values())
 
     async def _declare(self, connection: Connection) -> None:
-        usual = contract.results_queue(self.node)
-        self.queue = await topology.declare_results(connection.channel, self._kind.results(self.node))
-        if self.queue != usual and usual not in self._others:
-            log.warning("a results queue beside one of other settings", queue=usual, beside=self.queue)
-            # It may hold what was asked before: by a replica of before, or by this one's earlier life.
-            self._others[usual] = asyncio.get_running_loop().time() + self.linger
+        usual = self._kind.results(self.node)
+        beside, bypass = topology.beside(usual).name, topology.bypass(usual).name
+        most = self._limits.long_queue
+        self.queue = await topology.declare_results(connection.channel, usual, most)
+        if self.queue == bypass:
+            log.warning(
+                "a results queue is long: replies to new calls go past it", queue=usual.name, by=bypass
+            )
+        elif self.queue == beside and usual.name not in self._others:
+            log.warning("a results queue beside one of other settings", queue=usual.name, beside=beside)
+        # They may hold what was asked before: by a replica of before, or by this one's earlier life.
+        until = asyncio.get_running_loop().time() + self.linger
+        for queue in {usual.name, beside, bypass} - {self.queue}:
+            self._others.setdefault(queue, until)
 
     def hear(self, queues: Collection[str]) -> None:
         """Consume these queues of other replicas, too. To be said with each beat."""
@@ -138,10 +154,17 @@ class Intake:
             )
 
     async def _consume_other(self, queue: str, connection: Connection, up: Up) -> None:
-        while not await topology.exists(await connection.channel(), queue):
-            self._supervisor.waits(f"node {self.node} queue {queue}", None)
+        """One that nobody names is looked for once: an earlier life may have had it."""
+        part, looked = f"node {self.node} queue {queue}", False
+        while (looked and self._others.get(queue) != _NAMED) or not await self._is_there(queue, connection):
+            looked = True
+            self._supervisor.waits(part, None)
             await asyncio.sleep(self._limits.others_interval)
         await self._consume(queue, connection, up)
+
+    @staticmethod
+    async def _is_there(queue: str, connection: Connection) -> bool:
+        return await topology.messages_in(await connection.channel(), queue) is not None
 
     async def _consume(self, queue: str, connection: Connection, up: Up) -> None:
         async with asyncio.timeout(self._limits.answer_timeout):
@@ -155,15 +178,20 @@ class Intake:
             self._limits,
             self._counters,
             self._rank,
+            aside=queue != self.queue,
         )
         try:
             if self._kept.sifting:
+                if queue != self.queue:  # it may be long
+                    await self._consumed.wait()
                 # One at a time: what is on its way to another is lost where the connection closes.
                 async with self._sifting:
                     await self._sift(inbox)
             async with asyncio.timeout(self._limits.answer_timeout):
                 await inbox.open(connection.wire)
             self.inboxes[queue] = inbox
+            if queue == self.queue:
+                self._consumed.set()
             up()
             async with asyncio.timeout(self._limits.answer_timeout):
                 await inbox.rerank()  # it may have changed since it was consumed

@@ -48,6 +48,8 @@ class Limits:
     """Bytes of them, likewise."""
     held_bytes: int = 8_000_000
     """Bytes of replies that are here and not looked at, with which no more is read until half are."""
+    long_queue: int = 2_000
+    """Replies that wait in a queue before it is consumed, with more of which new ones are sent to another."""
     others_interval: float = 2.0
     """Between two looks for a queue of another replica that is not there yet."""
     bind_first: float = 1.0

@@ -112,14 +112,19 @@ class Kind:
         return Queue(contract.commands_queue(node), self._arguments)
 
 
-def beside(queue: Queue) -> Queue:
+def beside(queue: Queue, why: str = "") -> Queue:
     """A queue of the same arguments, for where another has its name: theirs cannot be changed.
 
-    Every replica with these arguments finds the same name.
+    Every replica with these arguments finds the same name. ``why``: tells apart several of them.
     """
-    told = json.dumps(dict(queue.arguments), sort_keys=True).encode()
-    digest = hashlib.blake2b(told, digest_size=4, usedforsecurity=False).hexdigest()
+    told = json.dumps(dict(queue.arguments), sort_keys=True) + why
+    digest = hashlib.blake2b(told.encode(), digest_size=4, usedforsecurity=False).hexdigest()
     return Queue(f"{queue.name}.{digest}", queue.arguments)
+
+
+def bypass(queue: Queue) -> Queue:
+    """Return the queue to which replies are sent while the usual one is long (see ``declare_results``)."""
+    return beside(queue, "bypass")
 
 
 def results_bindings(node: str, queue: str) -> tuple[Binding, ...]:
@@ -159,37 +164,57 @@ async def declare_dead_letters(channel: aiormq.Channel) -> None:
     await bind(channel, kept)
 
 
-async def declare_results(open_channel: OpenChannel, queue: Queue) -> str:
+async def declare_results(open_channel: OpenChannel, queue: Queue, most: int) -> str:
     """Declare the queue of a node's replies; gives its name.
 
     Where a queue of that name has other arguments, one beside it is declared: the settings were
     changed, and replicas of before still use the old one. Once somebody has made that, all who share
-    the settings use it, though the old one has gone meanwhile. Raises BrokerUnavailable.
+    the settings use it, though the old one has gone meanwhile.
+
+    If the queue holds more than ``most`` replies, another one is declared, and the shorter of the two is
+    it: a queue is first in, first out, and the replies to new calls would wait behind what nobody needs
+    any more. Nothing is thrown away for that. Raises BrokerUnavailable.
     """
+    name, waiting = await _declare_or_beside(open_channel, queue)
+    if waiting <= most:
+        return name
+    shorter = bypass(queue)
+    channel = await open_channel()
+    there = await declare_queue(channel, shorter)
+    await channel.close()
+    return shorter.name if there < waiting else name
+
+
+async def _declare_or_beside(open_channel: OpenChannel, queue: Queue) -> tuple[str, int]:
+    """The name of the one that is used, and how many messages wait in it."""
     other = beside(queue)
-    if await exists(await open_channel(), other.name):
-        return other.name
+    waiting = await messages_in(await open_channel(), other.name)
+    if waiting is not None:
+        return other.name, waiting
     channel = await open_channel()
     try:
-        await declare_queue(channel, queue)
+        waiting = await declare_queue(channel, queue)
     except DeclaredOtherwise:
         channel = await open_channel()
-        await declare_queue(channel, other)
+        waiting = await declare_queue(channel, other)
         queue = other
     await channel.close()
-    return queue.name
+    return queue.name, waiting
 
 
-async def exists(channel: aiormq.Channel, queue: str) -> bool:
-    """Whether there is such a queue; the channel is closed after that. Raises BrokerUnavailable."""
+async def messages_in(channel: aiormq.Channel, queue: str) -> int | None:
+    """Return how many messages wait in a queue; None if there is none of that name.
+
+    The channel is closed after that. Raises BrokerUnavailable.
+    """
     try:
-        await channel.queue_declare(queue, passive=True)
+        found = await channel.queue_declare(queue, passive=True)
     except aiormq.ChannelNotFoundEntity:
-        return False
+        return None
     except aiormq.AMQPError as exc:
         raise refused("queue", queue, exc) from exc
     await channel.close()
-    return True
+    return found.message_count or 0
 
 
 async def bind_all(channel: aiormq.Channel, bindings: Sequence[Binding]) -> None:
@@ -228,12 +253,16 @@ async def declare_exchange(channel: aiormq.Channel, exchange: Exchange) -> None:
         raise refused("exchange", exchange.name, exc) from exc
 
 
-async def declare_queue(channel: aiormq.Channel, queue: Queue) -> None:
-    """One queue. Raises BrokerUnavailable, DeclaredOtherwise among it."""
+async def declare_queue(channel: aiormq.Channel, queue: Queue) -> int:
+    """One queue; gives how many messages wait in it.
+
+    Raises BrokerUnavailable, DeclaredOtherwise among it.
+    """
     try:
-        await channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
+        found = await channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
     except aiormq.AMQPError as exc:
         raise refused("queue", queue.name, exc) from exc
+    return found.message_count or 0
 
 
 async def bind(channel: aiormq.Channel, binding: Binding) -> None:
