@@ -116,7 +116,11 @@ class Bridge:
         self.discovery = Discovery(
             settings.fixed_nodes, settings.lookups, self.nodes.set_known, settings.nodes_refresh
         )
-        self.roster = Roster(self.inflight.replica, settings.lease)
+        self.roster = Roster(
+            self.inflight.replica,
+            settings.lease,
+            bus=settings.amqp_url is not None and settings.redis_url is not None,
+        )
         keeps = settings.journal > 0 and settings.redis_url is not None
         self.journal = Journal(keeps, settings.journal_payloads)
         ids = _ids(settings)
@@ -165,6 +169,8 @@ class Bridge:
             await self._health.start()
         except OSError as exc:
             raise AdapterError(f"EVAPI_HTTP: cannot listen on {self._settings.http}: {exc.strerror}") from exc
+        if self.roster.bus:
+            self.broker.join(self.roster.replica, self.roster.lease, self.replicas.on_said)
         await self.broker.start(self.relay)
         self.nodes.start(self.relay, self.broker)
         self._tasks = [
@@ -248,14 +254,22 @@ class Bridge:
             "store": self.replicas.store_ready,
             # A replica may have none to connect to, where others have them all.
             "links": bool(self.nodes.readers) or bool(self.nodes.known and not self.replicas.shares.wanted),
-            "accepting": not (self._draining or self.roster.drained),
+            "accepting": not (self._draining or self.roster.drained or self._listens),
             "replies": not self.broker.unheard,
             "clock": not self.relay.turn.astray,
         }
 
+    @property
+    def _listens(self) -> list[str]:
+        """The nodes that nobody serves yet, since this replica listens first whether another does."""
+        return [node for node in self.nodes.readers if self.relay.turn.listens(node)]
+
     def _details(self) -> Mapping[str, str]:
         """What is to be told beside the checks, by subject."""
         found = {f"replies {node}": why for node, why in self.broker.unheard.items()}
+        found |= {
+            f"listens {node}": "whether another replica serves it, before it does" for node in self._listens
+        }
         found |= {f"names {', '.join(clash.names)}": clash.text for clash in self.replicas.watch.told}
         if trouble := outlet.trouble():
             found["log"] = trouble

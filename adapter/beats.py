@@ -17,6 +17,9 @@ def told(beat: Beat) -> str:
         "stuck": sorted(beat.stuck),
         "deaf": sorted(beat.deaf),
         "tags": beat.tags,
+        "claims": sorted(beat.claims),
+        "yields": sorted(beat.yields),
+        "contact": beat.contact,
         "number": beat.number,
         "at": round(beat.at, 4),
         "results": beat.results,
@@ -40,14 +43,17 @@ def heard(said: bytes | str) -> Beat | None:
             "rank": int(rank),
             "stuck": [*stuck],
         } if all(isinstance(node, str) for node in (*nodes, *stuck)):
-            about, number, at, deaf = (found.get(key) for key in ("about", "number", "at", "deaf"))
+            about, number, at, contact = (found.get(key) for key in ("about", "number", "at", "contact"))
             return Beat(
                 broker,
                 accepting,
                 frozenset(nodes),
                 rank,
                 stuck=frozenset(stuck),
-                deaf=frozenset(map(str, deaf)) if isinstance(deaf, list) else frozenset(),
+                deaf=_names(found.get("deaf")),
+                claims=_names(found.get("claims")),
+                yields=_names(found.get("yields")),
+                contact=float(contact) if type(contact) in (int, float) else None,
                 tags=found.get("tags") is True,
                 number=number if type(number) is int else 0,
                 at=at if type(at) is float else 0.0,
@@ -60,3 +66,7 @@ def heard(said: bytes | str) -> Beat | None:
 
 def _by_node(said: object) -> dict[str, str]:
     return {str(node): str(each) for node, each in said.items()} if isinstance(said, dict) else {}
+
+
+def _names(found: object) -> frozenset[str]:
+    return frozenset(map(str, found)) if isinstance(found, list) else frozenset()

@@ -25,6 +25,8 @@ COMMANDS_EXCHANGE: Final = "evapi.commands"
 OPERATOR_EXCHANGE: Final = "evapi.operator"
 """Takes answers by hand, with a node's name for routing key. Services need, and should have, no right to it:
 an answer counts as an operator's only if the server says that it was published here."""
+REPLICAS_EXCHANGE: Final = "evapi.replicas"
+"""Takes the beats of the adapter's replicas, for each other alone."""
 DEAD_EXCHANGE: Final = "evapi.dead"
 DEAD_BY_NODE_EXCHANGE: Final = "evapi.dead.by-node"
 """Takes all that ``evapi.dead`` takes: by it an adapter learns that a request of its node died."""
@@ -112,6 +114,11 @@ def handles_queues(service: str) -> str:
 def results_queue(node: str) -> str:
     """The ``reply_to`` of a node's requests."""
     return f"evapi.results.{node}"
+
+
+def replica_queue(replica: str) -> str:
+    """The queue on which one life of a replica hears all of them."""
+    return f"evapi.replicas.{word(replica)}"
 
 
 def commands_queue(node: str) -> str:

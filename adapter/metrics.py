@@ -158,6 +158,11 @@ class Metrics:
             "evapi_adopted_total", "Suspensions taken over from other replicas.", ["node", "state"]
         )
         self.standby_claims = counter("evapi_standby_claims_total", "Claims nobody else made.", ["node"])
+        self.left_unanswered = counter(
+            "evapi_left_unanswered_total",
+            "Suspensions of a plain configuration that a replica which was lost may have answered.",
+            ["node"],
+        )
         self.bygone = counter("evapi_bygone_total", "Resumes for an earlier life of Kamailio.", ["node"])
         self.active = gauge("evapi_active", "Whether this replica is the active one.", ["node"])
         self.replicas = gauge("evapi_replicas", "Replicas that beat, this one among them.")
@@ -209,7 +214,15 @@ class Metrics:
 
         self._by_node: list[Counter | Gauge | Tally] = [
             *(self.events, self.duplicates, self.outcomes, self.late_replies, self.in_flight, self.oldest),
-            *(self.commands, self.adopted, self.standby_claims, self.bygone, self.active, self.paused),
+            *(
+                self.commands,
+                self.adopted,
+                self.standby_claims,
+                self.bygone,
+                self.left_unanswered,
+                self.active,
+                self.paused,
+            ),
             *(self.link_sound, self.link_up, self.link_receipts, self.gate_open, self.frames_unread),
             *(self.link_connects, self.link_frames, self.link_bytes, self.shed, self.withheld),
             *(self.receipts_missed, self.frames_resent, self.frames_expired),
@@ -306,7 +319,14 @@ class Metrics:
             self.read(node, kind, 0)
         for state in ("claimed", "settled"):
             self.adopted.labels(node, state)
-        for counter in (self.duplicates, self.late_replies, self.commands, self.standby_claims, self.bygone):
+        for counter in (
+            self.duplicates,
+            self.late_replies,
+            self.commands,
+            self.standby_claims,
+            self.bygone,
+            self.left_unanswered,
+        ):
             counter.labels(node)
         self.withheld.labels(node)
         for got in ("fallback", "silence"):

@@ -96,7 +96,7 @@ class Relay:
         self._complained = float("-inf")
         self.left: set[str] = set()
         """Nodes of which an answer was left to a replica that is linked to another Kamailio of this name."""
-        self.turn = Turn(roster, broker, links, clock)
+        self.turn = Turn(roster, broker, links, clock, policy.longest_deadline)
         self._unsent = Unsent(roster, self.turn)
         self._unwritten = Unwritten(metrics, self._ids.text)
         self._early = Early()
@@ -153,6 +153,7 @@ class Relay:
         for node in self._held:
             patience = self.turn.patience(node, now)
             left = self._held.take(node, now - patience)
+            left = self._answered_by_nobody(node, left)
             if left and patience <= 0:  # its own by now: a store that is away knows of no other's claims
                 self._spawn(self._ask(self._to_claim(node, left, again=True)))
             elif left:
@@ -216,6 +217,17 @@ class Relay:
         while not roster.looked_since(now) and self._loop.time() < patience:
             await asyncio.sleep(LOOK_EACH)
         return roster.looked_since(now) and roster.remembers(since)
+
+    def _answered_by_nobody(self, node: str, left: list[HeldFrame]) -> list[HeldFrame]:
+        """Leave in silence what another replica may have answered that left no trace, where Kamailio would
+        take a second answer for one to its next question."""
+        if not left or not self.turn.plain(node):
+            return left
+        shadow = self._roster.shadow
+        found = [frame for frame in left if frame.arrived > shadow]
+        if len(found) < len(left):
+            self._metrics.left_unanswered.labels(node).inc(len(left) - len(found))
+        return found
 
     def _claimer(self, node: str) -> translate.Claimer:
         return translate.Claimer(self._roster.replica, node, self._links.life(node))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from adapter.beats import heard, told
 from adapter.clock import WRONG
 from adapter.contract import results_queue
 from adapter.errors import StoreUnavailable
@@ -75,6 +76,9 @@ class Replicas:
         self._clock = clock
         self._timekeeping = timekeeping
         self._number = 0  # of the last beat
+        self._said_last: Beat | None = None  # over the bus
+        self._say_at = float("-inf")
+        self._stepped_down = False  # while the store was away, from anything
         self.shares = Shares(links_per_node, nodes, roster, relay, inflight, clock)
         self.watch = Watch()
         self._known: tuple[str, ...] = ()  # nodes, as of the last tick
@@ -99,7 +103,7 @@ class Replicas:
         readers, stuck = frozenset(self._nodes.readers), frozenset(self._nodes.unsound)
         accepting = self.accepting and not self._roster.drained and not self._relay.turn.astray
         deaf = frozenset(node for node in readers if not self._broker.takes_replies(node))
-        results = self._broker.beside
+        turn, names = self._relay.turn, self._nodes.names if self._roster.bus else ()
         return Beat(
             self._broker.ready,
             accepting,
@@ -107,7 +111,9 @@ class Replicas:
             self._rank,
             stuck=stuck,
             deaf=deaf,
-            results=results,
+            results=self._broker.beside,
+            claims=frozenset(node for node in names if turn.active(node)),
+            yields=frozenset(node for node in names if turn.yields(node)),
             identities=self._nodes.identities,
         )
 
@@ -119,19 +125,22 @@ class Replicas:
         """Whether the node may count on this replica: what its health gate is told."""
         if not (self.accepting and self._relay.turn.asks(node)) or node in self._roster.paused:
             return False
-        return self.store_ready or (self._told is not None and self._relay.turn.active(node))
+        seen = self._told is not None or self._roster.bus  # who starts without the store listens first
+        return self.store_ready or (seen and self._relay.turn.active(node))
 
     def tick(self, now: float) -> None:
         """Begin to beat where it is time: four times a lease, and more often after a change.
 
         To be called often, with the monotonic clock's seconds. Raises what ended the last beat.
         """
+        state = self.state
+        if self._roster.bus and (now >= self._say_at or state != self._said_last):
+            self._say(state, now)
         if self._beat is not None:
             if not self._beat.done():
                 return
             beaten, self._beat = self._beat, None
             beaten.result()
-        state = self.state
         if state != self._seen:
             self._seen, self._changed_at = state, now
         if self._nodes.known != self._known:  # at once, so that new ones are connected to
@@ -156,10 +165,12 @@ class Replicas:
         state, asked = self.state, self._clock()
         self._roster.here(state.identities)
         lapsed = self._told is not None and not self._relay.turn.current
+        self._note_stepping_down()
         try:
             roll = await self._inflight.beat(self._said(state))
         except StoreUnavailable as exc:
             self._roster.lost(asked)
+            self._roster.refresh(self._clock())
             if self.store_ready:
                 log.error("in-flight store: away", error=str(exc))
             self.store_ready = False
@@ -172,7 +183,7 @@ class Replicas:
                 log.info("in-flight store: ready", replicas=self._roster.replicas)
             self.store_ready = True
             self._told = state
-            if lapsed:
+            if lapsed or self._stepped_down:
                 await self._lapsed()
         self._metrics.replicas.set(len(self._roster.replicas))
         with contextlib.suppress(StoreUnavailable):  # whoever is to leave stays for now
@@ -190,7 +201,30 @@ class Replicas:
     def _said(self, state: Beat) -> Beat:
         """What this replica says now: numbered, with its time."""
         self._number += 1
-        return replace(state, number=self._number, at=self._clock(), about=self._about())
+        now = self._clock()
+        contact = self._roster.contact_age(now)
+        return replace(state, number=self._number, at=now, contact=contact, about=self._about())
+
+    def _say(self, state: Beat, now: float) -> None:
+        """Beat over the bus, so that others know of this replica where the store is away."""
+        self._say_at, self._said_last = now + self._roster.lease / 4, state
+        said = replace(self._said(state), about={})
+        if self._broker.ready:
+            self._roster.echo.said(said, self._clock())
+            self._broker.say(f"{self._roster.replica}\n{told(said)}".encode())
+
+    def on_said(self, body: bytes) -> None:
+        """Take in what a replica says of itself over the bus."""
+        name, _, said = body.partition(b"\n")
+        beat = heard(said)
+        if beat is not None:
+            self._roster.heard(name.decode(errors="replace"), beat, self._clock())
+
+    def _note_stepping_down(self) -> None:
+        roster, now = self._roster, self._clock()
+        if roster.away and roster.bus:
+            seen = roster.echo.lasts(now)
+            self._stepped_down |= not seen or any(map(self._relay.turn.yields, self._nodes.names))
 
     def _learn(self, roll: Roll, asked: float) -> float:
         """Correct the clock by what the store says. Gives by how much it was set, where that was done."""
@@ -268,6 +302,7 @@ class Replicas:
     async def _lapsed(self) -> None:
         """The lease was over before this beat: what this replica owned may be another's by now."""
         log.warning("own lease was over: this process or the store stood still")
+        self._stepped_down = False
         # Who was active meanwhile has a higher rank: where it is this one again, it is to be outdone.
         self._active = {node: who for node, who in self._active.items() if who != self._roster.replica}
         for node in self._nodes.names:

@@ -8,8 +8,9 @@ increase hit rates", 1998).
 How old a beat is, this process's own clock tells: from when it heard of it. A clock that jumps, Redis' or
 another machine's, makes nobody look dead.
 
-While the store is away nobody's beat is seen: the last list holds, and for one lease after the
-return still, until everybody has beaten again.
+While the store is away replicas hear each other over the ``bus`` alone (RabbitMQ). Where there is none, or it
+is away, too, the last list holds, and for one lease after the store's return still, until everybody has
+beaten again. Who may claim when is the table in ``ARCHITECTURE.md``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from adapter.echo import NEVER, Echo
 from adapter.identities import differ, elders, life_of
 from adapter.inflight.base import node_order, replica_order
 
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 
 FORMER_FOR: Final = 60.0
 """Seconds for which replies may come to what a replica of the former build asked: more than any deadline."""
-_NEVER: Final = float("-inf")
+YIELDS_AFTER: Final = 2.0
+"""Leases for which the store has answered another replica and not this one, after which it leaves plain nodes
+to that one: a store that crashes again and again is not back for all at one time."""
 _PAUSE: Final = node_order("")
 
 
@@ -45,21 +49,26 @@ def _weight(node: str, replica: str) -> bytes:
 
 @dataclass(slots=True)
 class _Heard:
-    """The last beat of another replica, and until when it is known to have lived."""
+    """The last beat of another replica. ``at``: until when it is known to have lived. ``contact``: when the
+    store answered it last, at the latest. ``bus``: when it was last heard over the bus."""
 
     beat: Beat
     at: float
+    contact: float
+    bus: float = NEVER
 
 
 class Roster:
-    """``replica`` is this one. ``lease``: seconds without a beat after which a replica is dead.
+    """``replica`` is this one. ``lease``: seconds without a beat after which one is dead. ``bus``: there is a
+    second way to hear of others; ``heard`` and ``echo`` are to be told of it.
 
     Times are seconds of any one clock. What this replica itself can do is told with each question,
     since it knows that before it beats.
     """
 
-    def __init__(self, replica: str, lease: float) -> None:
+    def __init__(self, replica: str, lease: float, bus: bool = False) -> None:
         self.replica = replica
+        self.bus = bus
         self.lease = lease
         self.away = False
         """Whether the store is: then the last list holds, and the last orders."""
@@ -76,11 +85,14 @@ class Roster:
         self.splits: frozenset[str] = frozenset()
         """This replica's nodes whose names stand for two Kamailios."""
         self._top_rank = 0
-        self._looked = _NEVER
-        self._settled_at = _NEVER
-        self._woke = _NEVER  # and not heard of the others since
-        self._remembers_since = _NEVER
-        self._untagged_until = _NEVER
+        self._looked = NEVER
+        self._settled_at = NEVER
+        self._woke = NEVER  # and not heard of the others since
+        self._remembers_since = NEVER
+        self._alone_until = NEVER
+        self.echo = Echo(lease)
+        self._shadow = NEVER
+        self._untagged_until = NEVER
 
     def __repr__(self) -> str:
         state = "as last seen" if self.away else "live"
@@ -89,27 +101,26 @@ class Roster:
     def looked(self, roll: Roll, asked: float, now: float) -> None:
         """Take in what the store says of everybody; it was asked at an earlier time."""
         self._hear(roll, now)
-        beats = {replica: heard.beat for replica, heard in self._heard.items()}
-        live = {replica: heard.beat for replica, heard in self._heard.items() if now - heard.at <= self.lease}
-        if self.away or (not roll.known and self._looked != _NEVER):
+        if self.away or (not roll.known and self._looked != NEVER):
             self._settled_at = now + self.lease
             self._remembers_since = now
-        if now < self._settled_at:
-            live = {**self._others, **live}
-        self._others = live
-        self.splits = frozenset(n for n in self._here if any(self._differs(b, n) for b in live.values()))
-        self._compare_names()
         self.drained = replica_order(self.replica) in roll.orders
         self.paused = frozenset(order[len(_PAUSE) :] for order in roll.orders if order.startswith(_PAUSE))
-        self._top_rank = max([self._top_rank, *(beat.rank for beat in beats.values())])
-        self._dead = frozenset(beats.keys() - live.keys())
-        former = [beat.age for beat in beats.values() if not beat.tags]
+        former = [now - each.at for each in self._heard.values() if not each.beat.tags]
         if former:
             self._untagged_until = max(self._untagged_until, now - min(former) + FORMER_FOR)
+        self._top_rank = max([self._top_rank, *(each.beat.rank for each in self._heard.values())])
+        first = self._looked == NEVER
         self._looked = asked
         self.away = False
+        self.refresh(now)
+        others = self._others.values()
+        self.splits = frozenset(n for n in self._here if any(self._differs(b, n) for b in others))
+        self._active.clear()
+        if first and not self._others:
+            self._alone_until = now + self.lease
         if asked >= self._woke:
-            self._woke = _NEVER
+            self._woke = NEVER
 
     def _hear(self, roll: Roll, now: float) -> None:
         """Note which of the beats are new, and when they were made: no earlier than the last look, where the
@@ -125,7 +136,10 @@ class Roster:
                     heard[replica] = before
                     continue
                 made = min(max(made, self._looked), now)
-            heard[replica] = _Heard(beat, made)
+            heard[replica] = self._newer(replica, _Heard(beat, made, made), now)
+        for replica, before in self._heard.items():
+            if now - before.bus <= self.lease:
+                heard.setdefault(replica, before)  # it has not got the store, and is here all the same
         self._heard = heard
 
     def here(self, identities: Mapping[str, str]) -> None:
@@ -167,11 +181,126 @@ class Roster:
         beat = self._others.get(replica)
         return replica != self.replica and (beat is None or self._elsewhere(beat, node))
 
+    def _newer(self, replica: str, heard: _Heard, now: float) -> _Heard:
+        before = self._heard.get(replica)
+        if before is not None:
+            heard.bus = max(heard.bus, before.bus)
+            heard.contact = max(heard.contact, before.contact)
+            if self._blind(before):
+                self._shadow = max(self._shadow, now)
+        return heard
+
+    def _is_mute(self, replica: str) -> bool:
+        heard = self._heard.get(replica)
+        return heard is not None and heard.bus == NEVER
+
+    def _blind(self, heard: _Heard) -> bool:
+        """Whether what a replica claims is not to be found in the store."""
+        return self.away or heard.contact < heard.at - self.lease / 2
+
+    # The bus
+
+    def heard(self, replica: str, beat: Beat, now: float) -> None:
+        """A beat came over the bus. This replica's own tells that all before it have come, too."""
+        if replica == self.replica:
+            self.echo.came(beat, now)
+        else:
+            before = self._heard.get(replica)
+            if before is not None and beat.number <= before.beat.number:
+                before.bus = now
+            else:
+                contact = NEVER if beat.contact is None else now - beat.contact
+                self._heard[replica] = self._newer(replica, _Heard(beat, now, contact, now), now)
+        self.refresh(now)
+
+    def refresh(self, now: float) -> None:
+        """Go by the beats as old as they are now."""
+        live = {replica: each.beat for replica, each in self._heard.items() if now - each.at <= self.lease}
+        if now < self._settled_at or (self.away and not self.echo.lasts(now)):
+            live = {**self._others, **live}
+        elif self.away:  # one of the former build, which goes by its last list: nothing tells that it is dead
+            live = {**{r: b for r, b in self._others.items() if self._is_mute(r)}, **live}
+        for replica, each in self._heard.items():
+            if self._blind(each):  # one that is seen by nobody claims nothing after half a lease
+                self._shadow = max(self._shadow, min(now, each.at + self.lease / 2))
+            if replica in live:
+                live[replica] = each.beat
+        self._others = live
+        self._compare_names()
+        settling = now < self._settled_at  # who could not be seen may hand back yet what it has answered
+        self._dead = frozenset() if settling else frozenset(self._heard.keys() - live.keys())
+
+    @property
+    def shadow(self) -> float:
+        """Until when another replica may have answered what came, without any trace in the store."""
+        return max(self._shadow, self.echo.since)
+
+    def entitled(self, node: str, now: float, strictly: bool) -> bool:
+        """Whether this replica may claim, as far as it has heard of others over the bus.
+
+        ``strictly``: not at one moment with another. If Kamailio's configuration tells a second answer from
+        the first, that is not needed.
+        """
+        if strictly and self.beginning(now):
+            return False
+        if strictly and self._another_claims(node):
+            return False
+        if strictly and node in self.echo.claims and self.remembers(now):
+            return True  # who claims goes on, though its echo is late: the store is there
+        known = self._looked != NEVER
+        if not self.echo.ever:
+            return known and self.echo.given_up(now)
+        listened = now - self.echo.since >= (self.lease / 2 if known else self.lease)
+        if not (self.echo.lasts(now) and listened):
+            return False
+        if not strictly:
+            return True
+        return self.echo.told(node, now) >= self.lease / 2
+
+    def _another_claims(self, node: str) -> bool:
+        return any(node in b.claims and not self._elsewhere(b, node) for b in self._others.values())
+
+    def yields(self, node: str) -> bool:
+        """Whether this replica leaves a node to one that has the store, which it has lost itself."""
+        return self.away and any(
+            self._serves(beat, node)
+            and self._heard[replica].contact > self._looked + YIELDS_AFTER * self.lease
+            for replica, beat in self._others.items()
+            if replica in self._heard
+        )
+
+    def contact(self, replica: str | None) -> float:
+        """When the store answered a replica last, at the latest."""
+        heard = self._heard.get(replica or "")
+        return NEVER if heard is None else heard.contact
+
+    def contact_age(self, now: float) -> float | None:
+        """Seconds since the store answered this replica; None: never."""
+        return None if self._looked == NEVER else now - self._looked
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else is known, or was of late."""
+        return not self._heard
+
+    def beginning(self, now: float) -> bool:
+        """Whether this replica saw nobody at its first look, and others had no time to show since."""
+        return now < self._alone_until
+
+    def stepped(self, by: float) -> None:
+        """The clock was set forward by so many seconds."""
+        self.echo.stepped(by)
+        for each in self._heard.values():
+            each.at += by
+            each.bus += by
+            each.contact += by
+
     def lost(self, asked: float) -> None:
         """The store is away: it did not answer what it was asked at that time."""
         self.away = True
+        self._active.clear()
         if asked >= self._woke:
-            self._woke = _NEVER
+            self._woke = NEVER
 
     def woke(self, now: float) -> None:
         """This process stood still for so long that it may have been taken for dead. That the store
@@ -186,7 +315,7 @@ class Roster:
     @property
     def blind(self) -> bool:
         """Whether this replica has never seen who else there is."""
-        return self._looked == _NEVER
+        return self._looked == NEVER
 
     def remembers(self, when: float) -> bool:
         """Whether the store was there all the time since then, and a lease before, and has forgotten nothing:
@@ -200,7 +329,7 @@ class Roster:
     @property
     def unsure(self) -> bool:
         """Whether this process stood still, and does not know yet what the others did meanwhile."""
-        return self._woke != _NEVER
+        return self._woke != NEVER
 
     @property
     def replicas(self) -> list[str]:
@@ -226,11 +355,18 @@ class Roster:
         key = node, able
         if key not in self._active:
             serving = [replica for replica, beat in self._others.items() if self._serves(beat, node)]
-            self._active[key] = choose(node, [*serving, self.replica] if able else serving)
+            if able:
+                serving.append(self.replica)
+            if self.away:  # nothing changes hands that need not: what is claimed is in nobody's store
+                serving = [each for each in serving if self._claimed(each, node)] or serving
+            self._active[key] = choose(node, serving)
         return self._active[key]
 
     def _serves(self, beat: Beat, node: str) -> bool:
         return beat.serves(node) and not self._elsewhere(beat, node)
+
+    def _claimed(self, replica: str, node: str) -> bool:
+        return node in (self.echo.claims if replica == self.replica else self._others[replica].claims)
 
     def linkers(self, node: str, count: int, able: bool) -> list[str]:
         """The replicas that are to connect to a node: the first ``count`` that live, by rendezvous

@@ -25,14 +25,23 @@ _FOR_NOW: Final = float("inf")
 class Turn:
     """By the roster, and by what this replica is able to do this instant.
 
-    ``claiming``: it does not drain. ``clock`` gives epoch seconds. To be ``look``\\ ed at often.
+    ``claiming``: it does not drain. ``clock`` gives epoch seconds. ``longest``: seconds of the longest
+    deadline. To be ``look``\\ ed at often.
     """
 
-    def __init__(self, roster: Roster, broker: Broker, links: Links, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        broker: Broker,
+        links: Links,
+        clock: Callable[[], float],
+        longest: float = 2.0,
+    ) -> None:
         self._roster = roster
         self._broker = broker
         self._links = links
         self._clock = clock
+        self._longest = longest
         self._lost_at: float | None = None  # the broker, as of the last look
         self._looked = clock()
         self._since: dict[str, float] = {}  # when this replica became the active one, by node
@@ -58,6 +67,7 @@ class Turn:
 
     def stepped(self, by: float) -> None:
         """The clock was set forward by so many seconds: that was no standing still."""
+        self._roster.stepped(by)
         self._looked += by
         self._since = {node: since + by for node, since in self._since.items()}
         if self._lost_at is not None:
@@ -78,7 +88,15 @@ class Turn:
 
     def able(self, node: str) -> bool:
         """Whether this replica can take a suspension of the node all the way, and may."""
-        return self.takes(node) and not self.astray and self._links.sound(node)
+        return self.takes(node) and not self.astray and self._links.sound(node) and not self.yields(node)
+
+    def yields(self, node: str) -> bool:
+        """Whether this replica leaves the node to one that has the store, which it has lost itself.
+
+        Where Kamailio drops a second answer both go on: replies may come to either, and only who claimed a
+        suspension knows what to do with them.
+        """
+        return self._roster.away and self.plain(node) and self._roster.yields(node)
 
     def active(self, node: str) -> bool:
         """Whether this replica is the one to claim the node's suspensions.
@@ -86,15 +104,40 @@ class Turn:
         Nothing there drops a second answer where the configuration is plain: who has never seen whether
         there are others waits until it has.
         """
-        if self._roster.blind and not self._links.drops_repeats(node):
+        if self._roster.blind and not self._roster.bus and self.plain(node):
             return False
         chosen = self._roster.active(node, self.able(node))
-        active = chosen == self._roster.replica and self.current
+        active = chosen == self._roster.replica and self.current and self._entitled(node)
         if not active:
             self._since.pop(node, None)
         elif node not in self._since:
             self._since[node] = self._clock()
         return active
+
+    def listens(self, node: str) -> bool:
+        """Whether nobody claims for the node, though this replica could: it listens for others first."""
+        return self.able(node) and not self.active(node) and not self._roster.served(node)
+
+    def _entitled(self, node: str) -> bool:
+        """Whether nobody else can be claiming, as far as the store alone does not see to that."""
+        roster = self._roster
+        if not roster.bus or not (roster.away or self.plain(node)):
+            return True  # the store gives each suspension to one of them
+        return roster.entitled(node, self._clock(), self.plain(node))
+
+    def plain(self, node: str) -> bool:
+        """Whether the node's configuration takes any answer, a second one, too."""
+        return not self._links.drops_repeats(node)
+
+    def may_write(self, node: str) -> bool:
+        """Whether answers that are queued for the node are still this replica's to write."""
+        roster = self._roster
+        if not (roster.away and roster.bus and self.plain(node)):
+            return self.current
+        if roster.unsure or self.yields(node):
+            return False
+        now = self._clock()
+        return roster.echo.lasts(now) or roster.alone or roster.echo.given_up(now)
 
     def sure(self, node: str) -> bool:
         """Whether it is active and every other replica knows it: all have beaten since.
@@ -148,10 +191,19 @@ class Turn:
     def _patience(self, node: str, now: float) -> float:
         if self.active(node):
             return 0.0 if self.sure(node) or self._roster.away else HANDOVER_WAIT
+        roster, plain = self._roster, self.plain(node)
+        if roster.away and roster.bus and (self.able(node) or (plain and not roster.alone)):
+            return self._longest  # whoever is active may die, and nobody could say of what it has claimed
         if not self.current:
             return _FOR_NOW  # the beat under way tells within the store's timeout who is active
         if self.able(node):
-            return _FOR_NOW if self._roster.settling(now) else STANDBY_DELAY
+            if roster.settling(now) or (plain and roster.bus and roster.beginning(now)):
+                return _FOR_NOW
+            if not (plain and roster.bus):
+                return STANDBY_DELAY
+            # What the active one has claimed is in the store, if the store has answered it since.
+            known = roster.contact(roster.active(node, True))
+            return max(STANDBY_DELAY, min(now - known + STANDBY_DELAY, self._longest))
         # While the store is away the others do not learn that it is not able any more.
         ours = self._roster.away and self._roster.active(node, True) == self._roster.replica
         if self._roster.served(node) and not ours:

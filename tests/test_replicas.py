@@ -309,6 +309,20 @@ class TestServes:
         group.move(60.0)
         assert [each.replicas.serves(NODE) for each in group.all] == [True, False]
 
+    async def test_without_a_store_that_was_never_there_who_hears_nobody_else_over_the_bus(self) -> None:
+        first = Replica()
+        first.roster.bus = True
+        first.store.away = True
+        first.broker.say = first.replicas.on_said  # type: ignore[attr-defined]
+        served = []
+        for _ in range(8):
+            await first.beat()
+            first.replicas.tick(first.now)
+            served.append(first.replicas.serves(NODE))
+            first.now += first.roster.lease / 4
+        await first.replicas.stop()
+        assert served == [False] * 4 + [True] * 4
+
     async def test_a_store_that_was_never_there_makes_nobody_ready(self) -> None:
         first = Replica()
         first.store.away = True

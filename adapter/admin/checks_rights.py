@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     Attempt = Callable[[aiormq.Channel], Coroutine[Any, Any, Any]]
 
 ADAPTER: Final = (
-    r"^evapi\.(events|commands|operator|dead|dead\.by-node|dead-letters|(results|commands)\..*)$",
-    r"^evapi\.(events|dead|dead\.by-node|dead-letters|(results|commands)\..*)$",
-    r"^evapi\.(commands|operator|dead|dead\.by-node|(results|commands)\..*)$",
+    r"^evapi\.(events|commands|operator|replicas|dead|dead\.by-node|dead-letters|(results|commands|replicas)\..*)$",
+    r"^evapi\.(events|replicas|dead|dead\.by-node|dead-letters|(results|commands|replicas)\..*)$",
+    r"^evapi\.(commands|operator|replicas|dead|dead\.by-node|(results|commands|replicas)\..*)$",
 )
 """What an adapter must be allowed to configure, write and read."""
 _REFUSED: Final = re.compile(r"'([^']+)' in vhost")
@@ -104,6 +104,7 @@ def _of_all() -> list[tuple[str, str, Attempt]]:
     """What every adapter declares, binds and sends to, whatever its nodes."""
     events, by_node = contract.EVENTS_EXCHANGE, contract.DEAD_BY_NODE_EXCHANGE
     dead, letters = contract.DEAD_EXCHANGE, contract.DEAD_QUEUE
+    replicas, beats = contract.REPLICAS_EXCHANGE, contract.replica_queue("doctor")
     return [
         *(("configure", each.name, _declare_exchange(each.name)) for each in topology.EXCHANGES),
         ("write", events, _unbind_exchange(events, by_node)),
@@ -111,6 +112,10 @@ def _of_all() -> list[tuple[str, str, Attempt]]:
         ("write", dead, _unbind_exchange(dead, by_node)),
         ("configure", letters, _declare(letters)),
         ("write", letters, _unbind(letters, dead)),
+        ("write", replicas, _unbind_exchange(replicas, by_node)),
+        ("configure", beats, _declare(beats)),
+        ("write", beats, _unbind(beats, replicas)),
+        ("read", beats, _consume(beats)),
     ]
 
 

@@ -98,7 +98,8 @@ async def compare(
         handles = contract.handles_queues(service.name)
         expected |= {name for name in queues or () if name.startswith(handles)}
     for queue in (queues or {}).values():
-        if queue.name not in expected and not queue.exclusive:
+        of_a_replica = queue.name.startswith(contract.replica_queue(""))
+        if queue.name not in expected and not queue.exclusive and not of_a_replica:
             found.append(await _unexpected(rabbit, queue))
     return found
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from adapter.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 
 @record(frozen=True, slots=True)
@@ -142,6 +142,20 @@ class Broker(Protocol):
 
     def detach(self, node: str) -> None:
         """The link is gone: leave the node's replies to others."""
+        ...
+
+    def join(self, replica: str, lease: float, heard: Callable[[bytes], None]) -> None:
+        """Hear what all replicas ``say``, this one among them. To be called before ``start``.
+
+        Args:
+            replica: the name of this life of this replica.
+            lease: seconds after which nobody needs to hear what was said.
+            heard: is given each body.
+        """
+        ...
+
+    def say(self, body: bytes) -> None:
+        """Say something to all replicas that can be reached; never waits, and it may be lost."""
         ...
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:

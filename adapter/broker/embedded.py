@@ -215,6 +215,12 @@ class EmbeddedBroker:
         """Keep the node's replies from now on."""
         self._results_of(node).attached = False
 
+    def join(self, replica: str, lease: float, heard: Callable[[bytes], None]) -> None:
+        """See ``base.Broker``. There is nobody else."""
+
+    def say(self, body: bytes) -> None:
+        """See ``base.Broker``. Nobody hears it."""
+
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """Hand each to its services, in the next round of the loop."""
         return [self._publish(publication) for publication in publications]

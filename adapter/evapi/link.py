@@ -65,7 +65,7 @@ class LinkSettings:
 class LinkOwner(Protocol):
     """What a link tells: called from the event loop; none of it may block."""
 
-    def may_write(self) -> bool:
+    def may_write(self, node: str) -> bool:
         """Whether what is queued is still this replica's to write."""
         ...
 
@@ -406,7 +406,7 @@ class Link:
         if stream is None:
             return
         now = max(self._loop.time(), least)
-        if stream.blocked or not self._owner.may_write():
+        if stream.blocked or not self._owner.may_write(self.node):
             self._wake_by(now + HELD_INTERVAL)
             return
         frames = self.writer.take(now)

@@ -278,10 +278,10 @@ class Nodes:
 
     # What a link tells
 
-    def may_write(self) -> bool:
-        """Whether what is queued is still this replica's to write: its lease lasts."""
+    def may_write(self, node: str) -> bool:
+        """Whether what is queued for a node is still this replica's to write: its lease lasts."""
         assert self._relay is not None
-        return self._relay.turn.current
+        return self._relay.turn.may_write(node)
 
     def on_events(
         self,

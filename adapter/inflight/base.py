@@ -40,6 +40,8 @@ class Beat:
     beat, in epoch seconds; 0.0 where it does not say. ``off``: seconds by which that is ahead of the store's
     clock, as far as known. ``results``: nodes whose replies are sent to another queue than the usual one,
     and its name. ``identities``: which Kamailio each linked node is, see ``adapter.identities``.
+    ``claims``: nodes whose suspensions it claims now. ``yields``: nodes that it leaves to a
+    replica which has the store. ``contact``: seconds since the store answered it; None: never.
     """
 
     broker: bool = True
@@ -56,6 +58,9 @@ class Beat:
     off: float = field(default=0.0, compare=False)
     results: Mapping[str, str] = field(default_factory=dict)
     identities: Mapping[str, str] = field(default_factory=dict)
+    claims: frozenset[str] = frozenset()
+    yields: frozenset[str] = frozenset()
+    contact: float | None = field(default=None, compare=False)
 
     def asks(self, node: str) -> bool:
         """Return True if it can publish, and consumes what is replied about the node."""
@@ -63,7 +68,7 @@ class Beat:
 
     def serves(self, node: str) -> bool:
         """Whether it can take a suspension of the node all the way."""
-        return self.asks(node) and self.accepting and node in self.nodes
+        return self.asks(node) and self.accepting and node in self.nodes and node not in self.yields
 
 
 class Roll(NamedTuple):

@@ -26,6 +26,7 @@ NAMES = {
     "evapi.events",
     "evapi.commands",
     "evapi.operator",
+    "evapi.replicas",
     "evapi.dead",
     "evapi.dead.by-node",
     "evapi.dead-letters",

@@ -64,7 +64,7 @@ class Replier:
         self.counted: list[int] = []
         self.read = 0
 
-    def may_write(self) -> bool:
+    def may_write(self, node: str) -> bool:
         return True
 
     def on_events(self, link: Link, events: Sequence[event.Event]) -> None:

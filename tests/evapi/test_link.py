@@ -41,7 +41,7 @@ class Owner:
         self.sound: list[bool] = []
         self.may = True
 
-    def may_write(self) -> bool:
+    def may_write(self, node: str) -> bool:
         return self.may
 
     def on_events(self, link: Link, events: Sequence[Any]) -> None:

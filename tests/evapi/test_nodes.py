@@ -42,7 +42,7 @@ class Relay:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.turn = SimpleNamespace(current=True, unhurried=lambda _: False, see=lambda _: None)
+        self.turn = SimpleNamespace(may_write=lambda _: True, unhurried=lambda _: False, see=lambda _: None)
         self.recovered: list[str] = []
         self.takeover = SimpleNamespace(recover=self.recover)
         self.events: list[tuple[str, Any]] = []
@@ -189,11 +189,11 @@ async def test_nothing_is_written_once_the_lease_is_over_and_what_is_given_up_ne
     async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, relay):
         await until(lambda: nodes.readers)
         await nodes.flushed()
-        relay.turn.current = False
+        relay.turn.may_write = lambda _: False
         assert nodes.send("sbc1", resume(label=1)[0], 30.0, resume(label=1)[1])
         nodes.forget("sbc1")
         assert nodes.send("sbc1", resume(label=2)[0], 30.0, resume(label=2)[1])
-        relay.turn.current = True
+        relay.turn.may_write = lambda _: True
         await until(lambda: relay.read)
         assert relay.read == [resume(label=2)[1]]
         assert sim.counters.not_found == 1

@@ -43,7 +43,7 @@ class Owner:
     def on_link(self, link: Link) -> None:
         pass
 
-    def may_write(self) -> bool:
+    def may_write(self, node: str) -> bool:
         return True
 
 

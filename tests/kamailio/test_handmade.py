@@ -27,7 +27,7 @@ class Answering:
     def __init__(self) -> None:
         self.up = asyncio.Event()
 
-    def may_write(self) -> bool:
+    def may_write(self, node: str) -> bool:
         return True
 
     def on_events(self, link: Link, events: Sequence[object]) -> None:

@@ -93,7 +93,7 @@ class Counter:
         self.read: list[TransactionId] = []
         self.counted: list[int] = []
 
-    def may_write(self) -> bool:
+    def may_write(self, node: str) -> bool:
         return True
 
     def on_events(self, link: Link, events: Sequence[event.Event]) -> None:

@@ -24,6 +24,7 @@ from adapter.broker.amqp.hearing import Hearing
 from adapter.broker.amqp.intake import Intake
 from adapter.broker.amqp.kept import Kept
 from adapter.broker.amqp.limits import Counters, Limits
+from adapter.broker.amqp.meeting import Meeting
 from adapter.broker.amqp.publishing import Publishing
 from adapter.broker.amqp.supervisor import Supervisor, end
 from adapter.broker.amqp.topology import Kind
@@ -71,6 +72,7 @@ class AmqpBroker:
         """Those of the nodes that are attached."""
         servers = parse_urls(urls)
         self._supervisor = supervisor = Supervisor(limits)
+        self._meeting = Meeting(supervisor, limits)
         self._declared = asyncio.Event()
         self._binder = Binder(servers, limits, supervisor, self._declared)
         self._results: dict[str, str] = {}  # where replies are to be sent, by node
@@ -211,6 +213,14 @@ class AmqpBroker:
         for part in _bindings_of(node):
             self._binder.forget(part)
 
+    def join(self, replica: str, lease: float, heard: Callable[[bytes], None]) -> None:
+        """Hear what all replicas ``say``, this one among them. To be called before ``start``."""
+        self._meeting.join(replica, lease, heard)
+
+    def say(self, body: bytes) -> None:
+        """Say something to all replicas that can be reached; never waits, and it may be lost."""
+        self._meeting.say(body)
+
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """Publish each. Results in the order of the arguments; never raises for a server's state."""
         if self._preparing and self.ready:
@@ -266,7 +276,11 @@ class AmqpBroker:
     def _stand_publishing(self, connection: Connection) -> list[asyncio.Task[None]]:
         self.counters.connects += 1
         run = partial(self._publishing.run, connection, self._declared)
-        return [self._supervisor.start("publishing", run, lambda: connection.alive)]
+        meet = partial(self._meeting.run, connection, self._declared)
+        return [
+            self._supervisor.start("publishing", run, lambda: connection.alive),
+            self._supervisor.start("replicas", meet, lambda: connection.alive and self._meeting.joined),
+        ]
 
     def _on_requests_lost(self) -> None:
         self._declared.clear()

@@ -28,6 +28,7 @@ QueueType = Literal["classic", "quorum"]
 
 _TTL: Final = 5.0
 """Seconds for which replies are kept at least."""
+REPLICA_QUEUE_EXPIRES: Final = 30.0
 _NO_LIMIT: Final = 1_000_000
 """Times that a reply is delivered again: RabbitMQ 4 would drop it at 20 otherwise."""
 
@@ -59,10 +60,13 @@ class Binding:
     to_exchange: bool = False
 
 
+REPLICAS: Final = Exchange(contract.REPLICAS_EXCHANGE, "fanout")
+"""Declared with the queue on which a replica reads: who has no right to it serves all the same."""
 EXCHANGES: Final = (
     Exchange(contract.EVENTS_EXCHANGE, "topic"),
     Exchange(contract.COMMANDS_EXCHANGE, "topic"),
     Exchange(contract.OPERATOR_EXCHANGE, "direct"),
+    REPLICAS,
     Exchange(contract.DEAD_EXCHANGE, "fanout"),
     Exchange(contract.DEAD_BY_NODE_EXCHANGE, "topic", internal=True),
 )
@@ -112,6 +116,16 @@ class Kind:
         return Queue(contract.commands_queue(node), self._arguments)
 
 
+def replica_queue(replica: str, lease: float) -> Queue:
+    """Of one life of a replica: it is gone soon after that, and old beats are gone after a lease."""
+    arguments = {
+        "x-expires": round(max(REPLICA_QUEUE_EXPIRES, 10 * lease) * 1000),
+        "x-message-ttl": max(round(lease * 1000), 1),
+        "x-max-length": 1_000,
+    }
+    return Queue(contract.replica_queue(replica), arguments)
+
+
 def beside(queue: Queue, why: str = "") -> Queue:
     """A queue of the same arguments, for where another has its name: theirs cannot be changed.
 
@@ -148,9 +162,10 @@ class DeclaredOtherwise(BrokerUnavailable):
 
 
 async def declare_exchanges(channel: aiormq.Channel) -> None:
-    """The exchanges. Raises BrokerUnavailable."""
+    """The exchanges, but that of the replicas. Raises BrokerUnavailable."""
     for exchange in EXCHANGES:
-        await declare_exchange(channel, exchange)
+        if exchange is not REPLICAS:
+            await declare_exchange(channel, exchange)
 
 
 async def declare_dead_letters(channel: aiormq.Channel) -> None:
