@@ -18,6 +18,7 @@ import structlog
 import uvloop
 
 from adapter import logs, outlet, policy, tracing
+from adapter.broker.base import REMEDY
 from adapter.chronicle import Chronicle
 from adapter.clock import WRONG, Clock, Timekeeping
 from adapter.correlation import Ids, derived_keys, keys_of
@@ -271,6 +272,8 @@ class Bridge:
             f"listens {node}": "whether another replica serves it, before it does" for node in self._listens
         }
         found |= {f"names {', '.join(clash.names)}": clash.text for clash in self.replicas.watch.told}
+        for queue, number in self.broker.dropped.items():
+            found[f"queue {queue}"] = f"{number} replies dropped that RabbitMQ cannot hand over: {REMEDY}"
         if trouble := outlet.trouble():
             found["log"] = trouble
         keeping = self.timekeeping
@@ -308,6 +311,7 @@ class Bridge:
             "links_per_node": self._settings.links_per_node,
             "clock_corrected": round(self.timekeeping.corrected, 3),
             "clock_off": round(self.timekeeping.off, 3),
+            "dropped": list(self.broker.dropped.items()),
         }
 
     async def _finished(self) -> None:

@@ -59,7 +59,7 @@ _BROKER: Final = {
     "requeued": "Batches of replies that were given back since they could not be taken in.",
     "ignored": "Dead requests of no interest: expired ones, and other nodes'.",
     "dead_letters": "Frames and replies that were not understood, kept for an operator.",
-    "dead_letters_dropped": "The same, lost since RabbitMQ was away or slow.",
+    "dead_letters_dropped": "The same, lost since RabbitMQ was away or slow, or they were too many.",
     "refused": "Commands and answers by hand that did not come by the exchange for them.",
     "undecodable": "Connections that were closed over a message, which was taken off its queue then.",
     "expired": "Requests that the embedded broker dropped at their deadline.",

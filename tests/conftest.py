@@ -56,7 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
     """One RabbitMQ for the session. A test that breaks it puts it right again, or takes its own."""
-    with RabbitServer(tmp_path_factory.mktemp("rabbitmq")) as server:
+    with RabbitServer(tmp_path_factory.mktemp("rabbitmq"), amqp10=True) as server:
         yield server
 
 

@@ -12,6 +12,7 @@ from adapter.admin import overview as whole
 from adapter.admin.checks_finding import Finding, Group, counted
 from adapter.admin.checks_http import ready
 from adapter.admin.checks_nodes import NODES
+from adapter.broker.base import REMEDY
 from adapter.clock import WRONG
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _LINKS: Final = {
 
 def check(overview: Overview) -> list[Finding]:
     """Those that live and those that do not, versions, brokers, orders."""
-    found = (_living, _silent, _versions, _states, _clocks)
+    found = (_living, _silent, _versions, _states, _clocks, _dropped)
     return [
         *(finding for look in found for finding in look(overview)),
         *checks_names.check(overview, REPLICAS),
@@ -126,6 +127,33 @@ def _clocks(overview: Overview) -> Iterator[Finding]:
             why = "Calls are not harmed; its log's times are wrong, and without Redis it would be, too."
             todo = "chronyc tracking    # on its machine; timedatectl set-ntp true"
             yield REPLICAS.warning("machine-clock", seen, why, todo, names[full])
+
+
+def _dropped(overview: Overview) -> Iterator[Finding]:
+    """Queues of which RabbitMQ could not hand over what somebody sent."""
+    live = whole.live(overview)
+    names, numbers = whole.short(live), Counter[str]()
+    by: dict[str, set[str]] = {}
+    for full, beat in sorted(live.items()):
+        for queue, number in _pairs(beat.about.get("dropped")):
+            numbers[queue] += number
+            by.setdefault(queue, set()).add(names[full])
+    for queue, number in sorted(numbers.items()):
+        who = ", ".join(sorted(by[queue]))
+        told = counted(number, "message")
+        seen = f"{told} of {queue} dropped since {who} started: RabbitMQ cannot hand them over"
+        why = (
+            "RabbitMQ closes the connection at each delivery of such a message. So the adapter takes it off "
+            "the queue, and its call gets the fallback."
+        )
+        todo = f"{REMEDY}    # RabbitMQ's log has: content_properties_shortstr_overflow, or INTERNAL_ERROR"
+        yield REPLICAS.warning("dropped", seen, why, todo, queue)
+
+
+def _pairs(told: Any) -> list[tuple[str, int]]:
+    """Of what a replica says, which may be of another version."""
+    pairs = [each for each in told if len(each) == 2] if isinstance(told, list | tuple) else []
+    return [(str(queue), number) for queue, number in pairs if isinstance(number, int)]
 
 
 def _ahead(off: float) -> str:

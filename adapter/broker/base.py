@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from adapter.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+
+REMEDY: Final = (
+    "find the service that answers by another protocol than AMQP 0.9.1 (AMQP 1.0, MQTT, STOMP), and have it "
+    "keep its properties within 255 bytes each"
+)
+"""What to do about replies that RabbitMQ cannot hand over."""
 
 
 @record(frozen=True, slots=True)
@@ -121,6 +127,11 @@ class Broker(Protocol):
     @property
     def unheard(self) -> Mapping[str, str]:
         """The attached nodes whose replies are not consumed at this instant, and why."""
+        ...
+
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """Messages that were dropped since the start, as the broker could not hand them over, by queue."""
         ...
 
     @property

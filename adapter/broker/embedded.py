@@ -188,6 +188,11 @@ class EmbeddedBroker:
         """None: there are no queues."""
         return {}
 
+    @property
+    def dropped(self) -> Mapping[str, int]:
+        """None: what is handed over has no other protocol's form."""
+        return {}
+
     def hear(self, _: Mapping[str, Collection[str]]) -> None:
         """There are no others."""
 

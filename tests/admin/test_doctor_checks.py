@@ -248,6 +248,14 @@ class TestReplicas:
     ) -> None:
         assert self.check({"a~1": beat(), "b~1": beat(about=told)}) == found
 
+    def test_messages_that_were_dropped(self) -> None:
+        told = [["evapi.results.sbc1", 2], ["evapi.results.sbc2", 1], "odd"]
+        beats = {"a~1": beat(), "b~1": beat(about={"dropped": told}), "c~1": beat(about={"dropped": 7})}
+        assert self.check(beats) == [
+            ("dropped", "evapi.results.sbc1", "warning"),
+            ("dropped", "evapi.results.sbc2", "warning"),
+        ]
+
     def test_names_that_clash(self) -> None:
         beats = {"a~1": beat(identities={NODE: "x@h:1"}), "b~1": beat(identities={NODE: "y@h:2"})}
         assert self.check(beats) == [("names", NODE, "error")]

@@ -142,3 +142,15 @@ async def test_dead_letters_never_pile_up_here(broker: AmqpBroker, node: str) ->
         broker.dead_letter(DeadLetter("flood", "", b"", node))
     assert broker.counters.dead_letters_dropped == 200
     await until(lambda: broker.counters.dead_letters == 100)
+
+
+async def test_many_dead_letters_hold_up_no_request(broker: AmqpBroker, node: str) -> None:
+    """RabbitMQ writes each to disk, and holds up the connection that publishes too many."""
+    broker.limits.letters_at_once, broker.limits.letters_a_second = 3, 0.0
+    for _ in range(5):
+        broker.dead_letter(DeadLetter("flood", "", b"", node))
+    assert broker.counters.dead_letters_dropped == 2
+    broker.limits.letters_a_second = 1e9
+    broker.dead_letter(DeadLetter("flood", "", b"", node))
+    await until(lambda: broker.counters.dead_letters == 4)
+    assert broker.counters.dead_letters_dropped == 2

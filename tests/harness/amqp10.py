@@ -1,7 +1,7 @@
 """A sender of AMQP 1.0, as far as one message goes: written out, so that it can say what no library says.
 
-The frames are those of the OASIS standard of 2012, parts 1 to 3; addresses are RabbitMQ 4's
-(``/queues/NAME``).
+The frames are those of the OASIS standard of 2012, parts 1 to 3. A queue's address is ``/queues/NAME`` on
+RabbitMQ 4, and ``/amq/queue/NAME`` on RabbitMQ 3.
 """
 
 from __future__ import annotations
@@ -52,9 +52,16 @@ def message(correlation_id: str, content_type: str, body: bytes) -> bytes:
 
 
 class Sender:
-    """A link to one queue of a RabbitMQ 4."""
+    """A link to one queue. ``addressed``: how that is done, with its name after it."""
 
-    def __init__(self, port: int, queue: str, user: str = "guest", password: str = "guest") -> None:
+    def __init__(
+        self,
+        port: int,
+        queue: str,
+        user: str = "guest",
+        password: str = "guest",
+        addressed: str = "/amq/queue/",
+    ) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
         self._sent = 0
         self._socket.sendall(_MECHANISMS_SEEN)
@@ -69,7 +76,7 @@ class Sender:
         window = number(1000)
         self._write(_AMQP, described(0x11, NULL, number(0), window, window))
         self._frame()
-        target = described(0x29, text(f"/queues/{quote(queue, safe='')}"))
+        target = described(0x29, text(addressed + quote(queue, safe="")))
         fields = (text("link"), number(0), b"\x42", b"\x50\x01", NULL, described(0x28), target)
         self._write(_AMQP, described(0x12, *fields, NULL, NULL, number(0)))
         self._frame()  # the attachment

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from tests.harness.certificates import Authority
 from tests.harness.process import HarnessError, Process, free_port, listening, wait_until
@@ -47,6 +47,8 @@ MANAGEMENT = (
     *("amqp_client", "cowboy", "cowlib"),
 )
 """The plugin, and those that it needs."""
+AMQP10: Final = ("rabbitmq_amqp1_0", "amqp10_common", "amqp_client")
+"""Likewise. RabbitMQ 4 speaks AMQP 1.0 without."""
 CLUSTER_CONFIG = """\
 cluster_formation.peer_discovery_backend = classic_config
 cluster_formation.discovery_retry_limit = 1
@@ -99,7 +101,7 @@ class RabbitServer:
     Its certificate is for ``localhost``, by an authority of its own: ``ca``. ``stop()`` and
     ``kill()`` keep the data for the next ``start()``; ``close()`` removes it. A node of a cluster
     shares its ``epmd`` and ``cookie`` with the others. With ``management`` its HTTP API is at ``api``;
-    it takes longer to start then.
+    it takes longer to start then. With ``amqp10`` it speaks AMQP 1.0, too, on the same port.
     """
 
     def __init__(
@@ -109,7 +111,9 @@ class RabbitServer:
         epmd: Epmd | None = None,
         cookie: str | None = None,
         management: bool = False,
+        amqp10: bool = False,
     ) -> None:
+        self._amqp10 = amqp10
         self.port = free_port()
         self.tls_port = free_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
@@ -133,11 +137,15 @@ class RabbitServer:
             CONFIG.format(port=self.port, tls_port=self.tls_port, certificate=certificate, key=key)
         )
         enabled = self._data / "enabled_plugins"
-        shown = ["rabbit"]
+        shown, used = ["rabbit"], []
         if self._api_port:
             self.configure(MANAGEMENT_CONFIG.format(port=self._api_port))
             shown += MANAGEMENT
-        enabled.write_text("[rabbitmq_management].\n" if self._api_port else "[].\n")
+            used.append(MANAGEMENT[0])
+        if self._amqp10:
+            shown += AMQP10
+            used.append(AMQP10[0])
+        enabled.write_text(f"[{','.join(used)}].\n")
         # It reads through every plugin there is, for 2 s, even where none is enabled: show it none.
         plugins = self._data / "plugins"
         plugins.mkdir()

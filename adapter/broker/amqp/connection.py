@@ -89,7 +89,12 @@ def known_as(exc: BaseException | None) -> str:
 
 
 class UndecodableMessage(BrokerUnavailable):
-    """A message on a queue of ours cannot be read: the connection is closed for it."""
+    """A message on a queue of ours cannot be read: the connection is closed for it.
+
+    ``dropped``: it was taken off the queue, so the next connection is a step further.
+    """
+
+    dropped = False
 
 
 class Connection:

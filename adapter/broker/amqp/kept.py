@@ -9,6 +9,7 @@ import structlog
 
 from adapter.broker.amqp.connection import Connection, UndecodableMessage
 from adapter.broker.amqp.supervisor import end
+from adapter.broker.base import REMEDY
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-REMEDY: Final = (
-    "find the service that answers by another protocol than AMQP 0.9.1 (AMQP 1.0, MQTT, STOMP), and have it "
-    "keep its properties within 255 bytes each"
-)
 _LOOKS: Final = 4
 """Within the time for an answer: time for which this process stood still counts as one of them."""
 
@@ -84,11 +81,12 @@ class Kept:
         """A message of this queue is got, without a way back; empty: it is here."""
         self._suspect = queue
 
-    def _tell_dropped(self) -> None:
+    def _tell_dropped(self) -> bool:
         queue, self._suspect = self._suspect, ""
         if queue:
             self.dropped[queue] = self.dropped.get(queue, 0) + 1
             log.error("a message was dropped: RabbitMQ cannot hand it over", queue=queue, do=REMEDY)
+        return bool(queue)
 
     async def _level(self, up: Up) -> None:
         try:
@@ -107,9 +105,9 @@ class Kept:
         except BrokerUnavailable as exc:
             self._urls.append(self._urls.pop(0))  # it may hang: the others first
             self.sifting = isinstance(exc, UndecodableMessage)
-            if self.sifting:
+            if isinstance(exc, UndecodableMessage):
                 self._counters.undecodable += 1
-                self._tell_dropped()
+                exc.dropped = self._tell_dropped()
             raise
         finally:
             self.connection = None

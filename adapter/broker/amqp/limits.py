@@ -38,6 +38,10 @@ class Limits:
     """Publications that never were confirmed; with more of them the channel is opened anew."""
     max_letters: int = 100
     """Dead letters under way to the server at a time."""
+    letters_at_once: int = 500
+    letters_a_second: float = 200.0
+    """Dead letters that are kept of many. They are written to disk: at 3,000 a second RabbitMQ held up what
+    is published by the same connection, and the answer to each call came a second later."""
     ack_pause: float = 0.1
     """For which replies that were taken in wait to be acknowledged together: a write of its own costs
     more than all else that is done with a reply. If the channel is lost meanwhile, they come again, late."""

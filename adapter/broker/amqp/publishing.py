@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -68,6 +69,7 @@ class Publishing:
         self._publisher: Publisher | None = None
         self._was_ready = False
         self._letters = 0
+        self._allowed, self._allowed_at = float(limits.letters_at_once), time.monotonic()
         self._known_as = ""
 
     @property
@@ -101,11 +103,22 @@ class Publishing:
     def dead_letter(self, letter: DeadLetter) -> None:
         """Keep a letter if it is ready and not too many are under way; never waits."""
         publisher = self._publisher
-        if publisher is None or not self.ready or self._letters >= self._limits.max_letters:
+        under_way = self._letters >= self._limits.max_letters
+        if publisher is None or not self.ready or under_way or not self._may_keep():
             self._counters.dead_letters_dropped += 1
             return
         self._letters += 1
         self._supervisor.aside(self._keep(publisher, letter))
+
+    def _may_keep(self) -> bool:
+        """Take one of the allowance, if any is left."""
+        limits, now = self._limits, time.monotonic()
+        saved = self._allowed + (now - self._allowed_at) * limits.letters_a_second
+        self._allowed, self._allowed_at = min(saved, limits.letters_at_once), now
+        if self._allowed < 1:
+            return False
+        self._allowed -= 1
+        return True
 
     async def _keep(self, publisher: Publisher, letter: DeadLetter) -> None:
         try:

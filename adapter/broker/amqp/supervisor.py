@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from adapter.broker.amqp.connection import EXPECTED, reason
+from adapter.broker.amqp.connection import EXPECTED, UndecodableMessage, reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -53,7 +53,8 @@ class Supervisor:
                 now = loop.time()
                 stood = now - self._up_since.pop(part, now)
                 self._down(part, exc)
-                if stood > self._limits.backoff_longest:
+                further = isinstance(exc, UndecodableMessage) and exc.dropped
+                if further or stood > self._limits.backoff_longest:
                     pause = self._limits.backoff_first
                 else:
                     await asyncio.sleep(pause * random.uniform(0.5, 1))
