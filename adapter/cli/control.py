@@ -203,25 +203,28 @@ async def _obeyed(look: Look, condition: Callable[[Overview], bool]) -> bool:
     """Whether it is so in time, for good: every replica that lives has taken it in, and said what it
     does since.
 
-    Each takes in an order, and what others do, with one beat, and tells of it with the next.
+    Each takes in an order, and what others do, with one beat, and tells of it with the next. They are
+    counted: on a busy machine a beat may be late.
     """
     import asyncio
 
     from adapter.admin.overview import live
 
     end = asyncio.get_running_loop().time() + WAIT
-    since: float | None = None
+    since: dict[str, tuple[float, int]] = {}  # of each replica the last beat, and how many came since
     while True:
         found = await look()
         assert found.store is not None, "see _connected"
-        now = found.store.at
         if not condition(found):
-            since = None
-        elif since is None:
-            since = now
-        if since is not None:
-            told = since + found.lease / 4
-            if all(now - beat.age > told for beat in live(found).values()):
+            since.clear()
+        else:
+            there = live(found)
+            for name, beat in there.items():
+                at = found.store.at - beat.age
+                last, beats = since.setdefault(name, (at, 0))
+                if at - last > found.lease / 16:  # a fourth of the time between two
+                    since[name] = at, beats + 1
+            if all(since[name][1] >= 2 for name in there):
                 return True
         if asyncio.get_running_loop().time() >= end:
             return False

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from adapter.app import Bridge
     from tests.cli.rabbit_cli import Done
 
-LEASE = "0.4"
+LEASE = "0.8"
 PATIENCE = 15.0
 """Seconds within which what is waited for must be so."""
 
@@ -84,11 +84,13 @@ class Ground:
             "EVAPI_AMQP_API": self.api,
         }
 
-    async def replica(self, name: str, *, ready: bool = True, **options: str) -> Bridge:
+    async def replica(
+        self, name: str, *, ready: bool = True, rules: dict[str, object] | None = None, **options: str
+    ) -> Bridge:
         """Start one."""
         given = {"redis_url": self.redis_url, "amqp_url": self.amqp_url, "lease": LEASE, "replica": name}
         return await self.stack.enter_async_context(
-            bridged(self.sim, self.node, {**given, **options}, ready=ready)
+            bridged(self.sim, self.node, {**given, **options}, rules, ready=ready)
         )
 
     def service(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cli.ground import PATIENCE, Ground, evapi_adapter, in_pipes, on_ground, until
+from tests.cli.ground import LEASE, PATIENCE, Ground, evapi_adapter, in_pipes, on_ground, until
 from tests.cli.terminal import on_a_terminal
 from tests.harness.bridge import Bridge as BridgeProcess
 from tests.harness.process import free_port
@@ -99,7 +99,7 @@ class TestReplicas:
         """A process that was killed; one that leaves in order is not missed."""
         await ground.replica("one")
         options = {"redis_url": ground.redis_url, "amqp_url": ground.amqp_url}
-        settings = {"EVAPI_REDIS_PREFIX": ground.node, "EVAPI_LEASE": "0.4"}
+        settings = {"EVAPI_REDIS_PREFIX": ground.node, "EVAPI_LEASE": LEASE}
         two = BridgeProcess("two", tmp_path, {ground.node: ground.sim.port}, options, settings)
         await asyncio.to_thread(two.start)
         try:
@@ -238,7 +238,7 @@ class TestCalls:
 
     async def test_in_flight_and_the_oldest(self, ground: Ground) -> None:
         service = ground.service(decide=lambda _: None)
-        await ground.replica("one")
+        await ground.replica("one", rules={"default": {"deadline": 60.0}})
         for _ in range(3):
             await ground.sim.suspend("invite", {})
         await until(lambda: service.kept >= 3)  # asked again what came while it became ready

@@ -121,7 +121,7 @@ class TestDrain:
     async def test_a_name_that_two_have(self, ground: Ground, alone: str, store: Administration) -> None:
         store.replica = "one~zzzz"
         await store.beat(Beat())
-        done = await ground.run("drain", "one", "--yes")
+        done = await ground.run("drain", "one", "--yes", EVAPI_LEASE="60")
         assert done.code == 1
         assert f"more than one replica is called 'one': are {alone}, one~zzzz" in done.err
         assert row(await ground.run("drain", alone, "--yes", "-o", "json"))["replica"] == alone
@@ -129,7 +129,7 @@ class TestDrain:
     @pytest.mark.usefixtures("short")
     async def test_one_that_does_not_obey(self, ground: Ground, store: Administration) -> None:
         await store.beat(Beat(nodes=frozenset([ground.node])))
-        done = await ground.run("drain", "test", "--yes")
+        done = await ground.run("drain", "test", "--yes", EVAPI_LEASE="60")
         assert done.code == 1
         assert "test~1 does not obey within 0.5 s; the order stands: does it hang?" in done.err
         assert replica_order("test~1") in await store.orders()
