@@ -88,6 +88,7 @@ def test_the_bridge_shows_no_password(tmp_path: Path, ports: dict[str, int], tro
     with Process("bridge", [*ADAPTER, *given, *rest], tmp_path, variables) as bridge:
         for event in ("broker down", "in-flight store"):
             bridge.wait_until(lambda event=event: event in bridge.log.read_text(), event)
+        bridge.wait_until(lambda: told(http, "/livez"), "it to listen")
         shown = told(http, "/metrics") + told(http, "/readyz") + told(http, "/livez")
         command = Path(f"/proc/{bridge.pid}/cmdline").read_bytes().decode().split("\0")[1:-1]
         assert command == [*ADAPTER[1:], *rest]
@@ -113,11 +114,10 @@ def users(rabbitmq: RabbitServer, redis_server: RedisServer) -> Iterator[tuple[s
     """The URLs of a user who is let in."""
     client = redis.Redis.from_url(redis_server.url)
     client.execute_command("ACL", "SETUSER", "secretary", "on", ">hunter2", "~*", "+@all")
-    rabbitmq.ctl("add_user", "secretary", "hunter2")
-    rabbitmq.ctl("set_permissions", "secretary", ".*", ".*", ".*")
+    rabbitmq.add_user("secretary", "hunter2", ".*", ".*", ".*")
     amqp, store = rabbitmq.url.partition("@")[2], redis_server.url.partition("://")[2]
     yield f"amqp://secretary:hunter2@{amqp}", f"redis://secretary:hunter2@{store}"
-    rabbitmq.ctl("delete_user", "secretary")
+    rabbitmq.delete_user("secretary")
     client.execute_command("ACL", "DELUSER", "secretary")
     client.close()
 

@@ -255,11 +255,11 @@ class TestRabbit:
         assert ("services", "service") in found.unknown
 
     async def test_an_alarm(self, managed_rabbitmq: RabbitServer, vhost: str) -> None:
-        managed_rabbitmq.ctl("set_vm_memory_high_watermark", "absolute", "1")
+        managed_rabbitmq.memory_alarm(True)
         try:
             found = await self.one(vhost, amqp_api=managed_rabbitmq.api)
         finally:
-            managed_rabbitmq.ctl("set_vm_memory_high_watermark", "0.4")
+            managed_rabbitmq.memory_alarm(False)
         assert ("rabbitmq", "messages", "error") in found.bad
         found = await self.one(vhost, amqp_api=managed_rabbitmq.api)
         assert found.of("rabbitmq", "messages").status is Status.OK

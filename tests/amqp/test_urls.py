@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,8 +42,7 @@ def test_a_comma_among_hosts_is_told_of_and_no_password_shown(wrong: str) -> Non
 @pytest.mark.parametrize("written", ["pa,ss", "pa%2Css", "pa,amqp:ss"])
 async def test_a_password_with_a_comma_opens_the_door(rabbitmq: RabbitServer, written: str) -> None:
     user, secret = unique("user"), written.replace("%2C", ",")
-    await asyncio.to_thread(rabbitmq.ctl, "add_user", user, secret)
-    await asyncio.to_thread(rabbitmq.ctl, "set_permissions", user, ".*", ".*", ".*")
+    rabbitmq.add_user(user, secret, ".*", ".*", ".*")
     url = rabbitmq.url.replace("guest:guest", f"{user}:{written}")
     assert load(bridge=False, amqp_url=url).amqp_url is not None
     assert amqp_urls(url) == [url]

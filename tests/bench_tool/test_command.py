@@ -174,8 +174,8 @@ class TestServers:
             assert set(row["cpu_us_per_call"]) == {
                 *("adapter 1", "adapter 2", "consumer 1", "consumer 2", "source")
             }
-        assert "bench" not in rabbitmq.ctl("list_queues", "name")
-        assert "bench" not in rabbitmq.ctl("list_bindings", "source_name", "destination_name", "routing_key")
+        assert "bench" not in rabbitmq.eval("rabbit_amqqueue:list_names()")
+        assert "bench" not in rabbitmq.eval('rabbit_binding:list(<<"/">>)')
         keys = redis_server.ask("KEYS", "evapi-bench:*")
         assert all(0 < redis_server.ask("TTL", key) <= 660 for key in keys)
         assert not [
@@ -194,8 +194,8 @@ class TestServers:
         assert '{"x-expires",60000}' in line
         assert "dead-letter" not in line
         servers.clear_rabbitmq(rabbitmq.url, 1)
-        assert service_queue("bench") not in rabbitmq.ctl("list_queues", "name")
-        assert results_queue("bench1") not in rabbitmq.ctl("list_queues", "name")
+        assert service_queue("bench") not in rabbitmq.eval("rabbit_amqqueue:list_names()")
+        assert results_queue("bench1") not in rabbitmq.eval("rabbit_amqqueue:list_names()")
 
     def test_two_measurements_do_not_share_a_rabbitmq(self, rabbitmq: RabbitServer) -> None:
         words = ("--amqp-url", rabbitmq.url, "--rate", "20", "--seconds", "60")
@@ -208,7 +208,7 @@ class TestServers:
             )
             first.send_signal(signal.SIGINT)
             assert first.wait(TIMEOUT) == 1
-        assert "bench" not in rabbitmq.ctl("list_queues", "name")
+        assert "bench" not in rabbitmq.eval("rabbit_amqqueue:list_names()")
 
     @pytest.mark.parametrize(
         ("name", "url"),

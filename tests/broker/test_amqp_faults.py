@@ -95,7 +95,8 @@ async def test_connections_closed_by_an_operator(
     await attached(broker, node)
     await until(lambda: broker.ready)
     with capture_logs() as logs:
-        await asyncio.to_thread(rabbitmq.ctl, "close_all_connections", "maintenance")
+        closed = 'rabbit_networking:close_connections(rabbit_networking:connections(), "maintenance")'
+        await asyncio.to_thread(rabbitmq.eval, closed)
         await until(lambda: broker.counters.connects == 2 and broker.ready)
         await attached(broker, node)
         await until(lambda: not broker.problems)
@@ -159,7 +160,7 @@ async def test_a_memory_alarm(
     await until(lambda: broker.ready)
     bind(client, event)
     with capture_logs() as logs:
-        await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0")
+        await asyncio.to_thread(rabbitmq.memory_alarm, True)
         try:
             # No confirm is waited for: the first publication makes the server say that it is blocked.
             assert await broker.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
@@ -175,7 +176,7 @@ async def test_a_memory_alarm(
             broker.attach(other)
             broker.attach(node, 7)
         finally:
-            await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0.4")
+            await asyncio.to_thread(rabbitmq.memory_alarm, False)
         await until(lambda: changes == [True, False, True])
     assert broker.problems == {}
     lines = [entry["event"] for entry in logs if entry.get("part") == "publishing"]
@@ -194,7 +195,7 @@ async def test_an_alarm_that_is_there_at_the_start(
     broker = AmqpBroker(rabbitmq.url)
     broker.limits.max_unconfirmed = 0
     with capture_logs() as logs:
-        await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0")
+        await asyncio.to_thread(rabbitmq.memory_alarm, True)
         try:
             await broker.start(receiver)
             await until(lambda: broker.ready)
@@ -202,7 +203,7 @@ async def test_an_alarm_that_is_there_at_the_start(
             await until(lambda: [entry for entry in logs if "never confirmed" in entry.get("reason", "")])
             await until(lambda: "short of memory" in broker.problems.get("publishing", ""))
         finally:
-            await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0.4")
+            await asyncio.to_thread(rabbitmq.memory_alarm, False)
         await until(lambda: broker.ready)
     assert broker.problems == {}
     assert broker.counters.connects == 1

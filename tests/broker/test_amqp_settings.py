@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pika
@@ -94,11 +93,9 @@ async def test_a_user_that_may_not_read_the_replies(
     rabbitmq: RabbitServer, client: BlockingChannel, receiver: Recorder, event: str, node: str
 ) -> None:
     user = unique("user")
-    await asyncio.to_thread(rabbitmq.ctl, "add_user", user, "secret")
-    rights = ("set_permissions", user, ".*", ".*", r"^(?!evapi\.results).*")
-    await asyncio.to_thread(rabbitmq.ctl, *rights)
+    url = rabbitmq.add_user(user, "secret", ".*", ".*", r"^(?!evapi\.results).*")
     bind(client, event)
-    broker = AmqpBroker(rabbitmq.url.replace("guest:guest", f"{user}:secret"))
+    broker = AmqpBroker(url)
     await broker.start(receiver)
     broker.attach(node)
     await until(lambda: broker.ready and broker.unheard.get(node, PREPARED) != PREPARED)
@@ -106,7 +103,7 @@ async def test_a_user_that_may_not_read_the_replies(
     assert f"queue evapi.results.{node}" in broker.unheard[node]
     assert "permission" in broker.unheard[node]
     assert await broker.publish([request_of(event, node)]) == [Published.UNAVAILABLE]
-    await asyncio.to_thread(rabbitmq.ctl, "set_permissions", user, ".*", ".*", ".*")
+    rabbitmq.permit(user, ".*", ".*", ".*")
     await until(lambda: broker.hears(node))
     assert broker.unheard == {}
     assert await broker.publish([request_of(event, node)]) == [Published.CONFIRMED]
@@ -195,10 +192,7 @@ async def test_over_tls_with_the_certificate_checked(
 
 
 async def test_a_user_without_permissions(rabbitmq: RabbitServer, receiver: Recorder) -> None:
-    user = unique("user")
-    await asyncio.to_thread(rabbitmq.ctl, "add_user", user, "pw")
-    await asyncio.to_thread(rabbitmq.ctl, "set_permissions", user, "^$", ".*", ".*")
-    broker = AmqpBroker(rabbitmq.url.replace("guest:guest", f"{user}:pw"))
+    broker = AmqpBroker(rabbitmq.add_user(unique("user"), "pw", "^$", ".*", ".*"))
     await broker.start(receiver)
     await until(lambda: "permission" in broker.problems.get("publishing", ""))
     assert "exchange evapi.events" in broker.problems["publishing"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LISTEN = (
     'rabbit_networking:start_ssl_listener({{"127.0.0.1", {port}}}, [{{cacertfile, "{ca}"}}, '
     '{{certfile, "{certificate}"}}, {{keyfile, "{key}"}}, {{verify, verify_peer}}, '
-    "{{fail_if_no_peer_cert, true}}], 1)."
+    "{{fail_if_no_peer_cert, true}}], 1)"
 )
 
 
@@ -65,7 +65,7 @@ async def test_rabbitmq(rabbitmq: RabbitServer, authority: Authority, files: Fil
     shutil.copy(authority.certificate, ca)
     ca.chmod(0o644)
     own = rabbitmq._identity
-    rabbitmq.ctl("eval", LISTEN.format(port=port, ca=ca, certificate=own.certificate, key=own.key))
+    rabbitmq.eval(LISTEN.format(port=port, ca=ca, certificate=own.certificate, key=own.key))
     url = f"amqps://guest:guest@localhost:{port}/?cafile={rabbitmq.ca}"
     broker = AmqpBroker(f"{url}&certfile={files.identity.certificate}&keyfile={files.identity.key}")
     await broker.start(Recorder())

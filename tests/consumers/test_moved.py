@@ -38,17 +38,14 @@ async def names(asker: Asker) -> AsyncIterator[tuple[str, str, str]]:
 
 
 def user(rabbitmq: RabbitServer, rights: str, topics: str = ".*") -> str:
-    """The URL of a new user with these rights to configure and read. One command, since each is slow."""
+    """The URL of a new user with these rights to configure and read."""
     name = f"user{next(numbers)}"
-    of = f'<<"{name}">>, <<"/">>'
-    rabbitmq.ctl(
-        "eval",
-        f'rabbit_auth_backend_internal:add_user(<<"{name}">>, <<"pw">>, <<"test">>), '
-        f'rabbit_auth_backend_internal:set_permissions({of}, <<"{rights}">>, <<".*">>, <<"{rights}">>, '
-        f'<<"test">>), rabbit_auth_backend_internal:set_topic_permissions({of}, <<"{EVENTS_EXCHANGE}">>, '
-        f'<<"^$">>, <<"{topics}">>, <<"test">>).',
+    url = rabbitmq.add_user(name, "pw", rights, ".*", rights)
+    rabbitmq.eval(
+        f'rabbit_auth_backend_internal:set_topic_permissions(<<"{name}">>, <<"/">>, <<"{EVENTS_EXCHANGE}">>, '
+        f'<<"^$">>, <<"{topics}">>, <<"test">>)'
     )
-    return rabbitmq.url.replace("guest:guest", f"{name}:pw")
+    return url
 
 
 async def decided_by(asker: Asker, event: str, times: int = 10) -> list[str]:
@@ -196,7 +193,7 @@ async def test_no_right_to_the_queue_for_what_is_passed_on(
 ) -> None:
     """The service decides all the same. As it cannot tell who has a handler, it unbinds nothing."""
     a, b, event = names
-    url = user(rabbitmq, r"^(evapi\\.(events|dead|dead-letters|decide\\..*)|amq\\.default)$")
+    url = user(rabbitmq, r"^(evapi\.(events|dead|dead-letters|decide\..*)|amq\.default)$")
     async with running(made(a, event, f"{event}_stays"), rabbitmq.url):
         pass
     async with running(made(a, f"{event}_stays"), url), running(made(b, event), rabbitmq.url):

@@ -99,10 +99,8 @@ async def test_one_that_may_not_read_the_replies_is_not_ready_and_leaves_the_cal
     rabbitmq: RabbitServer, scaled: dict[str, str], node: str
 ) -> None:
     user = f"user-{uuid4().hex[:8]}"
-    await asyncio.to_thread(rabbitmq.ctl, "add_user", user, "secret")
-    rights = ("set_permissions", user, ".*", ".*", r"^(?!evapi\.results).*")
-    await asyncio.to_thread(rabbitmq.ctl, *rights)
-    deaf = {**scaled, "amqp_url": rabbitmq.url.replace("guest:guest", f"{user}:secret"), "replica": "r1"}
+    url = rabbitmq.add_user(user, "secret", ".*", ".*", r"^(?!evapi\.results).*")
+    deaf = {**scaled, "amqp_url": url, "replica": "r1"}
     async with (
         SimulatedKamailio() as sim,
         deciding(scaled["amqp_url"]),
