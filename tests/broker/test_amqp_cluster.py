@@ -121,12 +121,15 @@ async def test_a_server_that_is_lost_is_left_for_the_next(
     rabbitmq: RabbitServer, receiver: Recorder, node: str
 ) -> None:
     async with Proxy(rabbitmq.port) as proxy:
-        broker = AmqpBroker(f"{proxy.url},{rabbitmq.url}", confirm_timeout=0.2)
+        broker = AmqpBroker(f"{proxy.url},{rabbitmq.url}", confirm_timeout=2.0)
         broker.limits.probe_interval = 0.1
         await broker.start(receiver)
         await attached(broker, node)
         assert str(proxy.port) in repr(broker)
         proxy.flows.clear()  # it still takes connections, and hangs
+        broker.limits.confirm_timeout = 0.2
+        await until(lambda: str(proxy.port) not in repr(broker))
+        broker.limits.confirm_timeout = 2.0  # the next one may be slow on a busy machine
         await until(lambda: broker.ready and str(rabbitmq.port) in repr(broker))
         await attached(broker, node)
         assert await broker.publish([request_of(unique("event"), node)]) == [Published.UNROUTABLE]

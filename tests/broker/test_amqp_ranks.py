@@ -159,11 +159,11 @@ async def test_the_last_rank_counts(
     await second.consumes(node)
     answer(client, node, 1)
     await until(lambda: second.bodies == [b"1"])
-    for each in pair:
-        inbox = each.broker.intakes[node].inbox
+    before = [each.broker.intakes[node].inbox for each in pair]
+    for inbox in before:
         assert inbox is not None
         await inbox._channel.close()
-    await until(lambda: not (first.broker.hears(node) or second.broker.hears(node)))
+    await until(lambda: not {each.broker.intakes[node].inbox for each in pair} & {*before, None})
     await first.consumes(node)
     await second.consumes(node)
     answer(client, node, 2)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from adapter.transaction import TransactionId
     from tests.inflight.worlds import RedisWorld
 
-TIMEOUT = 0.5
+TIMEOUT = 1.5
 """Seconds that a verb may take."""
-HANGS = 5.0
+HANGS = 10.0
 """Seconds after which one hangs, however busy the machine is."""
 ENOUGH = 20
 """Trips in a row, after which it works."""

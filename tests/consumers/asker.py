@@ -64,14 +64,17 @@ class Asker:
         )
 
     async def _publish(self, event: str, body: bytes, properties: Basic.Properties) -> None:
-        confirmed = await self.channel.basic_publish(
-            body,
-            exchange=EVENTS_EXCHANGE,
-            routing_key=routing_key(event, "n"),
-            properties=properties,
-            mandatory=True,
-        )
-        assert isinstance(confirmed, Basic.Ack), "no queue is bound"
+        """Once a queue is bound: on a busy machine a service may consume before its bindings are made."""
+        confirmed: Any = None
+        async with asyncio.timeout(20):
+            while not isinstance(confirmed, Basic.Ack):
+                confirmed = await self.channel.basic_publish(
+                    body,
+                    exchange=EVENTS_EXCHANGE,
+                    routing_key=routing_key(event, "n"),
+                    properties=properties,
+                    mandatory=True,
+                )
 
     async def reply(self, id_: str) -> dict[str, Any]:
         """Wait for the reply to a request; gives the decision."""
@@ -122,8 +125,8 @@ def event_of(service: Service) -> str:
     return service.events[0]
 
 
-async def until(condition: Any) -> None:
-    """Wait for a condition, which may be asked of the server."""
+async def until(condition: Any, pause: float = 0.005) -> None:
+    """Wait for a condition, which may be asked of the server. ``pause`` 0: it may hold for a moment only."""
     async with asyncio.timeout(20):
         while not await condition():
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(pause)

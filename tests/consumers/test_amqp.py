@@ -20,7 +20,7 @@ from adapter.contract import (
     service_queue,
 )
 from consumers import Result, Service, route
-from consumers.amqp import Runner, connection, queue_arguments, runner
+from consumers.amqp import Runner, bindings, connection, queue_arguments, runner
 from tests.consumers.asker import URI, Asker, event_of, running, until
 from tests.consumers.proxy import Proxy
 from tests.harness.process import Process, free_port
@@ -177,8 +177,12 @@ async def test_a_lost_connection_comes_back_and_the_request_with_it(
         proxy.cut()
         assert await asker.reply(id_) == route(URI)
         assert tries == ["begun", "cancelled", "begun"]
-        assert proxy.connections == 4  # each time one for requests and one for bindings
         await made.consuming.wait()
+
+        async def bound() -> bool:
+            return proxy.connections == 4  # each time one for requests and one for bindings
+
+        await until(bound)
     assert len([record for record in caplog.records if "trying again" in record.getMessage()]) == 1
 
 
@@ -234,7 +238,7 @@ async def test_a_consumer_cancelled_by_the_server_begins_again(
         async def cancelled() -> bool:
             return not made.consuming.is_set()
 
-        await until(cancelled)
+        await until(cancelled, 0)
         await made.consuming.wait()
         gate.set()
         assert await asker.reply(in_hand) == route(URI)  # what was in hand went on
@@ -313,12 +317,13 @@ async def test_a_server_that_hangs_does_not_hold_up_a_stop(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(runner, "ANSWER_TIMEOUT", 0.1)
-    monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.1)
     async with Proxy(rabbitmq.port) as proxy:
         made = Runner(service, [proxy.url])
         task = asyncio.ensure_future(made.run())
         await made.consuming.wait()
+        monkeypatch.setattr(runner, "ANSWER_TIMEOUT", 0.1)
+        monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.1)
+        monkeypatch.setattr(bindings, "ANSWER_TIMEOUT", 0.1)
         proxy.flows.clear()
         made.stop()
         await task

@@ -26,6 +26,7 @@ def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers are asked often, and have little time."""
     monkeypatch.setattr(connection, "PROBE_INTERVAL", 0.02)
     monkeypatch.setattr(connection, "PROBE_TIMEOUT", 0.2)
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.1)
 
 
 @pytest.mark.usefixtures("watchful")
@@ -55,6 +56,7 @@ async def test_a_server_that_blocks_is_not_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """During its memory alarm a server answers nothing; what is in hand goes on after it."""
+    monkeypatch.setattr(connection, "PROBE_TIMEOUT", 0.6)  # until the alarm it must keep to it
     gate, begun = asyncio.Event(), asyncio.Event()
     event = event_of(service) + "x"
 
@@ -76,7 +78,7 @@ async def test_a_server_that_blocks_is_not_left(
     async with running(service, rabbitmq.url) as made:
         id_ = await asker.ask(event)
         await begun.wait()
-        await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0")
+        await asyncio.to_thread(rabbitmq.memory_alarm, True)
         try:
             gate.set()
 
@@ -87,7 +89,7 @@ async def test_a_server_that_blocks_is_not_left(
             assert id_ not in asker.replies
             assert made.consuming.is_set()
         finally:
-            await asyncio.to_thread(rabbitmq.ctl, "set_vm_memory_high_watermark", "0.4")
+            await asyncio.to_thread(rabbitmq.memory_alarm, False)
         assert await asker.reply(id_) == route(URI)
         await asker.reply(await asker.ask(event_of(service)))
     assert "trying again" not in caplog.text
@@ -107,7 +109,7 @@ async def test_a_connection_that_stood_is_begun_again_at_once(
             return not made.consuming.is_set()
 
         proxy.cut()
-        await until(lost)
+        await until(lost, 0)
         await made.consuming.wait()
         await asker.reply(await asker.ask(event_of(service)))
     assert "trying again, next in 0.0 s" in caplog.text

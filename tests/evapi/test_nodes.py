@@ -61,7 +61,7 @@ class Relay:
 @asynccontextmanager
 async def running(**addresses: str) -> AsyncIterator[tuple[Nodes, Broker, Relay]]:
     given = [NodeAddress(name, Address.parse(text)) for name, text in addresses.items()]
-    settings = LinkSettings(backoff_min=0.001, backoff_max=0.01, receipt_timeout=0.05)
+    settings = LinkSettings(backoff_min=0.001, backoff_max=0.01, receipt_timeout=0.3)
     nodes, broker, relay = Nodes("r1", settings, Metrics()), Broker(), Relay()
     nodes.start(relay, broker)  # type: ignore[arg-type]
     nodes.set_known(given)

@@ -113,7 +113,7 @@ async def test_a_drain_looks_who_else_serves_before_it_leaves_the_rest_to_others
 
 
 async def test_a_drain_that_runs_out_of_time_leaves_the_rest_to_be_adopted(scaled, node):
-    options = {**scaled, "drain_timeout": "0.1", "lease": "0.5"}
+    options = {**scaled, "drain_timeout": "0.1", "lease": "1"}
     long = {"default": {"deadline": 60}}
     async with SimulatedKamailio() as sim, contextlib.AsyncExitStack() as stack:
         async with bridged(sim, node, {**options, "replica": "one"}, long) as one:

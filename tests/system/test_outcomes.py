@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from adapter.simulator import SimTransaction
 
 FALLBACK = {"action": "reject", "code": 503, "reason": "No decision"}
-SHORT = {"default": {"deadline": 0.3}}
+SILENT = "told_silence"
+"""The event of calls that are not answered, which alone must be over soon."""
+PATIENT = {"default": {"deadline": 30.0}, "events": {SILENT: {"deadline": 0.3}}}
 ROUTE = {"action": "route", "uri": "sip:gw7.example.net"}
 
 service = Service("told")
 
 
-@service.on("told")
+@service.on("told", SILENT)
 async def _decide(request: Request) -> dict[str, Any]:
     """Do what the event's data tells: for the embedded broker."""
     match request.data["do"]:
@@ -106,7 +108,7 @@ class Consumer:
 
 @asynccontextmanager
 async def consuming(url: str, node: str, event: str = "told") -> AsyncIterator[Consumer]:
-    """A consumer bound to the event of this node alone."""
+    """A consumer bound to the event of this node alone, and to that of silence."""
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
         exchange = await channel.declare_exchange("evapi.events", "topic", durable=True)
@@ -115,7 +117,8 @@ async def consuming(url: str, node: str, event: str = "told") -> AsyncIterator[C
         queue = await channel.declare_queue(
             f"evapi.decide.{node}", durable=True, arguments={"x-dead-letter-exchange": "evapi.dead"}
         )
-        await queue.bind(exchange, f"{event}.{node}")
+        for each in (event, SILENT):
+            await queue.bind(exchange, f"{each}.{node}")
         consumer = Consumer(channel, operator)
         await queue.consume(consumer.on_request)
         yield consumer
@@ -133,6 +136,10 @@ def check(answer: dict[str, Any], call: SimTransaction, node: str, outcome: str,
         "correlation_id": f"{node}:{call.index}:{call.label}:{call.seq}{tag}",
         "decision": decision,
     }
+
+
+def event_of(do: str) -> str:
+    return SILENT if do == "silence" else "told"
 
 
 BY_REPLY = [
@@ -155,10 +162,10 @@ BY_REPLY = [
 async def test_every_reply_has_its_outcome(scaled, node, configuration):
     async with (
         SimulatedKamailio(configuration) as sim,
-        bridged(sim, node, scaled, SHORT),
+        bridged(sim, node, scaled, PATIENT),
         consuming(scaled["amqp_url"], node),
     ):
-        calls = [await sim.suspend("told", {"do": do}) for do, _, _ in BY_REPLY]
+        calls = [await sim.suspend(event_of(do), {"do": do}) for do, _, _ in BY_REPLY]
         for call, (_, outcome, decision) in zip(calls, BY_REPLY, strict=True):
             check(await call.resumed(), call, node, outcome, decision)
         assert sim.counters.resumed == len(BY_REPLY)
@@ -168,8 +175,8 @@ async def test_every_reply_has_its_outcome(scaled, node, configuration):
 async def test_every_outcome_of_the_embedded_broker():
     told = {"consumer": "tests.system.test_outcomes:service"}
     embedded = [("route", "decided", ROUTE), *[row for row in BY_REPLY if row[0] in EMBEDDED]]
-    async with SimulatedKamailio() as sim, bridged(sim, "sbc1", told, SHORT):
-        calls = [await sim.suspend("told", {"do": do}) for do, _, _ in embedded]
+    async with SimulatedKamailio() as sim, bridged(sim, "sbc1", told, PATIENT):
+        calls = [await sim.suspend(event_of(do), {"do": do}) for do, _, _ in embedded]
         nobody = await sim.suspend("unheard_of", {})
         for call, (_, outcome, decision) in zip(calls, embedded, strict=True):
             check(await call.resumed(), call, "sbc1", outcome, decision)
@@ -198,13 +205,13 @@ async def test_no_broker_is_unavailable_at_once_and_closes_the_gate(redis_server
 
 
 async def test_more_than_the_limit_is_overload_at_once(scaled, node):
-    rules = {"limits": {"in_flight": 3}, "default": {"deadline": 0.5}}
+    rules = {**PATIENT, "limits": {"in_flight": 3}}
     async with (
         SimulatedKamailio() as sim,
         bridged(sim, node, scaled, rules),
         consuming(scaled["amqp_url"], node),
     ):
-        calls = [await sim.suspend("told", {"do": "silence"}) for _ in range(10)]
+        calls = [await sim.suspend(SILENT, {"do": "silence"}) for _ in range(10)]
         answers = [await call.resumed() for call in calls]
         outcomes = [answer["outcome"] for answer in answers]
         assert sorted(outcomes) == ["overload"] * 7 + ["timeout"] * 3
@@ -338,7 +345,7 @@ async def test_a_lost_resume_is_written_again_and_counted_once(scaled, node, mon
     monkeypatch.setattr(link_module, "HELLO_WAIT", 60.0)  # no status but the first comes between
     async with (
         SimulatedKamailio() as sim,
-        bridged(sim, node, {**scaled, "receipt_timeout": "0.1"}) as bridge,
+        bridged(sim, node, {**scaled, "receipt_timeout": "0.5"}) as bridge,
         consuming(scaled["amqp_url"], node),
     ):
         await bridge.nodes.flushed()
