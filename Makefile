@@ -68,6 +68,10 @@ test: lint ## lint, then every test, with the real servers
 	$(BIN)/pytest -n $(BESIDE) --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0 tests $(ALONE:%=--ignore=%)
 	$(BIN)/pytest --cov --cov-append --cov-report=term:skip-covered $(ALONE)
 
+.PHONY: test-long
+test-long: install ## properties with ten times as many examples (about 15 minutes)
+	EXAMPLES=10 $(BIN)/pytest -n 2 --dist loadfile -m hypothesis --timeout 600 tests
+
 .PHONY: compare
 compare: DEBIAN += kamailio-utils-modules kamailio-rabbitmq-modules
 compare: install ## this against Kamailio's blocking modules, side by side (about 6 minutes)

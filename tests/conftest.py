@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from tests.harness.examples import examples
 from tests.harness.rabbitmq import RabbitServer
 from tests.harness.redis import RedisServer
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 # How long an example takes is a matter of what else the machine does, not of the code.
-settings.register_profile("evapi-adapter", deadline=None)
+settings.register_profile("evapi-adapter", deadline=None, max_examples=examples(50))
 settings.load_profile("evapi-adapter")
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would all that we start. We go on

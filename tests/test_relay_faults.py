@@ -19,6 +19,7 @@ from adapter.turn import STANDBY_DELAY
 from adapter.wire import event as wire
 from adapter.wire import netstring
 from adapter.wire.event import Malformed
+from tests.harness.examples import examples
 from tests.relay_bench import LEASE, Bench, Pair, id_of, reply, suspended
 
 if TYPE_CHECKING:
@@ -211,7 +212,7 @@ class TestFaultsOfItsOwn:
 
 class TestAnyOrder:
     @given(st.randoms(use_true_random=True), st.integers(1, 12))
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=examples(40), deadline=None)
     async def test_every_suspension_is_resumed_once(self, random: Random, labels: int) -> None:
         """Two replicas, copies of events, replies and refusals in any order; then the deadlines."""
         pair = Pair()

@@ -16,6 +16,7 @@ from adapter.inflight.base import Beat
 from adapter.replicas import HURRY
 from adapter.roster import choose
 from adapter.sweeper import SWEEP_INTERVAL
+from tests.harness.examples import examples
 from tests.relay_bench import LEASE, NOW, reply, suspended
 from tests.replicas_bench import Group, Replica
 
@@ -163,7 +164,7 @@ class TestActive:
             max_size=40,
         )
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     async def test_never_two_of_those_that_see_the_same_list(self, steps: list[Any]) -> None:
         group = Group("r1", "r2", "r3")
         dead: set[str] = set()

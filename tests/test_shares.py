@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from adapter.shares import GONE_AFTER, LEAVE_AFTER
 from adapter.transaction import State
+from tests.harness.examples import examples
 from tests.relay_bench import LEASE, id_of, suspended
 from tests.replicas_bench import Group, Replica
 
@@ -179,7 +180,7 @@ async def test_a_node_that_is_new_is_connected_to_at_the_next_tick() -> None:
     assert first.nodes.names == [NODE, "sbc2"]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(st.lists(st.sampled_from(["join", "leave", "lose broker", "find broker", "rest"]), max_size=12))
 async def test_whatever_happens_a_node_that_can_be_served_is(steps: list[str]) -> None:
     group = await shared("r0", "r1", nodes=NODES[:3])

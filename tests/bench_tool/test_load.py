@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from adapter.bench.load import LONGEST, Latency, Load, histogram
 from tests.bench_tool.made import result
+from tests.harness.examples import examples
 
 
 class TestLatency:
@@ -28,7 +29,7 @@ class TestLatency:
         assert found.p50 == 1
         assert found.longest == pytest.approx(LONGEST, rel=0.001)
 
-    @settings(deadline=None)
+    @settings(max_examples=examples(15))
     @given(st.dictionaries(st.integers(1, LONGEST), st.integers(1, 100), min_size=1, max_size=20))
     def test_it_is_exact_to_three_digits_and_survives_the_way_from_the_source(
         self, seen: dict[int, int]

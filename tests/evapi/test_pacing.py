@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from adapter.evapi.writer import PACED_BYTES, PACED_REST, Outgoing, in_segments, whole_in_segments
 from adapter.wire import netstring
 from tests.evapi.model import BUFFER, FOREVER, LOOPBACK, SEGMENTS, Bench, Kamailio, NetstringReader
+from tests.harness.examples import examples
 
 
 class TestTheModel:
@@ -128,7 +129,7 @@ class TestPaced:
 
 class TestSegments:
     @given(st.integers(2, 32_000), st.one_of(st.sampled_from(SEGMENTS), st.integers(4, 40_000)))
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=examples(250), deadline=None)
     def test_no_segment_begins_at_the_comma_and_the_json_is_the_same(self, size: int, segment: int) -> None:
         payload = b'"' + b"x" * (size - 2) + b'"'
         frame = whole_in_segments(netstring.encode(payload), segment)

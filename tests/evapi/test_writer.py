@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from adapter.evapi.writer import Outgoing
 from adapter.wire import event, netstring
 from tests.evapi.model import BUFFER, FOREVER, SEGMENTS, Bench
+from tests.harness.examples import examples
 
 if TYPE_CHECKING:
     from random import Random
@@ -29,7 +30,7 @@ BROKEN_TOKENS = (
 
 class TestWithReceipts:
     @given(sizes, st.sampled_from(SEGMENTS), st.randoms(use_true_random=True))
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=examples(75), deadline=None)
     def test_every_frame_arrives_once_and_in_order(
         self, sizes: list[int], segment: int, random: Random
     ) -> None:
@@ -58,7 +59,7 @@ class TestWithReceipts:
         assert (bench.writer.resent, bench.writer.receipts_missed, bench.writer.expired) == (0, 0, 0)
 
     @given(sizes, st.sampled_from(SEGMENTS), st.randoms(use_true_random=True))
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=examples(75), deadline=None)
     def test_whatever_is_lost_every_frame_arrives_that_its_connection_outlives(
         self, sizes: list[int], segment: int, random: Random
     ) -> None:

@@ -12,6 +12,7 @@ from adapter.evapi.link import Link, LinkSettings
 from adapter.settings import Address
 from adapter.wire import netstring
 from tests.fuzz.seeds import EVENTS
+from tests.harness.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +61,7 @@ class Peer:
 
 
 @given(pieces)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 async def test_any_bytes(sent: list[bytes]) -> None:
     loop = asyncio.get_running_loop()
     faults: list[dict[str, Any]] = []

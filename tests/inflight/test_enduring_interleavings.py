@@ -15,6 +15,7 @@ from adapter.errors import StoreUnavailable
 from adapter.inflight.base import Claim
 from adapter.inflight.enduring import EnduringInFlight
 from adapter.transaction import State
+from tests.harness.examples import examples
 from tests.inflight.faulty import Fault, FaultyStore
 from tests.inflight.test_interleavings import IDS, Step
 from tests.inflight.worlds import LIVE, EmbeddedWorld
@@ -157,7 +158,7 @@ def once(tick: Sequence[Step | Turn]) -> list[Step | Turn]:
     return list(found.values())
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(alone, faults)
 def test_alone_each_suspension_is_resumed_once(ticks: list[list[Any]], faults: list[Fault]) -> None:
     run = Run(["one"])
@@ -180,7 +181,7 @@ def test_alone_each_suspension_is_resumed_once(ticks: list[list[Any]], faults: l
     assert (+run.granted).keys() >= (+run.taken).keys()
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(both, faults)
 def test_of_two_each_gives_a_licence_once_at_most_and_one_is_given(
     ticks: list[list[Any]], faults: list[Fault]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from adapter.inflight.base import Claim
 from adapter.transaction import Outcome, State
+from tests.harness.examples import examples
 from tests.inflight.worlds import EmbeddedWorld, EnduringWorld, RedisWorld, claimed, decided, suspension
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ steps = st.builds(
 )
 ticks = st.lists(st.lists(steps, min_size=1, max_size=6), max_size=8)
 sequences = st.lists(st.builds(replace, steps, left=st.sampled_from([-1000.0, -1.0, 1000.0])), max_size=25)
-few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(
+    max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 async def licences(world: World, run: list[list[Step]]) -> tuple[Counter[TransactionId], set[TransactionId]]:
@@ -96,7 +99,7 @@ async def licences(world: World, run: list[list[Step]]) -> tuple[Counter[Transac
     return granted, set(+taken)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(ticks)
 def test_each_suspension_is_resumed_once_embedded(run: list[list[Step]]) -> None:
     granted, taken = asyncio.run(licences(EmbeddedWorld(), run))

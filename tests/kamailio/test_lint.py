@@ -39,20 +39,25 @@ def name(path: Path) -> str:
     return path.name
 
 
-@pytest.mark.parametrize("path", BAD, ids=name)
-def test_exactly_the_planted_fault_is_found(path: Path) -> None:
+def planted(path: Path) -> tuple[str, int]:
+    """The rule that a file breaks, as it says itself, and in which line."""
     lines = path.read_text(encoding="utf-8").splitlines()
     marks = [re.match(r"\s*# The next line: (\S+)$", line) for line in lines]
-    planted = [(mark[1], str(path), number) for number, mark in enumerate(marks, start=2) if mark]
-    assert len(planted) == 1
+    ((rule, number),) = [(mark[1], number) for number, mark in enumerate(marks, start=2) if mark]
+    return rule, number
+
+
+@pytest.mark.parametrize("path", BAD, ids=name)
+def test_exactly_the_planted_fault_is_found(path: Path) -> None:
+    rule, line = planted(path)
     found = lint(path, defines=NEWER)
-    assert [(one.rule, one.file, one.line) for one in found] == planted
-    assert re.match(planted[0][0] + r"\b", path.stem)
+    assert [(one.rule, one.file, one.line) for one in found] == [(rule, str(path), line)]
+    assert re.match(rule + r"\b", path.stem)
     assert all(one.what.endswith(".") and one.why.endswith(".") for one in found)
 
 
 def test_each_rule_is_planted_somewhere() -> None:
-    assert {one.rule for path in BAD for one in lint(path, defines=NEWER)} == set(RULES)
+    assert {planted(path)[0] for path in BAD} == set(RULES)
 
 
 @pytest.mark.parametrize("path", GOOD, ids=name)

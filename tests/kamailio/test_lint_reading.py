@@ -13,6 +13,7 @@ import adapter.kamailio
 from adapter.kamailio import tokens
 from adapter.kamailio.configuration import Configuration, load
 from adapter.kamailio.lint import lint
+from tests.harness.examples import examples
 
 GOOD = Path(__file__).parent / "good"
 SHIPPED = [adapter.kamailio.read(name) for name in adapter.kamailio.names()]
@@ -232,13 +233,13 @@ def test_any_bytes(data: bytes) -> None:
     survives(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=5)), max_size=60))
 def test_any_words(pieces: list[str]) -> None:
     survives(" ".join(pieces))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.sampled_from(TEXTS), st.data())
 def test_a_shipped_one_without_a_line(text: str, data: st.DataObject) -> None:
     lines = text.splitlines(keepends=True)
@@ -246,7 +247,7 @@ def test_a_shipped_one_without_a_line(text: str, data: st.DataObject) -> None:
     survives("".join(lines))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.sampled_from(TEXTS), st.data())
 def test_a_shipped_one_with_another_character(text: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(text) - 1))

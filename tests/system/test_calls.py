@@ -71,7 +71,7 @@ def test_bursts_of_5000_answers_in_one_instant_are_all_resumed(tmp_path, rabbitm
         Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, options) as bridge,
     ):
         wait_until(lambda: bridge.metric("evapi_gate_open"), "the open gate")
-        for burst in (1, 2, 3):
+        for burst in (1, 2):
             with SippCaller(
                 tmp_path, kamailio.sip_port, calls=5000, rate=1000, name=f"burst{burst}"
             ) as caller:
@@ -80,7 +80,7 @@ def test_bursts_of_5000_answers_in_one_instant_are_all_resumed(tmp_path, rabbitm
                 result = caller.wait()
             assert result.codes == {486: 5000}
             assert bridge.metric("evapi_outcomes_total", outcome="decided") == 5000 * burst
-        assert bridge.metric("evapi_outcomes_total") == 15_000
+        assert bridge.metric("evapi_outcomes_total") == 10_000
         wait_until(lambda: bridge.metric("evapi_frames_unread") == 0, "the last receipt")
         assert bridge.metric("evapi_frames_resent_total") == 0
         assert bridge.metric("evapi_receipts_missed_total") == 0
