@@ -23,6 +23,9 @@ from tests.harness.process import HarnessError, Process, free_port, listening, w
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+ROOT = Path(os.environ.get("RABBITMQ_ROOT", "/"))
+"""Where RabbitMQ and Erlang are: another Debian's root folder, for another version. There /tmp, /proc and
+/dev must be this system's."""
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 EPMD = "/usr/bin/epmd"
 USER = "rabbitmq"
@@ -52,7 +55,7 @@ AMQP10: Final = ("rabbitmq_amqp1_0", "amqp10_common", "amqp_client")
 """Likewise. RabbitMQ 4 speaks AMQP 1.0 without."""
 CLUSTER_CONFIG = """\
 cluster_formation.peer_discovery_backend = classic_config
-cluster_formation.discovery_retry_limit = 1
+cluster_formation.discovery_retry_limit = {retries}
 cluster_formation.discovery_retry_interval = 100
 cluster_partition_handling = pause_minority
 net_ticktime = 5
@@ -74,6 +77,9 @@ def _as_rabbitmq() -> list[str]:
     """The prefix by which root starts it: the wrapper Debian has for that loses the node's process id."""
     if os.geteuid() != 0:
         return []
+    if Path("/") != ROOT:
+        owner = pwd.getpwnam(USER)  # its name may have another number there
+        return ["chroot", f"--userspec={owner.pw_uid}:{owner.pw_gid}", str(ROOT)]
     return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
 
 
@@ -159,9 +165,9 @@ class RabbitServer:
         # It reads through every plugin there is, for 2 s, even where none is enabled: show it none.
         plugins = self._data / "plugins"
         plugins.mkdir()
-        for part in (SCRIPTS / "rabbitmq-server").resolve().parent.parent.glob("plugins/*-*"):
+        for part in (ROOT / "usr/lib/rabbitmq/lib").glob("*/plugins/*-*"):
             if part.name.partition("-")[0] in shown:
-                (plugins / part.name).symlink_to(part)
+                (plugins / part.name).symlink_to("/" / part.relative_to(ROOT))
         _give(self._data, self._config, enabled, certificate, key)
         if cookie is not None:
             kept = self._data / ".erlang.cookie"
@@ -351,10 +357,11 @@ class RabbitServer:
 class RabbitCluster:
     """Several nodes in one cluster, known by their numbers from 0. They start at the same time.
 
-    A node that was ended keeps its data and is a member again once started.
+    A node that was ended keeps its data and is a member again once started. ``retries``: how often a node
+    that starts looks for the others. RabbitMQ 4.3 needs some, as none of its nodes waits for another.
     """
 
-    def __init__(self, folder: Path, nodes: int = 3) -> None:
+    def __init__(self, folder: Path, nodes: int = 3, retries: int = 1) -> None:
         self._epmd = Epmd(folder, "rabbitmq")
         cookie = secrets.token_hex(16)
         self.nodes: Sequence[RabbitServer] = [
@@ -365,7 +372,7 @@ class RabbitCluster:
             for number, node in enumerate(self.nodes, 1)
         )
         for node in self.nodes:
-            node.configure(CLUSTER_CONFIG + members)
+            node.configure(CLUSTER_CONFIG.format(retries=retries) + members)
 
     @property
     def urls(self) -> str:
