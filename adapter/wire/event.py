@@ -29,6 +29,8 @@ from adapter.wire.json_text import JSON, MAX_DEPTH, decode
 from adapter.wire.netstring import HEAD, MAX_OUT, CutShort, Oversized, Payload
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from adapter.transaction import TransactionId
 
 MAX_EVENT_NAME: Final = 120
@@ -242,6 +244,7 @@ def _judged(
 _COLON_NAME = re.compile(rb'[^"{}\x00-\x1f]*')
 """Bytes that cannot stand in an event name say that it is no colon form, whatever follows."""
 _TOP_LEVEL_IDS: Final = ("tm_index", "tm_label", "tr_index", "tr_label")
+_USUAL_IDS: Final = frozenset(("tm_index", "tm_label", "seq"))
 _MEMBER = re.compile(rf'\s*"(event|tm_trans|seq|{"|".join(_TOP_LEVEL_IDS)})"\s*:\s*')
 _AFTER_MEMBER = re.compile(r"\s*([,}])")
 
@@ -285,6 +288,8 @@ def _pop_ids(raw: dict[str, Any]) -> tuple[Any, Any, Any]:
         raise CodecError("twice", f"ids in tm_trans and in {beside}")
     if not isinstance(ids, dict):
         return ids, None, None  # refused, since there is no label
+    if ids.keys() == _USUAL_IDS:
+        return ids["tm_index"], ids["tm_label"], ids["seq"]
     if ("tm_index" in ids and "tr_index" in ids) or ("tm_label" in ids and "tr_label" in ids):
         raise CodecError("twice", "ids in tm_ and in tr_ members")
     index = ids.get("tm_index", ids.get("tr_index"))
@@ -295,15 +300,14 @@ def _ids(index: Any, label: Any, seq: Any) -> tuple[int, int, int | None] | None
     """``None`` where nothing is suspended. Raises CodecError for anything that is no id."""
     if index is None and label is None:
         return None
-    return _number(index, 0, "tm index"), _number(label, 0, "tm label"), _seq(seq)
-
-
-def _seq(value: Any) -> int | None:
-    return None if value is None else _number(value, 1, "seq")
+    counted = None if seq is None else _number(seq, 1, "seq")
+    return _number(index, 0, "tm index"), _number(label, 0, "tm label"), counted
 
 
 def _number(value: Any, least: int, what: str) -> int:
     """A number of 32 bits, or the same in decimal digits."""
+    if type(value) is int and least <= value <= MAX_TM_ID:
+        return value
     number = value
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
         number = int(value)
@@ -337,30 +341,37 @@ def decision_json(decision: Any) -> bytes:
         text = _decision_text(decision).encode()
     except (ValueError, TypeError, RecursionError) as exc:
         raise CodecError("not-json", f"{type(exc).__name__}: {exc}") from exc
-    _check_for_jansson(decision)
+    _check_for_jansson(decision, text)
     return text
 
 
-def _check_for_jansson(decision: Any) -> None:
-    level, depth = [decision], 1
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+
+
+def _check_for_jansson(decision: Any, text: bytes) -> None:
+    """``text``: the decision as JSON, where a NUL is always escaped: so no string need be looked at."""
+    if b"\\u0000" in text and _NUL.search(text):
+        raise CodecError("nul", "Kamailio takes no NUL in a string")
+    level, depth = [[decision]], 1
     while level:
-        if depth > MAX_DEPTH:
-            raise CodecError("depth", f"more than {MAX_DEPTH} levels")
         below: list[Any] = []
-        for value in level:
-            if isinstance(value, str):
-                if "\0" in value:
-                    raise CodecError("nul", "Kamailio takes no NUL in a string")
-            elif isinstance(value, int):
-                if not -(1 << 63) <= value < 1 << 63:
-                    raise CodecError("integer", "Kamailio takes no integer over 64 bits")
-            elif isinstance(value, dict):
-                for key, item in value.items():
+        for container in level:
+            if container and depth > MAX_DEPTH:
+                raise CodecError("depth", f"more than {MAX_DEPTH} levels")
+            items: Iterable[Any] = container
+            if isinstance(container, dict):
+                items = container.values()
+                for key in container:
                     if not isinstance(key, str):
                         raise CodecError("key", f"a key is of type {type(key).__name__}")
-                    below += key, item
-            elif isinstance(value, list | tuple):
-                below += value
+            for item in items:
+                if isinstance(item, str):
+                    continue
+                if isinstance(item, int):
+                    if not -(1 << 63) <= item < 1 << 63:
+                        raise CodecError("integer", "Kamailio takes no integer over 64 bits")
+                elif isinstance(item, dict | list | tuple):
+                    below.append(item)
         level, depth = below, depth + 1
 
 

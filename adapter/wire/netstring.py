@@ -75,22 +75,23 @@ class Decoder:
         buffer = b"".join(self._parts)
         self._missing = 0
         at, end = 0, len(buffer)
-        before: _Span | None = None  # of the last payload
+        before = -1  # where the last payload's frame begins
         while at < end:
             colon = buffer.find(b":", at, at + _MAX_DIGITS + 1)
             if colon < 0 and end - at <= _MAX_DIGITS and _is_length(buffer[at:end]):
                 break
             digits = buffer[at:colon] if colon >= 0 else b""
             if not digits or not _is_length(digits):
-                if before is None:
+                if before < 0:
                     raise OutOfStep(buffer[at : at + 32], out)
-                step = _behind(buffer, before, at, out)
+                span = _span(buffer, before)
+                step = _behind(buffer, span, at, out)
                 del out[-1]  # it was none: it ended at a comma by chance
                 if step.wait:
-                    at = before.at
+                    at = before
                     break
-                out.append(_cut_short(buffer, before, step))
-                at, before = step.at, None
+                out.append(_cut_short(buffer, span, step))
+                at, before = step.at, -1
                 continue
             length = int(digits)
             start, stop = colon + 1, colon + 1 + length
@@ -100,22 +101,21 @@ class Decoder:
                     break
                 self._oversized = Oversized(buffer[start : start + min(HEAD, length)], length)
                 self._skip = length + 1
-                at, before = end - len(self._pass_over(buffer[start:], out)), None
+                at, before = end - len(self._pass_over(buffer[start:], out)), -1
                 continue
             if stop >= end:
                 self._missing = stop + 1 - end
                 break
             if buffer[stop] != 0x2C:
-                this = _Span(at, start, stop)
-                step = _behind(buffer, this, stop, out)
+                span = _Span(at, start, stop)
+                step = _behind(buffer, span, stop, out)
                 if step.wait:
                     break
-                out.append(_cut_short(buffer, this, step))
-                at, before = step.at, None
+                out.append(_cut_short(buffer, span, step))
+                at, before = step.at, -1
                 continue
             out.append(buffer[start:stop])
-            before = _Span(at, start, stop)
-            at = stop + 1
+            at, before = stop + 1, at
         self._parts = [buffer[at:]]
         return out
 
@@ -147,6 +147,12 @@ class _Span(NamedTuple):
     at: int
     start: int
     stop: int
+
+
+def _span(buffer: bytes, at: int) -> _Span:
+    """That of the whole frame that begins there."""
+    colon = buffer.index(b":", at)
+    return _Span(at, colon + 1, colon + 1 + int(buffer[at:colon]))
 
 
 def _behind(buffer: bytes, span: _Span, fault: int, out: list[Payload]) -> resync.Found:
