@@ -115,9 +115,8 @@ class Chronicle:
         log.warning("adopted", node=node, of=list(owners), state=state.name.lower(), count=number)
         self.journal.adopted(self._clock(), [transaction.id for transaction in transactions])
 
-    def resumed(self, transaction: Transaction, outcome: Outcome, decision: bytes) -> None:
-        """A resume was handed to the link."""
-        now = self._clock()
+    def resumed(self, now: float, transaction: Transaction, outcome: Outcome, decision: bytes) -> None:
+        """A resume was handed to the link (epoch seconds)."""
         seconds = max(now - transaction.claimed_at, 0.0)
         self._metrics.resumed(transaction, outcome, now, seconds)
         self.journal.resume(now, transaction, outcome, seconds, decision)

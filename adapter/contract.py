@@ -155,13 +155,20 @@ def encode_request(request: Request) -> bytes:
     """The msgpack body. Raises CodecError where the data cannot be packed (an integer over
     64 bits, a lone surrogate, nesting too deep) or would pass ``MAX_BODY``.
     """
-    body: dict[str, Any] = {"event": request.event, "node": request.node}
-    if not request.is_notice:
-        body["tm_index"] = request.tm_index
-        body["tm_label"] = request.tm_label
-        body["seq"] = request.seq
-        body["deadline"] = None if request.deadline is None else round(request.deadline * 1000)
-    body["data"] = request.data
+    deadline = request.deadline
+    body: dict[str, Any]
+    if request.tm_index is None:
+        body = {"event": request.event, "node": request.node, "data": request.data}
+    else:
+        body = {
+            "event": request.event,
+            "node": request.node,
+            "tm_index": request.tm_index,
+            "tm_label": request.tm_label,
+            "seq": request.seq,
+            "deadline": None if deadline is None else round(deadline * 1000),
+            "data": request.data,
+        }
     try:
         packed: bytes = _pack(body)
     except (ValueError, TypeError, OverflowError, RecursionError) as exc:
@@ -181,11 +188,12 @@ def decode_request(body: bytes, version: int = VERSION) -> Request:
     raw = _unpack(body)
     try:
         event, node = raw["event"], raw["node"]
-        index, label, seq = (raw.get(key) for key in ("tm_index", "tm_label", "seq"))
+        index, label, seq = raw.get("tm_index"), raw.get("tm_label"), raw.get("seq")
         deadline = raw.get("deadline")
     except KeyError as exc:
         raise CodecError("not-a-request", f"no {exc}") from exc
-    whole = {type(index), type(label), type(seq)} in ({int}, {type(None)})
+    kind = type(index)
+    whole = kind is type(label) is type(seq) and (kind is int or index is None)
     if not (isinstance(event, str) and isinstance(node, str) and whole):
         raise CodecError("not-a-request", "event, node or ids of a wrong type")
     if len(event) > MAX_NAME or len(node) > MAX_NAME:

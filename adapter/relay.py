@@ -141,7 +141,8 @@ class Relay:
         frames = [HeldFrame(now, claimer, each) for each in suspended]
         sure = self.turn.sure(node)
         if sure or self.turn.patience(node, now) <= 0:
-            self._spawn(self._ask(self._to_claim(node, frames), at_once=self._at_once(node)))
+            at_once = sure and self._links.drops_repeats(node)
+            self._spawn(self._ask(self._to_claim(node, frames), at_once))
         else:
             for frame in frames:
                 self._held.put(node, frame)
@@ -320,7 +321,7 @@ class Relay:
 
     async def on_replies(self, replies: Sequence[Reply]) -> None:
         """Settle and resume a batch. What raises lets it be delivered again."""
-        found = [(reply, each) for reply in replies if (each := self._settlement(reply)) is not None]
+        found = self._settlements(replies)
         if not found:
             return
         self._chronicle.replied([(settlement.id, reply) for reply, settlement in found])
@@ -340,21 +341,27 @@ class Relay:
         for id_ in [*late, *(each.id for each in self._early.add(early, self._clock()))]:
             self._metrics.late_replies.labels(id_.node).inc()
 
-    def _settlement(self, reply: Reply) -> Settlement | None:
-        found, dead = translate.settlement(reply, self._ids, self._roster.untagged(self._clock()))
-        here = found is None or self._links.max_payload(found.id.node) > 0
-        if found is not None and not here:  # whoever has a link to that node must settle it
-            detail = "the correlation id is of a node that is not here"
-            dead = translate.letter(reply, "another-node", detail, found.id.node)
-        if dead is not None:
-            self._refuse(reply, dead)
-        elif found is not None and found.outcome is Outcome.FAILED:
-            reason = reply.rejected or "x-status"
-            hidden = self._failures.take(self._clock())
-            if hidden is not None:
-                said = {"reason": reason, "service": reply.service, "not_shown": hidden or None}
+    def _settlements(self, replies: Sequence[Reply]) -> list[tuple[Reply, Settlement]]:
+        untagged = self._roster.untagged(self._clock())
+        here: dict[str, bool] = {}  # by node
+        found: list[tuple[Reply, Settlement]] = []
+        for reply in replies:
+            settlement, dead = translate.settlement(reply, self._ids, untagged)
+            if settlement is not None:
+                node = settlement.id.node
+                if node not in here:
+                    here[node] = self._links.max_payload(node) > 0
+                if not here[node]:  # whoever has a link to that node must settle it
+                    detail = "the correlation id is of a node that is not here"
+                    settlement, dead = None, translate.letter(reply, "another-node", detail, node)
+                else:
+                    found.append((reply, settlement))
+            if dead is not None:
+                self._refuse(reply, dead)
+            elif settlement is not None and settlement.outcome is Outcome.FAILED:
+                said = {"reason": reply.rejected or "x-status", "service": reply.service}
                 log.info("request failed", correlation_id=reply.correlation_id, **said)
-        return found if here else None
+        return found
 
     def _refuse(self, reply: Reply, dead: DeadLetter) -> None:
         """Keep a reply that was not understood, or that is nobody's answer."""
@@ -400,8 +407,10 @@ class Relay:
 
     def bygone(self, transaction: Transaction) -> bool:
         """Whether it was suspended by an earlier life of its Kamailio, which it died with."""
+        if not transaction.life:
+            return False
         life = self._links.life(transaction.id.node)
-        return bool(life and transaction.life and life != transaction.life)
+        return bool(life and life != transaction.life)
 
     def resume(self, transaction: Transaction, again: bool = False) -> None:
         """The one exit: write the answer to Kamailio; ``again``: it may have been written before."""
@@ -465,7 +474,7 @@ class Relay:
             said = "no link: resumed once there is one, or by another replica"
             log.info(said, correlation_id=self._ids.text(id_))
             return
-        self._chronicle.resumed(transaction, outcome, decision)
+        self._chronicle.resumed(now, transaction, outcome, decision)
 
     def on_read(self, ids: Sequence[TransactionId]) -> None:
         """Kamailio has read these resumes: only their ids need be remembered, from the next tick on."""

@@ -40,8 +40,9 @@ class TimeLeft:
         if now >= self._until:
             self._before = self._least if now < self._until + WINDOW else _NEVER
             self._least, self._until = _NEVER, now + WINDOW
-        self._least = min(self._least, way)
-        waited = way - min(self._least, self._before)
+        if way < self._least:
+            self._least = way
+        waited = way - (self._least if self._least < self._before else self._before)
         if waited >= left:
             # RabbitMQ hands out nothing that is past its expiry: the adapter's clock was set meanwhile.
             self._least, self._before, waited = way, _NEVER, 0.0

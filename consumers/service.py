@@ -33,6 +33,7 @@ from adapter.contract import (
     encode_reply,
     word,
 )
+from adapter.records import record
 from consumers import tracing
 from consumers.deadline import Deadline, TimeLeft
 from consumers.decisions import DecisionError
@@ -99,7 +100,7 @@ class Message:
     headers: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Answer:
     """What to do with a message: send ``body``, where there is one, then acknowledge or reject.
 
@@ -298,7 +299,7 @@ class Service:
         if message.correlation_id is None:
             return self._count(Answer(Result.NOTED))
         try:
-            if not isinstance(found, Mapping):
+            if type(found) is not dict and not isinstance(found, Mapping):
                 raise DecisionError(f"a decision is a map, not {_described(found)}")
             for key in found:
                 if type(key) is not str:

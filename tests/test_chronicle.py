@@ -88,7 +88,7 @@ def test_each_step_is_in_the_journal_with_its_time(bench: Bench) -> None:
         lambda: bench.chronicle.published(bench.now, [call()]),
         lambda: bench.chronicle.adopted("sbc1", ["r2"], State.SETTLED, [call()]),
         lambda: bench.chronicle.replied([(ID, Reply(str(ID), b""))]),
-        lambda: bench.chronicle.resumed(call(), Outcome.DECIDED, b"{}"),
+        lambda: bench.chronicle.resumed(bench.now, call(), Outcome.DECIDED, b"{}"),
         lambda: bench.chronicle.read([ID]),
     )
     for step in steps:
@@ -114,7 +114,7 @@ def test_what_was_not_published_is_counted(bench: Bench) -> None:
 
 def test_an_outcome_is_counted_with_the_time_since_the_event(bench: Bench) -> None:
     bench.now += 1.5
-    bench.chronicle.resumed(call(), Outcome.DECIDED, b"{}")
+    bench.chronicle.resumed(bench.now, call(), Outcome.DECIDED, b"{}")
     labels = {"node": "sbc1", "event": "invite_request", "outcome": "decided"}
     assert bench.value("outcomes_total", **labels) == 1
     assert bench.value("decision_seconds_sum", outcome="decided") == 1.5
@@ -122,7 +122,7 @@ def test_an_outcome_is_counted_with_the_time_since_the_event(bench: Bench) -> No
 
 def test_a_clock_that_went_back_makes_no_negative_time(bench: Bench) -> None:
     bench.now -= 10
-    bench.chronicle.resumed(call(), Outcome.DECIDED, b"{}")
+    bench.chronicle.resumed(bench.now, call(), Outcome.DECIDED, b"{}")
     assert bench.value("decision_seconds_sum", outcome="decided") == 0
 
 
@@ -141,7 +141,7 @@ class TestLog:
         self, bench: Bench, logged: list[Any], outcome: Outcome
     ) -> None:
         bench.now += 2
-        bench.chronicle.resumed(call(), outcome, b"{}")
+        bench.chronicle.resumed(bench.now, call(), outcome, b"{}")
         (entry,) = logged
         assert entry == {
             "event": "resumed",
@@ -158,10 +158,10 @@ class TestLog:
     def test_what_somebody_decided_is_for_debugging(
         self, bench: Bench, logged: list[Any], outcome: Outcome
     ) -> None:
-        bench.chronicle.resumed(call(), outcome, b"{}")
+        bench.chronicle.resumed(bench.now, call(), outcome, b"{}")
         assert logged == []
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
-        bench.chronicle.resumed(call(call_id=""), outcome, b"{}")
+        bench.chronicle.resumed(bench.now, call(call_id=""), outcome, b"{}")
         (entry,) = logged
         assert (entry["log_level"], entry["outcome"]) == ("debug", outcome.value)
         assert "call_id" not in entry
@@ -175,9 +175,9 @@ class TestLog:
 
     def test_under_an_outage_the_rest_is_counted_and_told_once(self, bench: Bench, logged: list[Any]) -> None:
         for number in range(LINES + 30):
-            bench.chronicle.resumed(call(number), Outcome.TIMEOUT, b"{}")
+            bench.chronicle.resumed(bench.now, call(number), Outcome.TIMEOUT, b"{}")
         assert len(logged) == LINES
-        bench.chronicle.resumed(call(), Outcome.UNROUTABLE, b"{}")
+        bench.chronicle.resumed(bench.now, call(), Outcome.UNROUTABLE, b"{}")
         assert len(logged) == LINES + 1, "each outcome for itself"
         bench.chronicle.tick()
         assert len(logged) == LINES + 1, "its second is not over"
@@ -190,10 +190,10 @@ class TestLog:
 
     def test_or_told_with_the_next_line(self, bench: Bench, logged: list[Any]) -> None:
         for number in range(LINES + 5):
-            bench.chronicle.resumed(call(number), Outcome.TIMEOUT, b"{}")
+            bench.chronicle.resumed(bench.now, call(number), Outcome.TIMEOUT, b"{}")
         bench.now += 1.5
-        bench.chronicle.resumed(call(), Outcome.TIMEOUT, b"{}")
-        bench.chronicle.resumed(call(), Outcome.TIMEOUT, b"{}")
+        bench.chronicle.resumed(bench.now, call(), Outcome.TIMEOUT, b"{}")
+        bench.chronicle.resumed(bench.now, call(), Outcome.TIMEOUT, b"{}")
         assert [entry.get("not_shown") for entry in logged[LINES:]] == [5, None]
 
 
@@ -204,7 +204,7 @@ class TestTraces:
         answer = Reply(str(ID), b"{}")
         bench.chronicle.published(NOW, [call()])
         bench.chronicle.replied([(ID, answer)])
-        bench.chronicle.resumed(call(), Outcome.DECIDED, b"{}")
+        bench.chronicle.resumed(bench.now, call(), Outcome.DECIDED, b"{}")
         assert spans.told == [
             ("published", NOW, [call()]),
             ("replied", NOW, [(ID, answer)]),

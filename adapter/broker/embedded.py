@@ -228,7 +228,8 @@ class EmbeddedBroker:
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """Hand each to its services, in the next round of the loop."""
-        return [self._publish(publication) for publication in publications]
+        now = self._clock()
+        return [self._publish(publication, now) for publication in publications]
 
     def dead_letter(self, letter: DeadLetter) -> None:
         """Keep it; the oldest gives way."""
@@ -251,26 +252,27 @@ class EmbeddedBroker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _publish(self, publication: Publication) -> Published:
+    def _publish(self, publication: Publication, now: float) -> Published:
         if not self.ready:
             return Published.UNAVAILABLE
         queues = self._bound.get(publication.event)
         if queues is None:
             return Published.UNROUTABLE
-        if any(len(queue.waiting) >= self._queue_limit for queue in queues):
-            return Published.REFUSED
-        headers: dict[str, Any] = {HEADER_NODE: publication.node, HEADER_VERSION: VERSION}
-        if publication.deadline is not None:
-            headers[HEADER_DEADLINE] = round(publication.deadline * 1000)
-            headers[HEADER_TIME_LEFT] = round((publication.deadline - self._clock()) * 1000)
+        for queue in queues:
+            if len(queue.waiting) >= self._queue_limit:
+                return Published.REFUSED
+        node, deadline = publication.node, publication.deadline
+        headers: dict[str, Any] = {HEADER_NODE: node, HEADER_VERSION: VERSION}
+        if deadline is not None:
+            headers[HEADER_DEADLINE] = round(deadline * 1000)
+            headers[HEADER_TIME_LEFT] = round((deadline - now) * 1000)
         if publication.traceparent:
             headers[HEADER_TRACEPARENT] = publication.traceparent
-        delivery = Delivery(
-            publication.node, publication.body, publication.correlation_id, publication.deadline, headers
-        )
+        delivery = Delivery(node, publication.body, publication.correlation_id, deadline, headers)
         for queue in queues:
             queue.waiting.append(delivery)
-            self._serve_soon(queue)
+            if not queue.scheduled:
+                self._serve_soon(queue)
         return Published.CONFIRMED
 
     def _serve_soon(self, queue: _Queue) -> None:
@@ -281,11 +283,12 @@ class EmbeddedBroker:
     def _serve(self, queue: _Queue) -> None:
         """Hand over what the service may have. Where its handlers do not wait, no task is made."""
         queue.scheduled = False
+        now = self._clock()
         for _ in range(SLICE):
             if not queue.waiting or queue.in_hand >= queue.core.prefetch:
                 break
             delivery = queue.waiting.popleft()
-            received = self._clock()
+            received = now
             if delivery.deadline is not None and delivery.deadline <= received:
                 self.expired += 1
                 continue
@@ -295,6 +298,7 @@ class EmbeddedBroker:
                 _log.exception("%s: %s", queue.core.name, delivery.correlation_id)
                 self._reject(queue, delivery)
                 continue
+            now = self._clock()  # the next one's turn begins where this one's ends
             if isinstance(found, Coroutine):
                 queue.in_hand += 1
                 task = asyncio.get_running_loop().create_task(
@@ -303,7 +307,7 @@ class EmbeddedBroker:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             else:
-                self._answer(queue, delivery, found, received)
+                self._answer(queue, delivery, found, received, now)
         else:
             self._serve_soon(queue)
         self._tell_idle()
@@ -312,7 +316,8 @@ class EmbeddedBroker:
         self, queue: _Queue, delivery: Delivery, answer: Coroutine[Any, Any, Answered], received: float
     ) -> None:
         try:
-            self._answer(queue, delivery, await answer, received)
+            found = await answer
+            self._answer(queue, delivery, found, received, self._clock())
         except Exception:
             _log.exception("%s: %s", queue.core.name, delivery.correlation_id)
             self._reject(queue, delivery)
@@ -322,14 +327,16 @@ class EmbeddedBroker:
                 self._serve_soon(queue)
             self._tell_idle()
 
-    def _answer(self, queue: _Queue, delivery: Delivery, answer: Answered, received: float) -> None:
+    def _answer(
+        self, queue: _Queue, delivery: Delivery, answer: Answered, received: float, replied: float
+    ) -> None:
         if answer.rejected:
             self._reject(queue, delivery)
         elif answer.body is not None and delivery.correlation_id is not None:
             headers = answer.headers
             status, service = headers.get(HEADER_STATUS), headers.get(HEADER_SERVICE)
             id_, body, kind = delivery.correlation_id, answer.body, answer.content_type
-            reply = Reply(id_, body, kind, status, service, None, received, self._clock())
+            reply = Reply(id_, body, kind, status, service, None, received, replied)
             self._reply(delivery.node, reply)
 
     def _reject(self, queue: _Queue, delivery: Delivery) -> None:

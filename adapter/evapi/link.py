@@ -143,7 +143,7 @@ class Link:
         was queued is gone. ``again``: it may have been written before, so Kamailio is asked first
         whether the suspension still waits. Raises FrameTooLarge.
         """
-        if id is not None and self._is_over(id):
+        if id is not None and self._hello is None and self._is_over(id):
             self._give_up([id])
             return
         outgoing = Outgoing(netstring.encode(payload), until, id)
@@ -154,7 +154,8 @@ class Link:
             self.writer.put(Outgoing(netstring.encode(event.still_open(token, id)), until))
         else:
             self.writer.put(outgoing)
-        self._flush_soon()
+        if self._flushing is None:
+            self._flush_soon()
 
     @property
     def unread(self) -> set[TransactionId]:

@@ -278,7 +278,10 @@ class Writer:
         while self._queue and self._queue[0].until <= now:
             self._queued -= len(self._queue.popleft().frame)
             self.expired += 1
-        return whole_in_segments(self._queue[0].frame, self._segment) if self._queue else None
+        if not self._queue:
+            return None
+        frame = self._queue[0].frame
+        return frame if len(frame) <= self._segment else whole_in_segments(frame, self._segment)
 
     def _sync_is_due(self, now: float) -> bool:
         """Whether what was just written must be asked for. What is queued after `_fill` found no room:
