@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _TAG_BYTES: Final = 9  # 72 bits, to be guessed within one deadline; 12 characters of base64 without padding
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _TAG: Final = re.compile(r"[A-Za-z0-9_-]{12}")
 _PERSON: Final = b"evapi id tag"
 _REMEMBERED: Final = 8192
@@ -126,7 +127,7 @@ class Ids:
     def _tag(keyed: hashlib.blake2b, plain: str) -> str:
         digest = keyed.copy()
         digest.update(plain.encode(errors="replace"))
-        return urlsafe_b64encode(digest.digest()).decode()
+        return b2a_base64(digest.digest(), newline=False).translate(_URL_SAFE).decode()
 
 
 def parts(correlation_id: str) -> tuple[TransactionId, str]:

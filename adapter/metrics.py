@@ -87,11 +87,12 @@ class Metrics:
         self.duplicates = counter(
             "evapi_duplicate_events_total", "Events that another replica had claimed.", ["node"]
         )
-        self.outcomes = counter(
+        self.outcomes = Tally(
             "evapi_outcomes_total",
             "Resumes handed to a link. One that is written again, since its link or its replica was lost "
             "before the receipt, counts again.",
             ["node", "event", "outcome"],
+            self.registry,
         )
         self.late_replies = counter("evapi_late_replies_total", "Replies nobody waited for.", ["node"])
         self.replies_refused = counter(
@@ -231,7 +232,7 @@ class Metrics:
         self._nodes: set[str] = set()
         self._events = set(events)
         self._of_kind: dict[tuple[str, str], Counter] = {}
-        self._of_outcome: dict[tuple[str, str, Outcome], Counter] = {}
+        self._of_outcome: dict[tuple[str, str, Outcome], tuple[str, ...]] = {}
         self._of_event: dict[str, Series] = {}
         self._hops = {each: self.hop_seconds.labels(each) for each in HOPS}
         for each in FAILING:
@@ -272,10 +273,10 @@ class Metrics:
         """Count a resume, and for how long its caller has waited (``now`` in epoch seconds)."""
         id_, event = transaction.id, transaction.event
         self._waiting.over(id_)
-        series = self._of_outcome.get((id_.node, event, outcome))
-        if series is None:
-            series = self._outcome(id_.node, event, outcome)
-        series.inc()
+        labels = self._of_outcome.get((id_.node, event, outcome))
+        if labels is None:
+            labels = self._outcome(id_.node, event, outcome)
+        self.outcomes.add(labels)
         self._seconds[outcome].observe(seconds)
         if outcome in _WAITED:
             allowed = transaction.deadline - transaction.claimed_at
@@ -340,11 +341,13 @@ class Metrics:
             self._events.add(event)
         return event in self._events
 
-    def _outcome(self, node: str, event: str, outcome: Outcome) -> Counter:
+    def _outcome(self, node: str, event: str, outcome: Outcome) -> tuple[str, ...]:
+        """The labels."""
         if not self._named(event):
-            return self.outcomes.labels(node, "other", outcome.value)  # of any number: not kept
+            return node, "other", outcome.value  # of any number: not kept
         for each in Outcome:
-            self._of_outcome[node, event, each] = self.outcomes.labels(node, event, each.value)
+            labels = self._of_outcome[node, event, each] = node, event, each.value
+            self.outcomes.add(labels, 0)
         return self._of_outcome[node, event, outcome]
 
     def _used(self, event: str) -> Series:
@@ -355,7 +358,9 @@ class Metrics:
 
 
 class Tally(Collector):
-    """A counter that somebody else keeps: ``set`` before each scrape to what it stands at."""
+    """A counter that somebody else keeps, ``set`` before each scrape to what it stands at; or one that
+    is counted at every call, since the library's takes a lock each time: 1 us instead of 0.2.
+    """
 
     def __init__(self, name: str, help_: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
         self._name, self._help, self._labels = name, help_, labels
@@ -365,6 +370,10 @@ class Tally(Collector):
     def set(self, value: float, *labels: str) -> None:
         """What it stands at."""
         self._values[labels] = value
+
+    def add(self, labels: tuple[str, ...], number: float = 1.0) -> None:
+        """Count one, or so many. In the loop's thread only."""
+        self._values[labels] = self._values.get(labels, 0.0) + number
 
     def remove_by_labels(self, labels: Mapping[str, str]) -> None:
         """Tell no more of what has these labels."""

@@ -449,21 +449,21 @@ class Relay:
     def _write(self, transaction: Transaction, again: bool) -> None:
         id_, outcome = transaction.id, transaction.outcome
         assert outcome is not None, "only what is settled is resumed"
-        fallback = self._policy.plan(transaction.event).fallback
-        decision = fallback if transaction.decision is None else transaction.decision
+        decision = transaction.decision
+        if decision is None:
+            decision = self._fallback(transaction)
         traceparent = self._chronicle.traceparent(transaction)
         tag = self._ids.suffix(id_)
         payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
         if len(payload) > self._links.max_payload(id_.node):
-            outcome = Outcome.OVERSIZED
-            decision = fallback
+            outcome, decision = Outcome.OVERSIZED, self._fallback(transaction)
             payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
         now = self._clock()
         left = max(transaction.deadline - now, 0.0)
         soon = left * SHARE if outcome in BY_SOMEBODY else left + GRACE
         if not self._links.in_time(id_.node, len(payload), soon):
             if outcome in BY_SOMEBODY:
-                outcome, decision = Outcome.OVERLOAD, fallback
+                outcome, decision = Outcome.OVERLOAD, self._fallback(transaction)
                 payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
             silent = not self._links.in_time(id_.node, len(payload), left + GRACE)
             self._unwritten.shed(id_, now, silent)
@@ -475,6 +475,9 @@ class Relay:
             log.info(said, correlation_id=self._ids.text(id_))
             return
         self._chronicle.resumed(now, transaction, outcome, decision)
+
+    def _fallback(self, transaction: Transaction) -> bytes:
+        return self._policy.plan(transaction.event).fallback
 
     def on_read(self, ids: Sequence[TransactionId]) -> None:
         """Kamailio has read these resumes: only their ids need be remembered, from the next tick on."""

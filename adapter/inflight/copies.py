@@ -152,6 +152,8 @@ class Copies:
     def knows(self, id_: TransactionId) -> bool:
         """Whether this process knows of a claim, its own or another's, that is not long over."""
         copy, left_at = self.records.get(id_), self.left.get(id_)
+        if copy is None and left_at is None:
+            return self.had_licence(id_)
         past = self._clock() - self._retention
         open_ = copy is not None and copy.deadline > past
         return open_ or (left_at is not None and left_at > past) or self.had_licence(id_)

@@ -29,6 +29,7 @@ _TIME_LEFT: Final = (
     len(contract.HEADER_TIME_LEFT).to_bytes(1, "big") + contract.HEADER_TIME_LEFT.encode() + _INTEGER
 )
 
+_times: Final = struct.Struct(f">q{len(_TIME_LEFT)}sq").pack
 _frame_head: Final = struct.Struct(">BHI").pack
 _header_head: Final = struct.Struct(">BHIHHQH").pack
 _long: Final = struct.Struct(">q").pack
@@ -88,14 +89,12 @@ def encode(
         properties = b"".join(
             (
                 route.request,
-                _long(round(deadline * 1000)),
-                _TIME_LEFT,
-                _long(left),
+                _times(round(deadline * 1000), _TIME_LEFT, left),
                 trace,
                 _TRANSIENT,
                 stamp if correlation_id == message_id else _short(correlation_id),
                 route.reply_to,
-                _short(str(left)),
+                _expiration(left),
                 stamp,
                 _long(now),
                 route.end,
@@ -141,6 +140,11 @@ def _route(channel: int, event: str, node: str, more: int, reply_to: str, user: 
         _short(reply_to),
         _short(event) + (_short(user) if user else b"") + _short(contract.APP_ID),
     )
+
+
+@lru_cache(maxsize=4096)
+def _expiration(left: int) -> bytes:
+    return _short(str(left))
 
 
 def _trace(traceparent: str) -> bytes:

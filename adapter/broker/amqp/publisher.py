@@ -118,8 +118,9 @@ class Publisher:
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """Publish each; what has no time left is not sent."""
-        now = self._clock()
-        messages = [self._message(publication, now) for publication in publications]
+        now, channel = self._clock(), self.channel.number
+        most = self.channel.max_content_size
+        messages = [self._message(each, now, channel, most) for each in publications]
         results = iter(await self._send([message for message in messages if message is not None]))
         return [Published.UNAVAILABLE if message is None else next(results) for message in messages]
 
@@ -168,7 +169,7 @@ class Publisher:
             batch.given_up = True
             batch.end()
 
-    def _message(self, publication: Publication, now: float) -> _Message | None:
+    def _message(self, publication: Publication, now: float, channel: int, most: int) -> _Message | None:
         """The id is what a returned message is known by: a notice has one for that alone."""
         left = 0
         if publication.deadline is not None:
@@ -176,12 +177,10 @@ class Publisher:
             if left <= 0:
                 return None
         message_id = publication.correlation_id or uuid.uuid4().hex
-        channel, node = self.channel, publication.node
-        reply_to = self._reply_to.get(node) or contract.results_queue(node)
-        most = channel.max_content_size
+        reply_to = self._reply_to.get(publication.node) or contract.results_queue(publication.node)
         return _Message(
             message_id,
-            frames.encode(channel.number, most, publication, message_id, int(now), left, reply_to, self.user),
+            frames.encode(channel, most, publication, message_id, int(now), left, reply_to, self.user),
         )
 
     async def _send(self, messages: Sequence[_Message]) -> list[Published]:

@@ -75,7 +75,10 @@ class Publishing:
     @property
     def ready(self) -> bool:
         """Whether a publication would be taken now."""
-        return self._publisher is not None and not self._publisher.silent and not self.blocked
+        publisher, connection = self._publisher, self._connection
+        if publisher is None or publisher.silent:
+            return False
+        return connection is None or not connection.blocked
 
     @property
     def blocked(self) -> bool:

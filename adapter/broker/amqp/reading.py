@@ -28,11 +28,13 @@ def read(delivery: Delivery, node: str) -> Reply | DeadLetter | None:
         return _given_up(delivery, node)
     if not correlation_id:
         return letter(delivery, node, "no-correlation-id", "a reply carries that of its request")
-    status = _text(headers.get(contract.HEADER_STATUS))
+    status, detail = headers.get(contract.HEADER_STATUS), headers.get(contract.HEADER_DETAIL)
+    if status is not None:
+        status = _text(status)
     by_operator = delivery.exchange == contract.OPERATOR_EXCHANGE
     if status == contract.STATUS_OPERATOR and not by_operator:
-        detail = f"an operator's answer comes by the exchange {contract.OPERATOR_EXCHANGE}"
-        return letter(delivery, node, WRONG_EXCHANGE, detail)
+        why = f"an operator's answer comes by the exchange {contract.OPERATOR_EXCHANGE}"
+        return letter(delivery, node, WRONG_EXCHANGE, why)
     return Reply(
         correlation_id,
         delivery.body,
@@ -41,7 +43,7 @@ def read(delivery: Delivery, node: str) -> Reply | DeadLetter | None:
         _text(headers.get(contract.HEADER_SERVICE)),
         None,
         *_seconds(times),
-        _text(headers.get(contract.HEADER_DETAIL)),
+        None if detail is None else _text(detail),
         by_operator,
         delivery.size,
     )
