@@ -67,7 +67,8 @@ class Echo:
 
     def given_up(self, now: float) -> bool:
         """Whether the bus does not work here, for want of rights perhaps: nothing ever came back."""
-        return not self.ever and now - self._first_said > GIVEN_UP * self._lease
+        spoke = self._first_said != NEVER
+        return spoke and not self.ever and now - self._first_said > GIVEN_UP * self._lease
 
     def stepped(self, by: float) -> None:
         """The clock was set forward by so many seconds."""

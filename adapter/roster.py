@@ -91,6 +91,7 @@ class Roster:
         self._remembers_since = NEVER
         self._alone_until = NEVER
         self.echo = Echo(lease)
+        self._lost_to_all = NEVER  # until when, as far as is known, the store answered nobody
         self._shadow = NEVER
         self._untagged_until = NEVER
 
@@ -215,6 +216,8 @@ class Roster:
 
     def refresh(self, now: float) -> None:
         """Go by the beats as old as they are now."""
+        if self.away and all(now - each.contact > self.lease for each in self._heard.values()):
+            self._lost_to_all = now
         live = {replica: each.beat for replica, each in self._heard.items() if now - each.at <= self.lease}
         if now < self._settled_at or (self.away and not self.echo.lasts(now)):
             live = {**self._others, **live}
@@ -262,9 +265,9 @@ class Roster:
 
     def yields(self, node: str) -> bool:
         """Whether this replica leaves a node to one that has the store, which it has lost itself."""
+        since = max(self._looked, self._lost_to_all) + YIELDS_AFTER * self.lease
         return self.away and any(
-            self._serves(beat, node)
-            and self._heard[replica].contact > self._looked + YIELDS_AFTER * self.lease
+            self._serves(beat, node) and self._heard[replica].contact > since
             for replica, beat in self._others.items()
             if replica in self._heard
         )
@@ -278,10 +281,10 @@ class Roster:
         """Seconds since the store answered this replica; None: never."""
         return None if self._looked == NEVER else now - self._looked
 
-    @property
-    def alone(self) -> bool:
-        """Whether nobody else is known, or was of late."""
-        return not self._heard
+    def alone(self, now: float) -> bool:
+        """Whether nobody else is there, as far as this replica has been able to see."""
+        listened = self.echo.lasts(now) and now - self.echo.since >= self.lease
+        return not self._heard and (self._looked != NEVER or listened)
 
     def beginning(self, now: float) -> bool:
         """Whether this replica saw nobody at its first look, and others had no time to show since."""

@@ -137,7 +137,7 @@ class Turn:
         if roster.unsure or self.yields(node):
             return False
         now = self._clock()
-        return roster.echo.lasts(now) or roster.alone or roster.echo.given_up(now)
+        return roster.echo.lasts(now) or roster.alone(now) or roster.echo.given_up(now)
 
     def sure(self, node: str) -> bool:
         """Whether it is active and every other replica knows it: all have beaten since.
@@ -192,7 +192,7 @@ class Turn:
         if self.active(node):
             return 0.0 if self.sure(node) or self._roster.away else HANDOVER_WAIT
         roster, plain = self._roster, self.plain(node)
-        if roster.away and roster.bus and (self.able(node) or (plain and not roster.alone)):
+        if roster.away and roster.bus and (self.able(node) or (plain and not roster.alone(now))):
             return self._longest  # whoever is active may die, and nobody could say of what it has claimed
         if not self.current:
             return _FOR_NOW  # the beat under way tells within the store's timeout who is active

@@ -13,10 +13,11 @@ import pytest
 
 from adapter.inflight.base import Beat, Roll
 from adapter.roster import YIELDS_AFTER, Roster
-from adapter.turn import Turn
+from adapter.turn import RETURN_WAIT, Turn
 
 LEASE = 1.0
 NODE = "sbc1"
+LONGEST = 2.0
 STEP = 0.05
 LATENCY = 2
 """Steps that a beat takes over the bus, at most."""
@@ -72,8 +73,12 @@ class World:
     def active(self) -> list[Replica]:
         return [each for each in self.replicas if not each.stopped and each.turn.active(NODE)]
 
+    def answering(self) -> list[Replica]:
+        """Those that claim what comes, or answer themselves that they cannot, with no store to ask."""
+        return [each for each in self.replicas if not each.stopped and each.answers()]
+
     def check(self) -> None:
-        active = self.active()
+        active = self.answering()
         alone = [each for each in active if not each.has_store]
         assert not alone or len(active) == 1, (self.seed, self.now, active)
         for each in alone:
@@ -81,7 +86,8 @@ class World:
         for each in active:
             if each.roster.away:
                 shadow = each.roster.shadow
-                others = [at for at, who in self.claims if who != each.name]
+                held = self.now - LONGEST  # what came before that nobody waits for
+                others = [at for at, who in self.claims if who != each.name and at > held]
                 assert max(others, default=shadow) <= shadow + STEP, (self.seed, self.now, each, shadow)
 
 
@@ -91,7 +97,8 @@ class Replica:
         self.name = name
         self.roster = Roster(name, LEASE, bus=True)
         self.broker, self.links = Broker(), Links()
-        self.turn = Turn(self.roster, self.broker, self.links, lambda: world.now)  # type: ignore[arg-type]
+        clock, longest = (lambda: world.now), LONGEST
+        self.turn = Turn(self.roster, self.broker, self.links, clock, longest)  # type: ignore[arg-type]
         self.store_link = self.bus_link = True
         self.stopped = False
         self.late = False  # what comes over the bus is not looked at
@@ -107,6 +114,11 @@ class Replica:
     @property
     def has_store(self) -> bool:
         return self.world.store and self.store_link
+
+    def answers(self) -> bool:
+        patience = self.turn.patience(NODE, self.world.now)
+        known = self.roster.away and not self.roster.alone(self.world.now)  # see ARCHITECTURE: not covered
+        return self.turn.active(NODE) or (known and patience <= RETURN_WAIT)
 
     def said(self) -> Beat:
         active, yields = self.turn.active(NODE), self.turn.yields(NODE)
@@ -268,6 +280,31 @@ class TestWithoutTheStore:
         assert world.active() == [first], "a moment is nothing"
         world.run(LEASE)
         assert world.active() == [each for each in world.replicas if each is not first]
+
+    @pytest.mark.parametrize("number", [2, 3])
+    def test_a_store_that_is_back_for_others_a_moment_sooner_changes_nothing(self, number: int) -> None:
+        world = world_of(number)
+        (first,) = world.active()
+        for _ in range(3):
+            world.store = False
+            world.run(3.0)
+            world.store, first.store_link = True, False
+            world.run((YIELDS_AFTER - 0.5) * LEASE)
+            assert world.active() == [first]
+            first.store_link = True
+            world.run(1.0)
+            assert world.active() == [first]
+
+    def test_nor_where_none_has_ever_seen_it(self) -> None:
+        world = World(1, store=False)
+        first = world.start()
+        world.run(2.5)
+        world.start()
+        world.run(2.0)
+        assert world.active() == [first]
+        world.store, first.store_link = True, False
+        world.run((YIELDS_AFTER - 0.5) * LEASE)
+        assert world.active() == [first]
 
     def test_one_of_the_former_build_is_not_heard_and_counts_as_alive(self) -> None:
         world = World(3)
