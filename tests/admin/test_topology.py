@@ -159,7 +159,11 @@ class TestWhatDiffers:
         """As an adapter declares it after EVAPI_RESULTS_EXPIRES was changed."""
         await place.apply()
         queue = declared.Kind(5.0).results("sbc1")
-        beside = await declared.declare_results(place.rabbit._channel, queue, 0)
+
+        async def declare(new: Queue) -> int:
+            return await declared.declare_queue(await place.rabbit._channel(), new)
+
+        beside = await declared.declare_results(place.rabbit._channel, queue, 0, declare)
         assert beside == declared.beside(queue).name
         items = await place.items(results_expires=5.0)
         assert items[beside].state is State.OK

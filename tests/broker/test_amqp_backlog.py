@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pika.adapters.blocking_connection import BlockingChannel
 
+    from adapter.broker.amqp.topology import Queue
     from adapter.broker.base import Reply
     from tests.harness.rabbitmq import RabbitServer
 
@@ -102,13 +103,20 @@ async def test_of_two_long_ones_the_shorter_is_used(
 ) -> None:
     queue = AmqpBroker(rabbitmq.url).kind.results(node)
     connection = await Connection.open_any(parse_urls(rabbitmq.url), Limits(1, 1.0))
+
+    async def declare(new: Queue) -> int:
+        return await topology.declare_queue(await connection.channel(), new)
+
+    async def declared(most: int) -> str:
+        return await topology.declare_results(connection.channel, queue, most, declare)
+
     try:
         for name, number in ((queue.name, 3), (topology.bypass(queue).name, 4)):
             await flood(rabbitmq.url, name, stale(node, number), b"{}", arguments=queue.arguments)
-        found = [await topology.declare_results(connection.channel, queue, most) for most in (0, 2, 3)]
+        found = [await declared(most) for most in (0, 2, 3)]
         assert found == [queue.name] * 3
         await flood(rabbitmq.url, queue.name, stale(node, 3), b"{}")
-        found = [await topology.declare_results(connection.channel, queue, most) for most in (5, 6)]
+        found = [await declared(most) for most in (5, 6)]
         assert found == [topology.bypass(queue).name, queue.name]
     finally:
         await connection.close(1.0)

@@ -371,13 +371,11 @@ class AmqpBroker:
 
     async def _declare_commands(self, node: str, connection: Connection) -> None:
         """One of other settings is used as it is: a second one would push each command twice."""
-        channel = await connection.channel()
+        queue, declare = self.kind.commands(node), self._pushes.declare_apart
         try:
-            await topology.declare_queue(channel, self.kind.commands(node))
+            await topology.declare_carefully(connection.channel, queue, declare)
         except topology.DeclaredOtherwise as exc:
             log.warning("commands are consumed as they are kept", node=node, reason=str(exc))
-        else:
-            await channel.close()
 
 
 def _bindings_of(node: str) -> tuple[str, str]:

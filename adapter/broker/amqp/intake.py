@@ -113,8 +113,8 @@ class Intake:
     async def _declare(self, connection: Connection) -> None:
         usual = self._kind.results(self.node)
         beside, bypass = topology.beside(usual).name, topology.bypass(usual).name
-        most = self._limits.long_queue
-        self.queue = await topology.declare_results(connection.channel, usual, most)
+        most, declare = self._limits.long_queue, self._kept.declare_apart
+        self.queue = await topology.declare_results(connection.channel, usual, most, declare)
         if self.queue == bypass:
             log.warning(
                 "a results queue is long: replies to new calls go past it", queue=usual.name, by=bypass

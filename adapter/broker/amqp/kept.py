@@ -9,6 +9,7 @@ import structlog
 
 from adapter.broker.amqp.connection import Connection, UndecodableMessage
 from adapter.broker.amqp.supervisor import end
+from adapter.broker.amqp.topology import declare_queue
 from adapter.broker.base import REMEDY
 from adapter.errors import BrokerUnavailable
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from adapter.broker.amqp.limits import Counters, Limits
     from adapter.broker.amqp.supervisor import Supervisor, Up
+    from adapter.broker.amqp.topology import Queue
 
 log = structlog.get_logger()
 
@@ -76,6 +78,20 @@ class Kept:
     def doubt(self) -> None:
         """Ask the server for a sign of life at once: another connection to it met silence."""
         self._doubt.set()
+
+    async def declare_apart(self, queue: Queue) -> int:
+        """Declare a queue on a connection that is there for that alone; gives how many messages wait in it.
+
+        Raises BrokerUnavailable, DeclaredOtherwise among it.
+        """
+        connection = await Connection.open_any(list(self._urls), self._limits)
+        try:
+            return await declare_queue(await connection.channel(), queue)
+        except asyncio.CancelledError:
+            connection.abort(f"queue {queue.name}: no answer in time")
+            raise
+        finally:
+            self._supervisor.aside(connection.close(self._limits.close_timeout))
 
     def suspect(self, queue: str) -> None:
         """A message of this queue is got, without a way back; empty: it is here."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from adapter.broker.amqp.connection import Connection
 
     OpenChannel = Callable[[], Awaitable[aiormq.Channel]]
+    Declare = Callable[["Queue"], Awaitable[int]]
+    """Declares a queue; gives how many messages wait in it."""
 
 QueueType = Literal["classic", "quorum"]
 
@@ -179,8 +181,11 @@ async def declare_dead_letters(channel: aiormq.Channel) -> None:
     await bind(channel, kept)
 
 
-async def declare_results(open_channel: OpenChannel, queue: Queue, most: int) -> str:
+async def declare_results(open_channel: OpenChannel, queue: Queue, most: int, declare: Declare) -> str:
     """Declare the queue of a node's replies; gives its name.
+
+    What is not there yet is left to ``declare``: in a cluster of RabbitMQ 4.3 without majority that has no
+    answer, and after 30 s closes the whole connection.
 
     Where a queue of that name has other arguments, one beside it is declared: the settings were
     changed, and replicas of before still use the old one. Once somebody has made that, all who share
@@ -190,31 +195,37 @@ async def declare_results(open_channel: OpenChannel, queue: Queue, most: int) ->
     it: a queue is first in, first out, and the replies to new calls would wait behind what nobody needs
     any more. Nothing is thrown away for that. Raises BrokerUnavailable.
     """
-    name, waiting = await _declare_or_beside(open_channel, queue)
+    name, waiting = await _declare_or_beside(open_channel, queue, declare)
     if waiting <= most:
         return name
     shorter = bypass(queue)
-    channel = await open_channel()
-    there = await declare_queue(channel, shorter)
-    await channel.close()
+    there = await declare_carefully(open_channel, shorter, declare)
     return shorter.name if there < waiting else name
 
 
-async def _declare_or_beside(open_channel: OpenChannel, queue: Queue) -> tuple[str, int]:
+async def _declare_or_beside(open_channel: OpenChannel, queue: Queue, declare: Declare) -> tuple[str, int]:
     """The name of the one that is used, and how many messages wait in it."""
     other = beside(queue)
     waiting = await messages_in(await open_channel(), other.name)
     if waiting is not None:
         return other.name, waiting
-    channel = await open_channel()
     try:
-        waiting = await declare_queue(channel, queue)
+        return queue.name, await declare_carefully(open_channel, queue, declare)
     except DeclaredOtherwise:
-        channel = await open_channel()
-        waiting = await declare_queue(channel, other)
-        queue = other
+        return other.name, await declare(other)
+
+
+async def declare_carefully(open_channel: OpenChannel, queue: Queue, declare: Declare) -> int:
+    """Declare a queue, by ``declare`` if it is not there; gives how many messages wait in it.
+
+    Raises BrokerUnavailable, DeclaredOtherwise among it.
+    """
+    if await messages_in(await open_channel(), queue.name) is None:
+        return await declare(queue)
+    channel = await open_channel()
+    waiting = await declare_queue(channel, queue)
     await channel.close()
-    return queue.name, waiting
+    return waiting
 
 
 async def messages_in(channel: aiormq.Channel, queue: str) -> int | None:
