@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import signal as signals
@@ -13,10 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 START_TIMEOUT = 60.0
 """Seconds within which a daemon must be up: RabbitMQ takes 8 on an idle machine."""
+
+
+def _ports() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _SHARES
+    room = (32_768 - 10_240) // _SHARES
+    begin = random.SystemRandom().randrange(room)  # others may run tests on this machine
+    return itertools.cycle(10_240 + worker * room + (begin + at) % room for at in range(room))
+
+
+_SHARES = 8
+_PORTS = _ports()
 
 
 class HarnessError(Exception):
@@ -24,19 +36,20 @@ class HarnessError(Exception):
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port of 127.0.0.1 that nobody listens on.
+    """A port of 127.0.0.1 that nobody listens on, and that no other test will be given meanwhile.
 
     Below those from which the kernel takes the ports of clients: a server that is killed finds its
-    port free when it starts again.
+    port free when it starts again. No port is given twice before all others of this process were, and
+    those that run tests side by side have ports of their own: seconds pass until a server has its own.
     """
-    while True:
-        port = random.SystemRandom().randrange(10_240, 32_768)
+    for port in _PORTS:
         with socket.socket(socket.AF_INET, kind) as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue  # taken: another one
             return port
+    raise AssertionError
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout: float = START_TIMEOUT) -> None:

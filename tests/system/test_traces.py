@@ -58,9 +58,11 @@ async def placed_call(kamailio: KamailioServer) -> tuple[str, str]:
         return call.call_id, gateway.of("INVITE")[0].get("traceparent")
 
 
-def check(collector: Collector, call_id: str, traceparent: str, node: str, service: str) -> None:
+def check(
+    collector: Collector, call_id: str, traceparent: str, node: str, service: str, *, redis: bool
+) -> None:
     """One trace: two questions, each published, decided and resumed."""
-    wait_until(lambda: len(collector.spans) >= 9, "nine spans", 10)
+    wait_until(lambda: len(collector.spans) >= 9, "nine spans")
     spans = collector.spans
     assert len(spans) == 9
     assert len({span.trace for span in spans}) == 1
@@ -80,7 +82,10 @@ def check(collector: Collector, call_id: str, traceparent: str, node: str, servi
         (resume,) = (span for span in collector.named("resume") if span.parent == whole.id)
         assert decide.parent == publish.id
         assert decide.attributes["evapi.service"] == service
-        assert whole.start <= publish.start <= decide.start <= decide.end <= resume.end <= whole.end
+        assert whole.start <= publish.start <= resume.end <= whole.end
+        assert decide.start <= decide.end
+        # Through Redis the adapter's clock is Redis', as exact as the way there: of two processes no order.
+        assert redis or publish.start <= decide.start <= decide.end <= resume.end
         assert whole.process["service.name"] == "evapi-adapter"
     (inner,) = collector.named("look up")
     assert inner.parent == collector.named("decide invite_request")[0].id
@@ -102,7 +107,7 @@ async def test_a_call_through_rabbitmq_is_one_trace_to_the_next_hop(
         consumer.wait_until(lambda: "consuming" in consumer.tail(), "the consumer")
         wait_until(lambda: bridge.metric("evapi_gate_open"), "the open gate")
         call_id, traceparent = await placed_call(kamailio)
-        check(collector, call_id, traceparent, node, name)
+        check(collector, call_id, traceparent, node, name, redis=True)
     assert {span.process["service.name"] for span in collector.spans} == {"evapi-adapter", name}
 
 
@@ -117,7 +122,7 @@ async def test_a_call_in_one_process_is_one_trace_too(tmp_path: Path, collector:
     ):
         wait_until(lambda: bridge.metric("evapi_gate_open"), "the open gate")
         call_id, traceparent = await placed_call(kamailio)
-        check(collector, call_id, traceparent, "sbc1", "routes")
+        check(collector, call_id, traceparent, "sbc1", "routes", redis=False)
         assert bridge.stop() == 0
 
 
