@@ -40,17 +40,17 @@ def client(vhost: str) -> Iterator[BlockingChannel]:
 
 def test_from_nothing_to_what_it_should_be(topology: Topology) -> None:
     before = topology("diff")
-    assert (before.code, before.err) == (1, "14 of 14 differ\n")
-    assert len(before.out.splitlines()) == 15
+    assert (before.code, before.err) == (1, "15 of 15 differ\n")
+    assert len(before.out.splitlines()) == 16
     assert "evapi.dead.by-node -> evapi.results.sbc1 [*.sbc1]" in before.out
     applied = topology("apply")
-    assert (applied.code, applied.err) == (0, "8 declared, 6 bound, 0 left alone\n")
-    assert [line.split()[0] for line in applied.out.splitlines()[1:]].count("declared") == 8
-    assert topology("apply") == (0, "", "0 declared, 0 bound, 14 left alone\n")
-    assert topology("diff") == (0, "", "nothing of 14 differs\n")
+    assert (applied.code, applied.err) == (0, "9 declared, 6 bound, 0 left alone\n")
+    assert [line.split()[0] for line in applied.out.splitlines()[1:]].count("declared") == 9
+    assert topology("apply") == (0, "", "0 declared, 0 bound, 15 left alone\n")
+    assert topology("diff") == (0, "", "nothing of 15 differs\n")
     shown = topology("show")
     assert (shown.code, shown.err) == (0, "")
-    assert [line.split()[0] for line in shown.out.splitlines()] == ["STATE", *["ok"] * 14]
+    assert [line.split()[0] for line in shown.out.splitlines()] == ["STATE", *["ok"] * 15]
 
 
 def test_what_is_there_otherwise_is_told_and_not_touched(topology: Topology, client: BlockingChannel) -> None:
@@ -72,10 +72,10 @@ def test_without_the_management_api(topology: Topology) -> None:
     assert (done.code, done.out) == (0, "")
     assert "connection refused" in done.err
     assert done.err.endswith(
-        "nothing of 14 differs; 6 could not be seen (topology show tells which and why)\n"
+        "nothing of 15 differs; 6 could not be seen (topology show tells which and why)\n"
     )
     rows = topology("show", "-o", "json", api=away).rows
-    assert [list(row) for row in rows] == [KEYS] * 14
+    assert [list(row) for row in rows] == [KEYS] * 15
     assert {row["remark"] for row in rows if row["state"] == "unknown"} == {
         "unknown: needs RabbitMQ's management plugin (EVAPI_AMQP_API)"
     }
