@@ -61,6 +61,7 @@ class Chronicle:
         self._metrics = metrics
         self._traces = traces
         self._clock = clock
+        self._debugs = log.is_enabled_for(logging.DEBUG)  # to ask at each call costs 2 us
         self._lines = {outcome: Sparse(LINES) for outcome in Outcome}
 
     def traceparent(self, transaction: Transaction) -> str:
@@ -126,7 +127,7 @@ class Chronicle:
             hidden = self._lines[outcome].take(now)
             if hidden is not None:
                 self._say(logging.WARNING, transaction, outcome, seconds, not_shown=hidden or None)
-        elif log.is_enabled_for(logging.DEBUG):
+        elif self._debugs:
             self._say(logging.DEBUG, transaction, outcome, seconds)
 
     def _say(
@@ -151,6 +152,7 @@ class Chronicle:
         """Tell how many lines were left out, once their second is over."""
         now = self._clock()
         self._metrics.tick(now)
+        self._debugs = log.is_enabled_for(logging.DEBUG)
         for outcome, lines in self._lines.items():
             if hidden := lines.left_out(now):
                 log.warning("resumed", outcome=outcome.value, not_shown=hidden)

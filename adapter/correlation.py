@@ -126,7 +126,7 @@ class Ids:
     @staticmethod
     def _tag(keyed: hashlib.blake2b, plain: str) -> str:
         digest = keyed.copy()
-        digest.update(plain.encode(errors="replace"))
+        digest.update(plain.encode("utf-8", "replace"))
         return b2a_base64(digest.digest(), newline=False).translate(_URL_SAFE).decode()
 
 

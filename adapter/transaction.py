@@ -65,12 +65,14 @@ class TransactionId(NamedTuple):
     seq: int
 
     def __str__(self) -> str:
-        return f"{self.node}:{self.index}:{self.label}:{self.seq}"
+        node, index, label, seq = self
+        return f"{node}:{index}:{label}:{seq}"
 
     @property
     def member(self) -> str:
         """The id without the node: what names it inside the keys of that node."""
-        return f"{self.index}:{self.label}:{self.seq}"
+        _, index, label, seq = self
+        return f"{index}:{label}:{seq}"
 
     @classmethod
     def of_member(cls, node: str, member: str) -> TransactionId:

@@ -161,6 +161,7 @@ class TestLog:
         bench.chronicle.resumed(bench.now, call(), outcome, b"{}")
         assert logged == []
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
+        bench.chronicle.tick()
         bench.chronicle.resumed(bench.now, call(call_id=""), outcome, b"{}")
         (entry,) = logged
         assert (entry["log_level"], entry["outcome"]) == ("debug", outcome.value)

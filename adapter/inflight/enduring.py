@@ -150,7 +150,10 @@ class EnduringInFlight:
 
     async def _told_or_away(self, records: Sequence[Transaction], answers: Sequence[Settlement]) -> None:
         try:
-            await asyncio.gather(hand(self._far, self._copies, records), self._far.settle(answers))
+            if answers:
+                await asyncio.gather(hand(self._far, self._copies, records), self._far.settle(answers))
+            else:
+                await hand(self._far, self._copies, records)
         except StoreUnavailable as exc:
             self._go_away(f"telling: {exc}")  # the copies are the store now: they hold what was not told
 
