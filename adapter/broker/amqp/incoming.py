@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
 _KINDS: Final = frozenset((_METHOD, _HEADER, _BODY, _HEARTBEAT))
 _HEAD: Final = 7
+_AROUND: Final = 8  # bytes of a frame, beside its payload
 _END: Final = 0xCE
 _BEGINNING: Final = 4_096
 """Bytes that are kept of a body which nobody will look at, for the dead letters."""
@@ -71,6 +72,20 @@ class Channel(Protocol):
 
     def take(self, kind: int, payload: bytes) -> bool:
         """Take a frame, or leave it to the library. Raises whatever it meets in one that is broken."""
+        ...
+
+    def take_whole(self, number: int, data: bytes, start: int, end: int) -> int:
+        """Take a delivery of one piece: method, header and body follow each other in ``data``.
+
+        Args:
+            number: of the channel.
+            data: what was read.
+            start: where the payload of the method's frame begins.
+            end: where it ends.
+
+        Returns:
+            Where the body's frame ends; 0 if it is not all there, or not as usual: then nothing is taken.
+        """
         ...
 
     def hand_on(self) -> None:
@@ -133,12 +148,28 @@ class Deliveries:
         if content is not None:
             if content.add(kind, payload):
                 self._content = None
-                self._came.append(_delivery(content))
+                self._came.append(_delivery(content.method, content.properties, content.body, content.size))
             return True
         if kind != _METHOD or payload[:4] != _DELIVER or payload[5 : 5 + payload[4]] not in self._consumers:
             return False
         self._content = _Content(payload)
         return True
+
+    def take_whole(self, number: int, data: bytes, start: int, end: int) -> int:
+        """See Channel. It costs half of what three frames cost that are taken one by one."""
+        method = data[start:end]
+        if self._content is not None or method[5 : 5 + method[4]] not in self._consumers:
+            return 0
+        try:
+            header = _payload(_HEADER, number, data, end + 1)
+            size, properties = read_header(header)
+            body = _payload(_BODY, number, data, end + _AROUND + len(header) + 1) if size else b""
+        except (struct.error, IndexError):
+            return 0
+        if not 0 < size == len(body) <= MAX_REPLY:
+            return 0
+        self._came.append(_delivery(method, properties, body))
+        return end + 2 * _AROUND + len(header) + len(body)
 
     def hand_on(self) -> None:
         """See Channel."""
@@ -174,6 +205,10 @@ class Confirms:
         else:
             return False
         return True
+
+    def take_whole(self, number: int, data: bytes, start: int, end: int) -> int:
+        """See Channel: nothing is delivered here."""
+        return 0
 
     def hand_on(self) -> None:
         """See Channel."""
@@ -239,6 +274,12 @@ class Incoming:
             channel = self._channels.get(number)
             if channel is not None:
                 try:
+                    if kind == _METHOD and data[at + _HEAD : at + _HEAD + 4] == _DELIVER:
+                        whole = channel.take_whole(number, data, at + _HEAD, end)
+                        if whole:
+                            self._touched[channel] = None
+                            at = whole + 1
+                            continue
                     taken = channel.take(kind, data[at + _HEAD : end])
                 except Exception:
                     # Whatever a decoder raises: the library meets it as well, and says what it was.
@@ -258,12 +299,19 @@ class Incoming:
         return b"".join((*rest, data[at:]))
 
 
-def _delivery(content: _Content) -> Delivery:
+def _payload(kind: int, number: int, data: bytes, at: int) -> bytes:
+    """That of a frame. Raises struct.error or IndexError if there is not all of such a frame."""
+    found, channel, size = _frame_head(data, at)
+    end = at + _HEAD + size
+    if found != kind or channel != number or data[end] != _END:
+        raise IndexError(at)
+    return data[at + _HEAD : end]
+
+
+def _delivery(method: bytes, properties: Properties, body: bytes, size: int = 0) -> Delivery:
     """Of a consumer's tag, a delivery tag, a bit, an exchange and a routing key, which nobody asks for."""
-    method = content.method
     at = 5 + method[4]
     tag, redelivered = _tag(method, at)
     name = method[at + 10 : at + 10 + method[at + 9]]
     exchange = name.decode() if name else ""
-    again, found = bool(redelivered & 1), content.properties
-    return Delivery(method[5:at], tag, again, exchange, found, content.body, content.size)
+    return Delivery(method[5:at], tag, bool(redelivered & 1), exchange, properties, body, size)
