@@ -150,10 +150,7 @@ class EnduringInFlight:
 
     async def _told_or_away(self, records: Sequence[Transaction], answers: Sequence[Settlement]) -> None:
         try:
-            if answers:
-                await asyncio.gather(hand(self._far, self._copies, records), self._far.settle(answers))
-            else:
-                await hand(self._far, self._copies, records)
+            await asyncio.gather(hand(self._far, self._copies, records), self._far.settle(answers))
         except StoreUnavailable as exc:
             self._go_away(f"telling: {exc}")  # the copies are the store now: they hold what was not told
 
