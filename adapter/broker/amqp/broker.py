@@ -276,11 +276,7 @@ class AmqpBroker:
     def _stand_publishing(self, connection: Connection) -> list[asyncio.Task[None]]:
         self.counters.connects += 1
         run = partial(self._publishing.run, connection, self._declared)
-        meet = partial(self._meeting.run, connection, self._declared)
-        return [
-            self._supervisor.start("publishing", run, lambda: connection.alive),
-            self._supervisor.start("replicas", meet, lambda: connection.alive and self._meeting.joined),
-        ]
+        return [self._supervisor.start("publishing", run, lambda: connection.alive)]
 
     def _on_requests_lost(self) -> None:
         self._declared.clear()
@@ -339,7 +335,9 @@ class AmqpBroker:
         self.counters.reply_connects += 1
         for node in self._ranks:
             self._obey(node, connection)
-        return []
+        # Not by the connection for requests: without majority RabbitMQ 4.3 closes that one for its binding.
+        meet = partial(self._meeting.run, connection, self._declared)
+        return [self._supervisor.start("replicas", meet, lambda: connection.alive and self._meeting.joined)]
 
     def _obey(self, node: str, connection: Connection) -> None:
         before = self._obeying.get(node)
