@@ -142,7 +142,7 @@ class Kept:
                 if connection.wire.paused or loop.time() - connection.wire.heard_at < limits.probe_interval:
                     continue
             self._doubt.clear()
-            asking = asyncio.ensure_future(channel.basic_qos(prefetch_count=1))
+            asking = self._supervisor.aside(channel.basic_qos(prefetch_count=1))
             for _ in range(_LOOKS):
                 await asyncio.wait({asking}, timeout=limits.confirm_timeout / _LOOKS)
             if not asking.done() and not connection.wire.paused:
