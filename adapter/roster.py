@@ -236,7 +236,8 @@ class Roster:
     @property
     def shadow(self) -> float:
         """Until when another replica may have answered what came, without any trace in the store."""
-        return max(self._shadow, self.echo.since)
+        nobody = not self.away and not self._heard  # as the store has it
+        return self._shadow if nobody else max(self._shadow, self.echo.since)
 
     def entitled(self, node: str, now: float, strictly: bool) -> bool:
         """Whether this replica may claim, as far as it has heard of others over the bus.

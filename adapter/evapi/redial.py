@@ -6,8 +6,6 @@ from typing import Final, NamedTuple
 
 AT_ONCE: Final = 0.2
 """A connection that ends within these seconds with nothing read was not wanted."""
-REFUSED_PAUSE: Final = 2.0
-"""Seconds between two tries at most where connections end at once: nothing changes there by itself soon."""
 TELL_AGAIN: Final = 60.0
 """Seconds between two lines that say the same."""
 WHY_AT_ONCE: Final = (
@@ -45,7 +43,7 @@ class Redial:
     def failed(self, reason: str, now: float) -> Told | None:
         """There was no connection. What to say of it, if anything."""
         self.refused = False
-        self._pause = min(self._pause * 2, self._longest)
+        self._ask_more_rarely()
         return self._tell(reason, now)
 
     def ended(self, reason: str, seconds: float, read: bool, now: float) -> Told | None:
@@ -53,9 +51,12 @@ class Redial:
         self.refused = seconds <= AT_ONCE and not read
         if not self.refused:
             self._pause, self._reason = self._shortest, ""
-        else:
-            self._pause = min(self._pause * 2, REFUSED_PAUSE)
+        else:  # by max_clients, or by a proxy whose Kamailio restarts
+            self._ask_more_rarely()
         return self._tell(reason, now)
+
+    def _ask_more_rarely(self) -> None:
+        self._pause = min(self._pause * 2, self._longest)
 
     def _tell(self, reason: str, now: float) -> Told | None:
         self._untold += 1
