@@ -305,7 +305,10 @@ class Replicas:
         self._stepped_down = False
         # Who was active meanwhile has a higher rank: where it is this one again, it is to be outdone.
         self._active = {node: who for node, who in self._active.items() if who != self._roster.replica}
+        alone = self._roster.alone(self._clock())
         for node in self._nodes.names:
+            if alone and not self._relay.turn.plain(node):
+                continue  # nobody has taken over, and Kamailio would drop what somebody has written
             self._nodes.forget(node)
             await self._relay.takeover.recover(node)
 

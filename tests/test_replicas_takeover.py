@@ -244,3 +244,17 @@ class TestLapsed:
         first.now += LEASE
         await first.beat()
         assert first.nodes.forgotten == []
+
+    async def test_who_is_alone_gives_nothing_up_where_kamailio_drops_a_second_answer(self) -> None:
+        first = Replica()
+        await first.beat()
+        await first.events(suspended(1))
+        await first.reply(reply(1))
+        first.now += LEASE + 0.1
+        await first.beat()
+        assert first.nodes.forgotten == []
+        assert first.outcomes == [(1, "decided")]
+        first.links.plain = True
+        first.now += LEASE + 0.1
+        await first.beat()
+        assert first.nodes.forgotten == [NODE]
