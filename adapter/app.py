@@ -40,7 +40,7 @@ from adapter.sweeper import Sweeper
 from adapter.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from pydantic import SecretStr
 
@@ -103,7 +103,8 @@ class Bridge:
         self.clock = Clock()
         self.timekeeping = Timekeeping(self.clock)
         # Each life has a name of its own: what a killed one left is adopted as anybody's.
-        self.inflight = _inflight(settings, f"{settings.replica}~{secrets.token_hex(2)}", self.clock)
+        life = f"{settings.replica}~{secrets.token_hex(2)}"
+        self.inflight = _inflight(settings, life, self.clock, lambda: self.roster.lost(float("-inf")))
         self.broker = _broker(settings, rules, self.clock)
         self.nodes = Nodes(
             settings.replica,
@@ -345,7 +346,7 @@ class Bridge:
         self.metrics.replica_info.labels(self._settings.replica, broker, store).set(1)
 
 
-def _inflight(settings: Settings, owner: str, clock: Clock) -> InFlight:
+def _inflight(settings: Settings, owner: str, clock: Clock, on_away: Callable[[], None]) -> InFlight:
     if settings.redis_url is None:
         from adapter.inflight.embedded import EmbeddedInFlight
 
@@ -364,6 +365,7 @@ def _inflight(settings: Settings, owner: str, clock: Clock) -> InFlight:
         ),
         still=settings.lease,
         clock=clock,
+        on_away=on_away,
     )
 
 

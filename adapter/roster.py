@@ -196,8 +196,9 @@ class Roster:
         return heard is not None and heard.bus == NEVER
 
     def _blind(self, heard: _Heard) -> bool:
-        """Whether what a replica claims is not to be found in the store."""
-        return self.away or heard.contact < heard.at - self.lease / 2
+        """Whether what a replica claims is not to be found in the store. One that stood still claims
+        nothing until the store has answered it."""
+        return self.away or (heard.contact < heard.at - self.lease / 2 and bool(heard.beat.claims))
 
     # The bus
 
@@ -236,8 +237,10 @@ class Roster:
     @property
     def shadow(self) -> float:
         """Until when another replica may have answered what came, without any trace in the store."""
-        nobody = not self.away and not self._heard  # as the store has it
-        return self._shadow if nobody else max(self._shadow, self.echo.since)
+        # Those that live and have the store have left their traces in it.
+        others = self._heard.items()
+        untraced = self.away or any(self._blind(each) or name not in self._others for name, each in others)
+        return max(self._shadow, self.echo.since) if untraced else self._shadow
 
     def entitled(self, node: str, now: float, strictly: bool) -> bool:
         """Whether this replica may claim, as far as it has heard of others over the bus.

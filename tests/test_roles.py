@@ -336,3 +336,14 @@ class TestWithTheStore:
         world.store = False
         world.run(LEASE)
         assert world.active() == []
+
+    def test_one_that_stood_still_for_less_than_a_lease_has_answered_nothing_without_a_trace(self) -> None:
+        world = world_of(2)
+        (first,) = world.active()
+        began = world.now
+        first.stopped = True
+        world.run(0.9 * LEASE)
+        first.stopped = False
+        world.run(LEASE)
+        assert world.active() == [first]
+        assert all(each.roster.shadow <= began for each in world.replicas), "all that came is answered"

@@ -48,15 +48,24 @@ class EnduringInFlight:
 
     ``still``: seconds after a return for which nothing counts as unclaimed, so that every replica
     has the time to hand back what it claimed in its own memory. ``clock`` gives epoch seconds, as
-    the claims' deadlines have them.
+    the claims' deadlines have them. ``on_away`` is called at each outage, before anything is answered
+    from this process' memory.
     """
 
-    def __init__(self, far: InFlight, *, still: float = 1.0, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        far: InFlight,
+        *,
+        still: float = 1.0,
+        clock: Callable[[], float] = time.time,
+        on_away: Callable[[], None] = lambda: None,
+    ) -> None:
         self.replica = far.replica
         self.retention = far.retention
         self._far = far
         self._clock = clock
         self._still = still
+        self._on_away = on_away
         self._copies = Copies(self.replica, self.retention, clock)
         self._outages = 0
         self._gone_at = 0.0
@@ -324,6 +333,7 @@ class EnduringInFlight:
             self._gone_at = self._clock()
             self._copies.go_near()
             log.error("in-flight store: away", error=why, records=len(self._copies.records))
+            self._on_away()  # before what was asked is answered from here
 
     async def _return(self, beat: Beat, roll: Roll) -> Roll:
         async with self._returning:  # beats may overlap: the first one does it

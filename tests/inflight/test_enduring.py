@@ -42,6 +42,17 @@ async def test_while_it_is_there_the_far_store_does_the_work() -> None:
     assert list(one._copies.records) == [B]
 
 
+async def test_that_it_is_away_is_told_before_anything_is_answered_from_here() -> None:
+    bench = Bench()
+    await bench.one.beat(LIVE)
+    told: list[int] = []
+    bench.one._on_away = lambda: told.append(len(bench.one._copies.records))
+    bench.far.away = True
+    assert await bench.one.claim([bench.claim(A)], 10) == [Claim.WON]
+    assert await bench.one.claim([bench.claim(B)], 10) == [Claim.WON]
+    assert told == [0]
+
+
 async def test_what_is_no_more_of_use_is_forgotten() -> None:
     bench = Bench()
     one, copies = bench.one, bench.one._copies
