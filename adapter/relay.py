@@ -92,6 +92,7 @@ class Relay:
         self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._held = Held()
+        self._doubtful: set[TransactionId] = set()  # to be written once the store has told that nobody has
         self._read: list[TransactionId] = []  # resumes that Kamailio has read
         self._complained = float("-inf")
         self.left: set[str] = set()
@@ -403,7 +404,7 @@ class Relay:
 
     def under_way(self, node: str) -> set[TransactionId]:
         """Resumes that Kamailio will read, or that it has read and of which the store was not told yet."""
-        return self._links.unread(node).union(self._read)
+        return self._links.unread(node).union(self._read, self._doubtful)
 
     def bygone(self, transaction: Transaction) -> bool:
         """Whether it was suspended by an earlier life of its Kamailio, which it died with."""
@@ -423,7 +424,9 @@ class Relay:
             self._metrics.bygone.labels(id_.node).inc()
             self._read.append(id_)
         elif again and not self._links.drops_repeats(id_.node):
-            self._spawn(self._resume_once(transaction))
+            if id_ not in self._doubtful:
+                self._doubtful.add(id_)
+                self._spawn(self._resume_once(transaction))
         else:
             self._write(transaction, again)
 
@@ -436,7 +439,11 @@ class Relay:
 
     async def _resume_once(self, transaction: Transaction) -> None:
         """Where nothing drops a second answer: write only what nobody can have written."""
-        if await self._remembered(transaction.claimed_at):
+        try:
+            remembered = await self._remembered(transaction.claimed_at)
+        finally:
+            self._doubtful.discard(transaction.id)
+        if remembered:
             self._write(transaction, again=False)
         else:
             self.withhold(transaction.id, "the store may have forgotten it")

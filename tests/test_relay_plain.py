@@ -88,6 +88,18 @@ class TestNothingDropsASecondAnswer:
         assert len(bench.links.sent) == 1
         assert bench.links.again == ([] if plain else [record.id])
 
+    async def test_an_answer_in_doubt_is_written_once_however_often_it_is_found(self, bench: Bench) -> None:
+        """One that stood still settles a reply, and finds the record as its own when its lease was over."""
+        bench.now += 10
+        bench.relay.resume(decided(bench), again=True)
+        assert id_of(1) in bench.relay.under_way("sbc1")
+        bench.relay.resume(decided(bench), again=True)
+        await asyncio.sleep(0)
+        bench.now += 0.1
+        beat(bench)
+        await bench.relay.idle()
+        assert len(bench.links.sent) == 1
+
     async def test_and_is_withheld_where_the_store_has_forgotten(self, bench: Bench) -> None:
         beat(bench)
         bench.now += 10
