@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import fcntl
 import io
@@ -137,12 +138,13 @@ class Screen:
         self.theirs = theirs
         os.set_blocking(self.master, False)
         self.shown = ""
+        self.decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end within a character
 
     def read(self) -> str:
         """All that was written up to now."""
         with contextlib.suppress(BlockingIOError):
             while part := os.read(self.master, 65_536):
-                self.shown += part.decode(errors="replace")
+                self.shown += self.decoder.decode(part)
         return self.shown
 
     def frames(self) -> list[list[str]]:
