@@ -384,6 +384,8 @@ class Relay:
         self._chronicle.settled(asked)
         for settlement, transaction in zip(settlements, records, strict=True):
             if transaction is not None:
+                if transaction.again:  # claimed by another replica: it has read the event
+                    self._links.missed(transaction.id.node, self._clock() - transaction.claimed_at)
                 self.resume(transaction)
             else:
                 lost.append(settlement.id)

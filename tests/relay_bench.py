@@ -82,6 +82,7 @@ class Links:
         self.longest = netstring.MAX_OUT
         self.under_way: set[TransactionId] = set()
         self.commands_waiting = 0
+        self.told_missed: list[tuple[str, float]] = []
         self.sent: list[tuple[str, bytes, float, TransactionId | None]] = []
         self.again: list[TransactionId | None] = []
 
@@ -115,6 +116,9 @@ class Links:
 
     def sound(self, node: str) -> bool:
         return node in self.nodes and node not in self.unsound
+
+    def missed(self, node: str, ago: float) -> None:
+        self.told_missed.append((node, ago))
 
     def life(self, node: str) -> str:
         return self.lives.get(node, "")

@@ -403,3 +403,17 @@ class TestLinkNotSound:
         bench.links.unsound.add("sbc1")
         await bench.events(suspended(1))
         assert bench.broker.asked == [str(id_of(1))]
+
+
+class TestWhatAnotherReplicaHasRead:
+    async def test_the_link_is_told_of_the_reply_to_what_another_has_claimed(self) -> None:
+        pair = Pair()
+        await pair.second.events(suspended(1))  # the link of the first one swallows it
+        await pair.tick(STANDBY_DELAY + MOMENT)
+        await pair.events(suspended(2))
+        pair.move(MOMENT)
+        await pair.first.reply(reply(2))
+        assert pair.first.links.told_missed == []
+        await pair.first.reply(reply(1))
+        ((node, ago),) = pair.first.links.told_missed
+        assert (node, ago) == ("sbc1", pytest.approx(STANDBY_DELAY + 2 * MOMENT, abs=1e-3))

@@ -49,6 +49,10 @@ class Links(Protocol):
         """Whether what is written to the node is read."""
         ...
 
+    def missed(self, node: str, ago: float) -> None:
+        """Take in that another replica read an event of the node, and claimed it, so many seconds ago."""
+        ...
+
     def life(self, node: str) -> str:
         """Which life of the node's Kamailio the link is to; empty where it does not say."""
         ...

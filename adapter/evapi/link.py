@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from adapter.evapi.gather import Gather
+from adapter.evapi.hearing import SURE_AFTER, Hearing
 from adapter.evapi.redial import AT_ONCE, WHY_AT_ONCE, Redial, Told
 from adapter.evapi.stream import Stream, connect, say
 from adapter.evapi.writer import Outgoing, Writer, in_segments
@@ -113,6 +114,7 @@ class Link:
         self._gather = Gather()
         self._redial = Redial(settings.backoff_min, settings.backoff_max)
         self._silent = True  # nothing was read from this connection
+        self._hearing = Hearing()
         self._flushing: asyncio.Handle | None = None
         self._waking: asyncio.TimerHandle | None = None
         self._waking_at = 0.0
@@ -181,9 +183,10 @@ class Link:
 
     @property
     def sound(self) -> bool:
-        """Whether what is written is read: it is known what configuration is there, and no receipt
-        is late."""
-        return self.up and (self._hello is not None or self._plain) and not self.writer.late
+        """Whether what is written is read: it is known what configuration is there, no receipt is late,
+        and what Kamailio sends comes here."""
+        known = self._hello is not None or self._plain
+        return self.up and known and not self.writer.late and not self._hearing.deaf
 
     @property
     def state(self) -> str:
@@ -210,6 +213,19 @@ class Link:
         """Give the connection up, with what Kamailio has not taken of it."""
         if self._stream is not None:
             self._stream.reset(reason)
+
+    def missed(self, ago: float) -> None:
+        """Take in that another replica read an event of this node so many seconds ago.
+
+        A link without receipts that has not brought it is given up, and is not ``sound`` again before it
+        brings one.
+        """
+        if self._hello is None and self.up and self._hearing.missed(ago, self._loop.time()):
+            self._loop.call_later(SURE_AFTER, self._give_up_deaf, self._stream)
+
+    def _give_up_deaf(self, stream: Stream | None) -> None:
+        if stream is not None and stream is self._stream and self._hearing.lasts():
+            stream.reset("it brings nothing of what another replica reads")
 
     @property
     def gated(self) -> bool:
@@ -260,6 +276,7 @@ class Link:
         self._stream = stream
         self._decoder, self._hello = netstring.Decoder(self._settings.max_frame), None
         self._plain = False
+        self._hearing.connected(self._loop.time())
         self.connects += 1
         self._name = secrets.token_hex(4)
         self._asked.clear()
@@ -323,9 +340,10 @@ class Link:
         self.bytes_in += len(data)
         self._silent = False
         events: list[event.Suspended | event.Notice | event.Malformed | event.Unparsed] = []
-        unhurried = self._unhurried
+        unhurried, now = self._unhurried, self._loop.time()
+        self._hearing.heard(now)
         if self._stream is not None:
-            gathering = self._gather.pause(len(frames), self._loop.time())
+            gathering = self._gather.pause(len(frames), now)
             self._stream.pause = READ_PAUSE if unhurried else gathering
         for frame in frames:
             if unhurried and (glimpse := event.glance(frame)) is not None:
@@ -337,6 +355,9 @@ class Link:
             elif (left := self._own(found)) is not None:
                 events.append(left)
         if events:
+            if self._hearing.deaf:
+                self._hearing.deaf = False
+                self._owner.on_link(self)
             self._owner.on_events(self, events)
 
     def _own(self, found: event.Event | None) -> event.Suspended | event.Notice | event.Malformed | None:

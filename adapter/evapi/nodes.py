@@ -261,6 +261,12 @@ class Nodes:
         link = self._links.get(node)
         return link is not None and link.sound
 
+    def missed(self, node: str, ago: float) -> None:
+        """Take in that another replica read an event of the node, and claimed it, so many seconds ago."""
+        link = self._links.get(node)
+        if link is not None:
+            link.missed(ago)
+
     def life(self, node: str) -> str:
         """Which life of the node's Kamailio the link is to; empty where it does not say."""
         link = self._links.get(node)

@@ -63,6 +63,13 @@ def test_both_replicas_gone_excuse_until_one_is_back():
     assert found == [(101 - DEADLINE, 103 + pairs.STARTS)]
 
 
+def test_without_the_include_redis_and_rabbitmq_both_gone_excuse_silence():
+    both = spans(("RabbitMQ killed", 100, 105), ("Redis hangs", 101, 103))
+    assert pairs.excuses(both, plain=True) == [(101 - pairs.STANDBY_DELAY, 103 + TAKES_OVER)]
+    apart = spans(("RabbitMQ killed", 100, 102), ("Redis hangs", 103, 104))
+    assert pairs.excuses(apart, plain=True) == []
+
+
 @pytest.mark.parametrize("store", ["Redis killed", "Redis emptied", "standby cut off from Redis"])
 def test_a_replica_that_goes_without_a_store_excuses_until_the_other_answers(store: str):
     first = pairs.excuses(spans((store, 100, 107), ("SIGKILL active", 102, 104)))
