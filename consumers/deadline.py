@@ -10,26 +10,34 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
 
-WINDOW: Final = 10.0
-"""Seconds after which the fastest request counts no more, twice as many at most: the two clocks drift."""
-_NEVER: Final = float("inf")
+DRIFT: Final = 0.01
+"""Seconds by which the adapter's clock may move against this process's in a second, at most."""
+
+SHORT: Final = 0.05
+"""Seconds that a request may have waited, whatever it says of clocks: nobody is asked how it came to that."""
 
 
 class TimeLeft:
     """Tells how long a request may still take, by this process's monotonic clock alone.
 
     The request says how much time was left when it was published, and by the adapter's clock when that was.
-    It has waited for as much longer than the fastest request of late as it was longer on the way; so the
+    It has waited for as much longer than the fastest request so far as it was longer on the way; so the
     clocks of the two machines may differ by anything.
+
+    Args:
+        unread: gives the seconds for which what has just been read may have lain in this process's socket,
+            at most.
     """
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, monotonic: Callable[[], float] = time.monotonic, unread: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self._monotonic = monotonic
-        self._least = self._before = _NEVER
-        self._until = 0.0
+        self._least, self._at = float("inf"), 0.0  # the way of the fastest, and when that was looked at
+        self.unread = unread
 
     def of(self, deadline: float, left: float) -> float:
-        """Return the seconds that a request has which has just come.
+        """Return the seconds that a request has which has just come; none left: 0 or less.
 
         Args:
             deadline: its deadline, in epoch seconds by the adapter's clock.
@@ -37,15 +45,16 @@ class TimeLeft:
         """
         now = self._monotonic()
         way = now - (deadline - left)  # and what the two clocks differ by, always the same
-        if now >= self._until:
-            self._before = self._least if now < self._until + WINDOW else _NEVER
-            self._least, self._until = _NEVER, now + WINDOW
-        if way < self._least:
-            self._least = way
-        waited = way - (self._least if self._least < self._before else self._before)
-        if waited >= left:
-            # RabbitMQ hands out nothing that is past its expiry: the adapter's clock was set meanwhile.
-            self._least, self._before, waited = way, _NEVER, 0.0
+        waited = way - self._least
+        # RabbitMQ hands out nothing that is past its expiry: what is, and cannot have lain unread since,
+        # tells that the adapter's clock was set. A process that cannot keep up must not take its own
+        # backlog for that, nor for a clock that drifts.
+        if waited <= SHORT or self.unread() < (waited - left if waited >= left else waited):
+            waited -= DRIFT * (now - self._at)
+            if waited < 0 or waited >= left:
+                waited = 0.0
+            self._least = way - waited
+        self._at = now
         return left - waited
 
 

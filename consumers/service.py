@@ -48,6 +48,12 @@ _CLOCKS_DIFFER: Final = 0.05
 """Seconds by which clocks may differ before a request's deadline is told by this machine's."""
 _CLOCKS_HINT_EVERY: Final = 5.0
 _REFUSED_EACH: Final = 1.0
+_LEARNS: Final = 0.125
+"""The share of what one request has taken in what the next is expected to take."""
+_FORGETS: Final = 0.9
+"""What is left of that after a request that was given up for it."""
+_TRIP: Final = 0.03
+"""Seconds for which an answer is on its way back, behind one that computes, at most."""
 
 
 class Result(StrEnum):
@@ -56,7 +62,7 @@ class Result(StrEnum):
     DECIDED = "decided"  # the handler decided; the answer has a body
     FAILED = "failed"  # the handler raised or gave no decision; the answer says so
     NOTED = "noted"  # a notice: nobody waits for an answer
-    EXPIRED = "expired"  # its deadline had passed before the handler was asked
+    EXPIRED = "expired"  # not handled: its deadline had passed, or would have by the time of the answer
     LATE = "late"  # its deadline passed while the handler was at it: cancelled
     REJECTED = "rejected"  # not a request: to the dead letters
     UNHANDLED = "unhandled"  # no handler of its event: this service has no say in it
@@ -162,7 +168,8 @@ class Service:
         self._handlers: dict[str, tuple[bool, Callable[[Request], Any]]] = {}
         self._at_start: list[Callable[[], object]] = []
         self._hinted = self._refused_at = float("-inf")
-        self._time_left = TimeLeft()
+        self.time_left = TimeLeft()
+        self._takes = 0.0  # seconds that a handler on the event loop takes, of late
 
     def __repr__(self) -> str:
         counts = " ".join(f"{result}={self.counts[result]}" for result in Result)
@@ -224,7 +231,7 @@ class Service:
             left = request.deadline - now
             told = headers.get(HEADER_TIME_LEFT)
             if type(told) is int:
-                by_clock, left = left, self._time_left.of(request.deadline, told / 1000)
+                by_clock, left = left, self.time_left.of(request.deadline, told / 1000)
                 if abs(by_clock - left) > _CLOCKS_DIFFER:
                     request = replace(request, deadline=now + left)
             if not left > 0:  # so that NaN counts as passed
@@ -233,6 +240,9 @@ class Service:
         if found is None:
             return self._unhandled(message, request.event)
         is_async, handler = found
+        if left is not None and not is_async and left < self._takes + min(2 * self._takes, _TRIP):
+            self._takes *= _FORGETS  # lest one that was slow once be the last
+            return self._expired(message, left)
         traceparent, traced = headers.get(HEADER_TRACEPARENT), None
         if traceparent is not None:
             traced = tracing.of(traceparent, self.name, message.correlation_id, request)
@@ -258,10 +268,12 @@ class Service:
         return self._count(Answer(Result.REFUSED, message.correlation_id))
 
     def _ask(self, message: Incoming, request: Request, handler: Callable[[Request], Any]) -> Answer:
+        began = time.monotonic()
         try:
             found = handler(request)
         except (Exception, asyncio.CancelledError) as exc:  # the result of a cancelled future, for one
             return self._failed(message, request, exc)
+        self._takes += (time.monotonic() - began - self._takes) * _LEARNS
         return self._decided(message, request, found)
 
     async def _await_traced(
@@ -327,9 +339,9 @@ class Service:
         if now - self._hinted >= _CLOCKS_HINT_EVERY:  # under overload this is every request
             self._hinted = now
             _log.warning(
-                "%s: dropped, its deadline passed %.3f s ago (overload, or clocks that differ?): %s; "
-                "%d so far",
-                *(self.name, -left, _id(message), self.counts[Result.EXPIRED] + 1),
+                "%s: dropped, with %.3f s left where the handler takes %.3f s (overload, or clocks that "
+                "differ?): %s; %d so far",
+                *(self.name, left, self._takes, _id(message), self.counts[Result.EXPIRED] + 1),
             )
         return self._count(Answer(Result.EXPIRED, message.correlation_id))
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from consumers.amqp.outgoing import Acknowledgements, Replies, Reply
+from consumers.amqp.unread import Unread
 from consumers.service import Answer, Service, UnknownEvent
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ REPLY_PAUSE: Final = 0.05
 ACK_PAUSE: Final = 0.01
 """Seconds for which acknowledgements wait for replies to go out with: at low rates a write of their
 own costs as much as all the rest."""
+TURN: Final = 0.01
+"""Seconds for which one turn of the loop begins with requests: a handler may compute for each."""
 END_TIMEOUT: Final = 2.0
 """Seconds that handlers which were cancelled have to end."""
 
@@ -85,7 +88,9 @@ class Work:
         self._over = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self._untaken: list[Delivery] = []
         self._numbers = itertools.count(1)
+        self._unread = Unread()
         self.in_hand = 0
         line.listen(self._on_batch, self._end)
 
@@ -114,10 +119,12 @@ class Work:
 
     def _end(self) -> None:
         self._over = True
+        self._unread.close()
         if self._pause is not None:
             self._pause.cancel()
         for task in self._tasks:
             task.cancel()
+        self._untaken.clear()
         self.in_hand = 0
         self._idle.set()
 
@@ -125,18 +132,39 @@ class Work:
         """Take what one read brought."""
         if self._over:
             return
+        self._unread.batch()
         if batch.deliveries:
-            self._take(batch.deliveries)
+            self.in_hand += len(batch.deliveries)
+            self._idle.clear()
+            now = time.time()
+            for delivery in batch.deliveries:
+                delivery.received = now
+            if self._untaken:
+                self._untaken += batch.deliveries
+            else:
+                self._take(batch.deliveries)
         self._on_confirms(self._main, batch)
 
+    def _take_on(self) -> None:
+        """Go on with what one turn of the loop was too short for."""
+        if not self._over:
+            self._unread.batch()
+            deliveries, self._untaken = self._untaken, []
+            self._take(deliveries)
+            self._flush()
+
     def _take(self, deliveries: list[Delivery]) -> None:
-        self.in_hand += len(deliveries)
-        self._idle.clear()
+        """Begin with each. What takes longer than ``TURN`` goes on in the next turn of the loop: replies
+        go out meanwhile."""
         begin, tasks = self._service.begin, False
+        self._service.time_left.unread = self._unread.seconds
         found: Answer | Coroutine[Any, Any, Answer] | None
-        now = time.time()
-        for delivery in deliveries:
-            delivery.received = now
+        until = time.monotonic() + TURN
+        for at, delivery in enumerate(deliveries):
+            if at and time.monotonic() > until:
+                self._untaken = deliveries[at:]
+                self._loop.call_soon(self._loop.call_soon, self._take_on)
+                break
             try:
                 delivery.read()
                 found = self._refused(delivery) if self._requests_from else None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -167,9 +168,25 @@ async def test_clocks_that_differ_are_hinted_at_once(
         await service.answer(asked(deadline=NOW - 5))
     assert service.counts == {Result.EXPIRED: 10}
     assert [record.getMessage() for record in caplog.records] == [
-        "routes: dropped, its deadline passed 5.000 s ago (overload, or clocks that differ?): "
-        "sbc1:37:1840980198:1; 1 so far"
+        "routes: dropped, with -5.000 s left where the handler takes 0.000 s (overload, or clocks that "
+        "differ?): sbc1:37:1840980198:1; 1 so far"
     ]
+
+
+async def test_what_a_handler_that_computes_cannot_answer_in_time_is_dropped(service: Service) -> None:
+    def slow(request: Request) -> dict[str, Any]:
+        time.sleep(0.02)
+        return route(URI)
+
+    service.on("invite_request")(slow)
+    for _ in range(10):
+        await service.answer(asked(deadline=NOW + 5))
+    found = await service.answer(asked(deadline=NOW + 0.02))
+    assert found.result is Result.EXPIRED
+    dropped = 1
+    while found.result is Result.EXPIRED:  # one that was slow once is not the last
+        found, dropped = await service.answer(asked(deadline=NOW + 0.02)), dropped + 1
+    assert (found.result, dropped < 20) == (Result.DECIDED, True)
 
 
 async def test_a_handler_is_cancelled_at_the_deadline(service: Service) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from adapter.contract import Request, encode_request
 from consumers import Service, route
-from consumers.deadline import WINDOW, TimeLeft
+from consumers.deadline import DRIFT, TimeLeft
 from consumers.service import Message, Result
 
 NOW = 1_790_000_000.0
@@ -20,7 +20,8 @@ class Worlds:
     def __init__(self) -> None:
         self.ahead = NOW
         self.passed = 100.0
-        self.left = TimeLeft(lambda: self.passed)
+        self.unread = 0.0
+        self.left = TimeLeft(lambda: self.passed, lambda: self.unread)
 
     def of(self, waited: float, left: float = 2.0) -> float:
         """A request has waited for so long since it was published with so much time left."""
@@ -33,7 +34,7 @@ def test_what_waits_has_less_time_whatever_the_clocks_differ_by() -> None:
     assert worlds.of(0.001) == pytest.approx(2.0)
     assert worlds.of(0.501) == pytest.approx(1.5)
     worlds.passed += 1.0
-    assert worlds.of(1.901) == pytest.approx(0.1)
+    assert worlds.of(1.901) == pytest.approx(0.1 + DRIFT)
 
 
 def test_what_has_waited_longer_than_all_others_counts_as_quick_until_one_is_quicker() -> None:
@@ -43,13 +44,34 @@ def test_what_has_waited_longer_than_all_others_counts_as_quick_until_one_is_qui
     assert worlds.of(1.0) == pytest.approx(1.0)
 
 
-def test_the_quickest_is_remembered_for_a_while_alone() -> None:
+def test_the_quickest_is_forgotten_no_faster_than_clocks_drift() -> None:
     worlds = Worlds()
     worlds.of(0.0)
-    worlds.passed += 1.5 * WINDOW
-    assert worlds.of(0.5) == pytest.approx(1.5)
-    worlds.passed += 2 * WINDOW
+    worlds.passed += 10.0
+    assert worlds.of(0.5) == pytest.approx(1.5 + 10.0 * DRIFT)
+    worlds.passed += 1.0 / DRIFT
     assert worlds.of(0.5) == pytest.approx(2.0)
+
+
+def test_who_cannot_keep_up_takes_its_own_backlog_for_late_as_long_as_it_lasts() -> None:
+    worlds = Worlds()
+    worlds.of(0.0)
+    worlds.unread = 5.0
+    for _ in range(30):
+        worlds.passed += 1.0
+        assert worlds.of(4.0) < 0
+    worlds.unread = 0.05
+    assert worlds.of(0.1) == pytest.approx(1.9)
+
+
+def test_a_clock_that_was_set_is_known_once_nothing_can_have_lain_unread() -> None:
+    worlds = Worlds()
+    worlds.of(0.0)
+    worlds.ahead -= 4.0
+    worlds.unread = float("inf")
+    assert worlds.of(0.0) < 0
+    worlds.unread = 0.05
+    assert [worlds.of(0.0) for _ in range(2)] == pytest.approx([2.0] * 2)
 
 
 @pytest.mark.parametrize("jump", [30.0, -30.0, 3.0])

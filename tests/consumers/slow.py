@@ -1,0 +1,16 @@
+"""A service that takes 20 ms of its process for each request: a plain ``def`` that computes."""
+
+from __future__ import annotations
+
+import time
+
+from consumers import Request, Service, allow
+
+service = Service("slow", prefetch=100)
+
+
+@service.on("slow_request")
+def decide(request: Request) -> object:
+    """Compute, and allow."""
+    time.sleep(0.02)
+    return allow()
