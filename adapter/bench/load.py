@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
-
-from hdrh.histogram import HdrHistogram
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LONGEST: Final = 180_000_000
-"""Microseconds of the longest latency that is told apart."""
-DIGITS: Final = 3
-"""Significant digits of a latency."""
+SHARES: Final = (0.5, 0.95, 0.99, 0.999, 1.0)
+"""Of the calls: those whose slowest one a `Latency` tells."""
 UNANSWERED: Final = "unanswered"
 """Beside the outcomes: a call that got no answer at all."""
 
@@ -45,7 +42,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Of calls, in microseconds."""
+    """How long calls took, in microseconds: the slowest of each of the `SHARES`."""
 
     p50: int
     p95: int
@@ -54,15 +51,22 @@ class Latency:
     longest: int
 
     @classmethod
-    def of(cls, histogram: HdrHistogram) -> Latency:
-        """Its percentiles; zeros where nothing was recorded."""
-        found = (histogram.get_value_at_percentile(share) for share in (50, 95, 99, 99.9, 100))
-        return cls(*map(int, found))
+    def of(cls, counts: Mapping[int, int]) -> Latency:
+        """Return the percentiles of these calls, exactly.
 
-    @classmethod
-    def told(cls, encoded: str) -> Latency:
-        """Those of a histogram as the source sends it."""
-        return cls.of(HdrHistogram.decode(encoded))
+        Args:
+            counts: for each number of microseconds, how many calls took that long. One below 0, of a clock
+                that was set, counts as 0.
+
+        Returns:
+            For each share, the shortest time within which at least that share ended; 0 if there are no calls.
+        """
+        total, seen, found = sum(counts.values()), 0, list[int]()
+        for latency in sorted(counts):
+            seen += counts[latency]
+            while len(found) < len(SHARES) and seen >= math.ceil(SHARES[len(found)] * total):
+                found.append(max(latency, 0))
+        return cls(*found) if found else cls(0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +122,3 @@ class Result:
         """Cores that these processes took; without a name, all of them together."""
         spent = sum(cost for name, cost in self.cpu.items() if not names or name in names)
         return spent * self.offered / 1e6 / self.seconds if self.seconds else 0.0
-
-
-def histogram(latencies: Mapping[int, int]) -> HdrHistogram:
-    """Of microseconds, each with how often it was seen."""
-    made = HdrHistogram(1, LONGEST, DIGITS)
-    for latency, count in latencies.items():
-        made.record_value(min(max(latency, 1), LONGEST), count)
-    return made

@@ -36,7 +36,7 @@ def measure(ground: Ground, load: Load, tell: Callable[[float], object] = lambda
     cpu = {name: (after[name].cpu - before[name].cpu) * 1e6 / calls for name in after if name in before}
     cpu["source"] = told["cpu"] * 1e6 / calls
     first = ground.adapters[0].name
-    latency, added, lag = (Latency.told(told[each]) for each in ("latency", "added", "lag"))
+    latency, added, lag = (Latency(**told[each]) for each in ("latency", "added", "lag"))
     return Result(
         *(load, told["offered"], told["outcomes"], seconds, latency, added, cpu),
         *(before[first], after[first], told["answered"], lag),

@@ -20,13 +20,14 @@ import gc
 import json
 import math
 import sys
+from dataclasses import asdict
 from functools import partial
 from time import monotonic, process_time
 from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
-from adapter.bench.load import UNANSWERED, Load, histogram
+from adapter.bench.load import UNANSWERED, Latency, Load
 from adapter.bench.names import CALL, TAKES, TOOK, WAIT
 from adapter.simulator import SimulatedKamailio, State
 
@@ -83,7 +84,7 @@ class Tally:
             "offered": self.outcomes.total(),
             "answered": self.answered,
             "outcomes": dict(self.outcomes),
-            **{name: histogram(found).encode().decode() for name, found in latencies.items()},
+            **{name: asdict(Latency.of(found)) for name, found in latencies.items()},
         }
 
 

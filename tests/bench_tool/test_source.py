@@ -26,7 +26,7 @@ def call(due: float, begun: float, ended: float, **decision: Any) -> Any:
 
 
 def latencies(told: dict[str, Any]) -> dict[str, Latency]:
-    return {name: Latency.told(told[name]) for name in ("latency", "added", "lag")}
+    return {name: Latency(**told[name]) for name in ("latency", "added", "lag")}
 
 
 class TestTally:
