@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
@@ -38,6 +37,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from adapter.certificates import refusal
 from adapter.errors import SettingsError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -321,13 +321,11 @@ def _by_text(command: Command) -> Packed:
 
 def _told(exc: BaseException) -> str:
     """An error for people: of a certificate, whose it is and why it is refused."""
-    cause: BaseException | None = exc
-    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
-        cause = cause.__cause__ or cause.__context__
-    if cause is None:
+    refused = refusal(exc)
+    if not refused:
         return str(exc) if isinstance(exc, MasterNotFoundError) else f"{type(exc).__name__}: {exc}"
     server = str(exc).partition("connecting to ")[2].partition(". ")[0]
-    return f"{server or 'the server'}: certificate refused: {cause.verify_message}"
+    return f"{server or 'the server'}: {refused}"
 
 
 def _refused(reply: Exception) -> StoreUnavailable:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import TYPE_CHECKING, Any, Final
 
 import aiormq
 
+from adapter.certificates import refusal
 from adapter.contract import EVENTS_EXCHANGE
 from consumers.amqp.tap import Wire
 
@@ -41,12 +41,7 @@ def told(exc: BaseException | None) -> str:
         return "the connection was closed, or no heartbeat came"
     if isinstance(exc, TimeoutError):
         return "no answer"
-    refused: BaseException | None = exc
-    while refused is not None:
-        if isinstance(refused, ssl.SSLCertVerificationError):
-            return f"certificate refused: {refused.verify_message}"
-        refused = refused.__cause__
-    return " ".join(str(part) for part in exc.args) or type(exc).__name__
+    return refusal(exc) or " ".join(str(part) for part in exc.args) or type(exc).__name__
 
 
 def shown(url: URL) -> str:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 KEY = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
 
+KEY_USAGE = "keyUsage=critical,keyCertSign,cRLSign"
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -23,13 +25,18 @@ class Identity:
 
 
 class Authority:
-    """A private CA. Its files and those it issues are in ``folder``, their names starting with ``name``."""
+    """A private CA. Its files and those it issues are in ``folder``, their names starting with ``name``.
 
-    def __init__(self, folder: Path, name: str = "ca") -> None:
+    ``extensions``: what its own certificate has beside openssl's defaults. Without a key usage, Python 3.13
+    and later refuse it.
+    """
+
+    def __init__(self, folder: Path, name: str = "ca", extensions: Sequence[str] = (KEY_USAGE,)) -> None:
         self._folder = folder
         self._name = name
         self._own = self._files("")
-        _openssl("req", "-x509", *KEY, "-subj", f"/CN={name}", *_outputs(self._own))
+        added = [word for each in extensions for word in ("-addext", each)]
+        _openssl("req", "-x509", *KEY, "-subj", f"/CN={name}", *added, *_outputs(self._own))
 
     @property
     def certificate(self) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +15,7 @@ from yarl import URL
 from adapter import contract
 from adapter.amqp.urls import ADVICE, split_urls, stray_comma
 from adapter.broker.amqp.tap import Wire
+from adapter.certificates import refusal
 from adapter.errors import BrokerUnavailable, SettingsError
 
 if TYPE_CHECKING:
@@ -74,12 +74,7 @@ def reason(exc: BaseException | None) -> str:
         return "closed"
     if isinstance(exc, TimeoutError):
         return "no answer in time"
-    refused: BaseException | None = exc
-    while refused is not None:
-        if isinstance(refused, ssl.SSLCertVerificationError):
-            return f"certificate refused: {refused.verify_message}"
-        refused = refused.__cause__
-    return " ".join(str(part) for part in exc.args) or type(exc).__name__
+    return refusal(exc) or " ".join(str(part) for part in exc.args) or type(exc).__name__
 
 
 def known_as(exc: BaseException | None) -> str:
