@@ -1,0 +1,67 @@
+"""A private Prometheus (Debian: ``prometheus``) that scrapes one target each half second."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import yaml
+
+from tests.harness.process import Process, free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COMPLAINT = re.compile(r'level="?(WARN|ERROR|warn|error)\b')
+"""In a line of its log: 2.x writes it small, 3.x in capitals."""
+
+
+class PrometheusServer:
+    """One server that scrapes 127.0.0.1:``target`` as job ``evapi`` and evaluates the file ``rules``."""
+
+    def __init__(self, folder: Path, target: int, rules: Path) -> None:
+        self._port = free_port()
+        config = folder / "prometheus.yml"
+        told = {
+            "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
+            "rule_files": [str(rules.absolute())],
+            "scrape_configs": [
+                {"job_name": "evapi", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
+            ],
+        }
+        config.write_text(yaml.safe_dump(told))
+        command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'tsdb'}"]
+        self._process = Process(
+            "prometheus", [*command, f"--web.listen-address=127.0.0.1:{self._port}"], folder
+        )
+
+    def ask(self, path: str, **parameters: str) -> dict[str, Any]:
+        """Return what the HTTP API says; ``path`` follows ``/api/v1/``."""
+        url = f"http://127.0.0.1:{self._port}/api/v1/{path}?{urlencode(parameters)}"
+        with urlopen(url, timeout=20) as answer:
+            return json.load(answer)
+
+    def target(self) -> dict[str, Any]:
+        """Return what it knows of its target."""
+        return self.ask("targets")["data"]["activeTargets"][0]
+
+    def complaints(self) -> list[str]:
+        """Return the warnings and errors of its log."""
+        return [line for line in self._process.log.read_text().splitlines() if COMPLAINT.search(line)]
+
+    def _is_ready(self) -> bool:
+        with contextlib.suppress(OSError), urlopen(f"http://127.0.0.1:{self._port}/-/ready", timeout=5):
+            return True
+        return False
+
+    def __enter__(self) -> PrometheusServer:
+        self._process.start()
+        self._process.wait_until(self._is_ready, "Prometheus")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()  # it has nothing to keep

@@ -1,0 +1,77 @@
+"""A real Prometheus scrapes a running adapter, and evaluates the rules and the dashboard on what it got."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.harness.bridge import Bridge
+from tests.harness.kamailio import KamailioServer
+from tests.harness.process import wait_until
+from tests.harness.prometheus import PrometheusServer
+from tests.helm.test_dashboard import queries
+from tests.helm.test_rules import ALERTS, RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXPRESSIONS = [(rule["alert"], rule["expr"]) for rule in ALERTS] + [
+    (title, re.sub(r"\$\{?\w+\}?", ".*", expression)) for title, expression, _ in queries()
+]
+EXPOSITION = re.compile(r"-?(\d+\.\d+|\d+(\.\d+)?e[+-]\d+|\+?Inf)")
+"""A number as Prometheus 3 stores it in ``le``: never ``1`` for ``1.0``."""
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
+    """One that has scraped twice."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    consumer = {"consumer": "consumers.screening:service"}
+    with (
+        KamailioServer(folder) as kamailio,
+        Bridge("adapter", folder, {"sbc1": kamailio.evapi_port}, consumer) as bridge,
+        PrometheusServer(folder, bridge.http_port, RULES) as server,
+    ):
+        scraped = {"query": 'count_over_time(up{job="evapi"}[1m]) >= 2'}
+        wait_until(lambda: server.ask("query", **scraped)["data"]["result"], "two scrapes")
+        yield server
+
+
+def test_it_is_scraped_without_an_error(prometheus: PrometheusServer) -> None:
+    target = prometheus.target()
+    assert (target["health"], target["lastError"]) == ("up", "")
+    assert prometheus.ask("query", query="min(min_over_time(up[1m]))")["data"]["result"][0]["value"][1] == "1"
+    assert prometheus.complaints() == []
+
+
+def test_every_rule_can_be_evaluated(prometheus: PrometheusServer) -> None:
+    def rules() -> list[dict]:
+        return [rule for group in prometheus.ask("rules")["data"]["groups"] for rule in group["rules"]]
+
+    wait_until(lambda: all(rule["health"] != "unknown" for rule in rules()), "the rules' first evaluation")
+    assert len(rules()) == len(ALERTS)
+    assert [rule for rule in rules() if rule["health"] != "ok" or rule.get("lastError")] == []
+
+
+def test_every_expression_is_answered_without_a_remark(prometheus: PrometheusServer) -> None:
+    """Prometheus 3 remarks, for example, that what a rate is taken of may be no counter."""
+    for name, expression in EXPRESSIONS:
+        said = prometheus.ask("query", query=expression)
+        assert said["status"] == "success", name
+        assert (said.get("warnings"), said.get("infos")) == (None, None), name
+
+
+def test_what_it_stores_of_numbers_in_labels_is_what_we_write(prometheus: PrometheusServer) -> None:
+    stored = prometheus.ask("label/le/values", **{"match[]": '{job="evapi"}'})["data"]
+    assert len(stored) > 10
+    assert [value for value in stored if not EXPOSITION.fullmatch(value)] == []
+
+
+@pytest.mark.parametrize("name, expression", EXPRESSIONS)
+def test_numbers_in_labels_are_selected_as_every_prometheus_stores_them(name: str, expression: str) -> None:
+    """We write ``le="1.0"``, as Prometheus 3 stores it whatever is written; ``le="1"`` would find nothing."""
+    for how, value in re.findall(r'\b(?:le|quantile)\s*(=~|!~|!=|=)\s*"([^"]*)"', expression):
+        assert how in ("=", "!="), name
+        assert EXPOSITION.fullmatch(value), name
