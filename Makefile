@@ -12,6 +12,8 @@ MINUTES ?= 30
 BASE ?= main
 LONG ?=
 SEED ?=
+ONLY ?=
+FRESH ?=
 
 # What is imported is compiled once, not anew by every process that a test starts, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
@@ -67,6 +69,11 @@ test: DEBIAN += prometheus kamailio-utils-modules $(IMAGE)
 test: lint ## lint, then every test, with the real servers
 	$(BIN)/pytest -n $(BESIDE) --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0 tests $(ALONE:%=--ignore=%)
 	$(BIN)/pytest --cov --cov-append --cov-report=term:skip-covered $(ALONE)
+
+.PHONY: matrix
+matrix: DEBIAN += prometheus kamailio-utils-modules mmdebstrap
+matrix: install ## tests and demo against each version of servers and Python, into COMPATIBILITY.md (about 45 minutes; ONLY='*-sid', FRESH=1)
+	@$(SUDO) $(if $(SUDO),--preserve-env) $(BIN)/python -m tests.matrix $(if $(ONLY),--only '$(ONLY)') $(if $(FRESH),--fresh)
 
 .PHONY: test-long
 test-long: install ## properties with ten times as many examples (about 15 minutes)

@@ -27,6 +27,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 FIRST = (
     "tests/image/test_image.py",
+    "tests/matrix/test_newer.py",
     "tests/clusters/test_rabbitmq.py",
     "tests/test_security.py",
     "tests/helm/test_release.py",

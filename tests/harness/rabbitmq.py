@@ -194,6 +194,17 @@ class RabbitServer:
             "LC_ALL": "C.UTF-8",
         }
 
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Its version, such as (4, 3, 6)."""
+        (home,) = (ROOT / "usr/lib/rabbitmq/lib").glob("rabbitmq_server-*")
+        return tuple(map(int, home.name.partition("-")[2].split(".")[:3]))
+
+    @property
+    def amqp10_queues(self) -> str:
+        """What stands before a queue's name in an address of AMQP 1.0."""
+        return "/queues/" if self.version >= (4,) else "/amq/queue/"
+
     def configure(self, lines: str) -> None:
         """Add to its configuration, for its next start."""
         with self._config.open("a") as config:

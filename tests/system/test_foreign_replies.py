@@ -53,7 +53,7 @@ async def test_calls_go_on_and_it_is_told_which_queue_and_what_to_do(
     ):
         broker = bridge.broker
         assert isinstance(broker, AmqpBroker)
-        foreign = Sender(rabbitmq.port, queue)
+        foreign = Sender(rabbitmq.port, queue, addressed=rabbitmq.amqp10_queues)
         with capture_logs() as logs:
             for number in range(POISONED):
                 foreign.send(message(f"{node}:{number}:1:1", TOO_LONG, b"{}"))
@@ -92,7 +92,7 @@ async def test_what_waits_from_before_the_start_holds_up_nobody(
     async with SimulatedKamailio() as sim, deciding(scaled["amqp_url"], event):
         async with bridged(sim, node, {**scaled, "replica": "r1"}, PATIENT):
             pass
-        foreign = Sender(rabbitmq.port, queue)
+        foreign = Sender(rabbitmq.port, queue, addressed=rabbitmq.amqp10_queues)
         for number in range(POISONED):
             foreign.send(message(f"{node}:{number}:1:1", TOO_LONG, b"{}"))
             foreign.send(message(f"{node}:{number}:2:1", "application/json", b"{}"))

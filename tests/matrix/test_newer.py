@@ -1,0 +1,50 @@
+"""The small share of ``make matrix`` that each ``make test`` runs: one newer Kamailio and RabbitMQ.
+
+A root with no more than these two is made of Debian 13 by the first run, and kept.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.matrix.results import counted
+from tests.matrix.roots import root
+from tests.matrix.versions import versions
+from tests.matrix.within import PROJECT, command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PACKAGES = ("kamailio", "kamailio-extra-modules", "rabbitmq-server")
+SHARE = (
+    "tests/kamailio/test_ask.py::test_an_answer_is_applied_once",
+    "tests/broker/test_amqp.py::test_properties_of_a_request",
+)
+TIMEOUT = 300.0
+
+pytestmark = pytest.mark.timeout(2 * TIMEOUT)
+
+
+def test_debian_13_decides_a_call_and_takes_a_request(tmp_path: Path) -> None:
+    there = root("trixie", PACKAGES)
+    found = versions(there)
+    assert found["Kamailio"].startswith("6.")
+    assert found["RabbitMQ"].startswith("4.")
+    report = tmp_path / "report.xml"
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *SHARE]
+    done = subprocess.run(
+        command(there, words),
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert counted(report) == (len(SHARE), ())
