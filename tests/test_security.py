@@ -66,7 +66,8 @@ def told(port: int, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
             return str(answer.read().decode())
     except urllib.error.HTTPError as exc:
-        return exc.read().decode()
+        with exc:
+            return exc.read().decode()
     except OSError:
         return ""
 

@@ -72,7 +72,8 @@ class Bridge:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=5) as answer:
                 return answer.read().decode()
         except urllib.error.HTTPError as exc:
-            return exc.read().decode()
+            with exc:  # its connection is open, and Python 3.14 says so where it is left to be found
+                return exc.read().decode()
         except OSError:
             return ""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -54,8 +54,13 @@ class PrometheusServer:
         return [line for line in self._process.log.read_text().splitlines() if COMPLAINT.search(line)]
 
     def _is_ready(self) -> bool:
-        with contextlib.suppress(OSError), urlopen(f"http://127.0.0.1:{self._port}/-/ready", timeout=5):
-            return True
+        try:
+            with urlopen(f"http://127.0.0.1:{self._port}/-/ready", timeout=5):
+                return True
+        except HTTPError as exc:
+            exc.close()
+        except OSError:
+            pass  # it does not listen yet
         return False
 
     def __enter__(self) -> PrometheusServer:

@@ -20,7 +20,10 @@ BROKER: Final = ("tests/broker", "tests/amqp")
 CLUSTER: Final = tuple(
     f"tests/clusters/test_{name}.py" for name in ("rabbitmq", "tls", "client_certificates")
 )
-OPERATOR: Final = ("tests/admin", "tests/cli")
+OPERATOR: Final = (
+    "tests/admin",
+    *(f"tests/cli/test_{name}.py" for name in ("doctor", "dead_letters", "topology", "services", "inflight")),
+)
 MONITORING: Final = ("tests/helm/test_rules.py", "tests/helm/test_scraping.py")
 PURE: Final = (
     *("tests/wire", "tests/evapi", "tests/amqp", "tests/consumers", "tests/simulator"),
