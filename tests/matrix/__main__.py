@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 DOCUMENT: Final = PROJECT / "COMPATIBILITY.md"
 BESIDE: Final = 2
 """How many parts run at a time, of those that may: there are two cores."""
+WHOLE: Final = "whole.txt"
+"""What is told of the last run of all parts."""
 PART_TIMEOUT: Final = 1800.0
 """Seconds after which a part is ended and has failed."""
 
@@ -66,9 +68,14 @@ class Matrix:
             good = list(pool.map(self._run, beside))
         good += map(self._run, alone)
         took = time.monotonic() - begun
-        told = f"{len(good)} parts took {took / 60:.0f} minutes, {prepared / 60:.0f} of them to make roots."
-        self._write(told)
-        tell(told)
+        told = (
+            f"The last whole run: {len(good)} parts in {took / 60:.0f} minutes, {prepared / 60:.0f} of them "
+            f"to make roots and install Pythons; {datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores."
+        )
+        if len(good) == len(list(parts())):
+            (self._folder / WHOLE).write_text(told)
+        self._write()
+        tell(f"{sum(good)} of {len(good)} parts are good; {took / 60:.1f} minutes; see {DOCUMENT.name}")
         return all(good)
 
     def _prepare(self) -> None:
@@ -131,7 +138,9 @@ class Matrix:
         took = time.monotonic() - begun
         return replace(empty, good=code == 0, passed=passed, failed=failed, seconds=took)
 
-    def _write(self, told: str) -> None:
+    def _write(self) -> None:
+        whole = self._folder / WHOLE
+        told = whole.read_text() if whole.exists() else "The parts were run by name; never all in one run."
         before = DOCUMENT.read_text() if DOCUMENT.exists() else ""
         rows = [(part, self._results.get(part.name)) for part in parts()]
         DOCUMENT.write_text(document(before, rows, told))
