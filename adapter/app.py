@@ -207,6 +207,7 @@ class Bridge:
         if not await _at_most(self._settings.drain_timeout, self._finished()):
             log.warning("drain: out of time; what is left is adopted by another replica")
         await _at_most(LAST_WORDS, self.nodes.flushed())
+        await self.nodes.handled()
 
     async def _stop_claiming(self) -> None:
         self.nodes.set_status(lambda _: "draining")

@@ -116,7 +116,7 @@ class Nodes:
     def idle(self, node: str) -> bool:
         """Whether the node has read all that was written for it."""
         link = self._links[node]
-        return link.writer.all_read and not link.unread
+        return link.writer.all_read and not link.unread and self._loop.time() >= link.handled_at
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._beside.add(task)
@@ -185,6 +185,12 @@ class Nodes:
         """Return once every node that is up has read all that was written for it."""
         while any(link.up and not link.writer.all_read for link in self):
             await asyncio.sleep(0.01)
+
+    async def handled(self) -> None:
+        """Return once the nodes that give no receipts have had the time to handle what was written."""
+        left = max((link.handled_at for link in self), default=0.0) - self._loop.time()
+        if left > 0:
+            await asyncio.sleep(left)
 
     async def close(self) -> None:
         """Disconnect."""

@@ -51,6 +51,8 @@ PACED_REST: Final = 0.01
 runs each): nothing was lost up to 1.4 MB/s (30,000 bytes each 20 ms) on Kamailio 5.6.3, 6.0.1 and 6.1.5; at
 2.5 MB/s (30,000 each 10 ms) 256 of 9,094 frames on 5.6.3 and 13 of 9,271 on 6.1.5. At this pace a
 dispatcher may stand still for 30 ms before more waits than it reads at once."""
+SMOOTHED: Final = 1 / 16
+"""How much the last receipt counts in how long one takes."""
 _SYNC_ROOM: Final = 64
 """Bytes kept free for the sync that must follow."""
 _TOKEN_NUMBER: Final = re.compile(r"[0-9]{1,18}")
@@ -108,6 +110,10 @@ class Writer:
         self._token = 0  # number of the last sync written
         self._waited_from = 0.0  # when a receipt came last, or was asked for with none under way
         self._patience = receipt_timeout
+        self.receipt_took: float | None = None
+        """Seconds that a receipt takes, smoothed; None: none has come on this connection."""
+        self.paced_at = float("-inf")
+        """When something was written last without receipts (the loop's clock)."""
         self.on_receipt: Callable[[float], object] | None = None
         """Told how many seconds a receipt took, from its sync."""
         self.receipts = False
@@ -171,6 +177,20 @@ class Writer:
         self._status, self._status_sync = None, 0
         self._patience = self._receipt_timeout
         self._paced_unread, self._rest_until = False, None
+        self.receipt_took = None
+
+    def set_receipts(self, given: bool) -> None:
+        """Whether receipts are given. Where they no longer are, what was written counts as read."""
+        taken_back = self.receipts and not given
+        self.receipts = given
+        if not taken_back:
+            return
+        ids = [id_ for part in (*self._parts, self._tail) for id_ in part.ids]
+        self._parts.clear()
+        self._tail, self._unread = _Part(), 0
+        self._status_sync, self._patience = 0, self._receipt_timeout
+        if ids:
+            self._on_read(ids)
 
     def forget(self) -> None:
         """Give up the resumes that are not written yet."""
@@ -231,8 +251,11 @@ class Writer:
         if self._status_sync <= int(number):
             self._status_sync = 0
         self._waited_from, self._patience = now, self._receipt_timeout
+        took = now - read[-1].asked
+        before_it = took if self.receipt_took is None else self.receipt_took
+        self.receipt_took = before_it + (took - before_it) * SMOOTHED
         if self.on_receipt is not None:
-            self.on_receipt(now - read[-1].asked)
+            self.on_receipt(took)
         if before:
             # The receipts before it never came: those parts, and what followed them, may be lost.
             # A repeat is safe: the configuration drops an answer to a question that is not open
@@ -315,7 +338,8 @@ class Writer:
         # A timer that was late by up to a rest is made up for, else a busy machine makes the pace slower.
         since = now if self._rest_until is None else max(self._rest_until, now - PACED_REST)
         self._rest_until = since + rest if frames else None
-        self._paced_unread |= bool(frames)
+        if frames:
+            self._paced_unread, self.paced_at = True, now
         ids = self._tail.ids
         self._tail, self._unread = _Part(), 0
         if ids:

@@ -6,8 +6,10 @@ import base64
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
+VERSION: Final = "simulated"
+"""In place of Kamailio's."""
 Form = Literal["json", "colon", "cgrates"]
 Data = Mapping[str, Any] | bytes
 Ids = tuple[int, int, int | None]
@@ -16,7 +18,8 @@ Ids = tuple[int, int, int | None]
 
 def hello(life: str) -> bytes:
     """What a configuration says to a new client."""
-    return _json({"adapter": {"hello": 1, "receipts": True, "gate": True, "life": life}})
+    told = {"hello": 1, "receipts": True, "gate": True, "life": life, "version": VERSION}
+    return _json({"adapter": told})
 
 
 def suspended(form: Form, event: str, data: Data) -> Callable[[Ids], bytes]:

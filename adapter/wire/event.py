@@ -62,11 +62,17 @@ class Notice:
 
 @record(frozen=True, slots=True)
 class Hello:
-    """The configuration knows receipts and the health gate."""
+    """The configuration knows receipts and the health gate.
+
+    ``version``: Kamailio's, empty where it does not say. ``unordered``: several of its processes handle
+    frames, so that a receipt would prove nothing.
+    """
 
     receipts: bool
     gate: bool
     life: str = ""
+    version: str = ""
+    unordered: bool = False
 
 
 @record(frozen=True, slots=True)
@@ -180,11 +186,13 @@ def _parse_adapter(frame: bytes, told: Any) -> Event | None:
         still = told.get("open")
         return Synced(told["synced"], still if isinstance(still, bool) else None)
     if "hello" in told:
-        life = told.get("life")
+        life, version, unordered = told.get("life"), told.get("version"), told.get("unordered") is True
         return Hello(
-            receipts=told.get("receipts") is True,
+            receipts=told.get("receipts") is True and not unordered,
             gate=told.get("gate") is True,
             life=life[:MAX_LIFE] if isinstance(life, str) else "",
+            version=version[:MAX_LIFE] if isinstance(version, str) and version.isprintable() else "",
+            unordered=unordered,
         )
     return None
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
 
-def hello(life: str = "one") -> bytes:
-    told = {"hello": 1, "receipts": True, "gate": True, "life": life}
+def hello(life: str = "one", **more: Any) -> bytes:
+    told = {"hello": 1, "receipts": True, "gate": True, "life": life, **more}
     return netstring.encode(json.dumps({"adapter": told}).encode())
 
 

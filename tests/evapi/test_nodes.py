@@ -73,6 +73,30 @@ async def running(**addresses: str) -> AsyncIterator[tuple[Nodes, Broker, Relay]
         await nodes.close()
 
 
+async def test_a_node_without_receipts_is_left_once_it_has_handled_what_was_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From Kamailio 5.7 on workers poll, and what they find of a link that is closed by then is lost."""
+    monkeypatch.setattr(link_module, "HELLO_WAIT", 0.01)
+    loop = asyncio.get_running_loop()
+    async with (
+        SimulatedKamailio() as first,
+        SimulatedKamailio(configuration="plain") as second,
+        running(include=first.address, plain=second.address) as (nodes, _, relay),
+    ):
+        await until(lambda: len(nodes.readers) == 2)
+        await nodes.handled()  # nothing was written
+        for node in ("include", "plain"):
+            assert nodes.send(node, resume(node)[0], 30, resume(node)[1])
+        written = loop.time()
+        await nodes.flushed()
+        assert len(relay.read) == 2
+        assert (nodes.idle("include"), nodes.idle("plain")) == (True, False)
+        await nodes.handled()
+        assert loop.time() >= written + link_module.POLL
+        assert nodes.idle("plain")
+
+
 def resume(node: str = "sbc1", label: int = 1) -> tuple[bytes, TransactionId]:
     id_ = TransactionId(node, 1, label, 1)
     return event.resume(id_, "e", Outcome.DECIDED, b"{}"), id_

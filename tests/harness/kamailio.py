@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
+import subprocess
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +31,16 @@ def modules_folder() -> Path:
     raise HarnessError(
         "no Kamailio with evapi.so under /usr: apt-get install kamailio kamailio-extra-modules"
     )
+
+
+@cache
+def version() -> tuple[int, ...]:
+    """Which Kamailio is first in PATH: (5, 6, 3). Raises HarnessError where there is none."""
+    told = subprocess.run(["kamailio", "-v"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"version: kamailio (\d+)\.(\d+)\.(\d+)", told)
+    if found is None:
+        raise HarnessError(f"kamailio -v: {told}")
+    return tuple(map(int, found.groups()))
 
 
 class KamailioServer:

@@ -129,6 +129,9 @@ async def test_the_fallback_of_any_outcome_is_carried_out(
         {"action": "reject", "code": 200, "reason": "OK"},
         {"action": "reject", "code": 700, "reason": "Beyond"},
         {"action": "reject", "code": "busy", "reason": "No number"},
+        {"action": "reject", "code": "486x", "reason": "No number"},
+        {"action": "reject", "code": None, "reason": "No number"},
+        {"action": "reject", "code": False, "reason": "No number"},
         {"action": "reject", "code": 486, "reason": "Busy\r\nX-Injected: yes"},
     ],
 )

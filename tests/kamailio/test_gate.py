@@ -13,7 +13,7 @@ import pytest
 from adapter.transaction import TransactionId
 from adapter.wire import event
 from tests.harness.evapi_client import EvapiClient
-from tests.harness.kamailio import KamailioServer
+from tests.harness.kamailio import KamailioServer, version
 from tests.kamailio.conftest import is_asked, ready_link, settled
 
 if TYPE_CHECKING:
@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 async def hello(link: EvapiClient) -> str:
     """The life of Kamailio that the next frame, a hello, names."""
     told = (await link.json())["adapter"]
-    assert told == {"hello": 1, "receipts": True, "gate": True, "life": told.get("life")}
+    number = ".".join(map(str, version()))
+    fixed = {"hello": 1, "receipts": True, "gate": True, "version": number}
+    assert told == {**fixed, "life": told.get("life")}
     assert isinstance(told["life"], str)
     assert told["life"]
     found = event.parse(json.dumps({"adapter": told}).encode())
-    assert found == event.Hello(receipts=True, gate=True, life=told["life"]), "no longer than is kept of it"
+    known = event.Hello(receipts=True, gate=True, life=told["life"], version=told["version"])
+    assert found == known, "no longer than is kept of it"
     return told["life"]
 
 

@@ -78,6 +78,17 @@ async def test_an_answer_of_any_size_is_read(caller: Caller, link: EvapiClient, 
     assert (await call.final()).reason == "Busy Here"
 
 
+@pytest.mark.parametrize("code, told", [("480", 480), ("busy", 500), (None, 500), (200, 500)])
+async def test_a_code_that_is_no_number_of_a_refusal(
+    caller: Caller, link: EvapiClient, code: object, told: int
+) -> None:
+    call = caller.call()
+    _, ids = await _asked(link)
+    link.write({"tm_trans": ids, "decision": {"action": "reject", "code": code, "reason": "Mine"}})
+    final = await call.final()
+    assert (final.code, final.reason) == (told, "Mine" if told == 480 else "Bad Decision")
+
+
 async def test_retransmissions_ask_nothing(caller: Caller, link: EvapiClient) -> None:
     call = caller.call()
     await _asked(link)

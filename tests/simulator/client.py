@@ -84,7 +84,8 @@ class Client:
     async def hello(self) -> str:
         """The life that the next frame, a hello, names."""
         found = await self.event()
-        assert found == Hello(receipts=True, gate=True, life=getattr(found, "life", ""))
+        assert isinstance(found, Hello)
+        assert found == Hello(receipts=True, gate=True, life=found.life, version=found.version)
         assert found.life
         return found.life
 

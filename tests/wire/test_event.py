@@ -234,6 +234,19 @@ def test_hello_names_the_life_of_its_kamailio(told: object, life: str) -> None:
     assert parse(dumps({"adapter": {"hello": 1, "receipts": True, "life": told}})) == Hello(True, False, life)
 
 
+@pytest.mark.parametrize(
+    ("told", "version"), [("6.1.5", "6.1.5"), ("6\n.1", ""), *((value, "") for value in (None, 6.1, ["6"]))]
+)
+def test_hello_names_the_version_of_its_kamailio(told: object, version: str) -> None:
+    found = parse(dumps({"adapter": {"hello": 1, "receipts": True, "version": told}}))
+    assert found == Hello(True, False, version=version)
+
+
+def test_no_receipts_count_where_several_workers_give_them() -> None:
+    found = parse(b'{"adapter":{"hello":1,"receipts":true,"gate":true,"unordered":true}}')
+    assert found == Hello(receipts=False, gate=True, unordered=True)
+
+
 def test_receipt() -> None:
     assert parse(b'{"adapter":{"synced":"link:12"}}') == Synced("link:12")
 

@@ -22,8 +22,8 @@ RULES: Final[dict[str, Severity]] = {
     "few-clients": "error",
     "links-beyond-gate": "warning",
     "netstring-off": "error",
-    "slow-workers": "warning",
-    "many-workers": "warning",
+    "slow-workers": "error",
+    "many-workers": "error",
     "small-buffer": "warning",
     # Asking.
     "no-question": "warning",

@@ -212,7 +212,8 @@ def workers(script: Script) -> Iterator[Finding]:
             wait or at,
             f"EVAPI's workers look for answers each {micros / 1e6:g} s.",
             f"{since} workers poll: each answer waits for that, half of it on average, and the caller hears "
-            "nothing. Without workers it is handled as it is read.",
+            "nothing. When an adapter ends, answers that still wait are lost: EVAPI forgets them with the "
+            "connection. Without workers they are handled as they are read.",
             'modparam("evapi", "workers", 0)',
         )
     if count > 1:
@@ -220,8 +221,8 @@ def workers(script: Script) -> Iterator[Finding]:
             "many-workers",
             at,
             f"EVAPI has {count} workers.",
-            f"{since} they handle frames at the same time: a receipt may overtake the answer before it, and "
-            "the adapter believes that the answer was read.",
+            f"{since} they handle frames at the same time: a receipt may overtake the answer before it, so "
+            "the include gives none once it notices, and answers are written slowly.",
             'modparam("evapi", "workers", 0)',
         )
 
