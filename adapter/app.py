@@ -308,6 +308,10 @@ class Bridge:
             "since": self._since,
             "http": str(self._settings.http),
             "links": {link.node: link.state for link in self.nodes},
+            "kamailio": {link.node: link.version for link in self.nodes if link.version},
+            "receipts": {
+                link.node: round(took, 4) for link in self.nodes if (took := link.writer.receipt_took)
+            },
             "active": self.replicas.active_for(),
             "known": list(self.nodes.known),
             "links_per_node": self._settings.links_per_node,

@@ -7,7 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from adapter import contract
-from adapter.admin.checks_finding import Finding, Group, Status, counted, version_of
+from adapter.admin import tried
+from adapter.admin.checks_finding import Finding, Group, Status, counted
 from adapter.admin.checks_rights import ADAPTER, Rights
 from adapter.admin.checks_services import vhost_of
 from adapter.admin.rabbit import Rabbit
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from adapter.settings import Settings
 
 RABBIT: Final = Group("rabbitmq")
-OLDEST: Final = (3, 10)
 CONNECT: Final = 1.7
 """Seconds for each server to answer: less than the check has, so that it can say which does not."""
 TRIED: Final = 5
@@ -83,13 +83,14 @@ def _one_of_several(finding: Finding) -> Finding:
 
 def _version(version: str, of: str) -> Finding:
     at = f" at {of}" if of else ""
-    if version_of(version) >= OLDEST:
-        return RABBIT.ok("version", f"RabbitMQ {version}{at}", of)
+    server = tried.RABBITMQ
+    if server.supports(version):
+        return RABBIT.ok("version", f"{server.describe(version)}{at}", of)
     seen, why = (
         f"RabbitMQ {version or 'of an unknown version'}{at}",
-        "It is tested with RabbitMQ 3.10 and later.",
+        f"It is tested with {server.since} and later.",
     )
-    return RABBIT.error("version", seen, why, "upgrade to RabbitMQ 3.10 or later", of)
+    return RABBIT.error("version", seen, why, f"upgrade to {server.since} or later", of)
 
 
 async def messages(urls: str) -> list[Finding]:

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from adapter.admin.checks_finding import Finding, Group, version_of
+from adapter.admin import tried
+from adapter.admin.checks_finding import Finding, Group
 from adapter.errors import StoreUnavailable
 from adapter.inflight.administration import Administration
 from adapter.inflight.base import Claim
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from adapter.settings import Settings
 
 REDIS: Final = Group("redis")
-OLDEST: Final = (7, 0)
+_SERVERS: Final = {server.name: server for server in (tried.REDIS, tried.VALKEY)}
 SKEW_WARNING: Final = 0.1
 SKEW_ERROR: Final = 1.0
 """Seconds by which clocks may differ."""
@@ -106,11 +107,12 @@ async def server(store: Administration, settings: Settings) -> list[Finding]:
 
 
 def _version(told: Mapping[str, Any]) -> Finding:
-    seen = f"Redis {told['version']}"
-    if version_of(told["version"]) >= OLDEST:
+    kind, version = _SERVERS[told["name"]], told["version"]
+    seen = kind.describe(version)
+    if kind.supports(version):
         return REDIS.ok("version", seen)
-    why = "It is tested with Redis 7 and later; older ones lack what its scripts use."
-    return REDIS.error("version", seen, why, "upgrade to Redis 7 or later")
+    why = f"It is tested with {kind.since} and later; older ones lack what its scripts use."
+    return REDIS.error("version", seen, why, f"upgrade to {kind.since} or later")
 
 
 def _policy(told: Mapping[str, Any]) -> Iterator[Finding]:

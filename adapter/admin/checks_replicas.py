@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
 REPLICAS: Final = Group("replicas")
 ENOUGH: Final = 2
+_WRITTEN: Final = ("paced", "unordered")
+"""Links that take answers, if slowly."""
 _LINKS: Final = {
     "receipts": "",
     "paced": "sends no receipts",
+    "unordered": "has several EVAPI workers, whose receipts prove nothing",
     "unread": "does not read",
     "down": "no link",
     "none": "is to connect, and does not (does it know this node? EVAPI_NODES)",
@@ -189,15 +192,19 @@ def _node(overview: Overview, row: Mapping[str, Any], in_flight: int | None) -> 
         return NODES.warning("node", seen, why, f"evapi-adapter resume {node}", node)
     bad = {names[replica]: how for replica, how in links.items() if how != "receipts"}
     told = "; ".join(f"{name}: {_LINKS.get(how, how)}" for name, how in sorted(bad.items()))
-    lost = sorted(name for name, how in bad.items() if how != "paced")
+    lost = sorted(name for name, how in bad.items() if how not in _WRITTEN)
     if row["active"] is None:
         return _nobody(overview, node, links)
     waits = "" if in_flight is None else f", {counted(in_flight, 'call')} in flight"
     active = f"{row['active_name']} is active{waits}"
     if lost:
         why = "A replica that cannot write to it cannot take over: fewer are left than it seems."
-        todo = _look_at_link(node, (how for how in links.values() if how != "paced"))
+        todo = _look_at_link(node, (how for how in links.values() if how not in _WRITTEN))
         return NODES.warning("node", f"{active}; {told}", why, todo, node)
+    if "unordered" in bad.values():
+        why = "They handle frames out of order. So the adapter writes slowly, and cannot tell what was read."
+        todo = 'modparam("evapi", "workers", 0)    # after the include, or no such line at all'
+        return NODES.warning("node", f"{active}; its EVAPI has several workers", why, todo, node)
     if bad:
         why = (
             "Without receipts the adapter writes slowly, and cannot tell what Kamailio has read: what is "
@@ -218,7 +225,7 @@ def _nobody(overview: Overview, node: str, links: Mapping[str, str]) -> Finding:
         if not live[full].accepting:
             reason = "takes no calls"
             drained.append(names[full])
-        elif not reason or how == "paced":
+        elif not reason or how in _WRITTEN:
             reason = "has no broker" if not live[full].broker else "has not taken it yet"
         told.append(f"{names[full]}: {reason}")
     why = "Nobody takes its calls: they get the fallback, or hang without the health gate."

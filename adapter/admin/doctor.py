@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from adapter.admin import (
     checks_clocks,
     checks_http,
+    checks_kamailios,
     checks_nodes,
     checks_rabbit,
     checks_redis,
@@ -169,7 +170,8 @@ class Examination:
     async def _nodes(self, store: Administration) -> list[Finding]:
         names = whole.node_names(self.overview)
         counts = await asyncio.gather(*map(store.count, names))
-        return checks_replicas.nodes(self.overview, dict(zip(names, counts, strict=True)))
+        found = checks_replicas.nodes(self.overview, dict(zip(names, counts, strict=True)))
+        return [*found, *checks_kamailios.check(self.overview)]
 
     async def _without_redis(self) -> list[Finding]:
         if self._settings.redis_url is not None or "redis_url" in self._site.wrong:

@@ -70,8 +70,8 @@ class Administration(RedisInFlight):
         return int(seconds) + int(micros) / 1e6
 
     async def server(self) -> dict[str, Any]:
-        """Of the server: version, time (epoch seconds), skew (seconds that it is ahead of this machine),
-        memory (bytes used), max_memory (0: no limit), memory_policy."""
+        """Of the server: name (``Redis``, ``Valkey``), version, time (epoch seconds), skew (seconds that it
+        is ahead of this machine), memory (bytes used), max_memory (0: no limit), memory_policy."""
         asked = time.time()
         now = await self.time()
         took = time.time() - asked
@@ -84,8 +84,10 @@ class Administration(RedisInFlight):
             text = told.decode(errors="replace") if isinstance(told, bytes) else str(told)
             lines = (line.partition(":") for line in text.splitlines() if ":" in line)
             info.update((key, value) for key, _, value in lines)
+        valkey = info.get("valkey_version")  # its redis_version is that of the Redis it began from, for ever
         return {
-            "version": info.get("redis_version", ""),
+            "name": "Redis" if valkey is None else "Valkey",
+            "version": info.get("redis_version", "") if valkey is None else valkey,
             "time": now,
             "skew": now - asked - took / 2,
             "memory": int(info.get("used_memory", 0)),

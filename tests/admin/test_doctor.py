@@ -111,7 +111,7 @@ class TestRedis:
         assert [each for each in found.bad if each[0] == "redis"] == []
         checks = [each.check for each in found.found if each.group == "redis"]
         assert checks == ["reachable", "version", "memory-policy", "memory", "clock", "rights"]
-        assert found.of("redis", "version").seen.startswith("Redis 7")
+        assert "tried" in found.of("redis", "version").seen
 
     async def test_one_that_may_forget_calls(self, limited: RedisServer) -> None:
         assert await redis_alone(limited.url) == [("redis", "memory-policy", "error")]
@@ -187,7 +187,13 @@ class TestRedis:
     async def test_an_old_one_and_one_that_does_not_tell(
         self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        told: dict[str, Any] = {"skew": 0.0, "memory": 0, "max_memory": 0, "memory_policy": ""}
+        told: dict[str, Any] = {
+            "skew": 0.0,
+            "memory": 0,
+            "max_memory": 0,
+            "memory_policy": "",
+            "name": "Redis",
+        }
 
         async def server(_: object) -> dict[str, Any]:
             return told
@@ -501,7 +507,7 @@ class TestOrganisation:
         def fails(*_: object) -> Awaitable[object]:
             raise LookupError("no such thing")
 
-        monkeypatch.setattr(broken, "nodes" if broken is checks_replicas else "version_of", fails)
+        monkeypatch.setattr(broken, "nodes" if broken is checks_replicas else "_version", fails)
         found = await report(**flags(pair))
         group, check = ("nodes", "node") if broken is checks_replicas else ("redis", "version")
         assert found.of(group, check).status is Status.UNKNOWN

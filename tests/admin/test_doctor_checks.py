@@ -302,6 +302,11 @@ class TestNodes:
         assert found.status is Status.WARNING
         assert 'include_file "evapi-adapter.cfg"' in found.todo
 
+    def test_several_workers(self) -> None:
+        found = self.node({"a~1": beat("unordered"), "b~1": beat("unordered", active=False)})
+        assert found.status is Status.WARNING
+        assert found.todo.startswith('modparam("evapi", "workers", 0)')
+
     @pytest.mark.parametrize(
         ("only", "why", "todo"),
         [
