@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapter import contract
 from adapter.admin import tried
-from adapter.admin.checks_finding import Finding, Group, Status, counted
+from adapter.admin.checks_finding import Finding, Group, Status, counted, version_of
 from adapter.admin.checks_rights import ADAPTER, Rights
 from adapter.admin.checks_services import vhost_of
 from adapter.admin.rabbit import Rabbit
@@ -21,11 +21,15 @@ from adapter.errors import BrokerUnavailable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from adapter.admin.management import Management
+    from adapter.admin.management import ManagedQueue, Management
     from adapter.admin.topology import Item
     from adapter.settings import Settings
 
 RABBIT: Final = Group("rabbitmq")
+WAITS_SINCE: Final = (4, 3)
+DISCONNECTED: Final = "consumer-disconnected-timeout"
+"""Milliseconds for which a quorum queue of RabbitMQ 4.3 and later waits for a server that is gone."""
+SOON: Final = 5_000
 CONNECT: Final = 1.7
 """Seconds for each server to answer: less than the check has, so that it can say which does not."""
 TRIED: Final = 5
@@ -201,6 +205,34 @@ async def queue_types(management: Management) -> list[Finding]:
     seen = f"{told}: queues of nodes are {' and '.join(sorted(mixed))}"
     todo = "EVAPI_QUEUE_TYPE=quorum    # the same for every replica; then delete the others' queues"
     return [RABBIT.warning("queue-types", seen, why, todo)]
+
+
+async def returned(management: Management, urls: str) -> list[Finding]:
+    """Whether quorum queues give back in time what clients of a dead server had in hand.
+
+    RabbitMQ 4.3 and later wait for the server, 60 s by default. What rabbitmq.conf says cannot be seen.
+    Raises ManagementUnavailable.
+    """
+    overview, queues = await asyncio.gather(management.overview(), management.queues())
+    servers = {each.get("node") for each in overview.get("listeners") or () if isinstance(each, dict)}
+    quorum = [queue for queue in queues.values() if queue.kind == "quorum"]
+    waits = [queue.name for queue in quorum if not _soon(queue)]
+    version = version_of(str(overview["rabbitmq_version"]))
+    if version < WAITS_SINCE or len(servers) < 2 or not waits:
+        return []
+    seen = f"{counted(len(waits), 'quorum queue')} may wait 60 s for a server that died: no policy says less"
+    why = (
+        "What its clients had in hand comes back only then: these calls wait for their deadline. "
+        "If rabbitmq.conf of every server has consumer_disconnected_timeout, all is well."
+    )
+    policy = f"'{{\"{DISCONNECTED}\":1000}}' --apply-to quorum_queues"
+    todo = f"rabbitmqctl set_policy -p {vhost_of(urls)} evapi '^evapi\\.' {policy}"
+    return [RABBIT.warning("returned", seen, why, todo)]
+
+
+def _soon(queue: ManagedQueue) -> bool:
+    found = (queue.policy.get(DISCONNECTED), queue.arguments.get(f"x-{DISCONNECTED}"))
+    return any(isinstance(value, int) and value <= SOON for value in found)
 
 
 async def dead_letters(urls: str) -> list[Finding]:

@@ -71,7 +71,7 @@ async def examine(site: Site) -> tuple[list[Finding], int]:
 
 def _place(finding: Finding) -> tuple[int, int]:
     """Where a finding stands; of one group and place in the order in which they were found."""
-    parts = ("reachable", "version", *checks_rabbit.PARTS)
+    parts = ("reachable", "version", *checks_rabbit.PARTS, "returned")
     names = [group.name for group in ORDER]
     at = parts.index(finding.check) if finding.group == RABBIT.name else 0
     return names.index(finding.group), at
@@ -209,6 +209,7 @@ class Examination:
         found = await asyncio.gather(
             self._check(RABBIT, "messages", checks_rabbit.messages(self._urls)),
             self._check(RABBIT, "queue-types", self._queue_types()),
+            self._check(RABBIT, "returned", self._returned(self._urls)),
             self._check(RABBIT, "dead-letters", checks_rabbit.dead_letters(self._urls)),
         )
         return [finding for each in found for finding in each]
@@ -217,6 +218,9 @@ class Examination:
         if self._management is None:
             return [RABBIT.unknown("queue-types", "needs RabbitMQ's management plugin (EVAPI_AMQP_API)")]
         return await checks_rabbit.queue_types(self._management)
+
+    async def _returned(self, urls: str) -> list[Finding]:
+        return [] if self._management is None else await checks_rabbit.returned(self._management, urls)
 
     async def _of_both(self, redis: Awaitable[object], rabbit: Awaitable[list[Finding]]) -> list[Finding]:
         """What is to be on RabbitMQ for the nodes that Redis tells of."""

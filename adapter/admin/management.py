@@ -28,7 +28,8 @@ TIMEOUT: Final = 2.0
 UNKNOWN: Final = "unknown: needs RabbitMQ's management plugin (EVAPI_AMQP_API)"
 _PORTS: Final = {"amqp": ("http", 15_672), "amqps": ("https", 15_671)}
 _PREFIX: Final = "evapi."
-_COLUMNS: Final = "name,arguments,durable,exclusive,type,messages,consumers"
+_TYPE: Final = "x-queue-type"
+_COLUMNS: Final = "name,arguments,durable,exclusive,type,messages,consumers,effective_policy_definition"
 
 
 class ManagementUnavailable(AdapterError):
@@ -38,7 +39,9 @@ class ManagementUnavailable(AdapterError):
 @dataclass(frozen=True, slots=True)
 class ManagedQueue:
     """A queue as the API tells of it. ``messages``, those that consumers hold included, and
-    ``consumers`` may be some seconds old; ``None`` while it knows neither.
+    ``consumers`` may be some seconds old (10 of a quorum queue on RabbitMQ 4.3); ``None`` while it knows
+    neither. ``arguments``: without the type, which RabbitMQ 4 adds where nobody gave it. ``policy``: what the
+    policies for it have set.
     """
 
     name: str
@@ -47,6 +50,7 @@ class ManagedQueue:
     exclusive: bool = False
     messages: int | None = None
     consumers: int | None = None
+    policy: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Management:
@@ -111,10 +115,11 @@ class Management:
             row["name"]: ManagedQueue(
                 row["name"],
                 row.get("type", "classic"),
-                row.get("arguments") or {},
+                {name: value for name, value in (row.get("arguments") or {}).items() if name != _TYPE},
                 bool(row.get("exclusive")),
                 row.get("messages"),
                 row.get("consumers"),
+                row.get("effective_policy_definition") or {},
             )
             for row in rows
             if row.get("name", "").startswith(_PREFIX)

@@ -175,7 +175,7 @@ async def test_the_queues_are_of_the_type_that_was_asked_for(rabbitmq: RabbitSer
     expected: dict[str, tuple[str, dict[str, object]]] = {}
     replicas = []
     for kind, more in (
-        ("classic", {}),
+        ("classic", {"x-queue-type": "classic"}),
         ("quorum", {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}),
     ):
         replica, name = Replica(rabbitmq.url, kind), f"{kind}-{node}"  # type: ignore[arg-type]
@@ -189,7 +189,11 @@ async def test_the_queues_are_of_the_type_that_was_asked_for(rabbitmq: RabbitSer
     columns = ("list_queues", "name", "type", "arguments", "--formatter", "json")
     found = json.loads(await asyncio.to_thread(rabbitmq.ctl, *columns))
     assert {
-        each["name"]: (each["type"], {name: value for name, _, value in each["arguments"]})
+        # RabbitMQ 4 adds the type where nobody gave it.
+        each["name"]: (
+            each["type"],
+            {"x-queue-type": "classic", **{name: value for name, _, value in each["arguments"]}},
+        )
         for each in found
         if each["name"] in expected
     } == expected
