@@ -12,6 +12,7 @@ import pytest
 from adapter import contract
 from tests.cli.rabbit_cli import Done, evapi_adapter
 from tests.cli.terminal import on_a_terminal
+from tests.harness.rabbitmq import version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,7 +123,8 @@ class TestList:
     def test_json_has_it_all(self, letters: Run) -> None:
         rows = letters("list", "-o", "json").rows
         assert [list(row) for row in rows] == [KEYS] * 4
-        assert [row["redelivered"] for row in rows] == [False] * 4
+        # RabbitMQ 4.3 takes what was rejected from another queue for delivered again, the first time, too.
+        assert [row["redelivered"] for row in rows] == [version() >= (4, 3)] * 3 + [False]
         assert [row["redelivered"] for row in letters("list", "-o", "json").rows] == [True] * 4
         assert [row["kind"] for row in rows] == ["request", "request", "notice", "frame"]
         assert abs(rows[0]["deadline"] - time.time() - 60) < 60

@@ -64,6 +64,11 @@ class RedisServer:
         """End it as a crash would."""
         self._process.kill()
 
+    @property
+    def log(self) -> Path:
+        """The server's own log."""
+        return self._process.log
+
     def restart(self) -> None:
         """Crash and start again, empty, on the same port."""
         self.kill()

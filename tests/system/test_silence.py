@@ -1,0 +1,119 @@
+"""A healthy site: nothing to be told by `doctor` and `topology diff`, nothing to be read in a server's log.
+
+With the servers that are first in PATH, of whatever version.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from tests.cli.operating import ask
+from tests.harness.bridge import Bridge, Consumer
+from tests.harness.kamailio import KamailioServer
+from tests.harness.process import wait_until
+from tests.harness.rabbitmq import ROOT
+from tests.harness.redis import RedisServer
+from tests.harness.sipp import run_sipp
+
+if TYPE_CHECKING:
+    from tests.harness.rabbitmq import RabbitServer
+
+SERVICE = """
+from consumers import Service, reject
+
+service = Service("silent", queue_type="{queue_type}")
+
+
+@service.on("invite_request")
+async def decide(request):
+    return reject(486, "Taken")
+
+
+@service.on("call_cancelled")
+async def cancelled(request):
+    return None
+"""
+CALLS = 20
+OF_RABBITMQ = re.compile(r"\[(?:warning|error|critical|alert|emergency)\]|deprecated", re.IGNORECASE)
+ASKED = re.compile(
+    r"Channel error on connection|caused a channel exception not_found: no (?:queue|exchange) 'evapi\."
+)
+"""Whether something is there, which AMQP answers by closing the channel, and RabbitMQ notes as an error."""
+OF_THE_TEST = re.compile(r"rebuilding indices from scratch")
+"""The vhost is new."""
+OF_KAMAILIO = re.compile(r"\b(?:WARNING|ERROR|CRITICAL|ALERT|BUG):")
+OF_REDIS = re.compile(r"^\d+:\w .{20,28} # ")
+"""A warning."""
+
+
+class Site:
+    """Kamailio, two adapters, a service of the SDK, RabbitMQ and Redis."""
+
+    def __init__(self, folder: Path, url: str, redis: RedisServer, queue_type: str) -> None:
+        self.folder, self.node = folder, f"sbc-{uuid4().hex[:8]}"
+        (folder / "silent_service.py").write_text(SERVICE.format(queue_type=queue_type))
+        self.kamailio = KamailioServer(folder, shared_memory=64)
+        options = {"amqp_url": url, "redis_url": redis.url, "set": f"queue_type={queue_type}"}
+        nodes = {self.node: self.kamailio.evapi_port}
+        self.bridges = [Bridge(name, folder, nodes, options) for name in ("one", "two")]
+        env = {"PYTHONPATH": str(folder)}
+        self.consumer = Consumer("consumer", folder, ["silent_service:service"], url, env)
+        self.env = {"EVAPI_AMQP_URL": url, "EVAPI_REDIS_URL": redis.url, "EVAPI_QUEUE_TYPE": queue_type}
+
+    def start(self, stack: ExitStack) -> None:
+        stack.enter_context(self.kamailio)
+        for each in self.bridges:
+            each.process.start()
+            stack.callback(each.stop)
+        stack.enter_context(self.consumer)
+        for each in self.bridges:
+            wait_until(lambda each=each: each.metric("evapi_gate_open"), "the open gate")  # type: ignore[misc]
+        wait_until(lambda: sum(each.metric("evapi_active") for each in self.bridges) == 1, "one active")
+
+    def run(self, *words: str) -> tuple[dict[str, Any], int]:
+        """What one of the operator's commands says, and its exit code."""
+        done = ask(*words, "-o", "json", **self.env)
+        assert done.out, done.err
+        return json.loads(done.out), done.code
+
+
+# In `make test` one of them: what each is for doctor is looked at in tests/admin, too.
+@pytest.fixture(params=["quorum"] if Path("/") == ROOT else ["classic", "quorum"])
+def queue_type(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_a_healthy_site_has_nothing_to_be_told(
+    tmp_path: Path, managed_rabbitmq: RabbitServer, queue_type: str
+) -> None:
+    log = managed_rabbitmq.log
+    before = log.stat().st_size
+    with managed_rabbitmq.vhost() as url, RedisServer(tmp_path) as redis, ExitStack() as stack:
+        site = Site(tmp_path, url, redis, queue_type)
+        site.env["EVAPI_AMQP_API"] = managed_rabbitmq.api
+        started = redis.log.stat().st_size
+        site.start(stack)
+        assert run_sipp(tmp_path, site.kamailio.sip_port, calls=CALLS, rate=100).codes == {486: CALLS}
+        # Before doctor, which finds out what is allowed by asking for what is refused.
+        told = lines(log, before)
+        of_redis = lines(redis.log, started)
+        report, code = site.run("doctor")
+        drift, _ = site.run("topology", "diff")
+    assert [each for each in report["rows"] if each["status"] != "ok"] == []
+    assert (code, drift["rows"]) == (0, [])
+    seen = [line for line in told if OF_RABBITMQ.search(line)]
+    assert [line for line in seen if not ASKED.search(line) and not OF_THE_TEST.search(line)] == []
+    assert [line for line in site.kamailio.log.splitlines() if OF_KAMAILIO.search(line)] == []
+    assert [line for line in of_redis if OF_REDIS.search(line)] == []
+
+
+def lines(log: Path, begin: int) -> list[str]:
+    """What a log has from this byte on."""
+    return log.read_bytes()[begin:].decode(errors="replace").splitlines()
