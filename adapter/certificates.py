@@ -22,8 +22,12 @@ def refusal(exc: BaseException | None) -> str:
     Python 3.13 and later verify strictly, by RFC 5280, what 3.12 let pass: an authority that someone made
     with a short openssl command is refused after an upgrade, so the text says what to add to it.
     """
+    seen: set[int] = set()  # aiormq raises, while it handles one, an error that is that one's own cause
     while exc is not None and not isinstance(exc, ssl.SSLCertVerificationError):
+        seen.add(id(exc))
         exc = exc.__cause__ or exc.__context__
+        if id(exc) in seen:
+            return ""
     if exc is None:
         return ""
     told = f"certificate refused: {exc.verify_message}"

@@ -445,10 +445,12 @@ class Relay:
             remembered = await self._remembered(transaction.claimed_at)
         finally:
             self._doubtful.discard(transaction.id)
-        if remembered:
-            self._write(transaction, again=False)
-        else:
+        if not remembered:
             self.withhold(transaction.id, "the store may have forgotten it")
+        elif transaction.claimed_at <= self._roster.shadow:
+            self.withhold(transaction.id, "another replica may have answered it without the store")
+        else:
+            self._write(transaction, again=False)
 
     def withhold(self, id_: TransactionId, why: str) -> None:
         """Leave it to Kamailio's own timer."""

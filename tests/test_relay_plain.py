@@ -111,6 +111,18 @@ class TestNothingDropsASecondAnswer:
         assert bench.links.sent == []
         assert bench.counted("answers_withheld_total", node="sbc1") == 1
 
+    async def test_and_where_another_that_lost_the_store_may_have_written_it(self, bench: Bench) -> None:
+        """Its claim is in the store, and its answer, if it gave one, is not."""
+        bench.now += 10
+        bench.roster._shadow = bench.now + 0.05
+        bench.relay.resume(decided(bench), again=True)
+        await asyncio.sleep(0)
+        bench.now += 0.1
+        beat(bench)
+        await bench.relay.idle()
+        assert bench.links.sent == []
+        assert bench.counted("answers_withheld_total", node="sbc1") == 1
+
     async def test_what_was_done_is_done_in_the_store_first(self, bench: Bench) -> None:
         for label, plain in enumerate((True, False)):
             bench.links.plain = plain

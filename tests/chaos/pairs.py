@@ -6,8 +6,8 @@ With either fault alone nobody is left without an answer. Two together may take 
 - Both replicas gone from Kamailio: calls from a deadline before that until a while after one is back.
 - A replica gone whose claims no store has (Redis gone, or it or the other cut off from it): calls from a
   deadline before it went until the other has taken over.
-- Without the include Redis and RabbitMQ both gone: nobody knows what another has answered, so calls of that
-  time get no answer rather than two.
+- Without the include RabbitMQ gone, and Redis too, be it for one replica: nobody knows what that one has
+  answered, so calls get no answer rather than two, until it is heard of again.
 - Kamailio killed: what waited there (see ``run``).
 
 Everybody else must be answered, by whatever outcome; nobody wrongly, and without the include nobody twice:
@@ -94,7 +94,7 @@ def excuses(spans: Sequence[Span], plain: bool = False) -> list[tuple[float, flo
             both = max(begin, other_begin), min(end, other_end)
             if first.silences and second.silences and {first.of, second.of} == {ACTIVE, STANDBY}:
                 found.append((both[0] - DEADLINE, both[1] + STARTS))
-            if plain and {first.of, second.of} == {STORE, BROKER} and both[0] < both[1]:
+            if plain and _nobody_knows(first, second) and both[0] < both[1]:
                 found.append((both[0] - STANDBY_DELAY, both[1] + TAKES_OVER))
             for replica, gone, store, lost in (
                 (first, begin, second, other_begin),
@@ -103,6 +103,14 @@ def excuses(spans: Sequence[Span], plain: bool = False) -> list[tuple[float, flo
                 if _gone_unseen(replica, store) and lost < gone + RECENTLY:
                     found.append((min(gone, lost) - DEADLINE, max(gone, lost) + TAKES_OVER))
     return found
+
+
+def _nobody_knows(first: Ingredient, second: Ingredient) -> bool:
+    """Whether a replica lives that neither Redis nor RabbitMQ tells others of."""
+    return any(
+        one.of == BROKER and (other.of == STORE or other.blinds)
+        for one, other in ((first, second), (second, first))
+    )
 
 
 def _gone_unseen(replica: Ingredient, store: Ingredient) -> bool:

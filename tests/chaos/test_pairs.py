@@ -66,6 +66,8 @@ def test_both_replicas_gone_excuse_until_one_is_back():
 def test_without_the_include_redis_and_rabbitmq_both_gone_excuse_silence():
     both = spans(("RabbitMQ killed", 100, 105), ("Redis hangs", 101, 103))
     assert pairs.excuses(both, plain=True) == [(101 - pairs.STANDBY_DELAY, 103 + TAKES_OVER)]
+    one = spans(("active cut off from Redis", 100, 105), ("RabbitMQ killed", 101, 105))
+    assert pairs.excuses(one, plain=True) == [(101 - pairs.STANDBY_DELAY, 105 + TAKES_OVER)]
     apart = spans(("RabbitMQ killed", 100, 102), ("Redis hangs", 103, 104))
     assert pairs.excuses(apart, plain=True) == []
 
