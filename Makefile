@@ -14,6 +14,9 @@ LONG ?=
 SEED ?=
 ONLY ?=
 FRESH ?=
+BASE_IMAGE ?=
+RELEASE := $(VENV)/release/bin
+LOCKED := $(VENV)/locked
 
 # What is imported is compiled once, not anew by every process that a test starts, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
@@ -118,6 +121,66 @@ pictures: install ## draw the pictures of README.md anew
 chaos: DEBIAN += faketime
 chaos: install ## what becomes of calls when anything dies or is cut off (about 60 minutes; LONG=30: pairs for so long)
 	@$(BIN)/python -m tests.chaos $(if $(LONG),--long $(LONG),--pairs 12 --random 600) $(if $(SEED),--seed $(SEED))
+
+.PHONY: hooks
+hooks: install $(RELEASE)/.installed ## lint before each git commit
+	@$(RELEASE)/pre-commit install
+
+# Tools of releases have dependencies of their own, so they have an environment of their own.
+$(RELEASE)/.installed: release/tools.txt release/build.txt | install
+	@echo "installing Python packages into $(VENV)/release"
+	@$(PYTHON) -m venv $(VENV)/release
+	@$(RELEASE)/pip install -q --disable-pip-version-check --require-hashes -r release/tools.txt -r release/build.txt
+	@touch $@
+
+# What the image has, as this machine's Python takes it.
+$(LOCKED)/.installed: release/requirements.txt $(RELEASE)/.installed
+	@$(RELEASE)/uv venv -q --clear --python $(PYTHON) $(LOCKED)
+	@$(RELEASE)/uv pip install -q --python $(LOCKED) --require-hashes --only-binary :all: -r release/requirements.txt
+	@touch $@
+
+COMPILE = $(RELEASE)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+
+.PHONY: lock
+lock: $(RELEASE)/.installed ## lock what the image and the releases are made of (UPGRADE=1: the newest of all)
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra otel pyproject.toml -o release/requirements.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) release/build.in -o release/build.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) release/tools.in -o release/tools.txt
+
+.PHONY: wheel
+wheel: $(RELEASE)/.installed ## wheel and source archive, into dist
+	@rm -f dist/*.whl dist/*.tar.gz
+	@$(RELEASE)/python -m hatchling -q build -d dist
+	@ls dist/*.whl dist/*.tar.gz
+
+.PHONY: binaries
+binaries: wheel ## the wheel installs on Python 3.11 to 3.14 with nothing built from source
+	@$(BIN)/python -m tests.release.binaries $$(ls dist/*.whl)
+
+# Each licence of a dependency, word for word; another one is to be looked at before it is added here.
+LICENCES := MIT;MIT License;Apache-2.0;Apache Software License;Apache-2.0 AND MIT;Apache-2.0 AND BSD-2-Clause;MIT OR Apache-2.0;$\
+	BSD-2-Clause;BSD-3-Clause;3-Clause BSD License;ISC;ISC License (ISCL);PSF-2.0;Python Software Foundation License;$\
+	Mozilla Public License 2.0 (MPL 2.0)
+
+.PHONY: audit
+audit: $(LOCKED)/.installed ## known vulnerabilities (needs the internet) and licences of all that the image has
+	@$(RELEASE)/pip-licenses --python $(LOCKED)/bin/python --with-system --summary --allow-only "$(LICENCES)"
+	@$(RELEASE)/pip-audit --strict --require-hashes --disable-pip -r release/requirements.txt || { \
+	  echo "make audit: FAILED. Where it says 'could not be audited' or names no connection, the list of vulnerabilities (PyPI's JSON interface) could not be asked, and NOTHING IS KNOWN: run it where that can be reached."; exit 1; }
+
+.PHONY: image
+image: DEBIAN += $(IMAGE)
+image: install ## the image, by buildah (BASE_IMAGE=...; BASE_IMAGE=debian: made here by mmdebstrap)
+	@$(BIN)/python -m tests.release.image build --base "$(BASE_IMAGE)"
+
+.PHONY: reproducible
+reproducible: DEBIAN += $(IMAGE)
+reproducible: install ## wheel, source archive and image built twice, and the same (BASE_IMAGE as above)
+	@$(BIN)/python -m tests.release.image twice --base "$(BASE_IMAGE)"
+
+.PHONY: sbom
+sbom: image wheel ## what wheel and image are made of, as CycloneDX, into dist (BASE_IMAGE as above)
+	@$(RELEASE)/python -m tests.release.sbom $$(ls dist/*.whl) $$($(BIN)/python -m tests.release.image name)
 
 .PHONY: clean
 clean: ## remove what was built; Debian packages stay

@@ -21,6 +21,9 @@ PACKAGES: Final = "python3-minimal,python3-pip,python3-venv,ca-certificates"
 SUITE: Final = "bookworm"
 MIRRORS: Final = ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
 CONFIGURATION: Final = Path(__file__).with_name("containers.conf")
+DOCKERFILES_OWN: Final = "the Dockerfile's own"
+SAME: Final = ("--timestamp", "315532800")
+"""So that an image that is built twice is the same: no file and no layer has the time of its making."""
 BUILD_TIMEOUT: Final = 240.0
 """Seconds: the base takes 30 on an idle machine, the image 20."""
 
@@ -50,11 +53,23 @@ def base_image() -> str:
     return image
 
 
-def build(tag: str, *arguments: str) -> str:
-    """Build the project's image; gives its name. Raises HarnessError."""
-    image = f"localhost/evapi-adapter-test:{tag}"
-    command = ["buildah", "bud", "--quiet", "--isolation", "chroot", "--network", "host", "--pull-never"]
-    command += ["-v", "/etc/ssl/certs:/etc/ssl/certs:ro", "--build-arg", f"BASE_IMAGE={base_image()}"]
+def build(tag: str, *arguments: str, base: str = "", fresh: bool = False) -> str:
+    """Build the project's image; gives its name. Raises HarnessError.
+
+    Args:
+        tag: of the image; or its whole name, with a registry.
+        arguments: of the Dockerfile, ``NAME=value``.
+        base: the image that it stands on; "" for one of Debian's own Python, DOCKERFILES_OWN for the one
+            that the Dockerfile names, which is pulled.
+        fresh: nothing is taken from an earlier build.
+    """
+    image = tag if "/" in tag else f"localhost/evapi-adapter-test:{tag}"
+    command = ["buildah", "bud", "--quiet", "--isolation", "chroot", "--network", "host", *SAME]
+    command += ["-v", "/etc/ssl/certs:/etc/ssl/certs:ro"]
+    if base != DOCKERFILES_OWN:
+        command += ["--pull-never", "--build-arg", f"BASE_IMAGE={base or base_image()}"]
+    if fresh:
+        command += ["--no-cache"]
     command += [each for one in arguments for each in ("--build-arg", one)]
     _run(*command, "-f", str(ROOT / "helm" / "Dockerfile"), "-t", image, str(ROOT), timeout=BUILD_TIMEOUT)
     return image

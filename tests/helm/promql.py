@@ -68,7 +68,7 @@ def _selected(expr, exported) -> frozenset[str]:
     known = {**exported, **MADE}.get(expr.name)
     if known is None:
         raise Wrong(f"{expr.name}: no such metric")
-    there = known | TARGET
+    there = known if ":" in expr.name else known | TARGET  # what a rule records has the labels it gives
     for matcher in expr.matchers.matchers:
         if matcher.name not in there:
             raise Wrong(f"{expr.name} has no label {matcher.name}: {sorted(there)}")
@@ -105,9 +105,14 @@ def _joined(expr, exported) -> frozenset[str]:
 
 
 def _scalar(expr) -> bool:
-    return isinstance(expr, promql.NumberLiteral) or (
-        isinstance(expr, promql.Call) and expr.func.name == "time"
-    )
+    match expr:
+        case promql.NumberLiteral():
+            return True
+        case promql.BinaryExpr():
+            return _scalar(expr.lhs) and _scalar(expr.rhs)
+        case promql.Call():
+            return expr.func.name in {"time", "scalar"}
+    return False
 
 
 def _called(expr, exported) -> frozenset[str]:
@@ -116,6 +121,6 @@ def _called(expr, exported) -> frozenset[str]:
         if "le" not in inner:
             raise Wrong(f"{expr}: without le there are no buckets")
         return inner - {"le"}
-    if expr.func.name == "absent":
+    if expr.func.name in {"absent", "scalar", "vector"}:
         return frozenset()
     return inner

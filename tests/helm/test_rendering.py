@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.helm.objects import Object
 
 ADAPTER = "sip-evapi-adapter"
+DEV = {"kamailio": {"nodes": "sbc1=192.0.2.10:8448"}, "dev": {"enabled": True}}
 every = pytest.mark.parametrize("values", VALUES)
 
 
@@ -131,10 +132,6 @@ def test_extra_objects_are_templates(chart: Charts) -> None:
         ({"settings": {"drain_timeout": 26}}, "must be more than"),
         ({"traces": {"fraction": 1}}, "traces.endpoint is empty"),
         ({"podDisruptionBudget": {"minAvailable": 1}}, "minAvailable or maxUnavailable"),
-        (
-            {"podDisruptionBudget": {"minAvailable": 2, "maxUnavailable": ""}},
-            "no machine could",
-        ),
         ({"extraEnv": [{"name": "EVAPI_NODES", "value": "x"}]}, "EVAPI_NODES is set already"),
         (
             {"settings": {"lease": 2}, "extraEnv": [{"name": "EVAPI_LEASE", "value": "1"}]},
@@ -158,6 +155,89 @@ def test_extra_objects_are_templates(chart: Charts) -> None:
 def test_what_cannot_work_is_refused_with_what_to_do(chart: Charts, change: Object, said: str) -> None:
     with pytest.raises(HelmError, match=re.escape(said)):
         chart.render({**VALUES["least"], **change})
+
+
+KEEPS_ALL = "no machine could ever be drained"
+KEEPS_NONE = "all of them may be away at once"
+
+
+@pytest.mark.parametrize(
+    ("replicas", "budget", "said"),
+    [
+        (2, {"maxUnavailable": "", "minAvailable": 2}, KEEPS_ALL),
+        (2, {"maxUnavailable": "", "minAvailable": "51%"}, KEEPS_ALL),
+        (4, {"maxUnavailable": "", "minAvailable": "100%"}, KEEPS_ALL),
+        (3, {"maxUnavailable": 0}, KEEPS_ALL),
+        (3, {"maxUnavailable": "0%"}, KEEPS_ALL),
+        (3, {"maxUnavailable": "0"}, KEEPS_ALL),
+        (2, {"maxUnavailable": 2}, KEEPS_NONE),
+        (3, {"maxUnavailable": "67%"}, KEEPS_NONE),
+        (3, {"maxUnavailable": "100%"}, KEEPS_NONE),
+        (3, {"maxUnavailable": "", "minAvailable": 0}, KEEPS_NONE),
+        (2, {"maxUnavailable": ""}, "says nothing"),
+        (1, {"maxUnavailable": "", "minAvailable": 1}, KEEPS_ALL),
+        (1, {"maxUnavailable": 1}, ""),
+        (2, {"maxUnavailable": "50%"}, ""),
+        (3, {"maxUnavailable": "66%"}, ""),
+        (4, {"maxUnavailable": "", "minAvailable": "75%"}, ""),
+        (2, {"maxUnavailable": 0, "enabled": False}, ""),
+    ],
+)
+def test_a_disruption_budget_lets_some_go_and_not_all(
+    chart: Charts, replicas: int, budget: Object, said: str
+) -> None:
+    """By Kubernetes' own arithmetic: a percentage is rounded up, of both kinds."""
+    values = changed(VALUES["least"], replicas=replicas, podDisruptionBudget=budget)
+    if said:
+        with pytest.raises(HelmError, match=said):
+            chart.render(values)
+    else:
+        chart.render(values)
+
+
+@pytest.mark.parametrize(
+    ("consumer", "said"),
+    [
+        ({"podDisruptionBudget": {"maxUnavailable": 2}}, KEEPS_NONE),
+        ({"podDisruptionBudget": {"maxUnavailable": 0}}, KEEPS_ALL),
+        (
+            {
+                "podDisruptionBudget": {"maxUnavailable": 3},
+                "autoscaling": {"kind": "hpa", "minReplicas": 3},
+            },
+            KEEPS_NONE,
+        ),
+    ],
+)
+def test_so_for_consumers_by_their_least_number(chart: Charts, consumer: Object, said: str) -> None:
+    values = {**VALUES["least"], "consumers": [{"name": "a", "module": "a:b", **consumer}]}
+    with pytest.raises(HelmError, match=f"consumers: a: podDisruptionBudget.maxUnavailable .*{said}"):
+        chart.render(values)
+
+
+def test_a_consumer_may_do_without_a_disruption_budget(chart: Charts) -> None:
+    consumer = {"name": "a", "module": "a:b", "podDisruptionBudget": {"enabled": False, "maxUnavailable": 0}}
+    objects = chart.render({**VALUES["least"], "consumers": [consumer]})
+    assert [each["metadata"]["name"] for each in of(objects, "PodDisruptionBudget")] == [ADAPTER]
+
+
+def test_the_package_index_is_told_what_there_is(chart: Charts) -> None:
+    """Artifact Hub reads these annotations (artifacthub.io/docs/topics/annotations/helm)."""
+    told = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    notes = {name: yaml.safe_load(text) for name, text in told["annotations"].items()}
+    named = {each["image"] for each in notes["artifacthub.io/images"]}
+    objects = chart.render({**DEV, "consumers": [{"name": "a", "module": "a:b"}]})
+    assert named == {each["image"] for pod in pods(objects) for each in pod.containers()}
+    assert f"evapi-adapter:{told['appVersion']}" in named
+    assert all(each["url"].startswith("https://") for each in notes["artifacthub.io/links"])
+    assert {each["kind"] for each in notes["artifacthub.io/changes"]} <= {
+        "added",
+        "changed",
+        "deprecated",
+        "removed",
+        "fixed",
+        "security",
+    }
 
 
 def test_values_and_examples_are_tidy() -> None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 FOLDER = Path("helm/evapi-adapter/rules")
 RULES = FOLDER / "evapi-adapter.yaml"
 TESTS = sorted((FOLDER / "tests").glob("*.yaml"))
-ALERTS = [rule for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"] for rule in group["rules"]]
+EVERY = [rule for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"] for rule in group["rules"]]
+ALERTS = [rule for rule in EVERY if "alert" in rule]
 BY_NAME = pytest.mark.parametrize("rule", ALERTS, ids=[rule["alert"] for rule in ALERTS])
 
 
@@ -48,16 +49,31 @@ def test_each_alert_is_seen_firing_and_silent() -> None:
     for path in TESTS:
         for group in yaml.safe_load(path.read_text("utf-8"))["tests"]:
             for case in group["promql_expr_test"]:
-                (name,) = re.findall(r'alertname="(\w+)"', case["expr"])
-                (firing if case["exp_samples"] else silent)[name] += 1
+                for name in re.findall(r'alertname="(\w+)"', case["expr"]):
+                    (firing if case["exp_samples"] else silent)[name] += 1
     names = [rule["alert"] for rule in ALERTS]
     assert len(names) == len(set(names))
     assert set(firing) == set(silent) == set(names)
 
 
+@pytest.fixture(scope="module")
+def known(exported: dict[str, frozenset[str]]) -> dict[str, frozenset[str]]:
+    """Labels by the name of a series: those that are exported, and those that rules record."""
+    found = dict(exported)
+    for rule in EVERY:
+        if "record" in rule:
+            found[rule["record"]] = promql.labels(rule["expr"], found)
+    return found
+
+
+def test_nothing_is_recorded_that_no_alert_goes_by() -> None:
+    asked = set().union(*(promql.metrics(rule["expr"]) for rule in ALERTS))
+    assert [rule["record"] for rule in EVERY if "record" in rule and rule["record"] not in asked] == []
+
+
 @BY_NAME
-def test_it_asks_for_what_there_is(rule: dict, exported: dict[str, frozenset[str]]) -> None:
-    left = promql.labels(rule["expr"], exported)
+def test_it_asks_for_what_there_is(rule: dict, known: dict[str, frozenset[str]]) -> None:
+    left = promql.labels(rule["expr"], known)
     told = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))
     assert told <= left
 
@@ -68,9 +84,24 @@ def test_it_says_all_that_is_needed(rule: dict) -> None:
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert re.fullmatch(r"\d+[sm]", rule["for"])
     notes = rule["annotations"]
-    assert set(notes) == {"summary", "description", "run"}
+    assert set(notes) == {"summary", "description", "run", "runbook_url"}
+    assert notes["runbook_url"] == f"RUNBOOK.md#{rule['alert'].lower()}"
     assert len(re.sub(r"{{.*?}}", "sbc1", notes["summary"])) < 80
     assert notes["description"].endswith(".")
+
+
+def test_the_runbook_has_a_section_for_each_alert() -> None:
+    """In the order of the rules, with what callers notice, where to look and what to do."""
+    sections = re.split(r"^### ", (FOLDER.parent / "RUNBOOK.md").read_text("utf-8"), flags=re.MULTILINE)[1:]
+    assert [section.split("\n", 1)[0] for section in sections] == [rule["alert"] for rule in ALERTS]
+    for section in sections:
+        assert re.findall(r"^- (\w+):", section, re.MULTILINE) == ["Callers", "Look", "Do"], section
+
+
+def test_the_runbooks_commands_are_there() -> None:
+    text = (FOLDER.parent / "RUNBOOK.md").read_text("utf-8")
+    for line in set(re.findall(r"`evapi-adapter ([^`]+)`", text)):
+        parse(app, shlex.split(line))
 
 
 def parse(program: typer.Typer, words: Sequence[str]) -> None:

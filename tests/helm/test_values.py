@@ -302,6 +302,18 @@ def test_files_in_a_release_are_those_of_the_project(chart: Charts) -> None:
         assert json.loads(text) == json.loads((CHART / "dashboards" / name).read_text())
 
 
+def test_alerts_go_by_the_runbook_and_the_allowance_that_are_given(chart: Charts) -> None:
+    page = "https://git.example.net/evapi/RUNBOOK.md"
+    given = {"enabled": True, "runbookUrl": page, "budget": 0.00005}
+    (rules,) = of(chart.render(changed(LEAST, metrics={"rules": given})), "PrometheusRule")
+    every = [rule for group in rules["spec"]["groups"] for rule in group["rules"]]
+    alerts = [rule for rule in every if "alert" in rule]
+    assert all(rule["annotations"]["runbook_url"] == f"{page}#{rule['alert'].lower()}" for rule in alerts)
+    (budget,) = (rule["expr"] for rule in every if rule.get("record") == "evapi:fallbacks:budget")
+    assert float(budget.removeprefix("vector(").removesuffix(")")) == 0.00005
+    assert f"| {len(alerts)} alerts," in (CHART / "README.md").read_text()
+
+
 def test_a_policy_of_ones_own(chart: Charts) -> None:
     objects = chart.render({**LEAST, "existingPolicy": "mine"})
     assert "policy.toml" not in one(objects, "ConfigMap", "sip-evapi-adapter")["data"]

@@ -29,13 +29,7 @@
 {{- if le (float64 $values.terminationGracePeriodSeconds) (addf $drain 4) -}}
 {{- fail (printf "terminationGracePeriodSeconds (%v) must be more than settings.drain_timeout (%v) and 4 s of last words: the pod would be killed with calls in hand" $values.terminationGracePeriodSeconds $drain) -}}
 {{- end -}}
-{{- if and $values.podDisruptionBudget.enabled (ne (toString $values.podDisruptionBudget.minAvailable) "") (ne (toString $values.podDisruptionBudget.maxUnavailable) "") -}}
-{{- fail "podDisruptionBudget: give minAvailable or maxUnavailable, and set the other to \"\"" -}}
-{{- end -}}
-{{- $least := toString $values.podDisruptionBudget.minAvailable -}}
-{{- if and $values.podDisruptionBudget.enabled (regexMatch "^[0-9]+$" $least) (ge (int $least) (int $values.replicas)) -}}
-{{- fail (printf "podDisruptionBudget.minAvailable (%s) of %v replicas: no machine could ever be drained. Take fewer, or maxUnavailable" $least $values.replicas) -}}
-{{- end -}}
+{{- include "evapi-adapter.disruption.check" (dict "who" "" "budget" $values.podDisruptionBudget "replicas" $values.replicas) -}}
 {{- if and (gt (float64 $values.traces.fraction) 0.0) (not $values.traces.endpoint) -}}
 {{- fail "traces.fraction is above 0 and traces.endpoint is empty: say where the collector is, such as http://collector:4318" -}}
 {{- end -}}
@@ -45,5 +39,34 @@
 {{- fail (printf "consumers: two are called %s" .name) -}}
 {{- end -}}
 {{- $names = append $names .name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether a PodDisruptionBudget lets machines be drained, and keeps a pod meanwhile. Kubernetes rounds
+percentages up. Takes (dict "who" "consumers: a: " "budget" {...} "replicas" 2). */}}
+{{- define "evapi-adapter.disruption.check" -}}
+{{- $replicas := int .replicas -}}
+{{- $most := toString .budget.maxUnavailable -}}
+{{- if .budget.enabled -}}
+{{- if and (ne (toString .budget.minAvailable) "") (ne $most "") (hasKey .budget "minAvailable") -}}
+{{- fail (printf "%spodDisruptionBudget: give minAvailable or maxUnavailable, and set the other to \"\"" .who) -}}
+{{- end -}}
+{{- $given := ternary "maxUnavailable" "minAvailable" (ne $most "") -}}
+{{- $text := toString (index .budget $given) -}}
+{{- if eq $text "" -}}
+{{- fail (printf "%spodDisruptionBudget is enabled and says nothing: give minAvailable or maxUnavailable, or enabled: false" .who) -}}
+{{- end -}}
+{{- $number := int (trimSuffix "%" $text) -}}
+{{- if hasSuffix "%" $text -}}
+{{- $number = int (ceil (divf (mulf $number $replicas) 100)) -}}
+{{- end -}}
+{{- $away := ternary $number (sub $replicas $number) (eq $given "maxUnavailable") -}}
+{{- $told := printf "%spodDisruptionBudget.%s (%s) of %d replicas" .who $given $text $replicas -}}
+{{- if le (int $away) 0 -}}
+{{- fail (printf "%s: no machine could ever be drained. Let one be away: maxUnavailable: 1" $told) -}}
+{{- end -}}
+{{- if and (ge (int $away) $replicas) (gt $replicas 1) -}}
+{{- fail (printf "%s: all of them may be away at once, and nobody takes calls. Let one be away: maxUnavailable: 1" $told) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

@@ -11,7 +11,11 @@
 {{- end -}}
 {{- end -}}
 {{- $_ := set $made "autoscaling" (merge (dict) (.consumer.autoscaling | default dict) $autoscaling) -}}
-{{- $_ := set $made "podDisruptionBudget" (merge (dict) (.consumer.podDisruptionBudget | default dict) $disruption) -}}
+{{- /* Not by merge, to which false and 0 are nothing: they would become the default. */}}
+{{- range $key, $value := .consumer.podDisruptionBudget | default dict -}}
+{{- $_ := set $disruption $key $value -}}
+{{- end -}}
+{{- $_ := set $made "podDisruptionBudget" $disruption -}}
 {{- $_ := set $made "fullname" (printf "%s-%s" (include "evapi-adapter.fullname" .root) .consumer.name) -}}
 {{- include "evapi-adapter.consumer.check" (dict "root" .root "consumer" $made "given" .consumer) -}}
 {{- toYaml $made -}}
@@ -45,6 +49,8 @@
 {{- fail (printf "%s: autoscaling.maxReplicas (%v) is below minReplicas (%v)" $who $scaling.maxReplicas $scaling.minReplicas) -}}
 {{- end -}}
 {{- end -}}
+{{- $fewest := ternary $consumer.replicas $scaling.minReplicas (eq $scaling.kind "none") -}}
+{{- include "evapi-adapter.disruption.check" (dict "who" (printf "%s: " $who) "budget" $consumer.podDisruptionBudget "replicas" $fewest) -}}
 {{- if and (eq $scaling.kind "hpa") (not (dig "requests" "cpu" "" $consumer.resources)) -}}
 {{- fail (printf "%s: autoscaling.kind=hpa goes by percent of resources.requests.cpu, which is not given" $who) -}}
 {{- end -}}
