@@ -126,7 +126,9 @@ class Bridge:
         keeps = settings.journal > 0 and settings.redis_url is not None
         self.journal = Journal(keeps, settings.journal_payloads)
         ids = _ids(settings)
-        self._traces = tracing.start(settings.traces, settings.replica, self.clock, ids)
+        self._traces = tracing.start(
+            settings.traces, settings.replica, self.clock, ids, lambda: self.broker.messaging
+        )
         chronicle = Chronicle(self.metrics, self.journal, self._traces, self.clock, ids=ids)
         self.relay = Relay(
             self.inflight,

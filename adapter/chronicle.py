@@ -32,16 +32,16 @@ class Traces(Protocol):
         call is not traced."""
         ...
 
-    def published(self, at: float, transactions: Sequence[Transaction]) -> None:
-        """The broker has confirmed these. Epoch seconds."""
+    def published(self, at: float, transactions: Sequence[Transaction]) -> str:
+        """The broker has confirmed these (epoch seconds). Return one's trace, "" if none is traced."""
         ...
 
     def replied(self, at: float, replies: Sequence[tuple[TransactionId, Reply]]) -> None:
         """Replies came."""
         ...
 
-    def resumed(self, at: float, transaction: Transaction, outcome: Outcome) -> None:
-        """A resume was written: the trace is complete."""
+    def resumed(self, at: float, transaction: Transaction, outcome: Outcome) -> str:
+        """A resume was written: the trace is complete. Return its id, "" if the call is not traced."""
         ...
 
 
@@ -82,8 +82,8 @@ class Chronicle:
         self._metrics.hop("publish", now - asked)
         self._metrics.published(now, ids)
         self.journal.published(now, ids)
-        if self._traces is not None:
-            self._traces.published(now, transactions)
+        if self._traces is not None and (trace := self._traces.published(now, transactions)):
+            self._metrics.exemplify_hop("publish", now - asked, now, trace)
 
     def not_published(self, number: int) -> None:
         """The broker did not take so many."""
@@ -121,8 +121,8 @@ class Chronicle:
         seconds = max(now - transaction.claimed_at, 0.0)
         self._metrics.resumed(transaction, outcome, now, seconds)
         self.journal.resume(now, transaction, outcome, seconds, decision)
-        if self._traces is not None:
-            self._traces.resumed(now, transaction, outcome)
+        if self._traces is not None and (trace := self._traces.resumed(now, transaction, outcome)):
+            self._metrics.exemplify(transaction, outcome, now, seconds, trace)
         if outcome not in BY_SOMEBODY:
             hidden = self._lines[outcome].take(now)
             if hidden is not None:

@@ -36,6 +36,7 @@ MOST: Final = 10_000
 """Calls of which something is remembered; the oldest gives way."""
 _LOW: Final = 1 << 64
 _BY_SOMEBODY: Final = frozenset({Outcome.DECIDED, Outcome.OPERATOR})
+_NOT_PUBLISHED: Final = frozenset({Outcome.UNROUTABLE, Outcome.UNAVAILABLE})
 _V = TypeVar("_V")
 
 
@@ -50,7 +51,7 @@ class Spans(Protocol):
         name: str,
         start: float,
         end: float,
-        attributes: Mapping[str, str] | None = None,
+        attributes: Mapping[str, str | int] | None = None,
         kind: str = "internal",
         error: str | None = None,
     ) -> None:
@@ -71,7 +72,16 @@ class _Publication(NamedTuple):
 
 
 class Tracing:
-    """``chronicle.Traces``. ``share`` of the calls, from 0 to 1; ``clock`` gives epoch seconds."""
+    """``chronicle.Traces``.
+
+    Args:
+        share: of the calls, from 0 to 1.
+        replica: its name.
+        spans: who exports them.
+        clock: gives epoch seconds.
+        ids: how correlation ids are written.
+        messaging: gives what a span says of the broker (``Broker.messaging``).
+    """
 
     def __init__(
         self,
@@ -80,7 +90,9 @@ class Tracing:
         spans: Spans,
         clock: Callable[[], float] = time.time,
         ids: Ids | None = None,
+        messaging: Callable[[], Mapping[str, str | int]] = dict,
     ) -> None:
+        self._messaging = messaging
         self._ids = Ids() if ids is None else ids
         self._below = round(share * _LOW)
         self._replica = replica
@@ -106,35 +118,40 @@ class Tracing:
             _keep(self._publications, transaction.id, _Publication(trace_id, span_id, self._clock()))
         return f"00-{trace_id:032x}-{span_id:016x}-01"
 
-    def published(self, at: float, transactions: Sequence[Transaction]) -> None:
+    def published(self, at: float, transactions: Sequence[Transaction]) -> str:
         """See ``chronicle.Traces``. Exported at once: another replica may write the resume."""
+        traced = 0
         for transaction in transactions:
             publication = self._publications.pop(transaction.id, None)
             if publication is not None:
                 self._publish(at, transaction, publication)
+                traced = publication.trace_id
+        return _text(traced)
 
     def replied(self, at: float, replies: Sequence[tuple[TransactionId, Reply]]) -> None:
         """See ``chronicle.Traces``."""
         for id_, reply in replies:
             _keep(self._replies, id_, (at, reply.service))
 
-    def resumed(self, at: float, transaction: Transaction, outcome: Outcome) -> None:
+    def resumed(self, at: float, transaction: Transaction, outcome: Outcome) -> str:
         """See ``chronicle.Traces``. A resume that is written again gets a span of its own."""
         id_ = transaction.id
         publication = self._publications.pop(id_, None)
         answered, service = self._replies.pop(id_, (None, None))
         trace_id = self._trace_id(transaction)
         if not trace_id:
-            return
+            return ""
         if publication is not None:
-            self._publish(at, transaction, publication, "not confirmed")
+            error = outcome.value if outcome in _NOT_PUBLISHED else "unconfirmed"
+            self._publish(at, transaction, publication, error)
         if answered is None:
             answered = transaction.deadline if outcome is Outcome.TIMEOUT else at
-        parent, attributes = _span_id(id_), {"evapi.outcome": outcome.value}
+        parent = _span_id(id_)
+        attributes: dict[str, str | int] = {"evapi.outcome": outcome.value}
         own = random.getrandbits(64) or 1
         self._spans.span(trace_id, own, parent, "resume", min(answered, at), at, attributes)
         if id_ in self._resumed:
-            return
+            return _text(trace_id)
         _keep(self._resumed, id_, None)
         attributes |= {
             "evapi.node": id_.node,
@@ -147,8 +164,11 @@ class Tracing:
         if service is not None:
             attributes["evapi.service"] = service
         error = None if outcome in _BY_SOMEBODY else outcome.value
+        if error is not None:
+            attributes["error.type"] = error
         name, start = f"evapi {transaction.event}", transaction.claimed_at
         self._spans.span(trace_id, parent, None, name, min(start, at), at, attributes, "server", error)
+        return _text(trace_id)
 
     def close(self) -> None:
         """Send what is left; blocks for a limited time."""
@@ -159,13 +179,17 @@ class Tracing:
     ) -> None:
         trace_id, span_id, asked = publication
         id_, event = transaction.id, transaction.event
-        attributes = {
+        attributes: dict[str, str | int] = {
+            **self._messaging(),
+            "messaging.operation.name": "publish",
             "messaging.operation.type": "send",
             "messaging.destination.name": contract.EVENTS_EXCHANGE,
             "messaging.rabbitmq.destination.routing_key": contract.routing_key(event, id_.node),
             "messaging.message.conversation_id": self._ids.text(id_),
             "evapi.replica": self._replica,
         }
+        if error is not None:
+            attributes["error.type"] = error
         parent = _span_id(id_)
         self._spans.span(trace_id, span_id, parent, "publish", asked, at, attributes, "producer", error)
 
@@ -176,7 +200,13 @@ class Tracing:
         return trace_id if trace_id % _LOW < self._below else 0
 
 
-def start(share: float, replica: str, clock: Callable[[], float], ids: Ids) -> Tracing | None:
+def start(
+    share: float,
+    replica: str,
+    clock: Callable[[], float],
+    ids: Ids,
+    messaging: Callable[[], Mapping[str, str | int]] = dict,
+) -> Tracing | None:
     """Trace this share of the calls; ``None``, with nothing loaded, where it is 0. Raises SettingsError."""
     if not share:
         return None
@@ -186,12 +216,17 @@ def start(share: float, replica: str, clock: Callable[[], float], ids: Ids) -> T
         spans = tracing.export(contract.APP_ID, **{"service.instance.id": replica})
     except tracing.TracesError as exc:
         raise SettingsError(tracing.TRACES_VARIABLE, str(exc)) from exc
-    return Tracing(share, replica, spans, clock, ids)
+    return Tracing(share, replica, spans, clock, ids, messaging)
 
 
 @lru_cache(maxsize=MOST)
 def _trace_id(node: str, call: str) -> int:
     return _digest(f"{node}\0{call}", 16)
+
+
+def _text(trace_id: int) -> str:
+    """As it is written everywhere; "" for 0, which stands for no trace."""
+    return f"{trace_id:032x}" if trace_id else ""
 
 
 def _span_id(id_: TransactionId) -> int:

@@ -78,7 +78,7 @@ class Export:
         name: str,
         start: float,
         end: float,
-        attributes: Mapping[str, str] | None = None,
+        attributes: Mapping[str, str | int] | None = None,
         kind: str = "internal",
         error: str | None = None,
     ) -> None:

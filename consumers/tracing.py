@@ -11,7 +11,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from adapter.contract import APP_ID
+from adapter.amqp.urls import EMBEDDED, messaging
+from adapter.contract import APP_ID, EVENTS_EXCHANGE, routing_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,10 @@ TRACES_VARIABLE: Final = "EVAPI_TRACES"
 says, where it is above 0, that spans are exported."""
 _LOADED: Final = "opentelemetry.trace"
 _FAILURES: Final = frozenset(("failed", "late", "rejected"))
+
+_servers: dict[str, Mapping[str, str | int]] = {}
+"""The RabbitMQ that each service of this process is connected to. Of the process, as OpenTelemetry's own
+provider is, so that neither a service nor a request has to know of traces."""
 
 
 class TracesError(Exception):
@@ -58,20 +63,35 @@ def export(name: str, **attributes: str) -> Export:
         raise TracesError(f"OpenTelemetry's variables (OTEL_...): {exc}") from exc
 
 
+def connected(service: str, url: str) -> None:
+    """Let the spans of a service say which RabbitMQ its requests come from."""
+    _servers[service] = messaging(url)
+
+
 def of(traceparent: Any, service: str, correlation_id: str | None, request: Request) -> Traced | None:
     """The span of a request that has this header; ``None`` where nobody would see it."""
     if _LOADED not in sys.modules or not isinstance(traceparent, str):
         return None
-    attributes = {"evapi.service": service, "evapi.event": request.event, "evapi.node": request.node}
+    attributes: dict[str, str | int] = {
+        **_servers.get(service, EMBEDDED),
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": EVENTS_EXCHANGE,
+        "messaging.rabbitmq.destination.routing_key": routing_key(request.event, request.node),
+        "evapi.service": service,
+        "evapi.event": request.event,
+        "evapi.node": request.node,
+    }
     if correlation_id is not None:
         attributes["evapi.correlation_id"] = correlation_id
+        attributes["messaging.message.conversation_id"] = correlation_id
     return Traced(traceparent, f"decide {request.event}", attributes)
 
 
 class Traced:
     """A span from ``with`` to its end, and the current one within."""
 
-    def __init__(self, traceparent: str, name: str, attributes: Mapping[str, str]) -> None:
+    def __init__(self, traceparent: str, name: str, attributes: Mapping[str, str | int]) -> None:
         self._traceparent = traceparent
         self._name = name
         self._attributes = attributes
@@ -95,6 +115,7 @@ class Traced:
         self._span.set_attribute("evapi.outcome", answer.result.value)
         if answer.result.value in _FAILURES:
             why = type(answer.error).__name__ if answer.error is not None else answer.result.value
+            self._span.set_attribute("error.type", why)
             self._span.set_status(StatusCode.ERROR, why)
         return answer
 
@@ -106,5 +127,6 @@ class Traced:
 
         context.detach(self._token)
         if kind is not None:
+            self._span.set_attribute("error.type", kind.__name__)
             self._span.set_status(StatusCode.ERROR, kind.__name__)
         self._span.end()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from structlog.testing import capture_logs
 
 from adapter.broker.base import Reply
@@ -38,14 +39,16 @@ class Spans:
     def traceparent(self, transaction: Transaction) -> str:
         return f"00-{transaction.id.label}"
 
-    def published(self, at: float, transactions: Sequence[Transaction]) -> None:
+    def published(self, at: float, transactions: Sequence[Transaction]) -> str:
         self.told.append(("published", at, transactions))
+        return "f" * 32
 
     def replied(self, at: float, replies: Sequence[tuple[TransactionId, Reply]]) -> None:
         self.told.append(("replied", at, replies))
 
-    def resumed(self, at: float, transaction: Transaction, outcome: Outcome) -> None:
+    def resumed(self, at: float, transaction: Transaction, outcome: Outcome) -> str:
         self.told.append(("resumed", at, transaction, outcome))
+        return "f" * 32
 
 
 class Bench:
@@ -212,6 +215,11 @@ class TestTraces:
             ("resumed", NOW, call(), Outcome.DECIDED),
         ]
         assert bench.chronicle.traceparent(call(7)) == "00-7"
+        text = generate_openmetrics(bench.metrics.registry).decode()
+        named = {
+            line.partition("{")[0] for line in text.splitlines() if f'# {{trace_id="{"f" * 32}"}}' in line
+        }
+        assert named == {"evapi_hop_seconds_bucket", "evapi_decision_seconds_bucket"}
 
     def test_without_them_a_call_has_no_name(self, bench: Bench) -> None:
         assert bench.chronicle.traceparent(call()) == ""

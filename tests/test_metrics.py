@@ -6,6 +6,8 @@ from dataclasses import fields
 from functools import partial
 
 from prometheus_client import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from adapter.broker.amqp import Counters
 from adapter.broker.embedded import EmbeddedBroker
@@ -231,3 +233,34 @@ def test_names_follow_the_conventions() -> None:
             assert not family.name.endswith(("_ms", "_count", "_total", "_kb")), family.name
             if family.type == "histogram":
                 assert family.name.endswith(("_seconds", "_ratio")), family.name
+
+
+def exemplars(metrics: Metrics) -> dict[tuple[str, str], tuple[str, float, float]]:
+    """By series and bucket: trace, amount and time, as a scrape by OpenMetrics has them."""
+    text = generate_openmetrics(metrics.registry).decode()
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {
+        (each.name, each.labels["le"]): (
+            each.exemplar.labels["trace_id"],
+            each.exemplar.value,
+            float(each.exemplar.timestamp),
+        )
+        for each in samples
+        if each.exemplar
+    }
+
+
+def test_a_traced_call_is_named_beside_the_buckets_that_it_is_in() -> None:
+    metrics = Metrics()
+    for trace, after in (("a" * 32, 0.15), ("b" * 32, 0.2), ("c" * 32, 3.0)):
+        resume(metrics, "e", after=after)
+        metrics.exemplify(call("e"), Outcome.DECIDED, NOW + after, after, trace)
+    metrics.hop("publish", 0.003)
+    metrics.exemplify_hop("publish", 0.003, NOW, "d" * 32)
+    assert exemplars(metrics) == {
+        ("evapi_decision_seconds_bucket", "0.2"): ("b" * 32, 0.2, NOW + 0.2),
+        ("evapi_decision_seconds_bucket", "4.0"): ("c" * 32, 3.0, NOW + 3.0),
+        ("evapi_resume_late_seconds_bucket", "1.0"): ("c" * 32, 1.0, NOW + 3.0),
+        ("evapi_hop_seconds_bucket", "0.005"): ("d" * 32, 0.003, NOW),
+    }
+    assert b"trace_id" not in generate_latest(metrics.registry), "the older format has no exemplars"

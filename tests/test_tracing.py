@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from adapter import tracing
+from adapter.amqp.urls import messaging
 from adapter.broker.base import Reply
 from adapter.correlation import Ids
 from adapter.errors import SettingsError
@@ -53,7 +54,9 @@ class Replica:
     def __init__(self, name: str = "r1", share: float = 1.0) -> None:
         self.now = NOW
         self.spans = Spans()
-        self.tracing = Tracing(share, name, self.spans, lambda: self.now)
+        self.tracing = Tracing(
+            share, name, self.spans, lambda: self.now, messaging=lambda: messaging("amqp://u:p@rabbit/v")
+        )
 
     def publish(self, transaction: Transaction, seconds: float = 0.25) -> str:
         """Have it published; gives what the consumer is told."""
@@ -102,7 +105,17 @@ def test_the_spans_of_a_call() -> None:
     assert (publish.name, publish.span_id, publish.parent) == ("publish", publication, whole.span_id)
     assert (publish.start, publish.end, publish.kind, publish.error) == (NOW, NOW + 0.25, "producer", None)
     assert publish.attributes is not None
-    assert publish.attributes["messaging.rabbitmq.destination.routing_key"] == "invite_request.sbc1"
+    assert publish.attributes == {
+        "messaging.system": "rabbitmq",
+        "server.address": "rabbit",
+        "server.port": 5672,
+        "messaging.operation.name": "publish",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": "evapi.events",
+        "messaging.rabbitmq.destination.routing_key": "invite_request.sbc1",
+        "messaging.message.conversation_id": "sbc1:37:7:1",
+        "evapi.replica": "r1",
+    }
     assert (resume.name, resume.parent) == ("resume", whole.span_id)
     assert (resume.start, resume.end) == (NOW + 1.25, NOW + 1.375)
     assert (whole.name, whole.parent, whole.kind, whole.error) == (
@@ -167,8 +180,19 @@ def test_a_publication_that_is_not_confirmed_failed() -> None:
     _, publication = parts(replica.tracing.traceparent(call()))
     replica.resume(call(), Outcome.UNROUTABLE)
     publish = replica.made("publish")
-    assert (publish.span_id, publish.error) == (publication, "not confirmed")
-    assert replica.made("evapi invite_request").error == "unroutable"
+    assert (publish.span_id, publish.error) == (publication, "unroutable")
+    whole = replica.made("evapi invite_request")
+    assert whole.error == "unroutable"
+    for span in (publish, whole):
+        assert span.attributes is not None
+        assert span.attributes["error.type"] == "unroutable"
+
+
+def test_one_that_was_decided_before_it_was_confirmed_is_told() -> None:
+    replica = Replica()
+    replica.tracing.traceparent(call())
+    replica.resume(call(), Outcome.DECIDED)
+    assert replica.made("publish").error == "unconfirmed"
 
 
 def test_the_resume_after_a_timeout_begins_at_the_deadline() -> None:
@@ -210,6 +234,17 @@ def test_a_share_of_the_calls_is_traced_and_all_agree_which(share: float) -> Non
     assert [asked for asked in calls if second.resume(asked)] == traced
     assert len(first.spans.made) == len(traced)
     assert len(second.spans.made) == 2 * len(traced)
+
+
+def test_the_trace_of_a_traced_call_is_given_to_metrics() -> None:
+    some, none = Replica(), Replica(share=0.0)
+    trace_id, _ = parts(some.tracing.traceparent(call()))
+    assert some.tracing.published(NOW, [call(), call(8)]) == f"{trace_id:032x}"
+    assert some.tracing.published(NOW, [call()]) == ""
+    for _ in range(2):
+        assert some.tracing.resumed(NOW, call(), Outcome.DECIDED) == f"{trace_id:032x}"
+    assert none.tracing.traceparent(call()) == ""
+    assert none.tracing.published(NOW, [call()]) == none.tracing.resumed(NOW, call(), Outcome.DECIDED) == ""
 
 
 def test_a_smaller_share_is_a_part_of_a_larger_one() -> None:

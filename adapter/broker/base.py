@@ -104,6 +104,11 @@ class Broker(Protocol):
         """Whether no server can be reached any more, so that what is under way will not be answered."""
         ...
 
+    @property
+    def messaging(self) -> Mapping[str, str | int]:
+        """What spans say of where messages go: OpenTelemetry's attributes of system and server."""
+        ...
+
     def takes_replies(self, node: str) -> bool:
         """Return False once the node's replies cannot be consumed here, so that asking is in vain.
 

@@ -21,6 +21,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from adapter.amqp.urls import EMBEDDED
 from adapter.broker.base import DeadLetter, Published, Reply
 from adapter.contract import (
     HEADER_DEADLINE,
@@ -178,6 +179,11 @@ class EmbeddedBroker:
     def gone(self) -> bool:
         """Never: it is in this process."""
         return False
+
+    @property
+    def messaging(self) -> Mapping[str, str | int]:
+        """See ``Broker``: there is no server."""
+        return EMBEDDED
 
     def takes_replies(self, _: str) -> bool:
         """Always: nothing stands between a service and the bridge."""

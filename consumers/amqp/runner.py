@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from yarl import URL
 
 from adapter.contract import service_queue
+from consumers import tracing
 from consumers.amqp.bindings import Bindings
 from consumers.amqp.connection import ANSWER_TIMEOUT, CONNECT_TIMEOUT, Connection, Lost, shown, told
 from consumers.amqp.topology import keep_declaring
@@ -140,6 +141,7 @@ class Runner:
     async def _session(self, url: URL, within: float) -> None:
         """One connection until ``stop()``. Whatever else ends it is raised."""
         connection = await Connection.open(url, f"consumer {self.service.name}", within)
+        tracing.connected(self.service.name, str(url))
         watching = asyncio.ensure_future(connection.watch())
         bindings = self._bindings
         binding = asyncio.ensure_future(bindings.keep(url))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapter.admin.rabbit import Rabbit
-from adapter.amqp.urls import split_urls, stray_comma
+from adapter.amqp.urls import messaging, split_urls, stray_comma
 from adapter.broker.amqp import AmqpBroker
 from adapter.errors import SettingsError
 from adapter.settings import load
@@ -52,3 +52,20 @@ async def test_a_password_with_a_comma_opens_the_door(rabbitmq: RabbitServer, wr
     await broker.start(Recorder())
     await until(lambda: broker.ready)
     await broker.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "port"),
+    [
+        ("amqp://u:p@rabbit/v", "rabbit", 5672),
+        ("amqps://rabbit", "rabbit", 5671),
+        ("amqp://[::1]:7000/?heartbeat=5", "::1", 7000),
+    ],
+)
+def test_a_span_says_the_server_and_no_secret(url: str, address: str, port: int) -> None:
+    assert messaging(url) == {
+        "messaging.system": "rabbitmq",
+        "server.address": address,
+        "server.port": port,
+    }
+    assert messaging("amqp:...") == {"messaging.system": "rabbitmq"}

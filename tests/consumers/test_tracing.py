@@ -81,6 +81,12 @@ async def test_a_decision_is_a_span_and_what_it_asks_is_within(
     assert outer.kind is trace.SpanKind.CONSUMER
     assert outer.status.is_unset
     assert outer.attributes == {
+        "messaging.system": "embedded",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": "evapi.events",
+        "messaging.rabbitmq.destination.routing_key": "invite_request.sbc1",
+        "messaging.message.conversation_id": "sbc1:37:7:1",
         "evapi.service": "routes",
         "evapi.event": "invite_request",
         "evapi.node": "sbc1",
@@ -106,6 +112,7 @@ async def test_a_failure_tells_its_type_alone(
     assert (span.status.status_code, span.status.description) == (trace.StatusCode.ERROR, "KeyError")
     assert span.attributes is not None
     assert span.attributes["evapi.outcome"] == "failed"
+    assert span.attributes["error.type"] == "KeyError"
     assert not span.events
 
 

@@ -82,6 +82,11 @@ def check(
         (resume,) = (span for span in collector.named("resume") if span.parent == whole.id)
         assert decide.parent == publish.id
         assert decide.attributes["evapi.service"] == service
+        for span, operation in ((publish, "publish"), (decide, "process")):
+            said = span.attributes
+            assert said["messaging.operation.name"] == operation
+            assert said["messaging.system"] == ("rabbitmq" if redis else "embedded")
+            assert said.get("server.address") == ("127.0.0.1" if redis else None)
         assert whole.start <= publish.start <= resume.end <= whole.end
         assert decide.start <= decide.end
         # Through Redis the adapter's clock is Redis', as exact as the way there: of two processes no order.

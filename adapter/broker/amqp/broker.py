@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from adapter import contract
+from adapter.amqp.urls import messaging
 from adapter.broker.amqp import topology
 from adapter.broker.amqp.binder import Binder
 from adapter.broker.amqp.commands import Commands
@@ -118,6 +119,12 @@ class AmqpBroker:
     def gone(self) -> bool:
         """Whether the last try to connect, to each of the servers, was in vain."""
         return self._requests.gone
+
+    @property
+    def messaging(self) -> Mapping[str, str | int]:
+        """See ``Broker``: the server that takes the requests; none while there is no connection."""
+        connection = self._requests.connection
+        return messaging(connection.url) if connection else {"messaging.system": "rabbitmq"}
 
     def takes_replies(self, node: str) -> bool:
         """Return False once the node's replies cannot be consumed here, so that asking is in vain."""
