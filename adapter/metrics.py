@@ -459,10 +459,12 @@ class Spread(Collector):
         family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
         names = [*map(str, self._bounds), "+Inf"]
         for labels, series in self._series.items():
-            upto, buckets = 0, []
+            upto = 0
+            buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
             for place, (name, number) in enumerate(zip(names, series.counts, strict=True)):
                 upto += number
-                buckets.append((name, float(upto), series.exemplars.get(place)))
+                exemplar = series.exemplars.get(place)
+                buckets.append((name, float(upto), exemplar) if exemplar else (name, float(upto)))
             family.add_metric(labels, buckets, series.total)
         return [family]
 

@@ -142,8 +142,8 @@ class Tracing:
         if not trace_id:
             return ""
         if publication is not None:
-            error = outcome.value if outcome in _NOT_PUBLISHED else "unconfirmed"
-            self._publish(at, transaction, publication, error)
+            why = outcome.value if outcome in _NOT_PUBLISHED else "unconfirmed"
+            self._publish(at, transaction, publication, why)
         if answered is None:
             answered = transaction.deadline if outcome is Outcome.TIMEOUT else at
         parent = _span_id(id_)

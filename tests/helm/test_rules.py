@@ -24,14 +24,21 @@ if TYPE_CHECKING:
 
 FOLDER = Path("helm/evapi-adapter/rules")
 RULES = FOLDER / "evapi-adapter.yaml"
+BUDGET = FOLDER / "budget.yaml"
 TESTS = sorted((FOLDER / "tests").glob("*.yaml"))
-EVERY = [rule for group in yaml.safe_load(RULES.read_text("utf-8"))["groups"] for rule in group["rules"]]
+EVERY = [
+    rule
+    for path in (RULES, BUDGET)
+    for group in yaml.safe_load(path.read_text("utf-8"))["groups"]
+    for rule in group["rules"]
+]
 ALERTS = [rule for rule in EVERY if "alert" in rule]
 BY_NAME = pytest.mark.parametrize("rule", ALERTS, ids=[rule["alert"] for rule in ALERTS])
 
 
-def test_prometheus_takes_the_rules() -> None:
-    promtool.check_rules(RULES)
+@pytest.mark.parametrize("rules", [RULES, BUDGET], ids=lambda path: path.stem)
+def test_prometheus_takes_the_rules(rules: Path) -> None:
+    promtool.check_rules(rules)
 
 
 def test_prometheus_finds_each_alert_right() -> None:
