@@ -149,7 +149,11 @@ class Matrix:
 def _revision() -> str:
     with contextlib.suppress(OSError):  # no git: a tree from an archive
         done = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=False
+            ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return done.stdout.strip()
     return ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import subprocess
 from typing import TYPE_CHECKING, Final
@@ -23,14 +25,23 @@ ASKED: Final = {
     "Python": (("python3", "--version"), r"Python (\S+)"),
 }
 """The command by which each tells it, and where it stands in what it says."""
+KEPT: Final = "versions.json"
 
 
 def versions(root: Path) -> dict[str, str]:
-    """Return the version of each program that this root has, by the program's name."""
+    """Return the version of each program that this root has, by the program's name.
+
+    They are asked once: rabbitmqctl takes seconds, and a root stays as it was made.
+    """
+    kept = root / KEPT
+    if kept.exists():
+        return dict(json.loads(kept.read_text()))
     found = {}
     for name, (words, pattern) in ASKED.items():
         if any((root / place / words[0]).exists() for place in ("usr/bin", "usr/sbin")):
             found[name] = _told(command(root, words, inside=True), pattern)
+    with contextlib.suppress(PermissionError):  # the root belongs to root: asked again
+        kept.write_text(json.dumps(found))
     return found
 
 
