@@ -154,7 +154,7 @@ wheel: $(RELEASE)/.installed ## wheel and source archive, into dist
 	@ls dist/*.whl dist/*.tar.gz
 
 .PHONY: binaries
-binaries: wheel ## the wheel installs on Python 3.11 to 3.14 with nothing built from source
+binaries: wheel ## the wheel installs on Python 3.11 to 3.15 with nothing built from source
 	@$(BIN)/python -m tests.release.binaries $$(ls dist/*.whl)
 
 # Each licence of a dependency, word for word; another one is to be looked at before it is added here.

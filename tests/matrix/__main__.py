@@ -90,8 +90,7 @@ class Matrix:
             tell(f"{SUITES[suite]}: {shown}")
         for part in self._chosen:
             if part.python and part.python not in self._pythons:
-                has = self._versions[part.suite]["Python"]
-                self._pythons[part.python] = python(part.python, self._roots[part.suite], has)
+                self._pythons[part.python] = python(part.python, self._roots[part.suite])
 
     def _run(self, part: Part) -> bool:
         tell(f"{part.name} begins")

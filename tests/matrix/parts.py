@@ -10,7 +10,8 @@ from tests.matrix.roots import SUITES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-PYTHONS: Final = ("3.11", "3.12", "3.13", "3.14")
+PYTHONS: Final = {"3.11": "bookworm", "3.12": "trixie", "3.13": "trixie", "3.14": "sid", "3.15": "sid"}
+"""Each with the suite whose servers it uses, and which has it itself, unless none has."""
 PYTEST: Final = ("-m", "pytest", "-p", "no:cacheprovider")
 STORE: Final = (
     "tests/inflight",
@@ -93,7 +94,7 @@ def parts() -> Iterator[Part]:
         yield _tests("operator", ("RabbitMQ", "Redis", "Kamailio"), suite, OPERATOR)
     for suite in SUITES:
         yield _tests("prometheus", ("Prometheus",), suite, MONITORING)
-    for python, suite in zip(PYTHONS, ("bookworm", "trixie", "trixie", "sid"), strict=True):
+    for python, suite in PYTHONS.items():
         words = (*PYTEST, *PURE)
         strict = {"PYTHONWARNINGS": "error"}
         yield Part(f"python-{python}", ("Python",), suite, words, "pure tests", python=python, env=strict)

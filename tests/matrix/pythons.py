@@ -34,28 +34,30 @@ class Python:
     inside: bool
 
 
-def python(wanted: str, root: Path, has: str) -> Python | None:
+def python(wanted: str, root: Path) -> Python | None:
     """Return a Python of the version ``wanted``, ready to run the tests, or None if there is none to be had.
 
     Args:
         wanted: such as ``3.12``.
-        root: the root whose servers the tests are to use.
-        has: the version of the root's own Python, which is taken if it is the one.
+        root: the root whose servers the tests are to use. If it has that Python, it is taken.
 
     Raises:
         HarnessError: a dependency has no wheel for it, or the wheels cannot be installed.
     """
-    if has.startswith(f"{wanted}."):
-        wheel = _wheel()
-        binds = [wheel.parent]
-        _install(
-            lambda words: command(root, words, inside=True, network=True, binds=binds), "python3", VENV, wheel
-        )
-        return Python(has, str(VENV / "bin/python"), inside=True)
+    wheel = _wheel()
+    program = f"python{wanted}"
+    if (root / "usr/bin" / program).exists():
+        venv = VENV / wanted
+
+        def within(words: Sequence[str]) -> list[str]:
+            return command(root, words, inside=True, network=True, binds=[wheel.parent])
+
+        _install(within, program, venv, wheel)
+        return Python(python_version(within([program])), str(venv / "bin/python"), inside=True)
     if (found := _found(wanted)) is None:
         return None
     venv = kept_folder() / "pythons" / wanted
-    _install(list, str(found), venv, _wheel())
+    _install(list, str(found), venv, wheel)
     return Python(python_version([str(found)]), str(venv / "bin/python"), inside=False)
 
 
@@ -86,6 +88,8 @@ def _install(within: Callable[[Sequence[str]], list[str]], program: str, venv: P
     _run(within([program, "-m", "venv", str(venv)]))
     pip = [str(venv / "bin/python"), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
     _run(within([*pip, "--only-binary=:all:", f"{wheel}[dev]"]))
+    # What is there already by that version is of another tree, and pip would keep it.
+    _run(within([*pip, "--no-deps", "--force-reinstall", str(wheel)]))
 
 
 def _run(words: Sequence[str]) -> None:

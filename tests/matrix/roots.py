@@ -21,7 +21,7 @@ SERVERS: Final = (
     *("rabbitmq-server", "redis-server", "sip-tester", "prometheus", "openssl"),
 )
 PYTHON: Final = ("python3", "python3-venv")
-ADDED: Final = {"trixie": ("valkey-server",), "sid": ("valkey-server",)}
+ADDED: Final = {"trixie": ("valkey-server",), "sid": ("valkey-server", "python3.15-venv")}
 """What a suite has and the others have not."""
 SUITES: Final = {"bookworm": "Debian 12", "trixie": "Debian 13", "sid": "Debian sid"}
 TIMEOUT: Final = 900.0

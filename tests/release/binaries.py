@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-PYTHONS: Final = ("3.11", "3.12", "3.13", "3.14")
+PYTHONS: Final = ("3.11", "3.12", "3.13", "3.14", "3.15")
 
 
 def fetch(wheel: Path, python: str, folder: Path) -> tuple[list[str], str]:
