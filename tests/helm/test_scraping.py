@@ -12,7 +12,7 @@ from tests.harness.kamailio import KamailioServer
 from tests.harness.process import wait_until
 from tests.harness.prometheus import PrometheusServer
 from tests.helm.test_dashboard import queries
-from tests.helm.test_rules import ALERTS, RULES
+from tests.helm.test_rules import ALERTS, BUDGET, EVERY, RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusS
     with (
         KamailioServer(folder) as kamailio,
         Bridge("adapter", folder, {"sbc1": kamailio.evapi_port}, consumer) as bridge,
-        PrometheusServer(folder, bridge.http_port, RULES) as server,
+        PrometheusServer(folder, bridge.http_port, [RULES, BUDGET]) as server,
     ):
         scraped = {"query": 'count_over_time(up{job="evapi"}[1m]) >= 2'}
         wait_until(lambda: server.ask("query", **scraped)["data"]["result"], "two scrapes")
@@ -51,7 +51,7 @@ def test_every_rule_can_be_evaluated(prometheus: PrometheusServer) -> None:
         return [rule for group in prometheus.ask("rules")["data"]["groups"] for rule in group["rules"]]
 
     wait_until(lambda: all(rule["health"] != "unknown" for rule in rules()), "the rules' first evaluation")
-    assert len(rules()) == len(ALERTS)
+    assert len(rules()) == len(EVERY)
     assert [rule for rule in rules() if rule["health"] != "ok" or rule.get("lastError")] == []
 
 
