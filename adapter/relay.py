@@ -29,7 +29,7 @@ from adapter.held import Held, HeldFrame
 from adapter.inflight.base import Claim, InFlight
 from adapter.takeover import RESEND_FOR, Takeover
 from adapter.transaction import BY_SOMEBODY, Outcome, Settlement, State, Transaction, TransactionId
-from adapter.turn import Turn
+from adapter.turn import READ_PAUSE, Turn
 from adapter.unsent import Unsent
 from adapter.unwritten import GRACE, SHARE, Unwritten
 from adapter.wire import event as wire
@@ -225,8 +225,8 @@ class Relay:
         take a second answer for one to its next question."""
         if not left or not self.turn.plain(node):
             return left
-        shadow = self._roster.shadow
-        found = [frame for frame in left if frame.arrived > shadow]
+        untraced = self._roster.shadow + READ_PAUSE
+        found = [frame for frame in left if frame.arrived > untraced]
         if len(found) < len(left):
             self._metrics.left_unanswered.labels(node).inc(len(left) - len(found))
         return found
@@ -447,7 +447,7 @@ class Relay:
             self._doubtful.discard(transaction.id)
         if not remembered:
             self.withhold(transaction.id, "the store may have forgotten it")
-        elif transaction.claimed_at <= self._roster.shadow:
+        elif transaction.claimed_at <= self._roster.shadow + READ_PAUSE:
             self.withhold(transaction.id, "another replica may have answered it without the store")
         else:
             self._write(transaction, again=False)

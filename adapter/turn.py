@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 STANDBY_DELAY: Final = 0.15
 """Seconds for which a standby leaves a suspension to the active replica: longer than a claim takes."""
+READ_PAUSE: Final = 0.05
+"""Seconds between two reads of what another replica is to claim: a wake-up costs more than ten events. So a
+standby may have an event by so much later than the active replica."""
 RETURN_WAIT: Final = 0.06
 """Seconds since the broker was lost for which its return is waited for before ``unavailable`` is
 answered: another server of a cluster takes over in less, and a caller does not notice."""

@@ -6,8 +6,11 @@ import asyncio
 
 import pytest
 
+from adapter.held import HeldFrame
 from adapter.inflight.base import Roll
 from adapter.transaction import Outcome, State, Transaction
+from adapter.translate import Claimer
+from adapter.turn import READ_PAUSE
 from tests.relay_bench import Bench, id_of, reply, suspended
 
 ROUTE = {"action": "route", "uri": "sip:gw7.example.net"}
@@ -122,6 +125,15 @@ class TestNothingDropsASecondAnswer:
         await bench.relay.idle()
         assert bench.links.sent == []
         assert bench.counted("answers_withheld_total", node="sbc1") == 1
+
+    async def test_a_standby_may_have_read_a_little_later_what_another_answered(self, bench: Bench) -> None:
+        bench.roster._shadow = bench.now
+        late, later = (
+            HeldFrame(bench.now + seconds, Claimer("r1", "sbc1", ""), suspended(label))
+            for label, seconds in enumerate((READ_PAUSE, READ_PAUSE + 0.001))
+        )
+        assert bench.relay._answered_by_nobody("sbc1", [late, later]) == [later]
+        assert bench.counted("left_unanswered_total", node="sbc1") == 1
 
     async def test_what_was_done_is_done_in_the_store_first(self, bench: Bench) -> None:
         for label, plain in enumerate((True, False)):

@@ -22,6 +22,7 @@ from adapter.evapi.redial import AT_ONCE, WHY_AT_ONCE, Redial, Told
 from adapter.evapi.stream import Stream, connect, say
 from adapter.evapi.writer import Outgoing, Writer, in_segments
 from adapter.identities import identity
+from adapter.turn import READ_PAUSE
 from adapter.wire import event, netstring
 
 if TYPE_CHECKING:
@@ -45,8 +46,6 @@ POLL: Final = 0.7
 """Seconds for which a link without receipts stays open after the last answer: EVAPI's workers look for
 frames each 0.5 s by default (wait_idle). Measured on 6.1.5: closed at once 40 of 40 answers are lost, after
 0.5 s all in five of six runs, after 0.7 s none in six."""
-READ_PAUSE: Final = 0.05
-"""Seconds between two reads of what another replica is to claim: a wake-up costs more than ten events."""
 HELD_INTERVAL: Final = 0.02
 """Seconds between two looks whether this replica may write again, and the kernel takes more."""
 MACHINE: Final = socket.gethostname()
