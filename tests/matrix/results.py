@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,17 +60,19 @@ class Results:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        read = json.loads(file.read_text()) if file.exists() else {}
-        self._found = {name: Result(**{**one, "failed": tuple(one["failed"])}) for name, one in read.items()}
 
     def get(self, name: str) -> Result | None:
         """Return what came of a part, or None if it never ran."""
-        return self._found.get(name)
+        one = self._read().get(name)
+        return None if one is None else Result(**{**one, "failed": tuple(one["failed"])})
 
     def put(self, name: str, result: Result) -> None:
-        """Keep what came of a part."""
-        self._found[name] = result
-        kept = {name: asdict(one) for name, one in self._found.items()}
-        part = self._file.with_suffix(".part")
-        part.write_text(json.dumps(kept, indent=1))
-        part.rename(self._file)
+        """Keep what came of a part; another run may keep some at the same time."""
+        with FileLock(f"{self._file}.lock"):
+            kept = {**self._read(), name: asdict(result)}
+            part = self._file.with_suffix(".part")
+            part.write_text(json.dumps(kept, indent=1))
+            part.rename(self._file)
+
+    def _read(self) -> dict[str, Any]:
+        return json.loads(self._file.read_text()) if self._file.exists() else {}

@@ -134,7 +134,7 @@ def main() -> None:
         _mount(given.root, [*given.bind, *filter(Path.exists, REACHING_OUT)])
     else:
         _raise_loopback()
-        _mount(given.root, given.bind)
+        _mount(given.root, [*given.bind, Path("/etc/hosts")])
         _without_dns(given.root)
     words: list[str] = given.command
     if given.inside:
