@@ -150,8 +150,7 @@ lock: $(RELEASE)/.installed ## lock what the image and the releases are made of 
 .PHONY: wheel
 wheel: $(RELEASE)/.installed ## wheel and source archive, into dist
 	@rm -f dist/*.whl dist/*.tar.gz
-	@$(RELEASE)/python -m hatchling -q build -d dist
-	@ls dist/*.whl dist/*.tar.gz
+	@$(RELEASE)/python -m hatchling build -d dist
 
 .PHONY: binaries
 binaries: wheel ## the wheel installs on Python 3.11 to 3.15 with nothing built from source
