@@ -30,6 +30,8 @@ WAITS_SINCE: Final = (4, 3)
 DISCONNECTED: Final = "consumer-disconnected-timeout"
 """Milliseconds for which a quorum queue of RabbitMQ 4.3 and later waits for a server that is gone."""
 SOON: Final = 5_000
+ENOUGH: Final = 2
+"""Servers of a cluster from which on one may die and another go on."""
 CONNECT: Final = 1.7
 """Seconds for each server to answer: less than the check has, so that it can say which does not."""
 TRIED: Final = 5
@@ -213,12 +215,15 @@ async def returned(management: Management, urls: str) -> list[Finding]:
     RabbitMQ 4.3 and later wait for the server, 60 s by default. What rabbitmq.conf says cannot be seen.
     Raises ManagementUnavailable.
     """
-    overview, queues = await asyncio.gather(management.overview(), management.queues())
+    overview = await management.overview()
+    if version_of(str(overview["rabbitmq_version"])) < WAITS_SINCE:
+        return []
     servers = {each.get("node") for each in overview.get("listeners") or () if isinstance(each, dict)}
-    quorum = [queue for queue in queues.values() if queue.kind == "quorum"]
+    if len(servers) < ENOUGH:
+        return []
+    quorum = [queue for queue in (await management.queues()).values() if queue.kind == "quorum"]
     waits = [queue.name for queue in quorum if not _soon(queue)]
-    version = version_of(str(overview["rabbitmq_version"]))
-    if version < WAITS_SINCE or len(servers) < 2 or not waits:
+    if not waits:
         return []
     seen = f"{counted(len(waits), 'quorum queue')} may wait 60 s for a server that died: no policy says less"
     why = (
