@@ -127,25 +127,25 @@ hooks: install $(RELEASE)/.installed ## lint before each git commit
 	@$(RELEASE)/pre-commit install
 
 # Tools of releases have dependencies of their own, so they have an environment of their own.
-$(RELEASE)/.installed: release/tools.txt release/build.txt | install
+$(RELEASE)/.installed: helm/locks/tools.txt helm/locks/build.txt | install
 	@echo "installing Python packages into $(VENV)/release"
 	@$(PYTHON) -m venv $(VENV)/release
-	@$(RELEASE)/pip install -q --disable-pip-version-check --require-hashes -r release/tools.txt -r release/build.txt
+	@$(RELEASE)/pip install -q --disable-pip-version-check --require-hashes -r helm/locks/tools.txt -r helm/locks/build.txt
 	@touch $@
 
 # What the image has, as this machine's Python takes it.
-$(LOCKED)/.installed: release/requirements.txt $(RELEASE)/.installed
+$(LOCKED)/.installed: helm/locks/requirements.txt $(RELEASE)/.installed
 	@$(RELEASE)/uv venv -q --clear --python $(PYTHON) $(LOCKED)
-	@$(RELEASE)/uv pip install -q --python $(LOCKED) --require-hashes --only-binary :all: -r release/requirements.txt
+	@$(RELEASE)/uv pip install -q --python $(LOCKED) --require-hashes --only-binary :all: -r helm/locks/requirements.txt
 	@touch $@
 
 COMPILE = $(RELEASE)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
 .PHONY: lock
 lock: $(RELEASE)/.installed ## lock what the image and the releases are made of (UPGRADE=1: the newest of all)
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra otel pyproject.toml -o release/requirements.txt
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) release/build.in -o release/build.txt
-	@$(COMPILE) $(if $(UPGRADE),--upgrade) release/tools.in -o release/tools.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra otel pyproject.toml -o helm/locks/requirements.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) helm/locks/build.in -o helm/locks/build.txt
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) helm/locks/tools.in -o helm/locks/tools.txt
 
 .PHONY: wheel
 wheel: $(RELEASE)/.installed ## wheel and source archive, into dist
@@ -164,7 +164,7 @@ LICENCES := MIT;MIT License;Apache-2.0;Apache Software License;Apache-2.0 AND MI
 .PHONY: audit
 audit: $(LOCKED)/.installed ## known vulnerabilities (needs the internet) and licences of all that the image has
 	@$(RELEASE)/pip-licenses --python $(LOCKED)/bin/python --with-system --summary --allow-only "$(LICENCES)"
-	@$(RELEASE)/pip-audit --strict --require-hashes --disable-pip -r release/requirements.txt || { \
+	@$(RELEASE)/pip-audit --strict --require-hashes --disable-pip -r helm/locks/requirements.txt || { \
 	  echo "make audit: FAILED. Where it says 'could not be audited' or names no connection, the list of vulnerabilities (PyPI's JSON interface) could not be asked, and NOTHING IS KNOWN: run it where that can be reached."; exit 1; }
 
 .PHONY: image

@@ -1,6 +1,6 @@
 """What wheel and image are made of, as CycloneDX (``make sbom``), by cyclonedx-py.
 
-The wheel's list has all that release/requirements.txt brings; the image's has, beside what is installed
+The wheel's list has all that helm/locks/requirements.txt brings; the image's has, beside what is installed
 in it, Debian's packages and Python itself, which cyclonedx-py does not know of.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 PROJECT = podman.ROOT / "pyproject.toml"
-LOCK = podman.ROOT / "release" / "requirements.txt"
+LOCK = podman.ROOT / "helm/locks/requirements.txt"
 PLACES = ("/opt/evapi-adapter", "/var/lib/dpkg/status", "/etc/os-release")
 """What is copied out of an image."""
 

@@ -39,7 +39,7 @@ Version: 1
 def locked(name: str) -> dict[str, str]:
     """The versions that a lock has; each has hashes."""
     found = {}
-    for block in re.split(r"\n(?=\S)", (ROOT / "release" / name).read_text("utf-8")):
+    for block in re.split(r"\n(?=\S)", (ROOT / "helm/locks" / name).read_text("utf-8")):
         if told := re.match(r"([A-Za-z0-9._-]+)==([^ ;\\\n]+)", block):
             assert "--hash=sha256:" in block, told[1]
             found[canonicalize_name(told[1])] = told[2]
@@ -61,7 +61,7 @@ def test_the_locks_have_what_the_project_needs() -> None:
     needed = [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["otel"]]
     assert loose(needed, locked("requirements.txt")) == []
     assert loose(PROJECT["build-system"]["requires"], locked("build.txt")) == []
-    tools = [line for line in (ROOT / "release/tools.in").read_text("utf-8").splitlines() if line[0] != "#"]
+    tools = [line for line in (ROOT / "helm/locks/tools.in").read_text("utf-8").splitlines() if line[0] != "#"]
     assert loose(tools, locked("tools.txt")) == []
 
 
@@ -74,7 +74,7 @@ def test_wheel_and_archive_are_twice_the_same(tmp_path: Path) -> None:
     """From another folder, with other times of its files."""
     copy = tmp_path / "copy"
     copy.mkdir()
-    for name in ("adapter", "consumers", "release", "LICENSE", "README.md", "pyproject.toml"):
+    for name in ("adapter", "consumers", "helm/locks", "LICENSE", "README.md", "pyproject.toml"):
         place = ROOT / name
         if place.is_dir():
             shutil.copytree(place, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -112,4 +112,4 @@ def test_the_base_is_named_by_its_digest() -> None:
 
 @pytest.mark.parametrize("name", ["requirements.txt", "build.txt"])
 def test_locks_name_no_index(name: str) -> None:
-    assert "://" not in (ROOT / "release" / name).read_text("utf-8")
+    assert "://" not in (ROOT / "helm/locks" / name).read_text("utf-8")
