@@ -170,7 +170,7 @@ def main() -> int:
     if options.root and INSIDE not in os.environ:
         within(options.root, sys.argv[1:])
     folder = Path(tempfile.mkdtemp(prefix="minority-"))
-    with RabbitCluster(folder, retries=30 if options.root else 1) as cluster:
+    with RabbitCluster(folder) as cluster:
         print(f"RabbitMQ {cluster.ctl('version').strip()}", flush=True)
         good = asyncio.run(run(cluster, options.seconds, options.new, options.reconnect))
     shutil.rmtree(folder, ignore_errors=True)

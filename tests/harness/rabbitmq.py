@@ -61,7 +61,8 @@ cluster_formation.discovery_retry_interval = 100
 cluster_partition_handling = pause_minority
 net_ticktime = 5
 """
-"""Of those that start at once, one has the lock: it need not look for the others, as they wait for it.
+"""Of those that start at once, one has the lock: it need not look for the others, as they wait for it. From
+4.3 on none waits for another: each looks for them, until they are there.
 A node that hangs holds up every change of bindings until the others call it dead: after 5 s, not 60."""
 
 
@@ -382,11 +383,10 @@ class RabbitServer:
 class RabbitCluster:
     """Several nodes in one cluster, known by their numbers from 0. They start at the same time.
 
-    A node that was ended keeps its data and is a member again once started. ``retries``: how often a node
-    that starts looks for the others. RabbitMQ 4.3 needs some, as none of its nodes waits for another.
+    A node that was ended keeps its data and is a member again once started.
     """
 
-    def __init__(self, folder: Path, nodes: int = 3, retries: int = 1) -> None:
+    def __init__(self, folder: Path, nodes: int = 3) -> None:
         self._epmd = Epmd(folder, "rabbitmq")
         cookie = secrets.token_hex(16)
         self.nodes: Sequence[RabbitServer] = [
@@ -397,7 +397,7 @@ class RabbitCluster:
             for number, node in enumerate(self.nodes, 1)
         )
         for node in self.nodes:
-            node.configure(CLUSTER_CONFIG.format(retries=retries) + members)
+            node.configure(CLUSTER_CONFIG.format(retries=300 if version() >= (4, 3) else 1) + members)
 
     @property
     def urls(self) -> str:

@@ -61,7 +61,9 @@ def test_the_locks_have_what_the_project_needs() -> None:
     needed = [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["otel"]]
     assert loose(needed, locked("requirements.txt")) == []
     assert loose(PROJECT["build-system"]["requires"], locked("build.txt")) == []
-    tools = [line for line in (ROOT / "helm/locks/tools.in").read_text("utf-8").splitlines() if line[0] != "#"]
+    tools = [
+        line for line in (ROOT / "helm/locks/tools.in").read_text("utf-8").splitlines() if line[0] != "#"
+    ]
     assert loose(tools, locked("tools.txt")) == []
 
 
