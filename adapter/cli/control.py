@@ -81,7 +81,7 @@ def drain(
             shown = ", ".join(map(escaped, alone))
             _confirm(yes, f"No other replica serves {shown}: calls there get the local fallback. Drain it?")
         await _write(store, order.name, "drain", reason)
-        obeyed = await _obeyed(look, lambda now: not _accepting(now, order.replica))
+        obeyed = await _obeyed(look, lambda now: _handed_over(now, order.replica))
         now = await _tidied(store, await look(), out)
         _tell(out, now, order, "drained" if obeyed else "draining", reason)
         out.say(f"what it has in flight ends as usual; `evapi-adapter resume {_short(now, order.replica)}`")
@@ -342,6 +342,19 @@ def _accepting(found: Overview, replica: str) -> bool:
     assert found.store is not None, "see _connected"
     beat = found.store.beats.get(replica)
     return beat is not None and beat.accepting
+
+
+def _handed_over(found: Overview, replica: str) -> bool:
+    """Whether a replica takes no calls, and another is active for each node that another can serve."""
+    from adapter.admin.overview import active, active_for, live
+
+    assert found.store is not None, "see _connected"
+    beat = found.store.beats.get(replica)
+    if beat is None:
+        return True
+    others = [each for name, each in live(found).items() if name != replica]
+    nodes = [node for node in beat.nodes if any(other.serves(node) for other in others)]
+    return not beat.accepting and not active_for(beat) and all(active(found, node) for node in nodes)
 
 
 def _silent(found: Overview, replica: str) -> bool:

@@ -110,7 +110,20 @@ async def test_the_request_is_acknowledged_after_its_reply_is_confirmed() -> Non
     assert hands.work.in_hand == 0
 
 
-async def test_what_comes_together_goes_out_together() -> None:
+async def test_what_one_turn_is_too_short_for_goes_on_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TURN", -1.0)
+    hands = Hands(prefetch=100)
+    hands.line.deliver(1, 2, 3)
+    assert hands.line.did == ["publish to r"]
+    assert hands.work.in_hand == 3
+    hands.line.deliver(4)
+    await until(lambda: hands.line.did == ["publish to r"] * 4)
+    hands.line.confirm(4, multiple=True)
+    await until(lambda: hands.work.in_hand == 0)
+
+
+async def test_what_comes_together_goes_out_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TURN", 60.0)
     hands = Hands()
     hands.line.deliver(*range(1, 51))
     assert hands.line.did == ["publish to r"] * 50

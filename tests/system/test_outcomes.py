@@ -348,7 +348,8 @@ async def test_replies_to_nothing_are_dropped_and_counted(scaled, node):
 
 
 async def test_a_lost_resume_is_written_again_and_counted_once(scaled, node, monkeypatch):
-    monkeypatch.setattr(link_module, "HELLO_WAIT", 60.0)  # no status but the first comes between
+    monkeypatch.setattr(link_module, "HELLO_WAIT", 60.0)
+    monkeypatch.setattr(link_module, "STATUS_INTERVAL", 60.0)  # no status but the first comes between
     async with (
         SimulatedKamailio() as sim,
         bridged(sim, node, {**scaled, "receipt_timeout": "0.5"}) as bridge,
