@@ -27,6 +27,8 @@ EVENT = "changing"
 OLD = {"results_expires": "60"}
 NEW = {"results_expires": "61", "queue_type": "quorum"}
 PACE = 0.01
+RULES = policy.parse({"default": {"deadline": 10.0}})
+"""A busy machine may take two seconds to declare a quorum queue: this is about replies that never come."""
 
 
 @contextlib.asynccontextmanager
@@ -63,7 +65,7 @@ class Calls:
 
 async def replica(sim: SimulatedKamailio, node: str, name: str, options: dict[str, str]) -> Bridge:
     own = {"nodes": f"{node}={sim.address}", "http": f"127.0.0.1:{free_port()}", "redis_prefix": node}
-    made = Bridge(settings.load(**own, replica=name, **options), policy.parse({}))
+    made = Bridge(settings.load(**own, replica=name, **options), RULES)
     await made.start()
     async with asyncio.timeout(20):
         while not (all(made.checks().values()) and made.replicas.serves(node)):
