@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import structlog
 
 from adapter.evapi.gather import Gather
-from adapter.evapi.hearing import SURE_AFTER, Hearing
+from adapter.evapi.half_open import SURE_AFTER, HalfOpen
 from adapter.evapi.redial import AT_ONCE, WHY_AT_ONCE, Redial, Told
 from adapter.evapi.stream import Stream, connect, say
 from adapter.evapi.writer import Outgoing, Writer, in_segments
@@ -117,7 +117,7 @@ class Link:
         self._gather = Gather()
         self._redial = Redial(settings.backoff_min, settings.backoff_max)
         self._silent = True  # nothing was read from this connection
-        self._hearing = Hearing()
+        self._half_open = HalfOpen()
         self._flushing: asyncio.Handle | None = None
         self._waking: asyncio.TimerHandle | None = None
         self._waking_at = 0.0
@@ -189,7 +189,7 @@ class Link:
         """Whether what is written is read: it is known what configuration is there, no receipt is late,
         and what Kamailio sends comes here."""
         known = self._hello is not None or self._plain
-        return self.up and known and not self.writer.late and not self._hearing.deaf
+        return self.up and known and not self.writer.late and not self._half_open.proven
 
     @property
     def state(self) -> str:
@@ -237,14 +237,14 @@ class Link:
     def missed(self, ago: float) -> None:
         """Take in that another replica read an event of this node so many seconds ago.
 
-        A link without receipts that has not brought it is given up, and is not ``sound`` again before it
-        brings one.
+        A link without receipts that has not brought it is half open: it is given up, and is not ``sound``
+        again before it brings an event.
         """
-        if self._hello is None and self.up and self._hearing.missed(ago, self._loop.time()):
-            self._loop.call_later(SURE_AFTER, self._give_up_deaf, self._stream)
+        if self._hello is None and self.up and self._half_open.suspect(ago, self._loop.time()):
+            self._loop.call_later(SURE_AFTER, self._end_half_open, self._stream)
 
-    def _give_up_deaf(self, stream: Stream | None) -> None:
-        if stream is not None and stream is self._stream and self._hearing.lasts():
+    def _end_half_open(self, stream: Stream | None) -> None:
+        if stream is not None and stream is self._stream and self._half_open.confirm():
             stream.reset("it brings nothing of what another replica reads")
 
     @property
@@ -296,7 +296,7 @@ class Link:
         self._stream = stream
         self._decoder, self._hello = netstring.Decoder(self._settings.max_frame), None
         self._plain = False
-        self._hearing.connected(self._loop.time())
+        self._half_open.read(self._loop.time())
         self.connects += 1
         self._name = secrets.token_hex(4)
         self._asked.clear()
@@ -361,7 +361,7 @@ class Link:
         self._silent = False
         events: list[event.Suspended | event.Notice | event.Malformed | event.Unparsed] = []
         unhurried, now = self._unhurried, self._loop.time()
-        self._hearing.heard(now)
+        self._half_open.read(now)
         if self._stream is not None:
             gathering = self._gather.pause(len(frames), now)
             self._stream.pause = READ_PAUSE if unhurried else gathering
@@ -375,8 +375,8 @@ class Link:
             elif (left := self._own(found)) is not None:
                 events.append(left)
         if events:
-            if self._hearing.deaf:
-                self._hearing.deaf = False
+            if self._half_open.proven:
+                self._half_open.proven = False
                 self._owner.on_link(self)
             self._owner.on_events(self, events)
 
