@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 
 DRIFT: Final = 0.01
 """Seconds by which the adapter's clock may move against this process's in a second, at most."""
-
 SHORT: Final = 0.05
-"""Seconds that a request may have waited, whatever it says of clocks: nobody is asked how it came to that."""
+"""Seconds of waiting that need no explanation: ``unread`` is asked about longer ones only."""
 
 
 class TimeLeft:

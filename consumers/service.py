@@ -168,8 +168,10 @@ class Service:
         self._handlers: dict[str, tuple[bool, Callable[[Request], Any]]] = {}
         self._at_start: list[Callable[[], object]] = []
         self._hinted = self._refused_at = float("-inf")
-        self.time_left = TimeLeft()
-        self._takes = 0.0  # seconds that a handler on the event loop takes, of late
+        self.unread: Callable[[], float] = lambda: 0.0
+        """Gives the seconds for which a message may have lain unread in this process, at most."""
+        self._time_left = TimeLeft(unread=lambda: self.unread())
+        self._takes: dict[str, float] = {}  # seconds of late, by event, of handlers on the event loop
 
     def __repr__(self) -> str:
         counts = " ".join(f"{result}={self.counts[result]}" for result in Result)
@@ -231,7 +233,7 @@ class Service:
             left = request.deadline - now
             told = headers.get(HEADER_TIME_LEFT)
             if type(told) is int:
-                by_clock, left = left, self.time_left.of(request.deadline, told / 1000)
+                by_clock, left = left, self._time_left.of(request.deadline, told / 1000)
                 if abs(by_clock - left) > _CLOCKS_DIFFER:
                     request = replace(request, deadline=now + left)
             if not left > 0:  # so that NaN counts as passed
@@ -240,9 +242,11 @@ class Service:
         if found is None:
             return self._unhandled(message, request.event)
         is_async, handler = found
-        if left is not None and not is_async and left < self._takes + min(2 * self._takes, _TRIP):
-            self._takes *= _FORGETS  # lest one that was slow once be the last
-            return self._expired(message, left)
+        if left is not None and not is_async:
+            takes = self._takes.get(request.event, 0.0)
+            if left < takes + min(2 * takes, _TRIP):
+                self._takes[request.event] = takes * _FORGETS  # lest one that was slow once be the last
+                return self._expired(message, left, takes)
         traceparent, traced = headers.get(HEADER_TRACEPARENT), None
         if traceparent is not None:
             traced = tracing.of(traceparent, self.name, message.correlation_id, request)
@@ -273,7 +277,8 @@ class Service:
             found = handler(request)
         except (Exception, asyncio.CancelledError) as exc:  # the result of a cancelled future, for one
             return self._failed(message, request, exc)
-        self._takes += (time.monotonic() - began - self._takes) * _LEARNS
+        takes = self._takes.get(request.event, 0.0)
+        self._takes[request.event] = takes + (time.monotonic() - began - takes) * _LEARNS
         return self._decided(message, request, found)
 
     async def _await_traced(
@@ -334,14 +339,14 @@ class Service:
         _log.error("%s: not a request, to the dead letters: %s: %s", self.name, _id(message), error)
         return self._count(Answer(Result.REJECTED, message.correlation_id, error=error))
 
-    def _expired(self, message: Incoming, left: float) -> Answer:
+    def _expired(self, message: Incoming, left: float, takes: float = 0.0) -> Answer:
         now = self._clock()
         if now - self._hinted >= _CLOCKS_HINT_EVERY:  # under overload this is every request
             self._hinted = now
             _log.warning(
                 "%s: dropped, with %.3f s left where the handler takes %.3f s (overload, or clocks that "
                 "differ?): %s; %d so far",
-                *(self.name, left, self._takes, _id(message), self.counts[Result.EXPIRED] + 1),
+                *(self.name, left, takes, _id(message), self.counts[Result.EXPIRED] + 1),
             )
         return self._count(Answer(Result.EXPIRED, message.correlation_id))
 

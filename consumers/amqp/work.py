@@ -157,12 +157,13 @@ class Work:
         """Begin with each. What takes longer than ``TURN`` goes on in the next turn of the loop: replies
         go out meanwhile."""
         begin, tasks = self._service.begin, False
-        self._service.time_left.unread = self._unread.seconds
+        self._service.unread = self._unread.seconds
         found: Answer | Coroutine[Any, Any, Answer] | None
         until = time.monotonic() + TURN
         for at, delivery in enumerate(deliveries):
             if at and time.monotonic() > until:
                 self._untaken = deliveries[at:]
+                # By two turns: uvloop writes what was handed to it at the end of the first.
                 self._loop.call_soon(self._loop.call_soon, self._take_on)
                 break
             try:

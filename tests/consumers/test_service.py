@@ -173,6 +173,15 @@ async def test_clocks_that_differ_are_hinted_at_once(
     ]
 
 
+async def test_a_slow_event_costs_no_request_of_another(service: Service) -> None:
+    service.on("slow")(lambda _: time.sleep(0.02) or route(URI))
+    service.on("invite_request")(lambda _: route(URI))
+    for _ in range(10):
+        await service.answer(asked("slow", deadline=NOW + 5))
+    found = await service.answer(asked(deadline=NOW + 0.01))
+    assert found.result is Result.DECIDED
+
+
 async def test_what_a_handler_that_computes_cannot_answer_in_time_is_dropped(service: Service) -> None:
     def slow(request: Request) -> dict[str, Any]:
         time.sleep(0.02)
