@@ -386,7 +386,7 @@ def _broker(settings: Settings, rules: Policy, clock: Clock) -> Broker:
             return EmbeddedBroker([load(name) for name in settings.consumer], clock=clock)
         except LoadError as exc:
             raise SettingsError("EVAPI_CONSUMER", str(exc)) from exc
-    from adapter.broker.amqp import AmqpBroker
+    from adapter.broker.rabbitmq import AmqpBroker
 
     return AmqpBroker(
         settings.amqp_url.get_secret_value(),

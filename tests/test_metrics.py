@@ -9,8 +9,8 @@ from prometheus_client import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from adapter.broker.amqp import Counters
 from adapter.broker.embedded import EmbeddedBroker
+from adapter.broker.rabbitmq import Counters
 from adapter.evapi.writer import Outgoing, Writer
 from adapter.metrics import _BROKER, MAX_EVENTS, SECONDS, Metrics
 from adapter.transaction import Outcome, Transaction, TransactionId

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
-from adapter.broker.amqp import AmqpBroker
+from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import SettingsError
 from adapter.inflight.redis import RedisInFlight
 from adapter.settings import Settings, load, without_password

@@ -14,8 +14,8 @@ from adapter.admin.checks_services import vhost_of
 from adapter.admin.rabbit import Rabbit
 from adapter.admin.topology import State, compare
 from adapter.amqp.urls import split_urls
-from adapter.broker.amqp.connection import parse_urls
-from adapter.broker.amqp.topology import Exchange, Queue
+from adapter.broker.rabbitmq.connection import parse_urls
+from adapter.broker.rabbitmq.topology import Exchange, Queue
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:

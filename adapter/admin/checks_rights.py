@@ -18,7 +18,7 @@ from pamqp.commands import Basic
 
 from adapter import contract
 from adapter.admin.rabbit import NoRights, NotThere, Rabbit
-from adapter.broker.amqp import topology
+from adapter.broker.rabbitmq import topology
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:

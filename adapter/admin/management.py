@@ -15,8 +15,8 @@ from yarl import URL
 
 from adapter import contract
 from adapter.admin.rabbit import explained
-from adapter.broker.amqp.connection import parse_urls, reason, shown
-from adapter.broker.amqp.topology import Binding
+from adapter.broker.rabbitmq.connection import parse_urls, reason, shown
+from adapter.broker.rabbitmq.topology import Binding
 from adapter.errors import AdapterError, SettingsError
 
 if TYPE_CHECKING:

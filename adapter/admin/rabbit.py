@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import aiormq
 from pamqp.commands import Basic
 
-from adapter.broker.amqp import topology
-from adapter.broker.amqp.connection import Connection, parse_urls, reason, shown
-from adapter.broker.amqp.limits import Limits
+from adapter.broker.rabbitmq import topology
+from adapter.broker.rabbitmq.connection import Connection, parse_urls, reason, shown
+from adapter.broker.rabbitmq.limits import Limits
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aiormq.abc import DeliveredMessage
 
-    from adapter.broker.amqp.topology import Binding, Exchange, Queue
+    from adapter.broker.rabbitmq.topology import Binding, Exchange, Queue
 
 T = TypeVar("T")
 

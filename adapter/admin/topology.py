@@ -1,6 +1,6 @@
 """Exchanges, queues and bindings: as they should be, and as they are.
 
-What should be there is what ``adapter.broker.amqp.topology`` declares, for the nodes of the settings;
+What should be there is what ``adapter.broker.rabbitmq.topology`` declares, for the nodes of the settings;
 of services, which declare their own queues, that these are there and bound as the policy has it.
 Nothing is ever deleted.
 """
@@ -16,8 +16,8 @@ from adapter import contract, policy
 from adapter.admin.management import UNKNOWN
 from adapter.admin.rabbit import NoRights
 from adapter.admin.services import services
-from adapter.broker.amqp import topology as declared
-from adapter.broker.amqp.topology import Binding, DeclaredOtherwise, Exchange, Queue
+from adapter.broker.rabbitmq import topology as declared
+from adapter.broker.rabbitmq.topology import Binding, DeclaredOtherwise, Exchange, Queue
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

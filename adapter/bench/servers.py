@@ -18,8 +18,8 @@ import aiormq
 from adapter import contract
 from adapter.bench.ground import BenchError, node_names
 from adapter.bench.names import SERVICE
-from adapter.broker.amqp.connection import Connection, parse_urls, reason
-from adapter.broker.amqp.limits import Limits
+from adapter.broker.rabbitmq.connection import Connection, parse_urls, reason
+from adapter.broker.rabbitmq.limits import Limits
 from adapter.errors import BrokerUnavailable, StoreUnavailable
 from adapter.inflight.redis import RedisInFlight
 from adapter.settings import without_password

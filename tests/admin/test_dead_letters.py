@@ -29,9 +29,9 @@ from adapter.admin.dead_letters import (
     read,
 )
 from adapter.admin.rabbit import Message, Rabbit
-from adapter.broker.amqp import AmqpBroker
-from adapter.broker.amqp.topology import DEAD_BINDINGS, DEAD_QUEUE, EXCHANGES, Binding, Queue
 from adapter.broker.base import DeadLetter, Publication
+from adapter.broker.rabbitmq import AmqpBroker
+from adapter.broker.rabbitmq.topology import DEAD_BINDINGS, DEAD_QUEUE, EXCHANGES, Binding, Queue
 from adapter.contract import Request
 from tests.broker.support import Recorder, until
 

@@ -11,7 +11,7 @@ import pytest
 from pamqp.commands import Basic
 
 from adapter.admin.rabbit import NoRights, NotThere, QueueState, Rabbit
-from adapter.broker.amqp.topology import Binding, DeclaredOtherwise, Exchange, Queue
+from adapter.broker.rabbitmq.topology import Binding, DeclaredOtherwise, Exchange, Queue
 from adapter.errors import BrokerUnavailable, SettingsError
 from tests.harness.process import free_port
 

@@ -11,7 +11,7 @@ from adapter import policy
 from adapter.admin.management import Management
 from adapter.admin.rabbit import Rabbit
 from adapter.admin.services import Service, asked_for, services
-from adapter.broker.amqp.topology import EXCHANGES, Binding, Queue
+from adapter.broker.rabbitmq.topology import EXCHANGES, Binding, Queue
 from adapter.contract import handles_queue
 from adapter.settings import load
 

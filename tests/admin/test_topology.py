@@ -10,8 +10,8 @@ import pytest
 from adapter.admin.management import UNKNOWN, Management
 from adapter.admin.rabbit import Rabbit
 from adapter.admin.topology import Item, State, apply, compare, drift
-from adapter.broker.amqp import topology as declared
-from adapter.broker.amqp.topology import Binding, Exchange, Queue
+from adapter.broker.rabbitmq import topology as declared
+from adapter.broker.rabbitmq.topology import Binding, Exchange, Queue
 from adapter.settings import Settings, load
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import pytest
 
 from adapter.admin.rabbit import Rabbit
 from adapter.amqp.urls import messaging, split_urls, stray_comma
-from adapter.broker.amqp import AmqpBroker
+from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import SettingsError
 from adapter.settings import load
 from consumers.__main__ import UsageError, amqp_urls

@@ -26,7 +26,7 @@ import uvloop
 from adapter import contract
 from adapter.bench.names import CALL
 from adapter.bench.usage import usage
-from adapter.broker.amqp.topology import Kind
+from adapter.broker.rabbitmq.topology import Kind
 from adapter.correlation import Ids, derived_keys
 from adapter.simulator import SimulatedKamailio
 from adapter.transaction import TransactionId

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pika
 import pytest
 
-from adapter.broker.amqp import AmqpBroker
+from adapter.broker.rabbitmq import AmqpBroker
 from tests.broker.support import Recorder, unique, until
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from tests.broker.support import unique, until
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from adapter.broker.amqp import AmqpBroker
+    from adapter.broker.rabbitmq import AmqpBroker
     from tests.broker.support import Recorder
 
 TO_DEAD = {"x-dead-letter-exchange": contract.DEAD_EXCHANGE}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pika
 import pytest
 
-from adapter.broker.amqp import AmqpBroker, topology
-from adapter.broker.amqp.connection import Connection, parse_urls
-from adapter.broker.amqp.limits import Limits
 from adapter.broker.base import Published
+from adapter.broker.rabbitmq import AmqpBroker, topology
+from adapter.broker.rabbitmq.connection import Connection, parse_urls
+from adapter.broker.rabbitmq.limits import Limits
 from adapter.contract import results_queue
 from tests.broker.support import Recorder, until
 from tests.broker.test_amqp import bind, reply, request_of
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from adapter.broker.amqp.topology import Queue
     from adapter.broker.base import Reply
+    from adapter.broker.rabbitmq.topology import Queue
     from tests.harness.rabbitmq import RabbitServer
 
 MANY = 3_000

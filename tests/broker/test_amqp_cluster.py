@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from yarl import URL
 
-from adapter.broker.amqp import AmqpBroker
-from adapter.broker.amqp.connection import Connection
-from adapter.broker.amqp.limits import Limits
-from adapter.broker.amqp.supervisor import Supervisor, end
 from adapter.broker.base import Published
+from adapter.broker.rabbitmq import AmqpBroker
+from adapter.broker.rabbitmq.connection import Connection
+from adapter.broker.rabbitmq.limits import Limits
+from adapter.broker.rabbitmq.supervisor import Supervisor, end
 from adapter.errors import BrokerUnavailable
 from tests.broker.support import Recorder, unique, until
 from tests.broker.test_amqp import attached, request_of
@@ -23,7 +23,7 @@ from tests.harness.process import free_port
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from adapter.broker.amqp.supervisor import Up
+    from adapter.broker.rabbitmq.supervisor import Up
     from tests.harness.rabbitmq import RabbitServer
 
 
@@ -146,7 +146,7 @@ async def test_pauses_grow_to_a_second_and_none_follows_what_stood(monkeypatch: 
         pauses.append(seconds)
         await real(0)
 
-    monkeypatch.setattr("adapter.broker.amqp.supervisor.asyncio.sleep", sleep)
+    monkeypatch.setattr("adapter.broker.rabbitmq.supervisor.asyncio.sleep", sleep)
     bounds = limits()
     attempts = 0
     again = asyncio.Event()

@@ -12,7 +12,7 @@ from tests.broker.test_amqp import attached, bind, dead_letter_of, next_tag, rep
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from adapter.broker.amqp import AmqpBroker
+    from adapter.broker.rabbitmq import AmqpBroker
     from tests.broker.support import Recorder
 
 

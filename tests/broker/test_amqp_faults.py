@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapter import contract
-from adapter.broker.amqp import AmqpBroker
 from adapter.broker.base import DeadLetter, Published
+from adapter.broker.rabbitmq import AmqpBroker
 from tests.broker.support import Recorder, hurried, unique, until
 from tests.broker.test_amqp import attached, bind, reply, request_of, waiting
 

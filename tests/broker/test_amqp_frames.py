@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pamqp import frame
 
-from adapter.broker.amqp import frames
 from adapter.broker.base import Publication
+from adapter.broker.rabbitmq import frames
 
 if TYPE_CHECKING:
     from pamqp.commands import Basic

@@ -16,8 +16,8 @@ from pamqp.commands import Basic, Connection, Queue
 from pamqp.header import ContentHeader
 from pamqp.heartbeat import Heartbeat
 
-from adapter.broker.amqp.header import Properties, _known, read_header
-from adapter.broker.amqp.incoming import (
+from adapter.broker.rabbitmq.header import Properties, _known, read_header
+from adapter.broker.rabbitmq.incoming import (
     Confirm,
     Confirms,
     Deliveries,

@@ -14,7 +14,7 @@ from tests.broker.test_amqp import attached, reply
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from adapter.broker.amqp import AmqpBroker
+    from adapter.broker.rabbitmq import AmqpBroker
     from tests.broker.support import Recorder
 
 MEGABYTE = b"[" * (1 << 20)

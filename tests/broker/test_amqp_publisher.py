@@ -16,12 +16,12 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from adapter import contract
-from adapter.broker.amqp import frames as written_out
-from adapter.broker.amqp.frames import encode
-from adapter.broker.amqp.incoming import Confirm, Returned
-from adapter.broker.amqp.limits import Counters, Limits
-from adapter.broker.amqp.publisher import Publisher
 from adapter.broker.base import Publication, Published
+from adapter.broker.rabbitmq import frames as written_out
+from adapter.broker.rabbitmq.frames import encode
+from adapter.broker.rabbitmq.incoming import Confirm, Returned
+from adapter.broker.rabbitmq.limits import Counters, Limits
+from adapter.broker.rabbitmq.publisher import Publisher
 from tests.broker.support import until
 
 if TYPE_CHECKING:

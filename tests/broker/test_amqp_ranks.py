@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapter.broker.amqp import AmqpBroker
+from adapter.broker.rabbitmq import AmqpBroker
 from adapter.contract import commands_queue, results_queue
 from tests.broker.support import Recorder, until
 from tests.broker.test_amqp import reply, waiting

@@ -9,9 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapter import contract
-from adapter.broker.amqp import AmqpBroker
-from adapter.broker.amqp.hearing import PREPARED
 from adapter.broker.base import Published
+from adapter.broker.rabbitmq import AmqpBroker
+from adapter.broker.rabbitmq.reply_readiness import PREPARED
 from adapter.contract import results_queue
 from adapter.errors import SettingsError
 from tests.broker.support import Recorder, unique, until

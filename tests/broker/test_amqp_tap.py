@@ -12,17 +12,17 @@ from pamqp.commands import Basic
 from pamqp.heartbeat import Heartbeat
 from yarl import URL
 
-from adapter.broker.amqp.connection import Connection, UndecodableMessage
-from adapter.broker.amqp.incoming import Confirm, Confirms
-from adapter.broker.amqp.limits import Limits
-from adapter.broker.amqp.tap import _Tap
+from adapter.broker.rabbitmq.connection import Connection, UndecodableMessage
+from adapter.broker.rabbitmq.incoming import Confirm, Confirms
+from adapter.broker.rabbitmq.limits import Limits
+from adapter.broker.rabbitmq.tap import _Tap
 from tests.broker.support import until
 from tests.consumers.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from adapter.broker.amqp.incoming import Returned
+    from adapter.broker.rabbitmq.incoming import Returned
     from tests.harness.rabbitmq import RabbitServer
 
 ACK = frame.marshal(Basic.Ack(1), 1)

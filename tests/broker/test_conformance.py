@@ -11,9 +11,9 @@ import aio_pika
 import pytest
 
 from adapter import contract
-from adapter.broker.amqp import AmqpBroker
 from adapter.broker.base import DeadLetter, Publication, Published
 from adapter.broker.embedded import Answered, Delivery, EmbeddedBroker
+from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import StoreUnavailable
 from tests.broker.support import Recorder, unique, until
 

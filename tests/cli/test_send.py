@@ -12,7 +12,7 @@ import pika
 import pytest
 from structlog.testing import capture_logs
 
-from adapter.broker.amqp import AmqpBroker
+from adapter.broker.rabbitmq import AmqpBroker
 from consumers import Service, route
 from consumers.amqp import Runner
 from tests.broker.support import Recorder, until

@@ -20,8 +20,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from adapter.broker.amqp import AmqpBroker, binder
 from adapter.broker.base import Publication
+from adapter.broker.rabbitmq import AmqpBroker
+from adapter.broker.rabbitmq import bindings as adapter_bindings
 from adapter.contract import Request, encode_request
 from consumers import Service, route
 from consumers.amqp import bindings
@@ -127,15 +128,15 @@ class Asked:
 
 
 def _note_connections(opened: list[float]) -> None:
-    real = binder.Connection.open_any
+    real = adapter_bindings.Connection.open_any
 
-    class Noting(binder.Connection):
+    class Noting(adapter_bindings.Connection):
         @classmethod
         async def open_any(cls, *args: Any) -> Any:
             opened.append(time.monotonic())
             return await real(*args)
 
-    binder.Connection = Noting  # type: ignore[misc]
+    adapter_bindings.Connection = Noting  # type: ignore[misc]
 
 
 def _count(asked: Asked, receiver: Recorder) -> str:

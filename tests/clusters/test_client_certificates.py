@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapter.broker.amqp import AmqpBroker
+from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import StoreUnavailable
 from adapter.inflight.redis import RedisInFlight
 from tests.broker.support import Recorder, until

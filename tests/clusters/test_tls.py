@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapter.broker.amqp import AmqpBroker
+from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import SettingsError, StoreUnavailable
 from adapter.inflight.redis import RedisInFlight
 from adapter.simulator import SimulatedKamailio

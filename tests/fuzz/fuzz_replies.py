@@ -9,8 +9,8 @@ with atheris.instrument_imports(
         "adapter.wire",
         "adapter.contract",
         "adapter.transaction",
-        "adapter.broker.amqp.inbox",
-        "adapter.broker.amqp.incoming",
+        "adapter.broker.rabbitmq.results_consumer",
+        "adapter.broker.rabbitmq.incoming",
         "pamqp",
     ]
 ):

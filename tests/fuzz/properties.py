@@ -8,10 +8,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from adapter import contract
-from adapter.broker.amqp import reading
-from adapter.broker.amqp.header import Properties
-from adapter.broker.amqp.incoming import Delivery
 from adapter.broker.base import DeadLetter
+from adapter.broker.rabbitmq import replies
+from adapter.broker.rabbitmq.header import Properties
+from adapter.broker.rabbitmq.incoming import Delivery
 from adapter.errors import CodecError
 from adapter.transaction import Outcome, TransactionId
 from adapter.wire import event, netstring
@@ -169,7 +169,7 @@ def deliver(exchange: str, properties: Basic.Properties, body: bytes) -> Reply |
 
 
 def _read(delivery: Delivery) -> Reply | None:
-    found = reading.read(delivery, NODE)
+    found = replies.read_reply(delivery, NODE)
     if delivery.exchange != contract.DEAD_EXCHANGE:
         assert found is not None
     if isinstance(found, DeadLetter):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from adapter.broker.amqp.header import read_header
-from adapter.broker.amqp.incoming import Delivery
 from adapter.broker.base import Reply
+from adapter.broker.rabbitmq.header import read_header
+from adapter.broker.rabbitmq.incoming import Delivery
 from adapter.contract import DEAD_EXCHANGE, JSON, MSGPACK
 from tests.fuzz import properties
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 
 from adapter import contract
-from adapter.broker.amqp.header import Properties
-from adapter.broker.amqp.incoming import Delivery
+from adapter.broker.rabbitmq.header import Properties
+from adapter.broker.rabbitmq.incoming import Delivery
 from tests.fuzz.properties import NODE, check_delivery, deliver
 
 ID = "sbc1:37:18:1"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapter import policy
-from adapter.broker.amqp import AmqpBroker
+from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import PolicyError, SettingsError
 from adapter.inflight.redis import RedisInFlight
 from adapter.settings import load, without_password

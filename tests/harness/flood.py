@@ -10,8 +10,8 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from adapter.broker.amqp.connection import Connection, parse_urls
-from adapter.broker.amqp.limits import Limits
+from adapter.broker.rabbitmq.connection import Connection, parse_urls
+from adapter.broker.rabbitmq.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ from uuid import uuid4
 import aiohttp
 from structlog.testing import capture_logs
 
-from adapter.broker.amqp import AmqpBroker
+from adapter.broker.rabbitmq import AmqpBroker
 from adapter.contract import results_queue
 from adapter.simulator import SimulatedKamailio
 from consumers import Service, allow

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from adapter.broker.amqp.connection import Connection, UndecodableMessage
-from adapter.broker.amqp.supervisor import end
-from adapter.broker.amqp.topology import declare_queue
 from adapter.broker.base import REMEDY
+from adapter.broker.rabbitmq.connection import Connection, UndecodableMessage
+from adapter.broker.rabbitmq.supervisor import end
+from adapter.broker.rabbitmq.topology import declare_queue
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from yarl import URL
 
-    from adapter.broker.amqp.limits import Counters, Limits
-    from adapter.broker.amqp.supervisor import Supervisor, Up
-    from adapter.broker.amqp.topology import Queue
+    from adapter.broker.rabbitmq.limits import Counters, Limits
+    from adapter.broker.rabbitmq.supervisor import Supervisor, Up
+    from adapter.broker.rabbitmq.topology import Queue
 
 log = structlog.get_logger()
 
@@ -28,7 +28,7 @@ _LOOKS: Final = 4
 """Within the time for an answer: time for which this process stood still counts as one of them."""
 
 
-class Kept:
+class KeptConnection:
     """A connection of its own, with what stands on it.
 
     ``stand`` begins that on each new connection, in tasks that end with the connection; ``fallen`` is

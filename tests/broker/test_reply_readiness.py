@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from adapter.broker.amqp.hearing import PREPARED, Hearing
+from adapter.broker.rabbitmq.reply_readiness import PREPARED, ReplyReadiness
 
 NODE = "sbc1"
 GRACE = 1.0
 
 
-def made() -> Hearing:
-    found = Hearing(GRACE)
+def made() -> ReplyReadiness:
+    found = ReplyReadiness(GRACE)
     found.begin(NODE, 10.0)
     return found
 
 
-def consumed() -> Hearing:
+def consumed() -> ReplyReadiness:
     found = made()
     found.up(NODE)
     return found

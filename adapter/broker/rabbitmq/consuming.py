@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from adapter.broker.amqp.reading import WRONG_EXCHANGE
-from adapter.broker.amqp.supervisor import end
+from adapter.broker.rabbitmq.replies import WRONG_EXCHANGE
+from adapter.broker.rabbitmq.supervisor import end
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from aiormq.abc import DeliveredMessage
 
-    from adapter.broker.amqp.limits import Counters
+    from adapter.broker.rabbitmq.limits import Counters
 
 log = structlog.get_logger()
 

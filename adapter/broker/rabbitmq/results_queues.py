@@ -24,20 +24,20 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from adapter import contract
-from adapter.broker.amqp import topology
-from adapter.broker.amqp.inbox import Inbox
-from adapter.broker.amqp.supervisor import end
+from adapter.broker.rabbitmq import topology
+from adapter.broker.rabbitmq.results_consumer import ResultsConsumer
+from adapter.broker.rabbitmq.supervisor import end
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine
     from typing import Any
 
-    from adapter.broker.amqp.connection import Connection
-    from adapter.broker.amqp.kept import Kept
-    from adapter.broker.amqp.limits import Counters, Limits
-    from adapter.broker.amqp.supervisor import Supervisor, Up
-    from adapter.broker.amqp.topology import Kind
     from adapter.broker.base import DeadLetter, Receiver
+    from adapter.broker.rabbitmq.connection import Connection
+    from adapter.broker.rabbitmq.kept_connection import KeptConnection
+    from adapter.broker.rabbitmq.limits import Counters, Limits
+    from adapter.broker.rabbitmq.supervisor import Supervisor, Up
+    from adapter.broker.rabbitmq.topology import Kind
 
 log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ _REQUEUED: Final = 0.1
 """Seconds until what a connection that was closed had is surely back in its queue."""
 
 
-class Intake:
+class ResultsQueues:
     """Of one node, on one connection after the other, which ``kept`` has.
 
     ``receiver`` tells who gets the replies; ``rank`` is asked with which priority they are to be consumed.
@@ -57,7 +57,7 @@ class Intake:
         self,
         node: str,
         kind: Kind,
-        kept: Kept,
+        kept: KeptConnection,
         receiver: Callable[[], Receiver],
         dead_letter: Callable[[DeadLetter], None],
         limits: Limits,
@@ -69,7 +69,7 @@ class Intake:
         self.node = node
         self.queue = contract.results_queue(node)
         """Where replies to this replica's requests are sent."""
-        self.inboxes: dict[str, Inbox] = {}
+        self.inboxes: dict[str, ResultsConsumer] = {}
         """Those that consume at this instant, by queue."""
         self.linger = kind.results_ttl
         """Seconds for which a queue that nobody names any more is consumed."""
@@ -87,10 +87,10 @@ class Intake:
         self._consuming: dict[str, asyncio.Task[None]] = {}  # those of them that are, or are looked for
 
     def __repr__(self) -> str:
-        return f"<Intake {self.node}: {self.queue}, consuming {sorted(self.inboxes)}>"
+        return f"<ResultsQueues {self.node}: {self.queue}, consuming {sorted(self.inboxes)}>"
 
     @property
-    def inbox(self) -> Inbox | None:
+    def inbox(self) -> ResultsConsumer | None:
         """That of the own queue, while it is consumed."""
         return self.inboxes.get(self.queue)
 
@@ -169,7 +169,7 @@ class Intake:
     async def _consume(self, queue: str, connection: Connection, up: Up) -> None:
         async with asyncio.timeout(self._limits.answer_timeout):
             channel = await connection.channel()
-        inbox = Inbox(
+        inbox = ResultsConsumer(
             self.node,
             queue,
             channel,
@@ -201,7 +201,7 @@ class Intake:
                 del self.inboxes[queue]
             self._supervisor.aside(inbox.close())
 
-    async def _sift(self, inbox: Inbox) -> None:
+    async def _sift(self, inbox: ResultsConsumer) -> None:
         """Get what waits one at a time, and no more than that: what is sound comes on meanwhile."""
         left = await inbox.waiting()
         if not left:

@@ -12,16 +12,16 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from adapter.broker.amqp.connection import EXPECTED
-from adapter.broker.amqp.supervisor import end
+from adapter.broker.rabbitmq.connection import EXPECTED
+from adapter.broker.rabbitmq.supervisor import end
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from adapter.broker.amqp.limits import Limits
+    from adapter.broker.rabbitmq.limits import Limits
 
 
-class Renewal:
+class ChannelRenewal:
     """One at a time, for everybody whose publications were refused."""
 
     def __init__(self, limits: Limits) -> None:

@@ -10,7 +10,7 @@ from adapter.broker.base import DeadLetter, Reply
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from adapter.broker.amqp.incoming import Delivery
+    from adapter.broker.rabbitmq.incoming import Delivery
 
 WRONG_EXCHANGE: Final = "wrong-exchange"
 """Why a message is kept that came another way than the one that needs the right to send it. Whoever may
@@ -21,7 +21,7 @@ _MAX_TEXT: Final = 200
 _LATEST: Final = 1 << 53  # microseconds: what a float holds exactly, and the year 2255
 
 
-def read(delivery: Delivery, node: str) -> Reply | DeadLetter | None:
+def read_reply(delivery: Delivery, node: str) -> Reply | DeadLetter | None:
     """A reply, what is kept of one that answers nothing, or ``None`` where nobody need know."""
     content_type, headers, correlation_id, _, times = delivery.properties
     if delivery.exchange == contract.DEAD_EXCHANGE:

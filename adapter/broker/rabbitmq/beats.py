@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pamqp.commands import Basic
 
 from adapter import contract
-from adapter.broker.amqp import topology
+from adapter.broker.rabbitmq import topology
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     import aiormq
     from aiormq.abc import DeliveredMessage
 
-    from adapter.broker.amqp.connection import Connection
-    from adapter.broker.amqp.limits import Limits
-    from adapter.broker.amqp.supervisor import Supervisor, Up
+    from adapter.broker.rabbitmq.connection import Connection
+    from adapter.broker.rabbitmq.limits import Limits
+    from adapter.broker.rabbitmq.supervisor import Supervisor, Up
 
 SILENT: Final = 3.0
 """Leases without a beat, not even its own, after which a replica reads anew: its consumer may be gone."""
 
 
-class Meeting:
+class Beats:
     """To be ``run`` on each connection. Who has not joined has no queue, and says nothing."""
 
     def __init__(self, supervisor: Supervisor, limits: Limits) -> None:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import aiormq
 from pamqp.heartbeat import Heartbeat
 
-from adapter.broker.amqp.incoming import Confirms, Deliveries, Incoming
+from adapter.broker.rabbitmq.incoming import Confirms, Deliveries, Incoming
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from yarl import URL
 
-    from adapter.broker.amqp.incoming import Channel, Confirm, Delivery, Returned
+    from adapter.broker.rabbitmq.incoming import Channel, Confirm, Delivery, Returned
 
 _QUIET: Final = 1.0
 """Seconds for which the library may see nothing of what comes: it waits for at least six."""

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from adapter.broker.amqp.connection import EXPECTED, UndecodableMessage, reason
+from adapter.broker.rabbitmq.connection import EXPECTED, UndecodableMessage, reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from adapter.broker.amqp.limits import Limits
+    from adapter.broker.rabbitmq.limits import Limits
 
     Up = Callable[..., None]
     Level = Callable[[Up], Coroutine[Any, Any, None]]

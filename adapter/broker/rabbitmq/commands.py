@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from adapter import contract
-from adapter.broker.amqp import frames, reading
-from adapter.broker.amqp.connection import reason
-from adapter.broker.amqp.consuming import Refusals, ask, untapped
-from adapter.broker.amqp.incoming import Delivery
+from adapter.broker.rabbitmq import frames
+from adapter.broker.rabbitmq.connection import reason
+from adapter.broker.rabbitmq.consuming import Refusals, ask, untapped
+from adapter.broker.rabbitmq.incoming import Delivery
+from adapter.broker.rabbitmq.replies import WRONG_EXCHANGE, letter
 from adapter.errors import BrokerUnavailable, CodecError
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     import aiormq
     from pamqp.commands import Basic
 
-    from adapter.broker.amqp.limits import Counters, Limits
-    from adapter.broker.amqp.tap import Wire
     from adapter.broker.base import DeadLetter, Receiver
+    from adapter.broker.rabbitmq.limits import Counters, Limits
+    from adapter.broker.rabbitmq.tap import Wire
 
 log = structlog.get_logger()
 
@@ -64,7 +65,7 @@ class Commands:
         await ask(channel.basic_consume(self._queue, untapped, consumer_tag=_TAG))
 
     async def sift(self, suspect: Callable[[str], None]) -> None:
-        """Take off the queue what waits: see ``Inbox.sift``."""
+        """Take off the queue what waits: see ``ResultsConsumer.sift``."""
         found = await self._channel.queue_declare(self._queue, passive=True)
         for _ in range(found.message_count or 0):
             suspect(self._queue)
@@ -102,19 +103,19 @@ class Commands:
         if delivery.exchange != contract.COMMANDS_EXCHANGE:
             detail = f"a command comes by the exchange {contract.COMMANDS_EXCHANGE}"
             self._refusals.note(self._node, detail)
-            self._dead_letter(reading.letter(delivery, self._node, reading.WRONG_EXCHANGE, detail))
+            self._dead_letter(letter(delivery, self._node, WRONG_EXCHANGE, detail))
             return
         if delivery.size:
             detail = f"{delivery.size} bytes; Kamailio reads far fewer"
-            self._dead_letter(reading.letter(delivery, self._node, "too-large", detail))
+            self._dead_letter(letter(delivery, self._node, "too-large", detail))
             return
         try:
             self._receiver.on_command(self._node, delivery.body)
         except CodecError as exc:
-            self._dead_letter(reading.letter(delivery, self._node, exc.reason, exc.detail))
+            self._dead_letter(letter(delivery, self._node, exc.reason, exc.detail))
         except Exception as exc:  # a fault of ours: the command is kept, and not tried again
             log.error("command failed", node=self._node, exc_info=exc)
-            self._dead_letter(reading.letter(delivery, self._node, "command-failed", reason(exc)))
+            self._dead_letter(letter(delivery, self._node, "command-failed", reason(exc)))
 
     def _on_cancelled(self, _: Basic.Cancel) -> None:
         self._break("the server consumes no more: a queue of it was deleted, or is on a server that is away")

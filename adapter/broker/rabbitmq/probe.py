@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from adapter.broker.amqp.connection import reason
+from adapter.broker.rabbitmq.connection import reason
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from adapter.broker.amqp.limits import Limits
-    from adapter.broker.amqp.publisher import Publisher
+    from adapter.broker.rabbitmq.limits import Limits
+    from adapter.broker.rabbitmq.publisher import Publisher
 
 
 class SilentServer(BrokerUnavailable):

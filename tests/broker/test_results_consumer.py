@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pamqp import frame
 
-from adapter.broker.amqp.header import Properties
-from adapter.broker.amqp.inbox import Inbox
-from adapter.broker.amqp.incoming import Delivery
-from adapter.broker.amqp.limits import Counters, Limits
+from adapter.broker.rabbitmq.header import Properties
+from adapter.broker.rabbitmq.incoming import Delivery
+from adapter.broker.rabbitmq.limits import Counters, Limits
+from adapter.broker.rabbitmq.results_consumer import ResultsConsumer
 from adapter.errors import BrokerUnavailable
 from tests.broker.support import Recorder, until
 
@@ -94,7 +94,7 @@ class Rig:
         self.counters = Counters()
         self.rank = 0
         self.held: list[asyncio.Task[Any]] = []
-        self.inbox = Inbox(
+        self.inbox = ResultsConsumer(
             "sbc1",
             "evapi.results.sbc1",
             self.channel,  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from adapter.broker.amqp.header import Properties, read_header, readable
+from adapter.broker.rabbitmq.header import Properties, read_header, readable
 from adapter.contract import MAX_REPLY
 
 if TYPE_CHECKING:

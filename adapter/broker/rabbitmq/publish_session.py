@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from adapter.broker.amqp import topology
-from adapter.broker.amqp.connection import known_as, reason
-from adapter.broker.amqp.probe import Probe, SilentServer
-from adapter.broker.amqp.publisher import Publisher
-from adapter.broker.amqp.renewal import Renewal
 from adapter.broker.base import Published
+from adapter.broker.rabbitmq import topology
+from adapter.broker.rabbitmq.channel_renewal import ChannelRenewal
+from adapter.broker.rabbitmq.connection import known_as, reason
+from adapter.broker.rabbitmq.probe import Probe, SilentServer
+from adapter.broker.rabbitmq.publisher import Publisher
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     import aiormq
 
-    from adapter.broker.amqp.binder import Binder
-    from adapter.broker.amqp.connection import Connection
-    from adapter.broker.amqp.limits import Counters, Limits
-    from adapter.broker.amqp.supervisor import Supervisor, Up
     from adapter.broker.base import DeadLetter, Publication
+    from adapter.broker.rabbitmq.bindings import Bindings
+    from adapter.broker.rabbitmq.connection import Connection
+    from adapter.broker.rabbitmq.limits import Counters, Limits
+    from adapter.broker.rabbitmq.supervisor import Supervisor, Up
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ BLOCKED: Final = "blocked by the server: it is short of memory or disk"
 SILENT: Final = "the server is silent: it confirms nothing"
 
 
-class Publishing:
+class PublishSession:
     """``on_ready`` is told each change of ``ready``, ``clock`` gives epoch seconds.
 
     ``services`` are named in the log where nobody has declared their queue. ``results``: where
@@ -46,7 +46,7 @@ class Publishing:
     def __init__(
         self,
         supervisor: Supervisor,
-        binder: Binder,
+        bindings: Bindings,
         results: Mapping[str, str],
         limits: Limits,
         counters: Counters,
@@ -55,7 +55,7 @@ class Publishing:
         clock: Callable[[], float],
     ) -> None:
         self._supervisor = supervisor
-        self._binder = binder
+        self._bindings = bindings
         self._results = results
         self._limits = limits
         self._counters = counters
@@ -64,7 +64,7 @@ class Publishing:
         self._clock = clock
         self._missing: list[str] = []
         self._looked, self._returned = float("-inf"), -1
-        self._renewal = Renewal(limits)
+        self._renewal = ChannelRenewal(limits)
         self._connection: Connection | None = None
         self._publisher: Publisher | None = None
         self._was_ready = False
@@ -148,7 +148,7 @@ class Publishing:
                 await topology.declare_exchanges(publisher.channel)
             declared.set()
             # Nothing but the letters depends on their queue, and it may be on a server that is away.
-            await self._binder.make("dead letters", _declare_dead_letters, self._limits.confirm_timeout)
+            await self._bindings.make("dead letters", _declare_dead_letters, self._limits.confirm_timeout)
             async with asyncio.timeout(self._limits.answer_timeout):
                 publisher.user = self._known_as or await connection.user()
             self._looked, self._returned = float("-inf"), -1

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 import aiormq
 import structlog
 
-from adapter.broker.amqp import frames, reading
-from adapter.broker.amqp.connection import reason
-from adapter.broker.amqp.consuming import Refusals, ask, untapped
-from adapter.broker.amqp.incoming import Delivery
-from adapter.broker.amqp.topology import refused
 from adapter.broker.base import DeadLetter
+from adapter.broker.rabbitmq import frames
+from adapter.broker.rabbitmq.connection import reason
+from adapter.broker.rabbitmq.consuming import Refusals, ask, untapped
+from adapter.broker.rabbitmq.incoming import Delivery
+from adapter.broker.rabbitmq.replies import WRONG_EXCHANGE, read_reply
+from adapter.broker.rabbitmq.topology import refused
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from pamqp.commands import Basic
     from pamqp.common import FieldValue
 
-    from adapter.broker.amqp.incoming import Deliveries
-    from adapter.broker.amqp.limits import Counters, Limits
-    from adapter.broker.amqp.tap import Wire
     from adapter.broker.base import Receiver, Reply
+    from adapter.broker.rabbitmq.incoming import Deliveries
+    from adapter.broker.rabbitmq.limits import Counters, Limits
+    from adapter.broker.rabbitmq.tap import Wire
 
 log = structlog.get_logger()
 
@@ -36,7 +37,7 @@ _REPLIES: Final = "replies"
 """The consumers, as the server is told to call them; there may be one after the other."""
 
 
-class Inbox:
+class ResultsConsumer:
     """One channel, on which one queue of a node's replies is consumed.
 
     Replies are taken in batch by batch: while one is under way the next one gathers. Order is
@@ -265,11 +266,11 @@ class Inbox:
     def _read(self, batch: Sequence[Delivery]) -> list[Reply]:
         replies = []
         for delivery in batch:
-            found = reading.read(delivery, self.node)
+            found = read_reply(delivery, self.node)
             if found is None:
                 self._counters.ignored += 1
             elif isinstance(found, DeadLetter):
-                if found.reason == reading.WRONG_EXCHANGE:
+                if found.reason == WRONG_EXCHANGE:
                     self._refusals.note(self.node, found.detail)
                 self._dead_letter(found)
             else:

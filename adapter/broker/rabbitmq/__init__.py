@@ -4,7 +4,7 @@ aio-pika's lower half, aiormq, is used directly: it gives the socket, so that a 
 be let go of, and it takes a batch of publications in one write, at a sixth of the cost.
 """
 
-from adapter.broker.amqp.broker import AmqpBroker
-from adapter.broker.amqp.limits import Counters, Limits
+from adapter.broker.rabbitmq.broker import AmqpBroker
+from adapter.broker.rabbitmq.limits import Counters, Limits
 
 __all__ = ["AmqpBroker", "Counters", "Limits"]

@@ -14,12 +14,12 @@ from yarl import URL
 
 from adapter import contract
 from adapter.amqp.urls import ADVICE, split_urls, stray_comma
-from adapter.broker.amqp.tap import Wire
+from adapter.broker.rabbitmq.tap import Wire
 from adapter.certificates import refusal
 from adapter.errors import BrokerUnavailable, SettingsError
 
 if TYPE_CHECKING:
-    from adapter.broker.amqp.limits import Limits
+    from adapter.broker.rabbitmq.limits import Limits
 
 _AUTHENTICATED: Final = re.compile(r"authenticated user was '([^']+)'")  # 3.10 to 4.3
 EXPECTED: Final = (

@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from adapter.broker.amqp.connection import EXPECTED, Connection, reason
-from adapter.broker.amqp.supervisor import end
+from adapter.broker.rabbitmq.connection import EXPECTED, Connection, reason
+from adapter.broker.rabbitmq.supervisor import end
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import aiormq
     from yarl import URL
 
-    from adapter.broker.amqp.limits import Limits
-    from adapter.broker.amqp.supervisor import Supervisor
+    from adapter.broker.rabbitmq.limits import Limits
+    from adapter.broker.rabbitmq.supervisor import Supervisor
 
     Step = Callable[[aiormq.Channel], Awaitable[None]]
 
@@ -35,7 +35,7 @@ class _Wanted:
         self.tried = asyncio.Event()
 
 
-class Binder:
+class Bindings:
     """Makes what it is given, again until it is done. Each part is made by one step on a channel.
 
     ``declared`` is set while the exchanges are there.
@@ -55,7 +55,7 @@ class Binder:
         self._more = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<Binder {len(self._wanted)} to make, {len(self._made)} made>"
+        return f"<Bindings {len(self._wanted)} to make, {len(self._made)} made>"
 
     async def make(self, part: str, step: Step, within: float) -> None:
         """Begin to make a part, and wait for its first attempt for so many seconds.

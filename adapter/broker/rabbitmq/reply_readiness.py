@@ -32,7 +32,7 @@ class _Unheard:
     refused: bool = False
 
 
-class Hearing:
+class ReplyReadiness:
     """The states of the nodes that are attached. Times are seconds of any one clock."""
 
     def __init__(self, grace: float) -> None:

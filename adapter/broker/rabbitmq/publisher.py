@@ -14,18 +14,18 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from adapter import contract
-from adapter.broker.amqp import frames
-from adapter.broker.amqp.incoming import Returned
 from adapter.broker.base import DeadLetter, Publication, Published
+from adapter.broker.rabbitmq import frames
+from adapter.broker.rabbitmq.incoming import Returned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import aiormq
 
-    from adapter.broker.amqp.incoming import Confirm
-    from adapter.broker.amqp.limits import Counters, Limits
-    from adapter.broker.amqp.tap import Wire
+    from adapter.broker.rabbitmq.incoming import Confirm
+    from adapter.broker.rabbitmq.limits import Counters, Limits
+    from adapter.broker.rabbitmq.tap import Wire
 
 _PERSISTENT: Final = 2
 _LETTER_KEY: Final = "dead-letter"

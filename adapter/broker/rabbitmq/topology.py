@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import aiormq
 
 from adapter import contract
-from adapter.broker.amqp.connection import reason
+from adapter.broker.rabbitmq.connection import reason
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-    from adapter.broker.amqp.connection import Connection
+    from adapter.broker.rabbitmq.connection import Connection
 
     OpenChannel = Callable[[], Awaitable[aiormq.Channel]]
     Declare = Callable[["Queue"], Awaitable[int]]

@@ -1,7 +1,7 @@
 """The port, over connections that are kept up: for requests, for replies, for commands.
 
 They are apart so that no message that comes in can stop what goes out. A fourth is there while
-bindings are to be made (see ``binder``).
+bindings are to be made (see ``bindings``).
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import structlog
 
 from adapter import contract
 from adapter.amqp.urls import messaging
-from adapter.broker.amqp import topology
-from adapter.broker.amqp.binder import Binder
-from adapter.broker.amqp.commands import Commands
-from adapter.broker.amqp.connection import parse_urls, reason
-from adapter.broker.amqp.hearing import Hearing
-from adapter.broker.amqp.intake import Intake
-from adapter.broker.amqp.kept import Kept
-from adapter.broker.amqp.limits import Counters, Limits
-from adapter.broker.amqp.meeting import Meeting
-from adapter.broker.amqp.publishing import Publishing
-from adapter.broker.amqp.supervisor import Supervisor, end
-from adapter.broker.amqp.topology import Kind
 from adapter.broker.base import Published
+from adapter.broker.rabbitmq import topology
+from adapter.broker.rabbitmq.beats import Beats
+from adapter.broker.rabbitmq.bindings import Bindings
+from adapter.broker.rabbitmq.commands import Commands
+from adapter.broker.rabbitmq.connection import parse_urls, reason
+from adapter.broker.rabbitmq.kept_connection import KeptConnection
+from adapter.broker.rabbitmq.limits import Counters, Limits
+from adapter.broker.rabbitmq.publish_session import PublishSession
+from adapter.broker.rabbitmq.reply_readiness import ReplyReadiness
+from adapter.broker.rabbitmq.results_queues import ResultsQueues
+from adapter.broker.rabbitmq.supervisor import Supervisor, end
+from adapter.broker.rabbitmq.topology import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from adapter.broker.amqp.connection import Connection
-    from adapter.broker.amqp.supervisor import Up
-    from adapter.broker.amqp.topology import QueueType
     from adapter.broker.base import DeadLetter, Publication, Receiver
+    from adapter.broker.rabbitmq.connection import Connection
+    from adapter.broker.rabbitmq.supervisor import Up
+    from adapter.broker.rabbitmq.topology import QueueType
 
 log = structlog.get_logger()
 
@@ -69,18 +69,18 @@ class AmqpBroker:
         self.counters = counters = Counters()
         self.limits = limits = Limits(prefetch, confirm_timeout)
         self.kind = Kind(results_expires, queue_type, longest)
-        self.intakes: dict[str, Intake] = {}
+        self.intakes: dict[str, ResultsQueues] = {}
         """Those of the nodes that are attached."""
         servers = parse_urls(urls)
         self._supervisor = supervisor = Supervisor(limits)
-        self._meeting = Meeting(supervisor, limits)
+        self._beats = Beats(supervisor, limits)
         self._declared = asyncio.Event()
-        self._binder = Binder(servers, limits, supervisor, self._declared)
+        self._bindings = Bindings(servers, limits, supervisor, self._declared)
         self._results: dict[str, str] = {}  # where replies are to be sent, by node
-        self._publishing = Publishing(
-            supervisor, self._binder, self._results, limits, counters, services, on_ready, clock
+        self._session = PublishSession(
+            supervisor, self._bindings, self._results, limits, counters, services, on_ready, clock
         )
-        self._requests = Kept(
+        self._requests = KeptConnection(
             "connection",
             servers,
             limits,
@@ -90,30 +90,30 @@ class AmqpBroker:
             self._on_requests_lost,
             watched=False,
         )
-        self._replies = Kept(
+        self._replies = KeptConnection(
             "replies", servers, limits, counters, supervisor, self._stand_intakes, self._on_replies_lost
         )
-        self._pushes = Kept("commands", servers, limits, counters, supervisor, self._stand_commands)
+        self._pushes = KeptConnection("commands", servers, limits, counters, supervisor, self._stand_commands)
         self._receiver: Receiver
         self._ranks: dict[str, int] = {}  # of the nodes that are attached
         self._taking: dict[str, asyncio.Task[None]] = {}
         self._obeying: dict[str, asyncio.Task[None]] = {}
         self._commands: dict[str, Commands] = {}  # that are consumed at this instant
         self._preparing: dict[str, asyncio.Event] = {}
-        self._hearing = Hearing(confirm_timeout)
+        self._readiness = ReplyReadiness(confirm_timeout)
         self._sifting = asyncio.Lock()
 
     def __repr__(self) -> str:
         connection = self._requests.connection
         where = connection.url if connection else "not connected"
-        state = "ready" if self.ready else "blocked" if self._publishing.blocked else "not ready"
+        state = "ready" if self.ready else "blocked" if self._session.blocked else "not ready"
         consuming = sorted(node for node in self._commands if self.hears(node))
         return f"<AmqpBroker {where}, {state}, consuming {consuming}>"
 
     @property
     def ready(self) -> bool:
         """Whether a publication would be taken now."""
-        return self._publishing.ready
+        return self._session.ready
 
     @property
     def gone(self) -> bool:
@@ -128,7 +128,7 @@ class AmqpBroker:
 
     def takes_replies(self, node: str) -> bool:
         """Return False once the node's replies cannot be consumed here, so that asking is in vain."""
-        return self._hearing.takes(node, time.monotonic())
+        return self._readiness.takes(node, time.monotonic())
 
     def hears(self, node: str) -> bool:
         """Whether the node's replies are consumed at this instant."""
@@ -137,7 +137,7 @@ class AmqpBroker:
     @property
     def unheard(self) -> Mapping[str, str]:
         """The attached nodes whose replies are not consumed at this instant, and why."""
-        return self._hearing.unheard
+        return self._readiness.unheard
 
     @property
     def beside(self) -> Mapping[str, str]:
@@ -183,7 +183,7 @@ class AmqpBroker:
             self._supervisor.aside(self._rerank(self.intakes[node]))
 
     def _begin(self, node: str) -> None:
-        self.intakes[node] = Intake(
+        self.intakes[node] = ResultsQueues(
             node,
             self.kind,
             self._replies,
@@ -201,7 +201,7 @@ class AmqpBroker:
         if self._pushes.connection is not None:
             self._obey(node, self._pushes.connection)
 
-    async def _rerank(self, intake: Intake) -> None:
+    async def _rerank(self, intake: ResultsQueues) -> None:
         try:
             await intake.rerank()
         finally:
@@ -210,7 +210,7 @@ class AmqpBroker:
     def detach(self, node: str) -> None:
         """Leave the node's replies to others; what is here and not acknowledged goes back at once."""
         self._ranks.pop(node, None)
-        self._hearing.forget(node)
+        self._readiness.forget(node)
         self._prepared(node)
         self.intakes.pop(node, None)
         self._results.pop(node, None)
@@ -218,29 +218,29 @@ class AmqpBroker:
         if tasks:
             self._supervisor.aside(end(*tasks))
         for part in _bindings_of(node):
-            self._binder.forget(part)
+            self._bindings.forget(part)
 
     def join(self, replica: str, lease: float, heard: Callable[[bytes], None]) -> None:
         """Hear what all replicas ``say``, this one among them. To be called before ``start``."""
-        self._meeting.join(replica, lease, heard)
+        self._beats.join(replica, lease, heard)
 
     def say(self, body: bytes) -> None:
         """Say something to all replicas that can be reached; never waits, and it may be lost."""
-        self._meeting.say(body)
+        self._beats.say(body)
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """Publish each. Results in the order of the arguments; never raises for a server's state."""
         if self._preparing and self.ready:
             await self._prepare({publication.node for publication in publications})
-        if not self._hearing.complete:
+        if not self._readiness.complete:
             return await self._publish_heard(publications)
-        return await self._publishing.publish(publications)
+        return await self._session.publish(publications)
 
     async def _publish_heard(self, publications: Sequence[Publication]) -> list[Published]:
         """Publish those whose replies can come, and notices, which have none."""
         heard = [each.correlation_id is None or self.takes_replies(each.node) for each in publications]
         asked = [each for each, takes in zip(publications, heard, strict=True) if takes]
-        results = iter(await self._publishing.publish(asked))
+        results = iter(await self._session.publish(asked))
         return [next(results) if takes else Published.UNAVAILABLE for takes in heard]
 
     async def _prepare(self, nodes: Collection[str]) -> None:
@@ -252,7 +252,7 @@ class AmqpBroker:
 
     def _await(self, node: str) -> None:
         self._preparing.setdefault(node, asyncio.Event())
-        self._hearing.begin(node, time.monotonic())
+        self._readiness.begin(node, time.monotonic())
 
     def _prepared(self, node: str) -> None:
         if node in self._preparing:
@@ -260,7 +260,7 @@ class AmqpBroker:
 
     def dead_letter(self, letter: DeadLetter) -> None:
         """Keep for an operator, as well as the server allows; never waits."""
-        self._publishing.dead_letter(letter)
+        self._session.dead_letter(letter)
 
     async def close(self) -> None:
         """Stop taking in, finish what is under way within ``close_timeout``, disconnect."""
@@ -275,14 +275,14 @@ class AmqpBroker:
             await asyncio.wait(emptying, timeout=timeout)
         await self._supervisor.finish(timeout)
         await asyncio.gather(*(kept.stop() for kept in (self._requests, self._replies, self._pushes)))
-        await self._binder.stop()
+        await self._bindings.stop()
         await self._supervisor.finish(timeout)
 
     # The levels: see Supervisor
 
     def _stand_publishing(self, connection: Connection) -> list[asyncio.Task[None]]:
         self.counters.connects += 1
-        run = partial(self._publishing.run, connection, self._declared)
+        run = partial(self._session.run, connection, self._declared)
         return [self._supervisor.start("publishing", run, lambda: connection.alive)]
 
     def _on_requests_lost(self) -> None:
@@ -313,7 +313,7 @@ class AmqpBroker:
             lambda: connection.alive,
         )
 
-    async def _take_in(self, intake: Intake, connection: Connection, up: Up) -> None:
+    async def _take_in(self, intake: ResultsQueues, connection: Connection, up: Up) -> None:
         node = intake.node
 
         async def prepared() -> None:
@@ -321,18 +321,18 @@ class AmqpBroker:
             bindings = topology.results_bindings(node, intake.queue)
             part = f"node {node} bindings"
             step = partial(topology.bind_all, bindings=bindings)
-            await self._binder.make(part, step, self.limits.confirm_timeout)
+            await self._bindings.make(part, step, self.limits.confirm_timeout)
             self._prepared(node)
 
         def heard(**details: object) -> None:
-            self._hearing.up(node)
+            self._readiness.up(node)
             up(**details)
 
         try:
             await intake.run(connection, prepared, heard)
         except BaseException as exc:
             if self._replies.connection is connection:
-                self._hearing.broke(node, reason(exc), time.monotonic())
+                self._readiness.broke(node, reason(exc), time.monotonic())
             raise
         finally:
             if self._replies.connection is connection:
@@ -343,8 +343,8 @@ class AmqpBroker:
         for node in self._ranks:
             self._obey(node, connection)
         # Not by the connection for requests: without majority RabbitMQ 4.3 closes that one for its binding.
-        meet = partial(self._meeting.run, connection, self._declared)
-        return [self._supervisor.start("replicas", meet, lambda: connection.alive and self._meeting.joined)]
+        meet = partial(self._beats.run, connection, self._declared)
+        return [self._supervisor.start("replicas", meet, lambda: connection.alive and self._beats.joined)]
 
     def _obey(self, node: str, connection: Connection) -> None:
         before = self._obeying.get(node)
@@ -359,7 +359,7 @@ class AmqpBroker:
             await self._declare_commands(node, connection)
             channel = await connection.channel()
         step = partial(topology.bind_all, bindings=topology.commands_bindings(node))
-        await self._binder.make(f"node {node} commands bindings", step, self.limits.confirm_timeout)
+        await self._bindings.make(f"node {node} commands bindings", step, self.limits.confirm_timeout)
         commands = Commands(node, channel, self._receiver, self.dead_letter, self.limits, self.counters)
         try:
             if self._pushes.sifting:

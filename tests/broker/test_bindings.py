@@ -9,11 +9,11 @@ import aiormq
 import pytest
 from yarl import URL
 
-from adapter.broker.amqp import binder
-from adapter.broker.amqp.binder import Binder
-from adapter.broker.amqp.limits import Limits
-from adapter.broker.amqp.supervisor import Supervisor
 from adapter.broker.base import Published
+from adapter.broker.rabbitmq import bindings
+from adapter.broker.rabbitmq.bindings import Bindings
+from adapter.broker.rabbitmq.limits import Limits
+from adapter.broker.rabbitmq.supervisor import Supervisor
 from adapter.errors import BrokerUnavailable
 from tests.broker.support import until
 from tests.broker.test_amqp import attached, bind, reply, request_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from adapter.broker.amqp import AmqpBroker
+    from adapter.broker.rabbitmq import AmqpBroker
     from tests.broker.support import Recorder
 
     Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -70,21 +70,21 @@ class Connection:
 @pytest.fixture
 def clocked(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a test in a loop whose clock skips what is waited for, without a server."""
-    monkeypatch.setattr(binder, "Connection", Connection)
+    monkeypatch.setattr(bindings, "Connection", Connection)
     monkeypatch.setattr(Connection, "opened", [], raising=False)
     monkeypatch.setattr(Connection, "away", False)
     return run
 
 
 class Bench:
-    """A binder, and what it does."""
+    """A bindings, and what it does."""
 
     def __init__(self) -> None:
         limits = Limits(1, 1.0)
         self.declared = asyncio.Event()
         self.declared.set()
         self.supervisor = Supervisor(limits)
-        self.binder = Binder([URL("amqp://localhost")], limits, self.supervisor, self.declared)
+        self.bindings = Bindings([URL("amqp://localhost")], limits, self.supervisor, self.declared)
         self.fails = True
         self.hangs = False
         self.tried: list[float] = []
@@ -102,14 +102,14 @@ class Bench:
         return [round(later - at, 3) for at, later in zip(self.tried, self.tried[1:], strict=False)]
 
     async def end(self) -> None:
-        await self.binder.stop()
+        await self.bindings.stop()
         await self.supervisor.finish(1.0)
 
 
 def test_the_pause_grows_from_one_second_to_two_minutes(clocked: Run) -> None:
     async def work() -> None:
         bench = Bench()
-        await bench.binder.make(PART, bench.step, 1.0)
+        await bench.bindings.make(PART, bench.step, 1.0)
         assert bench.supervisor.problems == {PART: "no majority"}
         await asyncio.sleep(600)
         assert bench.gaps == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 120.0, 120.0, 120.0]
@@ -130,14 +130,14 @@ def test_the_pause_grows_from_one_second_to_two_minutes(clocked: Run) -> None:
 def test_something_new_cuts_a_pause_short_and_does_not_wait_behind_what_failed(clocked: Run) -> None:
     async def work() -> None:
         bench, other = Bench(), []
-        await bench.binder.make(PART, bench.step, 1.0)
+        await bench.bindings.make(PART, bench.step, 1.0)
         await asyncio.sleep(100)
         tried = len(bench.tried)
 
         async def step(_: Any) -> None:
             other.append((bench.loop.time(), len(bench.tried)))
 
-        await bench.binder.make("another", step, 1.0)
+        await bench.bindings.make("another", step, 1.0)
         assert other == [(100.0, tried + 1)] or other == [(100.0, tried)]
         await asyncio.sleep(0)
         assert bench.tried[-1] == 100.0, "and what failed is tried again, too"
@@ -150,7 +150,7 @@ def test_a_step_without_an_answer_costs_its_connection_and_nobody_waits_for_it_f
     async def work() -> None:
         bench = Bench()
         bench.hangs = True
-        await bench.binder.make(PART, bench.step, 1.0)
+        await bench.bindings.make(PART, bench.step, 1.0)
         assert bench.loop.time() == 1.0
         assert bench.supervisor.problems == {PART: "no answer in time"}
         await asyncio.sleep(2.5)
@@ -160,7 +160,7 @@ def test_a_step_without_an_answer_costs_its_connection_and_nobody_waits_for_it_f
         async def step(_: Any) -> None:
             done.append("another")
 
-        await bench.binder.make("another", step, 10.0)
+        await bench.bindings.make("another", step, 10.0)
         assert done == ["another"], "what hung comes last the next time"
         bench.hangs = bench.fails = False
         await asyncio.sleep(10)
@@ -174,10 +174,10 @@ def test_what_was_made_is_made_again_and_nobody_waits_for_that(clocked: Run) -> 
     async def work() -> None:
         bench = Bench()
         bench.fails = False
-        await bench.binder.make(PART, bench.step, 1.0)
+        await bench.bindings.make(PART, bench.step, 1.0)
         assert len(bench.tried) == 1
         bench.hangs = True
-        await bench.binder.make(PART, bench.step, 1.0)
+        await bench.bindings.make(PART, bench.step, 1.0)
         assert bench.loop.time() == 0.0
         assert bench.supervisor.problems == {}
         await bench.end()
@@ -188,8 +188,8 @@ def test_what_was_made_is_made_again_and_nobody_waits_for_that(clocked: Run) -> 
 def test_what_is_forgotten_is_made_no_more(clocked: Run) -> None:
     async def work() -> None:
         bench = Bench()
-        await bench.binder.make(PART, bench.step, 1.0)
-        bench.binder.forget(PART)
+        await bench.bindings.make(PART, bench.step, 1.0)
+        bench.bindings.forget(PART)
         await asyncio.sleep(600)
         assert len(bench.tried) <= 2
         assert bench.supervisor.problems == {}
@@ -203,7 +203,7 @@ def test_nothing_is_made_before_the_exchanges_are_there_or_while_the_server_is_a
         bench = Bench()
         bench.fails = False
         bench.declared.clear()
-        await bench.binder.make(PART, bench.step, 1.0)
+        await bench.bindings.make(PART, bench.step, 1.0)
         await asyncio.sleep(600)
         assert Connection.opened == []
         Connection.away = True
@@ -234,7 +234,7 @@ async def test_a_binding_for_which_the_connection_is_closed_costs_no_other_one(
             await channel.connection.close()
             raise aiormq.exceptions.ConnectionInternalError("INTERNAL_ERROR")
 
-    making = asyncio.create_task(broker._binder.make("a part", step, 1.0))
+    making = asyncio.create_task(broker._bindings.make("a part", step, 1.0))
     while len(closed) <= 3:
         assert await broker.publish([request_of(event, node)]) == [Published.CONFIRMED]
         reply(client, node, f"{node}:3:7:1", b"{}")
