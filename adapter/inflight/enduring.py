@@ -160,8 +160,12 @@ class EnduringInFlight:
     async def _told_or_away(self, records: Sequence[Transaction], answers: Sequence[Settlement]) -> None:
         try:
             await asyncio.gather(hand(self._far, self._copies, records), self._far.settle(answers))
+        # The copies are the store now: they hold what was not told, and the next beat hands it back.
         except StoreUnavailable as exc:
-            self._go_away(f"telling: {exc}")  # the copies are the store now: they hold what was not told
+            self._go_away(f"telling: {exc}")
+        except Exception as exc:  # whatever it is, what was claimed is not lost for the far store
+            log.exception("in-flight store: it could not be told")
+            self._go_away(f"telling: {type(exc).__name__}: {exc}")
 
     async def told(self) -> None:
         """Return once the far store knows of everything that was done at once until now, or was given up.
@@ -339,7 +343,13 @@ class EnduringInFlight:
         async with self._returning:  # beats may overlap: the first one does it
             if self.away:
                 handing = HandBack(self._far, self._copies, self._gone_at, self._in_doubt, self._clock)
-                roll = await handing.run(beat, roll)
+                try:
+                    roll = await handing.run(beat, roll)
+                except StoreUnavailable:
+                    raise
+                except Exception as exc:  # it stays away: this replica goes on alone, and tries again
+                    log.exception("in-flight store: not handed back")
+                    raise StoreUnavailable(f"not handed back: {type(exc).__name__}: {exc}") from exc
                 self._copies.near = None
                 self._returned_at = self._clock()
                 seconds = round(self._returned_at - self._gone_at, 3)

@@ -30,7 +30,7 @@ class Fault:
 
 class FaultyStore:
     """In front of an embedded store. ``away``: every verb fails; ``refused``: these do, before their
-    work, ``lost``: after it. ``faults`` are met by the next calls, one each.
+    work, ``lost``: after it; ``broken``: they raise what nobody foresees. ``faults`` are met by the next calls, one each.
     """
 
     def __init__(self, inner: EmbeddedInFlight) -> None:
@@ -40,6 +40,7 @@ class FaultyStore:
         self.away = False
         self.refused: set[str] = set()
         self.lost: set[str] = set()
+        self.broken: set[str] = set()
         self.held: dict[str, asyncio.Event] = {}  # verbs whose answers wait
         self.calls: Counter[str] = Counter()
         self.closed = False
@@ -55,7 +56,7 @@ class FaultyStore:
     def mend(self) -> None:
         """Fail no more."""
         self.away = False
-        self.refused, self.lost, self.faults = set(), set(), iter(())
+        self.refused, self.lost, self.broken, self.faults = set(), set(), set(), iter(())
 
     def __getattr__(self, verb: str) -> Any:
         async def call(*args: Any) -> Any:
@@ -64,6 +65,8 @@ class FaultyStore:
             await _turns(fault.before)
             if self.away or verb in self.refused or fault.fails == "before":
                 raise StoreUnavailable(f"no {verb}")
+            if verb in self.broken:
+                raise ValueError(f"broken {verb}")
             answer = await getattr(self.inner, verb)(*args)
             if verb in self.held:
                 await self.held[verb].wait()

@@ -7,13 +7,15 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from structlog.testing import capture_logs
 
+from adapter.errors import StoreUnavailable
 from adapter.inflight.base import Claim
 from adapter.inflight.copies import OVERDUE
 from adapter.inflight.enduring import FAR_LOOK
 from adapter.transaction import Outcome, State
 from tests.inflight.faulty import Bench
-from tests.inflight.worlds import claimed, decided, settled_claim, suspension
+from tests.inflight.worlds import LIVE, claimed, decided, settled_claim, suspension
 
 A, B, C = (suspension(number) for number in range(1, 4))
 
@@ -201,6 +203,32 @@ async def test_where_the_far_store_cannot_be_told_of_an_answer_it_is_away():
     assert await bench.one.settle([decided(A)], at_once=True) == [None]
     await bench.returns()
     assert await bench.two.get(A) == record
+
+
+@pytest.mark.parametrize("verb", ["claim", "settle", "get"])
+async def test_an_error_that_nobody_foresaw_loses_no_claim_for_the_far_store(verb: str):
+    """Such as a record that cannot be read: what is not confirmed stays owed, also where it comes twice."""
+    bench = Bench()
+    await bench.one.beat(LIVE)
+    await bench.two.claim([claimed(B, bench.two, bench.world)], 10)
+    await at_once(bench, A)
+    await bench.one.told()
+    await at_once(bench, B, C)
+    await bench.one.settle([decided(A), decided(C)], at_once=True)
+    bench.far.broken = {verb}
+    with capture_logs() as logs:
+        await bench.one.told()
+    assert bench.one.away
+    assert [each["event"] for each in logs] == ["in-flight store: it could not be told", "in-flight store: away"]
+    with pytest.raises(StoreUnavailable, match="ValueError"):
+        await bench.one.beat(LIVE)
+    assert [record.id for record in await bench.one.scan("sbc1")] == [A, B, C]
+    await bench.returns()
+    assert {each.id: (each.state, each.owner) for each in await bench.two.scan("sbc1")} == {
+        A: (State.SETTLED, "one"),
+        B: (State.CLAIMED, "two"),
+        C: (State.SETTLED, "one"),
+    }
 
 
 async def test_before_it_closes_all_is_told():
