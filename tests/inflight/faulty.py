@@ -30,7 +30,8 @@ class Fault:
 
 class FaultyStore:
     """In front of an embedded store. ``away``: every verb fails; ``refused``: these do, before their
-    work, ``lost``: after it; ``broken``: they raise what nobody foresees. ``faults`` are met by the next calls, one each.
+    work, ``lost``: after it; ``broken``: they raise what nobody foresees. ``faults`` are met by
+    the next calls, one each.
     """
 
     def __init__(self, inner: EmbeddedInFlight) -> None:
