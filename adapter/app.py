@@ -17,35 +17,40 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 import uvloop
 
-from adapter import logs, outlet, policy, tracing
-from adapter.broker.base import REMEDY
-from adapter.chronicle import Chronicle
-from adapter.clock import WRONG, Clock, Timekeeping
-from adapter.correlation import Ids, derived_keys, keys_of
+from adapter import outlet
+from adapter.cluster.clock import WRONG, Clock, Timekeeping
+from adapter.cluster.heartbeat import Heartbeat
+from adapter.cluster.membership import Membership
+from adapter.cluster.role import Role
 from adapter.errors import AdapterError, SettingsError, StoreUnavailable
 from adapter.evapi.discovery import Discovery
-from adapter.evapi.link import LinkSettings
+from adapter.evapi.limits import LinkSettings
 from adapter.evapi.nodes import Nodes
-from adapter.health import HealthServer
-from adapter.http_connections import raise_descriptor_limit
-from adapter.inflight.base import NOTE_INTERVAL
-from adapter.journal import Journal
-from adapter.metrics import Metrics
-from adapter.policy import Policy
-from adapter.relay import Relay
-from adapter.replicas import Replicas
-from adapter.roster import Roster
+from adapter.model.correlation import Ids, derived_keys, keys_of
+from adapter.observe import traces
+from adapter.observe.journal import Journal
+from adapter.observe.metrics import Metrics
+from adapter.observe.observer import Observer
+from adapter.ports.broker import REMEDY
+from adapter.ports.store import NOTE_INTERVAL
+from adapter.relay import policy
+from adapter.relay.policy import Policy
+from adapter.relay.recovery import StoreRecovery
+from adapter.relay.ticker import Ticker
+from adapter.relay.trip import Trip
+from adapter.runtime import logs
+from adapter.runtime.health import HealthServer
+from adapter.runtime.http_connections import raise_descriptor_limit
+from adapter.runtime.watchdog import Watchdog
 from adapter.settings import without_password
-from adapter.sweeper import Sweeper
-from adapter.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from pydantic import SecretStr
 
-    from adapter.broker.base import Broker
-    from adapter.inflight.base import InFlight
+    from adapter.ports.broker import Broker
+    from adapter.ports.store import InFlight
     from adapter.settings import Settings
 
 log = structlog.get_logger()
@@ -104,7 +109,7 @@ class Bridge:
         self.timekeeping = Timekeeping(self.clock)
         # Each life has a name of its own: what a killed one left is adopted as anybody's.
         life = f"{settings.replica}~{secrets.token_hex(2)}"
-        self.inflight = _inflight(settings, life, self.clock, lambda: self.roster.lost(float("-inf")))
+        self.inflight = _inflight(settings, life, self.clock, lambda: self.membership.lost(float("-inf")))
         self.broker = _broker(settings, rules, self.clock)
         self.nodes = Nodes(
             settings.replica,
@@ -118,7 +123,7 @@ class Bridge:
         self.discovery = Discovery(
             settings.fixed_nodes, settings.lookups, self.nodes.set_known, settings.nodes_refresh
         )
-        self.roster = Roster(
+        self.membership = Membership(
             self.inflight.replica,
             settings.lease,
             bus=settings.amqp_url is not None and settings.redis_url is not None,
@@ -126,34 +131,38 @@ class Bridge:
         keeps = settings.journal > 0 and settings.redis_url is not None
         self.journal = Journal(keeps, settings.journal_payloads)
         ids = _ids(settings)
-        self._traces = tracing.start(
+        self._traces = traces.start(
             settings.traces, settings.replica, self.clock, ids, lambda: self.broker.messaging
         )
-        chronicle = Chronicle(self.metrics, self.journal, self._traces, self.clock, ids=ids)
-        self.relay = Relay(
+        observer = Observer(self.metrics, self.journal, self._traces, self.clock, ids=ids)
+        self.role = Role(self.membership, self.broker, self.nodes, self.clock, rules.longest_deadline)
+        self.trip = Trip(
             self.inflight,
             self.broker,
             self.nodes,
             rules,
             self.metrics,
-            chronicle,
-            self.roster,
+            observer,
+            self.membership,
+            self.role,
             self.clock,
             ids=ids,
         )
-        self.replicas = Replicas(
+        self._recovery = StoreRecovery(self.trip, self.inflight, observer, self.metrics, self.clock)
+        self.replicas = Heartbeat(
             self.inflight,
             self.broker,
             self.nodes,
-            self.relay,
-            self.roster,
+            self.role,
+            self._recovery,
+            self.membership,
             self.metrics,
             settings.links_per_node,
             self._about,
             self.clock,
             self.timekeeping,
         )
-        self.sweeper = Sweeper(self.relay, self.nodes, self.metrics, (self.replicas.tick, self._look))
+        self.ticker = Ticker(self.trip, self.nodes, self.metrics, (self.replicas.tick, self._look))
         self._health = HealthServer(
             settings.http, self.metrics.registry, self.checks, self._measure, self._details
         )
@@ -173,13 +182,13 @@ class Bridge:
             await self._health.start()
         except OSError as exc:
             raise AdapterError(f"EVAPI_HTTP: cannot listen on {self._settings.http}: {exc.strerror}") from exc
-        if self.roster.bus:
-            self.broker.join(self.roster.replica, self.roster.lease, self.replicas.on_said)
-        await self.broker.start(self.relay)
-        self.nodes.start(self.relay, self.broker)
+        if self.membership.bus:
+            self.broker.join(self.membership.replica, self.membership.lease, self.replicas.on_said)
+        await self.broker.start(self.trip)
+        self.nodes.start(self.trip, self.role, self._recovery, self.broker)
         self._tasks = [
             asyncio.create_task(self.discovery.run(), name="discovery"),
-            asyncio.create_task(self.sweeper.run(), name="sweeper"),
+            asyncio.create_task(self.ticker.run(), name="sweeper"),
         ]
         log.info(
             "started",
@@ -217,31 +226,31 @@ class Bridge:
         await self.replicas.beat()
         # Until Kamailio knows, it suspends calls for us: they are still claimed.
         await _at_most(LAST_WORDS, self.nodes.flushed())
-        self.relay.turn.claiming = not (self._draining or self.roster.drained)
+        self.role.claiming = not (self._draining or self.membership.drained)
 
     def _obey(self) -> None:
         """Do what an operator has ordered of this replica as a whole."""
-        drained = self.roster.drained
+        drained = self.membership.drained
         if drained == self._obeyed:
             return
-        self._obeyed, replica = drained, self.roster.replica
+        self._obeyed, replica = drained, self.membership.replica
         if drained:
             log.warning("drained by an operator: `evapi-adapter resume` ends it", replica=replica)
             self._begin(self._stop_claiming())
         else:
             log.warning("resumed by an operator", replica=replica)
-            self.relay.turn.claiming = True
+            self.role.claiming = True
 
     async def close(self) -> None:
         """Stop every part."""
         for task in [*self._tasks, *self._beside]:
             task.cancel()
         await asyncio.gather(
-            *self._tasks, *self._beside, self.sweeper.stop(), self.replicas.stop(), return_exceptions=True
+            *self._tasks, *self._beside, self.ticker.stop(), self.replicas.stop(), return_exceptions=True
         )
         await self.broker.close()
         await self.nodes.close()
-        await self.relay.idle()
+        await self.trip.idle()
         # Who leaves is not looked after: what is still owned must be found as a dead replica's.
         if self._draining and not await self._owned([link.node for link in self.nodes]):
             with contextlib.suppress(StoreUnavailable):  # its lease ends without this, too
@@ -258,16 +267,17 @@ class Bridge:
             "broker": self.broker.ready,
             "store": self.replicas.store_ready,
             # A replica may have none to connect to, where others have them all.
-            "links": bool(self.nodes.readers) or bool(self.nodes.known and not self.replicas.shares.wanted),
-            "accepting": not (self._draining or self.roster.drained or self._listens),
+            "links": bool(self.nodes.readers)
+            or bool(self.nodes.known and not self.replicas.placement.wanted),
+            "accepting": not (self._draining or self.membership.drained or self._listens),
             "replies": not self.broker.unheard,
-            "clock": not self.relay.turn.astray,
+            "clock": not self.role.astray,
         }
 
     @property
     def _listens(self) -> list[str]:
         """The nodes that nobody serves yet, since this replica listens first whether another does."""
-        return [node for node in self.nodes.readers if self.relay.turn.listens(node)]
+        return [node for node in self.nodes.readers if self.role.listens(node)]
 
     def _details(self) -> Mapping[str, str]:
         """What is to be told beside the checks, by subject."""
@@ -290,7 +300,7 @@ class Bridge:
     def _look(self, now: float) -> None:
         if not self._draining:
             self._obey()
-        if not self._draining and not self.roster.drained:
+        if not self._draining and not self.membership.drained:
             self.nodes.set_status(lambda node: "ready" if self.replicas.serves(node) else "degraded")
         self.journal.pack()
         if now >= self._note_at:
@@ -331,7 +341,7 @@ class Bridge:
 
         Where the store is away: what this process knows of.
         """
-        await self.relay.idle()
+        await self.trip.idle()
         records = [record for node in nodes for record in await self.inflight.scan(node)]
         return sum(record.owner == self.inflight.replica for record in records)
 
@@ -340,10 +350,10 @@ class Bridge:
         self.metrics.measure(self.nodes.names, self.clock())
         self.metrics.broker_ready.set(self.broker.ready)
         self.metrics.store_ready.set(self.replicas.store_ready)
-        self.metrics.drained.set(self.roster.drained)
-        self.metrics.frames_held.set(self.relay.held)
+        self.metrics.drained.set(self.membership.drained)
+        self.metrics.frames_held.set(self.trip.held)
         for node in self.nodes.names:
-            self.metrics.paused.labels(node).set(node in self.roster.paused)
+            self.metrics.paused.labels(node).set(node in self.membership.paused)
         self.metrics.broker_counted(self.broker.counts)
         self.metrics.log_lost.set(outlet.lost())
         self.metrics.http_dropped.set(self._health.connections.dropped)

@@ -14,7 +14,7 @@
         ├── BrokerUnavailable
         └── StoreUnavailable
 
-Losing a race is never an error: see ``inflight.base``.
+Losing a race is never an error: see ``adapter.ports.store``.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Seen:
 
     def faults(self, calls: int) -> list[str]:
         """What went wrong, in sentences."""
-        turns = [calls // 4 + (calls % 4 > turn) for turn in range(4)]
+        turns = [calls // 4 + (calls % 4 > role) for role in range(4)]
         expected = {
             "403": turns[3],
             "200": calls - turns[3],

@@ -8,26 +8,28 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from adapter import contract
-from adapter.broker.base import Publication, Published, Reply
-from adapter.chronicle import Chronicle
+from adapter.cluster.membership import Membership
+from adapter.cluster.role import Role
 from adapter.errors import StoreUnavailable
-from adapter.inflight.base import Beat, Roll
 from adapter.inflight.embedded import EmbeddedInFlight
-from adapter.journal import Journal
-from adapter.metrics import Metrics
-from adapter.policy import Policy
-from adapter.relay import Relay
-from adapter.roster import Roster
-from adapter.transaction import State, TransactionId
+from adapter.model.beat import Beat, Snapshot
+from adapter.model.transaction import State, TransactionId
+from adapter.observe.journal import Journal
+from adapter.observe.metrics import Metrics
+from adapter.observe.observer import Observer
+from adapter.ports.broker import Publication, Published, Reply
+from adapter.relay.policy import Policy
+from adapter.relay.recovery import StoreRecovery
+from adapter.relay.trip import Trip
 from adapter.wire import netstring
 from adapter.wire.event import Suspended
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from adapter.broker.base import DeadLetter
-    from adapter.transaction import Transaction
-    from adapter.wire.event import Malformed, Notice, Unparsed
+    from adapter.model.transaction import Transaction
+    from adapter.ports.broker import DeadLetter
+    from adapter.wire.event import LazySuspended, Malformed, Notice
 
 NOW = 1_700_000_000.0
 LEASE = 1.0
@@ -179,64 +181,71 @@ class Bench:
         self.links = Links(*nodes)
         self.metrics = Metrics(policy.events if policy else ())
         self.policy = policy or Policy()
-        self.roster = Roster(self.name, LEASE)
+        self.membership = Membership(self.name, LEASE)
         self.others: dict[str, Beat] = {}
-        self.relay = Relay(
+        clock = lambda: self.now  # noqa: E731
+        self.role = Role(self.membership, self.broker, self.links, clock, self.policy.longest_deadline)
+        observer = Observer(self.metrics, Journal(), clock=clock)
+        self.trip = Trip(
             self.store,  # type: ignore[arg-type]
             self.broker,  # type: ignore[arg-type]
             self.links,
             self.policy,
             self.metrics,
-            Chronicle(self.metrics, Journal(), clock=lambda: self.now),
-            self.roster,
-            clock=lambda: self.now,
+            observer,
+            self.membership,
+            self.role,
+            clock=clock,
         )
-        self.relay.turn._since = dict.fromkeys(nodes, float("-inf"))  # where it is active, it has long been
+        self.recovery = StoreRecovery(self.trip, self.store, observer, self.metrics, clock)
+        self.role._since = dict.fromkeys(nodes, float("-inf"))  # where it is active, it has long been
 
     def look(self, **others: Beat) -> None:
         """A beat that was answered: these are the others from now on, where any are given."""
         self.others.update(others)
-        self.roster.looked(Roll({**self.others, self.name: Beat()}, True), self.now, self.now)
+        self.membership.looked(Snapshot({**self.others, self.name: Beat()}, True), self.now, self.now)
 
     def lose_store(self) -> None:
         """A beat was not answered."""
         self.store.away = True
-        self.roster.lost(self.now)
+        self.membership.lost(self.now)
 
-    async def events(self, *events: Suspended | Notice | Malformed | Unparsed, node: str = "sbc1") -> None:
+    async def events(
+        self, *events: Suspended | Notice | Malformed | LazySuspended, node: str = "sbc1"
+    ) -> None:
         """Hand over the events of one read, and let all they lead to happen. However far the clock was
         moved, ticks and beats have gone on meanwhile.
         """
-        if not self.roster.away:
-            self.relay.turn.look(self.now)
+        if not self.membership.away:
+            self.role.look(self.now)
             self.look()
-        self.relay.on_events(node, events)
-        await self.relay.idle()
+        self.trip.on_events(node, events)
+        await self.trip.idle()
 
     async def tick(self, seconds: float = 0.0) -> None:
         """Move the clock, and see what is done then."""
         self.now += seconds
-        self.relay.tick()
-        await self.relay.idle()
+        self.trip.tick()
+        await self.trip.idle()
 
     async def reply(self, *replies: Reply) -> None:
-        await self.relay.on_replies(replies)
-        await self.relay.idle()
+        await self.trip.on_replies(replies)
+        await self.trip.idle()
 
     async def adopt(self, *owners: str, state: State, node: str = "sbc1") -> int:
         """How many were adopted, once what was claimed is published again."""
-        adopted = await self.relay.takeover.adopt(node, owners, state)
-        await self.relay.idle()
+        adopted = await self.recovery.adopt(node, owners, state)
+        await self.trip.idle()
         return adopted
 
     async def recover(self, node: str = "sbc1") -> None:
-        await self.relay.takeover.recover(node)
-        await self.relay.idle()
+        await self.recovery.recover(node)
+        await self.trip.idle()
 
     async def read(self, *ids: TransactionId) -> None:
         """Kamailio's receipt."""
-        self.relay.on_read(ids)
-        await self.relay.idle()
+        self.trip.on_read(ids)
+        await self.trip.idle()
 
     async def record(self, id_: TransactionId) -> Transaction | None:
         return await self.store.inner.get(id_)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adapter.replicas import Replicas
+from adapter.cluster.heartbeat import Heartbeat
 from tests.relay_bench import Bench
 
 if TYPE_CHECKING:
@@ -81,12 +81,13 @@ class Replica(Bench):
         if share:
             self.links.nodes.clear()
             self.nodes.names.clear()
-        self.replicas = Replicas(
+        self.replicas = Heartbeat(
             self.store,  # type: ignore[arg-type]
             self.broker,  # type: ignore[arg-type]
             self.nodes,  # type: ignore[arg-type]
-            self.relay,
-            self.roster,
+            self.role,
+            self.recovery,
+            self.membership,
             self.metrics,
             share,
             clock=lambda: self.now,
@@ -94,7 +95,7 @@ class Replica(Bench):
 
     async def beat(self) -> None:
         await self.replicas.beat()
-        await self.relay.idle()
+        await self.trip.idle()
 
     def drop(self, *nodes: str) -> None:
         """Lose the links to these nodes."""
@@ -134,4 +135,4 @@ class Group:
 
     def active(self, node: str = "sbc1") -> list[str]:
         """Those that believe themselves to be it."""
-        return [each.name for each in self.all if each.relay.turn.active(node)]
+        return [each.name for each in self.all if each.role.active(node)]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from adapter.identities import LASTS, TWO_KAMAILIOS, TWO_NAMES, TWO_REPLICAS
-from adapter.transaction import State, TransactionId
-from adapter.turn import HANDOVER_WAIT, STANDBY_DELAY
+from adapter.cluster.identities import LASTS, TWO_KAMAILIOS, TWO_NAMES, TWO_REPLICAS
+from adapter.cluster.role import HANDOVER_WAIT, STANDBY_DELAY
+from adapter.model.transaction import State, TransactionId
 from tests.relay_bench import LEASE, reply, suspended
 from tests.replicas_bench import Group, Replica
 
@@ -22,8 +22,8 @@ NODE = "sbc1"
 
 async def read(replica: Replica, *events: Suspended, node: str = NODE) -> None:
     """One read of a link."""
-    replica.relay.on_events(node, events)
-    await replica.relay.idle()
+    replica.trip.on_events(node, events)
+    await replica.trip.idle()
 
 
 async def pass_by(group: Group, seconds: float) -> None:
@@ -33,8 +33,8 @@ async def pass_by(group: Group, seconds: float) -> None:
         seconds -= LEASE / 4
         await group.beat(rounds=1)
         for each in group.all:
-            each.relay.tick()
-            await each.relay.idle()
+            each.trip.tick()
+            await each.trip.idle()
 
 
 class TestTwoKamailios:
@@ -68,7 +68,7 @@ class TestTwoKamailios:
         await pass_by(group, HANDOVER_WAIT)
         group.move(first.policy.plan("invite_request").deadline)
         await group.beat()
-        await first.relay.expire(NODE)
+        await first.trip.expire(NODE)
         assert first.links.frames == []
         await pass_by(group, LEASE / 4)
         assert second.outcomes == [(2, "timeout")]

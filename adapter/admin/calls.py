@@ -11,20 +11,20 @@ import msgpack
 
 from adapter.admin.away import redis_away
 from adapter.admin.timelines import Noted, timelines
-from adapter.correlation import parts
 from adapter.errors import CodecError, StoreUnavailable
-from adapter.inflight.base import NOTE_INTERVAL
-from adapter.journal import unpack
+from adapter.model.correlation import parts
+from adapter.observe.journal import unpack
+from adapter.ports.store import NOTE_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from adapter.admin.timelines import Timeline
     from adapter.inflight.administration import Administration
-    from adapter.inflight.base import Beat
-    from adapter.journal import Step
+    from adapter.model.beat import Beat
+    from adapter.model.transaction import Transaction, TransactionId
+    from adapter.observe.journal import Step
     from adapter.settings import Settings
-    from adapter.transaction import Transaction, TransactionId
 
 PAGE: Final = 100
 """Entries of a journal that are read at once: 50 seconds of one replica."""
@@ -61,10 +61,10 @@ class Kept:
     call_ids: bool
 
 
-def node_names(settings: Settings, roll: Mapping[str, Beat]) -> list[str]:
+def node_names(settings: Settings, snapshot: Mapping[str, Beat]) -> list[str]:
     """Nodes that are configured here, where any are, and those that replicas have links to."""
     names = {node.name for node in settings.fixed_nodes} if "nodes" in settings.model_fields_set else set()
-    for beat in roll.values():
+    for beat in snapshot.values():
         links = beat.about.get("links")
         names |= beat.nodes | set(links if isinstance(links, dict) else ())
     return sorted(names)

@@ -13,16 +13,16 @@ from adapter.admin import overview as whole
 from adapter.admin.checks_finding import Finding, Group, counted
 from adapter.admin.checks_redis import CLOCKS_DIFFER, SKEW_ERROR, SKEW_WARNING
 from adapter.errors import CodecError
-from adapter.inflight.base import NOTE_INTERVAL
-from adapter.journal import Kind, unpack
+from adapter.observe.journal import Kind, unpack
+from adapter.ports.store import NOTE_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from adapter.admin.overview import Overview
     from adapter.inflight.administration import Administration
-    from adapter.journal import Step
-    from adapter.transaction import TransactionId
+    from adapter.model.transaction import TransactionId
+    from adapter.observe.journal import Step
 
 REPLICAS: Final = Group("replicas")
 SERVICES: Final = Group("services")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from adapter.admin import overview as whole
-from adapter.identities import TWO_KAMAILIOS, TWO_NAMES, Clash, clashes
+from adapter.cluster.identities import TWO_KAMAILIOS, TWO_NAMES, Clash, clashes
 
 if TYPE_CHECKING:
     from adapter.admin.checks_finding import Finding, Group

@@ -11,14 +11,14 @@ from adapter.admin import tried
 from adapter.admin.checks_finding import Finding, Group
 from adapter.errors import StoreUnavailable
 from adapter.inflight.administration import Administration
-from adapter.inflight.base import Claim
+from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from adapter.ports.store import Claim
 from adapter.settings import without_password
-from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from adapter.inflight.base import Beat
+    from adapter.model.beat import Beat
     from adapter.settings import Settings
 
 REDIS: Final = Group("redis")
@@ -55,7 +55,7 @@ class Seen:
 async def look(store: Administration) -> Seen:
     """Who beats, and what was ordered. Raises StoreUnavailable."""
     at = await store.time()
-    return Seen(await store.roll(), await store.orders(), at)
+    return Seen(await store.snapshot(), await store.orders(), at)
 
 
 def not_set(wrong: bool) -> list[Finding]:

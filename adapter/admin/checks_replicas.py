@@ -12,8 +12,8 @@ from adapter.admin import overview as whole
 from adapter.admin.checks_finding import Finding, Group, counted
 from adapter.admin.checks_http import ready
 from adapter.admin.checks_nodes import NODES
-from adapter.broker.base import REMEDY
-from adapter.clock import WRONG
+from adapter.cluster.clock import WRONG
+from adapter.ports.broker import REMEDY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

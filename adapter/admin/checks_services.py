@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from adapter.admin.management import Management
     from adapter.admin.services import Service
-    from adapter.policy import Plan, Policy
+    from adapter.relay.policy import Plan, Policy
     from adapter.settings import Settings
 
 SERVICES: Final = Group("services")

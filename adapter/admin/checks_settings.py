@@ -8,15 +8,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from adapter import policy
 from adapter.admin.checks_finding import Finding, Group, counted
 from adapter.errors import PolicyError, SettingsError
+from adapter.relay import policy
 from adapter.settings import PREFIX, Settings, examine, source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from adapter.policy import Policy
+    from adapter.relay.policy import Policy
 
 SETTINGS: Final = Group("settings")
 ALIKE: Final = 0.8

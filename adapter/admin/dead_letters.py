@@ -22,16 +22,16 @@ from pamqp.commands import Basic
 
 from adapter import contract
 from adapter.admin.masking import MASK, is_secret, masked
-from adapter.correlation import parts
 from adapter.errors import CodecError
-from adapter.translate import call_id_of
+from adapter.model.correlation import parts
+from adapter.relay.translate import call_id_of
 from adapter.wire import event as wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from adapter.admin.rabbit import Browse, Message, Rabbit
-    from adapter.transaction import TransactionId
+    from adapter.model.transaction import TransactionId
 
 _SERVICE: Final = contract.service_queue("")
 _DEATHS: Final = ("x-death", "x-first-death-", "x-last-death-")
@@ -164,7 +164,7 @@ class Pace:
         self._apart = 0.0 if rate is None else 1 / rate
         self._next = 0.0
 
-    async def turn(self) -> None:
+    async def role(self) -> None:
         """Wait for the next one's turn."""
         loop = asyncio.get_running_loop()
         wait = self._next - loop.time()

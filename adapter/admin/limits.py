@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapter.admin.checks_names import found as names_that_clash
 from adapter.admin.overview import Load, active, live, node_names, node_rows, replica_rows, short
-from adapter.policy import IN_FLIGHT
+from adapter.relay.policy import IN_FLIGHT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

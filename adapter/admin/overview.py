@@ -6,17 +6,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from adapter.inflight.base import node_order, replica_order
-from adapter.roster import choose
-from adapter.transaction import State
+from adapter.cluster.membership import choose
+from adapter.model.beat import node_order, replica_order
+from adapter.model.transaction import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from adapter.admin.recent import Recent
     from adapter.admin.services import Service
-    from adapter.inflight.base import Beat
-    from adapter.transaction import Transaction
+    from adapter.model.beat import Beat
+    from adapter.model.transaction import Transaction
 
 GRACE: Final = 0.5
 """Seconds past a deadline within which a call is still answered."""

@@ -83,7 +83,7 @@ class Browse:
         self._rabbit = rabbit
         self._channel = channel
         self._queue = queue
-        self._held: list[int] = []
+        self._standby: list[int] = []
 
     async def get(self) -> Message | None:
         """The next one; ``None`` where no more wait. Raises BrokerUnavailable."""
@@ -91,7 +91,7 @@ class Browse:
         if not isinstance(found.delivery, Basic.GetOk):
             return None
         message = _message(found)
-        self._held.append(message.tag)
+        self._standby.append(message.tag)
         return message
 
     async def everything(self) -> list[Message]:
@@ -106,12 +106,12 @@ class Browse:
         """Take them off the queue for good; returns once RabbitMQ has. Raises BrokerUnavailable."""
         what = f"queue {self._queue}"
         tags = {message.tag for message in messages}
-        first = list(itertools.takewhile(tags.__contains__, self._held))
+        first = list(itertools.takewhile(tags.__contains__, self._standby))
         if first:
             await self._rabbit.ask(self._channel.basic_ack(first[-1], multiple=True), what)
         for tag in sorted(tags.difference(first)):
             await self._rabbit.ask(self._channel.basic_ack(tag), what)
-        self._held = [tag for tag in self._held if tag not in tags]
+        self._standby = [tag for tag in self._standby if tag not in tags]
         # An acknowledgement has no answer of its own; what comes after it on the channel has.
         await self._rabbit.ask(self._channel.basic_qos(prefetch_count=0), what)
 

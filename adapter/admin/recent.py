@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgpack
 
 from adapter.errors import CodecError
-from adapter.journal import Kind
-from adapter.transaction import Outcome
+from adapter.model.transaction import Outcome
+from adapter.observe.journal import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

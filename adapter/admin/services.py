@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from adapter import contract, policy
+from adapter import contract
 from adapter.admin.management import events_of
+from adapter.relay import policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -13,13 +13,13 @@ from adapter import contract
 from adapter.admin import calls
 from adapter.admin.rabbit import NotThere, Rabbit
 from adapter.admin.timelines import OPERATOR
-from adapter.journal import Kind
-from adapter.transaction import Outcome
+from adapter.model.transaction import Outcome
+from adapter.observe.journal import Kind
 
 if TYPE_CHECKING:
     from adapter.inflight.administration import Administration
+    from adapter.model.transaction import Transaction, TransactionId
     from adapter.settings import Settings
-    from adapter.transaction import Transaction, TransactionId
 
 WAIT: Final = 2.0
 """Seconds within which an adapter has taken an answer, or none does."""

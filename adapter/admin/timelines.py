@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 from adapter import contract
 from adapter.admin.overview import short
 from adapter.errors import CodecError
-from adapter.journal import Kind, Step
-from adapter.transaction import State, TransactionId
+from adapter.model.transaction import State, TransactionId
+from adapter.observe.journal import Kind, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from adapter.transaction import Transaction
+    from adapter.model.transaction import Transaction
 
 OPERATOR: Final = "operator:"
 """What the service of a reply begins with that somebody gave by hand."""

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from adapter import contract, policy
+from adapter import contract
 from adapter.admin.management import UNKNOWN
 from adapter.admin.rabbit import NoRights
 from adapter.admin.services import services
 from adapter.broker.rabbitmq import topology as declared
 from adapter.broker.rabbitmq.topology import Binding, DeclaredOtherwise, Exchange, Queue
+from adapter.relay import policy
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

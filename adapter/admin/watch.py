@@ -15,7 +15,7 @@ from adapter.admin.rabbit import Rabbit
 from adapter.admin.recent import WINDOW, Recent
 from adapter.admin.services import Service, services
 from adapter.errors import BrokerUnavailable, CodecError, StoreUnavailable
-from adapter.inflight.base import NOTE_INTERVAL
+from adapter.ports.store import NOTE_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
@@ -87,7 +87,7 @@ class Watch:
             raise redis_away(self._settings, exc) from exc
 
     async def _ask_redis(self, store: Administration) -> Store:
-        at, beats, orders = await asyncio.gather(store.time(), store.roll(), store.orders())
+        at, beats, orders = await asyncio.gather(store.time(), store.snapshot(), store.orders())
         names = node_names(Overview(self._settings.lease, Store(at, beats, orders), nodes=self._nodes))
         records, _ = await asyncio.gather(
             asyncio.gather(*map(store.scan, names)), self._follow(store, at, beats)

@@ -118,7 +118,7 @@ class SourceProcess:
 
     def __init__(self, nodes: Sequence[str], log: Path) -> None:
         self._log = log
-        self._held = b""
+        self._standby = b""
         with log.open("wb") as output:
             command = [sys.executable, "-m", "adapter.bench.source", *nodes]
             self.process = _start(
@@ -146,15 +146,15 @@ class SourceProcess:
         """
         assert self.process.stdout is not None
         pipe = self.process.stdout.fileno()
-        while b"\n" not in self._held:
+        while b"\n" not in self._standby:
             if not select.select([pipe], [], [], LOOK)[0]:
                 meanwhile()
                 continue
             data = os.read(pipe, 1 << 16)
             if not data:
                 raise self._ended()
-            self._held += data
-        line, _, self._held = self._held.partition(b"\n")
+            self._standby += data
+        line, _, self._standby = self._standby.partition(b"\n")
         found: dict[str, Any] = json.loads(line)
         return found
 

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from adapter import policy
 from adapter.bench import servers
 from adapter.bench.ground import BenchError, Ground, node_names
 from adapter.bench.measure import measure
 from adapter.bench.names import WAIT
 from adapter.errors import SettingsError
+from adapter.relay import policy
 from adapter.settings import PREFIX, load
 
 if TYPE_CHECKING:

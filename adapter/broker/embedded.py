@@ -22,7 +22,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from adapter.amqp.urls import EMBEDDED
-from adapter.broker.base import DeadLetter, Published, Reply
 from adapter.contract import (
     HEADER_DEADLINE,
     HEADER_NODE,
@@ -34,12 +33,13 @@ from adapter.contract import (
     MSGPACK,
     VERSION,
 )
+from adapter.ports.broker import DeadLetter, Published, Reply
 from adapter.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from adapter.broker.base import Publication, Receiver
+    from adapter.ports.broker import Publication, Receiver
 
 _log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class _Results:
 
 
 class EmbeddedBroker:
-    """The port ``adapter.broker.base.Broker`` over ``cores``. Made and used in one event loop."""
+    """The port ``adapter.ports.broker.Broker`` over ``cores``. Made and used in one event loop."""
 
     def __init__(
         self,
@@ -227,10 +227,10 @@ class EmbeddedBroker:
         self._results_of(node).attached = False
 
     def join(self, replica: str, lease: float, heard: Callable[[bytes], None]) -> None:
-        """See ``base.Broker``. There is nobody else."""
+        """See ``ports.broker.Broker``. There is nobody else."""
 
     def say(self, body: bytes) -> None:
-        """See ``base.Broker``. Nobody hears it."""
+        """See ``ports.broker.Broker``. Nobody hears it."""
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """Hand each to its services, in the next round of the loop."""

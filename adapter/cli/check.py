@@ -127,9 +127,9 @@ def _unknown(problem: str) -> list[Finding]:
 
 def _limits(chosen: Settings, flags: dict[str, str | None]) -> Limits:
     """Raises SettingsError, PolicyError."""
-    from adapter import policy
     from adapter.admin.limits import SECONDS, SHARE, Limit, Limits
     from adapter.errors import SettingsError
+    from adapter.relay import policy
 
     units = {"oldest": SECONDS, "p99": SECONDS, "fallback_rate": SHARE}
     most = (policy.Policy() if chosen.policy is None else policy.read(chosen.policy)).in_flight

@@ -185,7 +185,7 @@ async def _connected(work: Work, chosen: Settings, out: Output) -> None:
     must = tuple(node.name for node in chosen.fixed_nodes) if "nodes" in chosen.model_fields_set else ()
 
     async def look() -> Overview:
-        at, beats, orders = await asyncio.gather(store.time(), store.roll(), store.orders())
+        at, beats, orders = await asyncio.gather(store.time(), store.snapshot(), store.orders())
         return Overview(chosen.lease, Store(at, beats, orders), nodes=must)
 
     try:
@@ -233,7 +233,7 @@ async def _obeyed(look: Look, condition: Callable[[Overview], bool]) -> bool:
 
 async def _tidied(store: Administration, found: Overview, out: Output) -> Overview:
     """The same less the orders of replicas that are gone for good: nobody is called so again."""
-    from adapter.inflight.base import replica_order
+    from adapter.model.beat import replica_order
 
     assert found.store is not None, "see _connected"
     of_replicas, there = replica_order(""), set(map(replica_order, found.store.beats))
@@ -248,7 +248,7 @@ async def _tidied(store: Administration, found: Overview, out: Output) -> Overvi
 def _replica(found: Overview, name: str) -> Order:
     """Which replica is meant. Raises NotDone, with those that are known."""
     from adapter.admin.overview import live
-    from adapter.inflight.base import replica_order
+    from adapter.model.beat import replica_order
 
     assert found.store is not None, "see _connected"
     beats = found.store.beats
@@ -267,7 +267,7 @@ def _replica(found: Overview, name: str) -> Order:
 def _node(found: Overview, name: str) -> Order:
     """Raises NotDone, with the nodes that are known."""
     from adapter.admin.overview import node_names
-    from adapter.inflight.base import node_order
+    from adapter.model.beat import node_order
 
     known = node_names(found)
     if name not in known:
@@ -278,7 +278,7 @@ def _node(found: Overview, name: str) -> Order:
 def _ordered(found: Overview, name: str) -> Order:
     """What ``resume`` means: of what is so called that for which there is an order. Raises NotDone."""
     from adapter.admin.overview import node_names
-    from adapter.inflight.base import node_order, replica_order
+    from adapter.model.beat import node_order, replica_order
 
     assert found.store is not None, "see _connected"
     orders, of_replicas, of_nodes = found.store.orders, replica_order(""), node_order("")

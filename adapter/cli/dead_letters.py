@@ -288,7 +288,7 @@ async def _replayed(url: str, plan: Plan, out: Output) -> Counter[str]:
 async def _replay(found: DeadLetters, letter: Letter, pace: Pace, even_late: bool) -> Fate:
     from adapter.admin.dead_letters import Fate
 
-    await pace.turn()
+    await pace.role()
     now = time.time()
     fate = letter.fate(now, even_late)  # it may have become late while it waited for its turn
     return await found.replay(letter, now) if fate is Fate.REPLAYED else fate

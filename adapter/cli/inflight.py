@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from adapter.admin.settling import Answer, Done
     from adapter.admin.timelines import Timeline
+    from adapter.model.transaction import Transaction, TransactionId
     from adapter.settings import Settings
-    from adapter.transaction import Transaction, TransactionId
 
 EPILOG: Final = (
     "Examples:  evapi-adapter inflight list --older-than 1s    "
@@ -259,7 +259,7 @@ async def _settled(chosen: Settings, url: str, record: Transaction, answer: Answ
 
 
 def _id(text: str) -> TransactionId:
-    from adapter.correlation import parts
+    from adapter.model.correlation import parts
 
     try:
         return parts(text)[0]
@@ -270,7 +270,7 @@ def _id(text: str) -> TransactionId:
 def _answer(id_: TransactionId, decision: str, reason: str) -> Answer:
     """Raises SettingsError for what Kamailio would not read."""
     from adapter.admin.settling import Answer
-    from adapter.transaction import Outcome
+    from adapter.model.transaction import Outcome
     from adapter.wire import event as wire
     from adapter.wire.netstring import MAX_OUT
 
@@ -299,8 +299,8 @@ async def _scanned(chosen: Settings, node: str) -> tuple[list[Transaction], floa
     from adapter.admin import calls
 
     async with calls.opened(chosen, options.redis(chosen)) as store:
-        roll, now = await asyncio.gather(store.roll(), store.time())
-        names = [node] if node else calls.node_names(chosen, roll)
+        snapshot, now = await asyncio.gather(store.snapshot(), store.time())
+        names = [node] if node else calls.node_names(chosen, snapshot)
         found = await asyncio.gather(*map(store.scan, names))
     return [record for each in found for record in each], now
 

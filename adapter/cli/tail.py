@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from adapter.admin.timelines import Noted
     from adapter.inflight.administration import Administration
+    from adapter.model.transaction import TransactionId
     from adapter.settings import Settings
-    from adapter.transaction import TransactionId
 
 EPILOG: Final = (
     "Examples:  evapi-adapter tail --only resume --outcome timeout    "
@@ -128,7 +128,7 @@ class Lines:
 
     def rows(self, noted: Iterable[Noted]) -> Iterator[dict[str, Any]]:
         """The rows of these, in their order."""
-        from adapter.journal import Kind
+        from adapter.observe.journal import Kind
 
         for each in noted:
             kind, id_ = each.step.kind, each.step.id
@@ -199,7 +199,7 @@ def tail(
     away: it is waited for, once it was there. Exit codes: 0 the time is over, or nobody reads on (| head); 1
     Redis is away; 2 wrong usage; 130 Ctrl-C.
     """
-    from adapter.transaction import Outcome
+    from adapter.model.transaction import Outcome
 
     if output is Format.JSON:
         raise SettingsError("--output", "is table or jsonl: what goes on has no end that JSON could have")

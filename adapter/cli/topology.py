@@ -165,7 +165,7 @@ async def _with_nodes(chosen: Settings, out: Output) -> Settings:
         return chosen
     try:
         async with calls.opened(chosen, options.redis(chosen)) as store:
-            names = calls.node_names(chosen, await store.roll())
+            names = calls.node_names(chosen, await store.snapshot())
     except StoreUnavailable as exc:
         out.say(f"{exc}; so which nodes there are is not known (--nodes)")
         names = []

@@ -92,8 +92,8 @@ async def _found(chosen: Settings, wanted: Wanted) -> tuple[list[Timeline], Kept
     from adapter.admin import calls
 
     async with calls.opened(chosen, options.redis(chosen)) as store:
-        roll, replicas = await asyncio.gather(store.roll(), store.journals())
-        names = calls.node_names(chosen, roll)
+        snapshot, replicas = await asyncio.gather(store.snapshot(), store.journals())
+        names = calls.node_names(chosen, snapshot)
         if wanted.transaction is not None:
             names = sorted({*names, wanted.transaction[0]})
         found = await calls.find(store, names, replicas, wanted)

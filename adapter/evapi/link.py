@@ -11,25 +11,26 @@ import asyncio
 import random
 import secrets
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
-from adapter.evapi.gather import Gather
+from adapter.cluster.identities import identity
+from adapter.cluster.role import READ_PAUSE
+from adapter.evapi.coalesce import ReadCoalescing
 from adapter.evapi.half_open import SURE_AFTER, HalfOpen
 from adapter.evapi.redial import AT_ONCE, WHY_AT_ONCE, Redial, Told
-from adapter.evapi.stream import Stream, connect, say
-from adapter.evapi.writer import Outgoing, Writer, in_segments
-from adapter.identities import identity
-from adapter.turn import READ_PAUSE
+from adapter.evapi.socket import Stream, connect, say
+from adapter.evapi.window import Outgoing, Window, in_segments
 from adapter.wire import event, netstring
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from adapter.evapi.limits import LinkSettings
+    from adapter.model.transaction import TransactionId
     from adapter.settings import Address
-    from adapter.transaction import TransactionId
 
 log = structlog.get_logger()
 
@@ -53,19 +54,6 @@ MAX_COUNTED: Final = 100_000
 """Transactions whose suspensions are counted here, where the frames do not count them."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkSettings:
-    """Limits of a link. Times in seconds, sizes in bytes."""
-
-    connect_timeout: float = 3.0
-    backoff_min: float = 0.1
-    backoff_max: float = 0.5
-    receipt_timeout: float = 1.0
-    peer_timeout: float = 5.0
-    receive_buffer: int = 8 << 20
-    max_frame: int = netstring.MAX_IN
-
-
 class LinkOwner(Protocol):
     """What a link tells: called from the event loop; none of it may block."""
 
@@ -76,9 +64,9 @@ class LinkOwner(Protocol):
     def on_events(
         self,
         link: Link,
-        events: Sequence[event.Suspended | event.Notice | event.Malformed | event.Unparsed],
+        events: Sequence[event.Suspended | event.Notice | event.Malformed | event.LazySuspended],
     ) -> None:
-        """What one read of the socket held, in order. Every ``Suspended`` has its ``seq``. ``Unparsed``
+        """What one read of the socket held, in order. Every ``Suspended`` has its ``seq``. ``LazySuspended``
         are those that another replica is to claim."""
         ...
 
@@ -113,15 +101,15 @@ class Link:
         self._name = ""  # of the connection
         self._asked: dict[str, Outgoing] = {}  # by token: written if its suspension still waits
         self._questions = 0
-        self._unhurried = False
-        self._gather = Gather()
+        self._relaxed = False
+        self._coalescing = ReadCoalescing()
         self._redial = Redial(settings.backoff_min, settings.backoff_max)
         self._silent = True  # nothing was read from this connection
         self._half_open = HalfOpen()
         self._flushing: asyncio.Handle | None = None
         self._waking: asyncio.TimerHandle | None = None
         self._waking_at = 0.0
-        self.writer = Writer(self._on_read, receipt_timeout=settings.receipt_timeout)
+        self.writer = Window(self._on_read, receipt_timeout=settings.receipt_timeout)
         self.connects = 0
         self.frames_in = 0
         self.bytes_in = 0
@@ -172,10 +160,10 @@ class Link:
         self._asked.clear()
         self.writer.forget()
 
-    def set_unhurried(self, unhurried: bool) -> None:
+    def set_relaxed(self, relaxed: bool) -> None:
         """Whether another replica claims this node's suspensions, so that they need not be read at once."""
-        self._unhurried = unhurried
-        if unhurried and self._stream is not None:
+        self._relaxed = relaxed
+        if relaxed and self._stream is not None:
             self._stream.pause = READ_PAUSE
 
     def set_status(self, status: str) -> None:
@@ -359,14 +347,14 @@ class Link:
         self.frames_in += len(frames)
         self.bytes_in += len(data)
         self._silent = False
-        events: list[event.Suspended | event.Notice | event.Malformed | event.Unparsed] = []
-        unhurried, now = self._unhurried, self._loop.time()
+        events: list[event.Suspended | event.Notice | event.Malformed | event.LazySuspended] = []
+        relaxed, now = self._relaxed, self._loop.time()
         self._half_open.read(now)
         if self._stream is not None:
-            gathering = self._gather.pause(len(frames), now)
-            self._stream.pause = READ_PAUSE if unhurried else gathering
+            gathering = self._coalescing.pause(len(frames), now)
+            self._stream.pause = READ_PAUSE if relaxed else gathering
         for frame in frames:
-            if unhurried and (glimpse := event.glance(frame)) is not None:
+            if relaxed and (glimpse := event.peek_ids(frame)) is not None:
                 events.append(glimpse)
                 continue
             found = event.parse(frame)

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from adapter.evapi.link import Link, LinkSettings
+from adapter.evapi.link import Link
 from adapter.wire import netstring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from adapter.broker.base import Broker
-    from adapter.metrics import Metrics
-    from adapter.relay import Relay
+    from adapter.cluster.role import Role
+    from adapter.evapi.limits import LinkSettings
+    from adapter.model.transaction import TransactionId
+    from adapter.observe.metrics import Metrics
+    from adapter.ports.broker import Broker
+    from adapter.ports.recovery import Recovery
+    from adapter.relay.trip import Trip
     from adapter.settings import Address, NodeAddress
-    from adapter.transaction import TransactionId
     from adapter.wire import event
 
 
@@ -37,8 +40,10 @@ class Nodes:
         self._settings = settings
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
-        self._relay: Relay | None = None
-        self._broker: Broker | None = None
+        self._trip: Trip
+        self._role: Role
+        self._recovery: Recovery
+        self._broker: Broker
         self._addresses: dict[str, Address] = {}
         self._links: dict[str, Link] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}  # of the links
@@ -53,9 +58,9 @@ class Nodes:
     def __iter__(self) -> Iterator[Link]:
         return iter(list(self._links.values()))
 
-    def start(self, relay: Relay, broker: Broker) -> None:
+    def start(self, trip: Trip, role: Role, recovery: Recovery, broker: Broker) -> None:
         """From now on links may be made."""
-        self._relay, self._broker = relay, broker
+        self._trip, self._role, self._recovery, self._broker = trip, role, recovery, broker
 
     def set_known(self, nodes: Sequence[NodeAddress]) -> None:
         """Which nodes there are.
@@ -97,7 +102,6 @@ class Nodes:
 
     def disconnect(self, node: str) -> None:
         """Leave a node to other replicas, or forget one that is gone."""
-        assert self._broker is not None
         if node in self._attached:
             self._attached.discard(node)
             self._broker.detach(node)
@@ -155,14 +159,12 @@ class Nodes:
     def refresh(self) -> None:
         """Take in a node's replies while it reads what is written to it, and only then; read at once
         what this replica is to claim."""
-        assert self._broker is not None
-        assert self._relay is not None
         for link in self:
-            link.set_unhurried(self._relay.turn.unhurried(link.node))
+            link.set_relaxed(self._role.relaxed(link.node))
             if link.sound and link.node not in self._attached:
                 self._attached.add(link.node)
                 self._broker.attach(link.node, self._ranks.get(link.node, 0))
-                self._keep(asyncio.create_task(self._relay.takeover.recover(link.node)))
+                self._keep(asyncio.create_task(self._recovery.recover(link.node)))
             elif not link.sound and link.node in self._attached:
                 self._attached.discard(link.node)
                 self._broker.detach(link.node)
@@ -171,7 +173,6 @@ class Nodes:
 
     def set_rank(self, node: str, rank: int) -> None:
         """Consume the node's replies before all other replicas that have a lower rank."""
-        assert self._broker is not None
         self._ranks[node] = rank
         if node in self._attached:
             self._broker.attach(node, rank)
@@ -292,27 +293,23 @@ class Nodes:
 
     def may_write(self, node: str) -> bool:
         """Whether what is queued for a node is still this replica's to write: its lease lasts."""
-        assert self._relay is not None
-        return self._relay.turn.may_write(node)
+        return self._role.may_write(node)
 
     def on_events(
         self,
         link: Link,
-        events: Sequence[event.Suspended | event.Notice | event.Malformed | event.Unparsed],
+        events: Sequence[event.Suspended | event.Notice | event.Malformed | event.LazySuspended],
     ) -> None:
         """Hand on to the relay."""
-        assert self._relay is not None
-        self._relay.on_events(link.node, events)
+        self._trip.on_events(link.node, events)
 
     def on_read(self, link: Link, ids: Sequence[TransactionId]) -> None:
         """Hand on to the relay."""
-        assert self._relay is not None
-        self._relay.on_read(ids)
+        self._trip.on_read(ids)
 
     def on_link(self, link: Link) -> None:
         """Look at what has become of it."""
-        assert self._relay is not None
-        self._relay.turn.see(self.identities)
+        self._role.see(self.identities)
         self.refresh()
         if not link.up and link.node not in self._addresses:
             self._tasks[link.node].cancel()  # nothing to connect to any more

@@ -12,7 +12,7 @@ from adapter.inflight.redis import RedisInFlight, beats_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from adapter.inflight.base import Beat
+    from adapter.model.beat import Beat
 
 
 class Administration(RedisInFlight):
@@ -21,7 +21,7 @@ class Administration(RedisInFlight):
     Every verb raises StoreUnavailable within the timeout where Redis does not answer.
     """
 
-    async def roll(self) -> dict[str, Beat]:
+    async def snapshot(self) -> dict[str, Beat]:
         """The last beat of every replica that is listed, silent ones, too; ages by Redis' clock."""
         listed, now = await asyncio.gather(self._plain("HGETALL", self._replicas), self.time())
         found: list[Any] = []
@@ -55,7 +55,7 @@ class Administration(RedisInFlight):
     async def journal(self, replica: str, after: str = "0", most: int = 1000) -> list[tuple[str, bytes]]:
         """Entries of a replica's journal after an id, with their ids, the earliest first.
 
-        ``adapter.journal.unpack`` reads them. ``after`` "$" gives none, but the id of the last one.
+        ``adapter.observe.journal.unpack`` reads them. ``after`` "$" gives none, but the id of the last one.
         """
         key = self._journal(replica)
         if after == "$":

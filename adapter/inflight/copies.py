@@ -8,14 +8,14 @@ from heapq import heappop, heappush
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final
 
-from adapter.inflight.base import Claim
 from adapter.inflight.embedded import EmbeddedInFlight, settled
-from adapter.transaction import Outcome, State, Transaction
+from adapter.model.transaction import Outcome, State, Transaction
+from adapter.ports.store import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from adapter.transaction import Settlement, TransactionId
+    from adapter.model.transaction import Settlement, TransactionId
 
 OVERDUE: Final = 5.0
 """Seconds past its deadline after which a copy that says claimed is out of date: while the far store

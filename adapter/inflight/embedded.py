@@ -9,8 +9,9 @@ from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
-from adapter.inflight.base import Beat, Claim, Roll
-from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from adapter.model.beat import Beat, Snapshot
+from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from adapter.ports.store import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -192,7 +193,7 @@ class EmbeddedInFlight:
         found.records.update((record.id, record) for record in adopted)
         return adopted
 
-    async def beat(self, beat: Beat) -> Roll:
+    async def beat(self, beat: Beat) -> Snapshot:
         """See ``base.InFlight``. Who has been silent for ``REPLICAS_KEPT`` is forgotten."""
         now = self._store.clock()
         beats = self._store.beats
@@ -200,7 +201,7 @@ class EmbeddedInFlight:
         beats[self.replica] = now, beat
         for silent in [replica for replica, (last, _) in beats.items() if last <= now - REPLICAS_KEPT]:
             del beats[silent]
-        return Roll({name: replace(said, age=now - last) for name, (last, said) in beats.items()}, known)
+        return Snapshot({name: replace(said, age=now - last) for name, (last, said) in beats.items()}, known)
 
     async def note(self, entry: bytes, seconds: float) -> None:
         """See ``base.InFlight``. Nobody could read it: it is dropped."""

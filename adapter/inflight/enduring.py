@@ -24,16 +24,17 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.base import Claim
 from adapter.inflight.copies import Copies
 from adapter.inflight.handback import HandBack, hand
-from adapter.transaction import State
+from adapter.model.transaction import State
+from adapter.ports.store import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from adapter.inflight.base import Beat, InFlight, Roll
-    from adapter.transaction import Settlement, Transaction, TransactionId
+    from adapter.model.beat import Beat, Snapshot
+    from adapter.model.transaction import Settlement, Transaction, TransactionId
+    from adapter.ports.store import InFlight
 
 log = structlog.get_logger()
 
@@ -263,22 +264,22 @@ class EnduringInFlight:
                 self._copies.keep(record, near=late)
         return adopted
 
-    async def beat(self, beat: Beat) -> Roll:
+    async def beat(self, beat: Beat) -> Snapshot:
         """See ``base.InFlight``. Always asks the far store, and raises StoreUnavailable where it does
         not answer. Where it does again, this returns once all is handed back.
         """
         self._copies.purge()
         try:
-            roll = await self._far.beat(beat)
-            if self._listed and not roll.known:
+            snapshot = await self._far.beat(beat)
+            if self._listed and not snapshot.known:
                 self._go_away("it has lost its memory")
             self._listed = True
             if self.away:
-                roll = await self._return(beat, roll)
+                snapshot = await self._return(beat, snapshot)
         except StoreUnavailable as exc:
             self._go_away(f"beat: {exc}")
             raise
-        return roll
+        return snapshot
 
     async def note(self, entry: bytes, seconds: float) -> None:
         """See ``base.InFlight``. While away, lost."""
@@ -339,12 +340,12 @@ class EnduringInFlight:
             log.error("in-flight store: away", error=why, records=len(self._copies.records))
             self._on_away()  # before what was asked is answered from here
 
-    async def _return(self, beat: Beat, roll: Roll) -> Roll:
+    async def _return(self, beat: Beat, snapshot: Snapshot) -> Snapshot:
         async with self._returning:  # beats may overlap: the first one does it
             if self.away:
                 handing = HandBack(self._far, self._copies, self._gone_at, self._in_doubt, self._clock)
                 try:
-                    roll = await handing.run(beat, roll)
+                    snapshot = await handing.run(beat, snapshot)
                 except StoreUnavailable:
                     raise
                 except Exception as exc:  # it stays away: this replica goes on alone, and tries again
@@ -356,7 +357,7 @@ class EnduringInFlight:
                 log.info(
                     "in-flight store: back", handed=handing.handed, dropped=handing.dropped, seconds=seconds
                 )
-        return roll
+        return snapshot
 
 
 def _nodes_in_doubt(verb: str, args: Sequence[Any]) -> set[str]:

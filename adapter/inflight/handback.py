@@ -14,15 +14,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.base import Claim
-from adapter.transaction import Outcome, Settlement, State, Transaction
+from adapter.model.transaction import Outcome, Settlement, State, Transaction
+from adapter.ports.store import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-    from adapter.inflight.base import Beat, InFlight, Roll
     from adapter.inflight.copies import Copies
-    from adapter.transaction import TransactionId
+    from adapter.model.beat import Beat, Snapshot
+    from adapter.model.transaction import TransactionId
+    from adapter.ports.store import InFlight
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ class HandBack:
         """How many records and resumed ids went back."""
         return len(self._handed) + len(self._ended) - self.dropped
 
-    async def run(self, beat: Beat, roll: Roll) -> Roll:
+    async def run(self, beat: Beat, snapshot: Snapshot) -> Snapshot:
         """Hand back until nothing is left that was done since. The last roll seen.
 
         Nothing is awaited between the last look and the return. Raises StoreUnavailable.
@@ -69,8 +70,8 @@ class HandBack:
                 if self._clock() >= beaten + BEAT_AGAIN:
                     beaten = self._clock()
                     # Others tell by it what time it is here: those who start now would follow an old one.
-                    roll = await self._far.beat(replace(beat, at=beaten) if beat.at else beat)
-        return roll
+                    snapshot = await self._far.beat(replace(beat, at=beaten) if beat.at else beat)
+        return snapshot
 
     def _steps(self) -> list[Callable[[], Awaitable[None]]]:
         """What is to be done as things are now."""

@@ -8,11 +8,11 @@ Keys of a node, all with its hash tag so that one script may touch them (``lua/r
     <prefix>:{<node>}:resumed       sorted   ids to be remembered, by when to forget them
     <prefix>:replicas               hash     replica -> when it beat last, and what it said (JSON)
     <prefix>:orders                 hash     what an operator ordered (``base.node_order``) -> JSON
-    <prefix>:journal:<replica>      stream   what became of calls there (``adapter.journal``)
+    <prefix>:journal:<replica>      stream   what became of calls there (``adapter.observe.journal``)
     <prefix>:journals               sorted   replicas that have a journal, by when it is over
 
-Scores are milliseconds by the clock that all replicas share (``adapter.clock``), not by Redis' own: where
-that jumps nothing is due earlier or later.
+Scores are milliseconds by the clock that all replicas share (``adapter.cluster.clock``), not by Redis' own:
+where that jumps nothing is due earlier or later.
 Each key lives for the retention after its latest deadline, even with every replica gone.
 """
 
@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
-from adapter.beats import heard, told
-from adapter.inflight.base import NOTE_INTERVAL, Beat, Claim, Roll
 from adapter.inflight.batch import MOST, Batch, Script
 from adapter.inflight.lanes import connect
-from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from adapter.model.beat import Beat, Snapshot, heard, told
+from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from adapter.ports.store import NOTE_INTERVAL, Claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -139,13 +139,13 @@ class RedisInFlight:
         adopted = _records(node, await self._batch.ask(ADOPT, self._of(node), head))
         return [replace(record, again=True) for record in adopted]
 
-    async def beat(self, beat: Beat) -> Roll:
+    async def beat(self, beat: Beat) -> Snapshot:
         """See ``base.InFlight``. Who has been silent for ``REPLICAS_KEPT`` is forgotten."""
         head = (self.replica, round(REPLICAS_KEPT * 1000), told(beat))
         asked = self._batch.ask(BEAT, (self._replicas,), head), self._plain("HKEYS", self._orders)
         (known, at, *found), orders = await asyncio.gather(*asked)
         ordered = frozenset(name.decode(errors="replace") for name in orders)
-        return Roll(beats_of(found, at / 1000), bool(known), ordered, at / 1000)
+        return Snapshot(beats_of(found, at / 1000), bool(known), ordered, at / 1000)
 
     async def note(self, entry: bytes, seconds: float) -> None:
         """See ``base.InFlight``."""

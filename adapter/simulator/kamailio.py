@@ -57,7 +57,7 @@ class SimulatedKamailio:
         self._gate = gate
         self._change: asyncio.Future[None] | None = None
         self._tm = Tm(self.counters, self._ended, fr_timer=fr_timer)
-        self._routes = Routes(configuration, self._tm, self.counters, self._relay)
+        self._routes = Routes(configuration, self._tm, self.counters, self._trip)
         self._dispatcher = Dispatcher(
             self.counters,
             self._routes,
@@ -210,7 +210,7 @@ class SimulatedKamailio:
 
     def notify(self, event: str, data: Data, *, form: Form | None = None) -> None:
         """Emit an event for which nothing is suspended."""
-        self._relay(frames.notice(form or self._form, event, data))
+        self._trip(frames.notice(form or self._form, event, data))
 
     def cancel(self, transaction: SimTransaction, event: str | None = "call_cancelled") -> None:
         """The caller hangs up: 487, and a notice of that name (``None``: nobody is told)."""
@@ -248,7 +248,7 @@ class SimulatedKamailio:
 
     def emit_payload(self, payload: bytes) -> None:
         """Write one frame with any payload to every client."""
-        self._relay(payload)
+        self._trip(payload)
 
     def disconnect(self, *, reset: bool = False) -> None:
         """Close every client's connection, in order (FIN) or with a RST."""
@@ -292,10 +292,10 @@ class SimulatedKamailio:
         self._tm.suspend(transaction, event, due_at)
         seq = transaction.seq if self.configuration == "include" else None
         frame = payload((transaction.index, transaction.label, seq))
-        self._relay(spoil(frame) if spoil else frame)
+        self._trip(spoil(frame) if spoil else frame)
         return transaction
 
-    def _relay(self, payload: bytes) -> None:
+    def _trip(self, payload: bytes) -> None:
         self._dispatcher.write(b"%d:%b," % (len(payload), payload))
 
     def _ended(self, transaction: SimTransaction) -> None:

@@ -30,17 +30,17 @@ class Reader:
     def __init__(self, counters: Counters, *, faulty: bool = True) -> None:
         self._counters = counters
         self._faulty = faulty
-        self._held = b""
+        self._standby = b""
 
     @property
     def room(self) -> int:
         """Bytes to ask the next ``recv`` for; 0: the connection ends here."""
-        return BUFFER - len(self._held)
+        return BUFFER - len(self._standby)
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take what one ``recv`` gave, at most ``room`` bytes; the payloads that it makes whole."""
-        buffer = self._held + data if self._held else data
-        self._held = b""
+        buffer = self._standby + data if self._standby else data
+        self._standby = b""
         frames: list[bytes] = []
         at, end = 0, len(buffer)
         while at < end:
@@ -51,7 +51,7 @@ class Reader:
             if start == end:
                 break  # nothing but white space
             if colon == end and not self._faulty:
-                self._held = buffer[start:]
+                self._standby = buffer[start:]
                 break
             length = _c_int(digits)
             if colon == end or buffer[colon] != 0x3A or length <= 0:
@@ -59,7 +59,7 @@ class Reader:
                 break
             comma = colon + 1 + length
             if comma > end or (comma == end and not self._faulty):
-                self._held = buffer[start:]
+                self._standby = buffer[start:]
                 break
             if comma == end or buffer[comma] != 0x2C:
                 self._discard(end - start)

@@ -39,12 +39,12 @@ class Routes:
     """
 
     def __init__(
-        self, configuration: Configuration, tm: Tm, counters: Counters, relay: Callable[[bytes], None]
+        self, configuration: Configuration, tm: Tm, counters: Counters, trip: Callable[[bytes], None]
     ) -> None:
         self._include = configuration == "include"
         self._tm = tm
         self._counters = counters
-        self._relay = relay
+        self._trip = trip
         self._last_ids: tuple[Any, Any] | None = None
         self._ready: dict[int, float] = {}  # when the link at this place said so last
         self.statuses: dict[str, Status] = {}
@@ -67,7 +67,7 @@ class Routes:
     def connection_new(self) -> None:
         """A client has connected."""
         if self._include:
-            self._relay(frames.hello(self.life))
+            self._trip(frames.hello(self.life))
 
     def connection_closed(self, conidx: int) -> None:
         """The client at this place is gone."""
@@ -141,7 +141,7 @@ class Routes:
                 self._counters.receipts_withheld += 1
             else:
                 self._counters.receipts += 1
-                self._relay(frames.receipt(told["sync"], self._still_open(told)))
+                self._trip(frames.receipt(told["sync"], self._still_open(told)))
         elif isinstance(told, dict) and isinstance(told.get("status"), str):
             self._counters.statuses += 1
             status = Status(told["status"], str(told.get("node")), monotonic())

@@ -23,15 +23,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from adapter.errors import CodecError
+from adapter.model.transaction import Outcome
 from adapter.records import record
-from adapter.transaction import Outcome
 from adapter.wire.json_text import JSON, MAX_DEPTH, decode
 from adapter.wire.netstring import HEAD, MAX_OUT, CutShort, Oversized, Payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from adapter.transaction import TransactionId
+    from adapter.model.transaction import TransactionId
 
 MAX_EVENT_NAME: Final = 120
 """Bytes of an event name: with the node it must fit an AMQP short string (255)."""
@@ -96,7 +96,7 @@ class Malformed:
     ids: tuple[int, int, int | None] | None = None
 
 
-class Unparsed(NamedTuple):
+class LazySuspended(NamedTuple):
     """A suspension of which only the ids were read: what another replica is to claim costs no more."""
 
     index: int  # type: ignore[assignment]  # tuple has a method of that name, which nobody calls
@@ -113,15 +113,15 @@ _GLANCE: Final = re.compile(
 """How the shipped configuration's frames begin: jansson keeps the order in which members were set."""
 
 
-def glance(frame: Payload) -> Unparsed | None:
+def peek_ids(frame: Payload) -> LazySuspended | None:
     """The ids alone, where the frame begins as the shipped configuration has it."""
     found = _GLANCE.match(frame) if isinstance(frame, bytes) else None
     if found is None or (label := int(found[2])) > MAX_TM_ID:
         return None
-    return Unparsed(int(found[1]), label, int(found[3]), found.string)
+    return LazySuspended(int(found[1]), label, int(found[3]), found.string)
 
 
-def read_on(unparsed: Unparsed) -> Suspended | Malformed:
+def read_on(unparsed: LazySuspended) -> Suspended | Malformed:
     """The whole of it. A frame that ends with other ids than it began with is malformed."""
     found = parse(unparsed.frame)
     ids = unparsed[:3]

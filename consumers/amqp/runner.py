@@ -77,14 +77,14 @@ class Runner:
 
     async def run(self) -> None:
         """Consume until ``stop()``. A server that is away is waited for, for ever."""
-        failures = turn = 0
+        failures = role = 0
         while not self._stop.is_set():
-            url = self._urls[turn % len(self._urls)]
+            url = self._urls[role % len(self._urls)]
             self._consuming_since = None
             try:
                 await self._until_stopped(self._session(url, self._patience(failures)))
             except Lost as exc:
-                turn += 1
+                role += 1
                 failures, pause = self._after(failures)
                 self._tell(f"{shown(url)}: {exc}", pause)
                 await self._wait(pause)

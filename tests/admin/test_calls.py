@@ -15,13 +15,13 @@ from adapter import contract, settings
 from adapter.admin import calls
 from adapter.admin.calls import Wanted
 from adapter.admin.timelines import Moment, Noted, Timeline, request_data, timelines
-from adapter.broker.base import Reply
 from adapter.errors import StoreUnavailable
 from adapter.inflight.administration import Administration
-from adapter.inflight.base import Beat
 from adapter.inflight.redis import RedisInFlight
-from adapter.journal import Journal, Kind, Step
-from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from adapter.model.beat import Beat
+from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from adapter.observe.journal import Journal, Kind, Step
+from adapter.ports.broker import Reply
 from tests.harness.process import free_port
 
 if TYPE_CHECKING:
@@ -404,10 +404,10 @@ class TestKept:
 class TestSettings:
     def test_nodes_of_the_settings_where_they_are_given_and_of_the_replicas(self) -> None:
         told = {"links": {"c": "down"}}
-        roll = {"r1": Beat(nodes=frozenset(["b"]), about=told), "r2": Beat(about={"links": 7})}
+        snapshot = {"r1": Beat(nodes=frozenset(["b"]), about=told), "r2": Beat(about={"links": 7})}
         given_ = settings.load(bridge=False, nodes="a=h:1")
-        assert calls.node_names(given_, roll) == ["a", "b", "c"]
-        assert calls.node_names(settings.load(bridge=False), roll) == ["b", "c"]
+        assert calls.node_names(given_, snapshot) == ["a", "b", "c"]
+        assert calls.node_names(settings.load(bridge=False), snapshot) == ["b", "c"]
         assert calls.node_names(settings.load(bridge=False), {}) == []
 
     async def test_redis_away_is_told_with_its_url_and_without_the_password(self) -> None:
@@ -415,7 +415,7 @@ class TestSettings:
         chosen = settings.load(bridge=False, redis_url=url)
         with pytest.raises(StoreUnavailable) as caught:
             async with calls.opened(chosen, Administration(url, "eve~cli", timeout=2.0)) as store:
-                await store.roll()
+                await store.snapshot()
         assert "hunter2" not in str(caught.value)
         assert str(caught.value).startswith("Redis at redis://:***@127.0.0.1:")
         assert "EVAPI_REDIS_URL" in str(caught.value)

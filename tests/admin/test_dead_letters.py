@@ -29,10 +29,10 @@ from adapter.admin.dead_letters import (
     read,
 )
 from adapter.admin.rabbit import Message, Rabbit
-from adapter.broker.base import DeadLetter, Publication
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq.topology import DEAD_BINDINGS, DEAD_QUEUE, EXCHANGES, Binding, Queue
 from adapter.contract import Request
+from adapter.ports.broker import DeadLetter, Publication
 from tests.broker.support import Recorder, until
 
 if TYPE_CHECKING:
@@ -271,10 +271,10 @@ async def test_so_many_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio, "sleep", sleep)
     pace = Pace(1 / 1000)
     for _ in range(3):
-        await pace.turn()
+        await pace.role()
     assert [round(seconds, -2) for seconds in slept] == [1000, 2000]
     for _ in range(3):
-        await Pace(None).turn()
+        await Pace(None).role()
     assert len(slept) == 2
 
 

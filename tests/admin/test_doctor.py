@@ -15,10 +15,10 @@ from adapter.admin.checks_finding import Finding, Status
 from adapter.admin.checks_rights import Refusal, Rights
 from adapter.admin.checks_settings import read
 from adapter.admin.doctor import examine
-from adapter.inflight.base import Beat
 from adapter.inflight.redis import RedisInFlight
-from adapter.journal import Journal
-from adapter.transaction import Transaction, TransactionId
+from adapter.model.beat import Beat
+from adapter.model.transaction import Transaction, TransactionId
+from adapter.observe.journal import Journal
 from tests.cli.ground import Ground, on_ground
 from tests.harness.process import free_port
 from tests.harness.redis import RedisServer

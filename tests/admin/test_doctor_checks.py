@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adapter import policy
 from adapter.admin import (
     checks_clocks,
     checks_http,
@@ -25,10 +24,11 @@ from adapter.admin.checks_settings import read
 from adapter.admin.overview import Overview, Store
 from adapter.admin.services import Service
 from adapter.evapi.discovery import LookupFailed, Target
-from adapter.inflight.base import Beat, node_order, replica_order
-from adapter.journal import Kind, Step
+from adapter.model.beat import Beat, node_order, replica_order
+from adapter.model.transaction import TransactionId
+from adapter.observe.journal import Kind, Step
+from adapter.relay import policy
 from adapter.settings import examine
-from adapter.transaction import TransactionId
 from tests.harness.process import free_port
 
 if TYPE_CHECKING:

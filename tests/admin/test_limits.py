@@ -23,13 +23,13 @@ from adapter.admin.limits import (
 from adapter.admin.overview import Bus, Load, Overview, Store
 from adapter.admin.recent import Recent
 from adapter.admin.services import Service
-from adapter.transaction import Outcome
+from adapter.model.transaction import Outcome
 from tests.admin.test_overview import LEASE, NOW, answers, beat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from adapter.inflight.base import Beat
+    from adapter.model.beat import Beat
 
 OK, WARNING, CRITICAL, UNKNOWN = Level
 

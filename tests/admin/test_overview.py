@@ -30,13 +30,13 @@ from adapter.admin.overview import (
 from adapter.admin.recent import Recent
 from adapter.admin.services import Service
 from adapter.admin.watch import Watch
-from adapter.broker.base import Reply
 from adapter.errors import StoreUnavailable
 from adapter.inflight.administration import Administration
-from adapter.inflight.base import Beat
 from adapter.inflight.redis import RedisInFlight
-from adapter.journal import Journal
-from adapter.transaction import Outcome, State, Transaction, TransactionId
+from adapter.model.beat import Beat
+from adapter.model.transaction import Outcome, State, Transaction, TransactionId
+from adapter.observe.journal import Journal
+from adapter.ports.broker import Reply
 from tests.harness.process import free_port
 from tests.harness.redis import RedisServer
 

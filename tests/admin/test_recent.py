@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.admin.recent import WINDOW, Recent
-from adapter.broker.base import Reply
 from adapter.errors import CodecError
-from adapter.journal import Journal
-from adapter.transaction import Outcome, Transaction, TransactionId
+from adapter.model.transaction import Outcome, Transaction, TransactionId
+from adapter.observe.journal import Journal
+from adapter.ports.broker import Reply
 
 NOW = 1_700_000_000.25
 CALL = Transaction(

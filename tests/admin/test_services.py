@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapter import policy
 from adapter.admin.management import Management
 from adapter.admin.rabbit import Rabbit
 from adapter.admin.services import Service, asked_for, services
 from adapter.broker.rabbitmq.topology import EXCHANGES, Binding, Queue
 from adapter.contract import handles_queue
+from adapter.relay import policy
 from adapter.settings import load
 
 if TYPE_CHECKING:

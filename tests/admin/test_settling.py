@@ -12,10 +12,10 @@ from adapter import settings
 from adapter.admin import calls, settling
 from adapter.admin.settling import Answer, Done
 from adapter.inflight.administration import Administration
-from adapter.inflight.base import Beat
 from adapter.inflight.redis import RedisInFlight
-from adapter.journal import Journal
-from adapter.transaction import Outcome, Settlement, Transaction, TransactionId
+from adapter.model.beat import Beat
+from adapter.model.transaction import Outcome, Settlement, Transaction, TransactionId
+from adapter.observe.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,7 +1,7 @@
 """How fast a plain configuration may be written to without losing a frame. See ``--help``.
 
 Kamailio's reader takes what waits, up to 32,767 bytes, in one ``recv``, and loses frames where more waits
-(see ``adapter.evapi.writer``). Without receipts it is not known how much waits, so the writer rests. Here
+(see ``adapter.evapi.window``). Without receipts it is not known how much waits, so the writer rests. Here
 the adapter's own link writes for some seconds as much as a pace allows, while SIPp calls and each call is
 asked about, answered and continued by the dispatcher that reads; then the frames are counted.
 """
@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 
 from adapter.evapi import writer
-from adapter.evapi.link import Link, LinkSettings
+from adapter.evapi.limits import LinkSettings
+from adapter.evapi.link import Link
+from adapter.model.transaction import Outcome, TransactionId
 from adapter.settings import Address
-from adapter.transaction import Outcome, TransactionId
 from adapter.wire import event
 from tests.harness.kamailio import KamailioServer
 from tests.harness.sipp import SippCaller

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 
-from adapter.evapi.link import Link, LinkSettings
+from adapter.evapi.limits import LinkSettings
+from adapter.evapi.link import Link
+from adapter.model.transaction import Outcome, TransactionId
 from adapter.settings import Address
 from adapter.simulator import SimulatedKamailio
-from adapter.transaction import Outcome, TransactionId
 from adapter.wire import event
 from tests.harness.kamailio import KamailioServer
 from tests.harness.process import HarnessError

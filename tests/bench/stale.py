@@ -27,9 +27,9 @@ from adapter import contract
 from adapter.bench.names import CALL
 from adapter.bench.usage import usage
 from adapter.broker.rabbitmq.topology import Kind
-from adapter.correlation import Ids, derived_keys
+from adapter.model.correlation import Ids, derived_keys
+from adapter.model.transaction import TransactionId
 from adapter.simulator import SimulatedKamailio
-from adapter.transaction import TransactionId
 from tests.harness.bridge import Bridge, Consumer
 from tests.harness.flood import flood
 from tests.harness.rabbitmq import RabbitServer

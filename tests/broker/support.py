@@ -12,8 +12,8 @@ from adapter.errors import CodecError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from adapter.broker.base import Reply
     from adapter.broker.rabbitmq import AmqpBroker
+    from adapter.ports.broker import Reply
 
 
 class Recorder:

@@ -10,8 +10,8 @@ import pika
 import pytest
 
 from adapter import contract
-from adapter.broker.base import Publication, Published
 from adapter.contract import results_queue
+from adapter.ports.broker import Publication, Published
 from tests.broker.support import unique, until
 
 if TYPE_CHECKING:

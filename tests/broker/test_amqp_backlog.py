@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pika
 import pytest
 
-from adapter.broker.base import Published
 from adapter.broker.rabbitmq import AmqpBroker, topology
 from adapter.broker.rabbitmq.connection import Connection, parse_urls
 from adapter.broker.rabbitmq.limits import Limits
 from adapter.contract import results_queue
+from adapter.ports.broker import Published
 from tests.broker.support import Recorder, until
 from tests.broker.test_amqp import bind, reply, request_of
 from tests.harness.flood import flood
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from adapter.broker.base import Reply
     from adapter.broker.rabbitmq.topology import Queue
+    from adapter.ports.broker import Reply
     from tests.harness.rabbitmq import RabbitServer
 
 MANY = 3_000

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from yarl import URL
 
-from adapter.broker.base import Published
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq.connection import Connection
 from adapter.broker.rabbitmq.limits import Limits
 from adapter.broker.rabbitmq.supervisor import Supervisor, end
 from adapter.errors import BrokerUnavailable
+from adapter.ports.broker import Published
 from tests.broker.support import Recorder, unique, until
 from tests.broker.test_amqp import attached, request_of
 from tests.consumers.proxy import Proxy

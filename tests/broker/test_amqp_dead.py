@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adapter import contract
-from adapter.broker.base import DeadLetter, Published
+from adapter.ports.broker import DeadLetter, Published
 from tests.broker.support import unique, until
 from tests.broker.test_amqp import attached, bind, dead_letter_of, next_tag, reply, request_of, waiting
 

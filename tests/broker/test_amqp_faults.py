@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapter import contract
-from adapter.broker.base import DeadLetter, Published
 from adapter.broker.rabbitmq import AmqpBroker
+from adapter.ports.broker import DeadLetter, Published
 from tests.broker.support import Recorder, hurried, unique, until
 from tests.broker.test_amqp import attached, bind, reply, request_of, waiting
 

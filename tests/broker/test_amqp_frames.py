@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pamqp import frame
 
-from adapter.broker.base import Publication
 from adapter.broker.rabbitmq import frames
+from adapter.ports.broker import Publication
 
 if TYPE_CHECKING:
     from pamqp.commands import Basic

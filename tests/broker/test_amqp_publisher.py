@@ -16,12 +16,12 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from adapter import contract
-from adapter.broker.base import Publication, Published
 from adapter.broker.rabbitmq import frames as written_out
 from adapter.broker.rabbitmq.frames import encode
 from adapter.broker.rabbitmq.incoming import Confirm, Returned
 from adapter.broker.rabbitmq.limits import Counters, Limits
 from adapter.broker.rabbitmq.publisher import Publisher
+from adapter.ports.broker import Publication, Published
 from tests.broker.support import until
 
 if TYPE_CHECKING:

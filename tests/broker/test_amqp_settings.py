@@ -9,11 +9,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapter import contract
-from adapter.broker.base import Published
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq.reply_readiness import PREPARED
 from adapter.contract import results_queue
 from adapter.errors import SettingsError
+from adapter.ports.broker import Published
 from tests.broker.support import Recorder, unique, until
 from tests.broker.test_amqp import attached, bind, reply, request_of
 from tests.broker.test_amqp_faults import trip

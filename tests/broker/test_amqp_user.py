@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapter.broker.base import Published
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq.connection import Connection, known_as, parse_urls
 from adapter.broker.rabbitmq.limits import Limits
+from adapter.ports.broker import Published
 from tests.broker.support import Recorder, unique, until
 from tests.broker.test_amqp import bind, request_of
 

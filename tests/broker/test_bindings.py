@@ -9,12 +9,12 @@ import aiormq
 import pytest
 from yarl import URL
 
-from adapter.broker.base import Published
 from adapter.broker.rabbitmq import bindings
 from adapter.broker.rabbitmq.bindings import Bindings
 from adapter.broker.rabbitmq.limits import Limits
 from adapter.broker.rabbitmq.supervisor import Supervisor
 from adapter.errors import BrokerUnavailable
+from adapter.ports.broker import Published
 from tests.broker.support import until
 from tests.broker.test_amqp import attached, bind, reply, request_of
 from tests.harness.held_clock import run

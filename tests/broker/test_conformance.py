@@ -11,10 +11,10 @@ import aio_pika
 import pytest
 
 from adapter import contract
-from adapter.broker.base import DeadLetter, Publication, Published
 from adapter.broker.embedded import Answered, Delivery, EmbeddedBroker
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import StoreUnavailable
+from adapter.ports.broker import DeadLetter, Publication, Published
 from tests.broker.support import Recorder, unique, until
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 
-    from adapter.broker.base import Broker
+    from adapter.ports.broker import Broker
     from tests.harness.rabbitmq import RabbitServer
 
 
@@ -143,12 +143,12 @@ class AmqpBus:
                 await self._channel.default_exchange.publish(reply, message.reply_to)
             await message.ack()
 
-        async def bury(message: AbstractIncomingMessage) -> None:
+        async def forget_node(message: AbstractIncomingMessage) -> None:
             await message.ack()
             self._dead.append(str(message.headers.get(contract.HEADER_REASON)))
 
         await queue.consume(take)
-        await dead.consume(bury)
+        await dead.consume(forget_node)
 
     def dead_reasons(self) -> list[str]:
         return self._dead

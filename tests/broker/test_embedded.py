@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adapter.broker.base import Broker, DeadLetter, Publication, Published, Reply
 from adapter.broker.embedded import DEAD_LETTER_BYTES, Core, Delivery, EmbeddedBroker
 from adapter.contract import MSGPACK, Request, encode_reply, encode_request
+from adapter.ports.broker import Broker, DeadLetter, Publication, Published, Reply
 from consumers import Service, route
 
 if TYPE_CHECKING:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from adapter.broker.base import Publication
 from adapter.broker.embedded import Delivery, EmbeddedBroker
 from adapter.contract import Request, encode_request
+from adapter.ports.broker import Publication
 from consumers import Service
 from tests.broker.test_embedded import NOW, Answer, Receiver, Stub, asked, echo, started, until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from adapter.broker.base import Reply
+    from adapter.ports.broker import Reply
 
 
 async def test_replies_that_were_not_taken_come_again_in_order() -> None:

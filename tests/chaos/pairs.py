@@ -22,7 +22,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from adapter.turn import STANDBY_DELAY
+from adapter.cluster.role import STANDBY_DELAY
 from tests.chaos.faults_together import TAKES_OVER
 from tests.chaos.ingredients import ACTIVE, BROKER, INGREDIENTS, STANDBY, STORE, Ingredient
 from tests.chaos.report import Bounds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from adapter.identities import TWO_KAMAILIOS, TWO_NAMES, TWO_REPLICAS
+from adapter.cluster.identities import TWO_KAMAILIOS, TWO_NAMES, TWO_REPLICAS
 from tests.chaos import faults, faults_names
 from tests.chaos.report import Bounds
 from tests.chaos.row import NEARLY, Row, told

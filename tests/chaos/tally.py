@@ -16,15 +16,15 @@ class Netstrings:
     """Takes a stream of netstrings apart. ``broken`` once it is none: nothing more comes of it."""
 
     def __init__(self) -> None:
-        self._held = b""
+        self._standby = b""
         self.broken = False
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the payloads that are whole now."""
         found: list[bytes] = []
-        self._held += data
+        self._standby += data
         while not self.broken:
-            size, colon, rest = self._held.partition(b":")
+            size, colon, rest = self._standby.partition(b":")
             if not colon:
                 self.broken = len(size) > 9 or not (size.isdigit() or not size)
                 break
@@ -37,7 +37,7 @@ class Netstrings:
             self.broken = rest[length : length + 1] != b","
             if not self.broken:
                 found.append(rest[:length])
-                self._held = rest[length + 1 :]
+                self._standby = rest[length + 1 :]
         return found
 
 

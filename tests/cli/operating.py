@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 from adapter import contract
-from adapter.broker.base import Reply
 from adapter.cli import main
-from adapter.inflight.base import Beat
 from adapter.inflight.redis import RedisInFlight
-from adapter.journal import Journal
-from adapter.transaction import Outcome, Settlement, Transaction, TransactionId
+from adapter.model.beat import Beat
+from adapter.model.transaction import Outcome, Settlement, Transaction, TransactionId
+from adapter.observe.journal import Journal
+from adapter.ports.broker import Reply
 from tests.harness.process import START_TIMEOUT, HarnessError
 
 if TYPE_CHECKING:

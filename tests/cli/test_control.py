@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adapter.cli import control
+from adapter.cluster.membership import choose
 from adapter.inflight.administration import Administration
-from adapter.inflight.base import Beat, node_order, replica_order
-from adapter.roster import choose
+from adapter.model.beat import Beat, node_order, replica_order
 from tests.cli.ground import Ground, evapi_adapter, on_ground, until
 from tests.cli.terminal import on_a_terminal
 from tests.harness.process import free_port
@@ -68,10 +68,10 @@ class TestDrain:
         for name in ("one", "two"):
             bridges[name] = await ground.replica(name)
         both = bridges.values()
-        await until(lambda: all(len(bridge.roster.replicas) == 2 for bridge in both))
+        await until(lambda: all(len(bridge.membership.replicas) == 2 for bridge in both))
         preferred = choose(ground.node, [bridge.inflight.replica for bridge in both])
         first = next(name for name, bridge in bridges.items() if bridge.inflight.replica == preferred)
-        await until(lambda: bridges[first].relay.turn.sure(ground.node))
+        await until(lambda: bridges[first].role.sure(ground.node))
         other = "two" if first == "one" else "one"
         ground.service(ground.node, events=[event])
         ended: list[Any] = []

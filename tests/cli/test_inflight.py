@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 
 from adapter import contract
 from adapter.cli.inflight import REASON, duration
-from adapter.correlation import parts
-from adapter.journal import Journal
+from adapter.model.correlation import parts
+from adapter.model.transaction import Outcome
+from adapter.observe.journal import Journal
 from adapter.simulator import SimulatedKamailio
-from adapter.transaction import Outcome
 from tests.cli.operating import Calls, ask, on_terminal, run
 from tests.harness.pika_service import PikaService
 from tests.harness.process import free_port

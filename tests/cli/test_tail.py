@@ -12,13 +12,13 @@ from uuid import uuid4
 import pytest
 
 from adapter.admin.timelines import Noted
-from adapter.broker.base import Reply
 from adapter.cli import tail
 from adapter.cli.tail import Follower, Lines
 from adapter.errors import StoreUnavailable
-from adapter.journal import Journal, Kind, Step
+from adapter.model.transaction import Outcome, TransactionId
+from adapter.observe.journal import Journal, Kind, Step
+from adapter.ports.broker import Reply
 from adapter.simulator import SimulatedKamailio
-from adapter.transaction import Outcome, TransactionId
 from tests.cli.operating import Calls, ask, on_terminal, run, started
 from tests.harness.pika_service import PikaService
 from tests.harness.process import free_port

@@ -28,7 +28,7 @@ from adapter.admin.recent import Recent
 from adapter.admin.services import Service
 from adapter.cli import top
 from adapter.cli.frame import frame, sparkline, text_frame
-from adapter.transaction import Outcome
+from adapter.model.transaction import Outcome
 from tests.admin.test_overview import NOW, answers, beat
 from tests.cli.ground import Ground, environment, evapi_adapter, in_pipes, on_ground, until
 from tests.harness.process import free_port
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from adapter.inflight.base import Beat
+    from adapter.model.beat import Beat
     from tests.harness.rabbitmq import RabbitServer
     from tests.harness.redis import RedisServer
 

@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import pytest
 
-from adapter.broker.base import Reply
-from adapter.journal import Journal
+from adapter.model.transaction import Outcome
+from adapter.observe.journal import Journal
+from adapter.ports.broker import Reply
 from adapter.simulator import SimulatedKamailio
-from adapter.transaction import Outcome
 from tests.cli.operating import Calls, ask, on_terminal, run
 from tests.harness.pika_service import PikaService
 from tests.harness.process import free_port

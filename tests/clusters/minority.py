@@ -20,10 +20,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from adapter.broker.base import Publication
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq import bindings as adapter_bindings
 from adapter.contract import Request, encode_request
+from adapter.ports.broker import Publication
 from consumers import Service, route
 from consumers.amqp import bindings
 from tests.broker.support import Recorder

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.base import Claim
+from adapter.ports.store import Claim
 from tests.inflight.worlds import claimed, decided, suspension
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from adapter.inflight.redis import RedisInFlight
-    from adapter.transaction import TransactionId
+    from adapter.model.transaction import TransactionId
     from tests.inflight.worlds import RedisWorld
 
 TIMEOUT = 1.5

@@ -8,9 +8,9 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from adapter.broker.base import Publication, Published
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.contract import Request, encode_request, results_queue, service_queue
+from adapter.ports.broker import Publication, Published
 from consumers import Service, route
 from tests.broker.support import Recorder, unique, until
 from tests.consumers.asker import running

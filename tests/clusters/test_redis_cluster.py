@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapter.inflight.base import Claim
-from adapter.transaction import State
+from adapter.model.transaction import State
+from adapter.ports.store import Claim
 from tests.clusters.streams import TIMEOUT, Stream
 from tests.inflight.worlds import RedisWorld, claimed, decided, suspension
 

@@ -7,8 +7,8 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING
 
-from adapter.evapi.writer import SYNC_DELAY, WINDOW_BYTES, Outgoing, Writer, in_segments
-from adapter.transaction import TransactionId
+from adapter.evapi.window import SYNC_DELAY, WINDOW_BYTES, Outgoing, Window, in_segments
+from adapter.model.transaction import TransactionId
 from adapter.wire import netstring
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Bench:
         self.read_ids: list[TransactionId] = []
         self.told: list[list[TransactionId]] = []
         self.unknown: list[bytes] = []  # written, and not known to be read
-        self.writer = Writer(self._on_read, receipt_timeout=timeout)
+        self.writer = Window(self._on_read, receipt_timeout=timeout)
         self.segment, self.links, self.now = segment, 0, 1000.0
         self.with_receipts = receipts
         self.payloads: list[bytes] = []

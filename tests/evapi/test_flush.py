@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapter.evapi import link as link_module
-from adapter.evapi import writer as writer_module
-from adapter.evapi.stream import Stream
-from adapter.evapi.writer import Writer
+from adapter.evapi import window as window_module
+from adapter.evapi.socket import Stream
+from adapter.evapi.window import Window
 from adapter.wire import netstring
 from tests.evapi.test_link import linked, turns, until
 from tests.evapi.test_sound import Peer, send, synced
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def taken(monkeypatch) -> list[int]:
-    """How many frames each call of ``Writer.take`` gave."""
+    """How many frames each call of ``Window.take`` gave."""
     counts: list[int] = []
-    take = Writer.take
+    take = Window.take
 
-    def counted(self: Writer, now: float) -> list[bytes]:
+    def counted(self: Window, now: float) -> list[bytes]:
         frames = take(self, now)
         counts.append(len(frames))
         return frames
 
-    monkeypatch.setattr(Writer, "take", counted)
+    monkeypatch.setattr(Window, "take", counted)
     return counts
 
 
@@ -50,7 +50,7 @@ async def test_resumes_of_a_moment_share_a_receipt_and_its_coming_costs_no_flush
     peer = Peer()
     async with linked(peer, receipt_timeout=3600.0) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
-        monkeypatch.setattr(writer_module, "SYNC_DELAY", 60.0)
+        monkeypatch.setattr(window_module, "SYNC_DELAY", 60.0)
         taken.clear()
         for label in range(3):
             send(link, label)
@@ -65,7 +65,7 @@ async def test_resumes_of_a_moment_share_a_receipt_and_its_coming_costs_no_flush
 
 
 async def test_timers_are_not_set_anew_for_each_frame(monkeypatch):
-    monkeypatch.setattr(writer_module, "SYNC_DELAY", 60.0)
+    monkeypatch.setattr(window_module, "SYNC_DELAY", 60.0)
     async with linked(Peer()) as (link, _):
         await until(lambda: link.sound)
         waking = set()
@@ -93,7 +93,7 @@ async def test_a_timer_for_a_receipt_gives_way_to_an_earlier_one_for_a_sync():
 async def test_a_timer_takes_along_what_was_queued_in_its_turn(monkeypatch, taken):
     async with linked(Peer(), receipt_timeout=3600.0) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
-        monkeypatch.setattr(writer_module, "SYNC_DELAY", 20.0)
+        monkeypatch.setattr(window_module, "SYNC_DELAY", 20.0)
         send(link, 1)
         await turns()
         taken.clear()
@@ -156,7 +156,7 @@ async def test_a_timer_that_comes_a_moment_early_counts_as_in_time(monkeypatch, 
     """uvloop's clock counts whole milliseconds; else the link would look again and again until then."""
     async with linked(Peer(), receipt_timeout=3600.0) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
-        monkeypatch.setattr(writer_module, "SYNC_DELAY", 60.0)
+        monkeypatch.setattr(window_module, "SYNC_DELAY", 60.0)
         taken.clear()
         send(link, 1)
         await turns()

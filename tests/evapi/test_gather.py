@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from adapter.evapi.gather import ENOUGH, FAST, GATHER, WINDOW, Gather
+from adapter.evapi.coalesce import ENOUGH, FAST, GATHER, WINDOW, ReadCoalescing
 
 
 def paused(rate: float, frames: int = 1, seconds: float = 1.0) -> list[float]:
     """The pauses after each read, of so many frames each, at so many frames a second."""
-    gather = Gather()
+    gather = ReadCoalescing()
     step = frames / rate
     return [gather.pause(frames, 1000.0 + number * step) for number in range(int(seconds / step))]
 
@@ -31,13 +31,13 @@ def test_what_comes_many_at_a_time_needs_no_pause(frames: int, pause: float) -> 
 
 
 def test_after_a_silence_nothing_waits() -> None:
-    gather = Gather()
+    gather = ReadCoalescing()
     found = [gather.pause(1, number / (FAST * 2)) for number in range(500)]
     assert found[-1] == GATHER
     assert gather.pause(1, 10.0) == 0.0
 
 
 def test_the_first_burst_of_a_link_is_no_load_yet() -> None:
-    gather = Gather()
+    gather = ReadCoalescing()
     assert gather.pause(ENOUGH - 1, 5.0) == 0.0
     assert gather.pause(ENOUGH - 1, 5.001) == 0.0

@@ -12,10 +12,11 @@ import pytest
 import structlog
 
 from adapter.evapi import link as link_module
-from adapter.evapi.link import Link, LinkSettings
-from adapter.evapi.stream import Stream
+from adapter.evapi.limits import LinkSettings
+from adapter.evapi.link import Link
+from adapter.evapi.socket import Stream
+from adapter.model.transaction import Outcome, TransactionId
 from adapter.settings import Address
-from adapter.transaction import Outcome, TransactionId
 from adapter.wire import event, netstring
 from tests.harness.process import free_port
 

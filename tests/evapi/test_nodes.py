@@ -9,12 +9,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from adapter.evapi import link as link_module
-from adapter.evapi.link import LinkSettings
+from adapter.evapi.limits import LinkSettings
 from adapter.evapi.nodes import Nodes
-from adapter.metrics import Metrics
+from adapter.model.transaction import Outcome, TransactionId
+from adapter.observe.metrics import Metrics
 from adapter.settings import Address, NodeAddress
 from adapter.simulator import SimulatedKamailio
-from adapter.transaction import Outcome, TransactionId
 from adapter.wire import event, netstring
 from tests.evapi.test_link import until
 from tests.harness.process import free_port
@@ -38,13 +38,12 @@ class Broker:
         self.calls.append((node, None))
 
 
-class Relay:
+class Trip:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.turn = SimpleNamespace(may_write=lambda _: True, unhurried=lambda _: False, see=lambda _: None)
+        self.role = SimpleNamespace(may_write=lambda _: True, relaxed=lambda _: False, see=lambda _: None)
         self.recovered: list[str] = []
-        self.takeover = SimpleNamespace(recover=self.recover)
         self.events: list[tuple[str, Any]] = []
         self.read: list[TransactionId] = []
 
@@ -59,16 +58,16 @@ class Relay:
 
 
 @asynccontextmanager
-async def running(**addresses: str) -> AsyncIterator[tuple[Nodes, Broker, Relay]]:
+async def running(**addresses: str) -> AsyncIterator[tuple[Nodes, Broker, Trip]]:
     given = [NodeAddress(name, Address.parse(text)) for name, text in addresses.items()]
     settings = LinkSettings(backoff_min=0.001, backoff_max=0.01, receipt_timeout=0.3)
-    nodes, broker, relay = Nodes("r1", settings, Metrics()), Broker(), Relay()
-    nodes.start(relay, broker)  # type: ignore[arg-type]
+    nodes, broker, trip = Nodes("r1", settings, Metrics()), Broker(), Trip()
+    nodes.start(trip, trip.role, trip, broker)  # type: ignore[arg-type]
     nodes.set_known(given)
     for name in addresses:
         nodes.connect(name)
     try:
-        yield nodes, broker, relay
+        yield nodes, broker, trip
     finally:
         await nodes.close()
 
@@ -82,7 +81,7 @@ async def test_a_node_without_receipts_is_left_once_it_has_handled_what_was_writ
     async with (
         SimulatedKamailio() as first,
         SimulatedKamailio(configuration="plain") as second,
-        running(include=first.address, plain=second.address) as (nodes, _, relay),
+        running(include=first.address, plain=second.address) as (nodes, _, trip),
     ):
         await until(lambda: len(nodes.readers) == 2)
         await nodes.handled()  # nothing was written
@@ -90,7 +89,7 @@ async def test_a_node_without_receipts_is_left_once_it_has_handled_what_was_writ
             assert nodes.send(node, resume(node)[0], 30, resume(node)[1])
         written = loop.time()
         await nodes.flushed()
-        assert len(relay.read) == 2
+        assert len(trip.read) == 2
         assert (nodes.idle("include"), nodes.idle("plain")) == (True, False)
         await nodes.handled()
         assert loop.time() >= written + link_module.POLL
@@ -113,15 +112,15 @@ async def refreshed(nodes: Nodes, condition: Any) -> None:
 
 
 async def test_replies_are_taken_in_while_the_link_is_sound_and_at_the_same_rank_again() -> None:
-    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, broker, relay):
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, broker, trip):
         await until(lambda: nodes.readers == ["sbc1"])
-        await until(lambda: relay.recovered)
+        await until(lambda: trip.recovered)
         assert broker.calls == [("sbc1", 0)]
         nodes.set_rank("sbc1", 7)
         sim.disconnect()
         await until(lambda: len(broker.calls) >= 4)
         assert broker.calls == [("sbc1", 0), ("sbc1", 7), ("sbc1", None), ("sbc1", 7)]
-        await until(lambda: relay.recovered == ["sbc1", "sbc1"])
+        await until(lambda: trip.recovered == ["sbc1", "sbc1"])
         nodes.refresh()
         nodes.refresh()
         assert len(broker.calls) == 4
@@ -139,7 +138,7 @@ async def test_a_rank_given_while_the_link_is_down_counts_once_it_is_up() -> Non
 
 
 async def test_a_node_that_does_not_read_is_left_to_others_until_it_does() -> None:
-    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, broker, relay):
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, broker, trip):
         await until(lambda: nodes.readers)
         sim.stop_reading()
         assert nodes.send("sbc1", resume()[0], 30.0, resume()[1])
@@ -152,7 +151,7 @@ async def test_a_node_that_does_not_read_is_left_to_others_until_it_does() -> No
         sim.start_reading()
         await refreshed(nodes, lambda: len(broker.calls) == 3)
         assert nodes.unsound == []
-        await until(lambda: relay.read and len(relay.recovered) == 2)
+        await until(lambda: trip.read and len(trip.recovered) == 2)
 
 
 async def test_one_that_is_reset_is_connected_to_again_without_what_was_queued() -> None:
@@ -183,7 +182,7 @@ async def test_a_restart_of_kamailio_is_another_life() -> None:
 async def test_one_nodes_fault_is_not_anothers() -> None:
     async with SimulatedKamailio() as sim:
         nowhere = f"127.0.0.1:{free_port()}"
-        async with running(sbc1=sim.address, sbc2=nowhere) as (nodes, broker, relay):
+        async with running(sbc1=sim.address, sbc2=nowhere) as (nodes, broker, trip):
             await until(lambda: nodes.readers)
             assert (nodes.names, nodes.up, nodes.readers) == (["sbc1", "sbc2"], ["sbc1"], ["sbc1"])
             assert not nodes.send("sbc2", resume("sbc2")[0], 30.0, resume("sbc2")[1])
@@ -193,8 +192,8 @@ async def test_one_nodes_fault_is_not_anothers() -> None:
             assert nodes.takes_commands("sbc1")
             assert nodes.max_payload("sbc1") == netstring.MAX_OUT
             sim.notify("ended", {})
-            await until(lambda: relay.events)
-            assert relay.events == [("sbc1", event.Notice("ended", {}))]
+            await until(lambda: trip.events)
+            assert trip.events == [("sbc1", event.Notice("ended", {}))]
             assert [call for call in broker.calls if call[0] == "sbc2"] == []
 
 
@@ -210,16 +209,16 @@ async def test_a_node_that_nobody_knows() -> None:
 
 
 async def test_nothing_is_written_once_the_lease_is_over_and_what_is_given_up_never() -> None:
-    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, relay):
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, trip):
         await until(lambda: nodes.readers)
         await nodes.flushed()
-        relay.turn.may_write = lambda _: False
+        trip.role.may_write = lambda _: False
         assert nodes.send("sbc1", resume(label=1)[0], 30.0, resume(label=1)[1])
         nodes.forget("sbc1")
         assert nodes.send("sbc1", resume(label=2)[0], 30.0, resume(label=2)[1])
-        relay.turn.may_write = lambda _: True
-        await until(lambda: relay.read)
-        assert relay.read == [resume(label=2)[1]]
+        trip.role.may_write = lambda _: True
+        await until(lambda: trip.read)
+        assert trip.read == [resume(label=2)[1]]
         assert sim.counters.not_found == 1
 
 
@@ -232,32 +231,32 @@ def _there(sock: socket.socket) -> bool:
 
 async def test_what_another_replica_claims_is_read_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_module, "READ_PAUSE", 3600.0)
-    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, relay):
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, trip):
         await until(lambda: nodes.readers)
         (link,) = nodes
         stream = link._stream
         assert stream is not None
-        relay.turn.unhurried = lambda _: True
+        trip.role.relaxed = lambda _: True
         nodes.refresh()
         await sim.suspend("e", {"number": 0})
-        await until(lambda: relay.events)
+        await until(lambda: trip.events)
         await sim.suspend("e", {"number": 1})
         await until(lambda: _there(stream._socket))
-        assert len(relay.events) == 1
-        relay.turn.unhurried = lambda _: False
+        assert len(trip.events) == 1
+        trip.role.relaxed = lambda _: False
         nodes.refresh()
         stream._read_on()
         for number in (2, 3):
-            await until(lambda: len(relay.events) == number)  # noqa: B023
+            await until(lambda: len(trip.events) == number)  # noqa: B023
             await sim.suspend("e", {"number": number})
-        await until(lambda: len(relay.events) == 4)
-        (_, first), *others = relay.events
+        await until(lambda: len(trip.events) == 4)
+        (_, first), *others = trip.events
         found = [event.read_on(first), *(each for _, each in others)]
         assert [each.data["number"] for each in found] == [0, 1, 2, 3]
-        relay.turn.unhurried = lambda _: True
+        trip.role.relaxed = lambda _: True
         nodes.refresh()
         await sim.suspend("e", {"number": 4})
-        await until(lambda: len(relay.events) == 5)
+        await until(lambda: len(trip.events) == 5)
     stream._read_on()  # its time comes after the end
 
 
@@ -281,15 +280,15 @@ async def test_every_gate_is_told_what_is_so_for_its_node() -> None:
 
 
 async def test_its_end_ends_what_it_began() -> None:
-    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, relay):
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, trip):
         never = asyncio.Event()
 
         async def recover(node: str) -> None:
-            relay.recovered.append(node)
+            trip.recovered.append(node)
             await never.wait()
 
-        relay.takeover.recover = recover
-        await until(lambda: relay.recovered)
+        trip.recover = recover
+        await until(lambda: trip.recovered)
         await nodes.close()
         assert nodes._beside == set()
         assert not sim.clients

@@ -74,12 +74,12 @@ async def test_one_with_something_unread_is_not_idle() -> None:
 
 
 async def test_a_link_to_a_node_that_is_gone_stands_until_the_node_ends_it() -> None:
-    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, relay):
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, trip):
         await until(lambda: nodes.readers)
         nodes.set_known([])
         assert (nodes.known, nodes.names, nodes.gone) == ((), ["sbc1"], [])
         sim.notify("ended", {})
-        await until(lambda: relay.events)
+        await until(lambda: trip.events)
         sim.disconnect()
         await until(lambda: nodes.gone == ["sbc1"])
         await until(lambda: nodes._tasks["sbc1"].done())
@@ -100,7 +100,7 @@ async def test_one_that_is_gone_while_it_is_down_is_not_connected_to() -> None:
 
 @pytest.mark.parametrize("down", [False, True])
 async def test_one_that_comes_back_is_the_same_node(down: bool) -> None:
-    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, relay):
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, trip):
         await until(lambda: nodes.readers)
         nodes.set_known([])
         if down:
@@ -113,27 +113,27 @@ async def test_one_that_comes_back_is_the_same_node(down: bool) -> None:
         await until(lambda: not nodes.up)
         await until(lambda: nodes.readers)
         sim.notify("ended", {})
-        await until(lambda: relay.events)
+        await until(lambda: trip.events)
 
 
 async def test_one_that_has_moved_is_followed() -> None:
     async with (
         SimulatedKamailio() as here,
         SimulatedKamailio() as there,
-        running(sbc1=here.address) as (nodes, _, relay),
+        running(sbc1=here.address) as (nodes, _, trip),
     ):
         await until(lambda: nodes.readers)
         nodes.set_known([node("sbc1", there)])
         await refreshed(nodes, lambda: there.clients == 1 and nodes.readers)
         assert here.clients == 0
         there.notify("ended", {})
-        await until(lambda: relay.events)
+        await until(lambda: trip.events)
 
 
 async def test_which_kamailio_a_name_stands_for_is_known_with_its_hello_and_as_long_as_it_is_linked() -> None:
-    async with SimulatedKamailio() as sim, running(a=sim.address, b=sim.address) as (nodes, _, relay):
+    async with SimulatedKamailio() as sim, running(a=sim.address, b=sim.address) as (nodes, _, trip):
         seen: list[dict[str, str]] = []
-        relay.turn.see = seen.append
+        trip.role.see = seen.append
         await until(lambda: nodes.readers == ["a", "b"])
         first, second = (nodes.identities[name] for name in ("a", "b"))
         assert first == second

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter.evapi.writer import PACED_BYTES, PACED_REST, Outgoing, in_segments, whole_in_segments
+from adapter.evapi.window import PACED_BYTES, PACED_REST, Outgoing, in_segments, whole_in_segments
 from adapter.wire import netstring
 from tests.evapi.model import BUFFER, FOREVER, LOOPBACK, SEGMENTS, Bench, Kamailio, NetstringReader
 from tests.harness.examples import examples

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapter.evapi.writer import SYNC_BYTES, SYNC_DELAY, WINDOW_BYTES
+from adapter.evapi.window import SYNC_BYTES, SYNC_DELAY, WINDOW_BYTES
 from adapter.wire import event
 from tests.evapi.model import BUFFER, Bench
 

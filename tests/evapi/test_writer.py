@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter.evapi.writer import Outgoing
+from adapter.evapi.window import Outgoing
 from adapter.wire import event, netstring
 from tests.evapi.model import BUFFER, FOREVER, SEGMENTS, Bench
 from tests.harness.examples import examples

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapter.evapi.writer import Outgoing
+from adapter.evapi.window import Outgoing
 from adapter.wire import event, netstring
 from tests.evapi.model import BUFFER, FOREVER, Bench
 

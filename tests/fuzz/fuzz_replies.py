@@ -8,7 +8,7 @@ with atheris.instrument_imports(
     include=[
         "adapter.wire",
         "adapter.contract",
-        "adapter.transaction",
+        "adapter.model.transaction",
         "adapter.broker.rabbitmq.results_consumer",
         "adapter.broker.rabbitmq.incoming",
         "pamqp",

@@ -8,12 +8,12 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from adapter import contract
-from adapter.broker.base import DeadLetter
 from adapter.broker.rabbitmq import replies
 from adapter.broker.rabbitmq.header import Properties
 from adapter.broker.rabbitmq.incoming import Delivery
 from adapter.errors import CodecError
-from adapter.transaction import Outcome, TransactionId
+from adapter.model.transaction import Outcome, TransactionId
+from adapter.ports.broker import DeadLetter
 from adapter.wire import event, netstring
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pamqp.commands import Basic
 
-    from adapter.broker.base import Reply
+    from adapter.ports.broker import Reply
 
 NODE = "sbc1"
 MAX_DETAIL = 1_000

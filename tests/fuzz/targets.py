@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from adapter.broker.base import Reply
 from adapter.broker.rabbitmq.header import read_header
 from adapter.broker.rabbitmq.incoming import Delivery
 from adapter.contract import DEAD_EXCHANGE, JSON, MSGPACK
+from adapter.ports.broker import Reply
 from tests.fuzz import properties
 
 LIMITS = (4096, 64, 11, 1 << 20)

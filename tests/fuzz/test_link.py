@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter.evapi.link import Link, LinkSettings
+from adapter.evapi.limits import LinkSettings
+from adapter.evapi.link import Link
 from adapter.settings import Address
 from adapter.wire import netstring
 from tests.fuzz.seeds import EVENTS

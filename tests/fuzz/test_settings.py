@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter import policy
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import PolicyError, SettingsError
 from adapter.inflight.redis import RedisInFlight
+from adapter.relay import policy
 from adapter.settings import load, without_password
 from adapter.wire.event import MAX_DEPTH
 

@@ -226,7 +226,7 @@ class _Connection:
         self._others = others
         self._server = socket.socket()
         self._sides = (client, self._server)
-        self._held: dict[socket.socket, deque[bytes]] = {client: deque(), self._server: deque()}
+        self._standby: dict[socket.socket, deque[bytes]] = {client: deque(), self._server: deque()}
         self._finished: set[socket.socket] = set()
         self._connecting = True
         for side in self._sides:
@@ -270,8 +270,8 @@ class _Connection:
     def _watch(self) -> None:
         client, server = self._sides
         for side, other, handler in ((client, server, self._on_client), (server, client, self._on_server)):
-            reads = side not in self._finished and not self._held[other]
-            events = (select.EPOLLIN if reads else 0) | (select.EPOLLOUT if self._held[side] else 0)
+            reads = side not in self._finished and not self._standby[other]
+            events = (select.EPOLLIN if reads else 0) | (select.EPOLLOUT if self._standby[side] else 0)
             self._network.watch(side, events, handler)
 
     def _on_client(self, events: int) -> None:
@@ -291,12 +291,12 @@ class _Connection:
         try:
             if events & select.EPOLLOUT:
                 self._write(side)
-            if events & ~select.EPOLLOUT and not self._held[other] and side not in self._finished:
+            if events & ~select.EPOLLOUT and not self._standby[other] and side not in self._finished:
                 data = side.recv(READ_BYTES)
                 # Kamailio leaves Nagle's algorithm on: what it writes next waits for this.
                 side.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
                 if data:
-                    self._held[other].append(data)
+                    self._standby[other].append(data)
                 else:
                     self._finished.add(side)
                 self._write(other)
@@ -305,13 +305,13 @@ class _Connection:
         except OSError:
             self.reset()
             return
-        if len(self._finished) == 2 and not any(self._held.values()):
+        if len(self._finished) == 2 and not any(self._standby.values()):
             self.reset()
         else:
             self._watch()
 
     def _write(self, side: socket.socket) -> None:
-        held = self._held[side]
+        held = self._standby[side]
         with contextlib.suppress(BlockingIOError):  # the rest once it is writable
             while held:
                 sent = side.send(held[0], socket.MSG_EOR | socket.MSG_NOSIGNAL)

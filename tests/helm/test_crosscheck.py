@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adapter import policy
 from adapter.cli.main import app
+from adapter.relay import policy
 from consumers.__main__ import parser
 from tests.harness.helm_binary import HelmError, documents
 from tests.helm.chart import CHART, LEAST, VALUES, changed

@@ -14,9 +14,9 @@ from tests.inflight.worlds import LIVE, EmbeddedWorld, claimed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from adapter.inflight.base import Roll
     from adapter.inflight.embedded import EmbeddedInFlight
-    from adapter.transaction import Transaction, TransactionId
+    from adapter.model.beat import Snapshot
+    from adapter.model.transaction import Transaction, TransactionId
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,6 @@ class Bench:
         assert await self.replicas[replica].count("sbc1") >= 0
         assert self.replicas[replica].away
 
-    async def returns(self, replica: str = "one") -> Roll:
+    async def returns(self, replica: str = "one") -> Snapshot:
         self.ways[replica].mend()
         return await self.replicas[replica].beat(LIVE)

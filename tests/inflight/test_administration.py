@@ -11,10 +11,11 @@ import pytest
 
 from adapter.errors import StoreUnavailable
 from adapter.inflight.administration import Administration
-from adapter.inflight.base import NOTE_INTERVAL, Beat, Roll, node_order, replica_order
 from adapter.inflight.redis import REPLICAS_KEPT, RedisInFlight
-from adapter.journal import Journal, unpack
-from adapter.transaction import Outcome, Settlement, Transaction, TransactionId
+from adapter.model.beat import Beat, Snapshot, node_order, replica_order
+from adapter.model.transaction import Outcome, Settlement, Transaction, TransactionId
+from adapter.observe.journal import Journal, unpack
+from adapter.ports.store import NOTE_INTERVAL
 from tests.harness.process import free_port
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class TestRoll:
         told = {"version": "1", "links": {NODE: "receipts"}, "active": [NODE]}
         beat = Beat(False, False, frozenset([NODE]), 7, stuck=frozenset(["sbc2"]), about=told)
         await world.replica.beat(beat)
-        found = await world.operator.roll()
+        found = await world.operator.snapshot()
         assert list(found) == ["r1~ab"]
         seen = found["r1~ab"]
         assert (seen.broker, seen.accepting, seen.nodes, seen.rank) == (False, False, frozenset([NODE]), 7)
@@ -70,22 +71,22 @@ class TestRoll:
         assert 0 <= seen.age < REPLICAS_KEPT
 
     async def test_it_changes_nothing_and_is_none_of_them(self, world: World) -> None:
-        assert await world.operator.roll() == {}
+        assert await world.operator.snapshot() == {}
         await world.replica.beat(Beat())
-        await world.operator.roll()
-        assert (await world.replica.beat(Beat()))[:3] == Roll({"r1~ab": Beat()}, True)[:3]
+        await world.operator.snapshot()
+        assert (await world.replica.beat(Beat()))[:3] == Snapshot({"r1~ab": Beat()}, True)[:3]
 
     async def test_silent_ones_with_their_age(self, world: World, probe: redis_py.Redis) -> None:
         await world.replica.beat(Beat())
         key = f"{world.prefix}:replicas"
         at, _, said = probe.hget(key, "r1~ab").partition(b" ")
         probe.hset(key, "old~1", b"%d %b" % (int(at) - 100_000, said))
-        found = await world.operator.roll()
+        found = await world.operator.snapshot()
         assert found["old~1"].age - found["r1~ab"].age == pytest.approx(100.0)
 
     async def test_what_is_no_beat_is_passed_over(self, world: World, probe: redis_py.Redis) -> None:
         probe.hset(f"{world.prefix}:replicas", "x", "by hand")
-        assert await world.operator.roll() == {}
+        assert await world.operator.snapshot() == {}
 
 
 class TestOrders:
@@ -165,7 +166,7 @@ async def test_it_sees_the_records_and_leaves_them(world: World) -> None:
 async def test_redis_away_is_one_kind_of_error_within_the_timeout() -> None:
     operator = Administration(f"redis://127.0.0.1:{free_port()}", "eve~cli", timeout=2.0)
     asked = (
-        operator.roll(),
+        operator.snapshot(),
         operator.orders(),
         operator.order("node:x", {}),
         operator.countermand("node:x"),

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapter.inflight.base import Claim
-from adapter.transaction import Outcome, State
+from adapter.model.transaction import Outcome, State
+from adapter.ports.store import Claim
 from tests.inflight.worlds import claimed, decided, settled_claim, suspension
 
 if TYPE_CHECKING:
-    from adapter.inflight.base import InFlight
+    from adapter.ports.store import InFlight
     from tests.inflight.worlds import World
 
 A, B, C = suspension(1), suspension(2), suspension(3)

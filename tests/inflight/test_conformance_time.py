@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapter.inflight.base import Beat, Claim
-from adapter.transaction import Outcome, State
+from adapter.model.beat import Beat
+from adapter.model.transaction import Outcome, State
+from adapter.ports.store import Claim
 from tests.inflight.worlds import LIVE, claimed, decided, settled_claim, suspension
 
 if TYPE_CHECKING:
-    from adapter.transaction import Transaction, TransactionId
+    from adapter.model.transaction import Transaction, TransactionId
     from tests.inflight.worlds import World
 
 A, B, C = suspension(1), suspension(2), suspension(3)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from adapter.inflight.base import Claim
 from adapter.inflight.embedded import REPLICAS_KEPT
-from adapter.transaction import Outcome, State
+from adapter.model.transaction import Outcome, State
+from adapter.ports.store import Claim
 from tests.inflight.worlds import LIVE, EmbeddedWorld, claimed, decided, suspension
 
 A = suspension(1)

@@ -10,9 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.base import Claim
 from adapter.inflight.copies import MOST_REMEMBERED, OVERDUE, PURGE_INTERVAL
-from adapter.transaction import Outcome, State
+from adapter.model.transaction import Outcome, State
+from adapter.ports.store import Claim
 from tests.inflight.faulty import Bench
 from tests.inflight.worlds import LIVE, claimed, decided, settled_claim, suspension
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.base import Claim
 from adapter.inflight.enduring import EnduringInFlight
-from adapter.transaction import State
+from adapter.model.transaction import State
+from adapter.ports.store import Claim
 from tests.harness.examples import examples
 from tests.inflight.faulty import Fault, FaultyStore
 from tests.inflight.test_interleavings import IDS, Step
@@ -23,7 +23,7 @@ from tests.inflight.worlds import LIVE, EmbeddedWorld
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from adapter.transaction import TransactionId
+    from adapter.model.transaction import TransactionId
 
 NODES = {id_.node for id_ in IDS}
 VERBS = ("claim", "claim", "claim settled", "settle", "settle", "resumed", "expire", "unclaimed", "answered")
@@ -31,7 +31,7 @@ AT_ONCE = ("claim at once", "claim at once", "claim settled at once", "settle at
 
 
 @dataclass(frozen=True)
-class Turn:
+class Role:
     """The far store goes, comes, or starts again empty, or there is a beat."""
 
     what: str
@@ -50,8 +50,8 @@ def steps(replicas: Sequence[str], verbs: Sequence[str]) -> st.SearchStrategy[St
     )
 
 
-def turns(replicas: Sequence[str], what: Sequence[str]) -> st.SearchStrategy[Turn]:
-    return st.builds(Turn, st.sampled_from(what), st.sampled_from(replicas))
+def turns(replicas: Sequence[str], what: Sequence[str]) -> st.SearchStrategy[Role]:
+    return st.builds(Role, st.sampled_from(what), st.sampled_from(replicas))
 
 
 faults = st.lists(
@@ -61,7 +61,7 @@ faults = st.lists(
 alone = st.lists(
     st.one_of(
         # A store that has lost its memory is noticed by the next beat.
-        st.just([Turn("forget")]),
+        st.just([Role("forget")]),
         st.lists(
             st.one_of(steps(["one"], [*VERBS, *AT_ONCE]), turns(["one"], ["beat", "go", "come"])),
             min_size=1,
@@ -100,10 +100,10 @@ class Run:
         self.taken: Counter[tuple[str, TransactionId]] = Counter()
         self.granted: Counter[tuple[str, TransactionId]] = Counter()
 
-    async def through(self, ticks: Sequence[Sequence[Step | Turn]], faults: Sequence[Fault]) -> None:
+    async def through(self, ticks: Sequence[Sequence[Step | Role]], faults: Sequence[Fault]) -> None:
         """Each tick's at the same time; then everything is mended, answered and expired."""
         for replica, way in self.ways.items():
-            await self.take(Turn("beat", replica))
+            await self.take(Role("beat", replica))
             way.faults = iter(faults)
         for tick in ticks:
             await asyncio.gather(*(self.take(each) for each in once(tick)))
@@ -112,7 +112,7 @@ class Run:
         for store in self.stores.values():
             await store.told()
         for replica in self.stores:
-            await self.take(Turn("beat", replica))
+            await self.take(Role("beat", replica))
             assert not self.stores[replica].away
         for replica in self.stores:
             for id_ in IDS:
@@ -120,9 +120,9 @@ class Run:
                 await self.take(Step("expire", replica, id_, 0, 0))
             await self.stores[replica].told()
 
-    async def take(self, what: Step | Turn) -> None:
-        if isinstance(what, Turn):
-            await self.turn(what, self.ways[what.replica])
+    async def take(self, what: Step | Role) -> None:
+        if isinstance(what, Role):
+            await self.role(what, self.ways[what.replica])
             return
         if what.verb == "resumed" and not any(self.granted[name, what.id] for name in self.stores):
             return  # Kamailio can read only what somebody wrote
@@ -134,7 +134,7 @@ class Run:
         elif what.verb.startswith(("settle", "expire")):
             self.granted.update((what.replica, record.id) for record in result if record is not None)
 
-    async def turn(self, what: Turn, way: FaultyStore) -> None:
+    async def role(self, what: Role, way: FaultyStore) -> None:
         match what.what:
             case "go":
                 way.away = True
@@ -149,9 +149,9 @@ class Run:
                 assert self.stores[what.replica].away
 
 
-def once(tick: Sequence[Step | Turn]) -> list[Step | Turn]:
+def once(tick: Sequence[Step | Role]) -> list[Step | Role]:
     """Of the claims of one suspension by one process the first: a frame comes to it once."""
-    found: dict[Any, Step | Turn] = {}
+    found: dict[Any, Step | Role] = {}
     for number, each in enumerate(tick):
         claims = isinstance(each, Step) and each.verb.startswith("claim")
         found.setdefault((each.replica, each.id) if claims else number, each)  # type: ignore[union-attr]

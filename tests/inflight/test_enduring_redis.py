@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.base import Claim
 from adapter.inflight.enduring import EnduringInFlight
-from adapter.transaction import State
+from adapter.model.transaction import State
+from adapter.ports.store import Claim
 from tests.inflight.worlds import LIVE, RedisWorld, claimed, decided, suspension
 
 if TYPE_CHECKING:
-    from adapter.inflight.base import InFlight
+    from adapter.ports.store import InFlight
     from tests.harness.redis import RedisServer
 
 A, B, C, D = (suspension(number) for number in range(1, 5))

@@ -10,15 +10,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.base import Claim
 from adapter.inflight.handback import AT_ONCE, BEAT_AGAIN, LOSABLE
-from adapter.transaction import Outcome, State
+from adapter.model.transaction import Outcome, State
+from adapter.ports.store import Claim
 from tests.inflight.faulty import Bench, Fault
 from tests.inflight.worlds import LIVE, claimed, decided, settled_claim, suspension
 
 if TYPE_CHECKING:
-    from adapter.inflight.base import Beat, Roll
-    from adapter.transaction import TransactionId
+    from adapter.model.beat import Beat, Snapshot
+    from adapter.model.transaction import TransactionId
 
 A, B, C, D, E = (suspension(number) for number in range(1, 6))
 
@@ -39,8 +39,8 @@ async def test_all_that_was_done_is_handed_back() -> None:
     await one.claim([bench.claim(D), settled_claim(bench.claim(E)), bench.claim(suspension(6))], 2)
     await one.settle([decided(D, b"answer")])
     await one.claim([bench.claim(suspension(7))], 1)
-    roll = await bench.returns()
-    assert roll.beats["one"] == LIVE
+    snapshot = await bench.returns()
+    assert snapshot.beats["one"] == LIVE
     assert not one.away
     assert await states(bench) == {
         A: (State.SETTLED, "one"),
@@ -328,7 +328,7 @@ async def test_a_long_hand_back_beats_on_the_way() -> None:
     began, beat = bench.world.time, bench.far.inner.beat
     told: list[float] = []
 
-    async def noted(live: Beat) -> Roll:
+    async def noted(live: Beat) -> Snapshot:
         told.append(live.at)
         return await beat(live)
 

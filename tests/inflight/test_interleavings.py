@@ -12,16 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapter.inflight.base import Claim
-from adapter.transaction import Outcome, State
+from adapter.model.transaction import Outcome, State
+from adapter.ports.store import Claim
 from tests.harness.examples import examples
 from tests.inflight.worlds import EmbeddedWorld, EnduringWorld, RedisWorld, claimed, decided, suspension
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from adapter.inflight.base import InFlight
-    from adapter.transaction import TransactionId
+    from adapter.model.transaction import TransactionId
+    from adapter.ports.store import InFlight
     from tests.harness.redis import RedisServer
     from tests.inflight.worlds import World
 

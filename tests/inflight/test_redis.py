@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adapter.inflight.base import Beat, Claim
 from adapter.inflight.redis import REPLICAS_KEPT, RedisInFlight
-from adapter.transaction import Transaction, TransactionId
+from adapter.model.beat import Beat
+from adapter.model.transaction import Transaction, TransactionId
+from adapter.ports.store import Claim
 from tests.inflight.worlds import LIVE, RedisWorld, claimed, decided, suspension
 
 if TYPE_CHECKING:
@@ -338,8 +339,8 @@ async def test_what_is_due_is_told_by_the_clock_of_the_replicas_alone(redis_serv
 async def test_a_beat_tells_the_servers_clock(world: RedisWorld, probe: redis_py.Redis) -> None:
     one, two = world.store("one"), world.store("two")
     await one.beat(replace(LIVE, at=world.now() + 30.0))
-    roll = await two.beat(LIVE)
-    assert roll.at is not None
-    assert abs(roll.at - probe.time()[0]) < 5
-    assert 25 < roll.beats["one"].off < 35, "its own is so far ahead of it"
-    assert roll.beats["two"].off == 0.0, "it does not say"
+    snapshot = await two.beat(LIVE)
+    assert snapshot.at is not None
+    assert abs(snapshot.at - probe.time()[0]) < 5
+    assert 25 < snapshot.beats["one"].off < 35, "its own is so far ahead of it"
+    assert snapshot.beats["two"].off == 0.0, "it does not say"

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adapter.errors import SettingsError, StoreUnavailable
-from adapter.inflight.base import Claim
 from adapter.inflight.batch import Command
 from adapter.inflight.lanes import Clustered, RedisLane, Single, connect
 from adapter.inflight.redis import RedisInFlight
-from adapter.transaction import Outcome, State
+from adapter.model.transaction import Outcome, State
+from adapter.ports.store import Claim
 from tests.inflight.worlds import LIVE, RedisWorld, claimed, decided, suspension
 
 if TYPE_CHECKING:

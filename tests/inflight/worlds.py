@@ -8,16 +8,16 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, Self
 
-from adapter.inflight.base import Beat
 from adapter.inflight.embedded import EmbeddedInFlight
 from adapter.inflight.enduring import EnduringInFlight
 from adapter.inflight.redis import RedisInFlight
-from adapter.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from adapter.model.beat import Beat
+from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from adapter.inflight.base import InFlight
+    from adapter.ports.store import InFlight
 
 
 class World(Protocol):

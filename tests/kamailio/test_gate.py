@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adapter.transaction import TransactionId
+from adapter.model.transaction import TransactionId
 from adapter.wire import event
 from tests.harness.evapi_client import EvapiClient
 from tests.harness.kamailio import KamailioServer, version

@@ -6,9 +6,10 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapter.evapi.link import Link, LinkSettings
+from adapter.evapi.limits import LinkSettings
+from adapter.evapi.link import Link
+from adapter.model.transaction import Outcome, TransactionId
 from adapter.settings import Address
-from adapter.transaction import Outcome, TransactionId
 from adapter.wire import event
 
 if TYPE_CHECKING:

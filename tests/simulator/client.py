@@ -39,7 +39,7 @@ class Client:
         if buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         self._loop = asyncio.get_running_loop()
-        self._held = b""
+        self._standby = b""
 
     async def __aenter__(self) -> Client:
         try:
@@ -69,14 +69,14 @@ class Client:
     async def frame(self) -> bytes:
         """The next payload; b"" at the end."""
         while True:
-            length, colon, rest = self._held.partition(b":")
+            length, colon, rest = self._standby.partition(b":")
             if colon and len(rest) > int(length):
-                payload, self._held = rest[: int(length)], rest[int(length) + 1 :]
+                payload, self._standby = rest[: int(length)], rest[int(length) + 1 :]
                 return payload
             data = await self.read()
             if not data:
                 return b""
-            self._held += data
+            self._standby += data
 
     async def event(self) -> wire.Event | None:
         return wire.parse(await self.frame())

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from adapter.model.transaction import TransactionId
 from adapter.simulator import NotResumed, SimulatedKamailio, State
-from adapter.transaction import TransactionId
 from adapter.wire import event as wire
 from adapter.wire.event import Notice, Suspended, Synced
 from tests.simulator.client import Client, netstring, resume_of, until_event

@@ -9,8 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from adapter import policy, settings
+from adapter import settings
 from adapter.app import Bridge
+from adapter.relay import policy
 from tests.harness.process import free_port
 
 if TYPE_CHECKING:

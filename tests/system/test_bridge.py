@@ -88,7 +88,7 @@ async def test_a_drain_tells_kamailio_first_and_finishes_what_is_in_flight():
         await until(lambda: held)
         draining = asyncio.create_task(bridge.drain())
         await sim.until(lambda: not sim.gate_open)
-        await until(lambda: not bridge.relay.turn.claiming)
+        await until(lambda: not bridge.role.claiming)
         assert json.loads((await get(bridge, "/readyz"))[1])["checks"]["accepting"] is False
         await asyncio.sleep(0)
         assert not draining.done(), "a call waits"
@@ -104,7 +104,7 @@ async def test_a_drain_looks_who_else_serves_before_it_leaves_the_rest_to_others
         beat = bridge.inflight.beat
 
         async def recorded(state):
-            told.append((state.accepting, bridge.relay.turn.claiming))
+            told.append((state.accepting, bridge.role.claiming))
             return await beat(state)
 
         monkeypatch.setattr(bridge.inflight, "beat", recorded)
@@ -134,7 +134,7 @@ async def _claimed(bridge, node: str) -> None:
     async with asyncio.timeout(10):
         while not await bridge.inflight.count(node):
             await asyncio.sleep(0.005)
-    await bridge.relay.idle()
+    await bridge.trip.idle()
 
 
 async def _bind(url: str, node: str) -> None:
@@ -154,7 +154,7 @@ async def test_a_part_that_ends_ends_the_bridge(monkeypatch):
         def broken() -> None:
             raise RuntimeError("a fault of ours")
 
-        monkeypatch.setattr(bridge.relay, "tick", broken)
+        monkeypatch.setattr(bridge.trip, "tick", broken)
         with pytest.raises(RuntimeError, match="a fault of ours"):
             async with asyncio.timeout(10):
                 await bridge.until(asyncio.Event())

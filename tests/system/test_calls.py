@@ -8,9 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from adapter.evapi.link import Link, LinkSettings
+from adapter.evapi.limits import LinkSettings
+from adapter.evapi.link import Link
+from adapter.model.transaction import Outcome, TransactionId
 from adapter.settings import Address
-from adapter.transaction import Outcome, TransactionId
 from adapter.wire import event
 from tests.harness.bridge import Bridge
 from tests.harness.kamailio import KamailioServer

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from adapter.identities import TWO_KAMAILIOS, TWO_NAMES
+from adapter.cluster.identities import TWO_KAMAILIOS, TWO_NAMES
 from tests.harness.bridge import Bridge
 from tests.harness.kamailio import KamailioServer
 from tests.harness.pika_service import PikaService

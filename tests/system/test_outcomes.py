@@ -393,14 +393,14 @@ async def test_two_replicas_publish_a_notice_once(scaled, node):
     ):
         await sim.until(lambda: sim.clients == 2)
         async with asyncio.timeout(10):  # until each knows that the other serves the node
-            while not all(bridge.relay._roster.served(node) for bridge in (one, two)):
+            while not all(bridge.trip._membership.served(node) for bridge in (one, two)):
                 await asyncio.sleep(0.005)
         for number in range(50):
             sim.notify("ended", {"do": "note", "number": number})
         async with asyncio.timeout(10):
             while len(consumer.seen) < 50:
                 await asyncio.sleep(0.005)
-        await asyncio.gather(one.relay.idle(), two.relay.idle())
+        await asyncio.gather(one.trip.idle(), two.trip.idle())
         numbers = [msgpack.unpackb(message.body)["data"]["number"] for message in consumer.seen]
         assert numbers == list(range(50))
         assert {message.correlation_id for message in consumer.seen} == {None}

@@ -6,8 +6,9 @@ import json
 import re
 from pathlib import Path
 
-from adapter import kamailio, policy, settings
-from adapter.transaction import Outcome
+from adapter import kamailio, settings
+from adapter.model.transaction import Outcome
+from adapter.relay import policy
 from tests.harness.bridge import Bridge
 from tests.harness.kamailio import KamailioServer
 from tests.harness.process import wait_until

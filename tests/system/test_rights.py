@@ -123,7 +123,7 @@ def rows(done: Done) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
-class Held:
+class StandbyBuffer:
     """A service whose handler waits until it is let go."""
 
     def __init__(self, name: str = "least_cost", event: str = "invite_request") -> None:
@@ -167,7 +167,7 @@ async def test_calls_are_decided_with_exactly_these_rights(
     users: Users, bridge: tuple[Bridge, SimulatedKamailio]
 ) -> None:
     made, sim = bridge
-    held = Held()
+    held = StandbyBuffer()
     held.go.set()
     async with running(held.service, users.amqp(SERVICE), requests_from=[ADAPTER, OPERATOR]):
         for _ in range(3):
@@ -195,7 +195,7 @@ class TestForgery:
 
     async def test_it_decides_nothing(self, users: Users, bridge: tuple[Bridge, SimulatedKamailio]) -> None:
         made, sim = bridge
-        held = Held()
+        held = StandbyBuffer()
         async with running(held.service, users.amqp(SERVICE), requests_from=[ADAPTER]):
             call = await sim.suspend("invite_request", {})
             await until(lambda: held.asked)
@@ -235,7 +235,7 @@ class TestForgery:
         self, users: Users, bridge: tuple[Bridge, SimulatedKamailio]
     ) -> None:
         _, sim = bridge
-        held = Held()
+        held = StandbyBuffer()
         held.go.set()
         body = msgpack.packb({"event": "invite_request", "node": NODE, "data": {}})
         async with running(held.service, users.amqp(SERVICE), requests_from=[ADAPTER]):
@@ -301,8 +301,8 @@ async def test_what_rabbitmq_forbids_a_service(
     users: Users, bridge: tuple[Bridge, SimulatedKamailio]
 ) -> None:
     async with (
-        running(Held().service, users.amqp(SERVICE)),
-        running(Held("screening", "screening_request").service, users.amqp("screening")),
+        running(StandbyBuffer().service, users.amqp(SERVICE)),
+        running(StandbyBuffer("screening", "screening_request").service, users.amqp("screening")),
     ):
         with users.client(SERVICE) as client:
             for what, attempt in FORBIDDEN.items():
@@ -323,7 +323,7 @@ async def test_what_rabbitmq_forbids_an_adapter_and_an_operator(
         ADAPTER: {"command": command, "by hand": by_hand},
         OPERATOR: {"replies": FORBIDDEN["take replies"]},
     }
-    async with running(Held().service, users.amqp(SERVICE)):
+    async with running(StandbyBuffer().service, users.amqp(SERVICE)):
         for user, others in more.items():
             with users.client(user) as client:
                 for what, attempt in (service | others).items():
@@ -337,7 +337,7 @@ async def test_what_rabbitmq_forbids_an_adapter_and_an_operator(
 
 async def test_an_operator_operates(users: Users, bridge: tuple[Bridge, SimulatedKamailio]) -> None:
     made, sim = bridge
-    held = Held()
+    held = StandbyBuffer()
     async with running(held.service, users.amqp(SERVICE), requests_from=[ADAPTER, OPERATOR]):
         call = await sim.suspend("invite_request", {"call_id": "a@h"})
         await until(lambda: held.asked)
@@ -362,15 +362,15 @@ async def test_an_operator_operates(users: Users, bridge: tuple[Bridge, Simulate
         found = {(each["group"], each["check"]): each["status"] for each in doctor}
         assert found["rabbitmq", "rights"] == found["redis", "rights"] == "ok"
         assert found["rabbitmq", "reachable"] == found["redis", "reachable"] == "ok"
-        replica = made.roster.replica.partition("~")[0]
+        replica = made.membership.replica.partition("~")[0]
         assert (await users.operate("drain", replica, "--reason", "test", "--yes")).code == 0
-        await until(lambda: made.roster.drained)
+        await until(lambda: made.membership.drained)
         assert (await users.operate("resume", replica)).code == 0
-        await until(lambda: not made.roster.drained)
+        await until(lambda: not made.membership.drained)
     assert problems(made) == {}
 
 
-async def replays(users: Users, held: Held) -> None:
+async def replays(users: Users, held: StandbyBuffer) -> None:
     """A request that was rejected is found, seen, and asked again, in the operator's name."""
     body = msgpack.packb({"event": "invite_request", "node": NODE, "data": {"again": True}})
     dead = {"x-death": [{"reason": "rejected", "queue": "evapi.decide.least_cost"}], "x-node": NODE}

@@ -10,8 +10,9 @@ from uuid import uuid4
 
 import aiohttp
 
-from adapter import policy, settings
+from adapter import settings
 from adapter.app import Bridge
+from adapter.relay import policy
 from adapter.simulator import SimulatedKamailio, State
 from consumers import Service, allow
 from tests.consumers.asker import running
@@ -118,7 +119,7 @@ async def test_one_that_may_not_read_the_replies_is_not_ready_and_leaves_the_cal
         assert not first.replicas.serves(node)
         assert not sim.gate_open
         async with bridged(sim, node, {**scaled, "replica": "r2"}) as second:
-            await sim.until(lambda: second.relay.turn.active(node) and first.roster.served(node))
+            await sim.until(lambda: second.role.active(node) and first.membership.served(node))
             calls = [await sim.suspend(EVENT, {}) for _ in range(50)]
             for call in calls:
                 assert (await call.resumed())["outcome"] == "decided"

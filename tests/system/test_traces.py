@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from adapter.correlation import parts
+from adapter.model.correlation import parts
 from tests.harness.bridge import Bridge, Consumer
 from tests.harness.collector import Collector, Span
 from tests.harness.kamailio import KamailioServer

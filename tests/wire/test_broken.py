@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapter.errors import CodecError
-from adapter.wire.event import Malformed, Notice, Suspended, check_command, glance, parse, read_on
+from adapter.wire.event import Malformed, Notice, Suspended, check_command, parse, peek_ids, read_on
 from adapter.wire.json_text import decode
 from adapter.wire.netstring import HEAD, Oversized
 from tests.wire.frames import BAD_IDS, IDS, MAX, dumps, malformed
@@ -243,7 +243,7 @@ def test_what_stands_twice_is_malformed_with_the_ids_that_lead(
 ) -> None:
     found = malformed(frame)
     assert (found.reason, found.ids, found.frame) == ("twice", ids, frame)
-    if (unparsed := glance(frame)) is not None:
+    if (unparsed := peek_ids(frame)) is not None:
         assert read_on(unparsed) == found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adapter.transaction import TransactionId
+from adapter.model.transaction import TransactionId
 from adapter.wire.event import MAX_LIFE, Hello, Notice, Suspended, Synced, parse, still_open
 from tests.wire.frames import BAD_IDS, MAX, colon, dumps, malformed
 

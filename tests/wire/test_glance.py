@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.wire.event import Malformed, Suspended, Unparsed, glance, parse, read_on
+from adapter.wire.event import LazySuspended, Malformed, Suspended, parse, peek_ids, read_on
 from adapter.wire.netstring import Oversized
 
 HEAD = b'{"event":"invite_request","tm_trans":{"tm_index":37,"tm_label":4294967295,"seq":2}'
@@ -17,8 +17,8 @@ WHOLE = HEAD + b',"data":{"user":"100"}}'
 
 
 def test_the_shipped_configurations_frame() -> None:
-    found = glance(WHOLE)
-    assert found == Unparsed(37, 4294967295, 2, WHOLE)
+    found = peek_ids(WHOLE)
+    assert found == LazySuspended(37, 4294967295, 2, WHOLE)
     assert read_on(found) == Suspended("invite_request", 37, 4294967295, 2, {"user": "100"}) == parse(WHOLE)
 
 
@@ -40,7 +40,7 @@ def test_the_shipped_configurations_frame() -> None:
     ],
 )
 def test_what_is_read_whole(frame: bytes | Oversized) -> None:
-    assert glance(frame) is None
+    assert peek_ids(frame) is None
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_what_is_read_whole(frame: bytes | Oversized) -> None:
     ],
 )
 def test_what_follows_may_be_broken_and_the_caller_is_answered(rest: bytes, reason: str) -> None:
-    found = glance(HEAD + rest)
+    found = peek_ids(HEAD + rest)
     assert found is not None
     whole = read_on(found)
     assert isinstance(whole, Malformed)
@@ -80,7 +80,7 @@ def test_what_follows_may_be_broken_and_the_caller_is_answered(rest: bytes, reas
 )
 def test_it_never_says_anything_else_than_the_whole(told: dict[str, Any], rest: bytes) -> None:
     frame = json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode() + rest
-    found = glance(frame)
+    found = peek_ids(frame)
     if found is not None:
         ids = told["tm_trans"]
         assert found[:3] == (ids["tm_index"], ids["tm_label"], ids["seq"])

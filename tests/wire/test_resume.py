@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapter.errors import CodecError
-from adapter.transaction import Outcome, TransactionId
+from adapter.model.transaction import Outcome, TransactionId
 from adapter.wire import event
 from tests.wire import jansson
 

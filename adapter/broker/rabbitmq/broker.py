@@ -17,7 +17,6 @@ import structlog
 
 from adapter import contract
 from adapter.amqp.urls import messaging
-from adapter.broker.base import Published
 from adapter.broker.rabbitmq import topology
 from adapter.broker.rabbitmq.beats import Beats
 from adapter.broker.rabbitmq.bindings import Bindings
@@ -30,14 +29,15 @@ from adapter.broker.rabbitmq.reply_readiness import ReplyReadiness
 from adapter.broker.rabbitmq.results_queues import ResultsQueues
 from adapter.broker.rabbitmq.supervisor import Supervisor, end
 from adapter.broker.rabbitmq.topology import Kind
+from adapter.ports.broker import Published
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from adapter.broker.base import DeadLetter, Publication, Receiver
     from adapter.broker.rabbitmq.connection import Connection
     from adapter.broker.rabbitmq.supervisor import Up
     from adapter.broker.rabbitmq.topology import QueueType
+    from adapter.ports.broker import DeadLetter, Publication, Receiver
 
 log = structlog.get_logger()
 
@@ -363,7 +363,7 @@ class AmqpBroker:
         commands = Commands(node, channel, self._receiver, self.dead_letter, self.limits, self.counters)
         try:
             if self._pushes.sifting:
-                await commands.sift(self._pushes.suspect)
+                await commands.drain_single(self._pushes.suspect)
             async with asyncio.timeout(self.limits.answer_timeout):
                 await commands.open(connection.wire)
             self._commands[node] = commands

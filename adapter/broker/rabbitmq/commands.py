@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import aiormq
     from pamqp.commands import Basic
 
-    from adapter.broker.base import DeadLetter, Receiver
     from adapter.broker.rabbitmq.limits import Counters, Limits
     from adapter.broker.rabbitmq.tap import Wire
+    from adapter.ports.broker import DeadLetter, Receiver
 
 log = structlog.get_logger()
 
@@ -64,7 +64,7 @@ class Commands:
         await ask(channel.basic_qos(prefetch_count=self._limits.prefetch_commands))
         await ask(channel.basic_consume(self._queue, untapped, consumer_tag=_TAG))
 
-    async def sift(self, suspect: Callable[[str], None]) -> None:
+    async def drain_single(self, suspect: Callable[[str], None]) -> None:
         """Take off the queue what waits: see ``ResultsConsumer.sift``."""
         found = await self._channel.queue_declare(self._queue, passive=True)
         for _ in range(found.message_count or 0):

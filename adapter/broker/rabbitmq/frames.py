@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from adapter import contract
 
 if TYPE_CHECKING:
-    from adapter.broker.base import Publication
+    from adapter.ports.broker import Publication
 
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _END: Final = b"\xce"

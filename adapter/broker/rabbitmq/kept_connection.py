@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from adapter.broker.base import REMEDY
 from adapter.broker.rabbitmq.connection import Connection, UndecodableMessage
 from adapter.broker.rabbitmq.supervisor import end
 from adapter.broker.rabbitmq.topology import declare_queue
 from adapter.errors import BrokerUnavailable
+from adapter.ports.broker import REMEDY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from adapter.broker.base import Published
 from adapter.broker.rabbitmq import topology
 from adapter.broker.rabbitmq.channel_renewal import ChannelRenewal
 from adapter.broker.rabbitmq.connection import known_as, reason
 from adapter.broker.rabbitmq.probe import Probe, SilentServer
 from adapter.broker.rabbitmq.publisher import Publisher
 from adapter.errors import BrokerUnavailable
+from adapter.ports.broker import Published
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     import aiormq
 
-    from adapter.broker.base import DeadLetter, Publication
     from adapter.broker.rabbitmq.bindings import Bindings
     from adapter.broker.rabbitmq.connection import Connection
     from adapter.broker.rabbitmq.limits import Counters, Limits
     from adapter.broker.rabbitmq.supervisor import Supervisor, Up
+    from adapter.ports.broker import DeadLetter, Publication
 
 log = structlog.get_logger()
 

@@ -14,9 +14,9 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from adapter import contract
-from adapter.broker.base import DeadLetter, Publication, Published
 from adapter.broker.rabbitmq import frames
 from adapter.broker.rabbitmq.incoming import Returned
+from adapter.ports.broker import DeadLetter, Publication, Published
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

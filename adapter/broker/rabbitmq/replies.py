@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter import contract
-from adapter.broker.base import DeadLetter, Reply
+from adapter.ports.broker import DeadLetter, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import aiormq
 import structlog
 
-from adapter.broker.base import DeadLetter
 from adapter.broker.rabbitmq import frames
 from adapter.broker.rabbitmq.connection import reason
 from adapter.broker.rabbitmq.consuming import Refusals, ask, untapped
@@ -17,6 +16,7 @@ from adapter.broker.rabbitmq.incoming import Delivery
 from adapter.broker.rabbitmq.replies import WRONG_EXCHANGE, read_reply
 from adapter.broker.rabbitmq.topology import refused
 from adapter.errors import BrokerUnavailable
+from adapter.ports.broker import DeadLetter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from pamqp.commands import Basic
     from pamqp.common import FieldValue
 
-    from adapter.broker.base import Receiver, Reply
     from adapter.broker.rabbitmq.incoming import Deliveries
     from adapter.broker.rabbitmq.limits import Counters, Limits
     from adapter.broker.rabbitmq.tap import Wire
+    from adapter.ports.broker import Receiver, Reply
 
 log = structlog.get_logger()
 
@@ -75,7 +75,7 @@ class ResultsConsumer:
         self._wire: Wire
         self._deliveries: Deliveries
         self._pending: list[Delivery] = []
-        self._held = 0  # bytes of those that are here and not looked at
+        self._standby = 0  # bytes of those that are here and not looked at
         self._wake = asyncio.Event()
         self._broken: BrokerUnavailable | None = None
         self._stopping = False
@@ -140,7 +140,7 @@ class ResultsConsumer:
         found = await self._channel.queue_declare(self.queue, passive=True)
         return found.message_count or 0
 
-    async def sift(self, most: int, suspect: Callable[[str], None]) -> None:
+    async def drain_single(self, most: int, suspect: Callable[[str], None]) -> None:
         """Take ``most`` messages off the queue, one at a time and acknowledged as it is sent.
 
         A message that the server or the library cannot hand over closes the connection. It would come
@@ -167,7 +167,7 @@ class ResultsConsumer:
         finally:
             self._left = True
             self._wake.set()
-            self._release(self._held)
+            self._release(self._standby)
 
     async def _pump(self) -> None:
         while not self._left:
@@ -189,7 +189,7 @@ class ResultsConsumer:
     def _slices(self, batch: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
         """The batch in parts that are looked at in a few milliseconds each; most are one."""
         most, most_bytes = self._limits.slice_replies, self._limits.slice_bytes
-        if len(batch) <= most and self._held <= most_bytes:
+        if len(batch) <= most and self._standby <= most_bytes:
             yield batch
             return
         first = size = 0
@@ -222,12 +222,12 @@ class ResultsConsumer:
             self._counters.redelivered += delivery.redelivered
             size += len(delivery.body)
         self._pending += came
-        self._held += size
+        self._standby += size
         self._wire.hold(size)
         self._wake.set()
 
     def _release(self, size: int) -> None:
-        self._held -= size
+        self._standby -= size
         self._wire.hold(-size)
 
     def _on_cancelled(self, _: Basic.Cancel) -> None:

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine
     from typing import Any
 
-    from adapter.broker.base import DeadLetter, Receiver
     from adapter.broker.rabbitmq.connection import Connection
     from adapter.broker.rabbitmq.kept_connection import KeptConnection
     from adapter.broker.rabbitmq.limits import Counters, Limits
     from adapter.broker.rabbitmq.supervisor import Supervisor, Up
     from adapter.broker.rabbitmq.topology import Kind
+    from adapter.ports.broker import DeadLetter, Receiver
 
 log = structlog.get_logger()
 
@@ -207,7 +207,7 @@ class ResultsQueues:
         if not left:
             await asyncio.sleep(_REQUEUED)
             left = await inbox.waiting()
-        await inbox.sift(left, self._kept.suspect)
+        await inbox.drain_single(left, self._kept.suspect)
 
     async def rerank(self) -> None:
         """Consume with the present rank."""

@@ -1,0 +1,79 @@
+"""What a replica hears of itself over the bus: proof that it hears, and is heard. Pure.
+
+A replica's own beat that comes back tells that everything said on the bus before it has come here, and that
+the others have been sent it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from adapter.model.beat import Beat
+
+NEVER: Final = float("-inf")
+_SENT: Final = 40
+"""Own beats that may be on their way at a time."""
+GIVEN_UP: Final = 5.0
+"""Leases without any beat that came back after which the bus counts as not there."""
+
+
+class Echo:
+    """``lease``: seconds; an echo counts for half of one. Times are seconds of any one clock."""
+
+    def __init__(self, lease: float) -> None:
+        self._lease = lease
+        self._sent: dict[int, float] = {}  # by number, when it was said
+        self._first_said = NEVER
+        self._newest = NEVER  # when the newest that has come back was said
+        self._told: dict[str, float] = {}  # by node, since when all know that this replica can serve it
+        self.claims: frozenset[str] = frozenset()
+        """The nodes that this replica claimed as it said last."""
+        self.since = NEVER
+        """Since when echoes have come without a gap."""
+
+    def said(self, beat: Beat, now: float) -> None:
+        """This replica has said so."""
+        self.claims = beat.claims
+        self._sent[beat.number] = now
+        if self._first_said == NEVER:
+            self._first_said = now
+        for number in list(self._sent)[:-_SENT]:
+            del self._sent[number]
+
+    def came(self, beat: Beat, now: float) -> None:
+        """A beat of this replica's came back."""
+        said = self._sent.get(beat.number)
+        if said is None or said <= self._newest:
+            return
+        if not self.lasts(now):
+            self.since = now
+            self._told.clear()
+        self._newest = said
+        self._told = {node: self._told.get(node, now) for node in beat.nodes if beat.serves(node)}
+
+    @property
+    def ever(self) -> bool:
+        """Whether any beat has come back."""
+        return self._newest != NEVER
+
+    def lasts(self, now: float) -> bool:
+        """Whether this replica hears and is heard now."""
+        return now - self._newest <= self._lease / 2
+
+    def told(self, node: str, now: float) -> float:
+        """Seconds for which all have known that this replica can serve a node."""
+        return now - self._told.get(node, now)
+
+    def given_up(self, now: float) -> bool:
+        """Whether the bus does not work here, for want of rights perhaps: nothing ever came back."""
+        spoke = self._first_said != NEVER
+        return spoke and not self.ever and now - self._first_said > GIVEN_UP * self._lease
+
+    def stepped(self, by: float) -> None:
+        """The clock was set forward by so many seconds."""
+        self._newest += by
+        self.since += by
+        self._first_said += by
+        self._told = {node: since + by for node, since in self._told.items()}
+        self._sent = {number: said + by for number, said in self._sent.items()}

@@ -1,0 +1,98 @@
+"""Which of the known nodes this replica connects to.
+
+With many replicas each takes only a share: the first few of each node by rendezvous hashing. Make before
+break: whoever is one of them connects at once, and who no longer is leaves only when all of them read
+what they write to the node and nothing of it is its own any more. So no suspension is ever without an
+active replica, and a Kamailio has few clients (evapi takes 8, ``max_clients``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from adapter.cluster.membership import Membership
+    from adapter.cluster.role import Role
+    from adapter.ports.nodes import NodeView
+    from adapter.ports.recovery import Recovery
+    from adapter.ports.store import InFlight
+
+log = structlog.get_logger()
+
+LEAVE_AFTER: Final = 3.0
+"""Seconds for which a link is kept that others have instead: a replica that has lost its broker for a
+moment gets its nodes back before anybody has taken leave."""
+GONE_AFTER: Final = 10.0
+"""Seconds after which a node that is neither known nor connected is given up. Who comes back earlier
+gets the answers that wait for it."""
+
+
+class Placement:
+    """To be ``look``\\ ed at after each beat. ``count``: how many replicas connect to each node; 0: all.
+    ``clock`` gives epoch seconds."""
+
+    def __init__(
+        self,
+        count: int,
+        nodes: NodeView,
+        membership: Membership,
+        role: Role,
+        recovery: Recovery,
+        inflight: InFlight,
+        clock: Callable[[], float],
+    ) -> None:
+        self._count = count
+        self._nodes = nodes
+        self._membership = membership
+        self._role = role
+        self._recovery = recovery
+        self._inflight = inflight
+        self._clock = clock
+        self._unwanted: dict[str, float] = {}  # links that others have instead, and since when
+        self._gone: dict[str, float] = {}  # nodes that are no more, and since when
+        self.wanted: frozenset[str] = frozenset()
+        """The nodes that this replica is to connect to."""
+
+    async def look(self, able: bool) -> None:
+        """Connect to what is this replica's share, and leave what no longer is, where that can be done.
+
+        ``able``: whether this replica may and can take a suspension all the way. Raises StoreUnavailable.
+        """
+        me, linked, wanted = self._membership.replica, set(self._nodes.names), set()
+        for node in self._nodes.known:
+            assignees = self._membership.assignees(node, self._count, able)
+            if me in assignees:
+                wanted.add(node)
+                if node not in linked:
+                    log.info("connects to a node", node=node, among=assignees)
+                    self._nodes.connect(node)
+            elif node in linked and await self._may_leave(node, assignees):
+                log.info("leaves a node to others", node=node, to=assignees)
+                self._nodes.disconnect(node)
+        self.wanted = frozenset(wanted)
+        self._unwanted = {node: since for node, since in self._unwanted.items() if node not in wanted}
+        await self._give_up()
+
+    async def _may_leave(self, node: str, assignees: list[str]) -> bool:
+        membership = self._membership
+        if membership.away or not all(membership.reads(replica, node) for replica in assignees):
+            self._unwanted.pop(node, None)
+            return False
+        since = self._unwanted.setdefault(node, self._clock())
+        if self._clock() < since + LEAVE_AFTER or self._role.active(node) or not self._nodes.idle(node):
+            return False
+        return not any(record.owner == membership.replica for record in await self._inflight.scan(node))
+
+    async def _give_up(self) -> None:
+        """Forget nodes that are gone for good: nobody waits for their answers any more."""
+        now = self._clock()
+        self._gone = {node: self._gone.get(node, now) for node in self._nodes.gone}
+        for node, since in list(self._gone.items()):
+            if now >= since + GONE_AFTER:
+                given_up = await self._recovery.forget_node(node)
+                log.info("node: gone", node=node, given_up=given_up)
+                self._nodes.disconnect(node)

@@ -1,0 +1,165 @@
+"""The raw TCP socket under a link: whole frames out, bytes in.
+
+A socket and not a transport: each piece must be one ``send`` with MSG_EOR (see ``window``),
+and transports join writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from adapter.evapi.limits import LinkSettings
+    from adapter.settings import Address
+
+READ_BYTES: Final = 1 << 18
+"""Bytes read at once. Into a buffer that is kept: a new one of that size costs 12 us a read."""
+SEGMENT_KEPT: Final = 1.0
+"""Seconds for which a segment's size is believed: what is lost when it shrinks is written again."""
+SEND_BUFFER: Final = 1 << 18
+"""Bytes of SO_SNDBUF: many windows, so that the kernel takes each piece whole."""
+_SEND_FLAGS: Final = socket.MSG_EOR | socket.MSG_NOSIGNAL
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+
+async def connect(address: Address, settings: LinkSettings) -> socket.socket:
+    """Connect. Raises OSError, or TimeoutError after ``connect_timeout``."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(settings.connect_timeout):
+        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, target = found[0]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            # Before the handshake, which fixes the window scale.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, settings.receive_buffer)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+            patience = int(settings.peer_timeout * 1000)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
+            await loop.sock_connect(sock, target)
+        except BaseException:
+            sock.close()
+            raise
+    return sock
+
+
+class Stream:
+    """A connected socket. ``on_data`` gets every read, ``on_end`` the reason of the end, once.
+
+    ``receive_buffer``: what the kernel granted (it
+    doubles what is asked for, caps it by rmem_max and counts its own overhead in).
+    """
+
+    def __init__(
+        self, sock: socket.socket, on_data: Callable[[bytes], None], on_end: Callable[[str], None]
+    ) -> None:
+        self._socket = sock
+        self._on_data = on_data
+        self._on_end = on_end
+        self._loop = asyncio.get_running_loop()
+        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._republish: list[bytes] = []
+        self._ended = False
+        self._segment = 0
+        self._segment_until = 0.0
+        self.pause = 0.0
+        """Seconds between this read and the next, so that more comes at a time."""
+        self.receive_buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self._loop.add_reader(sock, self._readable)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the kernel has not taken all that was sent."""
+        return bool(self._republish)
+
+    @property
+    def segment(self) -> int:
+        """Bytes of a TCP segment, as of the last second: the path may change."""
+        now = self._loop.time()
+        if now >= self._segment_until and not self._ended:
+            self._segment_until = now + SEGMENT_KEPT
+            self._segment = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+        return self._segment
+
+    def send(self, pieces: Iterable[bytes]) -> None:
+        """Write each piece by one ``send``. What the kernel does not take goes out later, in order."""
+        for piece in pieces:
+            sent = 0 if self._republish or self._ended else self._try_send(piece)
+            if sent < len(piece):
+                self._republish.append(piece[sent:])
+        if self._republish and not self._ended:
+            self._loop.add_writer(self._socket, self._writable)
+
+    def end(self, reason: str) -> None:
+        """Close and tell ``on_end``, unless it is closed."""
+        if not self._ended:
+            self.close()
+            self._on_end(reason)
+
+    def reset(self, reason: str) -> None:
+        """End at once: what the peer's TCP has not taken yet never reaches it."""
+        if not self._ended:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self.end(reason)
+
+    def close(self) -> None:
+        """Close and tell nobody."""
+        if not self._ended:
+            self._ended = True
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+            self._socket.close()
+
+    def _try_send(self, piece: bytes) -> int:
+        try:
+            return self._socket.send(piece, _SEND_FLAGS)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as exc:
+            self.end(say(exc))
+            return 0
+
+    def _writable(self) -> None:
+        pending, self._republish = self._republish, []
+        self._loop.remove_writer(self._socket)
+        self.send(pending)
+
+    def _readable(self) -> None:
+        try:
+            length = self._socket.recv_into(self._buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as exc:
+            self.end(say(exc))
+            return
+        if length:
+            # Kamailio's sockets have Nagle on: its next event waits until this read is acknowledged,
+            # by default up to 40 ms later. Not lasting, so after every read. Measured with SIPp at
+            # 200 calls/s: p50 28 ms without, 4 ms with it.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            self._on_data(bytes(self._buffer[:length]))
+            if self.pause and not self._ended:
+                self._loop.remove_reader(self._socket)
+                self._loop.call_later(self.pause, self._read_on)
+        else:
+            self.end("closed by Kamailio")
+
+    def _read_on(self) -> None:
+        if not self._ended:
+            self._loop.add_reader(self._socket, self._readable)
+
+
+def say(exc: BaseException) -> str:
+    """An error in a few words, for a log line."""
+    if isinstance(exc, TimeoutError):
+        return "timed out"
+    return (exc.strerror if isinstance(exc, OSError) else None) or str(exc) or type(exc).__name__

@@ -1,0 +1,1 @@
+"""What is told of each call: metrics, journal, traces, log."""

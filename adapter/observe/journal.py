@@ -1,0 +1,175 @@
+"""The journal: what became of each call, step by step, for an operator to look up. Pure.
+
+A replica gathers what it does and has it written each half second, all of it in one entry: so much
+costs 2 to 3 us a call. An entry is a msgpack array of batches ``[kind, at, items]``; ``at`` is
+epoch seconds by the replica's clock. An item is, by kind::
+
+    EVENT      [id, event, call_id, arrived, request]    claimed; arrived in epoch seconds; the request's
+                                                         body where payloads are kept, else nil
+    PUBLISHED  id       the broker has confirmed it
+    REPLY      [id, service, received, replied]    epoch seconds by the consumer's clock, or nil
+    RESUME     [id, event, call_id, outcome, seconds, decision]   seconds since the event came
+    READ       id       Kamailio has read the resume
+    ADOPTED    id       taken over from another replica
+
+with ``id`` as ``[node, index, label, seq]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import msgpack
+
+from adapter.errors import CodecError
+from adapter.model.transaction import TransactionId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from adapter.model.transaction import Outcome, Transaction
+    from adapter.ports.broker import Reply
+
+MOST: Final = 50_000
+"""Items of one entry; of more, what comes later is counted and lost: no Redis should have to keep it."""
+
+
+class Kind(IntEnum):
+    """A step of a call; see above."""
+
+    EVENT = 1
+    PUBLISHED = 2
+    REPLY = 3
+    RESUME = 4
+    READ = 5
+    ADOPTED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What happened to one suspension ``at`` epoch seconds. ``more``: what its kind has beside it."""
+
+    kind: Kind
+    at: float
+    id: TransactionId
+    event: str = ""
+    call_id: str = ""
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True, unicode_errors="surrogatepass").pack
+
+
+class Journal:
+    """What happened since it was last taken. ``keeps`` False: nothing is noted.
+
+    ``payloads``: keep events' data and decisions, too.
+    """
+
+    def __init__(self, keeps: bool = True, payloads: bool = False) -> None:
+        self.keeps = keeps
+        self.payloads = payloads
+        self.dropped = 0
+        self._batches: list[tuple[int, float, Any]] = []
+        self._packed: list[bytes] = []
+        self._items = 0
+
+    def events(self, at: float, transactions: Sequence[Transaction]) -> None:
+        """The events of these were claimed."""
+        if transactions and self._takes(len(transactions)):
+            keep = self.payloads
+            items = [
+                (t.id, t.event, t.call_id, t.claimed_at, t.request if keep else None) for t in transactions
+            ]
+            self._batches.append((Kind.EVENT, at, items))
+
+    def published(self, at: float, ids: Sequence[TransactionId]) -> None:
+        """The broker has confirmed these."""
+        self._note(Kind.PUBLISHED, at, ids)
+
+    def replies(self, at: float, replies: Sequence[tuple[TransactionId, Reply]]) -> None:
+        """Replies came."""
+        if replies and self._takes(len(replies)):
+            items = [(id_, each.service, each.received, each.replied) for id_, each in replies]
+            self._batches.append((Kind.REPLY, at, items))
+
+    def resume(
+        self, at: float, transaction: Transaction, outcome: Outcome, seconds: float, decision: bytes
+    ) -> None:
+        """A resume was written."""
+        if self._takes(1):
+            kept = decision if self.payloads else None
+            t = transaction
+            item = (t.id, t.event, t.call_id, outcome.value, seconds, kept)
+            last = self._batches[-1] if self._batches else None
+            if last is not None and last[0] == Kind.RESUME and last[1] == at:
+                last[2].append(item)
+            else:
+                self._batches.append((Kind.RESUME, at, [item]))
+
+    def read(self, at: float, ids: Sequence[TransactionId]) -> None:
+        """Kamailio has read these resumes."""
+        self._note(Kind.READ, at, ids)
+
+    def adopted(self, at: float, ids: Sequence[TransactionId]) -> None:
+        """Taken over from another replica."""
+        self._note(Kind.ADOPTED, at, ids)
+
+    def take(self) -> bytes | None:
+        """An entry of all that was noted since the last one; None of nothing."""
+        self.pack()
+        if not self._packed:
+            return None
+        packed, self._packed, self._items = self._packed, [], 0
+        head: bytes = msgpack.Packer().pack_array_header(len(packed))
+        return head + b"".join(packed)
+
+    def pack(self) -> None:
+        """Pack what was noted so far. To be called often: all of half a second in one go is 10 ms in which
+        every call stands still."""
+        batches, self._batches = self._batches, []
+        self._packed += [_pack(batch) for batch in batches]
+
+    def _note(self, kind: Kind, at: float, ids: Sequence[TransactionId]) -> None:
+        if ids and self._takes(len(ids)):
+            self._batches.append((kind, at, ids))
+
+    def _takes(self, number: int) -> bool:
+        if not self.keeps:
+            return False
+        if self._items >= MOST:
+            self.dropped += number
+            return False
+        self._items += number
+        return True
+
+
+_MORE: Final = {
+    Kind.EVENT: ("event", "call_id", "arrived", "request"),
+    Kind.REPLY: ("service", "received", "replied"),
+    Kind.RESUME: ("event", "call_id", "outcome", "seconds", "decision"),
+}
+
+
+def unpack(entry: bytes) -> list[Step]:
+    """The steps of an entry, in the order in which they were noted. Raises CodecError."""
+    try:
+        return list(_steps(msgpack.unpackb(entry, unicode_errors="surrogatepass")))
+    except (ValueError, TypeError, KeyError, RecursionError) as exc:
+        raise CodecError("journal", f"no entry of a journal: {type(exc).__name__}: {exc}") from exc
+
+
+def _steps(batches: Iterable[Any]) -> Iterable[Step]:
+    for number, at, items in batches:
+        kind = Kind(number)
+        names = _MORE.get(kind)
+        for item in items:
+            if names is None:
+                yield Step(kind, at, TransactionId(*item))
+                continue
+            more = dict(zip(names, item[1:], strict=True))
+            event, call_id = more.pop("event", ""), more.pop("call_id", "")
+            more = {key: value for key, value in more.items() if value is not None}
+            yield Step(kind, at, TransactionId(*item[0]), event, call_id, more)

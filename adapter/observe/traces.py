@@ -1,0 +1,244 @@
+"""Traces of calls (extra ``otel``): one trace for each call, the same by every replica.
+
+A trace has for each suspension of the call::
+
+    evapi <event>        from the event to the resume, by the replica that wrote the resume
+      publish            until RabbitMQ has the request, by the replica that published it
+        decide <event>   by the consumer (``consumers.tracing``)
+      resume             from the answer to the frame for Kamailio
+
+The trace's id is made of node and Call-ID, and that of ``evapi <event>`` of the correlation id: so
+all replicas and all suspensions of a call agree on them, and on whether the call is traced, with
+nothing to be stored. Spans are made when they are over and exported in the background.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import OrderedDict
+from functools import lru_cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
+
+from adapter import contract
+from adapter.errors import SettingsError
+from adapter.model.correlation import Ids
+from adapter.model.transaction import Outcome, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from adapter.model.transaction import Transaction, TransactionId
+    from adapter.ports.broker import Reply
+
+MOST: Final = 10_000
+"""Calls of which something is remembered; the oldest gives way."""
+_LOW: Final = 1 << 64
+_BY_SOMEBODY: Final = frozenset({Outcome.DECIDED, Outcome.OPERATOR})
+_NOT_PUBLISHED: Final = frozenset({Outcome.UNROUTABLE, Outcome.UNAVAILABLE})
+_V = TypeVar("_V")
+
+
+class Spans(Protocol):
+    """Who exports spans; ``consumers.exporting.Export`` is one."""
+
+    def span(
+        self,
+        trace_id: int,
+        span_id: int,
+        parent: int | None,
+        name: str,
+        start: float,
+        end: float,
+        attributes: Mapping[str, str | int] | None = None,
+        kind: str = "internal",
+        error: str | None = None,
+    ) -> None:
+        """Export a span that is over; epoch seconds. Never waits."""
+        ...
+
+    def close(self) -> None:
+        """Send what is left; blocks for a limited time."""
+        ...
+
+
+class _Publication(NamedTuple):
+    """One that the broker has not confirmed yet."""
+
+    trace_id: int
+    span_id: int
+    asked: float
+
+
+class Tracing:
+    """``observer.Traces``.
+
+    Args:
+        share: of the calls, from 0 to 1.
+        replica: its name.
+        spans: who exports them.
+        clock: gives epoch seconds.
+        ids: how correlation ids are written.
+        messaging: gives what a span says of the broker (``Broker.messaging``).
+    """
+
+    def __init__(
+        self,
+        share: float,
+        replica: str,
+        spans: Spans,
+        clock: Callable[[], float] = time.time,
+        ids: Ids | None = None,
+        messaging: Callable[[], Mapping[str, str | int]] = dict,
+    ) -> None:
+        self._messaging = messaging
+        self._ids = Ids() if ids is None else ids
+        self._below = round(share * _LOW)
+        self._replica = replica
+        self._spans = spans
+        self._clock = clock
+        self._publications: OrderedDict[TransactionId, _Publication] = OrderedDict()
+        self._replies: OrderedDict[TransactionId, tuple[float, str | None]] = OrderedDict()
+        self._resumed: OrderedDict[TransactionId, None] = OrderedDict()
+
+    def __repr__(self) -> str:
+        return f"<Tracing {len(self._publications)} unconfirmed, {len(self._replies)} unresumed>"
+
+    def traceparent(self, transaction: Transaction) -> str:
+        """See ``observer.Traces``. Of one that is settled, for Kamailio; of any other, for the consumer
+        that it is published to now."""
+        trace_id = self._trace_id(transaction)
+        if not trace_id:
+            return ""
+        span_id = _span_id(transaction.id)
+        if transaction.state is State.CLAIMED:
+            # Of its own for each publication: an adopted or returned request is published again.
+            span_id = random.getrandbits(64) or 1
+            _keep(self._publications, transaction.id, _Publication(trace_id, span_id, self._clock()))
+        return f"00-{trace_id:032x}-{span_id:016x}-01"
+
+    def published(self, at: float, transactions: Sequence[Transaction]) -> str:
+        """See ``observer.Traces``. Exported at once: another replica may write the resume."""
+        traced = 0
+        for transaction in transactions:
+            publication = self._publications.pop(transaction.id, None)
+            if publication is not None:
+                self._publish(at, transaction, publication)
+                traced = publication.trace_id
+        return _text(traced)
+
+    def replied(self, at: float, replies: Sequence[tuple[TransactionId, Reply]]) -> None:
+        """See ``observer.Traces``."""
+        for id_, reply in replies:
+            _keep(self._replies, id_, (at, reply.service))
+
+    def resumed(self, at: float, transaction: Transaction, outcome: Outcome) -> str:
+        """See ``observer.Traces``. A resume that is written again gets a span of its own."""
+        id_ = transaction.id
+        publication = self._publications.pop(id_, None)
+        answered, service = self._replies.pop(id_, (None, None))
+        trace_id = self._trace_id(transaction)
+        if not trace_id:
+            return ""
+        if publication is not None:
+            why = outcome.value if outcome in _NOT_PUBLISHED else "unconfirmed"
+            self._publish(at, transaction, publication, why)
+        if answered is None:
+            answered = transaction.deadline if outcome is Outcome.TIMEOUT else at
+        parent = _span_id(id_)
+        attributes: dict[str, str | int] = {"evapi.outcome": outcome.value}
+        own = random.getrandbits(64) or 1
+        self._spans.span(trace_id, own, parent, "resume", min(answered, at), at, attributes)
+        if id_ in self._resumed:
+            return _text(trace_id)
+        _keep(self._resumed, id_, None)
+        attributes |= {
+            "evapi.node": id_.node,
+            "evapi.event": transaction.event,
+            "evapi.correlation_id": self._ids.text(id_),
+            "evapi.replica": self._replica,
+        }
+        if transaction.call_id:
+            attributes["sip.call_id"] = transaction.call_id
+        if service is not None:
+            attributes["evapi.service"] = service
+        error = None if outcome in _BY_SOMEBODY else outcome.value
+        if error is not None:
+            attributes["error.type"] = error
+        name, start = f"evapi {transaction.event}", transaction.claimed_at
+        self._spans.span(trace_id, parent, None, name, min(start, at), at, attributes, "server", error)
+        return _text(trace_id)
+
+    def close(self) -> None:
+        """Send what is left; blocks for a limited time."""
+        self._spans.close()
+
+    def _publish(
+        self, at: float, transaction: Transaction, publication: _Publication, error: str | None = None
+    ) -> None:
+        trace_id, span_id, asked = publication
+        id_, event = transaction.id, transaction.event
+        attributes: dict[str, str | int] = {
+            **self._messaging(),
+            "messaging.operation.name": "publish",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": contract.EVENTS_EXCHANGE,
+            "messaging.rabbitmq.destination.routing_key": contract.routing_key(event, id_.node),
+            "messaging.message.conversation_id": self._ids.text(id_),
+            "evapi.replica": self._replica,
+        }
+        if error is not None:
+            attributes["error.type"] = error
+        parent = _span_id(id_)
+        self._spans.span(trace_id, span_id, parent, "publish", asked, at, attributes, "producer", error)
+
+    def _trace_id(self, transaction: Transaction) -> int:
+        """0 where the call is not traced."""
+        id_ = transaction.id
+        trace_id = _trace_id(id_.node, transaction.call_id or f"{id_.index}:{id_.label}")
+        return trace_id if trace_id % _LOW < self._below else 0
+
+
+def start(
+    share: float,
+    replica: str,
+    clock: Callable[[], float],
+    ids: Ids,
+    messaging: Callable[[], Mapping[str, str | int]] = dict,
+) -> Tracing | None:
+    """Trace this share of the calls; ``None``, with nothing loaded, where it is 0. Raises SettingsError."""
+    if not share:
+        return None
+    from consumers import tracing
+
+    try:
+        spans = tracing.export(contract.APP_ID, **{"service.instance.id": replica})
+    except tracing.TracesError as exc:
+        raise SettingsError(tracing.TRACES_VARIABLE, str(exc)) from exc
+    return Tracing(share, replica, spans, clock, ids, messaging)
+
+
+@lru_cache(maxsize=MOST)
+def _trace_id(node: str, call: str) -> int:
+    return _digest(f"{node}\0{call}", 16)
+
+
+def _text(trace_id: int) -> str:
+    """As it is written everywhere; "" for 0, which stands for no trace."""
+    return f"{trace_id:032x}" if trace_id else ""
+
+
+def _span_id(id_: TransactionId) -> int:
+    return _digest(str(id_), 8)
+
+
+def _digest(text: str, size: int) -> int:
+    """Never 0: that stands for no id."""
+    return int.from_bytes(blake2b(text.encode(errors="replace"), digest_size=size).digest()) or 1
+
+
+def _keep(kept: OrderedDict[TransactionId, _V], id_: TransactionId, value: _V) -> None:
+    kept[id_] = value
+    if len(kept) > MOST:
+        kept.popitem(last=False)

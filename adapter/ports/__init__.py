@@ -1,0 +1,1 @@
+"""What the relay asks of the world: links, broker, store. Protocols alone. Pure."""

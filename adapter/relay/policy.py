@@ -1,0 +1,180 @@
+"""What to do with an event: deadline, fallback, expected services; and the limits. Pure.
+
+A policy is a TOML file (``EVAPI_POLICY``); every table and key may be left out::
+
+    [default]
+    deadline = 2.0                # seconds a consumer has
+    fallback = { action = "reject", code = 503, reason = "No decision" }
+
+    [limits]
+    in_flight = 10000             # suspensions of one node waiting at a time; beyond it: overload
+    emergency = 1000              # places more for events of the emergency lane
+
+    [events.invite_request]       # what differs for one event
+    deadline = 3.0
+    services = ["least_cost"]     # who decides it: named when their queue is missing
+
+    [events.emergency_request]
+    emergency = true              # never shed before the others
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from adapter.contract import word
+from adapter.errors import CodecError, PolicyError
+from adapter.wire.event import decision_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from adapter.model.transaction import Transaction
+
+MIN_DEADLINE: Final = 0.01
+MAX_DEADLINE: Final = 120.0
+MAX_FALLBACK: Final = 7_000
+"""Bytes of a fallback as JSON: with its envelope it always fits a resume, a plain one too (8,000)."""
+IN_FLIGHT: Final = 10_000
+EMERGENCY: Final = 1_000
+FALLBACK: Final = {"action": "reject", "code": 503, "reason": "No decision"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one event is handled. ``deadline`` in seconds; ``fallback`` is JSON text."""
+
+    deadline: float = 2.0
+    fallback: bytes = decision_json(FALLBACK)
+    services: tuple[str, ...] = ()
+    emergency: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Plans by event, and limits. ``in_flight``: suspensions claimed for one node at a time, and
+    ``emergency``: how many more of them the emergency lane may make.
+    """
+
+    default: Plan = Plan()
+    events: Mapping[str, Plan] = field(default_factory=dict)
+    in_flight: int = IN_FLIGHT
+    emergency: int = EMERGENCY
+
+    def plan(self, event: str) -> Plan:
+        """The plan of an event; the default for one that is not named."""
+        return self.events.get(event, self.default)
+
+    def lanes(self, transactions: Sequence[Transaction]) -> list[tuple[int, Sequence[Transaction]]]:
+        """The claims, the emergency lane first, each lane with how many may be in flight with it."""
+        urgent = [each for each in transactions if self.plan(each.event).emergency]
+        if not urgent:
+            return [(self.in_flight, transactions)]
+        rest = [each for each in transactions if not self.plan(each.event).emergency]
+        lanes: list[tuple[int, Sequence[Transaction]]] = [(self.in_flight + self.emergency, urgent)]
+        return [*lanes, (self.in_flight, rest)] if rest else lanes
+
+    @property
+    def services(self) -> frozenset[str]:
+        """Every service that the policy names."""
+        return frozenset(self.default.services).union(*(plan.services for plan in self.events.values()))
+
+    @property
+    def longest_deadline(self) -> float:
+        """Seconds of the longest deadline that any event has."""
+        return max(self.default.deadline, *(plan.deadline for plan in self.events.values()), 0.0)
+
+
+def read(path: Path) -> Policy:
+    """Read a policy file. Raises PolicyError, naming the file and the key."""
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except OSError as exc:
+        raise PolicyError(str(path), f"cannot be read: {exc.strerror}") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise PolicyError(str(path), f"is no TOML: {exc}") from exc
+    try:
+        return parse(raw)
+    except PolicyError as exc:
+        raise PolicyError(f"{path}, {exc.variable}", exc.problem) from exc
+
+
+def parse(raw: Mapping[str, Any]) -> Policy:
+    """A policy from its tables. Raises PolicyError, naming the key."""
+    _only(raw, "the top level", "default", "limits", "events")
+    default = _plan(Plan(), _table(raw, "default"), "default")
+    events = _table(raw, "events")
+    _meet_nowhere(events)
+    plans = {name: _plan(default, _table(events, name, "events."), f"events.{name}") for name in events}
+    limits = _table(raw, "limits")
+    _only(limits, "limits", "in_flight", "emergency")
+    in_flight = _number(limits, "in_flight", IN_FLIGHT, 1)
+    return Policy(default, plans, in_flight, _number(limits, "emergency", EMERGENCY, 0))
+
+
+def _meet_nowhere(events: Iterable[str]) -> None:
+    """Raises PolicyError for two events with one routing key: a service of either would get both."""
+    keys: dict[str, str] = {}
+    for name in events:
+        other = keys.setdefault(word(name), name)
+        if other != name:
+            problem = f"has the routing key {word(name)}.*, as {other} has: every service of one gets both"
+            raise PolicyError(f"events.{name}", f"{problem}; rename one of them")
+
+
+def _number(limits: Mapping[str, Any], key: str, default: int, least: int) -> int:
+    found = limits.get(key, default)
+    if type(found) is not int or found < least:
+        raise PolicyError(f"limits.{key}", f"{found!r} is no whole number of at least {least}")
+    return found
+
+
+def _plan(base: Plan, raw: Mapping[str, Any], where: str) -> Plan:
+    _only(raw, where, "deadline", "fallback", "services", "emergency")
+    plan = base
+    if "deadline" in raw:
+        seconds = raw["deadline"]
+        if type(seconds) not in (int, float) or not MIN_DEADLINE <= seconds <= MAX_DEADLINE:
+            allowed = f"{MIN_DEADLINE} to {MAX_DEADLINE:.0f} seconds"
+            raise PolicyError(f"{where}.deadline", f"{seconds!r} is not within {allowed}")
+        plan = replace(plan, deadline=float(seconds))
+    if "fallback" in raw:
+        plan = replace(plan, fallback=_fallback(raw["fallback"], f"{where}.fallback"))
+    if "services" in raw:
+        services = raw["services"]
+        if not isinstance(services, list) or not all(isinstance(name, str) and name for name in services):
+            raise PolicyError(f"{where}.services", "is no list of service names")
+        plan = replace(plan, services=tuple(services))
+    if "emergency" in raw:
+        if not isinstance(raw["emergency"], bool):
+            raise PolicyError(f"{where}.emergency", f"{raw['emergency']!r} is neither true nor false")
+        plan = replace(plan, emergency=raw["emergency"])
+    return plan
+
+
+def _fallback(raw: Any, where: str) -> bytes:
+    if not isinstance(raw, dict):
+        raise PolicyError(where, "is no table such as { action = 'reject', code = 503 }")
+    try:
+        text = decision_json(raw)
+    except CodecError as exc:
+        raise PolicyError(where, f"cannot be sent to Kamailio: {exc.detail}") from exc
+    if len(text) > MAX_FALLBACK:
+        raise PolicyError(where, f"is {len(text)} bytes of JSON, at most {MAX_FALLBACK} allowed")
+    return text
+
+
+def _table(raw: Mapping[str, Any], key: str, prefix: str = "") -> Mapping[str, Any]:
+    found = raw.get(key, {})
+    if not isinstance(found, dict):
+        raise PolicyError(prefix + key, "is no table")
+    return found
+
+
+def _only(raw: Mapping[str, Any], where: str, *known: str) -> None:
+    for key in raw:
+        if key not in known:
+            raise PolicyError(where, f"no such key: {key!r} (known: {', '.join(known)})")

@@ -1,0 +1,95 @@
+"""Going on where somebody stopped: another replica, this one's own link or broker, or a whole node."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adapter.model.transaction import RESEND_FOR, Outcome, Settlement, State, Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from adapter.observe.metrics import Metrics
+    from adapter.observe.observer import Observer
+    from adapter.ports.store import InFlight
+    from adapter.relay.trip import Trip
+
+
+class StoreRecovery:
+    """The port ``Recovery``, on what is in the store.
+
+    What is found goes on through the ``trip``. ``clock`` gives epoch seconds."""
+
+    def __init__(
+        self,
+        trip: Trip,
+        inflight: InFlight,
+        observer: Observer,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self._trip = trip
+        self._inflight = inflight
+        self._observer = observer
+        self._metrics = metrics
+        self._clock = clock
+
+    def __repr__(self) -> str:
+        return f"<StoreRecovery {self._inflight.replica}>"
+
+    async def adopt(self, node: str, owners: Sequence[str], state: State, ask: bool = True) -> int:
+        """Go on where other replicas stopped: publish what is claimed (``ask``: unless that is done
+        for all of the node anyhow), resume what is settled. Gives how many.
+        """
+        adopted = await self._inflight.adopt(node, owners, state)
+        if adopted:
+            self._observer.adopted(node, owners, state, adopted)
+        if state is State.SETTLED:
+            for transaction in adopted:
+                self._trip.resume_adopted(transaction)
+        elif ask:
+            self._ask_again(adopted)
+        return len(adopted)
+
+    async def ask_again(self, node: str) -> None:
+        """Publish again whatever is claimed of a node: its requests or replies may be lost."""
+        self._ask_again([t for t in await self._inflight.scan(node) if t.state is State.CLAIMED])
+
+    def _ask_again(self, transactions: Sequence[Transaction]) -> None:
+        now = self._clock()  # what is past its deadline is the next tick's, as a timeout
+        again = [t for t in transactions if t.deadline > now and not self._trip.stale(t)]
+        if again:
+            self._trip.publish_again(again)
+
+    async def give_up(self, node: str) -> None:
+        """Answer what this replica has asked and the broker has taken with it: no reply will come."""
+        records = await self._inflight.scan(node)
+        ours = [t.id for t in records if t.state is State.CLAIMED and t.owner == self._inflight.replica]
+        await self._trip.settle([Settlement(id_, Outcome.UNAVAILABLE) for id_ in ours])
+
+    async def recover(self, node: str, theirs: Callable[[str], bool] = lambda _: False) -> None:
+        """Write the resumes of this replica that a link which is gone has left unread.
+
+        Args:
+            node: the node to which they go.
+            theirs: whether to write those of another owner, too, which cannot.
+        """
+        under_way = self._trip.under_way(node)
+        records = await self._inflight.scan(node)
+        under_way |= self._trip.under_way(node)
+        now = self._clock()
+        for record in records:
+            ours = record.owner == self._inflight.replica
+            ours = ours or (theirs(record.owner) and not self._trip.stale(record))
+            open_ = record.state is State.SETTLED and record.id not in under_way
+            if ours and open_ and now < record.deadline + RESEND_FOR:
+                self._trip.resume(record, again=True)
+
+    async def forget_node(self, node: str) -> int:
+        """Forget what is in flight of a node that is no more. Gives how many."""
+        ids = [record.id for record in await self._inflight.scan(node)]
+        if ids:
+            await self._inflight.settle([Settlement(id_, Outcome.UNAVAILABLE) for id_ in ids])
+            await self._inflight.resumed(ids)
+            self._metrics.stale.labels(node).inc(len(ids))
+        return len(ids)

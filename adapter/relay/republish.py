@@ -1,0 +1,55 @@
+"""Requests that were claimed and that the broker did not take, until it does or another replica can. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from adapter.model.transaction import Outcome, Settlement, Transaction
+
+if TYPE_CHECKING:
+    from adapter.cluster.membership import Membership
+    from adapter.cluster.role import Role
+
+
+class Sorted(NamedTuple):
+    """What to do now: publish again, and answer ``unavailable``."""
+
+    again: list[Transaction]
+    refused: list[Settlement]
+
+
+class RepublishQueue:
+    """In the order in which they came. Times in epoch seconds."""
+
+    def __init__(self, membership: Membership, role: Role) -> None:
+        self._membership = membership
+        self._role = role
+        self._kept: list[tuple[float, Transaction]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._kept)
+
+    def add(self, transaction: Transaction, now: float) -> None:
+        """Keep a request that was not taken."""
+        self._kept.append((now, transaction))
+
+    def sort(self, now: float, ready: bool) -> Sorted:
+        """Publish again once that may be; leave it to a replica that can, which adopts it.
+
+        ``ready``: the broker is there, so that its return need not be waited for.
+        """
+        kept, self._kept = self._kept, []
+        again: list[Transaction] = []
+        refused: list[Settlement] = []
+        waited = ready or self._role.waited(now)
+        for since, transaction in kept:
+            if self._role.asks(transaction.id.node):
+                again.append(transaction)
+            elif self._membership.served(transaction.id.node):
+                if now < since + 2 * self._membership.lease:  # else it was adopted
+                    self._kept.append((since, transaction))
+            elif waited:
+                refused.append(Settlement(transaction.id, Outcome.UNAVAILABLE))
+            else:
+                self._kept.append((since, transaction))
+        return Sorted(again, refused)

@@ -1,0 +1,542 @@
+"""The middle: an event becomes a request, a reply becomes a resume.
+
+Out:  `on_events` -> claim -> publish
+Back: reply, deadline, failure, operator or adoption -> settle -> `resume`, the one exit
+
+Every replica reads every event. The active one claims it at once; the others keep the frame for
+a moment, in case nobody does (see ``cluster.role``). Whoever wins ``settle`` (or claims with an outcome
+known at once) holds the licence to resume, and nobody else writes a decision. Everything travels
+in batches: one socket read, one batch of deliveries, one tick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from adapter import contract
+from adapter.cluster.role import READ_PAUSE, Role
+from adapter.errors import CodecError
+from adapter.model.correlation import Ids
+from adapter.model.transaction import (
+    BY_SOMEBODY,
+    RESEND_FOR,
+    Outcome,
+    Settlement,
+    State,
+    Transaction,
+    TransactionId,
+)
+from adapter.observe.observer import Sparse
+from adapter.ports.broker import Broker, DeadLetter, Publication, Published, Reply
+from adapter.ports.store import Claim, InFlight
+from adapter.relay import translate
+from adapter.relay.early_replies import EarlyReplies
+from adapter.relay.republish import RepublishQueue
+from adapter.relay.standby_buffer import HeldFrame, StandbyBuffer
+from adapter.relay.unwritten import GRACE, SHARE, Unwritten
+from adapter.wire import event as wire
+from adapter.wire import netstring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+
+    from adapter.cluster.membership import Membership
+    from adapter.observe.metrics import Metrics
+    from adapter.observe.observer import Observer
+    from adapter.ports.links import Links
+    from adapter.relay.policy import Policy
+
+log = structlog.get_logger()
+
+_KINDS: Final = {
+    wire.Suspended: "suspended",
+    wire.LazySuspended: "suspended",
+    wire.Notice: "notice",
+    wire.Malformed: "malformed",
+}
+LOOK_EACH: Final = 0.02
+"""Seconds between two looks whether the store has answered a beat."""
+COMPLAIN_EACH: Final = 0.1
+"""Seconds between two log lines about frames not understood; the metric counts each."""
+REFUSALS: Final = 2
+"""Log lines a second about replies that nobody was asked for."""
+FAILURES: Final = 20
+"""Log lines a second about replies that were not understood or say that the request failed."""
+MAX_UNREAD: Final = 10_000
+"""Frames of a node that wait to be read, beyond which no command is pushed."""
+
+
+class Trip:
+    """See above. ``clock`` gives epoch seconds, by which the membership goes, too."""
+
+    def __init__(
+        self,
+        inflight: InFlight,
+        broker: Broker,
+        links: Links,
+        policy: Policy,
+        metrics: Metrics,
+        observer: Observer,
+        membership: Membership,
+        role: Role,
+        clock: Callable[[], float] = time.time,
+        ids: Ids | None = None,
+    ) -> None:
+        self._inflight = inflight
+        self._ids = Ids() if ids is None else ids
+        self._refusals, self._failures = Sparse(REFUSALS), Sparse(FAILURES)
+        self._broker = broker
+        self._links = links
+        self._policy = policy
+        self._metrics = metrics
+        self._observer = observer
+        self._membership = membership
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._standby = StandbyBuffer()
+        self._doubtful: set[TransactionId] = set()  # to be written once the store has told that nobody has
+        self._read: list[TransactionId] = []  # resumes that Kamailio has read
+        self._complained = float("-inf")
+        self._role = role
+        self._republish = RepublishQueue(membership, self._role)
+        self._unwritten = Unwritten(metrics, self._ids.text)
+        self._early_replies = EarlyReplies()
+
+    def __repr__(self) -> str:
+        claiming = "claiming" if self._role.claiming else "draining"
+        work = f"{len(self._tasks)} batches under way, {len(self._standby)} frames held"
+        return f"<Trip {self._membership.replica} {claiming}, {work}>"
+
+    @property
+    def held(self) -> int:
+        """How many events are left to another replica for now."""
+        return len(self._standby)
+
+    # Out: from Kamailio to the broker
+
+    def on_events(
+        self, node: str, events: Sequence[wire.Suspended | wire.Notice | wire.Malformed | wire.LazySuspended]
+    ) -> None:
+        """Take what one read of a node's link held. Never waits."""
+        now = self._clock()
+        self._role.look(now)
+        suspended: list[wire.Suspended | wire.Malformed | wire.LazySuspended] = []
+        notices: list[Publication] = []
+        for kind, number in collections.Counter(map(type, events)).items():
+            self._metrics.read(node, _KINDS[kind], number)
+        for found in events:
+            if isinstance(found, wire.Notice):
+                self._add_notice(notices, node, found)
+            elif isinstance(found, wire.Suspended | wire.LazySuspended):
+                suspended.append(found)
+            else:
+                self._keep(node, found)
+                if found.ids is not None:
+                    suspended.append(found)
+        if notices and self._role.tells(node):
+            self._spawn(self._tell(notices))
+        if not suspended:
+            return
+        claimer = self._claimer(node)
+        frames = [HeldFrame(now, claimer, each) for each in suspended]
+        sure = self._role.sure(node)
+        if sure or self._role.patience(node, now) <= 0:
+            at_once = sure and self._links.drops_repeats(node)
+            self._spawn(self._ask(self._to_claim(node, frames), at_once))
+        else:
+            for frame in frames:
+                self._standby.put(node, frame)
+
+    def tick(self) -> None:
+        """Look after frames that are held, requests that the broker did not take, and early replies."""
+        now = self._clock()
+        self._role.look(now)
+        for node in self._standby:
+            patience = self._role.patience(node, now)
+            left = self._standby.take(node, now - patience)
+            left = self._answered_by_nobody(node, left)
+            if left and patience <= 0:  # its own by now: a store that is away knows of no other's claims
+                self._spawn(self._ask(self._to_claim(node, left, again=True)))
+            elif left:
+                self._spawn(self._claim_left(node, left))
+        if self._republish:
+            again, refused = self._republish.sort(now, self._broker.ready)
+            if again:
+                self._spawn(self._publish(again, again=True))
+            if refused:
+                self._spawn(self.settle(refused))
+        if self._early_replies and (early := self._early_replies.due(now)):
+            self._spawn(self._settle_replies(early))
+        self._note_read()
+        self._observer.tick()
+
+    async def _claim_left(self, node: str, left: Sequence[HeldFrame]) -> None:
+        """Claim those of the frames that nobody has claimed.
+
+        The active replica, which it may have become just now, claims all: a store that went away
+        meanwhile knows none that is unclaimed, and a claim that somebody has is lost anyhow.
+        """
+        frames = {frame.id: frame for frame in left}
+        for name in self._membership.elders(node):
+            frames = await self._not_claimed_as(name, frames)
+        if not self._role.active(node):
+            unclaimed = await self._inflight.unclaimed(list(frames))
+            if not self._role.active(node):
+                self._metrics.duplicates.labels(node).inc(len(frames) - len(unclaimed))
+                frames = {id_: frames[id_] for id_ in unclaimed}
+                since = min((frame.arrived for frame in frames.values()), default=0.0)
+                if frames and not self._links.drops_repeats(node) and not await self._remembered(since):
+                    log.info("not claimed: the store may have forgotten another's claim", node=node)
+                    return
+        if frames:
+            self._metrics.standby_claims.labels(node).inc(len(frames))
+            await self._ask(self._to_claim(node, frames.values(), again=True))
+
+    async def _not_claimed_as(
+        self, name: str, frames: Mapping[TransactionId, HeldFrame]
+    ) -> dict[TransactionId, HeldFrame]:
+        """Leave out what is claimed under another name of the same Kamailio."""
+        unclaimed = await self._inflight.unclaimed([id_._replace(node=name) for id_ in frames])
+        left = {id_._replace(node=name) for id_ in unclaimed}
+        kept = {id_: frame for id_, frame in frames.items() if id_._replace(node=name) in left}
+        for id_ in frames.keys() - kept.keys():
+            self._metrics.duplicates.labels(id_.node).inc()
+        return kept
+
+    def _at_once(self, node: str) -> bool:
+        """Whether the store may be told of what is done after it is done.
+
+        Not where nothing drops a second answer: should this process die before it has told, another
+        replica must not take for unanswered what was answered.
+        """
+        return self._role.sure(node) and self._links.drops_repeats(node)
+
+    async def _remembered(self, since: float) -> bool:
+        """Whether the store has forgotten nothing from then until now, as its next beat tells."""
+        now, membership = self._clock(), self._membership
+        patience = self._loop.time() + 2 * membership.lease
+        while not membership.looked_since(now) and self._loop.time() < patience:
+            await asyncio.sleep(LOOK_EACH)
+        return membership.looked_since(now) and membership.remembers(since)
+
+    def _answered_by_nobody(self, node: str, left: list[HeldFrame]) -> list[HeldFrame]:
+        """Leave in silence what another replica may have answered that left no trace, where Kamailio would
+        take a second answer for one to its next question."""
+        if not left or not self._role.plain(node):
+            return left
+        untraced = self._membership.shadow + READ_PAUSE
+        found = [frame for frame in left if frame.arrived > untraced]
+        if len(found) < len(left):
+            self._metrics.left_unanswered.labels(node).inc(len(left) - len(found))
+        return found
+
+    def _claimer(self, node: str) -> translate.Claimer:
+        return translate.Claimer(self._membership.replica, node, self._links.life(node))
+
+    def _to_claim(self, node: str, frames: Iterable[HeldFrame], again: bool = False) -> list[Transaction]:
+        """``again``: they were left to another replica, which may have answered them and died."""
+        takes = self._role.takes(node)
+        found: list[Transaction] = []
+        for frame in frames:
+            transaction, malformed = translate.claim(frame.found, frame.claimer, self._policy, frame.arrived)
+            if malformed is not None:
+                self._keep(node, malformed)
+            if not takes and transaction.state is not State.SETTLED:
+                gone = Outcome.UNAVAILABLE
+                transaction = replace(transaction, request=b"", state=State.SETTLED, outcome=gone)
+            found.append(replace(transaction, again=True) if again else transaction)
+        return found
+
+    async def _ask(self, transactions: Sequence[Transaction], at_once: bool = False) -> None:
+        """Claim, then publish what was won. Each lane of the policy has a limit of its own."""
+        lanes = self._policy.lanes(transactions)
+        asked = self._clock()
+        claims_of = [self._inflight.claim(lane, limit, at_once) for limit, lane in lanes]
+        claimed = await asyncio.gather(*claims_of) if claims_of[1:] else [await claims_of[0]]
+        won: list[Transaction] = []
+        for (_, lane), claims in zip(lanes, claimed, strict=True):
+            for transaction, claim in zip(lane, claims, strict=True):
+                if claim is Claim.LOST:
+                    self._metrics.duplicates.labels(transaction.id.node).inc()
+                elif claim is Claim.FULL:
+                    self.resume(settled(transaction, Outcome.OVERLOAD))
+                elif transaction.state is State.SETTLED:
+                    self.resume(transaction)
+                else:
+                    won.append(transaction)
+        if won:
+            self._observer.claimed(asked, won)
+            await self._publish(won)
+
+    async def _publish(self, transactions: Sequence[Transaction], again: bool = False) -> None:
+        """Publish. What the broker refuses is answered at once; what it does not take while it is
+        away is kept for the next tick, but only once.
+        """
+        asked, traceparent, text = self._clock(), self._observer.traceparent, self._ids.text
+        results = await self._broker.publish(
+            [
+                Publication(t.event, t.id.node, t.request, text(t.id), t.deadline, traceparent(t))
+                for t in transactions
+            ]
+        )
+        if results.count(Published.CONFIRMED) == len(results):
+            self._observer.published(asked, transactions)
+            return
+        taken = [t for t, result in zip(transactions, results, strict=True) if result is Published.CONFIRMED]
+        self._observer.published(asked, taken)
+        self._observer.not_published(len(transactions) - len(taken))
+        refused: list[Settlement] = []
+        for transaction, result in zip(transactions, results, strict=True):
+            if result is Published.UNROUTABLE:
+                refused.append(Settlement(transaction.id, Outcome.UNROUTABLE))
+            elif result is Published.REFUSED or (result is Published.UNAVAILABLE and again):
+                refused.append(Settlement(transaction.id, Outcome.UNAVAILABLE))
+            elif result is Published.UNAVAILABLE:
+                self._republish.add(transaction, self._clock())
+        if refused:
+            await self.settle(refused)
+
+    def _add_notice(self, notices: list[Publication], node: str, found: wire.Notice) -> None:
+        try:
+            body = contract.encode_request(contract.Request(found.event, node, found.data))
+        except CodecError as exc:
+            self._keep(node, wire.Malformed(exc.reason, exc.detail, repr(found).encode(), found.event))
+        else:
+            notices.append(Publication(found.event, node, body))
+
+    async def _tell(self, notices: Sequence[Publication]) -> None:
+        for result in await self._broker.publish(notices):
+            self._metrics.notices.labels(result.name.lower()).inc()
+
+    def _keep(self, node: str, found: wire.Malformed) -> None:
+        """A frame not understood goes to the dead letters, once: by the active replica."""
+        now = self._clock()
+        if now >= self._complained + COMPLAIN_EACH:  # there may be 100,000 in one read
+            self._complained = now
+            log.warning("malformed frame", node=node, reason=found.reason, detail=found.detail, ids=found.ids)
+        if self._role.active(node):
+            self._broker.dead_letter(DeadLetter(found.reason, found.detail, found.frame, node))
+
+    # Back: from wherever an answer comes to Kamailio
+
+    async def on_replies(self, replies: Sequence[Reply]) -> None:
+        """Settle and resume a batch. What raises lets it be delivered again."""
+        found = self._settlements(replies)
+        if not found:
+            return
+        self._observer.replied([(settlement.id, reply) for reply, settlement in found])
+        await self._settle_replies([settlement for _, settlement in found])
+
+    async def _settle_replies(self, settlements: Sequence[Settlement]) -> None:
+        """Settle. Where that is refused, what has had its answer is late, and all else is early: its
+        claim may have come since.
+        """
+        refused = await self.settle(settlements)
+        if not refused and not self._early_replies:
+            return
+        late = await self._inflight.answered(refused) if refused else []
+        open_ = set(refused).difference(late)
+        self._early_replies.drop([settlement for settlement in settlements if settlement.id not in open_])
+        early = [settlement for settlement in settlements if settlement.id in open_]
+        for id_ in [*late, *(each.id for each in self._early_replies.add(early, self._clock()))]:
+            self._metrics.late_replies.labels(id_.node).inc()
+
+    def _settlements(self, replies: Sequence[Reply]) -> list[tuple[Reply, Settlement]]:
+        untagged = self._membership.untagged(self._clock())
+        here: dict[str, bool] = {}  # by node
+        found: list[tuple[Reply, Settlement]] = []
+        for reply in replies:
+            settlement, dead = translate.settlement(reply, self._ids, untagged)
+            if settlement is not None:
+                node = settlement.id.node
+                if node not in here:
+                    here[node] = self._links.max_payload(node) > 0
+                if not here[node]:  # whoever has a link to that node must settle it
+                    detail = "the correlation id is of a node that is not here"
+                    settlement, dead = None, translate.letter(reply, "another-node", detail, node)
+                else:
+                    found.append((reply, settlement))
+            if dead is not None:
+                self._refuse(reply, dead)
+            elif settlement is not None and settlement.outcome is Outcome.FAILED:
+                said = {"reason": reply.rejected or "x-status", "service": reply.service}
+                log.info("request failed", correlation_id=reply.correlation_id, **said)
+        return found
+
+    def _refuse(self, reply: Reply, dead: DeadLetter) -> None:
+        """Keep a reply that was not understood, or that is nobody's answer."""
+        self._broker.dead_letter(dead)
+        refused = dead.reason == translate.WRONG_TAG
+        if refused:
+            self._metrics.replies_refused.inc()
+        hidden = (self._refusals if refused else self._failures).take(self._clock())
+        if hidden is not None:  # there may be as many as somebody likes, or as a queue kept
+            said = {"reason": dead.reason, "detail": dead.detail, "service": reply.service}
+            event = "reply refused" if refused else "malformed reply"
+            log.warning(event, correlation_id=reply.correlation_id, not_shown=hidden or None, **said)
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[TransactionId]:
+        """Ask for the licences and resume where they are granted. Gives the ids for which not."""
+        lost: list[TransactionId] = []
+        nodes, asked = {settlement.id.node for settlement in settlements}, self._clock()
+        records = await self._inflight.settle(settlements, all(map(self._at_once, nodes)))
+        self._observer.settled(asked)
+        for settlement, transaction in zip(settlements, records, strict=True):
+            if transaction is not None:
+                if transaction.again:  # claimed by another replica: it has read the event
+                    self._links.missed(transaction.id.node, self._clock() - transaction.claimed_at)
+                self.resume(transaction)
+            else:
+                lost.append(settlement.id)
+        return lost
+
+    def due(self, node: str) -> bool:
+        """Whether anything may be past its deadline, and it is this replica that answers it."""
+        return self._inflight.due(node) and self._role.sweeps(node)
+
+    async def expire(self, node: str) -> None:
+        """Answer what is past its deadline."""
+        for transaction in await self._inflight.expire(node):
+            self.resume(transaction)
+
+    def publish_again(self, transactions: Sequence[Transaction]) -> None:
+        """Publish what is claimed already. Never waits: deadlines are kept meanwhile."""
+        self._spawn(self._publish(transactions))
+
+    def under_way(self, node: str) -> set[TransactionId]:
+        """Resumes that Kamailio will read, or that it has read and of which the store was not told yet."""
+        return self._links.unread(node).union(self._read, self._doubtful)
+
+    def stale(self, transaction: Transaction) -> bool:
+        """Whether it was suspended by an earlier life of its Kamailio, which it died with."""
+        if not transaction.life:
+            return False
+        life = self._links.life(transaction.id.node)
+        return bool(life and life != transaction.life)
+
+    def resume(self, transaction: Transaction, again: bool = False) -> None:
+        """The one exit: write the answer to Kamailio; ``again``: it may have been written before."""
+        id_ = transaction.id
+        again = again or transaction.again
+        if self.stale(transaction):
+            if self._membership.linked_to(id_.node, transaction.life):
+                self._membership.left.add(id_.node)
+                return
+            self._metrics.stale.labels(id_.node).inc()
+            self._read.append(id_)
+        elif again and not self._links.drops_repeats(id_.node):
+            if id_ not in self._doubtful:
+                self._doubtful.add(id_)
+                self._spawn(self._resume_once(transaction))
+        else:
+            self._write(transaction, again)
+
+    def resume_adopted(self, transaction: Transaction) -> None:
+        """Write the answer of another replica, which may have done it already."""
+        if self._links.drops_repeats(transaction.id.node):
+            self.resume(transaction, again=True)
+        else:
+            self.withhold(transaction.id, "another replica had settled it")
+
+    async def _resume_once(self, transaction: Transaction) -> None:
+        """Where nothing drops a second answer: write only what nobody can have written."""
+        try:
+            remembered = await self._remembered(transaction.claimed_at)
+        finally:
+            self._doubtful.discard(transaction.id)
+        if not remembered:
+            self.withhold(transaction.id, "the store may have forgotten it")
+        elif transaction.claimed_at <= self._membership.shadow + READ_PAUSE:
+            self.withhold(transaction.id, "another replica may have answered it without the store")
+        else:
+            self._write(transaction, again=False)
+
+    def withhold(self, id_: TransactionId, why: str) -> None:
+        """Leave it to Kamailio's own timer."""
+        self._unwritten.withheld(id_, self._clock(), why)
+        self._read.append(id_)
+
+    def _write(self, transaction: Transaction, again: bool) -> None:
+        id_, outcome = transaction.id, transaction.outcome
+        assert outcome is not None, "only what is settled is resumed"
+        decision = transaction.decision
+        if decision is None:
+            decision = self._fallback(transaction)
+        traceparent = self._observer.traceparent(transaction)
+        tag = self._ids.suffix(id_)
+        payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
+        if len(payload) > self._links.max_payload(id_.node):
+            outcome, decision = Outcome.OVERSIZED, self._fallback(transaction)
+            payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
+        now = self._clock()
+        left = max(transaction.deadline - now, 0.0)
+        soon = left * SHARE if outcome in BY_SOMEBODY else left + GRACE
+        if not self._links.in_time(id_.node, len(payload), soon):
+            if outcome in BY_SOMEBODY:
+                outcome, decision = Outcome.OVERLOAD, self._fallback(transaction)
+                payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
+            silent = not self._links.in_time(id_.node, len(payload), left + GRACE)
+            self._unwritten.shed(id_, now, silent)
+            if silent:
+                self._read.append(id_)
+                return
+        if not self._links.send(id_.node, payload, left + RESEND_FOR, id_, again):
+            said = "no link: resumed once there is one, or by another replica"
+            log.info(said, correlation_id=self._ids.text(id_))
+            return
+        self._observer.resumed(now, transaction, outcome, decision)
+
+    def _fallback(self, transaction: Transaction) -> bytes:
+        return self._policy.plan(transaction.event).fallback
+
+    def on_read(self, ids: Sequence[TransactionId]) -> None:
+        """Kamailio has read these resumes: only their ids need be remembered, from the next tick on."""
+        self._read += ids
+        self._observer.read(ids)
+
+    def _note_read(self) -> None:
+        if self._read:
+            read, self._read = self._read, []
+            self._spawn(self._inflight.resumed(read))
+
+    # Beside the trip
+
+    def on_command(self, node: str, body: bytes) -> None:
+        """Push a frame as it is. Raises CodecError where Kamailio would take it for another."""
+        wire.check_command(body)
+        if not self._links.takes_commands(node):
+            raise CodecError("no-hello", "the node's configuration does not tell commands from resumes")
+        if self._links.waiting(node) >= MAX_UNREAD:
+            raise CodecError("overload", f"{MAX_UNREAD} frames wait to be read by the node")
+        if len(body) > self._links.max_payload(node):
+            raise CodecError("too-large", f"{len(body)} bytes; Kamailio reads {netstring.MAX_OUT}")
+        self._links.send(node, body, RESEND_FOR, None)
+        self._metrics.commands.labels(node).inc()
+
+    async def idle(self) -> None:
+        """Return once no batch is under way."""
+        self._note_read()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            log.error("relay: a batch failed; its deadlines answer it", exc_info=exc)
+
+
+def settled(transaction: Transaction, outcome: Outcome) -> Transaction:
+    """The transaction as settled with its fallback."""
+    return replace(transaction, state=State.SETTLED, outcome=outcome, decision=None)

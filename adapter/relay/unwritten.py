@@ -1,0 +1,58 @@
+"""Answers that are not written to Kamailio, though this replica could: why, how many, said how often.
+
+A configuration without the include drops no second answer, and gives no receipts: what may have been
+answered is not answered again, and what would come too late makes nobody else wait.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from adapter.observe.observer import Sparse
+
+if TYPE_CHECKING:
+    from adapter.model.transaction import TransactionId
+    from adapter.observe.metrics import Metrics
+
+log = structlog.get_logger()
+
+LINES: Final = 1
+"""Lines a second of each kind."""
+GRACE: Final = 1.0
+"""Seconds past its deadline within which a fallback is still worth the bytes: Kamailio's own timer should
+be 2 s above the deadline (``transaction.RESEND_FOR``)."""
+SHARE: Final = 0.5
+"""Of the time left to the deadline, within which a decision must be written; the rest is for fallbacks."""
+
+
+class Unwritten:
+    """Counts and tells. ``text`` of an id is its correlation id."""
+
+    def __init__(self, metrics: Metrics, text: Any) -> None:
+        self._metrics = metrics
+        self._text = text
+        self._shed = Sparse(LINES)
+        self._withheld = Sparse(LINES)
+
+    def shed(self, id_: TransactionId, now: float, silent: bool) -> None:
+        """More answers than the pace carries: this one is its fallback, or ``silent``: none."""
+        how = "silence" if silent else "fallback"
+        self._metrics.shed.labels(id_.node, how).inc()
+        hidden = self._shed.take(now)
+        if hidden is not None:
+            do = "include evapi-adapter.cfg, which needs no pace; or make decisions shorter"
+            self._tell("more answers than a plain configuration can be written", id_, hidden, got=how, do=do)
+
+    def withheld(self, id_: TransactionId, now: float, why: str) -> None:
+        """Another replica, or an earlier life, may have written it, and nothing there drops a second one."""
+        self._metrics.withheld.labels(id_.node).inc()
+        hidden = self._withheld.take(now)
+        if hidden is not None:
+            do = "include evapi-adapter.cfg, which drops a second answer"
+            self._tell("answer withheld: it may have been written", id_, hidden, why=why, do=do)
+
+    def _tell(self, what: str, id_: TransactionId, hidden: int, **about: str) -> None:
+        said = {"correlation_id": self._text(id_), "node": id_.node, **about}
+        log.warning(what, **said, **({"not_shown": hidden} if hidden else {}))

@@ -1,0 +1,1 @@
+"""What keeps the process in good order: health, watchdog, logs."""

@@ -1,0 +1,420 @@
+"""Who is active, who is dead, and what is believed while nobody can be seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapter.cluster.membership import FORMER_FOR, Membership, choose
+from adapter.model.beat import Beat, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LEASE = 1.0
+NODE = "sbc1"
+SERVING = Beat(nodes=frozenset([NODE]))
+NO_BROKER = Beat(broker=False, nodes=frozenset([NODE]))
+DRAINING = Beat(accepting=False, nodes=frozenset([NODE]))
+NO_LINK = Beat(nodes=frozenset(["sbc2"]))
+
+names = st.text(min_size=1, max_size=20)
+
+
+def old(beat: Beat, age: float) -> Beat:
+    return Beat(beat.broker, beat.accepting, beat.nodes, beat.rank, age)
+
+
+def membership(others: Mapping[str, Beat] | None = None, now: float = 0.0) -> Membership:
+    """The roster of r2, which has seen these others; rendezvous hashing prefers r3, r1, r2."""
+    found = Membership("r2", LEASE)
+    found.looked(Snapshot({"r2": SERVING, **(others or {})}, True), now, now)
+    return found
+
+
+class TestLinkers:
+    @pytest.mark.parametrize(
+        ("count", "assignees"),
+        [(1, ["r3"]), (2, ["r3", "r1"]), (3, ["r3", "r1", "r2"]), (0, ["r3", "r1", "r2"])],
+    )
+    def test_the_first_by_preference(self, count: int, assignees: list[str]) -> None:
+        found = membership({"r1": NO_LINK, "r3": SERVING})
+        assert found.assignees(NODE, count, True) == assignees
+
+    @pytest.mark.parametrize("beat", [NO_BROKER, DRAINING])
+    def test_who_cannot_serve_comes_last(self, beat: Beat) -> None:
+        found = membership({"r1": SERVING, "r3": beat})
+        assert found.assignees(NODE, 2, True) == ["r1", "r2"]
+        assert found.assignees(NODE, 2, False) == ["r1", "r3"], "where nobody can, the preference counts"
+
+    @given(names, st.sets(names, min_size=3, max_size=8), st.integers(1, 3))
+    def test_one_that_is_lost_moves_only_its_own_links(self, node, replicas, count):
+        def assignees(live):
+            me, *others = sorted(live)
+            found = Membership(me, LEASE)
+            found.looked(Snapshot(dict.fromkeys(others, SERVING), True), 0.0, 0.0)
+            return found.assignees(node, count, True)
+
+        before = assignees(replicas)
+        for lost in replicas:
+            after = assignees(replicas - {lost})
+            assert [each for each in before if each != lost] == after[: len(before) - (lost in before)]
+
+    def test_who_is_active_is_the_first_of_them(self) -> None:
+        found = membership({"r1": SERVING, "r3": SERVING})
+        assert found.active(NODE, True) == found.assignees(NODE, 2, True)[0]
+
+    def test_who_reads_a_node(self) -> None:
+        found = membership({"r1": NO_LINK, "r3": SERVING})
+        assert [found.reads(name, NODE) for name in ("r1", "r3", "r9")] == [False, True, False]
+
+
+class TestChoose:
+    @given(names, st.sets(names, min_size=1), st.randoms())
+    def test_all_agree_whatever_the_order_in_which_they_know_each_other(self, node, replicas, random):
+        shuffled = list(replicas)
+        random.shuffle(shuffled)
+        assert choose(node, shuffled) == choose(node, sorted(replicas)) in replicas
+
+    @given(names, st.sets(names, min_size=2))
+    def test_only_what_the_lost_replica_had_changes_hands(self, node, replicas):
+        was = choose(node, replicas)
+        for lost in replicas - {was}:
+            assert choose(node, replicas - {lost}) == was
+
+    def test_nodes_are_spread(self):
+        shares = Counter(choose(f"sbc{number}", ["one", "two", "three", "four"]) for number in range(2000))
+        assert len(shares) == 4
+        assert min(shares.values()) > 400
+
+    def test_nobody_is_chosen_where_nobody_is(self):
+        assert choose("sbc1", []) is None
+
+
+class TestActive:
+    def test_it_is_chosen_among_those_that_serve_the_node(self):
+        assert choose(NODE, ["r1", "r2", "r3"]) == "r3"
+        assert choose(NODE, ["r1", "r2"]) == "r1"
+        assert membership({"r1": SERVING, "r3": SERVING}).active(NODE, True) == "r3"
+        for unable in (NO_BROKER, DRAINING, NO_LINK):
+            assert membership({"r1": SERVING, "r3": unable}).active(NODE, True) == "r1"
+            assert membership({"r1": unable, "r3": unable}).active(NODE, True) == "r2"
+            assert membership({"r1": unable, "r3": unable}).active(NODE, False) is None
+
+    def test_what_this_replica_can_do_is_told_with_the_question(self):
+        """It knows before its beat does."""
+        alone = membership()
+        assert alone.active(NODE, True) == "r2"
+        assert alone.active(NODE, False) is None
+        assert membership({"r1": SERVING}).active(NODE, False) == "r1"
+        assert not alone.served(NODE)
+        assert membership({"r1": SERVING}).served(NODE)
+        assert not membership({"r1": NO_BROKER, "r3": NO_LINK}).served(NODE)
+
+    def test_nodes_are_apart(self):
+        found = membership({"r1": Beat(nodes=frozenset(["sbc2"]))})
+        assert found.active("sbc1", True) == "r2"
+        assert found.active("sbc2", False) == "r1"
+
+    @given(st.dictionaries(st.sampled_from(["a", "b", "c", "d", "e"]), st.booleans(), min_size=2), names)
+    def test_all_who_see_the_same_agree(self, serving, node):
+        beats = {name: Beat(nodes=frozenset([node] if serves else [])) for name, serves in serving.items()}
+        chosen = set()
+        for name in beats:
+            found = Membership(name, LEASE)
+            found.looked(Snapshot(beats, True), 0.0, 0.0)
+            chosen.add(found.active(node, serving[name]))
+        assert len(chosen) == 1
+        assert chosen == {choose(node, [name for name, serves in serving.items() if serves])}
+
+
+class TestLease:
+    def test_who_has_not_beaten_for_longer_than_it_is_dead(self):
+        found = membership({"r1": old(SERVING, LEASE), "r3": old(SERVING, LEASE + 0.001)})
+        assert found.replicas == ["r1", "r2"]
+        assert found.dead == {"r3"}
+        assert found.active(NODE, True) == "r1"
+
+    def test_this_one_is_never_dead_to_itself(self):
+        found = Membership("r2", LEASE)
+        found.looked(Snapshot({"r2": old(SERVING, 60.0)}, True), 0.0, 0.0)
+        assert found.replicas == ["r2"]
+        assert found.dead == frozenset()
+
+    def test_its_own_ends_without_an_answer(self):
+        found = Membership("r2", LEASE)
+        assert not found.current(0.0)
+        found.looked(Snapshot({}, False), 5.0, 5.0)
+        assert found.current(5.0)
+        assert found.current(5.0 + LEASE)
+        assert not found.current(5.001 + LEASE)
+
+    def test_who_has_left_is_neither_there_nor_dead(self):
+        found = membership({"r1": SERVING})
+        found.looked(Snapshot({"r2": SERVING}, True), 0.2, 0.2)
+        assert found.replicas == ["r2"]
+        assert found.dead == frozenset()
+
+
+class TestAway:
+    def test_the_last_list_holds_for_as_long_as_it_takes(self):
+        found = membership({"r1": SERVING, "r3": old(SERVING, 9.0)})
+        assert "live" in repr(found)
+        found.lost(0.5)
+        assert found.away
+        assert "as last seen" in repr(found)
+        assert found.current(1_000.0)
+        assert found.active(NODE, True) == "r1"
+        assert found.replicas == ["r1", "r2"]
+        assert found.dead == {"r3"}
+
+    def test_and_for_one_lease_after_the_return_until_all_have_beaten(self):
+        found = membership({"r1": SERVING})
+        found.lost(9.0)
+        found.looked(Snapshot({"r1": old(SERVING, 10.0), "r2": SERVING}, True), 10.0, 10.0)
+        assert not found.away
+        assert found.settling(10.0)
+        assert (found.replicas, found.dead) == (["r1", "r2"], frozenset())
+        assert found.active(NODE, True) == "r1"
+        found.looked(Snapshot({"r1": old(SERVING, 10.9), "r2": SERVING}, True), 10.9, 10.9)
+        assert found.settling(10.9)
+        assert found.active(NODE, True) == "r1"
+        found.looked(Snapshot({"r1": old(SERVING, 11.0), "r2": SERVING}, True), 11.0, 11.0)
+        assert not found.settling(11.0)
+        assert (found.replicas, found.dead) == (["r2"], {"r1"})
+
+    def test_who_has_beaten_meanwhile_is_known_as_it_is_now(self):
+        found = membership({"r1": SERVING})
+        found.lost(9.0)
+        found.looked(Snapshot({"r1": NO_BROKER, "r3": SERVING}, True), 10.0, 10.0)
+        assert found.active(NODE, True) == "r3"
+        assert found.cannot_ask(NODE) == {"r1"}
+
+    def test_a_second_loss_begins_it_anew(self):
+        found = membership({"r1": SERVING})
+        for now in (10.0, 10.5):
+            found.lost(now)
+            found.looked(Snapshot({"r2": SERVING}, True), now, now)
+        assert found.settling(11.4)
+        assert not found.settling(11.5)
+
+    def test_a_store_that_lost_its_memory_is_like_one_that_was_away(self):
+        found = membership({"r1": SERVING})
+        found.looked(Snapshot({"r2": SERVING}, False), 1.0, 1.0)
+        assert found.settling(1.9)
+        assert found.replicas == ["r1", "r2"]
+        found.looked(Snapshot({"r2": SERVING}, True), 2.0, 2.0)
+        assert found.replicas == ["r2"]
+
+    def test_the_first_look_of_a_life_is_no_return(self):
+        found = Membership("r2", LEASE)
+        found.looked(Snapshot({"r2": SERVING}, False), 1.0, 1.0)
+        assert not found.settling(1.0)
+
+    def test_unless_the_store_was_away_at_its_beginning(self):
+        found = Membership("r2", LEASE)
+        found.lost(0.0)
+        assert found.current(0.0)
+        found.looked(Snapshot({"r2": SERVING}, False), 1.0, 1.0)
+        assert found.settling(1.0)
+
+
+class TestWoke:
+    """A process that stood still may have been taken for dead, and its own calls failed meanwhile."""
+
+    def test_an_answer_to_what_it_asked_before_is_no_news(self):
+        """Neither of the others nor of its own lease: it stood still between the two."""
+        found = membership({"r1": SERVING})
+        found.woke(5.0)
+        found.looked(Snapshot({"r1": SERVING}, True), 0.2, 5.0)
+        assert found.unsure
+        assert not found.current(5.0)
+        found.looked(Snapshot({"r1": SERVING}, True), 5.0, 5.1)
+        assert found.current(5.1)
+
+    def test_its_lease_counts_from_when_it_asked(self):
+        found = Membership("r2", LEASE)
+        found.looked(Snapshot({}, True), 5.0, 5.4)
+        assert found.current(5.0 + LEASE)
+        assert not found.current(5.001 + LEASE)
+
+    def test_it_is_unsure_until_it_has_heard_of_the_others(self):
+        found = membership({"r1": SERVING})
+        assert not found.unsure
+        found.woke(5.0)
+        assert found.unsure
+        assert not found.current(0.1)
+        found.looked(Snapshot({"r1": SERVING}, True), 5.1, 5.1)
+        assert not found.unsure
+        assert found.current(5.1)
+
+    def test_a_beat_that_was_sent_before_and_failed_says_nothing(self):
+        found = membership({"r1": SERVING})
+        found.woke(5.0)
+        found.lost(0.2)
+        assert found.away
+        assert not found.current(5.0)
+        found.lost(5.1)
+        assert found.current(5.1)
+
+
+class TestWhatIsTakenOver:
+    def test_who_cannot_publish(self):
+        beats = {"r1": NO_BROKER, "r3": NO_LINK, "r4": DRAINING, "r5": old(NO_BROKER, 2.0)}
+        assert membership(beats).cannot_ask(NODE) == {"r1"}
+
+    def test_who_does_not_consume_a_nodes_replies_serves_the_others(self):
+        deaf = replace(SERVING, nodes=frozenset([NODE, "sbc2"]), deaf=frozenset([NODE]))
+        found = membership({"r1": deaf})
+        assert not found.served(NODE)
+        assert found.served("sbc2")
+        assert found.active(NODE, True) == "r2"
+        assert found.cannot_ask(NODE) == {"r1"}
+        assert found.cannot_ask("sbc2") == frozenset()
+        assert found.silenced("r1", NODE)
+        assert not found.silenced("r1", "sbc2")
+        assert found.cannot_write(NODE) == frozenset()
+
+    def test_who_cannot_write(self):
+        beats = {"r1": NO_BROKER, "r3": NO_LINK, "r4": DRAINING, "r5": old(NO_LINK, 2.0)}
+        assert membership(beats).cannot_write(NODE) == {"r3"}
+        assert membership(beats).linked(NODE)
+        assert not membership({"r3": NO_LINK, "r5": old(SERVING, 2.0)}).linked(NODE)
+
+    @pytest.mark.parametrize(
+        ("beat", "silenced"),
+        [(SERVING, False), (NO_BROKER, True), (DRAINING, False), (NO_LINK, False), (old(SERVING, 2.0), True)],
+    )
+    def test_who_may_hold_what_will_not_come(self, beat, silenced):
+        assert membership({"r1": beat}).silenced("r1", NODE) is silenced
+
+    def test_who_is_not_on_the_list_may_and_this_one_never(self):
+        assert membership().silenced("r9", NODE)
+        assert not membership().silenced("r2", NODE)
+
+    def test_who_writes_is_chosen_among_those_with_a_link(self):
+        assert membership({"r1": NO_BROKER, "r3": DRAINING}).writer(NODE, True) == "r3"
+        assert membership({"r1": NO_BROKER, "r3": NO_LINK}).writer(NODE, True) == "r1"
+        assert membership({"r3": NO_LINK}).writer(NODE, True) == "r2"
+        assert membership({"r3": NO_LINK}).writer(NODE, False) is None
+
+    def test_who_may_still_write_what_it_has_written_to_a_link_is_not_taken_over_from(self):
+        assert membership({"r1": Beat(stuck=frozenset([NODE])), "r3": NO_LINK}).cannot_write(NODE) == {"r3"}
+        assert membership({"r1": Beat(stuck=frozenset(["sbc2"]))}).cannot_write(NODE) == {"r1"}
+
+    def test_the_highest_rank_that_others_ever_had(self):
+        """Who hangs, or is off the list by now, may consume with it still."""
+        found = membership()
+        assert found.top_rank == 0
+        for beats, top in (
+            ({"r1": Beat(rank=7), "r3": Beat(rank=5), "r2": Beat(rank=50)}, 7),
+            ({"r1": Beat(rank=7), "r3": Beat(rank=9, age=60.0)}, 9),
+            ({"r1": Beat(rank=8)}, 9),
+        ):
+            found.looked(Snapshot(beats, True), 1.0, 1.0)
+            assert found.top_rank == top
+
+
+STEPS = [(what, name) for what in ("beat", "die", "wake", "cut") for name in ("r1", "r2", "r3")]
+
+
+@given(st.lists(st.sampled_from(["move", "move", "away", "back", *STEPS]), max_size=60))
+def test_whatever_happens_of_those_that_have_just_seen_the_same_list_one_is_active(steps):
+    """Three replicas beat, die, wake, lose their broker; the store goes and comes back."""
+    rosters = {name: Membership(name, LEASE) for name in ("r1", "r2", "r3")}
+    able = dict.fromkeys(rosters, True)
+    alive = dict.fromkeys(rosters, True)
+    told: dict[str, tuple[float, Beat]] = {}
+    now, away = 100.0, False
+
+    def beat(name: str) -> None:
+        if away:
+            rosters[name].lost(now)
+            return
+        known = name in told
+        told[name] = now, Beat(able[name], nodes=frozenset([NODE]))
+        snapshot = {each: old(said, now - at) for each, (at, said) in told.items()}
+        rosters[name].looked(Snapshot(snapshot, known), now, now)
+
+    for step in steps:
+        match step:
+            case "move":
+                now += 0.25
+                for name in sorted(rosters):
+                    if alive[name]:
+                        beat(name)
+            case "away" | "back":
+                away = step == "away"
+            case ("beat", name) if alive[name]:
+                beat(name)
+            case ("die", name):
+                alive[name] = False
+            case ("wake", name):
+                alive[name] = True
+            case ("cut", name):
+                able[name] = not able[name]
+    for name in rosters:  # two rounds: the second sees what the first told
+        alive[name] = True
+    for _ in range(2):
+        for name in sorted(rosters):
+            beat(name)
+    if not away and not any(each.settling(now) for each in rosters.values()):
+        active = {name for name, each in rosters.items() if each.active(NODE, able[name]) == name}
+        assert active == (
+            {choose(NODE, [name for name in able if able[name]])} if any(able.values()) else set()
+        )
+
+
+class TestFormerBuild:
+    """Whose correlation ids have no tag."""
+
+    def test_such_ids_are_good_while_it_beats_and_for_a_while(self):
+        found = membership({"r1": replace(SERVING, tags=False)})
+        assert found.untagged(0.0)
+        assert found.untagged(FORMER_FOR - 0.1)
+        assert not found.untagged(FORMER_FOR)
+
+    def test_nor_is_one_forgotten_that_was_killed(self):
+        killed = replace(SERVING, tags=False, age=20.0)
+        found = membership({"r1": killed})
+        assert found.untagged(FORMER_FOR - 20.1)
+        assert not found.untagged(FORMER_FOR - 20.0)
+
+    def test_among_this_build_none_is(self):
+        assert not membership({"r1": SERVING, "r3": DRAINING}).untagged(0.0)
+        assert not membership().untagged(0.0)
+
+
+class TestAges:
+    """A beat is as old as this process's clock says, whatever the store's clock does."""
+
+    @pytest.mark.parametrize("jump", [30.0, -30.0])
+    def test_a_store_whose_clock_jumps_makes_nobody_look_dead(self, jump: float) -> None:
+        found = Membership("r2", LEASE)
+        found.looked(Snapshot({"r1": replace(SERVING, number=1, age=0.1)}, True), 0.0, 0.0)
+        age = max(0.2 + jump, 0.0)  # the store leaves no beat in its future
+        found.looked(Snapshot({"r1": replace(SERVING, number=2, age=age)}, True), 0.25, 0.25)
+        assert found.replicas == ["r1", "r2"]
+        assert found.dead == frozenset()
+
+    def test_one_that_hands_back_for_long_says_the_same_number_later(self) -> None:
+        found = Membership("r2", LEASE)
+        for now in (0.0, 0.6, 1.2, 1.8):
+            found.looked(Snapshot({"r1": replace(SERVING, number=1, at=100.0 + now)}, True), now, now)
+        assert found.replicas == ["r1", "r2"]
+
+    @pytest.mark.parametrize("jump", [30.0, -30.0])
+    def test_nor_does_it_make_the_dead_look_alive(self, jump: float) -> None:
+        found = Membership("r2", LEASE)
+        for now in (0.0, 0.25, 0.5, 0.75, 1.0):
+            age = max(now + jump, 0.0) if now else 0.0
+            found.looked(Snapshot({"r1": replace(SERVING, number=1, age=age)}, True), now, now)
+            assert found.replicas == ["r1", "r2"]
+        found.looked(Snapshot({"r1": replace(SERVING, number=1, age=0.0)}, True), 1.01, 1.01)
+        assert found.replicas == ["r2"]
+        assert found.dead == {"r1"}

@@ -1,0 +1,299 @@
+"""One trace for each call, whichever replicas it meets."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from adapter.amqp.urls import messaging
+from adapter.errors import SettingsError
+from adapter.model.correlation import Ids
+from adapter.model.transaction import Outcome, State, Transaction, TransactionId
+from adapter.observe import traces
+from adapter.observe.traces import Tracing
+from adapter.ports.broker import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NOW = 1_790_000_000.0
+
+
+class Span(NamedTuple):
+    trace_id: int
+    span_id: int
+    parent: int | None
+    name: str
+    start: float
+    end: float
+    attributes: Mapping[str, str] | None = None
+    kind: str = "internal"
+    error: str | None = None
+
+
+class Spans:
+    def __init__(self) -> None:
+        self.made: list[Span] = []
+        self.closed = False
+
+    def span(self, *told: Any) -> None:
+        self.made.append(Span(*told))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Replica:
+    """One that traces, on a clock by hand."""
+
+    def __init__(self, name: str = "r1", share: float = 1.0) -> None:
+        self.now = NOW
+        self.spans = Spans()
+        self.tracing = Tracing(
+            share, name, self.spans, lambda: self.now, messaging=lambda: messaging("amqp://u:p@rabbit/v")
+        )
+
+    def publish(self, transaction: Transaction, seconds: float = 0.25) -> str:
+        """Have it published; gives what the consumer is told."""
+        told = self.tracing.traceparent(transaction)
+        self.now += seconds
+        self.tracing.published(self.now, [transaction])
+        return told
+
+    def resume(self, transaction: Transaction, outcome: Outcome = Outcome.DECIDED) -> str:
+        """Have it resumed; gives what Kamailio is told."""
+        ended = replace(transaction, state=State.SETTLED, outcome=outcome, request=b"")
+        told = self.tracing.traceparent(ended)
+        self.tracing.resumed(self.now, ended, outcome)
+        return told
+
+    def made(self, name: str) -> Span:
+        """The only span of that name."""
+        (found,) = [span for span in self.spans.made if span.name == name]
+        return found
+
+
+def call(
+    label: int = 7, seq: int = 1, call_id: str = "abc@host", event: str = "invite_request"
+) -> Transaction:
+    id_ = TransactionId("sbc1", 37, label, seq)
+    return Transaction(id_, event, NOW + 2.0, NOW - 0.5, b"request", "r1", call_id=call_id)
+
+
+def parts(traceparent: str) -> tuple[int, int]:
+    """The ids of trace and parent of one that says that it is sampled."""
+    version, trace_id, span_id, flags = traceparent.split("-")
+    assert (version, len(trace_id), len(span_id), flags) == ("00", 32, 16, "01")
+    return int(trace_id, 16), int(span_id, 16)
+
+
+def test_the_spans_of_a_call() -> None:
+    replica, asked = Replica(), call()
+    trace_id, publication = parts(replica.publish(asked))
+    replica.now += 1
+    replica.tracing.replied(replica.now, [(asked.id, Reply(str(asked.id), b"{}", service="lcr"))])
+    replica.now += 0.125
+    told = parts(replica.resume(asked))
+    publish, resume, whole = replica.spans.made
+    assert told == (trace_id, whole.span_id)
+    assert {span.trace_id for span in replica.spans.made} == {trace_id}
+    assert (publish.name, publish.span_id, publish.parent) == ("publish", publication, whole.span_id)
+    assert (publish.start, publish.end, publish.kind, publish.error) == (NOW, NOW + 0.25, "producer", None)
+    assert publish.attributes is not None
+    assert publish.attributes == {
+        "messaging.system": "rabbitmq",
+        "server.address": "rabbit",
+        "server.port": 5672,
+        "messaging.operation.name": "publish",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": "evapi.events",
+        "messaging.rabbitmq.destination.routing_key": "invite_request.sbc1",
+        "messaging.message.conversation_id": "sbc1:37:7:1",
+        "evapi.replica": "r1",
+    }
+    assert (resume.name, resume.parent) == ("resume", whole.span_id)
+    assert (resume.start, resume.end) == (NOW + 1.25, NOW + 1.375)
+    assert (whole.name, whole.parent, whole.kind, whole.error) == (
+        "evapi invite_request",
+        None,
+        "server",
+        None,
+    )
+    assert (whole.start, whole.end) == (NOW - 0.5, NOW + 1.375)
+    assert whole.attributes == {
+        "sip.call_id": "abc@host",
+        "evapi.node": "sbc1",
+        "evapi.event": "invite_request",
+        "evapi.outcome": "decided",
+        "evapi.correlation_id": "sbc1:37:7:1",
+        "evapi.replica": "r1",
+        "evapi.service": "lcr",
+    }
+    assert len({span.span_id for span in replica.spans.made}) == 3
+    assert repr(replica.tracing) == "<Tracing 0 unconfirmed, 0 unresumed>"
+
+
+def test_two_questions_about_one_call_are_one_trace_on_any_replica() -> None:
+    first, second = Replica("r1"), Replica("r2")
+    one = parts(first.publish(call()))[0]
+    assert parts(second.publish(call(label=8, seq=2, event="screening_request")))[0] == one
+    assert parts(second.publish(call(call_id="other@host")))[0] != one
+    node = replace(call(), id=TransactionId("sbc2", 37, 7, 1))
+    assert parts(second.publish(node))[0] != one
+
+
+def test_without_a_call_id_the_transaction_is_the_call() -> None:
+    replica = Replica()
+    one = parts(replica.publish(call(call_id="")))[0]
+    assert parts(replica.publish(call(seq=2, call_id="")))[0] == one
+    assert parts(replica.publish(call(label=8, call_id="")))[0] != one
+    replica.resume(call(call_id=""))
+    whole = replica.made("evapi invite_request").attributes
+    assert whole is not None
+    assert "sip.call_id" not in whole
+
+
+def test_another_replica_may_write_the_resume() -> None:
+    first, second, asked = Replica("r1"), Replica("r2"), call()
+    trace_id, publication = parts(first.publish(asked))
+    second.tracing.replied(NOW, [(asked.id, Reply(str(asked.id), b"{}"))])
+    second.resume(asked)
+    whole = second.made("evapi invite_request")
+    publish = first.made("publish")
+    assert (publish.trace_id, publish.span_id, publish.parent) == (trace_id, publication, whole.span_id)
+    assert [span.name for span in first.spans.made] == ["publish"]
+    assert [span.name for span in second.spans.made] == ["resume", "evapi invite_request"]
+
+
+def test_what_is_published_again_has_another_span() -> None:
+    replica, asked = Replica(), call()
+    assert parts(replica.publish(asked))[1] != parts(replica.publish(asked))[1]
+
+
+def test_a_publication_that_is_not_confirmed_failed() -> None:
+    replica = Replica()
+    _, publication = parts(replica.tracing.traceparent(call()))
+    replica.resume(call(), Outcome.UNROUTABLE)
+    publish = replica.made("publish")
+    assert (publish.span_id, publish.error) == (publication, "unroutable")
+    whole = replica.made("evapi invite_request")
+    assert whole.error == "unroutable"
+    for span in (publish, whole):
+        assert span.attributes is not None
+        assert span.attributes["error.type"] == "unroutable"
+
+
+def test_one_that_was_decided_before_it_was_confirmed_is_told() -> None:
+    replica = Replica()
+    replica.tracing.traceparent(call())
+    replica.resume(call(), Outcome.DECIDED)
+    assert replica.made("publish").error == "unconfirmed"
+
+
+def test_the_resume_after_a_timeout_begins_at_the_deadline() -> None:
+    replica = Replica()
+    replica.publish(call())
+    replica.now = NOW + 2.5
+    replica.resume(call(), Outcome.TIMEOUT)
+    resume = replica.made("resume")
+    assert (resume.start, resume.end) == (NOW + 2.0, NOW + 2.5)
+
+
+def test_a_resume_that_is_written_again_is_no_second_call() -> None:
+    replica = Replica()
+    replica.publish(call())
+    for _ in range(2):
+        replica.resume(call())
+    assert [span.name for span in replica.spans.made] == [
+        "publish",
+        "resume",
+        "evapi invite_request",
+        "resume",
+    ]
+
+
+def test_clocks_that_differ_make_no_span_end_before_it_began() -> None:
+    replica = Replica()
+    replica.now = NOW - 5
+    replica.resume(call(), Outcome.OPERATOR)
+    whole = replica.made("evapi invite_request")
+    assert (whole.start, whole.end, whole.error) == (NOW - 5, NOW - 5, None)
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_a_share_of_the_calls_is_traced_and_all_agree_which(share: float) -> None:
+    first, second = Replica("r1", share), Replica("r2", share)
+    calls = [call(number, call_id=f"{number}@host") for number in range(2000)]
+    traced = [asked for asked in calls if first.publish(asked)]
+    assert abs(len(traced) - 2000 * share) < 100
+    assert [asked for asked in calls if second.resume(asked)] == traced
+    assert len(first.spans.made) == len(traced)
+    assert len(second.spans.made) == 2 * len(traced)
+
+
+def test_the_trace_of_a_traced_call_is_given_to_metrics() -> None:
+    some, none = Replica(), Replica(share=0.0)
+    trace_id, _ = parts(some.tracing.traceparent(call()))
+    assert some.tracing.published(NOW, [call(), call(8)]) == f"{trace_id:032x}"
+    assert some.tracing.published(NOW, [call()]) == ""
+    for _ in range(2):
+        assert some.tracing.resumed(NOW, call(), Outcome.DECIDED) == f"{trace_id:032x}"
+    assert none.tracing.traceparent(call()) == ""
+    assert none.tracing.published(NOW, [call()]) == none.tracing.resumed(NOW, call(), Outcome.DECIDED) == ""
+
+
+def test_a_smaller_share_is_a_part_of_a_larger_one() -> None:
+    calls = [call(number, call_id=f"{number}@host") for number in range(200)]
+    some, more = Replica(share=0.2), Replica(share=0.6)
+    assert {c.id for c in calls if some.publish(c)} < {c.id for c in calls if more.publish(c)}
+
+
+def test_what_is_remembered_is_bounded_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traces, "MOST", 3)
+    replica = Replica()
+    for number in range(5):
+        replica.tracing.traceparent(call(number))
+        replica.tracing.replied(NOW, [(call(number).id, Reply("", b""))])
+    assert repr(replica.tracing) == "<Tracing 3 unconfirmed, 3 unresumed>"
+    for number in range(5):
+        replica.resume(call(number))
+    assert repr(replica.tracing) == "<Tracing 0 unconfirmed, 0 unresumed>"
+
+
+def test_a_call_id_may_be_any_text() -> None:
+    assert Replica().publish(call(call_id="\ud800 \0 é"))
+
+
+def test_where_nothing_is_traced_nothing_is_made() -> None:
+    assert traces.start(0.0, "r1", time.time, Ids()) is None
+
+
+def test_without_the_extra_the_setting_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "consumers.exporting", None)
+    with pytest.raises(SettingsError, match=r"EVAPI_TRACES: .*pip install evapi-adapter\[otel\]"):
+        traces.start(0.5, "r1", time.time, Ids())
+
+
+def test_what_opentelemetry_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-1")
+    with pytest.raises(SettingsError, match=r"EVAPI_TRACES: OpenTelemetry's variables .* max_queue_size"):
+        traces.start(0.5, "r1", time.time, Ids())
+
+
+def test_a_bridge_without_traces_does_not_load_opentelemetry() -> None:
+    code = "import sys, adapter.app, adapter.observe.traces, consumers.__main__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert "adapter.observe.traces" in loaded
+    assert not [name for name in loaded if name.startswith("opentelemetry")]
+
+
+def test_it_ends_with_its_exporter() -> None:
+    replica = Replica()
+    replica.tracing.close()
+    assert replica.spans.closed

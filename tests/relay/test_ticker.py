@@ -1,0 +1,152 @@
+"""What happens by the clock, with the clock moved by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from adapter.cluster.role import RETURN_WAIT, STANDBY_DELAY
+from adapter.model.beat import Beat
+from adapter.relay import ticker as ticker_module
+from adapter.relay.ticker import SWEEP_INTERVAL, Ticker
+from tests.relay_bench import Bench, suspended
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Nodes:
+    """Those that read, and how often it was looked after them."""
+
+    def __init__(self, readers: Sequence[str]) -> None:
+        self.readers = list(readers)
+        self.looked = 0
+
+    def refresh(self) -> None:
+        self.looked += 1
+
+
+class Swept(Bench):
+    """A relay with a sweeper."""
+
+    def __init__(self, nodes: Sequence[str] = ("sbc1",)) -> None:
+        super().__init__(nodes=nodes)
+        self.nodes = Nodes(nodes)
+        self.ticker = Ticker(self.trip, self.nodes, self.metrics)  # type: ignore[arg-type]
+
+
+class TestSweep:
+    async def test_only_nodes_that_read_are_answered(self) -> None:
+        swept = Swept(("sbc1", "sbc2"))
+        for node in ("sbc1", "sbc2"):
+            await swept.events(suspended(), node=node)
+        swept.now += 2.0
+        swept.look()
+        swept.nodes.readers = ["sbc2"]
+        await swept.ticker.sweep()
+        assert [node for node, *_ in swept.links.sent] == ["sbc2"]
+        swept.nodes.readers = []
+        await swept.ticker.sweep()
+        swept.nodes.readers = ["sbc1", "sbc2"]
+        await swept.ticker.sweep()
+        assert [node for node, *_ in swept.links.sent] == ["sbc2", "sbc1"]
+
+    async def test_only_nodes_that_are_this_replicas(self) -> None:
+        swept = Swept(("sbc1", "sbc2"))
+        for node in ("sbc1", "sbc2"):
+            await swept.events(suspended(), node=node)
+        swept.now += 2.0
+        swept.look(r3=Beat(nodes=frozenset(["sbc1"])))
+        await swept.ticker.sweep()
+        assert [call[1] for call in swept.store.calls if call[0] == "expire"] == ["sbc2"]
+
+    async def test_the_store_is_not_asked_where_nothing_is_due(self) -> None:
+        swept = Swept()
+        await swept.events(suspended())
+        await swept.ticker.sweep()
+        assert swept.store.called("expire") == 0
+        swept.now += 2.0
+        swept.look()
+        await swept.ticker.sweep()
+        assert swept.outcomes == [(1, "timeout")]
+
+
+class TestRun:
+    async def run(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        swept: Swept,
+        seconds: float,
+    ) -> None:
+        """Run for a while of the clock."""
+        end = swept.now + seconds
+
+        async def sleep(interval: float) -> None:
+            sweeping = swept.ticker._sweeping
+            while sweeping is not None and not sweeping.done():
+                await asyncio.sleep(0)
+            await swept.trip.idle()
+            swept.now += interval
+            swept.look()
+            if swept.now >= end:
+                raise asyncio.CancelledError
+
+        fake = SimpleNamespace(sleep=sleep, gather=asyncio.gather, create_task=asyncio.create_task)
+        monkeypatch.setattr(ticker_module, "asyncio", fake)
+        with pytest.raises(asyncio.CancelledError):
+            await swept.ticker.run()
+        await swept.ticker.stop()
+
+    async def test_a_deadline_is_met_within_one_interval(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        swept = Swept()
+        await swept.events(suspended())
+        await self.run(monkeypatch, swept, 2.0 + 2 * SWEEP_INTERVAL)
+        assert swept.outcomes == [(1, "timeout")]
+        waited = swept.counted("decision_seconds_sum", outcome="timeout")
+        assert 2.0 <= waited <= 2.0 + 1.5 * SWEEP_INTERVAL
+
+    async def test_what_waits_for_somebody_else_is_met_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        swept = Swept()
+        swept.broker.ready = False
+        await swept.events(suspended())
+        await self.run(monkeypatch, swept, STANDBY_DELAY)
+        assert swept.outcomes == [(1, "unavailable")]
+        waited = swept.counted("decision_seconds_sum", outcome="unavailable")
+        assert RETURN_WAIT - 1e-6 <= waited <= RETURN_WAIT + 1.5 * SWEEP_INTERVAL
+        assert swept.nodes.looked == pytest.approx(STANDBY_DELAY / SWEEP_INTERVAL, abs=1)
+
+    async def test_a_store_that_keeps_it_waiting_does_not_stop_the_ticks(self) -> None:
+        swept = Swept()
+        never = asyncio.Event()
+        expire = swept.store.inner.expire
+
+        async def slow(node: str) -> list[object]:
+            await never.wait()
+            return await expire(node)
+
+        swept.look()
+        swept.store.inner.expire = slow  # type: ignore[method-assign, assignment]
+        swept.store.inner.due = lambda node: True  # type: ignore[method-assign, assignment]
+        looks: list[float] = []
+        ticker = Ticker(swept.trip, swept.nodes, swept.metrics, [looks.append])  # type: ignore[arg-type]
+        task = asyncio.create_task(ticker.run())
+        async with asyncio.timeout(10):
+            while swept.nodes.looked < 3:
+                await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await ticker.stop()
+        assert len(looks) >= 2
+        assert looks == sorted(looks)
+
+    async def test_a_fault_of_ours_ends_it(self) -> None:
+        swept = Swept()
+        swept.look()
+        swept.store.inner.expire = None  # type: ignore[method-assign, assignment]
+        swept.store.inner.due = lambda node: True  # type: ignore[method-assign, assignment]
+        with pytest.raises(TypeError):
+            await swept.ticker.run()
