@@ -9,13 +9,26 @@ value out and goes on behind it, since every value of AMQP says how long it is (
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# The properties that a header may say are there, in the order in which they follow (AMQP 0-9-1, 4.2.6.1).
+CONTENT_TYPE, ENCODING, HEADERS, DELIVERY_MODE = 1 << 15, 1 << 14, 1 << 13, 1 << 12
+PRIORITY, CORRELATION_ID, REPLY_TO, EXPIRATION = 1 << 11, 1 << 10, 1 << 9, 1 << 8
+MESSAGE_ID, TIMESTAMP, TYPE, USER_ID, APP_ID = 1 << 7, 1 << 6, 1 << 5, 1 << 4, 1 << 3
+MORE: Final = 1
+"""The flags go on in another word."""
+PROPERTIES: Final = 14
+"""Bytes of a header before its properties: class, weight, size of the body, flags."""
 
 MAX_DEPTH: Final = 16
 """Tables and arrays within each other that are read; the value at a deeper one is left out."""
@@ -26,12 +39,6 @@ _MILLISECONDS_FROM: Final = 0xFFFFFFFF
 _long: Final = struct.Struct(">I").unpack_from
 _content_head: Final = struct.Struct(">HHQH").unpack_from
 _flag_word: Final = struct.Struct(">H").unpack_from
-
-_PROPERTIES: Final = 14  # where they begin in a header
-_CONTENT_TYPE, _ENCODING, _HEADERS = 1 << 15, 1 << 14, 1 << 13
-_MODE, _PRIORITY, _CORRELATION_ID = 1 << 12, 1 << 11, 1 << 10
-_REPLY_TO, _EXPIRATION, _MESSAGE_ID = 1 << 9, 1 << 8, 1 << 7
-_MORE: Final = 1
 
 
 class Left(Exception):
@@ -54,37 +61,78 @@ def properties(header: bytes) -> Found:
     Raises struct.error for a header without flags.
     """
     flags = _content_head(header)[3]
-    at = _PROPERTIES
-    word = flags
     try:
-        while word & _MORE:
-            (word,) = _flag_word(header, at)
-            at += 2
-        return _properties(header, at, flags)
+        text, at = _texts(header, flags)
     except (IndexError, struct.error, ValueError):
         return Found(None, {}, None, None, None)
-
-
-def _properties(header: bytes, at: int, flags: int) -> Found:
-    text: dict[int, str] = {}
     headers: dict[str, Any] = {}
-    for flag in (_CONTENT_TYPE, _ENCODING):
+    if at:
+        # Of a table that contradicts itself it is known all the same where it ends.
+        with contextlib.suppress(IndexError, struct.error, ValueError):
+            headers = table(header, at)
+    return Found(text.get(CONTENT_TYPE), headers, *map(text.get, (CORRELATION_ID, REPLY_TO, MESSAGE_ID)))
+
+
+def ids(header: bytes) -> tuple[str | None, str | None]:
+    """Return the correlation id and the message id of a content header, without reading its table.
+
+    Both are None if the header is cut off. Raises struct.error for a header without flags.
+    """
+    flags = _content_head(header)[3]
+    try:
+        text, _ = _texts(header, flags)
+    except (IndexError, struct.error, ValueError):
+        return None, None
+    return text.get(CORRELATION_ID), text.get(MESSAGE_ID)
+
+
+def readable(header: bytes) -> bytes:
+    """Return a content header as the library can read it: without the properties that it cannot hold."""
+    try:
+        ContentHeader().unmarshal(header)
+    except Exception:  # whatever a decoder raises: it meets what anybody may send
+        return _rewritten(header) if len(header) >= PROPERTIES else header
+    return header
+
+
+def _rewritten(header: bytes) -> bytes:
+    found, size = properties(header), _content_head(header)[2]
+    texts: dict[str, Any] = {
+        "content_type": found.content_type,
+        "correlation_id": found.correlation_id,
+        "reply_to": found.reply_to,
+        "message_id": found.message_id,
+    }
+    try:
+        kept = Basic.Properties(headers=found.headers, **texts)
+        return ContentHeader(body_size=size, properties=kept).marshal()
+    except Exception:  # the library reads values that it cannot write
+        return ContentHeader(body_size=size, properties=Basic.Properties(**texts)).marshal()
+
+
+def _texts(header: bytes, flags: int) -> tuple[dict[int, str], int]:
+    """The short strings up to the message id, by flag, and where the table of headers begins (or 0).
+
+    Raises IndexError, struct.error or ValueError for a header that is cut off.
+    """
+    at, word = PROPERTIES, flags
+    while word & MORE:
+        (word,) = _flag_word(header, at)
+        at += 2
+    text: dict[int, str] = {}
+    headers = 0
+    for flag in (CONTENT_TYPE, ENCODING):
         if flags & flag:
             text[flag], at = _short_text(header, at)
-    if flags & _HEADERS:
-        end = at + 4 + _long(header, at)[0]
-        try:
-            headers = table(header, at)
-        except (IndexError, struct.error, ValueError):
-            headers = {}  # a table that contradicts itself; where it ends is known all the same
-        at = end
-    at += bool(flags & _MODE) + bool(flags & _PRIORITY)
-    for flag in (_CORRELATION_ID, _REPLY_TO, _EXPIRATION, _MESSAGE_ID):
+    if flags & HEADERS:
+        headers, at = at, at + 4 + _long(header, at)[0]
+    at += bool(flags & DELIVERY_MODE) + bool(flags & PRIORITY)
+    for flag in (CORRELATION_ID, REPLY_TO, EXPIRATION, MESSAGE_ID):
         if flags & flag:
             text[flag], at = _short_text(header, at)
     if at > len(header):
         raise ValueError("cut off")
-    return Found(text.get(_CONTENT_TYPE), headers, *map(text.get, (_CORRELATION_ID, _REPLY_TO, _MESSAGE_ID)))
+    return text, headers
 
 
 def table(raw: bytes, at: int = 0) -> dict[str, Any]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aiormq.abc import DeliveredMessage
     from yarl import URL
 
-    from consumers.amqp.incoming import Delivery
+    from consumers.amqp.delivery import Delivery
     from consumers.service import Service
 
 _log = logging.getLogger("consumers")

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiormq
 
+from adapter.amqp.wire import Wire, usable
 from adapter.certificates import refusal
-from adapter.contract import EVENTS_EXCHANGE
-from consumers.amqp.tap import Wire
+from adapter.contract import EVENTS_EXCHANGE, MAX_BODY
+from consumers.amqp.delivery import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from yarl import URL
 
-    from consumers.amqp.incoming import Batch
+    from adapter.amqp.scanner import Confirm, Returned
 
 CONNECT_TIMEOUT: Final = 3.0
 ANSWER_TIMEOUT: Final = 3.0
@@ -63,20 +64,23 @@ class Line:
         """Bytes of a body in one frame."""
         self._wire = wire
 
-    def listen(self, receiver: Callable[[Batch], None], on_closed: Callable[[], None]) -> None:
+    def listen(
+        self,
+        receiver: Callable[[list[Delivery], list[Confirm | Returned]], None],
+        on_closed: Callable[[], None],
+    ) -> None:
         """Give what comes to ``receiver``; ``on_closed`` is called when nothing comes any more."""
-        self._wire.tap(self.amqp, receiver)
+        self._wire.tap(self.amqp, receiver, Delivery.scanned, MAX_BODY)
         self.amqp.closing.add_done_callback(lambda _: on_closed())
 
     @property
     def alive(self) -> bool:
         """Whether the server still knows it."""
-        amqp = self.amqp
-        return amqp.connection.channels.get(self.number) is amqp and not amqp.is_closed
+        return usable(self.amqp)
 
     def write(self, frames: bytes) -> bool:
         """Write to it where it is alive, since frames of another would end the whole connection."""
-        return self.alive and self._wire.write(frames)
+        return self._wire.write(self.amqp, frames)
 
     async def close(self) -> None:
         """Close it, within a time. Raises TimeoutError."""

@@ -10,15 +10,18 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from consumers.amqp.outgoing import Acknowledgements, Replies, Reply
+from adapter.amqp.ledgers import Acknowledgements
+from adapter.amqp.scanner import Returned
+from consumers.amqp.outlet import Outlet, Reply
 from consumers.amqp.unread import Unread
 from consumers.service import Answer, Service, UnknownEvent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable
 
+    from adapter.amqp.scanner import Confirm
     from consumers.amqp.connection import Line
-    from consumers.amqp.incoming import Batch, Delivery
+    from consumers.amqp.delivery import Delivery
 
 _log = logging.getLogger("consumers")
 
@@ -33,16 +36,6 @@ TURN: Final = 0.01
 """Seconds for which one turn of the loop begins with requests: a handler may compute for each."""
 END_TIMEOUT: Final = 2.0
 """Seconds that handlers which were cancelled have to end."""
-
-
-class _Outlet:
-    """A line on which replies go out."""
-
-    __slots__ = ("line", "replies")
-
-    def __init__(self, line: Line) -> None:
-        self.line = line
-        self.replies = Replies(line.number, line.most)
 
 
 class Work:
@@ -78,7 +71,7 @@ class Work:
         self._service = service
         self._line = line
         self._another = another
-        self._main = self._outlet = _Outlet(line)
+        self._main = self._outlet = Outlet(line)
         self._acknowledgements = Acknowledgements(line.number)
         self._renewing = asyncio.Lock()
         self._tasks: dict[asyncio.Task[None], Coroutine[Any, Any, Answer] | None] = {}
@@ -128,22 +121,22 @@ class Work:
         self.in_hand = 0
         self._idle.set()
 
-    def _on_batch(self, batch: Batch) -> None:
+    def _on_batch(self, deliveries: list[Delivery], confirms: list[Confirm | Returned]) -> None:
         """Take what one read brought."""
         if self._over:
             return
         self._unread.batch()
-        if batch.deliveries:
-            self.in_hand += len(batch.deliveries)
+        if deliveries:
+            self.in_hand += len(deliveries)
             self._idle.clear()
             now = time.time()
-            for delivery in batch.deliveries:
+            for delivery in deliveries:
                 delivery.received = now
             if self._untaken:
-                self._untaken += batch.deliveries
+                self._untaken += deliveries
             else:
-                self._take(batch.deliveries)
-        self._on_confirms(self._main, batch)
+                self._take(deliveries)
+        self._on_confirms(self._main, deliveries, confirms)
 
     def _take_on(self) -> None:
         """Go on with what one turn of the loop was too short for."""
@@ -235,7 +228,7 @@ class Work:
 
     def _publish(self, reply: Reply) -> None:
         try:
-            self._outlet.replies.add(reply)
+            self._outlet.add(reply)
         except Exception:
             # What a service may put there need not fit. Unacknowledged it would stay here for ever.
             self._give_up(reply.request)
@@ -245,16 +238,22 @@ class Work:
         _log.exception("%s: %s: to the dead letters", self._service.name, _id(delivery))
         self._acknowledgements.reject(delivery.tag)
 
-    def _on_confirms(self, outlet: _Outlet, batch: Batch) -> None:
+    def _on_confirms(self, outlet: Outlet, _: object, confirms: list[Confirm | Returned]) -> None:
         """A request is done with when RabbitMQ has its reply."""
-        for returned in batch.returned:
-            _log.warning("%s: %s: there is no queue %s", self._service.name, *returned)
-        if batch.confirms:
-            taken, refused = outlet.replies.settle(batch.confirms)
-            for reply in taken:
-                self._acknowledgements.done(reply.request.tag)
-            if refused:
-                self._on_refused(outlet, refused)
+        refused: list[Reply] = []
+        for each in confirms:
+            if isinstance(each, Returned):
+                name, id_, key = self._service.name, each.correlation_id, each.routing_key
+                _log.warning("%s: %s: there is no queue %s", name, id_, key)
+                continue
+            for _number, reply in outlet.unconfirmed.answered(each):
+                if each.taken:
+                    self._acknowledgements.done(reply.request.tag)
+                else:
+                    refused.append(reply)
+        if refused:
+            self._on_refused(outlet, refused)
+        if confirms:
             self._retire(outlet)
         if not self._flush_due:
             self._flush()
@@ -270,7 +269,7 @@ class Work:
         if self._over:
             return
         waiting = self._acknowledgements.waiting
-        if self._main.replies.written or self._outlet.replies.written or waiting > self._most_done:
+        if self._main.written or self._outlet.written or waiting > self._most_done:
             self._write()
         elif waiting and self._pause is None:
             self._pause = self._loop.call_later(ACK_PAUSE, self._write)
@@ -280,9 +279,9 @@ class Work:
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
-        frames = self._main.replies.take()
+        frames = self._main.take()
         if self._outlet is not self._main:
-            replies = self._outlet.replies.take()
+            replies = self._outlet.take()
             if replies and not self._outlet.line.write(b"".join(replies)):
                 self._on_outlet_closed(self._outlet)
         answered, acknowledgements = self._acknowledgements.take()
@@ -293,11 +292,11 @@ class Work:
         if not self.in_hand:
             self._idle.set()
 
-    def _on_refused(self, outlet: _Outlet, refused: Iterable[Reply]) -> None:
+    def _on_refused(self, outlet: Outlet, refused: Iterable[Reply]) -> None:
         for reply in refused:
             self._tasks[self._loop.create_task(self._again(outlet, reply))] = None
 
-    async def _again(self, outlet: _Outlet, refused: Reply) -> None:
+    async def _again(self, outlet: Outlet, refused: Reply) -> None:
         """Reply once more, on another line."""
         reply = refused._replace(attempts=refused.attempts + 1)
         try:
@@ -315,22 +314,22 @@ class Work:
             self._forget()
         self._flush_soon()
 
-    async def _renew(self, refused: _Outlet) -> None:
+    async def _renew(self, refused: Outlet) -> None:
         """Reply on another line from now on; once for all that were refused on this one."""
         async with self._renewing:
             if self._outlet is refused:
                 line = await self._another()
-                outlet = self._outlet = _Outlet(line)
+                outlet = self._outlet = Outlet(line)
                 line.listen(partial(self._on_confirms, outlet), partial(self._on_outlet_closed, outlet))
                 self._retire(refused)
 
-    def _on_outlet_closed(self, outlet: _Outlet) -> None:
+    def _on_outlet_closed(self, outlet: Outlet) -> None:
         if not self._over:
-            self._on_refused(outlet, outlet.replies.give_up())
+            self._on_refused(outlet, outlet.give_up())
 
-    def _retire(self, outlet: _Outlet) -> None:
+    def _retire(self, outlet: Outlet) -> None:
         """Close a line for replies once it is not used and nothing is under way on it."""
-        if outlet is not self._outlet and outlet is not self._main and not outlet.replies.busy:
+        if outlet is not self._outlet and outlet is not self._main and not outlet.unconfirmed:
             closing = asyncio.ensure_future(_close(outlet.line))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)

@@ -16,9 +16,9 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from adapter import contract
-from adapter.broker.rabbitmq import frames as written_out
+from adapter.amqp import frames as written_out
+from adapter.amqp.scanner import Confirm, Returned
 from adapter.broker.rabbitmq.frames import encode
-from adapter.broker.rabbitmq.incoming import Confirm, Returned
 from adapter.broker.rabbitmq.limits import Counters, Limits
 from adapter.broker.rabbitmq.publisher import Publisher
 from adapter.ports.broker import Publication, Published
@@ -98,6 +98,8 @@ def test_acknowledgements_are_read_as_written(channel: int, tag: int, multiple: 
     ((number, found),) = unframed(written_out.ack(channel, tag, multiple))
     assert (number, found.name) == (channel, "Basic.Ack")
     assert (found.delivery_tag, found.multiple) == (tag, multiple)
+    ((number, found),) = unframed(written_out.reject(channel, tag))
+    assert (number, found.name, found.delivery_tag, found.requeue) == (channel, "Basic.Reject", tag, False)
     ((number, found),) = unframed(written_out.give_back(channel, tag))
     assert (number, found.name) == (channel, "Basic.Nack")
     assert (found.delivery_tag, found.multiple, found.requeue) == (tag, True, True)
@@ -110,7 +112,7 @@ class Wire:
         self.written: list[bytes] = []
         self.up = True
 
-    def confirms(self, _: object, receiver: Callable[[list[Confirm | Returned]], None]) -> None:
+    def tap(self, _: object, receiver: Callable[[list[None], list[Confirm | Returned]], None]) -> None:
         self._receiver = receiver
 
     def write(self, _: object, frames: bytes) -> bool:
@@ -119,7 +121,7 @@ class Wire:
         return self.up
 
     def say(self, *came: Confirm | Returned) -> None:
-        self._receiver(list(came))
+        self._receiver([], list(came))
 
 
 class Channel:

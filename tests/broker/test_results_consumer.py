@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pamqp import frame
 
-from adapter.broker.rabbitmq.header import Properties
-from adapter.broker.rabbitmq.incoming import Delivery
+from adapter.broker.rabbitmq.delivery import Delivery, Properties
 from adapter.broker.rabbitmq.limits import Counters, Limits
 from adapter.broker.rabbitmq.results_consumer import ResultsConsumer
 from adapter.errors import BrokerUnavailable
@@ -54,16 +53,11 @@ class Wire:
 
     def __init__(self) -> None:
         self.written: list[tuple[str, int, bool]] = []
-        self.consumers: set[str] = set()
         self.held = 0
         self._tag = 0
 
-    def deliveries(self, _: object, receiver: Callable[[list[Delivery]], None]) -> Wire:
+    def tap(self, _: object, receiver: Callable[[list[Delivery], list[Any]], None], *__: object) -> None:
         self._receiver = receiver
-        return self
-
-    def add(self, consumer: str) -> None:
-        self.consumers.add(consumer)
 
     def hold(self, size: int) -> None:
         self.held += size
@@ -75,15 +69,13 @@ class Wire:
         self.written.append((found.name, found.delivery_tag, found.multiple))  # type: ignore[union-attr]
         return True
 
-    def deliver(self, *consumers: str, times: tuple[int, int] | None = None) -> None:
+    def deliver(self, count: int = 1, times: tuple[int, int] | None = None) -> None:
         came = []
-        for consumer in consumers:
-            assert consumer in self.consumers
+        for _ in range(count):
             self._tag += 1
-            properties = Properties("application/json", {}, f"sbc1:{self._tag}:1:1", None, times)
-            exchange = "evapi.commands" if consumer == "commands" else ""
-            came.append(Delivery(consumer.encode(), self._tag, False, exchange, properties, b"{}"))
-        self._receiver(came)
+            properties = Properties("application/json", {}, f"sbc1:{self._tag}:1:1", times)
+            came.append(Delivery(self._tag, False, "", properties, b"{}"))
+        self._receiver(came, [])
 
 
 class Rig:
@@ -130,10 +122,10 @@ async def rig() -> AsyncIterator[Rig]:
 
 async def test_replies_are_acknowledged_together(rig: Rig) -> None:
     for count in (1, 2):
-        rig.wire.deliver("replies-1")
+        rig.wire.deliver()
         await rig.taken(count)
     assert rig.wire.written == []
-    rig.wire.deliver(*["replies-1"] * 8)
+    rig.wire.deliver(8)
     await rig.taken(10)
     await until(lambda: rig.wire.written == [("Basic.Ack", 10, True)])  # a quarter of the prefetch count
 
@@ -152,7 +144,7 @@ async def test_replies_are_acknowledged_together(rig: Rig) -> None:
 async def test_the_times_of_the_consumer(
     rig: Rig, times: tuple[int, int] | None, seconds: tuple[float | None, float | None]
 ) -> None:
-    rig.wire.deliver("replies-1", times=times)
+    rig.wire.deliver(times=times)
     await rig.taken(1)
     (reply,) = rig.receiver.replies
     assert (reply.received, reply.replied) == seconds
@@ -161,27 +153,27 @@ async def test_the_times_of_the_consumer(
 async def test_nobody_waits_for_long_to_be_acknowledged() -> None:
     rig = Rig(replace(LIMITS, ack_pause=0.0))
     await rig.begin()
-    rig.wire.deliver("replies-1", "replies-1")
+    rig.wire.deliver(2)
     await until(lambda: rig.wire.written == [("Basic.Ack", 2, True)])
     await rig.inbox.stop()
     await rig.running
 
 
 async def test_what_was_taken_in_is_not_given_back_with_what_follows(rig: Rig) -> None:
-    rig.wire.deliver("replies-1")
+    rig.wire.deliver()
     await rig.taken(1)
     rig.receiver.error = ValueError("x")
-    rig.wire.deliver("replies-1", "replies-1")
+    rig.wire.deliver(2)
     await until(lambda: len(rig.wire.written) == 2)
     assert rig.wire.written == [("Basic.Ack", 1, True), ("Basic.Nack", 3, True)]
     assert rig.counters.requeued == 1
 
 
 async def test_closing_acknowledges_what_is_done_and_no_more(rig: Rig) -> None:
-    rig.wire.deliver("replies-1")
+    rig.wire.deliver()
     await rig.taken(1)
     rig.receiver.gate.clear()
-    rig.wire.deliver("replies-1")
+    rig.wire.deliver()
     await until(lambda: rig.receiver.under_way)
     await rig.inbox.close()
     rig.receiver.gate.set()
@@ -193,9 +185,9 @@ async def test_closing_acknowledges_what_is_done_and_no_more(rig: Rig) -> None:
 
 async def test_a_batch_is_finished_when_its_inbox_is_left(rig: Rig) -> None:
     rig.receiver.gate.clear()
-    rig.wire.deliver("replies-1")
+    rig.wire.deliver()
     await until(lambda: rig.receiver.under_way)
-    rig.wire.deliver("replies-1")
+    rig.wire.deliver()
     rig.running.cancel()
     await asyncio.wait([rig.running])
     assert not rig.held[0].done()
@@ -207,7 +199,7 @@ async def test_a_batch_is_finished_when_its_inbox_is_left(rig: Rig) -> None:
 async def test_nothing_is_written_once_a_request_to_the_server_was_given_up(rig: Rig) -> None:
     """The library closes the channel then: a frame on it would cost the whole connection."""
     rig.receiver.gate.clear()
-    rig.wire.deliver("replies-1")
+    rig.wire.deliver()
     await until(lambda: rig.receiver.under_way)
     rig.channel.answers.clear()
     rig.rank = 1
@@ -225,19 +217,19 @@ async def test_each_rank_has_a_consumer_of_its_own(rig: Rig) -> None:
     await rig.inbox.rerank()
     results = "evapi.results.sbc1"
     assert rig.channel.consumers == [(results, "replies-1"), (results, "replies-2")]
-    rig.wire.deliver("replies-1", "replies-2")
+    rig.wire.deliver(2)
     await rig.taken(2)
 
 
 async def test_what_is_large_is_looked_at_in_slices_each_acknowledged_by_itself(rig: Rig) -> None:
     rig.inbox._limits = replace(LIMITS, slice_replies=3, slice_bytes=10, prefetch=4)
-    rig.wire.deliver(*["replies-1"] * 8)  # two bytes each
+    rig.wire.deliver(8)  # two bytes each
     await rig.taken(8)
     assert [len(batch) for batch in rig.receiver.batches] == [3, 3, 2]
     await until(lambda: [tag for _, tag, _ in rig.wire.written] == [3, 6, 8])
     assert rig.wire.held == 0
     rig.receiver.batches.clear()
     rig.inbox._limits = replace(LIMITS, slice_bytes=4)
-    rig.wire.deliver(*["replies-1"] * 5)
+    rig.wire.deliver(5)
     await rig.taken(5)
     assert [len(batch) for batch in rig.receiver.batches] == [2, 2, 1]

@@ -10,9 +10,10 @@ import aiormq
 import pytest
 from yarl import URL
 
+from adapter.amqp import frames
 from adapter.contract import DEAD_QUEUE, Request
 from consumers import Service, route
-from consumers.amqp import connection, frames, runner, topology
+from consumers.amqp import connection, runner, topology
 from tests.consumers.asker import URI, Asker, event_of, running, until
 from tests.consumers.proxy import Proxy
 from tests.consumers.test_amqp import silent_server

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import frame, header
-from pamqp.body import ContentBody
-from pamqp.commands import Basic, Channel
+from pamqp.commands import Basic
 from pamqp.header import ContentHeader
-from pamqp.heartbeat import Heartbeat
 
+from adapter.contract import MAX_BODY
 from consumers import Answer, Result
 from consumers.amqp import frames
-from consumers.amqp.incoming import Confirm, Delivery, Incoming, PropertiesError, Returned
+from consumers.amqp.delivery import Delivery, PropertiesError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-TAPPED, OTHER = 3, 4
+CHANNEL = 3
 
 short = st.text(max_size=20)
 names = st.text("abcdefgh-", min_size=1, max_size=10)
@@ -59,142 +55,27 @@ def unmarshalled(data: bytes) -> list[Any]:
     return found
 
 
-def marshalled(*parts: Any, channel: int = TAPPED) -> bytes:
-    return b"".join(frame.marshal(part, channel) for part in parts)
+@given(properties, st.binary(max_size=30))
+def test_a_request_is_read_as_the_library_does(given: Basic.Properties, body: bytes) -> None:
+    method = Basic.Deliver("ctag", 1 << 40, False, "evapi.events", "e.n").marshal()
+    header = ContentHeader(body_size=len(body), properties=given).marshal()
+    read = ContentHeader()
+    read.unmarshal(header)
+    told = read.properties
+    found = Delivery.scanned(b"\0\x3c\0\x3c" + method, header, body, 0)
+    found.read()
+    assert (found.tag, found.body) == (1 << 40, body)
+    assert (found.correlation_id, found.reply_to) == (told.correlation_id, told.reply_to)
+    assert found.headers == (told.headers or {})
 
 
-def message(method: Any, given: Basic.Properties, body: bytes, most: int = 8) -> bytes:
-    bodies = [ContentBody(body[start : start + most]) for start in range(0, len(body), most)]
-    return marshalled(method, ContentHeader(body_size=len(body), properties=given), *bodies)
-
-
-deliveries = st.builds(
-    lambda tag, consumer, given, body: message(
-        Basic.Deliver(consumer, tag, False, "evapi.events", "e.n"), given, body
-    ),
-    st.integers(1, 1 << 62),
-    short,
-    properties,
-    st.binary(max_size=30),
-)
-returns = st.builds(
-    lambda text, key, given, body: message(Basic.Return(312, text, "", key), given, body),
-    short,
-    short,
-    properties,
-    st.binary(max_size=12),
-)
-confirms = st.builds(
-    lambda kind, tag, multiple: marshalled(kind(tag, multiple)),
-    st.sampled_from([Basic.Ack, Basic.Nack]),
-    st.integers(1, 1 << 62),
-    st.booleans(),
-)
-others = st.sampled_from(
-    [
-        marshalled(Basic.CancelOk("tag")),
-        marshalled(Channel.Close(406, "no", 60, 40)),
-        marshalled(Basic.GetOk(1, False, "", "q", 0), ContentHeader(body_size=1), ContentBody(b"x")),
-        marshalled(Basic.Ack(7), channel=OTHER),
-        marshalled(Basic.Deliver("t", 1, False, "", ""), ContentHeader(body_size=0), channel=OTHER),
-        frame.marshal(Heartbeat(), 0),
-    ]
-)
-streams = st.lists(deliveries | returns | confirms | others, max_size=8)
-
-
-def seen(incoming: Incoming, chunks: Sequence[bytes]) -> tuple[list[Any], list[Any], list[Any], bytes]:
-    delivered: list[Any] = []
-    confirmed: list[Any] = []
-    returned: list[Any] = []
-    rest = b""
-    for chunk in chunks:
-        rest += incoming.feed(chunk)
-        for channel, batch in incoming.batches():
-            assert channel == TAPPED
-            for one in batch.deliveries:
-                one.read()
-                delivered.append((one.tag, one.body, one.correlation_id, one.reply_to, one.headers))
-            confirmed += batch.confirms
-            returned += batch.returned
-    return delivered, confirmed, returned, rest
-
-
-def told(stream: Sequence[bytes]) -> tuple[list[Any], list[Any], list[Any], bytes]:
-    """The same, as the library's decoder sees it."""
-    delivered: list[Any] = []
-    confirmed: list[Any] = []
-    returned: list[Any] = []
-    rest = b""
-    for data in stream:
-        (channel, first), *more = unmarshalled(data)
-        if channel == TAPPED and isinstance(first, Basic.Ack | Basic.Nack):
-            confirmed.append(Confirm(first.delivery_tag, first.multiple, isinstance(first, Basic.Ack)))
-        elif channel == TAPPED and isinstance(first, Basic.Deliver | Basic.Return):
-            given = more[0][1].properties
-            body = b"".join(part.value for _, part in more[1:])
-            if isinstance(first, Basic.Return):
-                returned.append(Returned(given.correlation_id, first.routing_key))
-            else:
-                headers = given.headers or {}
-                delivered.append((first.delivery_tag, body, given.correlation_id, given.reply_to, headers))
-        else:
-            rest += data
-    return delivered, confirmed, returned, rest
-
-
-@given(streams, st.lists(st.integers(1, 40), max_size=60))
-def test_any_split_of_any_stream_gives_the_same(stream: list[bytes], sizes: list[int]) -> None:
-    data, chunks = b"".join(stream), []
-    for size in sizes:
-        chunks.append(data[:size])
-        data = data[size:]
-    incoming = Incoming()
-    incoming.add(TAPPED)
-    assert seen(incoming, [*chunks, data]) == told(stream)
-    assert not incoming.out_of_step
-
-
-@given(st.lists(others | deliveries, max_size=5))
-def test_without_a_tap_all_is_the_librarys(stream: list[bytes]) -> None:
-    incoming, data = Incoming(), b"".join(stream)
-    incoming.add(TAPPED)
-    incoming.remove(TAPPED)
-    assert incoming.feed(data) == data
-    assert not incoming.batches()
-
-
-DELIVER = marshalled(Basic.Deliver("t", 1, False, "", ""))
-HEADER = marshalled(ContentHeader(body_size=3))
-
-
-@pytest.mark.parametrize(
-    "broken",
-    [
-        b"HTTP/1.1 400 Bad Request\r\n",
-        b"A",
-        frame.marshal(Heartbeat(), 0)[:-1] + b"\0",
-        b"\x01\0\x03\0\0\0\x02\0\x3c\xce",  # a method without its number
-        b"\x01\0\x03\0\0\0\x05\0\x3c\0\x50\x01\xce",  # an ack of one byte
-        DELIVER + b"\x02\0\x03\0\0\0\x02\0\x3c\xce",  # a header of two
-        DELIVER + DELIVER,
-        DELIVER + HEADER + HEADER,
-        DELIVER + HEADER + marshalled(ContentBody(b"four")),
-        # A delivery whose tag is not there, and a returned message without its key.
-        b"\x01\0\x03\0\0\0\x06\0\x3c\0\x3c\0\0\xce" + marshalled(ContentHeader(body_size=0)),
-        b"\x01\0\x03\0\0\0\x07\0\x3c\0\x32\1\x38\0\xce" + marshalled(ContentHeader(body_size=0)),
-    ],
-)
-def test_a_stream_out_of_step_is_the_librarys_for_good(broken: bytes) -> None:
-    incoming = Incoming()
-    incoming.add(TAPPED)
-    before, after = frame.marshal(Heartbeat(), 0), marshalled(Basic.Ack(1))
-    rest = incoming.feed(before + broken)
-    assert incoming.out_of_step
-    assert rest.startswith(before)
-    assert broken.endswith(rest[len(before) :])
-    assert len(rest) > len(before)
-    assert incoming.feed(after) == after
+def test_a_body_that_is_too_long_is_not_kept_and_cannot_be_read() -> None:
+    """Anybody may send one: an instance of a service took each of them in whole, a prefetch count of them."""
+    header = ContentHeader(body_size=MAX_BODY + 1, properties=Basic.Properties()).marshal()
+    found = Delivery(1, header, b"\x80", MAX_BODY + 1)
+    found.read()
+    with pytest.raises(PropertiesError, match=f"a body of {MAX_BODY + 1} bytes"):
+        _ = found.headers
 
 
 @pytest.mark.parametrize(
@@ -235,7 +116,7 @@ def test_a_reply(
     body: bytes, content_type: str | None, correlation_id: str | None, headers: dict[str, str], to: str
 ) -> None:
     answer = Answer(Result.DECIDED, correlation_id, body, content_type, headers)
-    told = frames.reply(TAPPED, 16, answer, body, to, "x:1", 1_790_000_000.000001, 1_790_000_000.25)
+    told = frames.reply(CHANNEL, 16, answer, body, to, "x:1", 1_790_000_000.000001, 1_790_000_000.25)
     (_, method), (_, head), *bodies = unmarshalled(told)
     assert isinstance(method, Basic.Publish)
     assert (method.exchange, method.routing_key, method.mandatory) == ("", to, True)
@@ -257,10 +138,4 @@ def test_a_reply(
 )
 def test_what_amqp_cannot_carry(answer: Answer) -> None:
     with pytest.raises(ValueError, match="256 bytes in a property, at most 255 allowed"):
-        frames.reply(TAPPED, 16, answer, b"", "to", "x:1")
-
-
-def test_what_becomes_of_a_request() -> None:
-    for multiple in (False, True):
-        assert frames.ack(TAPPED, 1 << 40, multiple) == marshalled(Basic.Ack(1 << 40, multiple))
-    assert frames.reject(TAPPED, 7) == marshalled(Basic.Reject(7, requeue=False))
+        frames.reply(CHANNEL, 16, answer, b"", "to", "x:1")

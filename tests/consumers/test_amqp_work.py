@@ -11,10 +11,11 @@ from pamqp import frame
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
+from adapter.amqp.scanner import Confirm, Returned
 from adapter.contract import Request, encode_request
 from consumers import Answer, Result, Service
 from consumers.amqp import work as module
-from consumers.amqp.incoming import Batch, Confirm, Delivery, Returned
+from consumers.amqp.delivery import Delivery
 from consumers.amqp.work import Work
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ class Line:
         self.writes = 0
         self.alive = True
         self.closed = False
-        self.receive: Callable[[Batch], None] = lambda batch: None
+        self.receive: Callable[[list[Delivery], list[Confirm | Returned]], None] = lambda *_: None
         self.on_closed: Callable[[], None] = lambda: None
 
-    def listen(self, receiver: Callable[[Batch], None], on_closed: Callable[[], None]) -> None:
+    def listen(self, receiver: Any, on_closed: Callable[[], None]) -> None:
         self.receive, self.on_closed = receiver, on_closed
 
     def write(self, frames: bytes) -> bool:
@@ -59,17 +60,13 @@ class Line:
         self.alive, self.closed = False, True
 
     def deliver(self, *tags: int, event: str = "e", body: bytes | None = None, to: str | None = "r") -> None:
-        batch = Batch()
         properties = Basic.Properties(correlation_id="n:1:1:1", reply_to=to)
         header = frame.marshal(ContentHeader(properties=properties), 1)[7:-1]
         request = encode_request(Request(event, "n", {}, 1, 1, 1)) if body is None else body
-        batch.deliveries += [Delivery(tag, header, request) for tag in tags]
-        self.receive(batch)
+        self.receive([Delivery(tag, header, request) for tag in tags], [])
 
     def confirm(self, number: int, *, multiple: bool = False, taken: bool = True) -> None:
-        batch = Batch()
-        batch.confirms.append(Confirm(number, multiple, taken))
-        self.receive(batch)
+        self.receive([], [Confirm(number, multiple, taken)])
 
 
 class Hands:
@@ -292,10 +289,7 @@ async def test_a_reply_nobody_waits_for_is_told_and_the_request_acknowledged(
 ) -> None:
     hands = Hands()
     hands.line.deliver(7)
-    batch = Batch()
-    batch.returned.append(Returned("n:1:1:1", "r"))
-    batch.confirms.append(Confirm(1, False, True))
-    hands.line.receive(batch)
+    hands.line.receive([], [Returned("x:1", "n:1:1:1", "r"), Confirm(1, False, True)])
     assert hands.line.did == ["publish to r", "ack 7"]
     assert "x: n:1:1:1: there is no queue r" in caplog.text
     hands.line.deliver(8, to=None)
@@ -331,10 +325,13 @@ async def test_what_is_no_request_or_cannot_be_answered_is_a_dead_letter(
     hands.line.deliver(4)
     await until(lambda: len(hands.line.did) == 4)
     assert "another one" in caplog.text
-    batch = Batch()
-    batch.deliveries.append(Delivery(5, b"\0\x3c", b""))
-    hands.line.receive(batch)
-    assert hands.line.did == [f"reject {tag} False" for tag in range(1, 6)]
+    hands.line.receive([Delivery(5, b"\0\x3c", b"")], [])
+    hands.work._service = hands.service
+    header = ContentHeader(properties=Basic.Properties(reply_to="r")).marshal()
+    hands.line.receive([Delivery(6, header, b"\x80", 2_000_000)], [])
+    assert hands.line.did == [f"reject {tag} False" for tag in range(1, 7)]
+    assert hands.service.counts[Result.REJECTED] == 2
+    assert "a body of 2000000 bytes" in caplog.text
     assert "properties: " in caplog.text
     assert hands.work.in_hand == 0
 

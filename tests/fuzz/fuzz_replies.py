@@ -10,7 +10,8 @@ with atheris.instrument_imports(
         "adapter.contract",
         "adapter.model.transaction",
         "adapter.broker.rabbitmq.results_consumer",
-        "adapter.broker.rabbitmq.incoming",
+        "adapter.broker.rabbitmq.delivery",
+        "adapter.amqp",
         "pamqp",
     ]
 ):

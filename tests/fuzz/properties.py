@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapter import contract
 from adapter.broker.rabbitmq import replies
-from adapter.broker.rabbitmq.header import Properties
-from adapter.broker.rabbitmq.incoming import Delivery
+from adapter.broker.rabbitmq.delivery import Delivery, Properties
 from adapter.errors import CodecError
 from adapter.model.transaction import Outcome, TransactionId
 from adapter.ports.broker import DeadLetter
@@ -165,7 +164,7 @@ def check_command(body: bytes) -> None:
 
 def deliver(exchange: str, properties: Basic.Properties, body: bytes) -> Reply | None:
     """What an inbox makes of a message."""
-    return _read(Delivery(b"c", 1, False, exchange, Properties.of(properties), body))
+    return _read(Delivery(1, False, exchange, Properties.of(properties), body))
 
 
 def _read(delivery: Delivery) -> Reply | None:

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 
 from adapter import contract
-from adapter.broker.rabbitmq.header import Properties
-from adapter.broker.rabbitmq.incoming import Delivery
+from adapter.broker.rabbitmq.delivery import Delivery, Properties
 from tests.fuzz.properties import NODE, check_delivery, deliver
 
 ID = "sbc1:37:18:1"
@@ -56,7 +55,7 @@ def test_any_headers(
     exchange: str, headers: dict[str, Any] | None, id_: str | None, kind: str | None, body: bytes
 ) -> None:
     properties = Basic.Properties(headers=headers, correlation_id=id_, content_type=kind)
-    check_delivery(Delivery(b"c", 1, False, exchange, Properties.of(properties), body))
+    check_delivery(Delivery(1, False, exchange, Properties.of(properties), body))
 
 
 @given(st.lists(deaths | values, max_size=3), values)

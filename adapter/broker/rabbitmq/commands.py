@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from adapter import contract
-from adapter.broker.rabbitmq import frames
+from adapter.amqp import frames
 from adapter.broker.rabbitmq.connection import reason
 from adapter.broker.rabbitmq.consuming import Refusals, ask, untapped
-from adapter.broker.rabbitmq.incoming import Delivery
+from adapter.broker.rabbitmq.delivery import Delivery
 from adapter.broker.rabbitmq.replies import WRONG_EXCHANGE, letter
 from adapter.errors import BrokerUnavailable, CodecError
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import aiormq
     from pamqp.commands import Basic
 
+    from adapter.amqp.wire import Wire
     from adapter.broker.rabbitmq.limits import Counters, Limits
-    from adapter.broker.rabbitmq.tap import Wire
     from adapter.ports.broker import DeadLetter, Receiver
 
 log = structlog.get_logger()
@@ -60,7 +60,7 @@ class Commands:
         channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
         channel.closing.add_done_callback(self._on_closed)
         self._wire = wire
-        wire.deliveries(channel, self._on_deliveries).add(_TAG)
+        wire.tap(channel, self._on_deliveries, Delivery.scanned, contract.MAX_REPLY)
         await ask(channel.basic_qos(prefetch_count=self._limits.prefetch_commands))
         await ask(channel.basic_consume(self._queue, untapped, consumer_tag=_TAG))
 
@@ -91,7 +91,7 @@ class Commands:
         self._closed = True  # from here on nothing is written: the server would know no such channel
         await self._channel.close()
 
-    def _on_deliveries(self, came: list[Delivery]) -> None:
+    def _on_deliveries(self, came: list[Delivery], _: object) -> None:
         for delivery in came:
             if not self._closed:  # what is not acknowledged is delivered to another
                 self._take(delivery)

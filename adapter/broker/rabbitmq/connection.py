@@ -14,7 +14,7 @@ from yarl import URL
 
 from adapter import contract
 from adapter.amqp.urls import ADVICE, split_urls, stray_comma
-from adapter.broker.rabbitmq.tap import Wire
+from adapter.amqp.wire import Wire
 from adapter.certificates import refusal
 from adapter.errors import BrokerUnavailable, SettingsError
 

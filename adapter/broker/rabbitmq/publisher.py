@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pamqp import frame
-from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from adapter import contract
+from adapter.amqp.fields import PROPERTIES
+from adapter.amqp.frames import message, publish_method
+from adapter.amqp.ledgers import Unconfirmed
+from adapter.amqp.scanner import Returned
 from adapter.broker.rabbitmq import frames
-from adapter.broker.rabbitmq.incoming import Returned
 from adapter.ports.broker import DeadLetter, Publication, Published
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
     import aiormq
 
-    from adapter.broker.rabbitmq.incoming import Confirm
+    from adapter.amqp.scanner import Confirm
+    from adapter.amqp.wire import Wire
     from adapter.broker.rabbitmq.limits import Counters, Limits
-    from adapter.broker.rabbitmq.tap import Wire
 
 _PERSISTENT: Final = 2
 _LETTER_KEY: Final = "dead-letter"
@@ -45,10 +46,8 @@ class _Batch:
 
     __slots__ = ("answered", "done", "first", "given_up", "left", "messages", "results", "until")
 
-    def __init__(
-        self, first: int, messages: Sequence[_Message], until: float, done: asyncio.Future[None]
-    ) -> None:
-        self.first = first
+    def __init__(self, messages: Sequence[_Message], until: float, done: asyncio.Future[None]) -> None:
+        self.first = 0
         self.messages = messages
         self.until = until  # by the loop's clock
         self.done = done
@@ -94,13 +93,11 @@ class Publisher:
         self._clock = clock
         self._reply_to = results  # where replies are to be sent, by node
         self._closed = False
-        self._number = 0  # of the last one written
-        self._oldest = 1  # all before it are answered
-        self._unanswered: dict[int, _Batch] = {}
+        self._unanswered: Unconfirmed[_Batch] = Unconfirmed()
         self._numbers: dict[str, int] = {}  # by id, of those that may come back
         self._waiting: dict[_Batch, None] = {}  # the one that was written first comes first
         self._timer: asyncio.TimerHandle | None = None
-        wire.confirms(channel, self._on_confirms)
+        wire.tap(channel, self._on_confirms)
 
     @property
     def unconfirmed(self) -> int:
@@ -121,8 +118,8 @@ class Publisher:
         now, channel = self._clock(), self.channel.number
         most = self.channel.max_content_size
         messages = [self._message(each, now, channel, most) for each in publications]
-        results = iter(await self._send([message for message in messages if message is not None]))
-        return [Published.UNAVAILABLE if message is None else next(results) for message in messages]
+        results = iter(await self._send([each for each in messages if each is not None]))
+        return [Published.UNAVAILABLE if each is None else next(results) for each in messages]
 
     async def keep(self, letter: DeadLetter) -> bool:
         """Publish a dead letter, as much of it as a body may hold. Whether a queue has it."""
@@ -143,11 +140,10 @@ class Publisher:
             app_id=contract.APP_ID,
         )
         number, most = self.channel.number, self.channel.max_content_size
-        method = Basic.Publish(exchange=contract.DEAD_EXCHANGE, routing_key=_LETTER_KEY, mandatory=True)
-        header = ContentHeader(body_size=len(body), properties=properties)
-        written = frame.marshal(method, number) + frame.marshal(header, number)
-        for start in range(0, len(body), most):
-            written += frame.marshal(ContentBody(body[start : start + most]), number)
+        method = publish_method(number, contract.DEAD_EXCHANGE, _LETTER_KEY)
+        header = ContentHeader(body_size=len(body), properties=properties).marshal()
+        flags, values = int.from_bytes(header[PROPERTIES - 2 : PROPERTIES], "big"), header[PROPERTIES:]
+        written = message(method, number, most, flags, values, body)
         return await self._send([_Message(message_id, written)]) == [Published.CONFIRMED]
 
     async def retire(self) -> None:
@@ -220,29 +216,30 @@ class Publisher:
             return None
         if not self._wire.write(self.channel, b"".join([message.frames for message in messages])):
             return None
-        first = self._number + 1
         until = self._loop.time() + self._limits.confirm_timeout
-        batch = _Batch(first, messages, until, self._loop.create_future())
-        unanswered, numbers = self._unanswered, self._numbers
-        for number, message in enumerate(messages, first):
-            unanswered[number] = batch
-            numbers[message.id] = number
-        self._number += len(messages)
+        batch = _Batch(messages, until, self._loop.create_future())
+        add, numbers = self._unanswered.add, self._numbers
+        for each in messages:
+            numbers[each.id] = number = add(batch)
+        batch.first = number + 1 - len(messages)
         return batch
 
-    def _on_confirms(self, came: list[Confirm | Returned]) -> None:
+    def _on_confirms(self, _: object, came: list[Confirm | Returned]) -> None:
         self.heard_at = self._loop.time()
         for each in came:
             if isinstance(each, Returned):
                 self._return(each.message_id)
                 continue
             result = Published.CONFIRMED if each.taken else Published.REFUSED
-            last = min(each.number, self._number)
-            for number in range(self._oldest if each.multiple else last, last + 1):
-                self._settle(number, result)
-            # What is answered one by one need not be looked for at the next ``multiple``.
-            while self._oldest <= self._number and self._oldest not in self._unanswered:
-                self._oldest += 1
+            for number, batch in self._unanswered.answered(each):
+                place = number - batch.first
+                if batch.results[place] is None:
+                    batch.results[place] = result
+                batch.answered = True
+                batch.left -= 1
+                self._forget_one(batch.messages[place].id, number)
+                if not batch.left:
+                    batch.end()
 
     def _return(self, message_id: str | None) -> None:
         """No queue has it: that counts, whatever its confirm says."""
@@ -252,23 +249,10 @@ class Publisher:
             batch.answered = True
             batch.results[number - batch.first] = Published.UNROUTABLE
 
-    def _settle(self, number: int, result: Published) -> None:
-        batch = self._unanswered.pop(number, None)
-        if batch is None:
-            return
-        place = number - batch.first
-        if batch.results[place] is None:
-            batch.results[place] = result
-        batch.answered = True
-        batch.left -= 1
-        self._forget_one(batch.messages[place].id, number)
-        if not batch.left:
-            batch.end()
-
     def _forget(self, batch: _Batch) -> None:
         """Of a batch for which nobody waits any more: what comes back of it is of no interest."""
-        for number, message in enumerate(batch.messages, batch.first):
-            self._forget_one(message.id, number)
+        for number, each in enumerate(batch.messages, batch.first):
+            self._forget_one(each.id, number)
 
     def _forget_one(self, message_id: str, number: int) -> None:
         if self._numbers.get(message_id) == number:  # it may have been published again

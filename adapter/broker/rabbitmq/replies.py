@@ -10,7 +10,7 @@ from adapter.ports.broker import DeadLetter, Reply
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from adapter.broker.rabbitmq.incoming import Delivery
+    from adapter.broker.rabbitmq.delivery import Delivery
 
 WRONG_EXCHANGE: Final = "wrong-exchange"
 """Why a message is kept that came another way than the one that needs the right to send it. Whoever may
@@ -23,7 +23,7 @@ _LATEST: Final = 1 << 53  # microseconds: what a float holds exactly, and the ye
 
 def read_reply(delivery: Delivery, node: str) -> Reply | DeadLetter | None:
     """A reply, what is kept of one that answers nothing, or ``None`` where nobody need know."""
-    content_type, headers, correlation_id, _, times = delivery.properties
+    content_type, headers, correlation_id, times = delivery.properties
     if delivery.exchange == contract.DEAD_EXCHANGE:
         return _given_up(delivery, node)
     if not correlation_id:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import aiormq
 import structlog
 
-from adapter.broker.rabbitmq import frames
+from adapter import contract
+from adapter.amqp.ledgers import Acknowledgements
 from adapter.broker.rabbitmq.connection import reason
 from adapter.broker.rabbitmq.consuming import Refusals, ask, untapped
-from adapter.broker.rabbitmq.incoming import Delivery
+from adapter.broker.rabbitmq.delivery import Delivery
 from adapter.broker.rabbitmq.replies import WRONG_EXCHANGE, read_reply
 from adapter.broker.rabbitmq.topology import refused
 from adapter.errors import BrokerUnavailable
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
     from pamqp.commands import Basic
     from pamqp.common import FieldValue
 
-    from adapter.broker.rabbitmq.incoming import Deliveries
+    from adapter.amqp.wire import Wire
     from adapter.broker.rabbitmq.limits import Counters, Limits
-    from adapter.broker.rabbitmq.tap import Wire
     from adapter.ports.broker import Receiver, Reply
 
 log = structlog.get_logger()
@@ -73,15 +73,13 @@ class ResultsConsumer:
         self._counters = counters
         self._refusals = Refusals(counters)
         self._wire: Wire
-        self._deliveries: Deliveries
         self._pending: list[Delivery] = []
         self._standby = 0  # bytes of those that are here and not looked at
         self._wake = asyncio.Event()
         self._broken: BrokerUnavailable | None = None
         self._stopping = False
         self._left = False
-        self._done = 0  # the last one taken in; so many of those up to it are not acknowledged
-        self._unacknowledged = 0
+        self._acknowledgements = Acknowledgements(channel.number)
         self._acknowledging: asyncio.TimerHandle | None = None
         self._failing = False
         self._tag = ""
@@ -96,7 +94,7 @@ class ResultsConsumer:
         channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
         channel.closing.add_done_callback(self._on_closed)
         self._wire = wire
-        self._deliveries = wire.deliveries(channel, self._on_deliveries)
+        wire.tap(channel, self._on_deliveries, Delivery.scanned, contract.MAX_REPLY)
         async with self._consuming:
             await self._consume()
 
@@ -118,7 +116,6 @@ class ResultsConsumer:
         await self._ask(self._channel.basic_qos(prefetch_count=self._limits.prefetch))
         self._consumed += 1
         tag = f"{_REPLIES}-{self._consumed}"
-        self._deliveries.add(tag)
         arguments: dict[str, FieldValue] = {"x-priority": rank}
         try:
             await self._ask(
@@ -216,7 +213,7 @@ class ResultsConsumer:
         self._closed = True  # from here on nothing is written: the server would know no such channel
         await self._channel.close()
 
-    def _on_deliveries(self, came: list[Delivery]) -> None:
+    def _on_deliveries(self, came: list[Delivery], _: object) -> None:
         size = 0
         for delivery in came:
             self._counters.redelivered += delivery.redelivered
@@ -258,7 +255,7 @@ class ResultsConsumer:
             await self._give_back(last, exc)
         else:
             self._failing = False
-            self._acknowledge(last, len(batch))
+            self._acknowledge(last)
         finally:
             if not self._left:
                 self._release(size)
@@ -277,11 +274,10 @@ class ResultsConsumer:
                 replies.append(found)
         return replies
 
-    def _acknowledge(self, last: int, number: int) -> None:
+    def _acknowledge(self, last: int) -> None:
         """Soon, with those that come meanwhile; at once where the server waits for it, or at the end."""
-        self._done = last
-        self._unacknowledged += number
-        if self._stopping or self._unacknowledged * 4 >= self._limits.prefetch:
+        self._acknowledgements.done_up_to(last)
+        if self._stopping or self._acknowledgements.waiting * 4 >= self._limits.prefetch:
             self._acknowledge_all()
         elif self._acknowledging is None:
             loop = asyncio.get_running_loop()
@@ -291,9 +287,8 @@ class ResultsConsumer:
         if self._acknowledging is not None:
             self._acknowledging.cancel()
             self._acknowledging = None
-        if self._unacknowledged:
-            self._unacknowledged = 0
-            self._answer(frames.ack(self._channel.number, self._done, multiple=True))
+        for frame in self._acknowledgements.take()[1]:
+            self._answer(frame)
 
     async def _give_back(self, last: int, exc: Exception) -> None:
         if not self._failing:
@@ -302,7 +297,7 @@ class ResultsConsumer:
         self._counters.requeued += 1
         self._acknowledge_all()  # what came before is not given back with it
         await asyncio.sleep(self._limits.requeue_pause)
-        self._answer(frames.give_back(self._channel.number, last))
+        self._answer(self._acknowledgements.give_back_up_to(last))
 
     def _answer(self, answer: bytes) -> None:
         """Acknowledge, where that can be done: what is not the server delivers again."""

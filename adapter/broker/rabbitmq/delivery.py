@@ -1,6 +1,6 @@
-"""The content header of a message: how long its body is, and the properties that anybody asks for; pure.
+"""A message for a consumer of ours, with the properties that anybody asks for. Pure.
 
-The usual ones are found without the library, which spends many times as long on them.
+The usual properties are found without the library, which spends many times as long on them.
 """
 
 from __future__ import annotations
@@ -13,28 +13,41 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from adapter.amqp import fields
-from adapter.contract import HEADER_RECEIVED, HEADER_REPLIED
+from adapter.amqp.fields import (
+    CONTENT_TYPE,
+    CORRELATION_ID,
+    DELIVERY_MODE,
+    ENCODING,
+    EXPIRATION,
+    HEADERS,
+    MESSAGE_ID,
+    MORE,
+    PRIORITY,
+    PROPERTIES,
+    REPLY_TO,
+)
+from adapter.amqp.frames import integer_field
+from adapter.amqp.scanner import BEGINNING
+from adapter.contract import HEADER_RECEIVED, HEADER_REPLIED, MAX_REPLY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_HEAD: Final = 7  # bytes of a frame before its payload
+    from aiormq.abc import DeliveredMessage
 
-_content_head: Final = struct.Struct(">HHQH").unpack_from
+_flags: Final = struct.Struct(">H").unpack_from
 _size: Final = struct.Struct(">I").unpack_from
-_body_size: Final = struct.Struct(">Q").unpack_from
+_tag: Final = struct.Struct(">QB").unpack_from
 
 _OF_TIME: Final = (HEADER_RECEIVED, HEADER_REPLIED)
-_RECEIVED: Final = bytes([len(HEADER_RECEIVED)]) + HEADER_RECEIVED.encode() + b"l"
-_REPLIED: Final = bytes([len(HEADER_REPLIED)]) + HEADER_REPLIED.encode() + b"l"
+_RECEIVED: Final = integer_field(HEADER_RECEIVED)
+_REPLIED: Final = integer_field(HEADER_REPLIED)
 _times: Final = struct.Struct(f">q{len(_REPLIED)}sq").unpack_from
 _TIMES: Final = len(_RECEIVED) + len(_REPLIED) + 16
 
-_PROPERTIES: Final = 14  # where they begin in a header
-_CONTENT_TYPE, _ENCODING, _HEADERS = 1 << 15, 1 << 14, 1 << 13
-_MODE, _PRIORITY, _CORRELATION_ID, _MESSAGE_ID = 1 << 12, 1 << 11, 1 << 10, 1 << 7
-_KIND: Final = _CONTENT_TYPE | _ENCODING | _HEADERS | _MODE | _PRIORITY
-_MORE: Final = 1 << 9 | 1 << 8 | 1  # reply-to, expiration, further flags: unusual in what comes to us
+_KIND: Final = CONTENT_TYPE | ENCODING | HEADERS | DELIVERY_MODE | PRIORITY
+_UNUSUAL: Final = REPLY_TO | EXPIRATION | MORE
+"""In what comes to us."""
 _CACHED: Final = 512
 """Bytes of properties that are worth keeping decoded: a consumer gives the same with each reply."""
 
@@ -45,22 +58,17 @@ class Properties(NamedTuple):
     content_type: str | None
     headers: Mapping[str, Any]
     correlation_id: str | None
-    message_id: str | None
     times: tuple[int, int] | None = None
     """When a consumer had the request and gave the reply, in epoch microseconds."""
 
     @classmethod
     def of(cls, found: Basic.Properties) -> Properties:
         """Out of all, as the library decodes them."""
-        return cls.told(found.content_type, found.headers or {}, found.correlation_id, found.message_id)
+        return cls.told(found.content_type, found.headers or {}, found.correlation_id)
 
     @classmethod
     def told(
-        cls,
-        content_type: str | None,
-        headers: Mapping[str, Any],
-        correlation_id: str | None,
-        message_id: str | None,
+        cls, content_type: str | None, headers: Mapping[str, Any], correlation_id: str | None
     ) -> Properties:
         """With the times taken out of the headers."""
         received, replied = headers.get(HEADER_RECEIVED), headers.get(HEADER_REPLIED)
@@ -68,22 +76,57 @@ class Properties(NamedTuple):
         if type(received) is int and type(replied) is int:
             times = received, replied
             headers = {name: headers[name] for name in headers if name not in _OF_TIME}
-        return cls(content_type, headers, correlation_id, message_id, times)
+        return cls(content_type, headers, correlation_id, times)
 
 
-def read_header(header: bytes) -> tuple[int, Properties]:
-    """The size of the body, and the properties.
+class Delivery(NamedTuple):
+    """A message for a consumer of ours."""
+
+    tag: int
+    redelivered: bool
+    exchange: str
+    properties: Properties
+    body: bytes
+    size: int = 0
+    """Of the body, where that is longer than ``MAX_REPLY``: then only its beginning is kept."""
+
+    @classmethod
+    def scanned(cls, method: bytes, header: bytes, body: bytes, size: int) -> Delivery:
+        """Make one of what ``adapter.amqp.scanner`` found.
+
+        The method has the consumer's tag, a delivery tag, a bit, an exchange and a routing key, which
+        nobody asks for.
+        """
+        at = 5 + method[4]
+        tag, redelivered = _tag(method, at)
+        name = method[at + 10 : at + 10 + method[at + 9]]
+        exchange = name.decode() if name else ""
+        return cls(tag, bool(redelivered & 1), exchange, read_properties(header), body, size)
+
+    @classmethod
+    def of(cls, message: DeliveredMessage) -> Delivery:
+        """One that came through the library, and has no consumer."""
+        found = Properties.of(message.header.properties)
+        body, size = message.body, len(message.body)
+        if size > MAX_REPLY:
+            body = body[:BEGINNING]
+        tag, redelivered, exchange = message.delivery_tag or 0, bool(message.redelivered), message.exchange
+        return cls(tag, redelivered, exchange or "", found, body, size if size > MAX_REPLY else 0)
+
+
+def read_properties(header: bytes) -> Properties:
+    """Read the properties of a content header.
 
     Gives what the library would; the usual ones are found without it. Where the library would raise,
     what Python cannot hold is left out (see ``adapter.amqp.fields``): one message must not cost the
     connection. Raises struct.error for a header that is too short to be one.
     """
-    _, _, size, flags = _content_head(header)
+    (flags,) = _flags(header, PROPERTIES - 2)
     try:
-        found = None if flags & _MORE else _usual(header, flags)
+        found = None if flags & _UNUSUAL else _usual(header, flags)
     except Exception:
         found = None  # some value of it cannot be held
-    return size, _read_on(header) if found is None else found
+    return _read_on(header) if found is None else found
 
 
 def _read_on(header: bytes) -> Properties:
@@ -93,65 +136,37 @@ def _read_on(header: bytes) -> Properties:
         return Properties.of(whole.properties)
     except Exception:  # whatever a decoder raises: it meets what anybody may send
         found = fields.properties(header)
-        return Properties.told(found.content_type, found.headers, found.correlation_id, found.message_id)
-
-
-def readable(frame: bytes) -> bytes:
-    """A header's frame as the library can read it: properties that it cannot are left out."""
-    header = frame[_HEAD:-1]
-    try:
-        ContentHeader().unmarshal(header)
-    except Exception:
-        kept = _rewritten(header) if len(header) >= _PROPERTIES else header
-        return frame[:3] + len(kept).to_bytes(4, "big") + kept + frame[-1:]
-    return frame
-
-
-def _rewritten(header: bytes) -> bytes:
-    found = fields.properties(header)
-    (size,) = _body_size(header, 4)
-    texts: dict[str, Any] = {
-        "content_type": found.content_type,
-        "correlation_id": found.correlation_id,
-        "reply_to": found.reply_to,
-        "message_id": found.message_id,
-    }
-    try:
-        properties = Basic.Properties(headers=found.headers, **texts)
-        return ContentHeader(body_size=size, properties=properties).marshal()
-    except Exception:  # it reads values that it cannot write
-        return ContentHeader(body_size=size, properties=Basic.Properties(**texts)).marshal()
+        return Properties.told(found.content_type, found.headers, found.correlation_id)
 
 
 def _usual(header: bytes, flags: int) -> Properties | None:
     """Those of a reply as most consumers send it. What differs from one to the next is an id or two."""
-    at = _PROPERTIES
-    if flags & _CONTENT_TYPE:
+    at = PROPERTIES
+    if flags & CONTENT_TYPE:
         at += 1 + header[at]
-    if flags & _ENCODING:
+    if flags & ENCODING:
         at += 1 + header[at]
     table, times = at, None
-    if flags & _HEADERS:
+    if flags & HEADERS:
         at += 4 + _size(header, at)[0]
         times = _times_at(header, at - _TIMES)
     end = at
-    at += bool(flags & _MODE) + bool(flags & _PRIORITY)
+    at += bool(flags & DELIVERY_MODE) + bool(flags & PRIORITY)
     if times is None:
-        raw = header[_PROPERTIES:at]
+        raw = header[PROPERTIES:at]
     else:  # they differ with each reply: without them the rest is known
         length = (end - table - 4 - _TIMES).to_bytes(4, "big")
-        raw = header[_PROPERTIES:table] + length + header[table + 4 : end - _TIMES] + header[end:at]
+        raw = header[PROPERTIES:table] + length + header[table + 4 : end - _TIMES] + header[end:at]
     kind = _decoded(flags & _KIND, raw)
-    correlation_id = message_id = None
-    if flags & _CORRELATION_ID:
+    correlation_id = None
+    if flags & CORRELATION_ID:
         start, at = at + 1, at + 1 + header[at]
         correlation_id = header[start:at].decode()
-    if flags & _MESSAGE_ID:
-        start, at = at + 1, at + 1 + header[at]
-        message_id = header[start:at].decode()
+    if flags & MESSAGE_ID:
+        at += 1 + header[at]
     if at > len(header):
         return None  # cut off
-    return Properties(kind.content_type, kind.headers, correlation_id, message_id, times or kind.times)
+    return Properties(kind.content_type, kind.headers, correlation_id, times or kind.times)
 
 
 def _times_at(header: bytes, at: int) -> tuple[int, int] | None:

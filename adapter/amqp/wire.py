@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import aiormq
 from pamqp.heartbeat import Heartbeat
 
-from adapter.broker.rabbitmq.incoming import Confirms, Deliveries, Incoming
+from adapter.amqp.scanner import D, Scanner, Tapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from yarl import URL
 
-    from adapter.broker.rabbitmq.incoming import Channel, Confirm, Delivery, Returned
+    from adapter.amqp.scanner import Confirm, Returned
 
 _QUIET: Final = 1.0
 """Seconds for which the library may see nothing of what comes: it waits for at least six."""
@@ -36,7 +36,7 @@ class _Tap(asyncio.StreamReaderProtocol):
 
     def __init__(self, reader: asyncio.StreamReader, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(reader, loop=loop)
-        self.incoming = Incoming()
+        self.scanner = Scanner()
         self._time = loop.time
         self._fed_at = self.heard_at = loop.time()
         self._socket: asyncio.Transport | None = None
@@ -48,8 +48,8 @@ class _Tap(asyncio.StreamReaderProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
-        incoming = self.incoming
-        rest = incoming.feed(data)
+        scanner = self.scanner
+        rest = scanner.feed(data)
         now = self.heard_at = self._time()
         if rest:
             self._fed_at = now
@@ -59,8 +59,8 @@ class _Tap(asyncio.StreamReaderProtocol):
             # heartbeats only while it sends nothing else: so busy a connection looks dead from there.
             self._fed_at = now
             super().data_received(_HEARTBEAT)
-        incoming.hand_on()
-        if incoming.broken and self._socket is not None:
+        scanner.hand_on()
+        if scanner.broken and self._socket is not None:
             self._socket.abort()  # the library still gets to see what was read before
 
 
@@ -121,25 +121,25 @@ class Wire(aiormq.TransportFactory):
     @property
     def broken(self) -> bool:
         """Whether something came that could not be read; the connection is aborted for it."""
-        return self._tap is not None and self._tap.incoming.broken
+        return self._tap is not None and self._tap.scanner.broken
 
-    def deliveries(self, channel: aiormq.Channel, receiver: Callable[[list[Delivery]], None]) -> Deliveries:
-        """Give ``receiver`` what comes for the consumers that are added, until the channel closes."""
-        tapped = Deliveries(receiver)
-        self._add(channel, tapped)
-        return tapped
+    def tap(
+        self,
+        channel: aiormq.abc.AbstractChannel,
+        receiver: Callable[[list[D], list[Confirm | Returned]], None],
+        make: Callable[[bytes, bytes, bytes, int], D] | None = None,
+        most: int = 0,
+    ) -> None:
+        """Give ``receiver`` what comes for a channel until it closes: see ``Tapped``.
 
-    def confirms(self, channel: aiormq.Channel, receiver: Callable[[list[Confirm | Returned]], None]) -> None:
-        """Give ``receiver`` what the server says of publications, until the channel closes."""
-        self._add(channel, Confirms(receiver))
-
-    def _add(self, channel: aiormq.Channel, tapped: Channel) -> None:
+        To be called before the first delivery and the first publication.
+        """
         assert self._tap is not None, "a channel has a socket"
-        incoming, number = self._tap.incoming, channel.number
-        incoming.add(number, tapped)
-        channel.closing.add_done_callback(lambda _: incoming.remove(number, tapped))
+        scanner, number, tapped = self._tap.scanner, channel.number, Tapped(receiver, make, most)
+        scanner.add(number, tapped)
+        channel.closing.add_done_callback(lambda _: scanner.remove(number, tapped))
 
-    def write(self, channel: aiormq.Channel, frames: bytes) -> bool:
+    def write(self, channel: aiormq.abc.AbstractChannel, frames: bytes) -> bool:
         """Write whole frames for a channel, now. Whether that can still be done.
 
         They pass by those that wait in the library's queue for the next turn of the loop. No frame
@@ -163,6 +163,6 @@ class Wire(aiormq.TransportFactory):
         transport.abort()
 
 
-def usable(channel: aiormq.Channel) -> bool:
+def usable(channel: aiormq.abc.AbstractChannel) -> bool:
     """Whether the server still knows the channel: a frame on another closes the whole connection."""
     return channel.connection.channels.get(channel.number) is channel and not channel.is_closed

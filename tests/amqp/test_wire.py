@@ -12,17 +12,17 @@ from pamqp.commands import Basic
 from pamqp.heartbeat import Heartbeat
 from yarl import URL
 
+from adapter.amqp.scanner import Confirm, Tapped
+from adapter.amqp.wire import _Tap
 from adapter.broker.rabbitmq.connection import Connection, UndecodableMessage
-from adapter.broker.rabbitmq.incoming import Confirm, Confirms
 from adapter.broker.rabbitmq.limits import Limits
-from adapter.broker.rabbitmq.tap import _Tap
 from tests.broker.support import until
 from tests.consumers.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from adapter.broker.rabbitmq.incoming import Returned
+    from adapter.amqp.scanner import Returned
     from tests.harness.rabbitmq import RabbitServer
 
 ACK = frame.marshal(Basic.Ack(1), 1)
@@ -49,7 +49,7 @@ class Rig:
         self.transport = Transport()
         self.tap.connection_made(self.transport)
         self.came: list[list[Confirm | Returned]] = []
-        self.tap.incoming.add(1, Confirms(self.came.append))
+        self.tap.scanner.add(1, Tapped[None](lambda _, came: self.came.append(came), None, 0))
 
     def read(self) -> bytes:
         """What the library has got since the last time."""
@@ -111,7 +111,7 @@ async def connection(rabbitmq: RabbitServer) -> AsyncIterator[Connection]:
 async def test_what_is_written_and_confirmed_goes_past_the_library(connection: Connection) -> None:
     channel = await connection.channel(confirms=True)
     came: list[Any] = []
-    connection.wire.confirms(channel, came.extend)
+    connection.wire.tap(channel, lambda _, confirms: came.extend(confirms))
     publish = frame.marshal(Basic.Publish(routing_key="nobody", mandatory=True), channel.number)
     header = b"\0\x3c\0\0" + bytes(8) + b"\0\x80\2id"
     written = b"\2" + channel.number.to_bytes(2, "big") + len(header).to_bytes(4, "big") + header + b"\xce"

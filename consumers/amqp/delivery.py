@@ -1,0 +1,169 @@
+"""A request as RabbitMQ delivers it. Pure."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+from pamqp.header import ContentHeader
+
+from adapter.amqp import fields
+from adapter.amqp.fields import (
+    CONTENT_TYPE,
+    CORRELATION_ID,
+    DELIVERY_MODE,
+    ENCODING,
+    EXPIRATION,
+    HEADERS,
+    MESSAGE_ID,
+    PRIORITY,
+    PROPERTIES,
+    REPLY_TO,
+    TIMESTAMP,
+    TYPE,
+    USER_ID,
+)
+from adapter.contract import MAX_BODY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pamqp.commands import Basic
+
+_tag: Final = struct.Struct(">Q").unpack_from
+_flags: Final = struct.Struct(">H").unpack_from
+_size: Final = struct.Struct(">I").unpack_from
+_long: Final = struct.Struct(">q").unpack_from
+
+_STRING, _INTEGER = ord("S"), ord("l")
+
+
+class PropertiesError(ValueError):
+    """The properties of a message cannot be read; the text says why."""
+
+
+class Delivery:
+    """A request as it came. ``read()`` comes first: before it, ``tag`` and ``body`` alone are there.
+
+    ``received``: when it came, in epoch seconds, where somebody noted it.
+    """
+
+    __slots__ = (
+        "_header",
+        "_rest",
+        "_size",
+        "_table",
+        "body",
+        "correlation_id",
+        "received",
+        "reply_to",
+        "tag",
+    )
+
+    def __init__(self, tag: int, header: bytes, body: bytes, size: int = 0) -> None:
+        self.tag = tag
+        self.body = body
+        self._size = size  # of the body, where only its beginning is here
+        self.correlation_id: str | None = None
+        self.reply_to: str | None = None
+        self.received = 0.0
+        self._header = header
+        self._rest = 0  # where what follows reply_to begins
+        self._table = b""
+
+    @classmethod
+    def scanned(cls, method: bytes, header: bytes, body: bytes, size: int) -> Delivery:
+        """Make one of what ``adapter.amqp.scanner`` found. The method begins with two tags."""
+        (tag,) = _tag(method, 5 + method[4])
+        return cls(tag, header, body, size)
+
+    def read(self) -> None:
+        """Read the properties. Raises PropertiesError."""
+        try:
+            self._read()
+        except (ValueError, IndexError, struct.error) as exc:
+            raise PropertiesError(f"properties: {exc}") from exc
+
+    def _read(self) -> None:
+        header = self._header
+        (flags,) = _flags(header, PROPERTIES - 2)
+        at = PROPERTIES
+        if flags & CONTENT_TYPE:
+            at += 1 + header[at]
+        if flags & ENCODING:
+            at += 1 + header[at]
+        if flags & HEADERS:
+            end = at + 4 + _size(header, at)[0]
+            self._table = header[at:end]
+            at = end
+        if flags & DELIVERY_MODE:
+            at += 1
+        if flags & PRIORITY:
+            at += 1
+        if flags & CORRELATION_ID:
+            end = at + 1 + header[at]
+            self.correlation_id = header[at + 1 : end].decode()
+            at = end
+        if flags & REPLY_TO:
+            end = at + 1 + header[at]
+            self.reply_to = header[at + 1 : end].decode()
+            at = end
+        if at > len(header):
+            raise ValueError(f"{len(header)} bytes, at least {at} expected")
+        self._rest = at
+
+    @property
+    def user_id(self) -> str | None:
+        """As whom RabbitMQ knew the sender, if the message says so. Raises PropertiesError."""
+        header, at = self._header, self._rest
+        try:
+            (flags,) = _flags(header, PROPERTIES - 2)
+            for flag in (EXPIRATION, MESSAGE_ID):
+                if flags & flag:
+                    at += 1 + header[at]
+            if flags & TIMESTAMP:
+                at += 8
+            if flags & TYPE:
+                at += 1 + header[at]
+            return header[at + 1 : at + 1 + header[at]].decode() if flags & USER_ID else None
+        except (ValueError, IndexError) as exc:
+            raise PropertiesError(f"properties: {exc}") from exc
+
+    def properties(self) -> Basic.Properties:
+        """All of the properties, to be sent on. Raises what the library's decoder raises."""
+        found = ContentHeader()
+        found.unmarshal(self._header)
+        return found.properties
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """The message's headers. Raises PropertiesError, also for a body that is too long to be read."""
+        if self._size:
+            raise PropertiesError(f"a body of {self._size} bytes, at most {MAX_BODY} are read")
+        try:
+            return _headers(self._table)
+        except (ValueError, IndexError, struct.error) as exc:
+            raise PropertiesError(f"headers: {exc}") from exc
+
+
+def _headers(table: bytes) -> Mapping[str, Any]:
+    """A table of strings and integers, such as the adapter's; any other by the reader of all."""
+    found: dict[str, Any] = {}
+    at, end = 4, len(table)
+    while at < end:
+        start = at + 1
+        at = start + table[at]
+        name, kind = table[start:at].decode(), table[at]
+        at += 1
+        if kind == _STRING:
+            start = at + 4
+            at = start + _size(table, at)[0]
+            found[name] = table[start:at].decode()
+        elif kind == _INTEGER:
+            found[name] = _long(table, at)[0]
+            at += 8
+        else:
+            return fields.table(table)
+    if at > end > 0:
+        raise ValueError(f"a table of {end} bytes, at least {at} expected")
+    return found
