@@ -1,49 +1,23 @@
-"""A model of Kamailio's netstring reader, which loses frames on bad splits, and of one link to it."""
+"""A link to a Kamailio that reads when told to, by the simulator's reader: bad splits lose frames."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections import deque
 from typing import TYPE_CHECKING
 
 from adapter.evapi.window import SYNC_DELAY, WINDOW_BYTES, Outgoing, Window, in_segments
 from adapter.model.transaction import TransactionId
+from adapter.simulator import Counters
+from adapter.simulator.reader import BUFFER, Reader
 from adapter.wire import netstring
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BUFFER = 32_767
 LOOPBACK = 65_483
 FOREVER = float("inf")
 SEGMENTS = (536, 1_231, 1_348, 1_448, 8_948, LOOPBACK)
-
-
-class NetstringReader:
-    """What evapi_dispatch.c does with each ``recv``, losses included."""
-
-    def __init__(self) -> None:
-        self.kept = b""  # of a frame whose rest has not come
-        self.frames: list[bytes] = []
-
-    def recv(self, data: bytes) -> None:
-        buffer, self.kept, at = self.kept + data, b"", 0
-        assert len(buffer) <= BUFFER
-        while at < len(buffer):
-            digits = re.compile(rb"\d*").match(buffer, at)
-            assert digits is not None
-            colon = digits.end()
-            if colon == len(buffer) or buffer[colon : colon + 1] != b":" or not digits[0]:
-                return  # ends within the length, or is out of step: dropped without a word
-            last = colon + int(digits[0])
-            if last >= len(buffer):
-                self.kept = buffer[at:]
-                return
-            if buffer[last + 1 : last + 2] != b",":
-                return  # ends just before the comma: dropped, too
-            self.frames.append(buffer[colon + 1 : last + 1])
-            at = last + 2
 
 
 class Kamailio:
@@ -52,14 +26,14 @@ class Kamailio:
     def __init__(self, segment: int = LOOPBACK) -> None:
         self.segment = segment
         self.arrived: deque[bytes] = deque()
-        self.reader = NetstringReader()
+        self.reader = Reader(Counters())
         self.received: list[bytes] = []
         self.receipts: deque[str] = deque()
         self.most_unread = 0
 
     @property
     def unread(self) -> int:
-        return sum(map(len, self.arrived)) + len(self.reader.kept)
+        return sum(map(len, self.arrived)) + BUFFER - self.reader.room
 
     def write(self, pieces: Sequence[bytes]) -> None:
         for piece in pieces:  # each by one send with MSG_EOR: it begins a segment
@@ -68,21 +42,19 @@ class Kamailio:
 
     def read(self, segments: int = 1_000_000) -> None:
         """One ``recv`` that finds so many segments; one buffer's worth at most."""
-        data, room = b"", BUFFER - len(self.reader.kept)
+        data, room = b"", self.reader.room
         while self.arrived and segments and len(data) < room:
             part = self.arrived.popleft()
             if len(data) + len(part) > room:
                 self.arrived.appendleft(part[room - len(data) :])
                 part = part[: room - len(data)]
             data, segments = data + part, segments - 1
-        self.reader.recv(data)
-        for frame in self.reader.frames:
+        for frame in self.reader.feed(data):
             adapter = json.loads(frame).get("adapter", {})
             if "sync" in adapter:
                 self.receipts.append(adapter["sync"])
             elif "status" not in adapter:
                 self.received.append(frame)
-        self.reader.frames.clear()
 
     def lose(self, segments: int = 1_000_000) -> None:
         """So many segments that wait are gone, as with a bad split, and a sync with them."""
@@ -90,7 +62,7 @@ class Kamailio:
         while self.arrived and (segments > 0 or not synced):
             synced |= b'"sync"' in self.arrived.popleft()
             segments -= 1
-        self.reader = NetstringReader()
+        self.reader = Reader(Counters())
 
     @property
     def numbers(self) -> list[int]:

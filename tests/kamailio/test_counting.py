@@ -6,7 +6,10 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.harness.evapi_client import EvapiClient
+from tests.kamailio.conftest import settled
 
 if TYPE_CHECKING:
     from tests.harness.kamailio import KamailioServer
@@ -47,3 +50,24 @@ async def test_the_same_frames_in_one_write_do_not_all_arrive(kamailio: Kamailio
         await link.json()
         await link.write_raw(b"".join(frames()))
         assert 0 < await counted(link) < FRAMES
+
+
+@pytest.mark.parametrize(
+    ("size", "delivered", "closed"),
+    [(32_760, 1, False), (32_761, 0, False), (32_762, 0, True), (40_000, 0, True)],
+)
+async def test_the_longest_frame(kamailio: KamailioServer, size: int, delivered: int, closed: bool) -> None:
+    async with (
+        await EvapiClient.connect(kamailio.evapi_port) as watcher,
+        await EvapiClient.connect(kamailio.evapi_port) as writer,
+    ):
+        await settled(watcher)
+        assert await counted(watcher) == 0
+        await writer.write_raw(b"%d:%b," % (size, b"y" * size))
+        await settled(watcher)
+        assert await counted(watcher) == delivered
+        if closed:
+            with pytest.raises(EOFError):
+                await writer.until(lambda _: False)
+        else:
+            await writer.receipt()

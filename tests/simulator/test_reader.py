@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from adapter.simulator import Counters, SimulatedKamailio
 from adapter.simulator.reader import BUFFER, Reader
+from tests.kamailio.recvs import CASES, PIECES
 from tests.simulator.client import Client, netstring
 
 
@@ -54,22 +55,7 @@ class InC:
         return frames
 
 
-pieces = st.sampled_from(
-    [
-        b"5:abcde,",
-        b"1:x,",
-        b"0:,",
-        b"12:",
-        b":",
-        b",",
-        b" \r\n\t",
-        b"7",
-        b"01:y,",
-        b"z",
-        b"9999999999:",
-        b"4294967297:q,",
-    ]
-)
+pieces = st.sampled_from(PIECES)
 
 
 @given(st.lists(st.lists(pieces | st.binary(max_size=3), max_size=6).map(b"".join), max_size=8))
@@ -93,24 +79,7 @@ def test_reader_without_faults_loses_nothing(sent: list[bytes], data: st.DataObj
     assert (got, counters.discards) == (sent, 0)
 
 
-@pytest.mark.parametrize(
-    ("recvs", "delivered"),
-    [
-        ([b"3:abc,3:def,"], [b"abc", b"def"]),
-        ([b"3:abc,", b" \r\n", b"3:def,"], [b"abc", b"def"]),
-        ([b"3:", b"abc,"], [b"abc"]),  # after the colon: safe
-        ([b"3:a", b"b", b"c,3:def,"], [b"abc", b"def"]),  # within the body: safe
-        ([b"1", b"0:abcdefghij,", b"3:def,"], [b"def"]),  # within the digits
-        ([b"10", b":abcdefghij,", b"3:def,"], [b"def"]),  # just before the colon
-        ([b"3:abc", b",", b"3:def,"], [b"def"]),  # just before the comma
-        ([b"3:abc", b",3:def,3:ghi,", b"3:jkl,"], [b"jkl"]),  # and all that came with it
-        ([b"3:abc,3:def", b",3:ghi,", b"3:jkl,"], [b"abc", b"jkl"]),
-        ([b"3:abc,0:,3:def,", b"3:ghi,"], [b"abc", b"ghi"]),
-        ([b"3:abc,oops,3:def,", b"3:ghi,"], [b"abc", b"ghi"]),
-        ([b"3:abcd,3:def,", b"3:ghi,"], [b"ghi"]),
-        ([b"003:abc,"], [b"abc"]),
-    ],
-)
+@pytest.mark.parametrize(("recvs", "delivered"), CASES)
 def test_where_the_reader_loses_frames(recvs: list[bytes], delivered: list[bytes]) -> None:
     reader = Reader(Counters())
     assert [frame for data in recvs for frame in reader.feed(data)] == delivered
