@@ -77,7 +77,7 @@ class Links:
     def __init__(self, *nodes: str) -> None:
         self.nodes = set(nodes)
         self.unsound: set[str] = set()
-        self.lives: dict[str, str] = {}
+        self.incarnations: dict[str, str] = {}
         self.gated = True
         self.plain = False
         self.backlog = 0.0
@@ -122,8 +122,8 @@ class Links:
     def missed(self, node: str, ago: float) -> None:
         self.told_missed.append((node, ago))
 
-    def life(self, node: str) -> str:
-        return self.lives.get(node, "")
+    def incarnation(self, node: str) -> str:
+        return self.incarnations.get(node, "")
 
     def takes_commands(self, node: str) -> bool:
         return node in self.nodes and self.gated
@@ -203,7 +203,7 @@ class Bench:
     def look(self, **others: Beat) -> None:
         """A beat that was answered: these are the others from now on, where any are given."""
         self.others.update(others)
-        self.membership.looked(Snapshot({**self.others, self.name: Beat()}, True), self.now, self.now)
+        self.membership.update(Snapshot({**self.others, self.name: Beat()}, True), self.now, self.now)
 
     def lose_store(self) -> None:
         """A beat was not answered."""

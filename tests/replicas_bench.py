@@ -23,7 +23,7 @@ class Nodes:
         self.gone: list[str] = []
         self.late: list[str] = []
         self.resets: list[str] = []
-        self.ranks: list[tuple[str, int]] = []
+        self.priorities: list[tuple[str, int]] = []
         self.forgotten: list[str] = []
 
     @property
@@ -34,7 +34,8 @@ class Nodes:
     def identities(self) -> dict[str, str]:
         links = self._bench.links
         return {
-            node: f"{links.lives.get(node, '')}@{self.addresses.get(node, node)}" for node in self.readers
+            node: f"{links.incarnations.get(node, '')}@{self.addresses.get(node, node)}"
+            for node in self.readers
         }
 
     @property
@@ -58,8 +59,8 @@ class Nodes:
         assert reason
         self.resets.append(node)
 
-    def set_rank(self, node: str, rank: int) -> None:
-        self.ranks.append((node, rank))
+    def set_priority(self, node: str, priority: int) -> None:
+        self.priorities.append((node, priority))
 
     def forget(self, node: str) -> None:
         self.forgotten.append(node)
@@ -102,9 +103,9 @@ class Replica(Bench):
         self.links.unsound.update(nodes)
 
     @property
-    def rank(self) -> int:
+    def priority(self) -> int:
         """With which it consumes the replies of the node that it asked for last."""
-        return self.nodes.ranks[-1][1]
+        return self.nodes.priorities[-1][1]
 
     @property
     def asked(self) -> list[int]:

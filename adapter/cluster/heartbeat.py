@@ -86,7 +86,7 @@ class Heartbeat:
         self.watch = Watch()
         self._known: tuple[str, ...] = ()  # nodes, as of the last tick
         self._beating = asyncio.Lock()
-        self._rank = 0
+        self._priority = 0
         self._told: Beat | None = None
         self._seen: Beat | None = None
         self._changed_at = float("-inf")
@@ -111,7 +111,7 @@ class Heartbeat:
             self._broker.ready,
             accepting,
             readers,
-            self._rank,
+            self._priority,
             stuck=stuck,
             deaf=deaf,
             results=self._broker.beside,
@@ -179,7 +179,7 @@ class Heartbeat:
             self.store_ready = False
         else:
             asked += self._learn(snapshot, asked)
-            self._membership.looked(snapshot, asked, self._clock())
+            self._membership.update(snapshot, asked, self._clock())
             self._judge_clock(snapshot)
             self._broker.hear(self._queues_of_others(state, snapshot))
             if not self.store_ready:
@@ -197,7 +197,7 @@ class Heartbeat:
         self._orphaned = {key: each for key, each in self._orphaned.items() if key[0] in names}
         # Side by side, so that what they ask of the store goes in a few round trips, however many they are.
         await asyncio.gather(*map(self._look_after, names))
-        if self.store_ready and self._rank != state.rank:
+        if self.store_ready and self._priority != state.priority:
             with contextlib.suppress(StoreUnavailable):  # told with the next beat
                 await self._inflight.beat(self._said(self.state))
 
@@ -308,7 +308,7 @@ class Heartbeat:
         """The lease was over before this beat: what this replica owned may be another's by now."""
         log.warning("own lease was over: this process or the store stood still")
         self._stepped_down = False
-        # Who was active meanwhile has a higher rank: where it is this one again, it is to be outdone.
+        # Who was active meanwhile has a higher priority: where it is this one again, it is to be outdone.
         self._active = {node: who for node, who in self._active.items() if who != self._membership.replica}
         alone = self._membership.alone(self._clock())
         for node in self._nodes.names:
@@ -327,15 +327,15 @@ class Heartbeat:
             if self._broker.gone and node not in self._given_up:
                 self._given_up.add(node)
                 await self._recovery.give_up(node)
-        active = self._membership.active(node, self._role.able(node))
+        active = self._membership.active(node, self._role.can_serve(node))
         before = self._active.get(node)
         known = node in self._active
         self._active[node] = active
         self._metrics.active.labels(node).set(active == me)
         if active == me and before != me:
-            self._rank = max(self._membership.top_rank, self._rank, int(self._clock())) + 1
-            self._nodes.set_rank(node, self._rank)
-            log.info("active", node=node, instead_of=before, rank=self._rank)
+            self._priority = max(self._membership.top_priority, self._priority, int(self._clock())) + 1
+            self._nodes.set_priority(node, self._priority)
+            log.info("active", node=node, instead_of=before, priority=self._priority)
         if active == me:
             everything = node in self._lost or (known and self._fell_silent(before, node))
             orphaned = self._membership.cannot_ask(node) | self._membership.dead
@@ -344,7 +344,7 @@ class Heartbeat:
                 self._lost.discard(node)
                 await self._recovery.ask_again(node)
         elif before == me:
-            self._nodes.set_rank(node, 0)  # not alike with another that took it at the same moment
+            self._nodes.set_priority(node, 0)  # not alike with another that took it at the same moment
             log.info("standby", node=node, active=active)
         writes = self._membership.writer(node, node in self._nodes.readers) == me
         await self._write_left(node, writes)

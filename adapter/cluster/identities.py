@@ -1,7 +1,7 @@
 """Which Kamailio a name stands for, by what all replicas say of their links, and where names clash. Pure.
 
-An identity is ``<life>@<address>``: the life that the hello of the Kamailio tells, and the address to
-which this replica's link goes. A plain configuration has no hello: its life is empty.
+An identity is ``<incarnation>@<address>``: the incarnation (one life of the Kamailio) that its hello tells,
+and the address to which this replica's link goes. A plain configuration has no hello: its incarnation is empty.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ TWO_NAMES: Final = "one Kamailio goes by two node names"
 TWO_REPLICAS: Final = "two replicas go by one name"
 
 
-def identity(life: str, host: str, address: str, machine: str) -> str:
+def identity(incarnation: str, host: str, address: str, machine: str) -> str:
     """Name the Kamailio at an address. A loopback address is told apart by the machine it is of."""
-    return f"{life}@{address}%{machine}" if _is_loopback(host) else f"{life}@{address}"
+    return f"{incarnation}@{address}%{machine}" if _is_loopback(host) else f"{incarnation}@{address}"
 
 
 def _is_loopback(host: str) -> bool:
@@ -36,23 +36,23 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def life_of(identity_: str) -> str:
-    """Return the life in an identity; empty if the Kamailio does not tell one."""
+def incarnation_of(identity_: str) -> str:
+    """Return the incarnation in an identity; empty if the Kamailio does not tell one."""
     return identity_.rpartition("@")[0]
 
 
 def differ(one: str, other: str) -> bool:
-    """Return True if two identities are certainly of two Kamailios: both tell a life, and not the same.
+    """Return True if two identities are certainly of two Kamailios: both tell their incarnation, another.
 
     Addresses prove nothing here: one Kamailio may be reached at several.
     """
-    lives = life_of(one), life_of(other)
-    return all(lives) and lives[0] != lives[1]
+    both = incarnation_of(one), incarnation_of(other)
+    return all(both) and both[0] != both[1]
 
 
 def _key(identity_: str) -> str:
-    """Return what is alike in the identities of one Kamailio: its life or, without one, its address."""
-    return life_of(identity_) or identity_
+    """Return what is alike in the identities of one Kamailio: its incarnation, else its address."""
+    return incarnation_of(identity_) or identity_
 
 
 def elders(own: Mapping[str, str], others: Iterable[Beat]) -> dict[str, tuple[str, ...]]:
@@ -137,8 +137,8 @@ def _two_replicas(beats: Mapping[str, Beat]) -> Iterator[Clash]:
 
 
 def _shown(each: str) -> str:
-    life, _, address = each.rpartition("@")
-    return f"the Kamailio at {address}" + (f" (life {life})" if life else "")
+    incarnation, _, address = each.rpartition("@")
+    return f"the Kamailio at {address}" + (f" (life {incarnation})" if incarnation else "")
 
 
 class Watch:

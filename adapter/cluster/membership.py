@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from adapter.cluster.echo import NEVER, Echo
-from adapter.cluster.identities import differ, elders, life_of
+from adapter.cluster.identities import differ, elders, incarnation_of
 from adapter.model.beat import node_order, replica_order
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ class Membership:
         """This replica's nodes whose names stand for two Kamailios."""
         self.left: set[str] = set()
         """Nodes of which an answer was left to a replica that is linked to another Kamailio of this name."""
-        self._top_rank = 0
-        self._looked = NEVER
+        self._top_priority = 0
+        self._updated = NEVER
         self._settled_at = NEVER
         self._woke = NEVER  # and not heard of the others since
         self._remembers_since = NEVER
@@ -101,10 +101,10 @@ class Membership:
         state = "as last seen" if self.away else "live"
         return f"<Membership {self.replica}, others {state}: {sorted(self._others)}>"
 
-    def looked(self, snapshot: Snapshot, asked: float, now: float) -> None:
+    def update(self, snapshot: Snapshot, asked: float, now: float) -> None:
         """Take in what the store says of everybody; it was asked at an earlier time."""
         self._hear(snapshot, now)
-        if self.away or (not snapshot.known and self._looked != NEVER):
+        if self.away or (not snapshot.known and self._updated != NEVER):
             self._settled_at = now + self.lease
             self._remembers_since = now
         self.drained = replica_order(self.replica) in snapshot.orders
@@ -112,9 +112,9 @@ class Membership:
         former = [now - each.at for each in self._heard.values() if not each.beat.tags]
         if former:
             self._untagged_until = max(self._untagged_until, now - min(former) + FORMER_FOR)
-        self._top_rank = max([self._top_rank, *(each.beat.rank for each in self._heard.values())])
-        first = self._looked == NEVER
-        self._looked = asked
+        self._top_priority = max([self._top_priority, *(each.beat.priority for each in self._heard.values())])
+        first = self._updated == NEVER
+        self._updated = asked
         self.away = False
         self.refresh(now)
         others = self._others.values()
@@ -138,7 +138,7 @@ class Membership:
                 if (beat.number, beat.at) <= (before.beat.number, before.beat.at):
                     heard[replica] = before
                     continue
-                made = min(max(made, self._looked), now)
+                made = min(max(made, self._updated), now)
             heard[replica] = self._newer(replica, _Heard(beat, made, made), now)
         for replica, before in self._heard.items():
             if now - before.bus <= self.lease:
@@ -175,9 +175,11 @@ class Membership:
         """Return True if two Kamailios go by this name: each is served by the replicas linked to it."""
         return node in self.splits
 
-    def linked_to(self, node: str, life: str) -> bool:
-        """Return True if another replica is linked to this life of the node's Kamailio."""
-        return any(life_of(beat.identities.get(node, "")) == life for beat in self._others.values())
+    def linked_to(self, node: str, incarnation: str) -> bool:
+        """Return True if another replica is linked to this incarnation of the node's Kamailio."""
+        return any(
+            incarnation_of(beat.identities.get(node, "")) == incarnation for beat in self._others.values()
+        )
 
     def may_not_write(self, replica: str, node: str) -> bool:
         """Return True if another replica is dead, or linked to another Kamailio of this name."""
@@ -256,7 +258,7 @@ class Membership:
             return False
         if strictly and node in self.echo.claims and self.remembers(now):
             return True  # who claims goes on, though its echo is late: the store is there
-        known = self._looked != NEVER
+        known = self._updated != NEVER
         if not self.echo.ever:
             return known and self.echo.given_up(now)
         listened = now - self.echo.since >= (self.lease / 2 if known else self.lease)
@@ -271,7 +273,7 @@ class Membership:
 
     def yields(self, node: str) -> bool:
         """Whether this replica leaves a node to one that has the store, which it has lost itself."""
-        since = max(self._looked, self._lost_to_all) + YIELDS_AFTER * self.lease
+        since = max(self._updated, self._lost_to_all) + YIELDS_AFTER * self.lease
         return self.away and any(
             self._serves(beat, node) and self._heard[replica].contact > since
             for replica, beat in self._others.items()
@@ -285,12 +287,12 @@ class Membership:
 
     def contact_age(self, now: float) -> float | None:
         """Seconds since the store answered this replica; None: never."""
-        return None if self._looked == NEVER else now - self._looked
+        return None if self._updated == NEVER else now - self._updated
 
     def alone(self, now: float) -> bool:
         """Whether nobody else is there, as far as this replica has been able to see."""
         listened = self.echo.lasts(now) and now - self.echo.since >= self.lease
-        return not self._heard and (self._looked != NEVER or listened)
+        return not self._heard and (self._updated != NEVER or listened)
 
     def beginning(self, now: float) -> bool:
         """Whether this replica saw nobody at its first look, and others had no time to show since."""
@@ -324,16 +326,16 @@ class Membership:
     @property
     def blind(self) -> bool:
         """Whether this replica has never seen who else there is."""
-        return self._looked == NEVER
+        return self._updated == NEVER
 
     def remembers(self, when: float) -> bool:
         """Whether the store was there all the time since then, and a lease before, and has forgotten nothing:
         what it does not know of was not done."""
         return not self.away and self._remembers_since + self.lease <= when
 
-    def looked_since(self, when: float) -> bool:
+    def updated_since(self, when: float) -> bool:
         """Whether the store has answered a beat that was sent since then."""
-        return not self.away and self._looked >= when
+        return not self.away and self._updated >= when
 
     @property
     def unsure(self) -> bool:
@@ -351,7 +353,7 @@ class Membership:
 
     def current(self, now: float) -> bool:
         """Whether this replica may go by the list: its own lease lasts, or nobody's can be seen."""
-        return not self.unsure and (self.away or now - self._looked <= self.lease)
+        return not self.unsure and (self.away or now - self._updated <= self.lease)
 
     def settling(self, now: float) -> bool:
         """Whether the store has just come back, so that others' claims may not be in it yet."""
@@ -438,6 +440,6 @@ class Membership:
         )
 
     @property
-    def top_rank(self) -> int:
-        """The highest rank with which another replica ever consumed replies: one that hangs still may."""
-        return self._top_rank
+    def top_priority(self) -> int:
+        """The highest consumer priority that another replica ever had: one that hangs may still consume."""
+        return self._top_priority

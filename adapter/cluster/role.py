@@ -80,7 +80,7 @@ class Role:
         """Return True if a request of the node would be published now, and its reply come here."""
         return self._broker.ready and self._broker.takes_replies(node)
 
-    def takes(self, node: str) -> bool:
+    def accepts_new(self, node: str) -> bool:
         """Whether what is claimed of the node now is published."""
         return self.claiming and self.asks(node) and node not in self._membership.paused
 
@@ -89,9 +89,11 @@ class Role:
         """Whether this replica's lease lasts, so that nobody has taken over what it owns."""
         return self._membership.current(self._clock())
 
-    def able(self, node: str) -> bool:
+    def can_serve(self, node: str) -> bool:
         """Whether this replica can take a suspension of the node all the way, and may."""
-        return self.takes(node) and not self.astray and self._links.sound(node) and not self.yields(node)
+        return (
+            self.accepts_new(node) and not self.astray and self._links.sound(node) and not self.yields(node)
+        )
 
     def yields(self, node: str) -> bool:
         """Whether this replica leaves the node to one that has the store, which it has lost itself.
@@ -109,7 +111,7 @@ class Role:
         """
         if self._membership.blind and not self._membership.bus and self.plain(node):
             return False
-        chosen = self._membership.active(node, self.able(node))
+        chosen = self._membership.active(node, self.can_serve(node))
         active = chosen == self._membership.replica and self.current and self._entitled(node)
         if not active:
             self._since.pop(node, None)
@@ -119,7 +121,7 @@ class Role:
 
     def listens(self, node: str) -> bool:
         """Whether nobody claims for the node, though this replica could: it listens for others first."""
-        return self.able(node) and not self.active(node) and not self._membership.served(node)
+        return self.can_serve(node) and not self.active(node) and not self._membership.served(node)
 
     def _entitled(self, node: str) -> bool:
         """Whether nobody else can be claiming, as far as the store alone does not see to that."""
@@ -142,7 +144,7 @@ class Role:
         now = self._clock()
         return membership.echo.lasts(now) or membership.alone(now) or membership.echo.given_up(now)
 
-    def sure(self, node: str) -> bool:
+    def is_confirmed_active(self, node: str) -> bool:
         """Whether it is active and every other replica knows it: all have beaten since.
 
         Those that read the node count, even where they cannot serve it any more: until just now they may
@@ -159,14 +161,14 @@ class Role:
         """
         return self.asks(node) and not self.active(node)
 
-    def tells(self, node: str) -> bool:
+    def publishes_notices(self, node: str) -> bool:
         """Whether to publish what nobody claims: as the active one, or where there is none."""
         membership = self._membership
-        if membership.elders(node) and self._links.life(node):
+        if membership.elders(node) and self._links.incarnation(node):
             return False  # told under the other name; an address alone is no proof
         if node in membership.paused:
             return membership.writer(node, self._links.sound(node)) == membership.replica
-        return self.active(node) or membership.active(node, self.able(node)) is None
+        return self.active(node) or membership.active(node, self.can_serve(node)) is None
 
     def sweeps(self, node: str) -> bool:
         """Whether this replica is the one to answer what is past its deadline.
@@ -177,29 +179,35 @@ class Role:
         membership = self._membership
         if membership.away:
             return True
-        chosen = membership.active(node, self.able(node)) or membership.writer(node, self._links.sound(node))
+        chosen = membership.active(node, self.can_serve(node)) or membership.writer(
+            node, self._links.sound(node)
+        )
         return chosen == membership.replica and self.current
 
-    def patience(self, node: str, now: float) -> float:
+    def grace(self, node: str, now: float) -> float:
         """Seconds for which a suspension of the node is left to somebody or something else.
 
         Its Kamailio's other name comes first. Where nothing drops a second answer, who has not claimed
         it under that name by the end of a lease will not.
         """
-        own = self._patience(node, now)
+        own = self._grace(node, now)
         if not self._membership.elders(node):
             return own
         return max(own, STANDBY_DELAY if self._links.drops_repeats(node) else self._membership.lease)
 
-    def _patience(self, node: str, now: float) -> float:
+    def _grace(self, node: str, now: float) -> float:
         if self.active(node):
-            return 0.0 if self.sure(node) or self._membership.away else HANDOVER_WAIT
+            return 0.0 if self.is_confirmed_active(node) or self._membership.away else HANDOVER_WAIT
         membership, plain = self._membership, self.plain(node)
-        if membership.away and membership.bus and (self.able(node) or (plain and not membership.alone(now))):
+        if (
+            membership.away
+            and membership.bus
+            and (self.can_serve(node) or (plain and not membership.alone(now)))
+        ):
             return self._longest  # whoever is active may die, and nobody could say of what it has claimed
         if not self.current:
             return _FOR_NOW  # the beat under way tells within the store's timeout who is active
-        if self.able(node):
+        if self.can_serve(node):
             if membership.settling(now) or (plain and membership.bus and membership.beginning(now)):
                 return _FOR_NOW
             if not (plain and membership.bus):

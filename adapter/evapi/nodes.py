@@ -49,7 +49,7 @@ class Nodes:
         self._tasks: dict[str, asyncio.Task[None]] = {}  # of the links
         self._beside: set[asyncio.Task[None]] = set()
         self._attached: set[str] = set()
-        self._ranks: dict[str, int] = {}
+        self._priorities: dict[str, int] = {}
         self.known: tuple[str, ...] = ()
         """Every node that there is."""
         self.broken: asyncio.Future[None] = self._loop.create_future()
@@ -106,7 +106,7 @@ class Nodes:
             self._attached.discard(node)
             self._broker.detach(node)
         del self._links[node]
-        self._ranks.pop(node, None)
+        self._priorities.pop(node, None)
         task = self._tasks.pop(node)
         task.cancel()
         self._keep(task)
@@ -163,7 +163,7 @@ class Nodes:
             link.set_relaxed(self._role.relaxed(link.node))
             if link.sound and link.node not in self._attached:
                 self._attached.add(link.node)
-                self._broker.attach(link.node, self._ranks.get(link.node, 0))
+                self._broker.attach(link.node, self._priorities.get(link.node, 0))
                 self._keep(asyncio.create_task(self._recovery.recover(link.node)))
             elif not link.sound and link.node in self._attached:
                 self._attached.discard(link.node)
@@ -171,11 +171,11 @@ class Nodes:
                 if link.up:
                     log.warning("evapi link: Kamailio does not read", node=link.node, link=repr(link))
 
-    def set_rank(self, node: str, rank: int) -> None:
-        """Consume the node's replies before all other replicas that have a lower rank."""
-        self._ranks[node] = rank
+    def set_priority(self, node: str, priority: int) -> None:
+        """Consume the node's replies before all other replicas that have a lower consumer priority."""
+        self._priorities[node] = priority
         if node in self._attached:
-            self._broker.attach(node, rank)
+            self._broker.attach(node, priority)
 
     def reset(self, node: str, reason: str) -> None:
         """Give the connection to a node up, with what Kamailio has not taken of it."""
@@ -274,8 +274,8 @@ class Nodes:
         if link is not None:
             link.missed(ago)
 
-    def life(self, node: str) -> str:
-        """Which life of the node's Kamailio the link is to; empty where it does not say."""
+    def incarnation(self, node: str) -> str:
+        """Which incarnation of the node's Kamailio the link is to; empty where it does not say."""
         link = self._links.get(node)
         return "" if link is None else link.life
 

@@ -16,7 +16,7 @@ class Beat:
     """What a replica says of itself with each beat, and its ``age`` in seconds when it is read.
 
     ``broker``: it can publish. ``accepting``: it does not drain. ``nodes``: it can write to them.
-    ``rank``: with which it consumes replies. ``stuck``: nodes that do not read what it wrote, and to
+    ``priority``: of its consumers of replies. ``stuck``: nodes that do not read what it wrote, and to
     which that may still come. ``about``: what is of interest to people alone. ``deaf``: nodes whose
     replies it cannot consume. ``tags``: its correlation ids have a tag; those of the build before this
     one had none. ``number``: a later beat of the same replica has a higher one. ``at``: its clock when it
@@ -30,7 +30,7 @@ class Beat:
     broker: bool = True
     accepting: bool = True
     nodes: frozenset[str] = frozenset()
-    rank: int = 0
+    priority: int = 0
     age: float = 0.0
     stuck: frozenset[str] = frozenset()
     about: Mapping[str, Any] = field(default_factory=dict, compare=False)
@@ -83,7 +83,7 @@ def told(beat: Beat) -> str:
         "broker": beat.broker,
         "accepting": beat.accepting,
         "nodes": sorted(beat.nodes),
-        "rank": beat.rank,
+        "rank": beat.priority,
         "stuck": sorted(beat.stuck),
         "deaf": sorted(beat.deaf),
         "tags": beat.tags,
@@ -110,7 +110,7 @@ def heard(said: bytes | str) -> Beat | None:
             "broker": bool(broker),
             "accepting": bool(accepting),
             "nodes": [*nodes],
-            "rank": int(rank),
+            "rank": int(priority),
             "stuck": [*stuck],
         } if all(isinstance(node, str) for node in (*nodes, *stuck)):
             about, number, at, contact = (found.get(key) for key in ("about", "number", "at", "contact"))
@@ -118,7 +118,7 @@ def heard(said: bytes | str) -> Beat | None:
                 broker,
                 accepting,
                 frozenset(nodes),
-                rank,
+                priority,
                 stuck=frozenset(stuck),
                 deaf=_names(found.get("deaf")),
                 claims=_names(found.get("claims")),

@@ -53,8 +53,8 @@ class Links(Protocol):
         """Take in that another replica read an event of the node, and claimed it, so many seconds ago."""
         ...
 
-    def life(self, node: str) -> str:
-        """Which life of the node's Kamailio the link is to; empty where it does not say."""
+    def incarnation(self, node: str) -> str:
+        """Which incarnation of the node's Kamailio the link is to; empty where it does not say."""
         ...
 
     def takes_commands(self, node: str) -> bool:

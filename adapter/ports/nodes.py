@@ -57,7 +57,7 @@ class NodeView(Protocol):
         """Consume a node's replies while it reads what is written to it, and only then."""
         ...
 
-    def set_rank(self, node: str, rank: int) -> None:
+    def set_priority(self, node: str, priority: int) -> None:
         """Consume the node's replies before all other replicas that have a lower consumer priority."""
         ...
 

@@ -24,11 +24,11 @@ MAX_CALL_ID: Final = 255
 
 @dataclass(frozen=True, slots=True)
 class Claimer:
-    """Who claims, and for which life of which node."""
+    """Who claims, and for which incarnation of which node."""
 
     replica: str
     node: str
-    life: str
+    incarnation: str
 
 
 def id_of(found: wire.Suspended | wire.Malformed | wire.LazySuspended, node: str) -> TransactionId:
@@ -70,9 +70,11 @@ def claim(
         ids = index, label, seq
         malformed = wire.Malformed(exc.reason, exc.detail, repr(found).encode(), event, ids)
         return _malformed(malformed, claimer, policy, arrived), malformed
-    owner, life = claimer.replica, claimer.life
+    owner, incarnation = claimer.replica, claimer.incarnation
     state, call_id = State.CLAIMED, call_id_of(data)
-    return Transaction(id_, event, deadline, arrived, body, owner, state, None, None, life, call_id), None
+    return Transaction(
+        id_, event, deadline, arrived, body, owner, state, None, None, incarnation, call_id
+    ), None
 
 
 def call_id_of(data: Any) -> str:
@@ -91,7 +93,7 @@ def _malformed(found: wire.Malformed, claimer: Claimer, policy: Policy, arrived:
         claimer.replica,
         State.SETTLED,
         Outcome.MALFORMED,
-        life=claimer.life,
+        life=claimer.incarnation,
     )
 
 

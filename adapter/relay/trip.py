@@ -140,14 +140,14 @@ class Trip:
                 self._keep(node, found)
                 if found.ids is not None:
                     suspended.append(found)
-        if notices and self._role.tells(node):
+        if notices and self._role.publishes_notices(node):
             self._spawn(self._tell(notices))
         if not suspended:
             return
         claimer = self._claimer(node)
         frames = [HeldFrame(now, claimer, each) for each in suspended]
-        sure = self._role.sure(node)
-        if sure or self._role.patience(node, now) <= 0:
+        sure = self._role.is_confirmed_active(node)
+        if sure or self._role.grace(node, now) <= 0:
             at_once = sure and self._links.drops_repeats(node)
             self._spawn(self._ask(self._to_claim(node, frames), at_once))
         else:
@@ -159,10 +159,10 @@ class Trip:
         now = self._clock()
         self._role.look(now)
         for node in self._standby:
-            patience = self._role.patience(node, now)
-            left = self._standby.take(node, now - patience)
+            grace = self._role.grace(node, now)
+            left = self._standby.take(node, now - grace)
             left = self._answered_by_nobody(node, left)
-            if left and patience <= 0:  # its own by now: a store that is away knows of no other's claims
+            if left and grace <= 0:  # its own by now: a store that is away knows of no other's claims
                 self._spawn(self._ask(self._to_claim(node, left, again=True)))
             elif left:
                 self._spawn(self._claim_left(node, left))
@@ -216,15 +216,15 @@ class Trip:
         Not where nothing drops a second answer: should this process die before it has told, another
         replica must not take for unanswered what was answered.
         """
-        return self._role.sure(node) and self._links.drops_repeats(node)
+        return self._role.is_confirmed_active(node) and self._links.drops_repeats(node)
 
     async def _remembered(self, since: float) -> bool:
         """Whether the store has forgotten nothing from then until now, as its next beat tells."""
         now, membership = self._clock(), self._membership
         patience = self._loop.time() + 2 * membership.lease
-        while not membership.looked_since(now) and self._loop.time() < patience:
+        while not membership.updated_since(now) and self._loop.time() < patience:
             await asyncio.sleep(LOOK_EACH)
-        return membership.looked_since(now) and membership.remembers(since)
+        return membership.updated_since(now) and membership.remembers(since)
 
     def _answered_by_nobody(self, node: str, left: list[HeldFrame]) -> list[HeldFrame]:
         """Leave in silence what another replica may have answered that left no trace, where Kamailio would
@@ -238,11 +238,11 @@ class Trip:
         return found
 
     def _claimer(self, node: str) -> translate.Claimer:
-        return translate.Claimer(self._membership.replica, node, self._links.life(node))
+        return translate.Claimer(self._membership.replica, node, self._links.incarnation(node))
 
     def _to_claim(self, node: str, frames: Iterable[HeldFrame], again: bool = False) -> list[Transaction]:
         """``again``: they were left to another replica, which may have answered them and died."""
-        takes = self._role.takes(node)
+        takes = self._role.accepts_new(node)
         found: list[Transaction] = []
         for frame in frames:
             transaction, malformed = translate.claim(frame.found, frame.claimer, self._policy, frame.arrived)
@@ -415,11 +415,11 @@ class Trip:
         return self._links.unread(node).union(self._read, self._doubtful)
 
     def stale(self, transaction: Transaction) -> bool:
-        """Whether it was suspended by an earlier life of its Kamailio, which it died with."""
+        """Whether it was suspended by an earlier incarnation of its Kamailio, which it died with."""
         if not transaction.life:
             return False
-        life = self._links.life(transaction.id.node)
-        return bool(life and life != transaction.life)
+        incarnation = self._links.incarnation(transaction.id.node)
+        return bool(incarnation and incarnation != transaction.life)
 
     def resume(self, transaction: Transaction, again: bool = False) -> None:
         """The one exit: write the answer to Kamailio; ``again``: it may have been written before."""

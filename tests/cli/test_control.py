@@ -71,7 +71,7 @@ class TestDrain:
         await until(lambda: all(len(bridge.membership.replicas) == 2 for bridge in both))
         preferred = choose(ground.node, [bridge.inflight.replica for bridge in both])
         first = next(name for name, bridge in bridges.items() if bridge.inflight.replica == preferred)
-        await until(lambda: bridges[first].role.sure(ground.node))
+        await until(lambda: bridges[first].role.is_confirmed_active(ground.node))
         other = "two" if first == "one" else "one"
         ground.service(ground.node, events=[event])
         ended: list[Any] = []

@@ -172,7 +172,7 @@ class TestActive:
 
         async def beat(name: str) -> None:
             await group[name].beat()
-            able = group[name].role.able(NODE)
+            able = group[name].role.can_serve(NODE)
             others = tuple((each, beat.serves(NODE)) for each, beat in group[name].membership._others.items())
             seen[name] = tuple(sorted([*others, (name, able)]))
 
@@ -197,14 +197,14 @@ class TestActive:
                     group[name].replicas.accepting = group[name].role.claiming = False
             seen = {  # what one can do itself it knows at once
                 name: tuple(
-                    (each, group[name].role.able(NODE) if each == name else able) for each, able in told
+                    (each, group[name].role.can_serve(NODE) if each == name else able) for each, able in told
                 )
                 for name, told in seen.items()
             }
             active = [seen[name] for name in group.active() if name not in dead and name in seen]
             assert len(active) == len(set(active))
         await group.beat()
-        able = [each.name for each in group.all if each.role.able(NODE)]
+        able = [each.name for each in group.all if each.role.can_serve(NODE)]
         assert group.active() == ([choose(NODE, able)] if able else [])
 
 
@@ -212,37 +212,37 @@ class TestRank:
     async def test_who_takes_over_consumes_before_all_others(self) -> None:
         group = Group("r1", "r2")
         await group.beat()
-        assert group["r1"].nodes.ranks == [(NODE, group["r1"].rank)]
-        assert group["r1"].rank > NOW
-        assert group["r2"].nodes.ranks == []
-        was = group["r1"].rank
+        assert group["r1"].nodes.priorities == [(NODE, group["r1"].priority)]
+        assert group["r1"].priority > NOW
+        assert group["r2"].nodes.priorities == []
+        was = group["r1"].priority
         group["r1"].drop(NODE)
         await group.beat()
-        assert group["r2"].rank > was
-        was = group["r2"].rank
+        assert group["r2"].priority > was
+        was = group["r2"].priority
         group["r1"].links.unsound.clear()
         await group.beat()
-        assert group["r1"].rank > was
-        assert group["r2"].nodes.ranks == [(NODE, was), (NODE, 0)], "it gives way"
+        assert group["r1"].priority > was
+        assert group["r2"].nodes.priorities == [(NODE, was), (NODE, 0)], "it gives way"
 
     async def test_replicas_that_are_active_for_a_node_each_leave_each_other_alone(self) -> None:
         other = next(f"sbc{n}" for n in range(2, 100) if choose(f"sbc{n}", ["r1", "r2"]) == "r2")
         group = Group("r1", "r2", nodes=(NODE, other))
         await group.beat()
-        ranks = [list(each.nodes.ranks) for each in group.all]
+        priorities = [list(each.nodes.priorities) for each in group.all]
         assert (group.active(NODE), group.active(other)) == (["r1"], ["r2"])
         await group.beat(rounds=5)
-        assert [each.nodes.ranks for each in group.all] == ranks
+        assert [each.nodes.priorities for each in group.all] == priorities
 
     async def test_also_before_one_whose_clock_is_ahead(self) -> None:
         group = Group("r1", "r2")
         group["r2"].now += 3600
         await group["r2"].beat()
         group["r2"].now -= 3600
-        await group["r2"].beat()  # which tells what rank it took
-        ahead = group["r2"].rank
+        await group["r2"].beat()  # which tells what priority it took
+        ahead = group["r2"].priority
         await group.beat()
-        assert group["r1"].rank > ahead
+        assert group["r1"].priority > ahead
 
     async def test_also_where_it_stood_still_and_never_knew_that_another_was(self) -> None:
         """What comes for it would go to the other, and be stuck there if that stood still next."""
@@ -250,20 +250,20 @@ class TestRank:
         await group.beat()
         group.move(LEASE * 2)
         await group.beat("r1")
-        assert group["r2"].rank > group["r1"].rank
+        assert group["r2"].priority > group["r1"].priority
         group.move(0.1)
         await group.beat()
         assert group.active() == ["r1"]
-        assert group["r1"].rank > group["r2"].rank
+        assert group["r1"].priority > group["r2"].priority
 
     async def test_it_is_told_at_once(self) -> None:
         """Else another might take the same: then the broker would spread the replies over both."""
         group = Group("r1", "r2")
         await group["r2"].beat()
         await group["r1"].beat()
-        assert group["r1"].rank > group["r2"].rank
+        assert group["r1"].priority > group["r2"].priority
         beats = [call[1] for call in group["r2"].store.calls if call[0] == "beat"]
-        assert [beat.rank for beat in beats] == [0, group["r2"].rank]
+        assert [beat.priority for beat in beats] == [0, group["r2"].priority]
         await group["r2"].beat()
         assert group["r2"].store.called("beat") == 3, "once"
         assert group.active() == ["r1"]
@@ -279,7 +279,7 @@ class TestRank:
         first.store.inner.count = goes  # type: ignore[method-assign]
         await first.beat()
         first.store.inner.count = count  # type: ignore[method-assign]
-        assert first.rank
+        assert first.priority
         assert first.store.called("beat") == 2
         first.store.away = False
         await first.beat()

@@ -16,7 +16,7 @@ from adapter.cluster.identities import (
     differ,
     elders,
     identity,
-    life_of,
+    incarnation_of,
 )
 from adapter.model.beat import Beat, heard, told
 
@@ -39,8 +39,8 @@ class TestIdentity:
         assert identity("", host, f"{host}:1", "m1") == identity("", host, f"{host}:1", "m2")
 
     def test_it_holds_the_life(self) -> None:
-        assert life_of(identity("17.5", "10.0.0.1", "10.0.0.1:1", "m")) == "17.5"
-        assert life_of(identity("", "10.0.0.1", "10.0.0.1:1", "m")) == ""
+        assert incarnation_of(identity("17.5", "10.0.0.1", "10.0.0.1:1", "m")) == "17.5"
+        assert incarnation_of(identity("", "10.0.0.1", "10.0.0.1:1", "m")) == ""
 
     def test_two_addresses_prove_nothing(self) -> None:
         assert differ("x@h:1", "y@h:1")

@@ -27,13 +27,13 @@ names = st.text(min_size=1, max_size=20)
 
 
 def old(beat: Beat, age: float) -> Beat:
-    return Beat(beat.broker, beat.accepting, beat.nodes, beat.rank, age)
+    return Beat(beat.broker, beat.accepting, beat.nodes, beat.priority, age)
 
 
 def membership(others: Mapping[str, Beat] | None = None, now: float = 0.0) -> Membership:
     """The roster of r2, which has seen these others; rendezvous hashing prefers r3, r1, r2."""
     found = Membership("r2", LEASE)
-    found.looked(Snapshot({"r2": SERVING, **(others or {})}, True), now, now)
+    found.update(Snapshot({"r2": SERVING, **(others or {})}, True), now, now)
     return found
 
 
@@ -57,7 +57,7 @@ class TestLinkers:
         def assignees(live):
             me, *others = sorted(live)
             found = Membership(me, LEASE)
-            found.looked(Snapshot(dict.fromkeys(others, SERVING), True), 0.0, 0.0)
+            found.update(Snapshot(dict.fromkeys(others, SERVING), True), 0.0, 0.0)
             return found.assignees(node, count, True)
 
         before = assignees(replicas)
@@ -127,7 +127,7 @@ class TestActive:
         chosen = set()
         for name in beats:
             found = Membership(name, LEASE)
-            found.looked(Snapshot(beats, True), 0.0, 0.0)
+            found.update(Snapshot(beats, True), 0.0, 0.0)
             chosen.add(found.active(node, serving[name]))
         assert len(chosen) == 1
         assert chosen == {choose(node, [name for name, serves in serving.items() if serves])}
@@ -142,21 +142,21 @@ class TestLease:
 
     def test_this_one_is_never_dead_to_itself(self):
         found = Membership("r2", LEASE)
-        found.looked(Snapshot({"r2": old(SERVING, 60.0)}, True), 0.0, 0.0)
+        found.update(Snapshot({"r2": old(SERVING, 60.0)}, True), 0.0, 0.0)
         assert found.replicas == ["r2"]
         assert found.dead == frozenset()
 
     def test_its_own_ends_without_an_answer(self):
         found = Membership("r2", LEASE)
         assert not found.current(0.0)
-        found.looked(Snapshot({}, False), 5.0, 5.0)
+        found.update(Snapshot({}, False), 5.0, 5.0)
         assert found.current(5.0)
         assert found.current(5.0 + LEASE)
         assert not found.current(5.001 + LEASE)
 
     def test_who_has_left_is_neither_there_nor_dead(self):
         found = membership({"r1": SERVING})
-        found.looked(Snapshot({"r2": SERVING}, True), 0.2, 0.2)
+        found.update(Snapshot({"r2": SERVING}, True), 0.2, 0.2)
         assert found.replicas == ["r2"]
         assert found.dead == frozenset()
 
@@ -176,22 +176,22 @@ class TestAway:
     def test_and_for_one_lease_after_the_return_until_all_have_beaten(self):
         found = membership({"r1": SERVING})
         found.lost(9.0)
-        found.looked(Snapshot({"r1": old(SERVING, 10.0), "r2": SERVING}, True), 10.0, 10.0)
+        found.update(Snapshot({"r1": old(SERVING, 10.0), "r2": SERVING}, True), 10.0, 10.0)
         assert not found.away
         assert found.settling(10.0)
         assert (found.replicas, found.dead) == (["r1", "r2"], frozenset())
         assert found.active(NODE, True) == "r1"
-        found.looked(Snapshot({"r1": old(SERVING, 10.9), "r2": SERVING}, True), 10.9, 10.9)
+        found.update(Snapshot({"r1": old(SERVING, 10.9), "r2": SERVING}, True), 10.9, 10.9)
         assert found.settling(10.9)
         assert found.active(NODE, True) == "r1"
-        found.looked(Snapshot({"r1": old(SERVING, 11.0), "r2": SERVING}, True), 11.0, 11.0)
+        found.update(Snapshot({"r1": old(SERVING, 11.0), "r2": SERVING}, True), 11.0, 11.0)
         assert not found.settling(11.0)
         assert (found.replicas, found.dead) == (["r2"], {"r1"})
 
     def test_who_has_beaten_meanwhile_is_known_as_it_is_now(self):
         found = membership({"r1": SERVING})
         found.lost(9.0)
-        found.looked(Snapshot({"r1": NO_BROKER, "r3": SERVING}, True), 10.0, 10.0)
+        found.update(Snapshot({"r1": NO_BROKER, "r3": SERVING}, True), 10.0, 10.0)
         assert found.active(NODE, True) == "r3"
         assert found.cannot_ask(NODE) == {"r1"}
 
@@ -199,28 +199,28 @@ class TestAway:
         found = membership({"r1": SERVING})
         for now in (10.0, 10.5):
             found.lost(now)
-            found.looked(Snapshot({"r2": SERVING}, True), now, now)
+            found.update(Snapshot({"r2": SERVING}, True), now, now)
         assert found.settling(11.4)
         assert not found.settling(11.5)
 
     def test_a_store_that_lost_its_memory_is_like_one_that_was_away(self):
         found = membership({"r1": SERVING})
-        found.looked(Snapshot({"r2": SERVING}, False), 1.0, 1.0)
+        found.update(Snapshot({"r2": SERVING}, False), 1.0, 1.0)
         assert found.settling(1.9)
         assert found.replicas == ["r1", "r2"]
-        found.looked(Snapshot({"r2": SERVING}, True), 2.0, 2.0)
+        found.update(Snapshot({"r2": SERVING}, True), 2.0, 2.0)
         assert found.replicas == ["r2"]
 
     def test_the_first_look_of_a_life_is_no_return(self):
         found = Membership("r2", LEASE)
-        found.looked(Snapshot({"r2": SERVING}, False), 1.0, 1.0)
+        found.update(Snapshot({"r2": SERVING}, False), 1.0, 1.0)
         assert not found.settling(1.0)
 
     def test_unless_the_store_was_away_at_its_beginning(self):
         found = Membership("r2", LEASE)
         found.lost(0.0)
         assert found.current(0.0)
-        found.looked(Snapshot({"r2": SERVING}, False), 1.0, 1.0)
+        found.update(Snapshot({"r2": SERVING}, False), 1.0, 1.0)
         assert found.settling(1.0)
 
 
@@ -231,15 +231,15 @@ class TestWoke:
         """Neither of the others nor of its own lease: it stood still between the two."""
         found = membership({"r1": SERVING})
         found.woke(5.0)
-        found.looked(Snapshot({"r1": SERVING}, True), 0.2, 5.0)
+        found.update(Snapshot({"r1": SERVING}, True), 0.2, 5.0)
         assert found.unsure
         assert not found.current(5.0)
-        found.looked(Snapshot({"r1": SERVING}, True), 5.0, 5.1)
+        found.update(Snapshot({"r1": SERVING}, True), 5.0, 5.1)
         assert found.current(5.1)
 
     def test_its_lease_counts_from_when_it_asked(self):
         found = Membership("r2", LEASE)
-        found.looked(Snapshot({}, True), 5.0, 5.4)
+        found.update(Snapshot({}, True), 5.0, 5.4)
         assert found.current(5.0 + LEASE)
         assert not found.current(5.001 + LEASE)
 
@@ -249,7 +249,7 @@ class TestWoke:
         found.woke(5.0)
         assert found.unsure
         assert not found.current(0.1)
-        found.looked(Snapshot({"r1": SERVING}, True), 5.1, 5.1)
+        found.update(Snapshot({"r1": SERVING}, True), 5.1, 5.1)
         assert not found.unsure
         assert found.current(5.1)
 
@@ -310,14 +310,14 @@ class TestWhatIsTakenOver:
     def test_the_highest_rank_that_others_ever_had(self):
         """Who hangs, or is off the list by now, may consume with it still."""
         found = membership()
-        assert found.top_rank == 0
+        assert found.top_priority == 0
         for beats, top in (
-            ({"r1": Beat(rank=7), "r3": Beat(rank=5), "r2": Beat(rank=50)}, 7),
-            ({"r1": Beat(rank=7), "r3": Beat(rank=9, age=60.0)}, 9),
-            ({"r1": Beat(rank=8)}, 9),
+            ({"r1": Beat(priority=7), "r3": Beat(priority=5), "r2": Beat(priority=50)}, 7),
+            ({"r1": Beat(priority=7), "r3": Beat(priority=9, age=60.0)}, 9),
+            ({"r1": Beat(priority=8)}, 9),
         ):
-            found.looked(Snapshot(beats, True), 1.0, 1.0)
-            assert found.top_rank == top
+            found.update(Snapshot(beats, True), 1.0, 1.0)
+            assert found.top_priority == top
 
 
 STEPS = [(what, name) for what in ("beat", "die", "wake", "cut") for name in ("r1", "r2", "r3")]
@@ -339,7 +339,7 @@ def test_whatever_happens_of_those_that_have_just_seen_the_same_list_one_is_acti
         known = name in told
         told[name] = now, Beat(able[name], nodes=frozenset([NODE]))
         snapshot = {each: old(said, now - at) for each, (at, said) in told.items()}
-        rosters[name].looked(Snapshot(snapshot, known), now, now)
+        rosters[name].update(Snapshot(snapshot, known), now, now)
 
     for step in steps:
         match step:
@@ -396,16 +396,16 @@ class TestAges:
     @pytest.mark.parametrize("jump", [30.0, -30.0])
     def test_a_store_whose_clock_jumps_makes_nobody_look_dead(self, jump: float) -> None:
         found = Membership("r2", LEASE)
-        found.looked(Snapshot({"r1": replace(SERVING, number=1, age=0.1)}, True), 0.0, 0.0)
+        found.update(Snapshot({"r1": replace(SERVING, number=1, age=0.1)}, True), 0.0, 0.0)
         age = max(0.2 + jump, 0.0)  # the store leaves no beat in its future
-        found.looked(Snapshot({"r1": replace(SERVING, number=2, age=age)}, True), 0.25, 0.25)
+        found.update(Snapshot({"r1": replace(SERVING, number=2, age=age)}, True), 0.25, 0.25)
         assert found.replicas == ["r1", "r2"]
         assert found.dead == frozenset()
 
     def test_one_that_hands_back_for_long_says_the_same_number_later(self) -> None:
         found = Membership("r2", LEASE)
         for now in (0.0, 0.6, 1.2, 1.8):
-            found.looked(Snapshot({"r1": replace(SERVING, number=1, at=100.0 + now)}, True), now, now)
+            found.update(Snapshot({"r1": replace(SERVING, number=1, at=100.0 + now)}, True), now, now)
         assert found.replicas == ["r1", "r2"]
 
     @pytest.mark.parametrize("jump", [30.0, -30.0])
@@ -413,8 +413,8 @@ class TestAges:
         found = Membership("r2", LEASE)
         for now in (0.0, 0.25, 0.5, 0.75, 1.0):
             age = max(now + jump, 0.0) if now else 0.0
-            found.looked(Snapshot({"r1": replace(SERVING, number=1, age=age)}, True), now, now)
+            found.update(Snapshot({"r1": replace(SERVING, number=1, age=age)}, True), now, now)
             assert found.replicas == ["r1", "r2"]
-        found.looked(Snapshot({"r1": replace(SERVING, number=1, age=0.0)}, True), 1.01, 1.01)
+        found.update(Snapshot({"r1": replace(SERVING, number=1, age=0.0)}, True), 1.01, 1.01)
         assert found.replicas == ["r2"]
         assert found.dead == {"r1"}

@@ -31,7 +31,7 @@ PAUSED = frozenset([node_order(NODE)])
 def pause(bench: Bench, *nodes: str) -> None:
     """This replica has beaten and seen the order."""
     orders = frozenset(map(node_order, nodes))
-    bench.membership.looked(
+    bench.membership.update(
         Snapshot({**bench.others, bench.name: Beat()}, True, orders), bench.now, bench.now
     )
 
@@ -39,18 +39,18 @@ def pause(bench: Bench, *nodes: str) -> None:
 class TestRoster:
     def test_an_order_is_for_the_replica_or_node_that_it_names(self):
         found = Membership("r1~ab", LEASE)
-        found.looked(Snapshot({}, True, frozenset([replica_order("r1~cd"), node_order("sbc2")])), 0.0, 0.0)
+        found.update(Snapshot({}, True, frozenset([replica_order("r1~cd"), node_order("sbc2")])), 0.0, 0.0)
         assert not found.drained
         assert found.paused == {"sbc2"}
         assert found.active("sbc1", True) == "r1~ab"
-        found.looked(Snapshot({}, True, frozenset([replica_order("r1~ab")])), 0.0, 0.0)
+        found.update(Snapshot({}, True, frozenset([replica_order("r1~ab")])), 0.0, 0.0)
         assert found.drained
         assert found.paused == frozenset()
 
     def test_of_a_paused_node_nobody_is_active_and_nobody_serves_it(self):
         found = Membership("r2", LEASE)
         for orders, active in ((PAUSED, None), (frozenset(), "r1")):
-            found.looked(Snapshot({"r1": SERVING}, True, orders), 0.0, 0.0)
+            found.update(Snapshot({"r1": SERVING}, True, orders), 0.0, 0.0)
             assert found.active(NODE, True) == active
             assert found.served(NODE) is (active is not None)
             assert found.linked(NODE), "its resumes are still to be written"
@@ -58,7 +58,7 @@ class TestRoster:
 
     def test_orders_hold_while_the_store_is_away(self):
         found = Membership("r2", LEASE)
-        found.looked(Snapshot({}, True, frozenset([*PAUSED, replica_order("r2")])), 0.0, 0.0)
+        found.update(Snapshot({}, True, frozenset([*PAUSED, replica_order("r2")])), 0.0, 0.0)
         found.lost(1.0)
         assert found.drained
         assert found.paused == {NODE}
@@ -126,9 +126,11 @@ class TestDrainedReplica:
         assert group["r1"].replicas.active_for() == [NODE]
         first = group["r1"]
         orders = frozenset([replica_order("r1")])
-        first.membership.looked(Snapshot({"r2": SERVING}, True, orders), first.now, first.now)
+        first.membership.update(Snapshot({"r2": SERVING}, True, orders), first.now, first.now)
         said = first.replicas.state
-        assert replace(said, identities={}) == Beat(accepting=False, nodes=frozenset([NODE]), rank=first.rank)
+        assert replace(said, identities={}) == Beat(
+            accepting=False, nodes=frozenset([NODE]), priority=first.priority
+        )
 
     async def test_what_people_may_want_to_know_goes_with_each_beat_and_changes_nothing(self):
         first = Replica()

@@ -116,11 +116,11 @@ class Replica:
         return self.world.store and self.store_link
 
     def answers(self) -> bool:
-        patience = self.role.patience(NODE, self.world.now)
+        grace = self.role.grace(NODE, self.world.now)
         known = self.membership.away and not self.membership.alone(
             self.world.now
         )  # see ARCHITECTURE: not covered
-        return self.role.active(NODE) or (known and patience <= RETURN_WAIT)
+        return self.role.active(NODE) or (known and grace <= RETURN_WAIT)
 
     def said(self) -> Beat:
         active, yields = self.role.active(NODE), self.role.yields(NODE)
@@ -162,7 +162,7 @@ class Replica:
         known = self.name in self.world.beats
         self.world.beats[self.name] = now, self.numbered(self.said())
         snapshot = {name: replace(beat, age=now - at) for name, (at, beat) in self.world.beats.items()}
-        self.membership.looked(Snapshot(snapshot, known), now, now)
+        self.membership.update(Snapshot(snapshot, known), now, now)
 
     def say(self, beat: Beat, now: float) -> None:
         self.membership.echo.said(beat, now)

@@ -116,7 +116,7 @@ async def test_replies_are_taken_in_while_the_link_is_sound_and_at_the_same_rank
         await until(lambda: nodes.readers == ["sbc1"])
         await until(lambda: trip.recovered)
         assert broker.calls == [("sbc1", 0)]
-        nodes.set_rank("sbc1", 7)
+        nodes.set_priority("sbc1", 7)
         sim.disconnect()
         await until(lambda: len(broker.calls) >= 4)
         assert broker.calls == [("sbc1", 0), ("sbc1", 7), ("sbc1", None), ("sbc1", 7)]
@@ -130,7 +130,7 @@ async def test_a_rank_given_while_the_link_is_down_counts_once_it_is_up() -> Non
     async with SimulatedKamailio() as sim:
         sim.refuse()
         async with running(sbc1=sim.address) as (nodes, broker, _):
-            nodes.set_rank("sbc1", 7)
+            nodes.set_priority("sbc1", 7)
             assert broker.calls == []
             sim.accept()
             await until(lambda: broker.calls)
@@ -169,14 +169,14 @@ async def test_one_that_is_reset_is_connected_to_again_without_what_was_queued()
 async def test_a_restart_of_kamailio_is_another_life() -> None:
     async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, broker, _):
         await until(lambda: nodes.readers)
-        life = nodes.life("sbc1")
+        life = nodes.incarnation("sbc1")
         assert life
         sim.disconnect()
         await until(lambda: len(broker.calls) == 3 and nodes.readers)
-        assert nodes.life("sbc1") == life
+        assert nodes.incarnation("sbc1") == life
         sim.restart()
         await until(lambda: len(broker.calls) == 5 and nodes.readers)
-        assert nodes.life("sbc1") not in ("", life)
+        assert nodes.incarnation("sbc1") not in ("", life)
 
 
 async def test_one_nodes_fault_is_not_anothers() -> None:
@@ -204,7 +204,7 @@ async def test_a_node_that_nobody_knows() -> None:
         assert nodes.unread("sbc9") == set()
         assert nodes.waiting("sbc9") == 0
         assert not nodes.sound("sbc9")
-        assert nodes.life("sbc9") == ""
+        assert nodes.incarnation("sbc9") == ""
         assert not nodes.takes_commands("sbc9")
 
 

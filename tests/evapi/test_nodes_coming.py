@@ -137,7 +137,7 @@ async def test_which_kamailio_a_name_stands_for_is_known_with_its_hello_and_as_l
         await until(lambda: nodes.readers == ["a", "b"])
         first, second = (nodes.identities[name] for name in ("a", "b"))
         assert first == second
-        assert first.startswith(f"{nodes.life('a')}@{sim.address}")
+        assert first.startswith(f"{nodes.incarnation('a')}@{sim.address}")
         assert seen[-1] == nodes.identities, "told at once"
         sim.refuse()
         sim.disconnect()

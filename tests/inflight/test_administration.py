@@ -66,7 +66,12 @@ class TestRoll:
         found = await world.operator.snapshot()
         assert list(found) == ["r1~ab"]
         seen = found["r1~ab"]
-        assert (seen.broker, seen.accepting, seen.nodes, seen.rank) == (False, False, frozenset([NODE]), 7)
+        assert (seen.broker, seen.accepting, seen.nodes, seen.priority) == (
+            False,
+            False,
+            frozenset([NODE]),
+            7,
+        )
         assert (seen.stuck, seen.about) == (frozenset(["sbc2"]), told)
         assert 0 <= seen.age < REPLICAS_KEPT
 

@@ -193,8 +193,8 @@ async def test_a_beat_tells_the_others_how_a_replica_is(world: World) -> None:
     one, two = world.store("one"), world.store("two")
     states = [
         Beat(),
-        Beat(broker=False, rank=2**40),
-        Beat(accepting=False, nodes=frozenset({"sbc1", "bücher:8448", 'a "quoted" {one}'}), rank=3),
+        Beat(broker=False, priority=2**40),
+        Beat(accepting=False, nodes=frozenset({"sbc1", "bücher:8448", 'a "quoted" {one}'}), priority=3),
     ]
     for said in states:
         assert (await one.beat(said)).beats["one"] == said

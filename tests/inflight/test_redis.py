@@ -213,7 +213,7 @@ async def test_an_entry_of_a_later_version_is_read(world: RedisWorld, probe: red
     probe.hset(f"{world.prefix}:replicas", "other", value)
     found = (await one.beat(LIVE)).beats["other"]
     assert replace(found, age=0.0) == Beat(
-        broker=False, nodes=frozenset({"sbc1"}), rank=3, stuck=frozenset({"sbc2"}), tags=False
+        broker=False, nodes=frozenset({"sbc1"}), priority=3, stuck=frozenset({"sbc2"}), tags=False
     )
 
 

@@ -93,7 +93,7 @@ class EnduringWorld(RedisWorld):
         return EnduringInFlight(super().store(replica))
 
 
-LIVE = Beat(nodes=frozenset({"sbc1"}), rank=7)
+LIVE = Beat(nodes=frozenset({"sbc1"}), priority=7)
 """What a replica says of itself."""
 
 

@@ -67,7 +67,7 @@ def decided(bench: Bench) -> Transaction:
 
 def beat(bench: Bench, known: bool = True) -> None:
     """The store answers a beat that is sent now."""
-    bench.membership.looked(Snapshot({}, known), bench.now, bench.now)
+    bench.membership.update(Snapshot({}, known), bench.now, bench.now)
 
 
 class TestNothingDropsASecondAnswer:
@@ -146,7 +146,7 @@ class TestNothingDropsASecondAnswer:
     async def test_who_has_never_seen_the_others_claims_nothing(self) -> None:
         bench = Bench()
         bench.links.plain = True
-        bench.membership._looked = float("-inf")
+        bench.membership._updated = float("-inf")
         bench.membership.lost(bench.now)
         await bench.events(suspended(1))
         assert bench.broker.published == []

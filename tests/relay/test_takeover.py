@@ -213,7 +213,7 @@ class TestLife:
     async def test_an_answer_to_an_earlier_life_is_not_written_and_forgotten(self, how: str) -> None:
         pair = Pair()
         first, second = pair.first, pair.second
-        first.links.lives = {"sbc1": "one"}
+        first.links.incarnations = {"sbc1": "one"}
         await first.events(suspended())
         record = await first.record(id_of())
         assert record is not None
@@ -223,7 +223,7 @@ class TestLife:
             first.now += 2.0
             await first.trip.expire("sbc1")
             first.links.nodes.add("sbc1")
-        first.links.lives = second.links.lives = {"sbc1": "two"}
+        first.links.incarnations = second.links.incarnations = {"sbc1": "two"}
         match how:
             case "reply":
                 await first.reply(reply())
@@ -243,9 +243,9 @@ class TestLife:
         assert len(first.broker.published) == 1, "its id is remembered"
 
     async def test_it_is_not_asked_again_either(self, bench: Bench) -> None:
-        bench.links.lives = {"sbc1": "one"}
+        bench.links.incarnations = {"sbc1": "one"}
         await bench.events(suspended(1))
-        bench.links.lives = {"sbc1": "two"}
+        bench.links.incarnations = {"sbc1": "two"}
         await bench.events(suspended(2))
         bench.broker.published.clear()
         await bench.recovery.ask_again("sbc1")
@@ -255,9 +255,9 @@ class TestLife:
     async def test_a_frame_that_is_held_belongs_to_the_life_that_it_came_from(self) -> None:
         bench = Bench(name="r2")
         bench.look(r1=Beat(nodes=frozenset(["sbc1"])))
-        bench.links.lives = {"sbc1": "one"}
+        bench.links.incarnations = {"sbc1": "one"}
         await bench.events(suspended())
-        bench.links.lives = {"sbc1": "two"}
+        bench.links.incarnations = {"sbc1": "two"}
         await bench.tick(STANDBY_DELAY + 0.001)
         record = await bench.record(id_of())
         assert record is not None
@@ -269,8 +269,8 @@ class TestLife:
     async def test_where_it_is_not_known_to_be_another_the_answer_is_written(
         self, bench: Bench, then: str, now: str
     ) -> None:
-        bench.links.lives = {"sbc1": then}
+        bench.links.incarnations = {"sbc1": then}
         await bench.events(suspended(1), Malformed("base64", "", b"e:37:2:?", "e", (37, 2, None)))
-        bench.links.lives = {"sbc1": now}
+        bench.links.incarnations = {"sbc1": now}
         await bench.reply(reply(1))
         assert bench.outcomes == [(2, "malformed"), (1, "decided")]
