@@ -28,6 +28,7 @@ from adapter.evapi.limits import LinkSettings
 from adapter.evapi.nodes import Nodes
 from adapter.model.correlation import Ids, derived_keys, keys_of
 from adapter.observe import traces
+from adapter.observe.call_log import CallLog
 from adapter.observe.journal import Journal
 from adapter.observe.metrics import Metrics
 from adapter.observe.observer import Observer
@@ -132,23 +133,29 @@ class Bridge:
         self.journal = Journal(keeps, settings.journal_payloads)
         ids = _ids(settings)
         self._traces = traces.start(
-            settings.traces, settings.replica, self.clock, ids, lambda: self.broker.messaging
+            settings.traces,
+            settings.replica,
+            self.metrics.trip,
+            self.clock,
+            ids,
+            lambda: self.broker.messaging,
         )
-        observer = Observer(self.metrics, self.journal, self._traces, self.clock, ids=ids)
+        sinks = [self.metrics.trip, self.journal, CallLog(ids), *([self._traces] if self._traces else [])]
+        observer = Observer(sinks, self._traces, self.clock)
         self.role = Role(self.membership, self.broker, self.nodes, self.clock, rules.longest_deadline)
         self.trip = Trip(
             self.inflight,
             self.broker,
             self.nodes,
             rules,
-            self.metrics,
+            self.metrics.trip,
             observer,
             self.membership,
             self.role,
             self.clock,
             ids=ids,
         )
-        self._recovery = StoreRecovery(self.trip, self.inflight, observer, self.metrics, self.clock)
+        self._recovery = StoreRecovery(self.trip, self.inflight, observer, self.metrics.trip, self.clock)
         self.replicas = Heartbeat(
             self.inflight,
             self.broker,
@@ -156,13 +163,13 @@ class Bridge:
             self.role,
             self._recovery,
             self.membership,
-            self.metrics,
+            self.metrics.cluster,
             settings.links_per_node,
             self._about,
             self.clock,
             self.timekeeping,
         )
-        self.ticker = Ticker(self.trip, self.nodes, self.metrics, (self.replicas.tick, self._look))
+        self.ticker = Ticker(self.trip, self.nodes, self.metrics.process, (self.replicas.tick, self._look))
         self._health = HealthServer(
             settings.http, self.metrics.registry, self.checks, self._measure, self._details
         )
@@ -348,19 +355,19 @@ class Bridge:
     def _measure(self) -> None:
         self.nodes.measure()
         self.metrics.measure(self.nodes.names, self.clock())
-        self.metrics.broker_ready.set(self.broker.ready)
-        self.metrics.store_ready.set(self.replicas.store_ready)
-        self.metrics.drained.set(self.membership.drained)
-        self.metrics.frames_held.set(self.trip.held)
+        self.metrics.process.broker_ready.set(self.broker.ready)
+        self.metrics.process.store_ready.set(self.replicas.store_ready)
+        self.metrics.cluster.drained.set(self.membership.drained)
+        self.metrics.cluster.frames_held.set(self.trip.held)
         for node in self.nodes.names:
-            self.metrics.paused.labels(node).set(node in self.membership.paused)
-        self.metrics.broker_counted(self.broker.counts)
-        self.metrics.log_lost.set(outlet.lost())
-        self.metrics.http_dropped.set(self._health.connections.dropped)
-        self.metrics.journal_dropped.set(self.journal.dropped)
+            self.metrics.cluster.paused.labels(node).set(node in self.membership.paused)
+        self.metrics.process.broker_counted(self.broker.counts)
+        self.metrics.process.log_lost.set(outlet.lost())
+        self.metrics.process.http_dropped.set(self._health.connections.dropped)
+        self.metrics.process.journal_dropped.set(self.journal.dropped)
         broker = "rabbitmq" if self._settings.amqp_url else "embedded"
         store = "redis" if self._settings.redis_url else "embedded"
-        self.metrics.replica_info.labels(self._settings.replica, broker, store).set(1)
+        self.metrics.process.replica_info.labels(self._settings.replica, broker, store).set(1)
 
 
 def _inflight(settings: Settings, owner: str, clock: Clock, on_away: Callable[[], None]) -> InFlight:

@@ -14,6 +14,7 @@ from adapter.errors import StoreUnavailable
 from adapter.inflight.embedded import EmbeddedInFlight
 from adapter.model.beat import Beat, Snapshot
 from adapter.model.transaction import State, TransactionId
+from adapter.observe.call_log import CallLog
 from adapter.observe.journal import Journal
 from adapter.observe.metrics import Metrics
 from adapter.observe.observer import Observer
@@ -185,19 +186,19 @@ class Bench:
         self.others: dict[str, Beat] = {}
         clock = lambda: self.now  # noqa: E731
         self.role = Role(self.membership, self.broker, self.links, clock, self.policy.longest_deadline)
-        observer = Observer(self.metrics, Journal(), clock=clock)
+        observer = Observer((self.metrics.trip, Journal(), CallLog()), clock=clock)
         self.trip = Trip(
             self.store,  # type: ignore[arg-type]
             self.broker,  # type: ignore[arg-type]
             self.links,
             self.policy,
-            self.metrics,
+            self.metrics.trip,
             observer,
             self.membership,
             self.role,
             clock=clock,
         )
-        self.recovery = StoreRecovery(self.trip, self.store, observer, self.metrics, clock)
+        self.recovery = StoreRecovery(self.trip, self.store, observer, self.metrics.trip, clock)
         self.role._since = dict.fromkeys(nodes, float("-inf"))  # where it is active, it has long been
 
     def look(self, **others: Beat) -> None:

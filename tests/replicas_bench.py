@@ -89,7 +89,7 @@ class Replica(Bench):
             self.role,
             self.recovery,
             self.membership,
-            self.metrics,
+            self.metrics.cluster,
             share,
             clock=lambda: self.now,
         )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from adapter.cluster.membership import Membership
     from adapter.cluster.role import Role
     from adapter.model.beat import Snapshot
-    from adapter.observe.metrics import Metrics
+    from adapter.observe.metrics import ClusterMetrics
     from adapter.ports.broker import Broker
     from adapter.ports.nodes import NodeView
     from adapter.ports.recovery import Recovery
@@ -62,7 +62,7 @@ class Heartbeat:
         role: Role,
         recovery: Recovery,
         membership: Membership,
-        metrics: Metrics,
+        metrics: ClusterMetrics,
         links_per_node: int = 0,
         about: Callable[[], Mapping[str, Any]] = dict,
         clock: Callable[[], float] = time.time,

@@ -87,7 +87,7 @@ class Nodes:
         """Connect to a known node, and stay connected."""
         assert node not in self._links
         link = Link(node, self._addresses[node], self, self._replica, self._settings)
-        link.writer.on_receipt = partial(self._metrics.hop, "receipt")
+        link.writer.on_receipt = partial(self._metrics.trip.hop, "receipt")
         self._links[node] = link
         self._run(link)
 
@@ -202,7 +202,7 @@ class Nodes:
 
     def measure(self) -> None:
         """Bring the metrics of the links up to date."""
-        metrics = self._metrics
+        metrics = self._metrics.links
         for link in self:
             metrics.link_up.labels(link.node).set(link.up)
             metrics.link_sound.labels(link.node).set(link.sound)

@@ -25,11 +25,12 @@ import msgpack
 
 from adapter.errors import CodecError
 from adapter.model.transaction import TransactionId
+from adapter.observe.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from adapter.model.transaction import Outcome, Transaction
+    from adapter.model.transaction import Outcome, State, Transaction
     from adapter.ports.broker import Reply
 
 MOST: Final = 50_000
@@ -62,7 +63,7 @@ class Step:
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True, unicode_errors="surrogatepass").pack
 
 
-class Journal:
+class Journal(Sink):
     """What happened since it was last taken. ``keeps`` False: nothing is noted.
 
     ``payloads``: keep events' data and decisions, too.
@@ -76,7 +77,7 @@ class Journal:
         self._packed: list[bytes] = []
         self._items = 0
 
-    def events(self, at: float, transactions: Sequence[Transaction]) -> None:
+    def claimed(self, at: float, transactions: Sequence[Transaction], took: float = 0.0) -> None:
         """The events of these were claimed."""
         if transactions and self._takes(len(transactions)):
             keep = self.payloads
@@ -85,17 +86,17 @@ class Journal:
             ]
             self._batches.append((Kind.EVENT, at, items))
 
-    def published(self, at: float, ids: Sequence[TransactionId]) -> None:
+    def published(self, at: float, transactions: Sequence[Transaction], took: float = 0.0) -> None:
         """The broker has confirmed these."""
-        self._note(Kind.PUBLISHED, at, ids)
+        self._note(Kind.PUBLISHED, at, [transaction.id for transaction in transactions])
 
-    def replies(self, at: float, replies: Sequence[tuple[TransactionId, Reply]]) -> None:
+    def replied(self, at: float, replies: Sequence[tuple[TransactionId, Reply]]) -> None:
         """Replies came."""
         if replies and self._takes(len(replies)):
             items = [(id_, each.service, each.received, each.replied) for id_, each in replies]
             self._batches.append((Kind.REPLY, at, items))
 
-    def resume(
+    def resumed(
         self, at: float, transaction: Transaction, outcome: Outcome, seconds: float, decision: bytes
     ) -> None:
         """A resume was written."""
@@ -113,9 +114,11 @@ class Journal:
         """Kamailio has read these resumes."""
         self._note(Kind.READ, at, ids)
 
-    def adopted(self, at: float, ids: Sequence[TransactionId]) -> None:
+    def adopted(
+        self, at: float, node: str, owners: Sequence[str], state: State, transactions: Sequence[Transaction]
+    ) -> None:
         """Taken over from another replica."""
-        self._note(Kind.ADOPTED, at, ids)
+        self._note(Kind.ADOPTED, at, [transaction.id for transaction in transactions])
 
     def take(self) -> bytes | None:
         """An entry of all that was noted since the last one; None of nothing."""

@@ -25,6 +25,7 @@ from adapter import contract
 from adapter.errors import SettingsError
 from adapter.model.correlation import Ids
 from adapter.model.transaction import Outcome, State
+from adapter.observe.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -63,6 +64,20 @@ class Spans(Protocol):
         ...
 
 
+class Exemplars(Protocol):
+    """Who names a trace beside what was counted; ``adapter.observe.trip_metrics`` does."""
+
+    def exemplify(
+        self, transaction: Transaction, outcome: Outcome, now: float, seconds: float, trace: str
+    ) -> None:
+        """Name the trace of a call that was resumed."""
+        ...
+
+    def exemplify_hop(self, name: str, seconds: float, now: float, trace: str) -> None:
+        """Name the trace of one call of a batch."""
+        ...
+
+
 class _Publication(NamedTuple):
     """One that the broker has not confirmed yet."""
 
@@ -71,13 +86,14 @@ class _Publication(NamedTuple):
     asked: float
 
 
-class Tracing:
-    """``observer.Traces``.
+class Traces(Sink):
+    """Makes the spans of each call that is traced, once they are over; names the traces, too (``Traced``).
 
     Args:
         share: of the calls, from 0 to 1.
         replica: its name.
         spans: who exports them.
+        exemplars: who is told of a trace beside what was counted.
         clock: gives epoch seconds.
         ids: how correlation ids are written.
         messaging: gives what a span says of the broker (``Broker.messaging``).
@@ -88,6 +104,7 @@ class Tracing:
         share: float,
         replica: str,
         spans: Spans,
+        exemplars: Exemplars,
         clock: Callable[[], float] = time.time,
         ids: Ids | None = None,
         messaging: Callable[[], Mapping[str, str | int]] = dict,
@@ -97,16 +114,17 @@ class Tracing:
         self._below = round(share * _LOW)
         self._replica = replica
         self._spans = spans
+        self._exemplars = exemplars
         self._clock = clock
         self._publications: OrderedDict[TransactionId, _Publication] = OrderedDict()
         self._replies: OrderedDict[TransactionId, tuple[float, str | None]] = OrderedDict()
         self._resumed: OrderedDict[TransactionId, None] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"<Tracing {len(self._publications)} unconfirmed, {len(self._replies)} unresumed>"
+        return f"<Traces {len(self._publications)} unconfirmed, {len(self._replies)} unresumed>"
 
     def traceparent(self, transaction: Transaction) -> str:
-        """See ``observer.Traces``. Of one that is settled, for Kamailio; of any other, for the consumer
+        """See ``observer.Traced``. Of one that is settled, for Kamailio; of any other, for the consumer
         that it is published to now."""
         trace_id = self._trace_id(transaction)
         if not trace_id:
@@ -118,29 +136,33 @@ class Tracing:
             _keep(self._publications, transaction.id, _Publication(trace_id, span_id, self._clock()))
         return f"00-{trace_id:032x}-{span_id:016x}-01"
 
-    def published(self, at: float, transactions: Sequence[Transaction]) -> str:
-        """See ``observer.Traces``. Exported at once: another replica may write the resume."""
+    def published(self, at: float, transactions: Sequence[Transaction], took: float = 0.0) -> None:
+        """Export their spans at once: another replica may write the resume."""
         traced = 0
         for transaction in transactions:
             publication = self._publications.pop(transaction.id, None)
             if publication is not None:
                 self._publish(at, transaction, publication)
                 traced = publication.trace_id
-        return _text(traced)
+        if traced:
+            self._exemplars.exemplify_hop("publish", took, at, _text(traced))
 
     def replied(self, at: float, replies: Sequence[tuple[TransactionId, Reply]]) -> None:
-        """See ``observer.Traces``."""
+        """Keep when a reply came, and whose it is."""
         for id_, reply in replies:
             _keep(self._replies, id_, (at, reply.service))
 
-    def resumed(self, at: float, transaction: Transaction, outcome: Outcome) -> str:
-        """See ``observer.Traces``. A resume that is written again gets a span of its own."""
+    def resumed(
+        self, at: float, transaction: Transaction, outcome: Outcome, seconds: float, decision: bytes = b""
+    ) -> None:
+        """Export the spans of a complete trace. A resume that is written again gets a span of its own."""
         id_ = transaction.id
         publication = self._publications.pop(id_, None)
         answered, service = self._replies.pop(id_, (None, None))
         trace_id = self._trace_id(transaction)
         if not trace_id:
-            return ""
+            return
+        self._exemplars.exemplify(transaction, outcome, at, seconds, _text(trace_id))
         if publication is not None:
             why = outcome.value if outcome in _NOT_PUBLISHED else "unconfirmed"
             self._publish(at, transaction, publication, why)
@@ -151,7 +173,7 @@ class Tracing:
         own = random.getrandbits(64) or 1
         self._spans.span(trace_id, own, parent, "resume", min(answered, at), at, attributes)
         if id_ in self._resumed:
-            return _text(trace_id)
+            return
         _keep(self._resumed, id_, None)
         attributes |= {
             "evapi.node": id_.node,
@@ -168,7 +190,6 @@ class Tracing:
             attributes["error.type"] = error
         name, start = f"evapi {transaction.event}", transaction.claimed_at
         self._spans.span(trace_id, parent, None, name, min(start, at), at, attributes, "server", error)
-        return _text(trace_id)
 
     def close(self) -> None:
         """Send what is left; blocks for a limited time."""
@@ -203,10 +224,11 @@ class Tracing:
 def start(
     share: float,
     replica: str,
+    exemplars: Exemplars,
     clock: Callable[[], float],
     ids: Ids,
     messaging: Callable[[], Mapping[str, str | int]] = dict,
-) -> Tracing | None:
+) -> Traces | None:
     """Trace this share of the calls; ``None``, with nothing loaded, where it is 0. Raises SettingsError."""
     if not share:
         return None
@@ -216,7 +238,7 @@ def start(
         spans = tracing.export(contract.APP_ID, **{"service.instance.id": replica})
     except tracing.TracesError as exc:
         raise SettingsError(tracing.TRACES_VARIABLE, str(exc)) from exc
-    return Tracing(share, replica, spans, clock, ids, messaging)
+    return Traces(share, replica, spans, exemplars, clock, ids, messaging)
 
 
 @lru_cache(maxsize=MOST)

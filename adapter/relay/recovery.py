@@ -9,8 +9,8 @@ from adapter.model.transaction import RESEND_FOR, Outcome, Settlement, State, Tr
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from adapter.observe.metrics import Metrics
     from adapter.observe.observer import Observer
+    from adapter.observe.trip_metrics import TripMetrics
     from adapter.ports.store import InFlight
     from adapter.relay.trip import Trip
 
@@ -25,7 +25,7 @@ class StoreRecovery:
         trip: Trip,
         inflight: InFlight,
         observer: Observer,
-        metrics: Metrics,
+        metrics: TripMetrics,
         clock: Callable[[], float],
     ) -> None:
         self._trip = trip

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from adapter.observe.metrics import Metrics
+    from adapter.observe.metrics import ProcessMetrics
     from adapter.ports.nodes import NodeView
     from adapter.relay.trip import Trip
 
@@ -27,7 +27,11 @@ class Ticker:
     """
 
     def __init__(
-        self, trip: Trip, nodes: NodeView, metrics: Metrics, also: Sequence[Callable[[float], None]] = ()
+        self,
+        trip: Trip,
+        nodes: NodeView,
+        metrics: ProcessMetrics,
+        also: Sequence[Callable[[float], None]] = (),
     ) -> None:
         self._trip = trip
         self._nodes = nodes

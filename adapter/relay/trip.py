@@ -32,7 +32,7 @@ from adapter.model.transaction import (
     Transaction,
     TransactionId,
 )
-from adapter.observe.observer import Sparse
+from adapter.observe.sparse import Sparse
 from adapter.ports.broker import Broker, DeadLetter, Publication, Published, Reply
 from adapter.ports.store import Claim, InFlight
 from adapter.relay import translate
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from adapter.cluster.membership import Membership
-    from adapter.observe.metrics import Metrics
     from adapter.observe.observer import Observer
+    from adapter.observe.trip_metrics import TripMetrics
     from adapter.ports.links import Links
     from adapter.relay.policy import Policy
 
@@ -81,7 +81,7 @@ class Trip:
         broker: Broker,
         links: Links,
         policy: Policy,
-        metrics: Metrics,
+        metrics: TripMetrics,
         observer: Observer,
         membership: Membership,
         role: Role,
@@ -130,7 +130,7 @@ class Trip:
         suspended: list[wire.Suspended | wire.Malformed | wire.LazySuspended] = []
         notices: list[Publication] = []
         for kind, number in collections.Counter(map(type, events)).items():
-            self._metrics.read(node, _KINDS[kind], number)
+            self._metrics.count_events(node, _KINDS[kind], number)
         for found in events:
             if isinstance(found, wire.Notice):
                 self._add_notice(notices, node, found)
@@ -291,7 +291,7 @@ class Trip:
             return
         taken = [t for t, result in zip(transactions, results, strict=True) if result is Published.CONFIRMED]
         self._observer.published(asked, taken)
-        self._observer.not_published(len(transactions) - len(taken))
+        self._metrics.failed("publish", len(transactions) - len(taken))
         refused: list[Settlement] = []
         for transaction, result in zip(transactions, results, strict=True):
             if result is Published.UNROUTABLE:
@@ -387,7 +387,7 @@ class Trip:
         lost: list[TransactionId] = []
         nodes, asked = {settlement.id.node for settlement in settlements}, self._clock()
         records = await self._inflight.settle(settlements, all(map(self._at_once, nodes)))
-        self._observer.settled(asked)
+        self._metrics.hop("settle", self._clock() - asked)
         for settlement, transaction in zip(settlements, records, strict=True):
             if transaction is not None:
                 if transaction.again:  # claimed by another replica: it has read the event

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from adapter.observe.observer import Sparse
+from adapter.observe.sparse import Sparse
 
 if TYPE_CHECKING:
     from adapter.model.transaction import TransactionId
-    from adapter.observe.metrics import Metrics
+    from adapter.observe.trip_metrics import TripMetrics
 
 log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ SHARE: Final = 0.5
 class Unwritten:
     """Counts and tells. ``text`` of an id is its correlation id."""
 
-    def __init__(self, metrics: Metrics, text: Any) -> None:
+    def __init__(self, metrics: TripMetrics, text: Any) -> None:
         self._metrics = metrics
         self._text = text
         self._shed = Sparse(LINES)

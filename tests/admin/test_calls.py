@@ -310,9 +310,9 @@ class World:
         """What a replica writes of calls that were decided."""
         journal = Journal()
         for each in told:
-            journal.events(each.claimed_at, [each])
-            journal.replies(each.claimed_at, [(each.id, Reply(str(each.id), b"", service="lcr"))])
-            journal.resume(each.claimed_at, each, Outcome.DECIDED, 0.0, b"{}")
+            journal.claimed(each.claimed_at, [each])
+            journal.replied(each.claimed_at, [(each.id, Reply(str(each.id), b"", service="lcr"))])
+            journal.resumed(each.claimed_at, each, Outcome.DECIDED, 0.0, b"{}")
             journal.read(each.claimed_at, [each.id])
         entry = journal.take()
         assert entry is not None

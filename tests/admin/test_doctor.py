@@ -451,7 +451,7 @@ class TestSite:
         store, journal = RedisInFlight(pair.redis_url, "r3~x", prefix=pair.node), Journal()
         at = time.time() + 30.0
         call = Transaction(TransactionId(pair.node, 1, 1, 1), "invite", at + 2, at, b"", "r3~x")
-        journal.events(at, [call])
+        journal.claimed(at, [call])
         entry = journal.take()
         assert entry is not None
         await store.note(entry, 60.0)

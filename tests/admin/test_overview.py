@@ -260,9 +260,9 @@ def answers(number: int, service: str = "", outcome: Outcome = Outcome.DECIDED) 
     journal = Journal()
     call = record(1, claimed=NOW, deadline=NOW)
     if service:
-        journal.replies(NOW, [(call.id, Reply(str(call.id), b"", None, service=service))])
+        journal.replied(NOW, [(call.id, Reply(str(call.id), b"", None, service=service))])
     for _ in range(number):
-        journal.resume(NOW, call, outcome, 0.02, b"")
+        journal.resumed(NOW, call, outcome, 0.02, b"")
     found = journal.take()
     assert found is not None
     return found

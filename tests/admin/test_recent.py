@@ -22,12 +22,12 @@ CALL = Transaction(
 def entry(*answers: tuple[Outcome, float], service: str = "") -> bytes:
     """What a replica writes of these answers, as it writes it."""
     journal = Journal()
-    journal.events(NOW, [CALL])
-    journal.published(NOW, [CALL.id])
+    journal.claimed(NOW, [CALL])
+    journal.published(NOW, [CALL])
     if service:
-        journal.replies(NOW, [(CALL.id, Reply(str(CALL.id), b"", None, service=service))])
+        journal.replied(NOW, [(CALL.id, Reply(str(CALL.id), b"", None, service=service))])
     for outcome, seconds in answers:
-        journal.resume(NOW, CALL, outcome, seconds, b"{}")
+        journal.resumed(NOW, CALL, outcome, seconds, b"{}")
     journal.read(NOW, [CALL.id])
     found = journal.take()
     assert found is not None

@@ -58,7 +58,7 @@ class World:
         await self.replica.resumed([ID])
         if journal:
             kept = Journal()
-            kept.resume(time.time(), self.call, outcome, 0.1, b"")
+            kept.resumed(time.time(), self.call, outcome, 0.1, b"")
             entry = kept.take()
             assert entry is not None
             await self.replica.beat(Beat())

@@ -194,12 +194,12 @@ class Calls:
         journal = Journal(payloads=payloads)
         for each in calls:
             at = each.claimed_at
-            journal.events(at + 0.001, [each])
-            journal.published(at + 0.002, [each.id])
+            journal.claimed(at + 0.001, [each])
+            journal.published(at + 0.002, [each])
             if outcome is Outcome.DECIDED:
                 said = Reply(str(each.id), b"", service=service, received=at + 0.004, replied=at + 0.014)
-                journal.replies(at + 0.016, [(each.id, said)])
-            journal.resume(at + 0.020, each, outcome, 0.020, b'{"action":"allow","token":"hunter2"}')
+                journal.replied(at + 0.016, [(each.id, said)])
+            journal.resumed(at + 0.020, each, outcome, 0.020, b'{"action":"allow","token":"hunter2"}')
             journal.read(at + 0.120, [each.id])
         self.beat(replica)
         self.write(journal, replica)

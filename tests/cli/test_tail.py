@@ -250,8 +250,8 @@ class TestRemembers:
     def test_a_reply_without_a_name(self, calls: Calls) -> None:
         one = calls.call(1)
         journal = Journal()
-        journal.replies(calls.now, [(one.id, Reply(str(one.id), b""))])
-        journal.resume(calls.now, one, Outcome.DECIDED, 0.1, b"{}")
+        journal.replied(calls.now, [(one.id, Reply(str(one.id), b""))])
+        journal.resumed(calls.now, one, Outcome.DECIDED, 0.1, b"{}")
         calls.beat("r1~ab")
         calls.write(journal)
         assert [row["service"] for row in rows(calls)] == [None]

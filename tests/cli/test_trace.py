@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from adapter.model.transaction import Outcome
+from adapter.model.transaction import Outcome, State
 from adapter.observe.journal import Journal
 from adapter.ports.broker import Reply
 from adapter.simulator import SimulatedKamailio
@@ -110,8 +110,8 @@ class TestTimeline:
     def test_adopted_by_whom(self, calls: Calls) -> None:
         one = calls.call(1)
         dead, heir = Journal(), Journal()
-        dead.events(calls.now, [one])
-        heir.adopted(calls.now + 1.5, [one.id])
+        dead.claimed(calls.now, [one])
+        heir.adopted(calls.now + 1.5, one.id.node, ["r1~ab"], State.CLAIMED, [one])
         calls.write(dead, "r1~ab")
         calls.write(heir, "r2~cd")
         calls.beat("r1~ab", "r2~cd")
@@ -244,10 +244,10 @@ async def test_through_the_whole_bridge(rabbitmq: RabbitServer, redis_server: Re
 def test_two_replies_are_both_told(calls: Calls) -> None:
     one = calls.call(1)
     journal = Journal()
-    journal.events(calls.now, [one])
+    journal.claimed(calls.now, [one])
     for after in (0.1, 0.3):
-        journal.replies(calls.now + after, [(one.id, Reply(str(one.id), b"", service="lcr"))])
-        journal.resume(calls.now + 0.2, one, Outcome.DECIDED, 0.2, b"{}")
+        journal.replied(calls.now + after, [(one.id, Reply(str(one.id), b"", service="lcr"))])
+        journal.resumed(calls.now + 0.2, one, Outcome.DECIDED, 0.2, b"{}")
     calls.beat("r1~ab")
     calls.write(journal)
     done = ask("trace", "call-1@h", **calls.variables)

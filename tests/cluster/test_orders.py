@@ -180,7 +180,7 @@ class TestBridge:
             call = await sim.suspend("held", {})
             assert (await call.resumed())["outcome"] == "unavailable"
             bridge._measure()
-            assert bridge.metrics.paused.labels(node)._value.get() == 1
+            assert bridge.metrics.cluster.paused.labels(node)._value.get() == 1
             await store.countermand(node_order(node))
             await sim.until(lambda: sim.gate_open)
             call = await sim.suspend("held", {})

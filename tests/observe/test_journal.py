@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.errors import CodecError
-from adapter.model.transaction import Outcome, Transaction, TransactionId
+from adapter.model.transaction import Outcome, State, Transaction, TransactionId
 from adapter.observe.journal import MOST, Journal, Kind, Step, unpack
 from adapter.ports.broker import Reply
 
@@ -23,6 +23,10 @@ def call(id_: TransactionId = ID, event: str = "invite_request", call_id: str = 
     return Transaction(id_, event, NOW + 2.0, NOW, b"\x81", "r1", call_id=call_id)
 
 
+def adopted(journal: Journal, at: float, *calls: Transaction) -> None:
+    journal.adopted(at, "sbc1", ["r2"], State.CLAIMED, calls)
+
+
 def taken(journal: Journal) -> list[Step]:
     entry = journal.take()
     assert entry is not None
@@ -31,12 +35,12 @@ def taken(journal: Journal) -> list[Step]:
 
 def test_what_is_noted_comes_out_in_its_order() -> None:
     journal = Journal()
-    journal.events(NOW + 1, [call(), call(OTHER, "message_request", "")])
-    journal.published(NOW + 2, [ID, OTHER])
-    journal.adopted(NOW + 2.5, [ID])
+    journal.claimed(NOW + 1, [call(), call(OTHER, "message_request", "")])
+    journal.published(NOW + 2, [call(), call(OTHER)])
+    adopted(journal, NOW + 2.5, call())
     said = Reply(str(ID), b"{}", service="lcr", received=NOW + 2.1, replied=NOW + 2.2)
-    journal.replies(NOW + 3, [(ID, said), (OTHER, Reply(str(OTHER), b"{}"))])
-    journal.resume(NOW + 4, call(), Outcome.DECIDED, 4.0, b"{}")
+    journal.replied(NOW + 3, [(ID, said), (OTHER, Reply(str(OTHER), b"{}"))])
+    journal.resumed(NOW + 4, call(), Outcome.DECIDED, 4.0, b"{}")
     journal.read(NOW + 5, [ID])
     assert taken(journal) == [
         Step(Kind.EVENT, NOW + 1, ID, "invite_request", "abc@host", {"arrived": NOW}),
@@ -54,8 +58,8 @@ def test_what_is_noted_comes_out_in_its_order() -> None:
 
 def test_payloads_only_where_they_are_kept() -> None:
     journal = Journal(payloads=True)
-    journal.events(NOW, [call()])
-    journal.resume(NOW, call(), Outcome.DECIDED, 0.0, b'{"action":"allow"}')
+    journal.claimed(NOW, [call()])
+    journal.resumed(NOW, call(), Outcome.DECIDED, 0.0, b'{"action":"allow"}')
     event, resume = taken(journal)
     assert event.more == {"arrived": NOW, "request": b"\x81"}
     assert resume.more["decision"] == b'{"action":"allow"}'
@@ -64,9 +68,9 @@ def test_payloads_only_where_they_are_kept() -> None:
 def test_resumes_of_one_instant_share_a_batch_and_no_others() -> None:
     journal = Journal()
     for at, id_ in ((NOW, ID), (NOW, OTHER), (NOW + 1, ID)):
-        journal.resume(at, call(id_), Outcome.TIMEOUT, 2.0, b"")
+        journal.resumed(at, call(id_), Outcome.TIMEOUT, 2.0, b"")
     journal.read(NOW + 1, [ID])
-    journal.resume(NOW + 1, call(OTHER), Outcome.TIMEOUT, 2.0, b"")
+    journal.resumed(NOW + 1, call(OTHER), Outcome.TIMEOUT, 2.0, b"")
     entry = journal.take()
     assert entry is not None
     assert [len(items) for _, _, items in msgpack.unpackb(entry)] == [2, 1, 1, 1]
@@ -81,31 +85,31 @@ def test_resumes_of_one_instant_share_a_batch_and_no_others() -> None:
 
 def test_off_it_notes_nothing_and_counts_nothing() -> None:
     journal = Journal(keeps=False)
-    journal.events(NOW, [call()])
-    journal.published(NOW, [ID])
-    journal.replies(NOW, [(ID, Reply(str(ID), b""))])
-    journal.resume(NOW, call(), Outcome.DECIDED, 0.0, b"")
+    journal.claimed(NOW, [call()])
+    journal.published(NOW, [call()])
+    journal.replied(NOW, [(ID, Reply(str(ID), b""))])
+    journal.resumed(NOW, call(), Outcome.DECIDED, 0.0, b"")
     journal.read(NOW, [ID])
-    journal.adopted(NOW, [ID])
+    adopted(journal, NOW, call())
     assert (journal.take(), journal.dropped) == (None, 0)
 
 
 def test_of_nothing_there_is_no_entry() -> None:
     journal = Journal()
-    journal.events(NOW, [])
-    journal.replies(NOW, [])
+    journal.claimed(NOW, [])
+    journal.replied(NOW, [])
     journal.published(NOW, [])
     assert journal.take() is None
 
 
 def test_beyond_its_room_it_counts_what_it_loses_until_it_is_taken() -> None:
     journal = Journal()
-    journal.published(NOW, [ID] * (MOST - 1))
+    journal.published(NOW, [call()] * (MOST - 1))
     journal.read(NOW, [ID, ID])  # a batch is not torn apart
-    journal.events(NOW, [call(), call()])
-    journal.replies(NOW, [(ID, Reply(str(ID), b""))])
-    journal.resume(NOW, call(), Outcome.DECIDED, 0.0, b"")
-    journal.adopted(NOW, [ID, ID, ID])
+    journal.claimed(NOW, [call(), call()])
+    journal.replied(NOW, [(ID, Reply(str(ID), b""))])
+    journal.resumed(NOW, call(), Outcome.DECIDED, 0.0, b"")
+    adopted(journal, NOW, call(), call(), call())
     assert journal.dropped == 7
     assert len(taken(journal)) == MOST + 1
     journal.read(NOW, [ID])
@@ -117,14 +121,14 @@ def test_beyond_its_room_it_counts_what_it_loses_until_it_is_taken() -> None:
 def test_any_text_comes_through(event: str, call_id: str, label: int) -> None:
     journal = Journal()
     id_ = TransactionId("sbc1", 1, label, 1)
-    journal.events(NOW, [call(id_, event, call_id)])
+    journal.claimed(NOW, [call(id_, event, call_id)])
     (step,) = taken(journal)
     assert (step.id, step.event, step.call_id) == (id_, event, call_id)
 
 
 def test_a_lone_surrogate_comes_through() -> None:
     journal = Journal()
-    journal.events(NOW, [call(event="\udcff", call_id="a\ud800")])
+    journal.claimed(NOW, [call(event="\udcff", call_id="a\ud800")])
     (step,) = taken(journal)
     assert (step.event, step.call_id) == ("\udcff", "a\ud800")
 

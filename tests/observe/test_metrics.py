@@ -13,7 +13,9 @@ from adapter.broker.embedded import EmbeddedBroker
 from adapter.broker.rabbitmq import Counters
 from adapter.evapi.window import Outgoing, Window
 from adapter.model.transaction import Outcome, Transaction, TransactionId
-from adapter.observe.metrics import _BROKER, MAX_EVENTS, SECONDS, Metrics
+from adapter.observe.metrics import _BROKER, Metrics
+from adapter.observe.trip_metrics import MAX_EVENTS, SECONDS
+from adapter.ports.broker import Reply
 
 NOW = 1_000_000.0
 ID = TransactionId("sbc1", 1, 2, 1)
@@ -24,7 +26,7 @@ def call(event: str = "e", deadline: float = 2.0, id_: TransactionId = ID) -> Tr
 
 
 def resume(metrics: Metrics, event: str, outcome: Outcome = Outcome.DECIDED, after: float = 0.1) -> None:
-    metrics.resumed(call(event), outcome, NOW + after, after)
+    metrics.trip.resumed(NOW + after, call(event), outcome, after)
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -89,34 +91,34 @@ def test_what_is_counted_by_node_begins_at_zero() -> None:
 
 def test_the_consumer_has_a_call_from_the_confirm_to_the_reply() -> None:
     metrics = Metrics()
-    metrics.claimed([call()])
-    metrics.published(NOW + 1, [ID])
-    metrics.replied(NOW + 1.5, [ID])
-    metrics.replied(NOW + 9, [ID])  # a second reply counts for nothing
+    metrics.trip.claimed(NOW, [call()])
+    metrics.trip.published(NOW + 1, [call()])
+    metrics.trip.replied(NOW + 1.5, [(ID, Reply(str(ID), b""))])
+    metrics.trip.replied(NOW + 9, [(ID, Reply(str(ID), b""))])  # a second reply counts for nothing
     assert value(metrics, "hop_seconds_count", hop="consumer") == 1
     assert value(metrics, "hop_seconds_sum", hop="consumer") == 0.5
 
 
 def test_a_reply_before_the_confirm_took_no_time() -> None:
     metrics = Metrics()
-    metrics.claimed([call()])
-    metrics.replied(NOW, [ID])
-    metrics.published(NOW + 1, [ID])
-    metrics.replied(NOW + 2, [ID])
+    metrics.trip.claimed(NOW, [call()])
+    metrics.trip.replied(NOW, [(ID, Reply(str(ID), b""))])
+    metrics.trip.published(NOW + 1, [call()])
+    metrics.trip.replied(NOW + 2, [(ID, Reply(str(ID), b""))])
     resume(metrics, "e")
-    metrics.published(NOW + 3, [ID])
-    metrics.replied(NOW + 4, [ID])
+    metrics.trip.published(NOW + 3, [call()])
+    metrics.trip.replied(NOW + 4, [(ID, Reply(str(ID), b""))])
     assert value(metrics, "hop_seconds_count", hop="consumer") == 1
     assert value(metrics, "hop_seconds_sum", hop="consumer") == 0
-    assert metrics._waiting._asked == {}
+    assert metrics.trip._waiting._asked == {}
 
 
 def test_what_is_asked_again_is_measured_from_then_on() -> None:
     metrics = Metrics()
-    metrics.claimed([call()])
-    metrics.published(NOW, [ID])
-    metrics.published(NOW + 1, [ID])
-    metrics.replied(NOW + 1.5, [ID])
+    metrics.trip.claimed(NOW, [call()])
+    metrics.trip.published(NOW, [call()])
+    metrics.trip.published(NOW + 1, [call()])
+    metrics.trip.replied(NOW + 1.5, [(ID, Reply(str(ID), b""))])
     assert value(metrics, "hop_seconds_sum", hop="consumer") == 0.5
 
 
@@ -142,16 +144,16 @@ def test_the_share_of_the_deadline_and_what_is_late() -> None:
 
 def test_a_deadline_that_is_over_when_the_event_comes_is_used_up() -> None:
     metrics = Metrics()
-    metrics.resumed(call(deadline=0.0), Outcome.TIMEOUT, NOW, 0.0)
+    metrics.trip.resumed(NOW, call(deadline=0.0), Outcome.TIMEOUT, 0.0)
     assert value(metrics, "deadline_used_ratio_sum", event="e") == 1.0
 
 
 def test_a_bound_is_part_of_its_bucket() -> None:
     metrics = Metrics()
     for bound in SECONDS:
-        metrics.hop("claim", bound)
-    metrics.hop("claim", 1000.0)
-    metrics.hop("claim", -1.0)  # a clock that was set back
+        metrics.trip.hop("claim", bound)
+    metrics.trip.hop("claim", 1000.0)
+    metrics.trip.hop("claim", -1.0)  # a clock that was set back
     found = [value(metrics, "hop_seconds_bucket", hop="claim", le=str(bound)) for bound in SECONDS]
     assert found == [number + 2 for number in range(len(SECONDS))]
     assert value(metrics, "hop_seconds_bucket", hop="claim", le="+Inf") == len(SECONDS) + 2
@@ -161,7 +163,7 @@ def test_a_bound_is_part_of_its_bucket() -> None:
 def test_the_oldest_in_flight_by_node() -> None:
     metrics = Metrics()
     other = TransactionId("sbc2", 1, 2, 1)
-    metrics.claimed([call(), call(id_=other)])
+    metrics.trip.claimed(NOW, [call(), call(id_=other)])
     metrics.measure(["sbc1", "sbc2", "sbc3"], NOW + 1.5)
     assert value(metrics, "in_flight_oldest_seconds", node="sbc1") == 1.5
     assert value(metrics, "in_flight_oldest_seconds", node="sbc3") == 0
@@ -173,33 +175,33 @@ def test_the_oldest_in_flight_by_node() -> None:
 
 def test_what_another_replica_must_have_answered_is_forgotten() -> None:
     metrics = Metrics()
-    metrics.claimed([call(deadline=1.0)])
-    metrics.published(NOW, [ID])
-    metrics.tick(NOW + 5.9)
+    metrics.trip.claimed(NOW, [call(deadline=1.0)])
+    metrics.trip.published(NOW, [call()])
+    metrics.trip.tick(NOW + 5.9)
     metrics.measure(["sbc1"], NOW + 5.9)
     assert value(metrics, "in_flight_oldest_seconds", node="sbc1") is not None
-    assert len(metrics._waiting) == 1
+    assert len(metrics.trip._waiting) == 1
     metrics.measure(["sbc1"], NOW + 6.1)
     assert value(metrics, "in_flight_oldest_seconds", node="sbc1") == 0, "looked at before it is forgotten"
-    metrics.tick(NOW + 6.1)
-    assert (len(metrics._waiting), metrics._waiting._asked) == (0, {})
+    metrics.trip.tick(NOW + 6.1)
+    assert (len(metrics.trip._waiting), metrics.trip._waiting._asked) == (0, {})
 
 
 def test_a_long_deadline_hides_nobody_behind_it() -> None:
     metrics = Metrics()
     late = TransactionId("sbc1", 1, 3, 1)
-    metrics.claimed([call(deadline=60.0), call(deadline=1.0, id_=late)])
+    metrics.trip.claimed(NOW, [call(deadline=60.0), call(deadline=1.0, id_=late)])
     resume(metrics, "e")
-    metrics.tick(NOW + 30)
-    assert len(metrics._waiting) == 0
+    metrics.trip.tick(NOW + 30)
+    assert len(metrics.trip._waiting) == 0
 
 
 def test_every_count_of_a_broker_has_a_name_and_a_help_text() -> None:
     assert {field.name for field in fields(Counters)} | set(EmbeddedBroker([]).counts) == set(_BROKER)
     metrics = Metrics()
     assert value(metrics, "broker_published_total") == 0
-    metrics.broker_counted({"published": 3})
-    metrics.broker_counted({"published": 5})
+    metrics.process.broker_counted({"published": 3})
+    metrics.process.broker_counted({"published": 5})
     assert value(metrics, "broker_published_total") == 5
     assert "# TYPE evapi_broker_published_total counter" in generate_latest(metrics.registry).decode()
 
@@ -207,7 +209,7 @@ def test_every_count_of_a_broker_has_a_name_and_a_help_text() -> None:
 def test_a_receipt_takes_from_its_sync_on() -> None:
     metrics, read = Metrics(), []
     writer = Window(read.extend)
-    writer.on_receipt = partial(metrics.hop, "receipt")
+    writer.on_receipt = partial(metrics.trip.hop, "receipt")
     writer.connected("link", 0)
     writer.receipts = True
     writer.put(Outgoing(b"2:{},", 100.0, ID))
@@ -254,9 +256,9 @@ def test_a_traced_call_is_named_beside_the_buckets_that_it_is_in() -> None:
     metrics = Metrics()
     for trace, after in (("a" * 32, 0.15), ("b" * 32, 0.2), ("c" * 32, 3.0)):
         resume(metrics, "e", after=after)
-        metrics.exemplify(call("e"), Outcome.DECIDED, NOW + after, after, trace)
-    metrics.hop("publish", 0.003)
-    metrics.exemplify_hop("publish", 0.003, NOW, "d" * 32)
+        metrics.trip.exemplify(call("e"), Outcome.DECIDED, NOW + after, after, trace)
+    metrics.trip.hop("publish", 0.003)
+    metrics.trip.exemplify_hop("publish", 0.003, NOW, "d" * 32)
     assert exemplars(metrics) == {
         ("evapi_decision_seconds_bucket", "0.2"): ("b" * 32, 0.2, NOW + 0.2),
         ("evapi_decision_seconds_bucket", "4.0"): ("c" * 32, 3.0, NOW + 3.0),
@@ -264,3 +266,12 @@ def test_a_traced_call_is_named_beside_the_buckets_that_it_is_in() -> None:
         ("evapi_hop_seconds_bucket", "0.005"): ("d" * 32, 0.003, NOW),
     }
     assert b"trace_id" not in generate_latest(metrics.registry), "the older format has no exemplars"
+
+
+def test_hops_and_what_they_failed_are_counted() -> None:
+    metrics = Metrics()
+    metrics.trip.hop("settle", 0.375)
+    metrics.trip.failed("publish", 3)
+    value = metrics.registry.get_sample_value
+    assert value("evapi_hop_seconds_sum", {"hop": "settle"}) == 0.375
+    assert value("evapi_hop_errors_total", {"hop": "publish"}) == 3

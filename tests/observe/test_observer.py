@@ -11,9 +11,13 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from structlog.testing import capture_logs
 
 from adapter.model.transaction import Outcome, State, Transaction, TransactionId
+from adapter.observe.call_log import LINES, CallLog
 from adapter.observe.journal import Journal, Kind, unpack
 from adapter.observe.metrics import Metrics
-from adapter.observe.observer import LINES, Observer, Sparse
+from adapter.observe.observer import Observer
+from adapter.observe.sink import Sink
+from adapter.observe.sparse import Sparse
+from adapter.observe.traces import Traces
 from adapter.ports.broker import Reply
 
 if TYPE_CHECKING:
@@ -30,8 +34,8 @@ def call(label: int = 1, call_id: str = "abc@host") -> Transaction:
 ID = call().id
 
 
-class Spans:
-    """Keeps what it is told."""
+class Told(Sink):
+    """Keeps what it is told, and names every call's trace."""
 
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
@@ -39,26 +43,37 @@ class Spans:
     def traceparent(self, transaction: Transaction) -> str:
         return f"00-{transaction.id.label}"
 
-    def published(self, at: float, transactions: Sequence[Transaction]) -> str:
+    def published(self, at: float, transactions: Sequence[Transaction], took: float = 0.0) -> None:
         self.told.append(("published", at, transactions))
-        return "f" * 32
 
     def replied(self, at: float, replies: Sequence[tuple[TransactionId, Reply]]) -> None:
         self.told.append(("replied", at, replies))
 
-    def resumed(self, at: float, transaction: Transaction, outcome: Outcome) -> str:
+    def resumed(
+        self, at: float, transaction: Transaction, outcome: Outcome, seconds: float, decision: bytes
+    ) -> None:
         self.told.append(("resumed", at, transaction, outcome))
-        return "f" * 32
+
+
+class Unseen:
+    """Where spans go that nobody looks at."""
+
+    def span(self, *told: Any) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 class Bench:
     """An observer with all that it tells, on a clock by hand."""
 
-    def __init__(self, traces: Spans | None = None) -> None:
+    def __init__(self, traces: Told | None = None) -> None:
         self.now = NOW
         self.metrics = Metrics()
         self.journal = Journal()
-        self.observer = Observer(self.metrics, self.journal, traces, lambda: self.now)
+        sinks = [self.metrics.trip, self.journal, CallLog(), *([traces] if traces else [])]
+        self.observer = Observer(sinks, traces, lambda: self.now)
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"evapi_{name}", labels)
@@ -105,14 +120,7 @@ def test_the_hops_are_measured(bench: Bench) -> None:
     bench.now += 0.5
     bench.observer.claimed(NOW, [call()])
     bench.observer.published(NOW + 0.25, [call()])
-    bench.observer.settled(NOW + 0.125)
-    sums = [bench.value("hop_seconds_sum", hop=hop) for hop in ("claim", "publish", "settle")]
-    assert sums == [0.5, 0.25, 0.375]
-
-
-def test_what_was_not_published_is_counted(bench: Bench) -> None:
-    bench.observer.not_published(3)
-    assert bench.value("hop_errors_total", hop="publish") == 3
+    assert [bench.value("hop_seconds_sum", hop=hop) for hop in ("claim", "publish")] == [0.5, 0.25]
 
 
 def test_an_outcome_is_counted_with_the_time_since_the_event(bench: Bench) -> None:
@@ -203,22 +211,28 @@ class TestLog:
 
 class TestTraces:
     def test_they_are_told_of_each_step_and_give_the_name(self) -> None:
-        spans = Spans()
-        bench = Bench(spans)
+        traces = Told()
+        bench = Bench(traces)
         answer = Reply(str(ID), b"{}")
         bench.observer.published(NOW, [call()])
         bench.observer.replied([(ID, answer)])
         bench.observer.resumed(bench.now, call(), Outcome.DECIDED, b"{}")
-        assert spans.told == [
+        assert traces.told == [
             ("published", NOW, [call()]),
             ("replied", NOW, [(ID, answer)]),
             ("resumed", NOW, call(), Outcome.DECIDED),
         ]
         assert bench.observer.traceparent(call(7)) == "00-7"
-        text = generate_openmetrics(bench.metrics.registry).decode()
-        named = {
-            line.partition("{")[0] for line in text.splitlines() if f'# {{trace_id="{"f" * 32}"}}' in line
-        }
+
+    def test_a_traced_call_is_named_beside_the_buckets_that_it_was_counted_in(self) -> None:
+        metrics = Metrics()
+        traces = Traces(1.0, "r1", Unseen(), metrics.trip, lambda: NOW)
+        observer = Observer((metrics.trip, traces), traces, lambda: NOW)
+        trace = observer.traceparent(call()).split("-")[1]
+        observer.published(NOW, [call()])
+        observer.resumed(NOW, call(), Outcome.DECIDED, b"{}")
+        lines = generate_openmetrics(metrics.registry).decode().splitlines()
+        named = {line.partition("{")[0] for line in lines if f'# {{trace_id="{trace}"}}' in line}
         assert named == {"evapi_hop_seconds_bucket", "evapi_decision_seconds_bucket"}
 
     def test_without_them_a_call_has_no_name(self, bench: Bench) -> None:
@@ -226,9 +240,9 @@ class TestTraces:
 
 
 def test_without_a_journal_nothing_is_kept() -> None:
-    observer = Observer(Metrics())
-    observer.claimed(NOW, [call()])
-    assert observer.journal.take() is None
+    journal = Journal(keeps=False)
+    Observer([journal]).claimed(NOW, [call()])
+    assert journal.take() is None
 
 
 def test_sparse_begins_a_new_second_with_the_first_after_it() -> None:

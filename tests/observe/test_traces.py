@@ -15,7 +15,7 @@ from adapter.errors import SettingsError
 from adapter.model.correlation import Ids
 from adapter.model.transaction import Outcome, State, Transaction, TransactionId
 from adapter.observe import traces
-from adapter.observe.traces import Tracing
+from adapter.observe.traces import Traces
 from adapter.ports.broker import Reply
 
 if TYPE_CHECKING:
@@ -48,28 +48,43 @@ class Spans:
         self.closed = True
 
 
+class Exemplars:
+    """Keeps the traces that it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def exemplify(self, *about: Any) -> None:
+        self.told.append(about[-1])
+
+    def exemplify_hop(self, *about: Any) -> None:
+        self.told.append(about[-1])
+
+
 class Replica:
     """One that traces, on a clock by hand."""
 
     def __init__(self, name: str = "r1", share: float = 1.0) -> None:
         self.now = NOW
         self.spans = Spans()
-        self.tracing = Tracing(
-            share, name, self.spans, lambda: self.now, messaging=lambda: messaging("amqp://u:p@rabbit/v")
+        self.exemplars = Exemplars()
+        about = messaging("amqp://u:p@rabbit/v")
+        self.traces = Traces(
+            share, name, self.spans, self.exemplars, lambda: self.now, messaging=lambda: about
         )
 
     def publish(self, transaction: Transaction, seconds: float = 0.25) -> str:
         """Have it published; gives what the consumer is told."""
-        told = self.tracing.traceparent(transaction)
+        told = self.traces.traceparent(transaction)
         self.now += seconds
-        self.tracing.published(self.now, [transaction])
+        self.traces.published(self.now, [transaction])
         return told
 
     def resume(self, transaction: Transaction, outcome: Outcome = Outcome.DECIDED) -> str:
         """Have it resumed; gives what Kamailio is told."""
         ended = replace(transaction, state=State.SETTLED, outcome=outcome, request=b"")
-        told = self.tracing.traceparent(ended)
-        self.tracing.resumed(self.now, ended, outcome)
+        told = self.traces.traceparent(ended)
+        self.traces.resumed(self.now, ended, outcome, 0.5)
         return told
 
     def made(self, name: str) -> Span:
@@ -96,7 +111,7 @@ def test_the_spans_of_a_call() -> None:
     replica, asked = Replica(), call()
     trace_id, publication = parts(replica.publish(asked))
     replica.now += 1
-    replica.tracing.replied(replica.now, [(asked.id, Reply(str(asked.id), b"{}", service="lcr"))])
+    replica.traces.replied(replica.now, [(asked.id, Reply(str(asked.id), b"{}", service="lcr"))])
     replica.now += 0.125
     told = parts(replica.resume(asked))
     publish, resume, whole = replica.spans.made
@@ -135,7 +150,7 @@ def test_the_spans_of_a_call() -> None:
         "evapi.service": "lcr",
     }
     assert len({span.span_id for span in replica.spans.made}) == 3
-    assert repr(replica.tracing) == "<Tracing 0 unconfirmed, 0 unresumed>"
+    assert repr(replica.traces) == "<Traces 0 unconfirmed, 0 unresumed>"
 
 
 def test_two_questions_about_one_call_are_one_trace_on_any_replica() -> None:
@@ -161,7 +176,7 @@ def test_without_a_call_id_the_transaction_is_the_call() -> None:
 def test_another_replica_may_write_the_resume() -> None:
     first, second, asked = Replica("r1"), Replica("r2"), call()
     trace_id, publication = parts(first.publish(asked))
-    second.tracing.replied(NOW, [(asked.id, Reply(str(asked.id), b"{}"))])
+    second.traces.replied(NOW, [(asked.id, Reply(str(asked.id), b"{}"))])
     second.resume(asked)
     whole = second.made("evapi invite_request")
     publish = first.made("publish")
@@ -177,7 +192,7 @@ def test_what_is_published_again_has_another_span() -> None:
 
 def test_a_publication_that_is_not_confirmed_failed() -> None:
     replica = Replica()
-    _, publication = parts(replica.tracing.traceparent(call()))
+    _, publication = parts(replica.traces.traceparent(call()))
     replica.resume(call(), Outcome.UNROUTABLE)
     publish = replica.made("publish")
     assert (publish.span_id, publish.error) == (publication, "unroutable")
@@ -190,7 +205,7 @@ def test_a_publication_that_is_not_confirmed_failed() -> None:
 
 def test_one_that_was_decided_before_it_was_confirmed_is_told() -> None:
     replica = Replica()
-    replica.tracing.traceparent(call())
+    replica.traces.traceparent(call())
     replica.resume(call(), Outcome.DECIDED)
     assert replica.made("publish").error == "unconfirmed"
 
@@ -238,13 +253,16 @@ def test_a_share_of_the_calls_is_traced_and_all_agree_which(share: float) -> Non
 
 def test_the_trace_of_a_traced_call_is_given_to_metrics() -> None:
     some, none = Replica(), Replica(share=0.0)
-    trace_id, _ = parts(some.tracing.traceparent(call()))
-    assert some.tracing.published(NOW, [call(), call(8)]) == f"{trace_id:032x}"
-    assert some.tracing.published(NOW, [call()]) == ""
+    trace_id, _ = parts(some.traces.traceparent(call()))
+    some.traces.published(NOW, [call(), call(8)])
+    some.traces.published(NOW, [call()])  # confirmed before: not again
     for _ in range(2):
-        assert some.tracing.resumed(NOW, call(), Outcome.DECIDED) == f"{trace_id:032x}"
-    assert none.tracing.traceparent(call()) == ""
-    assert none.tracing.published(NOW, [call()]) == none.tracing.resumed(NOW, call(), Outcome.DECIDED) == ""
+        some.traces.resumed(NOW, call(), Outcome.DECIDED, 0.5)
+    assert some.exemplars.told == [f"{trace_id:032x}"] * 3
+    assert none.traces.traceparent(call()) == ""
+    none.traces.published(NOW, [call()])
+    none.traces.resumed(NOW, call(), Outcome.DECIDED, 0.5)
+    assert none.exemplars.told == []
 
 
 def test_a_smaller_share_is_a_part_of_a_larger_one() -> None:
@@ -257,12 +275,12 @@ def test_what_is_remembered_is_bounded_and_forgotten(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(traces, "MOST", 3)
     replica = Replica()
     for number in range(5):
-        replica.tracing.traceparent(call(number))
-        replica.tracing.replied(NOW, [(call(number).id, Reply("", b""))])
-    assert repr(replica.tracing) == "<Tracing 3 unconfirmed, 3 unresumed>"
+        replica.traces.traceparent(call(number))
+        replica.traces.replied(NOW, [(call(number).id, Reply("", b""))])
+    assert repr(replica.traces) == "<Traces 3 unconfirmed, 3 unresumed>"
     for number in range(5):
         replica.resume(call(number))
-    assert repr(replica.tracing) == "<Tracing 0 unconfirmed, 0 unresumed>"
+    assert repr(replica.traces) == "<Traces 0 unconfirmed, 0 unresumed>"
 
 
 def test_a_call_id_may_be_any_text() -> None:
@@ -270,19 +288,19 @@ def test_a_call_id_may_be_any_text() -> None:
 
 
 def test_where_nothing_is_traced_nothing_is_made() -> None:
-    assert traces.start(0.0, "r1", time.time, Ids()) is None
+    assert traces.start(0.0, "r1", Exemplars(), time.time, Ids()) is None
 
 
 def test_without_the_extra_the_setting_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "consumers.exporting", None)
     with pytest.raises(SettingsError, match=r"EVAPI_TRACES: .*pip install evapi-adapter\[otel\]"):
-        traces.start(0.5, "r1", time.time, Ids())
+        traces.start(0.5, "r1", Exemplars(), time.time, Ids())
 
 
 def test_what_opentelemetry_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-1")
     with pytest.raises(SettingsError, match=r"EVAPI_TRACES: OpenTelemetry's variables .* max_queue_size"):
-        traces.start(0.5, "r1", time.time, Ids())
+        traces.start(0.5, "r1", Exemplars(), time.time, Ids())
 
 
 def test_a_bridge_without_traces_does_not_load_opentelemetry() -> None:
@@ -295,5 +313,5 @@ def test_a_bridge_without_traces_does_not_load_opentelemetry() -> None:
 
 def test_it_ends_with_its_exporter() -> None:
     replica = Replica()
-    replica.tracing.close()
+    replica.traces.close()
     assert replica.spans.closed

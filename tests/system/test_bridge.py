@@ -122,11 +122,11 @@ async def test_a_drain_that_runs_out_of_time_leaves_the_rest_to_be_adopted(scale
             await _claimed(one, node)
             two = await stack.enter_async_context(bridged(sim, node, {**options, "replica": "two"}, long))
             await one.drain()
-            assert two.metrics.adopted.labels(node, "claimed")._value.get() == 0
+            assert two.metrics.trip.taken_over.labels(node, "claimed")._value.get() == 0
         async with asyncio.timeout(10):
             while not (records := await two.inflight.scan(node)) or records[0].owner != two.inflight.replica:
                 await asyncio.sleep(0.01)
-        assert two.metrics.adopted.labels(node, "claimed")._value.get() == 1
+        assert two.metrics.trip.taken_over.labels(node, "claimed")._value.get() == 1
         assert call.state.value == "suspended"
 
 

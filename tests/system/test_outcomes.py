@@ -291,7 +291,7 @@ async def test_bad_frames_without_ids_are_kept_for_an_operator_and_nothing_is_lo
             calls.append(await sim.suspend("told", {"do": "route"}))
         for call in calls:
             assert (await call.resumed())["outcome"] == "decided"
-        malformed = bridge.metrics.events.labels(node, "malformed")._value.get()
+        malformed = bridge.metrics.trip.events.labels(node, "malformed")._value.get()
         assert malformed == len(NO_IDS) - 1, "a receipt of another link is for that link"
         assert [link.connects for link in bridge.nodes] == [1]
 
@@ -340,9 +340,9 @@ async def test_replies_to_nothing_are_dropped_and_counted(scaled, node):
         again = await sim.suspend("told", {"do": "route"})
         assert (await again.resumed())["outcome"] == "decided"
         async with asyncio.timeout(10):  # the claim of the second might have been on its way
-            while not bridge.metrics.late_replies.labels(node)._value.get():
+            while not bridge.metrics.trip.late_replies.labels(node)._value.get():
                 await asyncio.sleep(0.01)
-        assert bridge.metrics.replies_refused._value.get() == 2, "they have no tag"
+        assert bridge.metrics.trip.replies_refused._value.get() == 2, "they have no tag"
         assert sim.counters.resumed == sim.counters.suspended == 2
         assert sim.counters.duplicates == 0
 

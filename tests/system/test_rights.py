@@ -160,7 +160,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 def refusals(made: Bridge) -> tuple[float, int]:
-    return made.metrics.replies_refused._value.get(), made.broker.counts["refused"]
+    return made.metrics.trip.replies_refused._value.get(), made.broker.counts["refused"]
 
 
 async def test_calls_are_decided_with_exactly_these_rights(
@@ -211,7 +211,7 @@ class TestForgery:
             answer = await call.resumed()
             assert (answer["outcome"], answer["decision"]["uri"]) == ("decided", "sip:gw1.example.net")
             assert answer["correlation_id"].startswith(f"{plain}:")
-        assert made.metrics.commands.labels(NODE)._value.get() == 0
+        assert made.metrics.trip.commands.labels(NODE)._value.get() == 0
         done = await users.operate("dead-letters", "list", "-o", "jsonl")
         reasons = [letter["reason"] for letter in rows(done)]
         assert sorted(reasons) == ["rejected", *["wrong-exchange"] * 2, *["wrong-tag"] * 4]
@@ -354,7 +354,7 @@ async def test_an_operator_operates(users: Users, bridge: tuple[Bridge, Simulate
         assert (traced.code, "operator" in traced.out) == (0, True)
         assert (await users.operate("send", "--event", "invite_request")).code == 0
         assert (await users.operate("send", NODE, '{"reload":"gateways"}')).code == 0
-        await until(lambda: made.metrics.commands.labels(NODE)._value.get() == 1)
+        await until(lambda: made.metrics.trip.commands.labels(NODE)._value.get() == 1)
         await replays(users, held)
         checked = await users.operate("check")
         assert checked.code in (0, 1), checked

@@ -51,7 +51,7 @@ def linked(kamailio: KamailioServer) -> AbstractAsyncContextManager[Bridge]:
 
 async def _answered(bridge: Bridge) -> None:
     async with asyncio.timeout(10):
-        while sum(bridge.metrics.outcomes._values.values()) < CALLS:
+        while sum(bridge.metrics.trip.outcomes._values.values()) < CALLS:
             await asyncio.sleep(0.002)
 
 

@@ -1,0 +1,262 @@
+"""What is counted and measured of calls and their hops. Times in seconds."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import Counter, Gauge
+
+from adapter.model.transaction import Outcome, State
+from adapter.observe.collectors import Series, Spread, Tally
+from adapter.observe.latency import ConsumerLatency
+from adapter.observe.sink import Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from prometheus_client import CollectorRegistry
+
+    from adapter.model.transaction import Transaction, TransactionId
+    from adapter.ports.broker import Reply
+
+SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Up to SIP's timers: T1 is 0.5 s, Kamailio's fr_timer 30 s by default."""
+SHARES: Final = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+HOPS: Final = ("claim", "publish", "consumer", "settle", "receipt")
+FAILING: Final = ("publish", "consumer")
+"""Hops that fail for single calls. A claim or settlement that the store does not take is made in this
+process; of what Kamailio does not read ``evapi_receipts_missed_total`` tells."""
+MAX_EVENTS: Final = 100
+"""Event names that have a series of their own. They come from a peer: the rest share ``other``."""
+
+_WAITED: Final = frozenset({Outcome.DECIDED, Outcome.TIMEOUT, Outcome.FAILED, Outcome.OPERATOR})
+"""Outcomes of calls that somebody was asked about."""
+_NOT_IN_TIME: Final = frozenset({Outcome.TIMEOUT, Outcome.FAILED})
+
+
+class TripMetrics(Sink):
+    """The sink that counts.
+
+    Args:
+        registry: where the series are told.
+        events: names that have series of their own in any case.
+    """
+
+    def __init__(self, registry: CollectorRegistry, events: Iterable[str] = ()) -> None:
+        counter = partial(Counter, registry=registry)
+        gauge = partial(Gauge, registry=registry)
+        spread = partial(Spread, registry=registry)
+        self.events = counter(
+            "evapi_events_total", "Events read: suspended, notice or malformed.", ["node", "kind"]
+        )
+        self.duplicates = counter(
+            "evapi_duplicate_events_total", "Events that another replica had claimed.", ["node"]
+        )
+        self.outcomes = Tally(
+            "evapi_outcomes_total",
+            "Resumes handed to a link. One that is written again, since its link or its replica was lost "
+            "before the receipt, counts again.",
+            ["node", "event", "outcome"],
+            registry,
+        )
+        self.late_replies = counter("evapi_late_replies_total", "Replies nobody waited for.", ["node"])
+        self.replies_refused = counter(
+            "evapi_replies_refused_total",
+            "Replies and dead requests whose correlation id has no good tag: of no request of ours.",
+        )
+        self.decision_seconds = spread(
+            "evapi_decision_seconds", "From the claim of a suspension to its resume.", ["outcome"], SECONDS
+        )
+        self.deadline_used = spread(
+            "evapi_deadline_used_ratio",
+            "From the claim to the resume, as a share of the event's deadline, where a consumer was asked.",
+            ["event"],
+            SHARES,
+        )
+        self.late_seconds = spread(
+            "evapi_resume_late_seconds", "How long after its deadline a resume was handed on.", [], SECONDS
+        )
+        self.hop_seconds = spread(
+            "evapi_hop_seconds",
+            "What each hop took: claim, publish (to the confirm) and settle, of a batch of calls; consumer, "
+            "of a call, from the confirm to the reply; receipt, from asking Kamailio how far it has read to "
+            "its answer.",
+            ["hop"],
+            SECONDS,
+        )
+        self.hop_errors = counter(
+            "evapi_hop_errors_total",
+            "Calls that a hop failed: publish, not confirmed; consumer, rejected or no reply in time.",
+            ["hop"],
+        )
+        self.oldest = gauge(
+            "evapi_in_flight_oldest_seconds", "Age of the oldest that this replica has asked for.", ["node"]
+        )
+        self.notices = counter("evapi_notices_total", "Notices by what the broker did.", ["published"])
+        self.commands = counter("evapi_commands_total", "Frames pushed to Kamailio.", ["node"])
+        self.shed = counter(
+            "evapi_answers_shed_total",
+            "Decisions that a plain configuration could not be written in time, by what the caller got: the "
+            "fallback, or silence (Kamailio's own timer).",
+            ["node", "got"],
+        )
+        self.withheld = counter(
+            "evapi_answers_withheld_total",
+            "Answers that a plain configuration was not given, since it may have had them before.",
+            ["node"],
+        )
+        self.taken_over = counter(
+            "evapi_adopted_total", "Suspensions taken over from other replicas.", ["node", "state"]
+        )
+        self.standby_claims = counter("evapi_standby_claims_total", "Claims nobody else made.", ["node"])
+        self.left_unanswered = counter(
+            "evapi_left_unanswered_total",
+            "Suspensions of a plain configuration that a replica which was lost may have answered.",
+            ["node"],
+        )
+        self.stale = counter("evapi_bygone_total", "Resumes for an earlier life of Kamailio.", ["node"])
+
+        self.by_node: list[Counter | Gauge | Tally] = [
+            *(self.events, self.duplicates, self.outcomes, self.late_replies, self.oldest, self.commands),
+            *(
+                self.shed,
+                self.withheld,
+                self.taken_over,
+                self.standby_claims,
+                self.left_unanswered,
+                self.stale,
+            ),
+        ]
+        """What has a series for each node."""
+        self._waiting = ConsumerLatency()
+        self._names = set(events)
+        self._of_kind: dict[tuple[str, str], Counter] = {}
+        self._of_outcome: dict[tuple[str, str, Outcome], tuple[str, ...]] = {}
+        self._of_event: dict[str, Series] = {}
+        self._hops = {each: self.hop_seconds.labels(each) for each in HOPS}
+        for each in FAILING:
+            self.hop_errors.labels(each)
+        self._seconds = {each: self.decision_seconds.labels(each.value) for each in Outcome}
+        self._late = self.late_seconds.labels()
+
+    def count_events(self, node: str, kind: str, number: int) -> None:
+        """Count events that were read. (Finding a series by its labels costs 3 us: it is kept.)"""
+        series = self._of_kind.get((node, kind))
+        if series is None:
+            series = self._of_kind[node, kind] = self.events.labels(node, kind)
+        series.inc(number)
+
+    def hop(self, name: str, seconds: float) -> None:
+        """A hop was done."""
+        self._hops[name].observe(max(seconds, 0.0))
+
+    def failed(self, name: str, number: int) -> None:
+        """A hop failed for so many calls."""
+        self.hop_errors.labels(name).inc(number)
+
+    def claimed(self, at: float, transactions: Sequence[Transaction], took: float = 0.0) -> None:
+        """These wait for a decision from now on."""
+        self.hop("claim", took)
+        self._waiting.add(transactions)
+
+    def published(self, at: float, transactions: Sequence[Transaction], took: float = 0.0) -> None:
+        """These are the consumers' now."""
+        self.hop("publish", took)
+        self._waiting.asked(at, [transaction.id for transaction in transactions])
+
+    def replied(self, at: float, replies: Sequence[tuple[TransactionId, Reply]]) -> None:
+        """Consumers have replied to these."""
+        observe = self._hops["consumer"].observe
+        for seconds in self._waiting.answered(at, [id_ for id_, _ in replies]):
+            observe(seconds)
+
+    def adopted(
+        self, at: float, node: str, owners: Sequence[str], state: State, transactions: Sequence[Transaction]
+    ) -> None:
+        """Count them; those that are claimed wait for a decision."""
+        self.taken_over.labels(node, state.name.lower()).inc(len(transactions))
+        if state is State.CLAIMED:
+            self._waiting.add(transactions)
+
+    def resumed(
+        self, at: float, transaction: Transaction, outcome: Outcome, seconds: float, decision: bytes = b""
+    ) -> None:
+        """Count a resume, and for how long its caller has waited."""
+        id_, event = transaction.id, transaction.event
+        self._waiting.over(id_)
+        labels = self._of_outcome.get((id_.node, event, outcome))
+        if labels is None:
+            labels = self._outcome(id_.node, event, outcome)
+        self.outcomes.add(labels)
+        self._seconds[outcome].observe(seconds)
+        if outcome in _WAITED:
+            allowed = transaction.deadline - transaction.claimed_at
+            used = self._of_event.get(event) or self._used(event)
+            used.observe(seconds / allowed if allowed > 0 else 1.0)
+            if outcome in _NOT_IN_TIME:
+                self.failed("consumer", 1)
+        if at > transaction.deadline:
+            self._late.observe(at - transaction.deadline)
+
+    def exemplify(
+        self, transaction: Transaction, outcome: Outcome, now: float, seconds: float, trace: str
+    ) -> None:
+        """Name a call's trace beside the buckets that ``resumed`` counted it in (OpenMetrics' exemplars)."""
+        self._seconds[outcome].exemplify(seconds, now, trace)
+        if now > transaction.deadline:
+            self._late.exemplify(now - transaction.deadline, now, trace)
+
+    def exemplify_hop(self, name: str, seconds: float, now: float, trace: str) -> None:
+        """The same for ``hop``: one traced call of the batch."""
+        self._hops[name].exemplify(max(seconds, 0.0), now, trace)
+
+    def tick(self, at: float) -> None:
+        """Forget what other replicas must have answered by now."""
+        self._waiting.purge(at)
+
+    def oldest_of(self, now: float) -> dict[str, float]:
+        """Return the age in seconds of the oldest call that waits, by node (``now`` in epoch seconds)."""
+        return self._waiting.oldest(now)
+
+    def begin(self, node: str) -> None:
+        """Let a node's counters begin at 0."""
+        for kind in ("suspended", "notice", "malformed"):
+            self.count_events(node, kind, 0)
+        for state in ("claimed", "settled"):
+            self.taken_over.labels(node, state)
+        for counter in (
+            *(self.duplicates, self.late_replies, self.commands, self.standby_claims, self.stale),
+            *(self.left_unanswered, self.withheld),
+        ):
+            counter.labels(node)
+        for got in ("fallback", "silence"):
+            self.shed.labels(node, got)
+        for published in ("confirmed", "unroutable", "unavailable", "refused"):
+            self.notices.labels(published)
+
+    def forget(self, node: str) -> None:
+        """Tell no more of a node."""
+        self._of_kind = {key: each for key, each in self._of_kind.items() if key[0] != node}
+        self._of_outcome = {key: each for key, each in self._of_outcome.items() if key[0] != node}
+
+    def _named(self, event: str) -> bool:
+        """Whether the event has series of its own; the first so many do."""
+        if event not in self._names and len(self._names) < MAX_EVENTS:
+            self._names.add(event)
+        return event in self._names
+
+    def _outcome(self, node: str, event: str, outcome: Outcome) -> tuple[str, ...]:
+        """The labels."""
+        if not self._named(event):
+            return node, "other", outcome.value  # of any number: not kept
+        for each in Outcome:
+            labels = self._of_outcome[node, event, each] = node, event, each.value
+            self.outcomes.add(labels, 0)
+        return self._of_outcome[node, event, outcome]
+
+    def _used(self, event: str) -> Series:
+        if not self._named(event):
+            return self.deadline_used.labels("other")
+        found = self._of_event[event] = self.deadline_used.labels(event)
+        return found
