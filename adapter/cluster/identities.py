@@ -1,7 +1,8 @@
 """Which Kamailio a name stands for, by what all replicas say of their links, and where names clash. Pure.
 
-An identity is ``<incarnation>@<address>``: the incarnation (one life of the Kamailio) that its hello tells,
-and the address to which this replica's link goes. A plain configuration has no hello: its incarnation is empty.
+An identity is ``<incarnation>@<address>``: the incarnation (one life of the Kamailio) that its hello
+tells, and the address to which this replica's link goes. A plain configuration has no hello: its
+incarnation is empty.
 """
 
 from __future__ import annotations
