@@ -372,13 +372,13 @@ class Bridge:
 
 def _inflight(settings: Settings, owner: str, clock: Clock, on_away: Callable[[], None]) -> InFlight:
     if settings.redis_url is None:
-        from adapter.inflight.embedded import EmbeddedInFlight
+        from adapter.inflight.local import LocalStore
 
-        return EmbeddedInFlight(owner, retention=settings.retention, clock=clock)
-    from adapter.inflight.enduring import EnduringInFlight
+        return LocalStore(owner, retention=settings.retention, clock=clock)
+    from adapter.inflight.failover import FailoverStore
     from adapter.inflight.redis import RedisInFlight
 
-    return EnduringInFlight(
+    return FailoverStore(
         RedisInFlight(
             settings.redis_url.get_secret_value(),
             owner,

@@ -11,7 +11,7 @@ from adapter import contract
 from adapter.cluster.membership import Membership
 from adapter.cluster.role import Role
 from adapter.errors import StoreUnavailable
-from adapter.inflight.embedded import EmbeddedInFlight
+from adapter.inflight.local import LocalStore
 from adapter.model.beat import Beat, Snapshot
 from adapter.model.transaction import State, TransactionId
 from adapter.observe.call_log import CallLog
@@ -139,7 +139,7 @@ class Store:
     StoreUnavailable, and of others nothing is known.
     """
 
-    def __init__(self, inner: EmbeddedInFlight) -> None:
+    def __init__(self, inner: LocalStore) -> None:
         self.inner = inner
         self.away = False
         self.calls: list[tuple[Any, ...]] = []
@@ -171,13 +171,13 @@ class Bench:
     def __init__(
         self,
         policy: Policy | None = None,
-        store: EmbeddedInFlight | None = None,
+        store: LocalStore | None = None,
         nodes: Sequence[str] = ("sbc1",),
         name: str = "r1",
     ) -> None:
         self.now = NOW
         self.name = store.replica if store else name
-        self.store = Store(store or EmbeddedInFlight(name, clock=lambda: self.now))
+        self.store = Store(store or LocalStore(name, clock=lambda: self.now))
         self.broker = Broker()
         self.links = Links(*nodes)
         self.metrics = Metrics(policy.events if policy else ())

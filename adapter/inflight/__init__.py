@@ -1,1 +1,1 @@
-"""The in-flight store: the port, its two implementations, and one that outlives the other's outages."""
+"""The in-flight store: the port, in this process, in Redis, and one that is in both."""

@@ -32,7 +32,7 @@ class Administration(RedisInFlight):
         return beats_of(found, now)
 
     async def orders(self) -> dict[str, dict[str, Any]]:
-        """What was ordered, by name (``base.replica_order``, ``base.node_order``): order, by, at
+        """What was ordered, by name (``model.beat``): order, by, at
         (epoch seconds), reason."""
         found = await self._plain("HGETALL", self._orders)
         return {name.decode(errors="replace"): _told(value) for name, value in _pairs(found)}

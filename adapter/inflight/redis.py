@@ -7,7 +7,7 @@ Keys of a node, all with its hash tag so that one script may touch them (``lua/r
     <prefix>:{<node>}:unreceipted   sorted   what is settled and has no receipt, by its deadline
     <prefix>:{<node>}:resumed       sorted   ids to be remembered, by when to forget them
     <prefix>:replicas               hash     replica -> when it beat last, and what it said (JSON)
-    <prefix>:orders                 hash     what an operator ordered (``base.node_order``) -> JSON
+    <prefix>:orders                 hash     what an operator ordered (``model.beat``) -> JSON
     <prefix>:journal:<replica>      stream   what became of calls there (``adapter.observe.journal``)
     <prefix>:journals               sorted   replicas that have a journal, by when it is over
 
@@ -31,15 +31,13 @@ from adapter.inflight.batch import MOST, Batch, Script
 from adapter.inflight.lanes import connect
 from adapter.model.beat import Beat, Snapshot, heard, told
 from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
-from adapter.ports.store import NOTE_INTERVAL, Claim
+from adapter.ports.store import NOTE_INTERVAL, REPLICAS_KEPT, Claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from adapter.inflight.batch import Argument
 
-REPLICAS_KEPT: Final = 600.0
-"""Seconds for which a silent replica is listed: longer than anything it owned can last."""
 SCAN_COUNT: Final = 500
 """Records to ask for in one step of a scan."""
 
@@ -63,7 +61,7 @@ _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
 class RedisInFlight:
-    """See ``base.InFlight``. ``timeout``: seconds within which every verb returns or raises.
+    """See ``ports.store.InFlight``. ``timeout``: seconds within which every verb returns or raises.
 
     ``clock`` gives epoch seconds as the claims' deadlines have them. Raises SettingsError for a URL
     that cannot be used (see ``lanes.connect``); a server that is away is waited for by every verb.
@@ -91,18 +89,18 @@ class RedisInFlight:
         return f"<RedisInFlight {self.replica} at {self._shown}, keys {self._prefix}:*>"
 
     async def claim(
-        self, transactions: Sequence[Transaction], limit: int, at_once: bool = False
+        self, transactions: Sequence[Transaction], limit: int, write_behind: bool = False
     ) -> list[Claim]:
-        """See ``base.InFlight``."""
+        """See ``ports.store.InFlight``."""
         ids = [transaction.id for transaction in transactions]
         rest = [(round(each.deadline * 1000), _packed(each)) for each in transactions]
         replies = await self._of_each(CLAIM, (limit, self._retention_ms), ids, rest)
         return [Claim(reply) for reply in replies]
 
     async def settle(
-        self, settlements: Sequence[Settlement], at_once: bool = False
+        self, settlements: Sequence[Settlement], write_behind: bool = False
     ) -> list[Transaction | None]:
-        """See ``base.InFlight``."""
+        """See ``ports.store.InFlight``."""
         ids = [settlement.id for settlement in settlements]
         rest = [(_pack(each.outcome.value) + _pack(each.decision),) for each in settlements]
         replies = await self._of_each(SETTLE, (self.replica,), ids, rest)
@@ -111,36 +109,36 @@ class RedisInFlight:
         ]
 
     async def resumed(self, ids: Sequence[TransactionId]) -> None:
-        """See ``base.InFlight``."""
+        """See ``ports.store.InFlight``."""
         await self._of_each(RESUMED, (self._retention_ms,), ids, [()] * len(ids))
 
     def due(self, node: str) -> bool:
-        """See ``base.InFlight``. Always, as far as this process knows."""
+        """See ``ports.store.InFlight``. Always, as far as this process knows."""
         return True
 
     async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
-        """See ``base.InFlight``."""
+        """See ``ports.store.InFlight``."""
         head = (self.replica, limit, self._retention_ms)
         return _records(node, await self._batch.ask(EXPIRE, self._of(node), head))
 
     async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
-        """See ``base.InFlight``."""
+        """See ``ports.store.InFlight``."""
         return await self._those(UNCLAIMED, ids)
 
     async def answered(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
-        """See ``base.InFlight``."""
+        """See ``ports.store.InFlight``."""
         return await self._those(ANSWERED, ids)
 
     async def adopt(
         self, node: str, owners: Sequence[str], state: State, limit: int = 500
     ) -> list[Transaction]:
-        """See ``base.InFlight``. Reads every record of the node: for deaths, not for every day."""
+        """See ``ports.store.InFlight``. Reads every record of the node: for deaths, not for every day."""
         head: tuple[Argument, ...] = (self.replica, limit, int(state), *owners)
         adopted = _records(node, await self._batch.ask(ADOPT, self._of(node), head))
         return [replace(record, again=True) for record in adopted]
 
     async def beat(self, beat: Beat) -> Snapshot:
-        """See ``base.InFlight``. Who has been silent for ``REPLICAS_KEPT`` is forgotten."""
+        """See ``ports.store.InFlight``. Who has been silent for ``REPLICAS_KEPT`` is forgotten."""
         head = (self.replica, round(REPLICAS_KEPT * 1000), told(beat))
         asked = self._batch.ask(BEAT, (self._replicas,), head), self._plain("HKEYS", self._orders)
         (known, at, *found), orders = await asyncio.gather(*asked)
@@ -148,7 +146,7 @@ class RedisInFlight:
         return Snapshot(beats_of(found, at / 1000), bool(known), ordered, at / 1000)
 
     async def note(self, entry: bytes, seconds: float) -> None:
-        """See ``base.InFlight``."""
+        """See ``ports.store.InFlight``."""
         key = self._journal(self.replica)
         most = max(round(seconds / NOTE_INTERVAL), 1)
         added = self._plain("XADD", key, "MAXLEN", most, "*", "steps", entry)
@@ -163,21 +161,21 @@ class RedisInFlight:
         )
 
     async def leave(self) -> None:
-        """See ``base.InFlight``."""
+        """See ``ports.store.InFlight``."""
         await self._plain("HDEL", self._replicas, self.replica)
 
     async def count(self, node: str) -> int:
-        """See ``base.InFlight``."""
+        """See ``ports.store.InFlight``."""
         found: int = await self._plain("ZCARD", self._of(node)[1])
         return found
 
     async def get(self, id: TransactionId) -> Transaction | None:  # noqa: A002
-        """See ``base.InFlight``."""
+        """See ``ports.store.InFlight``."""
         record = await self._plain("HGET", self._of(id.node)[0], id.member)
         return None if record is None else _unpacked(id, record)
 
     async def scan(self, node: str) -> list[Transaction]:
-        """See ``base.InFlight``. What comes or goes meanwhile may be there or not."""
+        """See ``ports.store.InFlight``. What comes or goes meanwhile may be there or not."""
         found: dict[bytes, bytes] = {}  # a hash that grows meanwhile may show a member twice
         cursor: Argument = 0
         while True:
@@ -190,7 +188,7 @@ class RedisInFlight:
                 ]
 
     async def close(self) -> None:
-        """See ``base.InFlight``."""
+        """See ``ports.store.InFlight``."""
         await self._batch.close()
 
     @property

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 NOTE_INTERVAL: Final = 0.5
 """Seconds between two entries of the journal: a round trip and a wake-up of their own."""
+REPLICAS_KEPT: Final = 600.0
+"""Seconds for which a silent replica is listed: longer than anything it owned can last."""
 
 
 class Claim(IntEnum):
@@ -39,26 +41,26 @@ class InFlight(Protocol):
     retention: float
 
     async def claim(
-        self, transactions: Sequence[Transaction], limit: int, at_once: bool = False
+        self, transactions: Sequence[Transaction], limit: int, write_behind: bool = False
     ) -> list[Claim]:
         """Take the transactions, all of this replica, with at most ``limit`` claimed for each node.
 
         One whose ``state`` is SETTLED (the outcome known at once) takes no place under the
         limit. Results in the order of the arguments.
 
-        ``at_once``: they have just come, and this replica is the one to claim them. A store that
+        ``write_behind``: they have just come, and this replica is the one to claim them. A store that
         others share may then answer before it has told them.
         """
         ...
 
     async def settle(
-        self, settlements: Sequence[Settlement], at_once: bool = False
+        self, settlements: Sequence[Settlement], write_behind: bool = False
     ) -> list[Transaction | None]:
         """CLAIMED -> SETTLED. The record for the one call that did it, ``None`` for every other.
 
         ``again`` of a record tells that another replica had it before, as far as that is known.
 
-        ``at_once``: nobody else settles what this replica has claimed, so that a store that others
+        ``write_behind``: nobody else settles what this replica has claimed, so that a store that others
         share may answer before it has told them.
         """
         ...

@@ -148,8 +148,8 @@ class Trip:
         frames = [HeldFrame(now, claimer, each) for each in suspended]
         sure = self._role.is_confirmed_active(node)
         if sure or self._role.grace(node, now) <= 0:
-            at_once = sure and self._links.drops_repeats(node)
-            self._spawn(self._ask(self._to_claim(node, frames), at_once))
+            write_behind = sure and self._links.drops_repeats(node)
+            self._spawn(self._ask(self._to_claim(node, frames), write_behind))
         else:
             for frame in frames:
                 self._standby.put(node, frame)
@@ -210,7 +210,7 @@ class Trip:
             self._metrics.duplicates.labels(id_.node).inc()
         return kept
 
-    def _at_once(self, node: str) -> bool:
+    def _writes_behind(self, node: str) -> bool:
         """Whether the store may be told of what is done after it is done.
 
         Not where nothing drops a second answer: should this process die before it has told, another
@@ -254,11 +254,11 @@ class Trip:
             found.append(replace(transaction, again=True) if again else transaction)
         return found
 
-    async def _ask(self, transactions: Sequence[Transaction], at_once: bool = False) -> None:
+    async def _ask(self, transactions: Sequence[Transaction], write_behind: bool = False) -> None:
         """Claim, then publish what was won. Each lane of the policy has a limit of its own."""
         lanes = self._policy.lanes(transactions)
         asked = self._clock()
-        claims_of = [self._inflight.claim(lane, limit, at_once) for limit, lane in lanes]
+        claims_of = [self._inflight.claim(lane, limit, write_behind) for limit, lane in lanes]
         claimed = await asyncio.gather(*claims_of) if claims_of[1:] else [await claims_of[0]]
         won: list[Transaction] = []
         for (_, lane), claims in zip(lanes, claimed, strict=True):
@@ -386,7 +386,7 @@ class Trip:
         """Ask for the licences and resume where they are granted. Gives the ids for which not."""
         lost: list[TransactionId] = []
         nodes, asked = {settlement.id.node for settlement in settlements}, self._clock()
-        records = await self._inflight.settle(settlements, all(map(self._at_once, nodes)))
+        records = await self._inflight.settle(settlements, all(map(self._writes_behind, nodes)))
         self._metrics.hop("settle", self._clock() - asked)
         for settlement, transaction in zip(settlements, records, strict=True):
             if transaction is not None:

@@ -8,7 +8,7 @@ import pytest
 import redis as redis_py
 
 from tests.harness.redis import RedisServer
-from tests.inflight.worlds import EmbeddedWorld, EnduringWorld, RedisWorld
+from tests.inflight.worlds import FailoverWorld, LocalWorld, RedisWorld
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.inflight.worlds import World
 
 
-@pytest.fixture(params=["embedded", "redis", "enduring"])
+@pytest.fixture(params=["local", "redis", "failover"])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """A store of 60 s retention."""
     found = _world(request, 60.0)
@@ -24,7 +24,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     await found.close()
 
 
-@pytest.fixture(params=["embedded", "redis", "enduring"])
+@pytest.fixture(params=["local", "redis", "failover"])
 async def forgetful(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     """A store whose retention a test can wait for."""
     found = _world(request, 0.2)
@@ -33,10 +33,10 @@ async def forgetful(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 
 
 def _world(request: pytest.FixtureRequest, retention: float) -> World:
-    if request.param == "embedded":
-        return EmbeddedWorld(retention)
+    if request.param == "local":
+        return LocalWorld(retention)
     server: RedisServer = request.getfixturevalue("redis_server")
-    kind = RedisWorld if request.param == "redis" else EnduringWorld
+    kind = RedisWorld if request.param == "redis" else FailoverWorld
     return kind(server.url, retention)
 
 

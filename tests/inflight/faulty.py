@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.enduring import EnduringInFlight
-from tests.inflight.worlds import LIVE, EmbeddedWorld, claimed
+from adapter.inflight.failover import FailoverStore
+from adapter.inflight.local import LocalStore
+from tests.inflight.worlds import LIVE, LocalWorld, claimed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from adapter.inflight.embedded import EmbeddedInFlight
     from adapter.model.beat import Snapshot
     from adapter.model.transaction import Transaction, TransactionId
 
@@ -29,12 +29,12 @@ class Fault:
 
 
 class FaultyStore:
-    """In front of an embedded store. ``away``: every verb fails; ``refused``: these do, before their
+    """In front of a local store. ``away``: every verb fails; ``refused``: these do, before their
     work, ``lost``: after it; ``broken``: they raise what nobody foresees. ``faults`` are met by
     the next calls, one each.
     """
 
-    def __init__(self, inner: EmbeddedInFlight) -> None:
+    def __init__(self, inner: LocalStore) -> None:
         self.inner = inner
         self.replica = inner.replica
         self.retention = inner.retention
@@ -50,9 +50,9 @@ class FaultyStore:
     def __repr__(self) -> str:
         return f"<FaultyStore {self.replica}>"
 
-    def forget(self, world: EmbeddedWorld) -> None:
+    def forget(self, world: LocalWorld) -> None:
         """Start again, empty."""
-        self.inner = EmbeddedWorld.store(_again(world), self.replica)
+        self.inner = LocalStore(self.replica, clock=world.now)
 
     def mend(self) -> None:
         """Fail no more."""
@@ -87,31 +87,30 @@ async def _turns(number: int) -> None:
         await asyncio.sleep(0)
 
 
-def _again(world: EmbeddedWorld) -> EmbeddedWorld:
-    fresh = EmbeddedWorld()
-    fresh._first._store.clock = world.now
-    return fresh
-
-
 class Bench:
     """Replica ``one`` outlives the outages of its way to the store on which ``two`` works, too."""
 
     def __init__(self) -> None:
-        self.world = EmbeddedWorld()
+        self.world = LocalWorld()
         self.ways: dict[str, FaultyStore] = {}
-        self.replicas: dict[str, EnduringInFlight] = {}
-        self.one = self.enduring("one")
-        self.far = self.ways["one"]
+        self.replicas: dict[str, FailoverStore] = {}
+        self.one = self.failover("one")
+        self.remote = self.ways["one"]
         self.two = self.world.store("two")
 
-    def enduring(self, replica: str) -> EnduringInFlight:
+    def failover(self, replica: str) -> FailoverStore:
         way = self.ways[replica] = FaultyStore(self.world.store(replica))
-        store = EnduringInFlight(way, clock=self.world.now)  # type: ignore[arg-type]
+        store = FailoverStore(way, clock=self.world.now)  # type: ignore[arg-type]
         self.replicas[replica] = store
         return store
 
     def claim(self, id_: TransactionId, left: float = 60.0) -> Transaction:
         return claimed(id_, self.one, self.world, left)
+
+    @property
+    def here(self) -> list[TransactionId]:
+        """The ids of which replica ``one`` holds a record itself."""
+        return [record.id for record in self.one._local.records()]
 
     async def goes(self, replica: str = "one") -> None:
         """The store goes away for a replica, and it notices."""

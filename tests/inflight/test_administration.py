@@ -11,11 +11,11 @@ import pytest
 
 from adapter.errors import StoreUnavailable
 from adapter.inflight.administration import Administration
-from adapter.inflight.redis import REPLICAS_KEPT, RedisInFlight
+from adapter.inflight.redis import RedisInFlight
 from adapter.model.beat import Beat, Snapshot, node_order, replica_order
 from adapter.model.transaction import Outcome, Settlement, Transaction, TransactionId
 from adapter.observe.journal import Journal, unpack
-from adapter.ports.store import NOTE_INTERVAL
+from adapter.ports.store import NOTE_INTERVAL, REPLICAS_KEPT
 from tests.harness.process import free_port
 
 if TYPE_CHECKING:

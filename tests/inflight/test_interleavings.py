@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from adapter.model.transaction import Outcome, State
 from adapter.ports.store import Claim
 from tests.harness.examples import examples
-from tests.inflight.worlds import EmbeddedWorld, EnduringWorld, RedisWorld, claimed, decided, suspension
+from tests.inflight.worlds import FailoverWorld, LocalWorld, RedisWorld, claimed, decided, suspension
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,16 +41,16 @@ class Step:
 
     async def carry_out(self, store: InFlight, world: World) -> Any:
         """What came of it; for a claim with the id, for what gives records the records."""
-        verb, at_once = self.verb.removesuffix(" at once"), self.verb.endswith(" at once")
+        verb, behind = self.verb.removesuffix(" behind"), self.verb.endswith(" behind")
         match verb:
             case "claim":
-                return await store.claim([claimed(self.id, store, world, self.left)], self.limit, at_once)
+                return await store.claim([claimed(self.id, store, world, self.left)], self.limit, behind)
             case "claim settled":
                 asked = claimed(self.id, store, world, self.left)
                 asked = replace(asked, state=State.SETTLED, outcome=Outcome.MALFORMED)
-                return await store.claim([asked], self.limit, at_once)
+                return await store.claim([asked], self.limit, behind)
             case "settle":
-                return await store.settle([decided(self.id, self.replica.encode())], at_once)
+                return await store.settle([decided(self.id, self.replica.encode())], behind)
             case "resumed":
                 return await store.resumed([self.id])
             case "expire":
@@ -103,12 +103,12 @@ async def licences(world: World, run: list[list[Step]]) -> tuple[Counter[Transac
 
 @settings(max_examples=examples(150), deadline=None)
 @given(ticks)
-def test_each_suspension_is_resumed_once_embedded(run: list[list[Step]]) -> None:
-    granted, taken = asyncio.run(licences(EmbeddedWorld(), run))
+def test_each_suspension_is_resumed_once_locally(run: list[list[Step]]) -> None:
+    granted, taken = asyncio.run(licences(LocalWorld(), run))
     assert +granted == Counter(taken)
 
 
-@pytest.mark.parametrize("kind", [RedisWorld, EnduringWorld])
+@pytest.mark.parametrize("kind", [RedisWorld, FailoverWorld])
 @few
 @given(run=ticks)
 def test_each_suspension_is_resumed_once_redis(
@@ -143,20 +143,20 @@ async def of_each(worlds: Iterable[World], run: list[Step]) -> list[list[Any]]:
 
 @few
 @given(sequences)
-def test_the_embedded_store_answers_as_redis_does(redis_server: RedisServer, run: list[Step]) -> None:
+def test_the_local_store_answers_as_redis_does(redis_server: RedisServer, run: list[Step]) -> None:
     async def both() -> list[list[Any]]:
-        return await of_each([EmbeddedWorld(), RedisWorld(redis_server.url)], run)
+        return await of_each([LocalWorld(), RedisWorld(redis_server.url)], run)
 
-    embedded, redis = asyncio.run(both())
-    assert embedded == redis
+    local, redis = asyncio.run(both())
+    assert local == redis
 
 
 # What is past its retention Redis forgets at once, and whoever has claimed it goes on by his own copy.
 @few
 @given(st.lists(steps, max_size=25))
-def test_the_enduring_store_answers_as_redis_does(redis_server: RedisServer, run: list[Step]) -> None:
+def test_the_failover_store_answers_as_redis_does(redis_server: RedisServer, run: list[Step]) -> None:
     async def both() -> list[list[Any]]:
-        return await of_each([EnduringWorld(redis_server.url), RedisWorld(redis_server.url)], run)
+        return await of_each([FailoverWorld(redis_server.url), RedisWorld(redis_server.url)], run)
 
-    enduring, redis = asyncio.run(both())
-    assert enduring == redis
+    failover, redis = asyncio.run(both())
+    assert failover == redis

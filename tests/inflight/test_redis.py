@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adapter.inflight.redis import REPLICAS_KEPT, RedisInFlight
+from adapter.inflight.redis import RedisInFlight
 from adapter.model.beat import Beat
 from adapter.model.transaction import Transaction, TransactionId
-from adapter.ports.store import Claim
+from adapter.ports.store import REPLICAS_KEPT, Claim
 from tests.inflight.worlds import LIVE, RedisWorld, claimed, decided, suspension
 
 if TYPE_CHECKING:

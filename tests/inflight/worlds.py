@@ -8,8 +8,8 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, Self
 
-from adapter.inflight.embedded import EmbeddedInFlight
-from adapter.inflight.enduring import EnduringInFlight
+from adapter.inflight.failover import FailoverStore
+from adapter.inflight.local import LocalStore
 from adapter.inflight.redis import RedisInFlight
 from adapter.model.beat import Beat
 from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
@@ -32,12 +32,12 @@ class World(Protocol):
     async def close(self) -> None: ...
 
 
-class EmbeddedWorld:
+class LocalWorld:
     def __init__(self, retention: float = 60.0) -> None:
         self.time = 1_790_000_000.0
-        self._first = EmbeddedInFlight("first", retention=retention, clock=self.now)
+        self._first = LocalStore("first", retention=retention, clock=self.now)
 
-    def store(self, replica: str) -> EmbeddedInFlight:
+    def store(self, replica: str) -> LocalStore:
         return self._first.beside(replica)
 
     def now(self) -> float:
@@ -86,11 +86,11 @@ class RedisWorld:
         await self.close()
 
 
-class EnduringWorld(RedisWorld):
+class FailoverWorld(RedisWorld):
     """Redis, and each replica outlives its outages."""
 
     def store(self, replica: str) -> InFlight:
-        return EnduringInFlight(super().store(replica))
+        return FailoverStore(super().store(replica))
 
 
 LIVE = Beat(nodes=frozenset({"sbc1"}), priority=7)

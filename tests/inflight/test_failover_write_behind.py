@@ -1,4 +1,4 @@
-"""What this replica alone claims and settles is done at once, and the far store is told beside it."""
+"""What this replica alone claims and settles is done here, and the remote store is told a little later."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.copies import OVERDUE
-from adapter.inflight.enduring import FAR_LOOK
+from adapter.inflight.failover import OVERDUE, REMOTE_LOOK
 from adapter.model.transaction import Outcome, State
 from adapter.ports.store import Claim
 from tests.inflight.faulty import Bench
@@ -20,29 +19,29 @@ from tests.inflight.worlds import LIVE, claimed, decided, settled_claim, suspens
 A, B, C = (suspension(number) for number in range(1, 4))
 
 
-def at_once(bench: Bench, *ids, limit: int = 10):
-    return bench.one.claim([bench.claim(id_) for id_ in ids], limit, at_once=True)
+def behind(bench: Bench, *ids, limit: int = 10):
+    return bench.one.claim([bench.claim(id_) for id_ in ids], limit, write_behind=True)
 
 
-async def test_nobody_waits_for_the_far_store():
+async def test_nobody_waits_for_the_remote_store():
     bench = Bench()
-    assert await at_once(bench, A, B) == [Claim.WON, Claim.WON]
-    [record] = await bench.one.settle([decided(A)], at_once=True)
+    assert await behind(bench, A, B) == [Claim.WON, Claim.WON]
+    [record] = await bench.one.settle([decided(A)], write_behind=True)
     assert (record.state, record.outcome, record.owner) == (State.SETTLED, Outcome.DECIDED, "one")
-    assert not bench.far.calls
-    await bench.one.told()
-    assert bench.far.calls == {"claim": 1, "settle": 1}
+    assert not bench.remote.calls
+    await bench.one.flushed()
+    assert bench.remote.calls == {"claim": 1, "settle": 1}
     assert await bench.two.get(A) == record
     assert (await bench.two.get(B)).state is State.CLAIMED
 
 
-async def test_the_far_store_is_told_before_long():
+async def test_the_remote_store_is_told_before_long():
     bench = Bench()
-    await at_once(bench, A)
-    while not bench.far.calls["claim"]:
+    await behind(bench, A)
+    while not bench.remote.calls["claim"]:
         await asyncio.sleep(0)
-    await bench.one.settle([decided(A)], at_once=True)
-    while bench.far.calls["settle"] < 2:
+    await bench.one.settle([decided(A)], write_behind=True)
+    while bench.remote.calls["settle"] < 2:
         await asyncio.sleep(0)
     assert (await bench.two.get(A)).state is State.SETTLED
 
@@ -50,8 +49,8 @@ async def test_the_far_store_is_told_before_long():
 @pytest.mark.parametrize("verb", ["expire", "scan", "unclaimed", "resumed", "claim", "settle", "count"])
 async def test_before_it_is_asked_for_anything_it_is_told(verb: str):
     bench = Bench()
-    await at_once(bench, A, B)
-    [record] = await bench.one.settle([decided(B)], at_once=True)
+    await behind(bench, A, B)
+    [record] = await bench.one.settle([decided(B)], write_behind=True)
     one = bench.one
     ask = {
         "expire": partial(one.expire, "sbc1"),
@@ -71,48 +70,48 @@ async def test_who_asks_waits_for_what_was_done_before_and_for_nothing_after_it(
     """With a store that takes longer than the pause between two tellings it would wait for ever."""
     bench = Bench()
     before, after = asyncio.Event(), asyncio.Event()
-    bench.far.held["claim"] = before
-    await at_once(bench, A)
+    bench.remote.held["claim"] = before
+    await behind(bench, A)
     asking = asyncio.ensure_future(bench.one.count("sbc1"))
-    while bench.far.calls["claim"] < 1:
+    while bench.remote.calls["claim"] < 1:
         await asyncio.sleep(0)
-    bench.far.held["claim"] = after
-    await at_once(bench, B)
-    while bench.far.calls["claim"] < 2:
+    bench.remote.held["claim"] = after
+    await behind(bench, B)
+    while bench.remote.calls["claim"] < 2:
         await asyncio.sleep(0)
     assert not asking.done()
     before.set()
     assert await asking == 2
     after.set()
-    await bench.one.told()
+    await bench.one.flushed()
 
 
 async def test_what_another_has_answered_is_left_to_it():
     bench = Bench()
     await bench.two.claim([claimed(A, bench.two, bench.world)], 10)
-    assert await at_once(bench, A) == [Claim.WON]
+    assert await behind(bench, A) == [Claim.WON]
     await bench.two.settle([decided(A)])
-    await bench.one.told()
-    assert await bench.one.settle([decided(A)], at_once=True) == [None]
-    assert await at_once(bench, A) == [Claim.LOST]
+    await bench.one.flushed()
+    assert await bench.one.settle([decided(A)], write_behind=True) == [None]
+    assert await behind(bench, A) == [Claim.LOST]
 
 
 async def test_what_another_has_claimed_and_not_answered_may_be_settled_all_the_same():
     bench = Bench()
     await bench.two.claim([claimed(A, bench.two, bench.world)], 10)
-    await at_once(bench, A)
-    await bench.one.told()
-    [record] = await bench.one.settle([decided(A)], at_once=True)
+    await behind(bench, A)
+    await bench.one.flushed()
+    [record] = await bench.one.settle([decided(A)], write_behind=True)
     assert record.owner == "one"
-    await bench.one.told()
+    await bench.one.flushed()
     assert await bench.two.settle([decided(A)]) == [None]
 
 
 async def test_an_answer_known_at_once_is_taken_from_who_has_none():
     bench = Bench()
     await bench.two.claim([claimed(A, bench.two, bench.world)], 10)
-    assert await at_once(bench, A, limit=0) == [Claim.FULL]
-    await bench.one.told()
+    assert await behind(bench, A, limit=0) == [Claim.FULL]
+    await bench.one.flushed()
     assert (await bench.two.get(A)).outcome is Outcome.OVERLOAD
     assert await bench.two.settle([decided(A)]) == [None]
 
@@ -120,12 +119,12 @@ async def test_an_answer_known_at_once_is_taken_from_who_has_none():
 async def test_the_limit_is_that_of_what_is_claimed_here():
     bench = Bench()
     malformed = replace(bench.claim(C), state=State.SETTLED, outcome=Outcome.MALFORMED)
-    assert await bench.one.claim([malformed], 1, at_once=True) == [Claim.WON]
-    assert await at_once(bench, A, B, limit=1) == [Claim.WON, Claim.FULL]
-    await bench.one.settle([decided(A)], at_once=True)
+    assert await bench.one.claim([malformed], 1, write_behind=True) == [Claim.WON]
+    assert await behind(bench, A, B, limit=1) == [Claim.WON, Claim.FULL]
+    await bench.one.settle([decided(A)], write_behind=True)
     D = suspension(4)
-    assert await at_once(bench, D, limit=1) == [Claim.WON]
-    await bench.one.told()
+    assert await behind(bench, D, limit=1) == [Claim.WON]
+    await bench.one.flushed()
     assert (await bench.two.get(B)).outcome is Outcome.OVERLOAD
     assert (await bench.two.get(C)).request == b""
     assert await bench.two.count("sbc1") == 1
@@ -133,94 +132,94 @@ async def test_the_limit_is_that_of_what_is_claimed_here():
 
 async def test_each_is_claimed_and_answered_once():
     bench = Bench()
-    assert await at_once(bench, A) == [Claim.WON]
-    assert await at_once(bench, A) == [Claim.LOST]
-    assert await bench.one.settle([decided(A)], at_once=True) != [None]
-    await bench.one.told()
-    calls = bench.far.calls.copy()
-    assert await bench.one.settle([decided(A)], at_once=True) == [None]
-    assert await at_once(bench, A) == [Claim.LOST]
-    await bench.one.told()
-    assert bench.far.calls - calls == {}
+    assert await behind(bench, A) == [Claim.WON]
+    assert await behind(bench, A) == [Claim.LOST]
+    assert await bench.one.settle([decided(A)], write_behind=True) != [None]
+    await bench.one.flushed()
+    calls = bench.remote.calls.copy()
+    assert await bench.one.settle([decided(A)], write_behind=True) == [None]
+    assert await behind(bench, A) == [Claim.LOST]
+    await bench.one.flushed()
+    assert bench.remote.calls - calls == {}
     await bench.one.resumed([A])
-    assert await bench.one.settle([decided(A)], at_once=True) == [None]
+    assert await bench.one.settle([decided(A)], write_behind=True) == [None]
 
 
-async def test_what_is_not_known_here_is_asked_of_the_far_store():
+async def test_what_is_not_known_here_is_asked_of_the_remote_store():
     bench = Bench()
-    await at_once(bench, A)
+    await behind(bench, A)
     await bench.two.claim([claimed(B, bench.two, bench.world)], 10)
-    first, second, third = await bench.one.settle([decided(A), decided(B), decided(C)], at_once=True)
+    first, second, third = await bench.one.settle([decided(A), decided(B), decided(C)], write_behind=True)
     assert (first.id, second.id, third) == (A, B, None)
     assert second.owner == "one"
 
 
-async def test_what_the_far_store_has_expired_is_not_answered_again():
+async def test_what_the_remote_store_has_expired_is_not_answered_again():
     bench = Bench()
-    await at_once(bench, A)
-    await bench.one.told()
+    await behind(bench, A)
+    await bench.one.flushed()
     bench.world.time += 61
-    bench.far.held["expire"] = asyncio.Event()
+    bench.remote.held["expire"] = asyncio.Event()
     expiring = asyncio.ensure_future(bench.one.expire("sbc1"))
-    while not bench.far.calls["expire"]:
+    while not bench.remote.calls["expire"]:
         await asyncio.sleep(0)
-    assert await bench.one.settle([decided(A)], at_once=True) != [None]
-    bench.far.held["expire"].set()
+    assert await bench.one.settle([decided(A)], write_behind=True) != [None]
+    bench.remote.held["expire"].set()
     assert await expiring == []
 
 
-async def test_where_the_far_store_cannot_be_told_of_a_claim_it_is_away():
+async def test_where_the_remote_store_cannot_be_told_of_a_claim_it_is_away():
     bench = Bench()
-    bench.far.away = True
-    assert await at_once(bench, A) == [Claim.WON]
-    await bench.one.told()
+    bench.remote.away = True
+    assert await behind(bench, A) == [Claim.WON]
+    await bench.one.flushed()
     assert bench.one.away
-    [record] = await bench.one.settle([decided(A)], at_once=True)
-    assert await at_once(bench, B) == [Claim.WON]
+    [record] = await bench.one.settle([decided(A)], write_behind=True)
+    assert await behind(bench, B) == [Claim.WON]
     await bench.returns()
     assert await bench.two.get(A) == record
     assert (await bench.two.get(B)).owner == "one"
 
 
-async def test_who_settles_while_the_far_store_is_not_told_of_the_claim_goes_on_where_it_is_away():
+async def test_who_settles_while_the_remote_store_is_not_told_of_the_claim_goes_on_where_it_is_away():
     bench = Bench()
-    bench.far.refused = {"claim"}
-    await at_once(bench, A)
-    [record] = await bench.one.settle([decided(A)], at_once=True)
-    await bench.one.told()
+    bench.remote.refused = {"claim"}
+    await behind(bench, A)
+    [record] = await bench.one.settle([decided(A)], write_behind=True)
+    await bench.one.flushed()
     assert bench.one.away
     assert record.state is State.SETTLED
 
 
-async def test_where_the_far_store_cannot_be_told_of_an_answer_it_is_away():
+async def test_where_the_remote_store_cannot_be_told_of_an_answer_it_is_away():
     bench = Bench()
-    await at_once(bench, A)
-    await bench.one.told()
-    bench.far.lost = {"settle"}
-    [record] = await bench.one.settle([decided(A)], at_once=True)
-    await bench.one.told()
+    await behind(bench, A)
+    await bench.one.flushed()
+    bench.remote.lost = {"settle"}
+    [record] = await bench.one.settle([decided(A)], write_behind=True)
+    await bench.one.flushed()
     assert bench.one.away
-    assert await bench.one.settle([decided(A)], at_once=True) == [None]
+    assert await bench.one.settle([decided(A)], write_behind=True) == [None]
     await bench.returns()
     assert await bench.two.get(A) == record
 
 
 @pytest.mark.parametrize("verb", ["claim", "settle", "get"])
-async def test_an_error_that_nobody_foresaw_loses_no_claim_for_the_far_store(verb: str):
+async def test_an_error_that_nobody_foresaw_loses_no_claim_for_the_remote_store(verb: str):
     """Such as a record that cannot be read: what is not confirmed stays owed, also where it comes twice."""
     bench = Bench()
     await bench.one.beat(LIVE)
     await bench.two.claim([claimed(B, bench.two, bench.world)], 10)
-    await at_once(bench, A)
-    await bench.one.told()
-    await at_once(bench, B, C)
-    await bench.one.settle([decided(A), decided(C)], at_once=True)
-    bench.far.broken = {verb}
+    await behind(bench, A)
+    await bench.one.flushed()
+    await behind(bench, B, C)
+    await bench.one.settle([decided(A), decided(C)], write_behind=True)
+    bench.remote.broken = {verb}
     with capture_logs() as logs:
-        await bench.one.told()
+        await bench.one.flushed()
     assert bench.one.away
-    could_not, away = (each["event"] for each in logs)
-    assert (could_not, away) == ("in-flight store: it could not be told", "in-flight store: away")
+    failed, away = (each["event"] for each in logs)
+    assert (failed, away) == ("in-flight store: not flushed", "in-flight store: away")
     with pytest.raises(StoreUnavailable, match="ValueError"):
         await bench.one.beat(LIVE)
     assert [record.id for record in await bench.one.scan("sbc1")] == [A, B, C]
@@ -234,30 +233,30 @@ async def test_an_error_that_nobody_foresaw_loses_no_claim_for_the_far_store(ver
 
 async def test_before_it_closes_all_is_told():
     bench = Bench()
-    bench.far.held["claim"] = asyncio.Event()
-    await at_once(bench, A)
+    bench.remote.held["claim"] = asyncio.Event()
+    await behind(bench, A)
     closing = asyncio.ensure_future(bench.one.close())
-    while not bench.far.calls["claim"]:
+    while not bench.remote.calls["claim"]:
         await asyncio.sleep(0)
-    assert not bench.far.closed
-    bench.far.held["claim"].set()
+    assert not bench.remote.closed
+    bench.remote.held["claim"].set()
     await closing
-    assert bench.far.closed
+    assert bench.remote.closed
     assert (await bench.two.get(A)).state is State.CLAIMED
 
 
 async def test_it_is_asked_what_is_due_when_something_is_or_may_be():
     bench = Bench()
-    await at_once(bench, A)
+    await behind(bench, A)
     await bench.one.claim([bench.claim(B, left=30)], 10)
     assert bench.one.due("sbc1"), "it was not asked yet"
     assert await bench.one.expire("sbc1") == []
     assert not bench.one.due("sbc1")
-    bench.world.time += FAR_LOOK
+    bench.world.time += REMOTE_LOOK
     assert bench.one.due("sbc1"), "something of others may be due"
     await bench.one.expire("sbc1")
-    bench.world.time += 30 - FAR_LOOK
-    await bench.one.settle([decided(A)], at_once=True)
+    bench.world.time += 30 - REMOTE_LOOK
+    await bench.one.settle([decided(A)], write_behind=True)
     assert [record.id for record in await bench.one.expire("sbc1")] == [B]
     bench.world.time += 40
     await bench.one.expire("sbc1")
@@ -266,8 +265,8 @@ async def test_it_is_asked_what_is_due_when_something_is_or_may_be():
 
 async def test_what_is_due_here_and_another_has_answered_is_asked_for_a_while():
     bench = Bench()
-    await at_once(bench, A)
-    await bench.one.told()
+    await behind(bench, A)
+    await bench.one.flushed()
     await bench.two.settle([decided(A)])
     bench.world.time += 60
     assert await bench.one.expire("sbc1") == []
@@ -277,10 +276,30 @@ async def test_what_is_due_here_and_another_has_answered_is_asked_for_a_while():
     assert not bench.one.due("sbc1")
 
 
+async def test_what_another_must_have_answered_takes_no_place_and_is_not_answered_here():
+    bench = Bench()
+    await behind(bench, A)
+    await bench.one.flushed()
+    await bench.two.settle([decided(A)])
+    bench.world.time += 60 + OVERDUE
+    bench.one.due("sbc1")
+    assert await bench.one.settle([decided(A)], write_behind=True) == [None]
+    assert await behind(bench, A, B, C, limit=1) == [Claim.LOST, Claim.WON, Claim.FULL]
+
+
+async def test_what_the_remote_store_was_not_told_of_is_not_overdue():
+    """As of a process that stood still just after it had claimed: nobody else can have answered."""
+    bench = Bench()
+    await behind(bench, A)
+    bench.world.time += 60 + OVERDUE
+    assert bench.one.due("sbc1")
+    assert [record.id for record in await bench.one.expire("sbc1")] == [A]
+
+
 async def test_what_it_is_owed_is_due():
     bench = Bench()
     await bench.one.expire("sbc1")
-    bench.one._copies.owe(settled_claim(bench.claim(A)))
+    bench.one._resync._deliver(settled_claim(bench.claim(A)))
     assert bench.one.due("sbc1")
     assert len(await bench.one.expire("sbc1")) == 1
     assert not bench.one.due("sbc1")
@@ -288,7 +307,7 @@ async def test_what_it_is_owed_is_due():
 
 async def test_while_away_what_is_due_is_known_here():
     bench = Bench()
-    await at_once(bench, A)
+    await behind(bench, A)
     await bench.goes()
     assert not bench.one.due("sbc1")
     bench.world.time += 60
@@ -298,18 +317,18 @@ async def test_while_away_what_is_due_is_known_here():
 async def test_of_what_another_has_claimed_it_says_so():
     bench = Bench()
     await bench.two.claim([claimed(A, bench.two, bench.world), claimed(B, bench.two, bench.world)], 10)
-    await at_once(bench, C)
-    first, third = await bench.one.settle([decided(A), decided(C)], at_once=True)
+    await behind(bench, C)
+    first, third = await bench.one.settle([decided(A), decided(C)], write_behind=True)
     assert (first.again, third.again) == (True, False)
     [second] = await bench.one.adopt("sbc1", ["two"], State.CLAIMED)
     assert second.again
-    [second] = await bench.one.settle([decided(B)], at_once=True)
+    [second] = await bench.one.settle([decided(B)], write_behind=True)
     assert second.again
 
 
 async def test_and_of_what_is_timed_out_for_another():
     bench = Bench()
     await bench.two.claim([claimed(A, bench.two, bench.world)], 10)
-    await at_once(bench, B)
+    await behind(bench, B)
     bench.world.time += 60
     assert {record.id: record.again for record in await bench.one.expire("sbc1")} == {A: True, B: False}

@@ -1,4 +1,4 @@
-"""The far store fails at any call, before or after its work, forgets, and comes back at any point: each
+"""The remote store fails at any call, before or after its work, forgets, and comes back at any point: each
 suspension is resumed once all the same."""
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.enduring import EnduringInFlight
+from adapter.inflight.failover import FailoverStore
 from adapter.model.transaction import State
 from adapter.ports.store import Claim
 from tests.harness.examples import examples
 from tests.inflight.faulty import Fault, FaultyStore
 from tests.inflight.test_interleavings import IDS, Step
-from tests.inflight.worlds import LIVE, EmbeddedWorld
+from tests.inflight.worlds import LIVE, LocalWorld
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 NODES = {id_.node for id_ in IDS}
 VERBS = ("claim", "claim", "claim settled", "settle", "settle", "resumed", "expire", "unclaimed", "answered")
-AT_ONCE = ("claim at once", "claim at once", "claim settled at once", "settle at once", "settle at once")
+BEHIND = ("claim behind", "claim behind", "claim settled behind", "settle behind", "settle behind")
 
 
 @dataclass(frozen=True)
-class Role:
-    """The far store goes, comes, or starts again empty, or there is a beat."""
+class Move:
+    """The remote store goes, comes, or starts again empty, or there is a beat."""
 
     what: str
     replica: str = "one"
@@ -50,8 +50,8 @@ def steps(replicas: Sequence[str], verbs: Sequence[str]) -> st.SearchStrategy[St
     )
 
 
-def turns(replicas: Sequence[str], what: Sequence[str]) -> st.SearchStrategy[Role]:
-    return st.builds(Role, st.sampled_from(what), st.sampled_from(replicas))
+def moves(replicas: Sequence[str], what: Sequence[str]) -> st.SearchStrategy[Move]:
+    return st.builds(Move, st.sampled_from(what), st.sampled_from(replicas))
 
 
 faults = st.lists(
@@ -61,9 +61,9 @@ faults = st.lists(
 alone = st.lists(
     st.one_of(
         # A store that has lost its memory is noticed by the next beat.
-        st.just([Role("forget")]),
+        st.just([Move("forget")]),
         st.lists(
-            st.one_of(steps(["one"], [*VERBS, *AT_ONCE]), turns(["one"], ["beat", "go", "come"])),
+            st.one_of(steps(["one"], [*VERBS, *BEHIND]), moves(["one"], ["beat", "go", "come"])),
             min_size=1,
             max_size=6,
         ),
@@ -71,14 +71,14 @@ alone = st.lists(
     max_size=10,
 )
 # An adopted answer is written again; so only what waits for one is adopted here.
-steps_of_both = steps(["one", "two"], [*VERBS, *AT_ONCE, "adopt"]).filter(
+steps_of_both = steps(["one", "two"], [*VERBS, *BEHIND, "adopt"]).filter(
     lambda step: step.verb != "adopt" or step.limit == 1
 )
 both = st.lists(
     st.lists(
         st.one_of(
             steps_of_both,
-            turns(["one", "two"], ["beat", "go", "come"]),
+            moves(["one", "two"], ["beat", "go", "come"]),
         ),
         min_size=1,
         max_size=6,
@@ -88,41 +88,41 @@ both = st.lists(
 
 
 class Run:
-    """Replicas on one far store, to which each has its own way."""
+    """Replicas on one remote store, to which each has its own way."""
 
     def __init__(self, replicas: Sequence[str]) -> None:
-        self.world = EmbeddedWorld()
+        self.world = LocalWorld()
         self.ways = {name: FaultyStore(self.world.store(name)) for name in replicas}
         self.stores = {
-            name: EnduringInFlight(way, still=0.0, clock=self.world.now)  # type: ignore[arg-type]
+            name: FailoverStore(way, still=0.0, clock=self.world.now)  # type: ignore[arg-type]
             for name, way in self.ways.items()
         }
         self.taken: Counter[tuple[str, TransactionId]] = Counter()
         self.granted: Counter[tuple[str, TransactionId]] = Counter()
 
-    async def through(self, ticks: Sequence[Sequence[Step | Role]], faults: Sequence[Fault]) -> None:
+    async def through(self, ticks: Sequence[Sequence[Step | Move]], faults: Sequence[Fault]) -> None:
         """Each tick's at the same time; then everything is mended, answered and expired."""
         for replica, way in self.ways.items():
-            await self.take(Role("beat", replica))
+            await self.take(Move("beat", replica))
             way.faults = iter(faults)
         for tick in ticks:
             await asyncio.gather(*(self.take(each) for each in once(tick)))
         for way in self.ways.values():
             way.mend()
         for store in self.stores.values():
-            await store.told()
+            await store.flushed()
         for replica in self.stores:
-            await self.take(Role("beat", replica))
+            await self.take(Move("beat", replica))
             assert not self.stores[replica].away
         for replica in self.stores:
             for id_ in IDS:
                 await self.take(Step("settle", replica, id_, 0, 0))
                 await self.take(Step("expire", replica, id_, 0, 0))
-            await self.stores[replica].told()
+            await self.stores[replica].flushed()
 
-    async def take(self, what: Step | Role) -> None:
-        if isinstance(what, Role):
-            await self.role(what, self.ways[what.replica])
+    async def take(self, what: Step | Move) -> None:
+        if isinstance(what, Move):
+            await self.move(what, self.ways[what.replica])
             return
         if what.verb == "resumed" and not any(self.granted[name, what.id] for name in self.stores):
             return  # Kamailio can read only what somebody wrote
@@ -134,7 +134,7 @@ class Run:
         elif what.verb.startswith(("settle", "expire")):
             self.granted.update((what.replica, record.id) for record in result if record is not None)
 
-    async def role(self, what: Role, way: FaultyStore) -> None:
+    async def move(self, what: Move, way: FaultyStore) -> None:
         match what.what:
             case "go":
                 way.away = True
@@ -149,9 +149,9 @@ class Run:
                 assert self.stores[what.replica].away
 
 
-def once(tick: Sequence[Step | Role]) -> list[Step | Role]:
+def once(tick: Sequence[Step | Move]) -> list[Step | Move]:
     """Of the claims of one suspension by one process the first: a frame comes to it once."""
-    found: dict[Any, Step | Role] = {}
+    found: dict[Any, Step | Move] = {}
     for number, each in enumerate(tick):
         claims = isinstance(each, Step) and each.verb.startswith("claim")
         found.setdefault((each.replica, each.id) if claims else number, each)  # type: ignore[union-attr]
@@ -165,14 +165,13 @@ def test_alone_each_suspension_is_resumed_once(ticks: list[list[Any]], faults: l
 
     async def all_of_it() -> None:
         await run.through(ticks, faults)
-        # The far store knows all of it.
-        far = run.ways["one"].inner
-        assert await far.unclaimed([id_ for _, id_ in +run.taken]) == []
-        copies = run.stores["one"]._copies
+        # The remote store knows all of it.
+        remote = run.ways["one"].inner
+        assert await remote.unclaimed([id_ for _, id_ in +run.taken]) == []
         for node in NODES:
-            for record in await far.scan(node):
+            for record in await remote.scan(node):
                 assert record.state is State.SETTLED
-                assert copies.had_licence(record.id)
+                assert run.stores["one"]._local.was_granted(record.id)
 
     asyncio.run(all_of_it())
     assert all(number <= 1 for number in run.taken.values()), "claimed twice"

@@ -1,4 +1,4 @@
-"""The far store goes away: this process goes on with what it owns, and leaves the rest alone."""
+"""The remote store goes away: this process goes on with what it owns, and leaves the rest alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.copies import MOST_REMEMBERED, OVERDUE, PURGE_INTERVAL
+from adapter.inflight.failover import MOST_REMEMBERED, OVERDUE
 from adapter.model.transaction import Outcome, State
 from adapter.ports.store import Claim
 from tests.inflight.faulty import Bench
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 A, B, C, D = (suspension(number) for number in range(1, 5))
 
 
-# While the far store is there
+# While the remote store is there
 
 
-async def test_while_it_is_there_the_far_store_does_the_work() -> None:
+async def test_while_it_is_there_the_remote_store_does_the_work() -> None:
     bench = Bench()
-    one, far = bench.one, bench.far
+    one, remote = bench.one, bench.remote
     await one.beat(LIVE)
     await one.claim([bench.claim(A), bench.claim(B)], 10)
     await one.settle([decided(A)])
@@ -37,17 +37,17 @@ async def test_while_it_is_there_the_far_store_does_the_work() -> None:
     assert await one.count("sbc1") == 1
     assert await one.get(B) == bench.claim(B)
     assert await one.scan("sbc1") == [bench.claim(B)]
-    assert set(far.calls.values()) == {1}
+    assert set(remote.calls.values()) == {1}
     assert not one.away
-    assert list(one._copies.records) == [B]
+    assert bench.here == [B]
 
 
 async def test_that_it_is_away_is_told_before_anything_is_answered_from_here() -> None:
     bench = Bench()
     await bench.one.beat(LIVE)
     told: list[int] = []
-    bench.one._on_away = lambda: told.append(len(bench.one._copies.records))
-    bench.far.away = True
+    bench.one._on_away = lambda: told.append(len(bench.here))
+    bench.remote.away = True
     assert await bench.one.claim([bench.claim(A)], 10) == [Claim.WON]
     assert await bench.one.claim([bench.claim(B)], 10) == [Claim.WON]
     assert told == [0]
@@ -55,18 +55,18 @@ async def test_that_it_is_away_is_told_before_anything_is_answered_from_here() -
 
 async def test_what_is_no_more_of_use_is_forgotten() -> None:
     bench = Bench()
-    one, copies = bench.one, bench.one._copies
+    one = bench.one
     await one.beat(LIVE)
-    await one.claim([bench.claim(A, left=5), bench.claim(B, left=500), bench.claim(C)], 10)
-    await one.settle([decided(C)])
+    await one.claim([bench.claim(id_, left) for id_, left in ((A, 5), (B, 500), (C, 60))], 10)
+    await one.settle([decided(A), decided(C)])
     await one.resumed([C])
     bench.world.time += 60
     await one.beat(LIVE)
-    assert list(copies.records) == [A, B]
-    assert not copies.resumed
+    assert bench.here == [A, B]
+    assert not one._local._remembered
     bench.world.time += 5
     await one.beat(LIVE)
-    assert list(copies.records) == [B]
+    assert bench.here == [B]
 
 
 async def test_while_away_too_what_is_past_the_retention_is_forgotten() -> None:
@@ -92,9 +92,25 @@ async def test_an_id_that_comes_again_after_the_retention_is_a_new_one() -> None
     await one.settle([decided(A)])
     await one.resumed([A])
     await one.beat(LIVE)
-    assert list(one._copies.resumed) == [A]
+    assert list(one._local._remembered) == [A]
     await bench.goes()
     assert await one.settle([decided(C)]) != [None]
+
+
+async def test_what_is_free_in_the_remote_store_is_not_taken_here() -> None:
+    bench = Bench()
+    one = bench.one
+    await one.claim([settled_claim(bench.claim(A))], 10)
+    bench.remote.held["resumed"] = asyncio.Event()
+    asking = asyncio.ensure_future(one.resumed([A]))
+    while not bench.remote.calls["resumed"]:
+        await asyncio.sleep(0)
+    bench.world.time += 1
+    bench.remote.held["resumed"].set()
+    await asking
+    assert await one.claim([bench.claim(A)], 10) == [Claim.LOST]
+    bench.world.time += 59
+    assert await one.claim([bench.claim(A)], 10) == [Claim.WON]
 
 
 async def test_of_resumed_ids_the_newest_are_remembered() -> None:
@@ -102,19 +118,17 @@ async def test_of_resumed_ids_the_newest_are_remembered() -> None:
     ids = [suspension(number) for number in range(MOST_REMEMBERED + 10)]
     await bench.one.claim([settled_claim(bench.claim(id_)) for id_ in ids], 1)
     await bench.one.resumed(ids)
-    bench.world.time += PURGE_INTERVAL
-    await bench.one.beat(LIVE)
-    assert list(bench.one._copies.resumed) == ids[10:]
+    assert list(bench.one._local._remembered) == ids[10:]
 
 
-async def test_close_and_repr_are_the_far_store_s_too() -> None:
+async def test_close_and_repr_are_the_remote_store_s_too() -> None:
     bench = Bench()
-    assert repr(bench.one) == "<EnduringInFlight one, far: <FaultyStore one>>"
-    bench.far.away = True
+    assert repr(bench.one) == "<FailoverStore one, remote: <FaultyStore one>>"
+    bench.remote.away = True
     await bench.one.claim([bench.claim(A)], 10)
-    assert repr(bench.one) == "<EnduringInFlight one, away, 1 records here, far: <FaultyStore one>>"
+    assert repr(bench.one) == "<FailoverStore one, away, 1 records here, remote: <FaultyStore one>>"
     await bench.one.close()
-    assert bench.far.closed
+    assert bench.remote.closed
 
 
 # Going away
@@ -137,21 +151,21 @@ ASKS: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.parametrize("when", ["refused", "lost", "away before"])
 @pytest.mark.parametrize("verb", ASKS)
-async def test_a_verb_that_fails_far_is_carried_out_near(verb: str, when: str) -> None:
+async def test_a_verb_that_fails_there_is_carried_out_near(verb: str, when: str) -> None:
     bench = Bench()
-    one, far = bench.one, bench.far
+    one, remote = bench.one, bench.remote
     await one.beat(LIVE)
     first = bench.claim(A)
     await one.claim([first, bench.claim(B)], 10)
     (second,) = await one.settle([decided(B)])
     await bench.two.claim([claimed(D, bench.two, bench.world)], 10)
     if when == "away before":
-        far.away = True
+        remote.away = True
         with pytest.raises(StoreUnavailable):
             await one.beat(LIVE)
     else:
-        getattr(far, when).add(verb)
-    far.calls.clear()
+        getattr(remote, when).add(verb)
+    remote.calls.clear()
     ask, expected = ASKS[verb]
     settled = replace(first, state=State.SETTLED, outcome=Outcome.DECIDED, request=b"")
     settled = replace(settled, decision=decided(A).decision)
@@ -159,12 +173,12 @@ async def test_a_verb_that_fails_far_is_carried_out_near(verb: str, when: str) -
     result = await ask(one, bench)
     assert result == (named[expected] if isinstance(expected, str) else expected)
     assert one.away
-    assert far.calls == ({} if when == "away before" else {verb: 1})
-    # From now on the far store is left in peace, but for the beat.
-    far.calls.clear()
+    assert remote.calls == ({} if when == "away before" else {verb: 1})
+    # From now on the remote store is left in peace, but for the beat.
+    remote.calls.clear()
     for other, _ in ASKS.values():
         await other(one, bench)
-    assert not far.calls
+    assert not remote.calls
 
 
 async def test_near_it_goes_on_to_the_end() -> None:
@@ -194,11 +208,11 @@ async def test_what_was_resumed_before_is_not_claimed_near() -> None:
     assert await bench.one.claim([bench.claim(A)], 10) == [Claim.LOST]
     bench.world.time += 60
     assert await bench.one.claim([bench.claim(A)], 10) == [Claim.WON]
-    assert list(bench.one._copies.records) == [A]
+    assert bench.here == [A]
 
 
 async def test_a_copy_long_overdue_is_not_answered_near() -> None:
-    """Another replica has done so: the far store was there at that time."""
+    """Another replica has done so: the remote store was there at that time."""
     bench = Bench()
     await bench.one.claim([bench.claim(A, left=1), bench.claim(B, left=1 + OVERDUE)], 10)
     await bench.two.settle([decided(A)])
@@ -223,7 +237,7 @@ async def test_outages_are_logged_once() -> None:
     await bench.one.beat(LIVE)
     await bench.one.claim([bench.claim(A)], 10)
     with capture_logs() as logs:
-        bench.far.away = True
+        bench.remote.away = True
         await asyncio.gather(*(bench.one.get(A) for _ in range(5)))
         with pytest.raises(StoreUnavailable):
             await bench.one.beat(LIVE)
@@ -238,7 +252,7 @@ async def test_outages_are_logged_once() -> None:
     }
     assert back == {
         "event": "in-flight store: back",
-        "handed": 1,
+        "pushed": 1,
         "dropped": 0,
         "seconds": 3.0,
         "log_level": "info",
@@ -247,7 +261,7 @@ async def test_outages_are_logged_once() -> None:
 
 async def test_with_the_store_away_for_all_the_owner_answers_and_the_others_stay_still() -> None:
     bench = Bench()
-    two = bench.enduring("two")
+    two = bench.failover("two")
     await bench.one.claim([bench.claim(A), bench.claim(B)], 10)
     await bench.goes()
     await bench.goes("two")
@@ -267,19 +281,19 @@ async def test_with_the_store_away_for_all_the_owner_answers_and_the_others_stay
     assert await two.unclaimed([C, D]) == [D]
 
 
-# Answers that come after the far store has been given up
+# Answers that come after the remote store has been given up
 
 
 async def late(bench: Bench, verb: str, ask: Awaitable[Any], meanwhile: Awaitable[Any]) -> tuple[Any, Any]:
     """What was asked, answered only after the store has been given up and this has been done."""
-    bench.far.held[verb] = asyncio.Event()
+    bench.remote.held[verb] = asyncio.Event()
     asked = asyncio.ensure_future(ask)
-    while not bench.far.calls[verb]:
+    while not bench.remote.calls[verb]:
         await asyncio.sleep(0)
     await bench.goes()
-    bench.far.away = False
+    bench.remote.away = False
     done = await meanwhile
-    bench.far.held.pop(verb).set()
+    bench.remote.held.pop(verb).set()
     return await asked, done
 
 
@@ -316,11 +330,11 @@ async def test_a_late_claim_is_lost_to_one_that_is_over() -> None:
 async def test_a_claim_answered_after_its_settlement_is_not_open_again() -> None:
     bench = Bench()
     one = bench.one
-    bench.far.held["claim"] = asyncio.Event()
+    bench.remote.held["claim"] = asyncio.Event()
     asked = asyncio.ensure_future(one.claim([bench.claim(A)], 10))
     while await one.settle([decided(A)]) == [None]:
         await asyncio.sleep(0)
-    bench.far.held["claim"].set()
+    bench.remote.held["claim"].set()
     await asked
     await bench.goes()
     assert await one.settle([decided(A)]) == [None]
@@ -330,12 +344,12 @@ async def test_an_adoption_answered_after_the_settlement_is_not_open_again() -> 
     bench = Bench()
     one, two = bench.one, bench.two
     await two.claim([claimed(A, two, bench.world)], 10)
-    bench.far.held["adopt"] = asyncio.Event()
+    bench.remote.held["adopt"] = asyncio.Event()
     asked = asyncio.ensure_future(one.adopt("sbc1", ["two"], State.CLAIMED))
-    while not bench.far.calls["adopt"]:
+    while not bench.remote.calls["adopt"]:
         await asyncio.sleep(0)
     assert await one.settle([decided(A)]) != [None]
-    bench.far.held["adopt"].set()
+    bench.remote.held["adopt"].set()
     await asked
     await bench.goes()
     assert await one.settle([decided(A)]) == [None]
@@ -359,7 +373,7 @@ async def test_a_late_licence_is_lost_to_one_given_near() -> None:
     assert far is None
     assert near is not None
     await bench.returns()
-    bench.far.calls.clear()
+    bench.remote.calls.clear()
     far_expired, near_expired = await late(bench, "expire", one.expire("sbc1"), one.expire("sbc1"))
     assert ([record.id for record in near_expired], far_expired) == ([B], [])
 

@@ -1,4 +1,4 @@
-"""The far store comes back: what was done in memory is handed back, and what others did counts."""
+"""The remote store comes back: what was done in memory is handed back, and what others did counts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.handback import AT_ONCE, BEAT_AGAIN, LOSABLE
+from adapter.inflight.resync import BEAT_AGAIN, LOSABLE, STEP
 from adapter.model.transaction import Outcome, State
 from adapter.ports.store import Claim
 from tests.inflight.faulty import Bench, Fault
@@ -24,7 +24,7 @@ A, B, C, D, E = (suspension(number) for number in range(1, 6))
 
 
 async def states(bench: Bench) -> dict[TransactionId, tuple[State, str]]:
-    """What the far store holds: state and owner."""
+    """What the remote store holds: state and owner."""
     return {record.id: (record.state, record.owner) for record in await bench.two.scan("sbc1")}
 
 
@@ -61,7 +61,7 @@ async def test_all_that_was_done_is_handed_back() -> None:
 
 async def test_a_claim_whose_answer_was_lost_is_ours_all_the_same() -> None:
     bench = Bench()
-    bench.far.lost = {"claim"}
+    bench.remote.lost = {"claim"}
     assert await bench.one.claim([bench.claim(A)], 10) == [Claim.WON]
     await bench.returns()
     assert await states(bench) == {A: (State.CLAIMED, "one")}
@@ -79,7 +79,7 @@ async def test_what_another_adopted_or_settled_meanwhile_is_its_own() -> None:
     assert {record.id for record in await two.adopt("sbc1", ["one"], State.CLAIMED)} == {A}
     assert {record.id for record in await two.adopt("sbc1", ["one"], State.SETTLED)} == {D}
     await bench.returns()
-    assert not one._copies.records
+    assert not bench.here
     assert await states(bench) == {
         A: (State.CLAIMED, "two"),
         B: (State.SETTLED, "two"),
@@ -93,13 +93,13 @@ async def test_what_was_left_to_another_is_not_claimed_here_again() -> None:
     await one.claim([bench.claim(A), bench.claim(B)], 10)
     await bench.goes()
     await two.settle([decided(A)])
-    bench.far.mend()
-    bench.far.faults = iter([Fault(before=1, after=1)] * 20)
+    bench.remote.mend()
+    bench.remote.faults = iter([Fault(before=1, after=1)] * 20)
     beat = asyncio.ensure_future(one.beat(LIVE))
-    while not bench.far.calls["settle"]:
+    while not bench.remote.calls["settle"]:
         await asyncio.sleep(0)
     await one.claim([bench.claim(C)], 10)  # which will keep it busy
-    while A in one._copies.records:
+    while A in bench.here:
         await asyncio.sleep(0)
     assert one.away
     assert await one.claim([bench.claim(A)], 10) == [Claim.LOST]
@@ -109,7 +109,7 @@ async def test_what_was_left_to_another_is_not_claimed_here_again() -> None:
     bench.world.time += 60
     with pytest.raises(StoreUnavailable):
         await one.beat(LIVE)
-    assert not one._copies.left
+    assert not one._local._disowned
     assert await one.claim([bench.claim(A)], 10) == [Claim.WON]
 
 
@@ -122,12 +122,12 @@ async def test_what_was_left_to_another_is_over_once_the_answer_given_here_is_re
     await two.settle([decided(A)])
     await bench.returns()
     await one.resumed([A])
-    bench.far.forget(bench.world)
+    bench.remote.forget(bench.world)
     await one.beat(LIVE)
-    assert await bench.far.inner.unclaimed([A]) == []
+    assert await bench.remote.inner.unclaimed([A]) == []
 
 
-async def test_an_answer_given_here_counts_where_the_far_store_still_waits() -> None:
+async def test_an_answer_given_here_counts_where_the_remote_store_still_waits() -> None:
     bench = Bench()
     one, two = bench.one, bench.two
     await one.claim([bench.claim(A), bench.claim(B), bench.claim(C)], 10)
@@ -145,11 +145,11 @@ async def test_an_answer_given_here_counts_where_the_far_store_still_waits() -> 
     assert await two.unclaimed([B, C]) == []
 
 
-async def test_what_the_far_store_settled_unheard_is_told_by_the_next_expiry() -> None:
+async def test_what_the_remote_store_settled_unheard_is_told_by_the_next_expiry() -> None:
     bench = Bench()
     one, two = bench.one, bench.two
     await two.claim([claimed(A, two, bench.world), claimed(B, two, bench.world, left=-1)], 10)
-    bench.far.lost = {"settle"}
+    bench.remote.lost = {"settle"}
     assert await one.settle([decided(A)]) == [None]
     await bench.returns()
     assert [record.id for record in await one.expire("sbc1")] == [A, B]
@@ -157,7 +157,7 @@ async def test_what_the_far_store_settled_unheard_is_told_by_the_next_expiry() -
     # The same of what was claimed here, and is not due by this process' clock.
     await one.claim([bench.claim(C)], 10)
     await bench.goes()
-    await bench.far.inner.settle([decided(C, None)])
+    await bench.remote.inner.settle([decided(C, None)])
     await bench.returns()
     assert [record.id for record in await one.expire("sbc1")] == [C]
     assert await one.settle([decided(C)]) == [None]
@@ -167,7 +167,7 @@ async def test_an_adoption_that_was_not_heard_of_is_told_by_the_next_expiry() ->
     bench = Bench()
     one, two = bench.one, bench.two
     await two.claim([settled_claim(claimed(A, two, bench.world)), claimed(B, two, bench.world)], 10)
-    bench.far.lost = {"adopt"}
+    bench.remote.lost = {"adopt"}
     assert await one.adopt("sbc1", ["two"], State.SETTLED) == []
     await bench.returns()
     assert [record.id for record in await one.expire("sbc1")] == [A]
@@ -179,11 +179,11 @@ async def test_what_is_found_settled_is_not_settled_here_meanwhile() -> None:
     one = bench.one
     await one.claim([bench.claim(A)], 10)
     await bench.goes()
-    await bench.far.inner.settle([decided(A, b"unheard")])
-    bench.far.mend()
-    bench.far.faults = iter([Fault(before=1, after=1)] * 20)
+    await bench.remote.inner.settle([decided(A, b"unheard")])
+    bench.remote.mend()
+    bench.remote.faults = iter([Fault(before=1, after=1)] * 20)
     beat = asyncio.ensure_future(one.beat(LIVE))
-    while one._copies.records[A].state is State.CLAIMED:
+    while not one._local.was_granted(A):
         await asyncio.sleep(0)
     assert one.away
     assert await one.settle([decided(A)]) == [None]
@@ -199,11 +199,11 @@ async def test_what_was_resumed_just_before_is_told_again() -> None:
     await one.resumed([A])
     bench.world.time += LOSABLE + 1
     await one.resumed([B])
-    bench.far.forget(bench.world)
+    bench.remote.forget(bench.world)
     await bench.goes()
     await bench.returns()
-    assert await bench.far.inner.unclaimed([A, B]) == [A]
-    assert await bench.far.inner.scan("sbc1") == []
+    assert await bench.remote.inner.unclaimed([A, B]) == [A]
+    assert await bench.remote.inner.scan("sbc1") == []
 
 
 async def test_where_it_has_lost_its_memory_all_is_handed_back() -> None:
@@ -213,31 +213,31 @@ async def test_where_it_has_lost_its_memory_all_is_handed_back() -> None:
     await one.claim([bench.claim(A), bench.claim(B), bench.claim(C)], 10)
     await one.settle([decided(B), decided(C)])
     await one.resumed([C])
-    bench.far.forget(bench.world)
+    bench.remote.forget(bench.world)
     await one.beat(LIVE)
     assert not one.away
-    far = bench.far.inner
-    assert {record.id: record.state for record in await far.scan("sbc1")} == {
+    remote = bench.remote.inner
+    assert {record.id: record.state for record in await remote.scan("sbc1")} == {
         A: State.CLAIMED,
         B: State.SETTLED,
     }
-    assert await far.unclaimed([C, D]) == [D]
+    assert await remote.unclaimed([C, D]) == [D]
     assert await one.settle([decided(A)]) != [None]
 
 
-async def test_what_the_far_store_has_forgotten_is_answered_by_who_had_claimed_it() -> None:
+async def test_what_the_remote_store_has_forgotten_is_answered_by_who_had_claimed_it() -> None:
     bench = Bench()
     one = bench.one
     await one.beat(LIVE)
     await one.claim([bench.claim(A), bench.claim(B)], 10)
     await one.settle([decided(B)])
-    bench.far.forget(bench.world)
+    bench.remote.forget(bench.world)
     (record,) = await one.settle([decided(A)])
     assert record is not None
     assert record.state is State.SETTLED
     assert await one.settle([decided(A), decided(B), decided(C)]) == [None, None, None]
-    await one.told()
-    assert {found.id: found.state for found in await bench.far.inner.scan("sbc1")} == {A: State.SETTLED}
+    await one.flushed()
+    assert {found.id: found.state for found in await bench.remote.inner.scan("sbc1")} == {A: State.SETTLED}
 
 
 async def test_a_replica_that_left_by_itself_is_not_alarmed() -> None:
@@ -255,13 +255,13 @@ async def test_where_it_fails_again_nothing_is_lost(verb: str, when: str) -> Non
     bench = Bench()
     one, two = bench.one, bench.two
     await one.claim([bench.claim(A), bench.claim(B), bench.claim(C)], 10)
-    bench.far.refused = {"expire"}
+    bench.remote.refused = {"expire"}
     await one.expire("sbc1")
     await one.settle([decided(B), decided(C)])
     await one.resumed([C])
     await one.claim([bench.claim(D)], 10)
-    bench.far.refused = set()
-    getattr(bench.far, when).add(verb)
+    bench.remote.refused = set()
+    getattr(bench.remote, when).add(verb)
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
             await one.beat(LIVE)
@@ -281,16 +281,16 @@ async def test_what_is_done_during_the_hand_back_is_handed_back_too() -> None:
     one = bench.one
     await bench.goes()
     await one.claim([bench.claim(A), bench.claim(B)], 10)
-    bench.far.held["claim"] = asyncio.Event()
-    bench.far.mend()
+    bench.remote.held["claim"] = asyncio.Event()
+    bench.remote.mend()
     beat = asyncio.ensure_future(one.beat(LIVE))
-    while not bench.far.calls["claim"]:
+    while not bench.remote.calls["claim"]:
         await asyncio.sleep(0)
     await one.settle([decided(A), decided(B)])
     await one.resumed([A])
     await one.claim([bench.claim(C)], 10)
     assert one.away
-    bench.far.held["claim"].set()
+    bench.remote.held["claim"].set()
     await beat
     assert not one.away
     assert await states(bench) == {B: (State.SETTLED, "one"), C: (State.CLAIMED, "one")}
@@ -301,41 +301,41 @@ async def test_of_beats_that_overlap_one_hands_back() -> None:
     bench = Bench()
     await bench.goes()
     await bench.one.claim([bench.claim(A)], 10)
-    bench.far.mend()
-    bench.far.faults = iter([Fault(before=1, after=1)] * 20)
-    bench.far.calls.clear()
+    bench.remote.mend()
+    bench.remote.faults = iter([Fault(before=1, after=1)] * 20)
+    bench.remote.calls.clear()
     first, second = await asyncio.gather(bench.one.beat(LIVE), bench.one.beat(LIVE))
     assert first.beats == second.beats == {"one": LIVE}
-    assert bench.far.calls == {"beat": 2, "claim": 1}
+    assert bench.remote.calls == {"beat": 2, "claim": 1}
 
 
 async def test_a_long_hand_back_beats_on_the_way() -> None:
     bench = Bench()
     await bench.goes()
-    ids = [suspension(number) for number in range(4 * AT_ONCE)]
+    ids = [suspension(number) for number in range(4 * STEP)]
     await bench.one.claim([bench.claim(id_) for id_ in ids], 10_000)
 
     class Slow:
         def __init__(self) -> None:
-            self.claim = bench.far.inner.claim
+            self.claim = bench.remote.inner.claim
 
         async def __call__(self, *args: object) -> object:
             bench.world.time += BEAT_AGAIN * 0.6
             return await self.claim(*args)  # type: ignore[arg-type]
 
-    bench.far.inner.claim = Slow()  # type: ignore[method-assign]
-    bench.far.calls.clear()
-    began, beat = bench.world.time, bench.far.inner.beat
+    bench.remote.inner.claim = Slow()  # type: ignore[method-assign]
+    bench.remote.calls.clear()
+    began, beat = bench.world.time, bench.remote.inner.beat
     told: list[float] = []
 
     async def noted(live: Beat) -> Snapshot:
         told.append(live.at)
         return await beat(live)
 
-    bench.far.inner.beat = noted  # type: ignore[method-assign]
-    bench.far.mend()
+    bench.remote.inner.beat = noted  # type: ignore[method-assign]
+    bench.remote.mend()
     await bench.one.beat(replace(LIVE, at=began))
     assert told == pytest.approx([began, began + BEAT_AGAIN * 1.2, began + BEAT_AGAIN * 2.4])
-    assert bench.far.calls["claim"] == 4
-    assert bench.far.calls["beat"] == 1 + 2
+    assert bench.remote.calls["claim"] == 4
+    assert bench.remote.calls["beat"] == 1 + 2
     assert len(await states(bench)) == len(ids)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.enduring import EnduringInFlight
+from adapter.inflight.failover import FailoverStore
 from adapter.model.transaction import State
 from adapter.ports.store import Claim
 from tests.inflight.worlds import LIVE, RedisWorld, claimed, decided, suspension
@@ -22,7 +22,7 @@ A, B, C, D = (suspension(number) for number in range(1, 5))
 FAR = suspension(1, node="sbc2")
 
 
-async def back(world: RedisWorld, *stores: EnduringInFlight) -> None:
+async def back(world: RedisWorld, *stores: FailoverStore) -> None:
     async def answers() -> bool:
         try:
             for store in stores:
@@ -43,7 +43,7 @@ async def states(store: InFlight) -> dict[object, tuple[State, str]]:
 async def test_killed_and_back_empty(own_server: RedisServer) -> None:
     async with RedisWorld(own_server.url) as world:
         plain = world.store("plain")
-        one, two = (EnduringInFlight(world.store(name)) for name in ("one", "two"))
+        one, two = (FailoverStore(world.store(name)) for name in ("one", "two"))
         await back(world, one, two)
         await one.claim([claimed(id_, one, world) for id_ in (A, B, FAR)], 9)
         await two.claim([claimed(D, two, world)], 9)
@@ -72,7 +72,7 @@ async def test_killed_and_back_empty(own_server: RedisServer) -> None:
 
 async def test_restarted_empty_between_two_calls(own_server: RedisServer) -> None:
     async with RedisWorld(own_server.url) as world:
-        plain, one = world.store("plain"), EnduringInFlight(world.store("one"))
+        plain, one = world.store("plain"), FailoverStore(world.store("one"))
         await back(world, one)
         await one.claim([claimed(A, one, world), claimed(B, one, world)], 9)
         await one.settle([decided(B)])
@@ -88,7 +88,7 @@ async def test_restarted_empty_between_two_calls(own_server: RedisServer) -> Non
 async def test_hanging_and_going_on_with_what_it_was_asked(own_server: RedisServer) -> None:
     async with RedisWorld(own_server.url) as patient, RedisWorld(own_server.url, timeout=0.2) as world:
         patient.prefix = world.prefix
-        plain, one = patient.store("plain"), EnduringInFlight(world.store("one"))
+        plain, one = patient.store("plain"), FailoverStore(world.store("one"))
 
         async def up() -> bool:
             """Also on a machine that is slower, for once, than this test's timeout."""
@@ -125,7 +125,7 @@ async def test_hanging_and_going_on_with_what_it_was_asked(own_server: RedisServ
 
 async def test_thousands_are_handed_back(own_server: RedisServer) -> None:
     async with RedisWorld(own_server.url) as world:
-        plain, one = world.store("plain"), EnduringInFlight(world.store("one"))
+        plain, one = world.store("plain"), FailoverStore(world.store("one"))
         await back(world, one)
         ids = [suspension(number) for number in range(3000)]
         await one.claim([claimed(id_, one, world) for id_ in ids], 5000)

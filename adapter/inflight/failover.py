@@ -1,0 +1,401 @@
+"""In flight in Redis as long as it is there, in this process' memory while it is not.
+
+The local store always holds what this replica owns. While Redis is there it is asked, and the local store
+follows. When Redis fails, every verb but ``beat`` goes on with the local store. When it answers a beat again,
+it first gets what was done without it (``inflight.resync``). Other replicas do the same with what they own:
+what nobody here owns is left alone meanwhile.
+
+This process gives the licence to resume once, whichever store grants it. Verbs that were on their way when
+Redis was given up may still be answered: they count for what was not done locally since.
+
+What is claimed or settled with ``write_behind`` is done locally, and nobody waits for Redis, which gets all
+of it together ``FLUSH_DELAY`` later, or before it is asked for anything else. Should this process die
+meanwhile, others know of a call only by its event, or only that it waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import structlog
+
+from adapter.errors import StoreUnavailable
+from adapter.inflight.local import LocalStore
+from adapter.inflight.resync import NO_LIMIT, Resync
+from adapter.model.transaction import State
+from adapter.ports.store import Claim
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from adapter.model.beat import Beat, Snapshot
+    from adapter.model.transaction import Settlement, Transaction, TransactionId
+    from adapter.ports.store import InFlight
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+REMOTE_LOOK: Final = 0.1
+"""Seconds between two questions what is due of others' records: the dead ones', until they are adopted."""
+FLUSH_DELAY: Final = 0.01
+"""Seconds. A round trip costs 100 us of CPU, whether it tells of one transaction or of ten."""
+OVERDUE: Final = 5.0
+"""Seconds past its deadline after which a record that is claimed here is out of date: while Redis was there,
+some replica has settled it."""
+MOST_REMEMBERED: Final = 20_000
+"""Resumed ids to be remembered here; Redis remembers every one."""
+MILLISECOND: Final = 0.001
+"""The unit in which Redis keeps times."""
+
+
+class FailoverStore:
+    """See ``ports.store.InFlight``. Only ``beat`` raises StoreUnavailable."""
+
+    def __init__(
+        self,
+        remote: InFlight,
+        *,
+        still: float = 1.0,
+        clock: Callable[[], float] = time.time,
+        on_away: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take the remote store for there.
+
+        Args:
+            remote: the store that other replicas share.
+            still: seconds after a return for which nothing counts as unclaimed, so that every replica has
+                the time to give back what it claimed by itself.
+            clock: gives epoch seconds, as the claims' deadlines have them.
+            on_away: called at each outage, before anything is answered from this process' memory.
+        """
+        self.replica, self.retention = remote.replica, remote.retention
+        self.away = False
+        """Whether the remote store has been given up, until it answers a beat again."""
+        self._remote = remote
+        # An id is never free in Redis and taken here.
+        shorter = self.retention - MILLISECOND
+        self._local = LocalStore(
+            self.replica, retention=shorter, clock=clock, most_remembered=MOST_REMEMBERED
+        )
+        self._resync = Resync(remote, self._local, clock)
+        self._clock, self._still, self._on_away = clock, still, on_away
+        self._outages = 0
+        self._gone_at, self._returned_at = 0.0, float("-inf")
+        self._returning = asyncio.Lock()
+        self._listed = False  # whether the remote store should have this replica on its list
+        self._looked_at: dict[str, float] = {}  # by node, when remote was last asked what is due
+        self._claims: dict[TransactionId, None] = {}  # made here, and not yet on their way to remote
+        self._answers: list[Settlement] = []  # the same, of claims that went there before
+        self._timer: asyncio.TimerHandle | None = None
+        self._flushes: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        state = f"away, {len(self._local.records())} records here, " if self.away else ""
+        return f"<FailoverStore {self.replica}, {state}remote: {self._remote!r}>"
+
+    async def claim(
+        self, transactions: Sequence[Transaction], limit: int, write_behind: bool = False
+    ) -> list[Claim]:
+        """See ``ports.store.InFlight``."""
+        if not (write_behind or self.away):
+            with contextlib.suppress(StoreUnavailable):
+                results = await self._ask("claim", lambda store: store.claim(transactions, limit))
+                return list(map(self._follow_claim, transactions, results))
+        results = await self._local.claim(transactions, limit)
+        if not self.away:
+            pairs = zip(transactions, results, strict=True)
+            self._claims.update((each.id, None) for each, result in pairs if result is not Claim.LOST)
+            self._flush_soon()
+        return results
+
+    def _follow_claim(self, transaction: Transaction, result: Claim) -> Claim:
+        """Claim here what was claimed there: LOST, where it was claimed here since it was asked."""
+        if result is Claim.LOST:
+            return result
+        return self._local.claim_one(transaction, 0 if result is Claim.FULL else NO_LIMIT)
+
+    async def settle(
+        self, settlements: Sequence[Settlement], write_behind: bool = False
+    ) -> list[Transaction | None]:
+        """See ``ports.store.InFlight``. While away, of what this replica owns."""
+        if self.away:
+            return await self._local.settle(settlements)
+        found = [self._settle_behind(each) if write_behind else None for each in settlements]
+        places = [
+            place
+            for place, each in enumerate(settlements)
+            if found[place] is None and not self._local.was_granted(each.id)
+        ]
+        if places:
+            records = await self._settle_remote([settlements[place] for place in places])
+            for place, record in zip(places, records, strict=True):
+                found[place] = record
+        return found
+
+    def _settle_behind(self, settlement: Settlement) -> Transaction | None:
+        record = self._local.settle_one(settlement)
+        if record is not None and record.id not in self._claims:
+            self._answers.append(settlement)
+            self._flush_soon()
+        return record
+
+    async def _settle_remote(self, settlements: Sequence[Settlement]) -> list[Transaction | None]:
+        try:
+            nodes = (each.id.node for each in settlements)
+            records = await self._ask("settle", lambda store: store.settle(settlements), nodes)
+        except StoreUnavailable:
+            return await self._local.settle(settlements)
+        granted = [None if record is None else self._granted(record) for record in records]
+        refused = [
+            place
+            for place, each in enumerate(settlements)
+            if records[place] is None and self._local.peek(each.id) is not None
+        ]
+        if refused and not self.away:
+            await self._settle_forgotten(settlements, refused, granted)
+        return granted
+
+    async def _settle_forgotten(
+        self, settlements: Sequence[Settlement], places: Sequence[int], granted: list[Transaction | None]
+    ) -> None:
+        """Settle what this replica has claimed and the remote store has forgotten: it is still its own."""
+        forgotten = await self._not_claimed([settlements[place].id for place in places])
+        for place in places:
+            if settlements[place].id in forgotten:
+                granted[place] = record = self._local.settle_one(settlements[place])
+                if record is not None:
+                    self._claims[record.id] = None
+        self._flush_soon()
+
+    def _granted(self, record: Transaction) -> Transaction | None:
+        """Return the record that remote settled, unless this process has had the licence for it before."""
+        if self._local.was_granted(record.id):
+            return None
+        known = self._local.peek(record.id)
+        record = replace(record, again=known is None or known.again)
+        self._local.put(record)
+        return record
+
+    async def resumed(self, ids: Sequence[TransactionId]) -> None:
+        """See ``ports.store.InFlight``."""
+        asked = self._clock()
+        with contextlib.suppress(StoreUnavailable):
+            await self._ask("resumed", lambda store: store.resumed(ids))
+        self._local.note_resumed(ids, self._clock() if self.away else asked)
+
+    def due(self, node: str) -> bool:
+        """See ``ports.store.InFlight``. What this replica does not own is looked for each ``REMOTE_LOOK``."""
+        if self._due_here(node) or node in self._resync.undelivered:
+            return True
+        return not self.away and self._clock() >= self._looked_at.get(node, float("-inf")) + REMOTE_LOOK
+
+    def _due_here(self, node: str) -> bool:
+        """Return True if a record is past its deadline. Forgets those that must be settled elsewhere."""
+        forget_after = self.retention if self.away else OVERDUE
+        while (record := self._local.first_due(node)) is not None:
+            if self._clock() < record.deadline + forget_after or record.id in self._claims:
+                return True
+            self._local.disown(record.id)
+        return False
+
+    async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
+        """See ``ports.store.InFlight``. While away, of what this replica owns."""
+        self._due_here(node)  # which forgets
+        self._looked_at[node] = self._clock()
+        try:
+            records = await self._ask("expire", lambda store: store.expire(node, limit), [node])
+        except StoreUnavailable:
+            expired = await self._local.expire(node, limit)
+        else:
+            expired = [record for record in map(self._granted, records) if record is not None]
+        return [*self._resync.undelivered.pop(node, ()), *expired]
+
+    async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
+        """See ``ports.store.InFlight``. None while away, and for ``still`` after: others may have claimed."""
+        if self._clock() < self._returned_at + self._still:
+            return []
+        return await self._not_claimed(ids)
+
+    async def _not_claimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
+        outages = self._outages
+        with contextlib.suppress(StoreUnavailable):
+            found = await self._ask("unclaimed", lambda store: store.unclaimed(ids))
+            if outages == self._outages:  # else others may have claimed by themselves since
+                return found
+        return []
+
+    async def answered(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
+        """See ``ports.store.InFlight``. While away, of what this replica owns."""
+        over = set(await self._ask_either("answered", lambda store: store.answered(ids)))
+        return [id_ for id_ in ids if id_ in over or self._local.was_granted(id_)]
+
+    async def adopt(
+        self, node: str, owners: Sequence[str], state: State, limit: int = 500
+    ) -> list[Transaction]:
+        """See ``ports.store.InFlight``. While away, nothing of others: that is to be had after the return."""
+        outages = self._outages
+        try:
+            adopted = await self._ask("adopt", lambda store: store.adopt(node, owners, state, limit), [node])
+        except StoreUnavailable:
+            return []
+        if outages != self._outages:  # what is known here may have been answered here since
+            adopted = [record for record in adopted if self._local.peek(record.id) is None]
+        for record in adopted:
+            if state is State.SETTLED or not self._local.was_granted(record.id):
+                self._local.put(record)
+        return adopted
+
+    async def beat(self, beat: Beat) -> Snapshot:
+        """See ``ports.store.InFlight``. Always asks the remote store. If it was away and answers again, this
+        returns once it has all that was done without it.
+
+        Raises:
+            StoreUnavailable: the remote store does not answer, or could not be given all.
+        """
+        for node in self._local.nodes:
+            self._due_here(node)  # which forgets
+        try:
+            snapshot = await self._remote.beat(beat)
+            if self._listed and not snapshot.known:
+                self._go_away("it has lost its memory")
+            self._listed = True
+            if self.away:
+                snapshot = await self._return(beat, snapshot)
+        except StoreUnavailable as exc:
+            self._go_away(f"beat: {exc}")
+            raise
+        return snapshot
+
+    async def note(self, entry: bytes, seconds: float) -> None:
+        """See ``ports.store.InFlight``. While away, lost."""
+        if not self.away:
+            with contextlib.suppress(StoreUnavailable):  # the next beat tells that it is away
+                await self._remote.note(entry, seconds)
+
+    async def leave(self) -> None:
+        """See ``ports.store.InFlight``. While away, the lease ends by itself."""
+        self._listed = False
+        await self._ask_either("leave", lambda store: store.leave())
+
+    async def count(self, node: str) -> int:
+        """See ``ports.store.InFlight``. While away, of what this replica owns."""
+        return await self._ask_either("count", lambda store: store.count(node))
+
+    async def get(self, id: TransactionId) -> Transaction | None:  # noqa: A002
+        """See ``ports.store.InFlight``. While away, of what this replica owns."""
+        return await self._ask_either("get", lambda store: store.get(id))
+
+    async def scan(self, node: str) -> list[Transaction]:
+        """See ``ports.store.InFlight``. While away, of what this replica owns."""
+        return await self._ask_either("scan", lambda store: store.scan(node))
+
+    async def close(self) -> None:
+        """See ``ports.store.InFlight``."""
+        await self.flushed()
+        await self._remote.close()
+
+    # The remote store: asking it, telling it, giving it up, taking it back
+
+    async def _ask_either(self, verb: str, ask: Callable[[InFlight], Awaitable[T]]) -> T:
+        """Ask the remote store, or while it is away the local one."""
+        try:
+            return await self._ask(verb, ask)
+        except StoreUnavailable:
+            return await ask(self._local)
+
+    async def _ask(self, verb: str, ask: Callable[[InFlight], Awaitable[T]], nodes: Iterable[str] = ()) -> T:
+        """Ask the remote store, which first gets what was done before. Give it up where it fails.
+
+        Args:
+            verb: the name of what is asked, for the log.
+            ask: asks it of the store that it is given.
+            nodes: of which it may settle or adopt something, unheard where no answer comes.
+
+        Raises:
+            StoreUnavailable: it is away. Nobody else has a turn before the caller goes on.
+        """
+        if not self.away and (self._claims or self._answers or self._flushes):
+            await self.flushed()
+        if self.away:
+            raise StoreUnavailable("away")
+        try:
+            return await ask(self._remote)
+        except StoreUnavailable as exc:
+            self._resync.in_doubt.update(nodes)
+            self._go_away(f"{verb}: {exc}")
+            raise
+
+    def _flush_soon(self) -> None:
+        if self._timer is None and (self._claims or self._answers):
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_DELAY, self._flush)
+
+    def _flush(self) -> None:
+        """Tell the remote store what was done here, as it is now: of many a claim and its answer in one."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        records = [record for record in map(self._local.peek, self._claims) if record is not None]
+        answers, self._answers = self._answers, []
+        self._claims.clear()
+        task = asyncio.create_task(self._push(records, answers))
+        self._flushes.add(task)
+        task.add_done_callback(self._flushes.discard)
+
+    async def _push(self, records: Sequence[Transaction], answers: Sequence[Settlement]) -> None:
+        # The local store holds all of it, and goes on alone until a beat has brought it to the remote one.
+        try:
+            await asyncio.gather(self._resync.push(records), self._remote.settle(answers))
+        except StoreUnavailable as exc:
+            self._go_away(f"flush: {exc}")
+        except Exception as exc:  # whatever it is, no claim is lost for the remote store
+            log.exception("in-flight store: not flushed")
+            self._go_away(f"flush: {type(exc).__name__}: {exc}")
+
+    async def flushed(self) -> None:
+        """Return once the remote store has all that was done here until now, or was given up.
+
+        What is done meanwhile is not waited for: with a store slower than ``FLUSH_DELAY`` that never ends.
+        """
+        if self._claims or self._answers:
+            self._flush()
+        if self._flushes:
+            await asyncio.wait(set(self._flushes))
+
+    def _go_away(self, why: str) -> None:
+        """Give up the remote store, once for each outage."""
+        if self.away:
+            return
+        for node in self._local.nodes:
+            self._due_here(node)
+        self.away = True
+        self._outages += 1
+        self._claims.clear()
+        self._answers.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._gone_at = self._clock()
+        log.error("in-flight store: away", error=why, records=len(self._local.records()))
+        self._on_away()  # before what was asked is answered from here
+
+    async def _return(self, beat: Beat, snapshot: Snapshot) -> Snapshot:
+        async with self._returning:  # beats may overlap: the first one does it
+            if not self.away:
+                return snapshot
+            try:
+                snapshot = await self._resync.run(beat, snapshot, self._gone_at)
+            except StoreUnavailable:
+                raise
+            except Exception as exc:  # this replica goes on alone, and the next beat tries again
+                log.exception("in-flight store: not resynced")
+                raise StoreUnavailable(f"not resynced: {type(exc).__name__}: {exc}") from exc
+            self.away = False
+            self._returned_at = self._clock()
+            seconds = round(self._returned_at - self._gone_at, 3)
+            pushed, dropped = self._resync.pushed, self._resync.dropped
+            log.info("in-flight store: back", pushed=pushed, dropped=dropped, seconds=seconds)
+            return snapshot

@@ -1,0 +1,168 @@
+"""Give Redis what this replica has done without it.
+
+Redis may have lost nothing, its last second, or everything; another replica may have gone on with what this
+one owned. So each local record is claimed for what it is here, and a claim that is lost is compared with the
+record in Redis: that one counts, but for an answer given here where Redis still waits for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from adapter.errors import StoreUnavailable
+from adapter.model.transaction import Outcome, Settlement, State, Transaction
+from adapter.ports.store import Claim
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+    from adapter.inflight.local import LocalStore
+    from adapter.model.beat import Beat, Snapshot
+    from adapter.model.transaction import TransactionId
+    from adapter.ports.store import InFlight
+
+T = TypeVar("T")
+
+NO_LIMIT: Final = 2**31
+STEP: Final = 500
+"""Records in one step, between which other work has its turn."""
+BEAT_AGAIN: Final = 0.2
+"""Seconds after which a resync beats again, lest this replica be taken for dead meanwhile."""
+LOSABLE: Final = 2.0
+"""Seconds before the outage from which Redis may have lost what it confirmed: a failover loses what the new
+master had not got yet, and until an outage is noticed a timeout passes."""
+
+
+class Resync:
+    """Pushes from the ``local`` store to the ``remote`` one. ``clock`` gives epoch seconds."""
+
+    def __init__(self, remote: InFlight, local: LocalStore, clock: Callable[[], float]) -> None:
+        self._remote = remote
+        self._local = local
+        self._clock = clock
+        self.in_doubt: set[str] = set()
+        """Nodes of which Redis may have settled or adopted something for this replica, unheard."""
+        self.undelivered: dict[str, list[Transaction]] = {}
+        """By node, grants that this replica has in Redis, and that nobody has resumed yet."""
+        self._pushed: dict[TransactionId, Transaction] = {}
+        self._ended: set[TransactionId] = set()
+        self.dropped = 0
+
+    @property
+    def pushed(self) -> int:
+        """How many records and resumed ids the last ``run`` gave back."""
+        return len(self._pushed) + len(self._ended) - self.dropped
+
+    async def run(self, beat: Beat, snapshot: Snapshot, since: float) -> Snapshot:
+        """Push until Redis has all that was done since the outage began.
+
+        Nothing is awaited between the last look for more and the return.
+
+        Args:
+            beat: what to say of this replica where that takes long.
+            roll: what the last beat gave.
+            since: when the outage began, in epoch seconds.
+
+        Returns:
+            What the last beat gave by then.
+
+        Raises:
+            StoreUnavailable: Redis is away again. What it has not got is pushed by the next run.
+        """
+        self._pushed, self._ended, self.dropped = {}, set(), 0
+        beaten = self._clock()
+        while steps := self._steps(since - LOSABLE):
+            for step in steps:
+                await step()
+                if self._clock() >= beaten + BEAT_AGAIN:
+                    beaten = self._clock()
+                    # Others tell by it what time it is here: those who start now would follow an old one.
+                    snapshot = await self._remote.beat(replace(beat, at=beaten) if beat.at else beat)
+        return snapshot
+
+    def _steps(self, since: float) -> list[Callable[[], Awaitable[None]]]:
+        """What is to be done as things are now."""
+        # A record that is the one pushed already: nothing has become of it since.
+        records = [each for each in self._local.records() if self._pushed.get(each.id) is not each]
+        ended = [id_ for id_ in self._local.resumed_since(since) if id_ not in self._ended]
+        return [
+            *(partial(self._push_again, part) for part in _parts(records)),
+            *(partial(self._end, part) for part in _parts(ended)),
+            *(partial(self._look, node) for node in self.in_doubt),
+        ]
+
+    async def _push_again(self, records: Sequence[Transaction]) -> None:
+        self.dropped += await self.push(records)
+        self._pushed.update((record.id, record) for record in records)
+
+    async def push(self, records: Sequence[Transaction]) -> int:
+        """Claim what is claimed here, as settled what is settled. Return how many are another's.
+
+        Raises:
+            StoreUnavailable: Redis may have got some of it.
+        """
+        if not records:
+            return 0
+        results = await self._remote.claim(records, NO_LIMIT)
+        lost = [each for each, result in zip(records, results, strict=True) if result is Claim.LOST]
+        if not lost:
+            return 0
+        answers = [_answer(record) for record in lost if record.state is State.SETTLED]
+        taken = {record.id for record in await self._remote.settle(answers) if record is not None}
+        open_ = [record for record in lost if record.id not in taken]
+        found = await asyncio.gather(*(self._remote.get(record.id) for record in open_))
+        return sum(map(self._compare, open_, found))
+
+    def _compare(self, record: Transaction, theirs: Transaction | None) -> bool:
+        """Go by the record in Redis, which has not taken this one. True if it is another replica's."""
+        if self._local.peek(record.id) is not record:
+            return False  # it has changed meanwhile: it is looked at again
+        if theirs is None or theirs.owner != self._local.replica:
+            self._local.disown(record.id)
+            return True
+        if theirs.state is State.SETTLED and record.state is State.CLAIMED:
+            self._deliver(theirs)
+        return False
+
+    async def _end(self, ids: Sequence[TransactionId]) -> None:
+        """Have Redis remember them as resumed, whatever it knows of them."""
+        now = self._clock()
+        ends = [
+            Transaction(id_, "", now, now, b"", self._local.replica, State.SETTLED, Outcome.TIMEOUT)
+            for id_ in ids
+        ]
+        results = await self._remote.claim(ends, 0)
+        lost = [_answer(end) for end, result in zip(ends, results, strict=True) if result is Claim.LOST]
+        await self._remote.settle(lost)
+        await self._remote.resumed(ids)
+        self._ended.update(ids)
+
+    async def _look(self, node: str) -> None:
+        """Find what Redis has settled for this replica, unheard."""
+        self.in_doubt.discard(node)
+        try:
+            found = await self._remote.scan(node)
+        except StoreUnavailable:
+            self.in_doubt.add(node)
+            raise
+        for record in found:
+            ours = record.owner == self._local.replica and record.state is State.SETTLED
+            if ours and not self._local.was_granted(record.id):
+                self._deliver(record)
+
+    def _deliver(self, record: Transaction) -> None:
+        """Keep a grant whose answer was lost for the next ``expire``."""
+        self._local.put(record)
+        self.undelivered.setdefault(record.id.node, []).append(record)
+
+
+def _answer(record: Transaction) -> Settlement:
+    assert record.outcome is not None, "settled means with an outcome"
+    return Settlement(record.id, record.outcome, record.decision)
+
+
+def _parts(whole: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (whole[at : at + STEP] for at in range(0, len(whole), STEP))
