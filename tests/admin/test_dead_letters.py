@@ -33,7 +33,8 @@ from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq.topology import DEAD_BINDINGS, DEAD_QUEUE, EXCHANGES, Binding, Queue
 from adapter.contract import Request
 from adapter.ports.broker import DeadLetter, Publication
-from tests.broker.support import Recorder, until
+from tests.broker.support import Recorder
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

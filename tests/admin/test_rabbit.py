@@ -14,6 +14,7 @@ from adapter.admin.rabbit import NoRights, NotThere, QueueState, Rabbit
 from adapter.broker.rabbitmq.topology import Binding, DeclaredOtherwise, Exchange, Queue
 from adapter.errors import BrokerUnavailable, SettingsError
 from tests.harness.process import free_port
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -214,7 +215,7 @@ class TestBrowsing:
         async with Rabbit(vhost) as other, other.browse("evapi.q") as browse:
             await browse.everything()
             other._connection.abort("killed")
-        await self.until(rabbit, 3)
+        await self.counted(rabbit, 3)
         assert [body for body, _ in await self.left(rabbit)] == [b"1", b"2", b"3"]
 
     async def test_of_a_queue_that_is_missing(self, rabbit: Rabbit) -> None:
@@ -225,10 +226,11 @@ class TestBrowsing:
         async with rabbit.browse("evapi.q") as browse:
             return [(each.body, each.redelivered) for each in await browse.everything()]
 
-    async def until(self, rabbit: Rabbit, messages: int) -> None:
-        async with asyncio.timeout(10):
-            while await rabbit.queue("evapi.q") != QueueState("evapi.q", messages, 0):
-                await asyncio.sleep(0.01)
+    async def counted(self, rabbit: Rabbit, messages: int) -> None:
+        async def there() -> bool:
+            return await rabbit.queue("evapi.q") == QueueState("evapi.q", messages, 0)
+
+        await until(there)
 
 
 async def test_a_queue_of_our_own(rabbit: Rabbit, vhost: str) -> None:

@@ -12,7 +12,8 @@ from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import SettingsError
 from adapter.settings import load
 from consumers.__main__ import UsageError, amqp_urls
-from tests.broker.support import Recorder, unique, until
+from tests.broker.support import Recorder, unique
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from tests.harness.rabbitmq import RabbitServer

@@ -16,8 +16,8 @@ from adapter.amqp.scanner import Confirm, Tapped
 from adapter.amqp.wire import _Tap
 from adapter.broker.rabbitmq.connection import Connection, UndecodableMessage
 from adapter.broker.rabbitmq.limits import Limits
-from tests.broker.support import until
 from tests.consumers.proxy import Proxy
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -25,9 +25,10 @@ from adapter.simulator import SimulatedKamailio
 from adapter.wire import event
 from tests.harness.kamailio import KamailioServer
 from tests.harness.process import HarnessError
+from tests.harness.until import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
 NODE: Final = "bench1"
 EVENT: Final = "invite_request"
@@ -127,7 +128,7 @@ async def _simulated(frames: int) -> Brought:
         owner = Replier()
         async with _linked(port, owner) as link:
             await ask({"suspend": frames})
-            await _until(lambda: len(owner.asked) >= frames)
+            await until(lambda: len(owner.asked) >= frames, PATIENCE)
             seconds, cpu = await _send(link, owner, owner.asked)
         counted = await ask({})
     finally:
@@ -142,7 +143,7 @@ async def _real(frames: int, port: int) -> Brought:
     async with _linked(port, owner) as link:
         seconds, cpu = await _send(link, owner, ids)
         link.send(b'{"count":"now"}', asyncio.get_running_loop().time() + PATIENCE)
-        await _until(lambda: owner.counted)
+        await until(lambda: owner.counted, PATIENCE)
     return Brought(frames, owner.counted[0], seconds, cpu)
 
 
@@ -152,7 +153,7 @@ async def _linked(port: int, owner: Replier) -> AsyncIterator[Link]:
     link = Link(NODE, Address("127.0.0.1", port), owner, "bench", LinkSettings())
     task = asyncio.create_task(link.run())
     try:
-        await _until(lambda: link.writer.receipts)
+        await until(lambda: link.writer.receipts, PATIENCE)
         yield link
     finally:
         task.cancel()
@@ -161,18 +162,12 @@ async def _linked(port: int, owner: Replier) -> AsyncIterator[Link]:
 
 async def _send(link: Link, owner: Replier, ids: Sequence[TransactionId]) -> tuple[float, float]:
     """Resume them all; the seconds until all were read, and the CPU seconds that it took here."""
-    until = asyncio.get_running_loop().time() + PATIENCE
+    deadline = asyncio.get_running_loop().time() + PATIENCE
     begun, cpu = monotonic(), process_time()
     for id_ in ids:
-        link.send(event.resume(id_, EVENT, Outcome.DECIDED, DECISION), until, id_)
-    await _until(lambda: owner.read >= len(ids))
+        link.send(event.resume(id_, EVENT, Outcome.DECIDED, DECISION), deadline, id_)
+    await until(lambda: owner.read >= len(ids), PATIENCE)
     return monotonic() - begun, process_time() - cpu
-
-
-async def _until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 async def serve() -> None:

@@ -8,7 +8,8 @@ import pika
 import pytest
 
 from adapter.broker.rabbitmq import AmqpBroker
-from tests.broker.support import Recorder, unique, until
+from tests.broker.support import Recorder, unique
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from adapter.errors import CodecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from adapter.broker.rabbitmq import AmqpBroker
     from adapter.ports.broker import Reply
@@ -47,13 +47,6 @@ class Recorder:
         if body == b"worse":
             raise ZeroDivisionError("worse")
         self.commands.append((node, body))
-
-
-async def until(condition: Callable[[], object], within: float = 15.0) -> None:
-    """Return once the condition holds. Raises TimeoutError where it does not in time."""
-    async with asyncio.timeout(within):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ import pytest
 from adapter import contract
 from adapter.contract import results_queue
 from adapter.ports.broker import Publication, Published
-from tests.broker.support import unique, until
+from tests.broker.support import unique
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel

@@ -13,9 +13,10 @@ from adapter.broker.rabbitmq.connection import Connection, parse_urls
 from adapter.broker.rabbitmq.limits import Limits
 from adapter.contract import results_queue
 from adapter.ports.broker import Published
-from tests.broker.support import Recorder, until
+from tests.broker.support import Recorder
 from tests.broker.test_amqp import bind, reply, request_of
 from tests.harness.flood import flood
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 from adapter import contract
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.ports.broker import DeadLetter, Published
-from tests.broker.support import Recorder, hurried, unique, until
+from tests.broker.support import Recorder, hurried, unique
 from tests.broker.test_amqp import attached, bind, reply, request_of, waiting
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ import pytest
 
 from adapter.admin.rabbit import Rabbit
 from adapter.contract import DEAD_EXCHANGE, DEAD_QUEUE, results_queue
-from tests.broker.support import until
 from tests.broker.test_amqp import attached, reply
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pika
 
 from adapter.contract import JSON, MAX_REPLY, results_queue
-from tests.broker.support import until
 from tests.broker.test_amqp import attached, reply
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel

@@ -22,7 +22,7 @@ from adapter.broker.rabbitmq.frames import encode
 from adapter.broker.rabbitmq.limits import Counters, Limits
 from adapter.broker.rabbitmq.publisher import Publisher
 from adapter.ports.broker import Publication, Published
-from tests.broker.support import until
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator

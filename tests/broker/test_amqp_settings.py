@@ -14,10 +14,11 @@ from adapter.broker.rabbitmq.reply_readiness import PREPARED
 from adapter.contract import results_queue
 from adapter.errors import SettingsError
 from adapter.ports.broker import Published
-from tests.broker.support import Recorder, unique, until
+from tests.broker.support import Recorder, unique
 from tests.broker.test_amqp import attached, bind, reply, request_of
 from tests.broker.test_amqp_faults import trip
 from tests.harness.process import free_port
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel

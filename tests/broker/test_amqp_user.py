@@ -11,8 +11,9 @@ from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq.connection import Connection, known_as, parse_urls
 from adapter.broker.rabbitmq.limits import Limits
 from adapter.ports.broker import Published
-from tests.broker.support import Recorder, unique, until
+from tests.broker.support import Recorder, unique
 from tests.broker.test_amqp import bind, request_of
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

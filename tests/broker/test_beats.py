@@ -6,7 +6,8 @@ import uuid
 from typing import TYPE_CHECKING
 
 from adapter.broker.rabbitmq import AmqpBroker
-from tests.broker.support import Recorder, until
+from tests.broker.support import Recorder
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from tests.harness.rabbitmq import RabbitServer

@@ -15,7 +15,8 @@ from adapter.broker.embedded import Answered, Delivery, EmbeddedBroker
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import StoreUnavailable
 from adapter.ports.broker import DeadLetter, Publication, Published
-from tests.broker.support import Recorder, unique, until
+from tests.broker.support import Recorder, unique
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

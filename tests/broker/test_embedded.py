@@ -10,6 +10,7 @@ from adapter.broker.embedded import DEAD_LETTER_BYTES, Core, Delivery, EmbeddedB
 from adapter.contract import MSGPACK, Request, encode_reply, encode_request
 from adapter.ports.broker import Broker, DeadLetter, Publication, Published, Reply
 from consumers import Service, route
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -86,12 +87,6 @@ async def started(*cores: Core, **more: Any) -> tuple[EmbeddedBroker, Receiver]:
     await broker.start(receiver)
     broker.attach("n")
     return broker, receiver
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def test_it_is_the_port() -> None:

@@ -11,7 +11,8 @@ from adapter.broker.embedded import Delivery, EmbeddedBroker
 from adapter.contract import Request, encode_request
 from adapter.ports.broker import Publication
 from consumers import Service
-from tests.broker.test_embedded import NOW, Answer, Receiver, Stub, asked, echo, started, until
+from tests.broker.test_embedded import NOW, Answer, Receiver, Stub, asked, echo, started
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

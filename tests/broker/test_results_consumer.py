@@ -13,7 +13,8 @@ from adapter.broker.rabbitmq.delivery import Delivery, Properties
 from adapter.broker.rabbitmq.limits import Counters, Limits
 from adapter.broker.rabbitmq.results_consumer import ResultsConsumer
 from adapter.errors import BrokerUnavailable
-from tests.broker.support import Recorder, until
+from tests.broker.support import Recorder
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -56,13 +56,6 @@ async def in_pipes(*words: str, **variables: str) -> Done:
     return rabbit_cli.Done(child.returncode, out.decode(), err.decode())
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Return once it holds."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 @dataclass
 class Ground:
     """One simulated Kamailio, ``node``; all that is named for it is named so. ``env`` is the operator's."""

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cli.ground import LEASE, PATIENCE, Ground, evapi_adapter, in_pipes, on_ground, until
+from tests.cli.ground import LEASE, PATIENCE, Ground, evapi_adapter, in_pipes, on_ground
 from tests.cli.terminal import on_a_terminal
 from tests.harness.bridge import Bridge as BridgeProcess
 from tests.harness.process import free_port
 from tests.harness.redis import RedisServer
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,9 +12,10 @@ from adapter.cli import control
 from adapter.cluster.membership import choose
 from adapter.inflight.administration import Administration
 from adapter.model.beat import Beat, node_order, replica_order
-from tests.cli.ground import Ground, evapi_adapter, on_ground, until
+from tests.cli.ground import Ground, evapi_adapter, on_ground
 from tests.cli.terminal import on_a_terminal
 from tests.harness.process import free_port
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,6 +12,7 @@ import pytest
 from adapter import contract
 from tests.cli.rabbit_cli import Done, evapi_adapter
 from tests.cli.terminal import on_a_terminal
+from tests.harness.process import wait_until
 from tests.harness.rabbitmq import version
 
 if TYPE_CHECKING:
@@ -82,11 +83,9 @@ def keep(client: BlockingChannel, reason: str, body: bytes, detail: str = "") ->
     client.basic_publish(contract.DEAD_EXCHANGE, "dead-letter", body, given)
 
 
-def until(client: BlockingChannel, number: int) -> None:
+def letters_there(client: BlockingChannel, number: int) -> None:
     """Wait until so many letters are on the queue: RabbitMQ moves them in its own time."""
-    end = time.monotonic() + 15
-    while waiting(client) != number:
-        assert time.monotonic() < end, f"{waiting(client)} dead letters, not {number}"
+    wait_until(lambda: waiting(client) == number, f"{number} dead letters")
 
 
 def waiting(client: BlockingChannel, queue: str = contract.DEAD_QUEUE) -> int:
@@ -100,9 +99,9 @@ def four(client: BlockingChannel) -> BlockingChannel:
     publish(client, "late_request", -1)
     publish(client, "call_ended", call_id="abc@host")
     reject_all(client)
-    until(client, 3)
+    letters_there(client, 3)
     keep(client, "not-json", b'{"event":"invite_request","secret":"hush', "\x1b[31mExpecting")
-    until(client, 4)
+    letters_there(client, 4)
     return client
 
 
@@ -187,7 +186,7 @@ class TestShow:
 
     def test_raw_on_a_terminal_steers_nothing(self, four: BlockingChannel, vhost: str) -> None:
         keep(four, "not-json", b"\x1b[31m\nred")
-        until(four, 5)
+        letters_there(four, 5)
         shown, code = on_a_terminal("dead-letters", "show", "5", "--raw", EVAPI_AMQP_URL=vhost)
         assert (shown, code) == ("\\x1b[31m\nred\n", 0)
 

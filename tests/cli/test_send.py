@@ -15,8 +15,9 @@ from structlog.testing import capture_logs
 from adapter.broker.rabbitmq import AmqpBroker
 from consumers import Service, route
 from consumers.amqp import Runner
-from tests.broker.support import Recorder, until
+from tests.broker.support import Recorder
 from tests.cli.rabbit_cli import Done, evapi_adapter
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

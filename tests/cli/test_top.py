@@ -30,8 +30,9 @@ from adapter.cli import top
 from adapter.cli.frame import frame, sparkline, text_frame
 from adapter.model.transaction import Outcome
 from tests.admin.test_overview import NOW, answers, beat
-from tests.cli.ground import Ground, environment, evapi_adapter, in_pipes, on_ground, until
+from tests.cli.ground import Ground, environment, evapi_adapter, in_pipes, on_ground
 from tests.harness.process import free_port
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator

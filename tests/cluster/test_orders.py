@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from adapter.inflight.administration import Administration
 from adapter.model.beat import Beat, Snapshot, node_order, replica_order
 from adapter.simulator import SimulatedKamailio
 from adapter.wire.event import Notice
+from tests.harness.until import until
 from tests.relay_bench import LEASE, Bench, reply, suspended
 from tests.replicas_bench import Group, Replica
 from tests.system.conftest import bridged
@@ -194,9 +194,3 @@ async def administration(url: str, prefix: str) -> AsyncIterator[Administration]
         yield store
     finally:
         await store.close()
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)

@@ -29,6 +29,7 @@ from consumers.amqp import bindings
 from tests.broker.support import Recorder
 from tests.consumers.asker import running
 from tests.harness.rabbitmq import RabbitCluster
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +57,7 @@ async def run(cluster: RabbitCluster, seconds: float, new: bool, reconnect: bool
         await broker.start(receiver)
         for node in (NODE, OTHER):
             broker.attach(node)
-        await _until(lambda: broker.ready and broker.hears(NODE) and broker.hears(OTHER))
+        await until(lambda: broker.ready and broker.hears(NODE) and broker.hears(OTHER), 60)
         await asyncio.sleep(2)
         asked = Asked(broker)
         task = asyncio.create_task(asked.run())
@@ -143,12 +144,6 @@ def _count(asked: Asked, receiver: Recorder) -> str:
     told = f"{dict(asked.results)}, {len(receiver.replies)} answered, slowest confirm {asked.slowest:.3f} s"
     asked.slowest = 0.0
     return told
-
-
-async def _until(condition: Any) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 def within(root: str, arguments: Sequence[str]) -> None:

@@ -10,10 +10,11 @@ import pytest
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import StoreUnavailable
 from adapter.inflight.redis import RedisInFlight
-from tests.broker.support import Recorder, until
+from tests.broker.support import Recorder
 from tests.harness.certificates import Identity
 from tests.harness.process import free_port
 from tests.harness.redis import RedisServer
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from pathlib import Path

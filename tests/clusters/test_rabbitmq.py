@@ -12,8 +12,9 @@ from adapter.broker.rabbitmq import AmqpBroker
 from adapter.contract import Request, encode_request, results_queue, service_queue
 from adapter.ports.broker import Publication, Published
 from consumers import Service, route
-from tests.broker.support import Recorder, unique, until
+from tests.broker.support import Recorder, unique
 from tests.consumers.asker import running
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -17,10 +17,11 @@ from adapter.inflight.redis import RedisInFlight
 from adapter.simulator import SimulatedKamailio
 from consumers import Service
 from consumers.amqp import Runner
-from tests.broker.support import Recorder, until
+from tests.broker.support import Recorder
 from tests.consumers.asker import running
 from tests.harness.bridge import Bridge
 from tests.harness.redis import NAMES, RedisSentinel, RedisServer
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -123,10 +123,3 @@ async def running(service: Service, *urls: str, **more: Any) -> AsyncIterator[Ru
 
 def event_of(service: Service) -> str:
     return service.events[0]
-
-
-async def until(condition: Any, pause: float = 0.005) -> None:
-    """Wait for a condition, which may be asked of the server. ``pause`` 0: it may hold for a moment only."""
-    async with asyncio.timeout(20):
-        while not await condition():
-            await asyncio.sleep(pause)

@@ -21,9 +21,10 @@ from adapter.contract import (
 )
 from consumers import Result, Service, route
 from consumers.amqp import Runner, bindings, connection, queue_arguments, runner
-from tests.consumers.asker import URI, Asker, event_of, running, until
+from tests.consumers.asker import URI, Asker, event_of, running
 from tests.consumers.proxy import Proxy
 from tests.harness.process import Process, free_port
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -238,7 +239,7 @@ async def test_a_consumer_cancelled_by_the_server_begins_again(
         async def cancelled() -> bool:
             return not made.consuming.is_set()
 
-        await until(cancelled, 0)
+        await until(cancelled, pause=0)
         await made.consuming.wait()
         gate.set()
         assert await asker.reply(in_hand) == route(URI)  # what was in hand went on

@@ -14,9 +14,10 @@ from adapter.amqp import frames
 from adapter.contract import DEAD_QUEUE, Request
 from consumers import Service, route
 from consumers.amqp import connection, runner, topology
-from tests.consumers.asker import URI, Asker, event_of, running, until
+from tests.consumers.asker import URI, Asker, event_of, running
 from tests.consumers.proxy import Proxy
 from tests.consumers.test_amqp import silent_server
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from tests.harness.rabbitmq import RabbitServer
@@ -110,7 +111,7 @@ async def test_a_connection_that_stood_is_begun_again_at_once(
             return not made.consuming.is_set()
 
         proxy.cut()
-        await until(lost, 0)
+        await until(lost, pause=0)
         await made.consuming.wait()
         await asker.reply(await asker.ask(event_of(service)))
     assert "trying again, next in 0.0 s" in caplog.text

@@ -17,6 +17,7 @@ from consumers import Answer, Result, Service
 from consumers.amqp import work as module
 from consumers.amqp.delivery import Delivery
 from consumers.amqp.work import Work
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,12 +85,6 @@ class Hands:
             raise OSError("no more lines")
         self.opened.append(self.others.pop(0))
         return self.opened[-1]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapter.contract import service_queue
-from tests.consumers.asker import Asker, numbers, until
+from tests.consumers.asker import Asker, numbers
 from tests.harness.output import Output
 from tests.harness.process import Process
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,8 @@ import pytest
 from adapter.contract import EVENTS_EXCHANGE, handles_queue, routing_key, service_queue
 from consumers import Result, Service
 from consumers.amqp import bindings
-from tests.consumers.asker import Asker, numbers, running, until
+from tests.consumers.asker import Asker, numbers, running
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

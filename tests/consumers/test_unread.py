@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
 from consumers.amqp import unread as module
 from consumers.amqp.unread import Unread
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.harness.until import until
 
 NEVER = float("inf")
 
@@ -19,12 +16,6 @@ NEVER = float("inf")
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOOK_EACH", 0.001)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 class Busy:

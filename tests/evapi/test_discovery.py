@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 from adapter.evapi import discovery
 from adapter.evapi.discovery import Discovery, LookupFailed, SystemResolver, Target, short
 from adapter.settings import Address, Lookup, NodeAddress
-from tests.evapi.test_link import until
 from tests.harness.dns_server import DnsServer
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

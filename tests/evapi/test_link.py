@@ -19,9 +19,10 @@ from adapter.model.transaction import Outcome, TransactionId
 from adapter.settings import Address
 from adapter.wire import event, netstring
 from tests.harness.process import free_port
+from tests.harness.until import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
 
 def hello(life: str = "one", **more: Any) -> bytes:
@@ -54,12 +55,6 @@ class Owner:
     def on_link(self, link: Link) -> None:
         self.states.append(link.up)
         self.sound.append(link.sound)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def turns() -> None:

@@ -16,8 +16,8 @@ from adapter.observe.metrics import Metrics
 from adapter.settings import Address, NodeAddress
 from adapter.simulator import SimulatedKamailio
 from adapter.wire import event, netstring
-from tests.evapi.test_link import until
 from tests.harness.process import free_port
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

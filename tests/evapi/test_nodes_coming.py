@@ -9,8 +9,8 @@ import pytest
 
 from adapter.settings import Address, NodeAddress
 from adapter.simulator import SimulatedKamailio
-from tests.evapi.test_link import until
 from tests.evapi.test_nodes import refreshed, resume, running
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from adapter.evapi.nodes import Nodes

@@ -11,7 +11,8 @@ import pytest
 
 from adapter.evapi import link as link_module
 from adapter.wire import netstring
-from tests.evapi.test_link import HELLO, frame, hello, linked, resume, soon, turns, until
+from tests.evapi.test_link import HELLO, frame, hello, linked, resume, soon, turns
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from adapter.evapi.link import Link

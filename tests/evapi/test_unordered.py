@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.evapi.test_link import hello, linked, until
+from tests.evapi.test_link import hello, linked
 from tests.evapi.test_sound import Peer, send
+from tests.harness.until import until
 
 
 async def test_receipts_are_relied_on_no_more() -> None:

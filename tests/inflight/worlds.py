@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from dataclasses import replace
@@ -13,6 +12,7 @@ from adapter.inflight.local import LocalStore
 from adapter.inflight.redis import RedisInFlight
 from adapter.model.beat import Beat
 from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -70,10 +70,7 @@ class RedisWorld:
         return time.time()
 
     async def until(self, condition: Callable[[], Awaitable[object]], seconds: float) -> None:
-        end = time.monotonic() + seconds + 20
-        while not await condition():
-            assert time.monotonic() < end, "waited in vain"
-            await asyncio.sleep(0.005)
+        await until(condition, seconds + 20)
 
     async def close(self) -> None:
         for store in self._stores:

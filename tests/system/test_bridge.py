@@ -15,6 +15,7 @@ import pytest
 from adapter.simulator import SimulatedKamailio
 from consumers import Request, Service, allow
 from tests.harness.process import free_port
+from tests.harness.until import until
 from tests.system.conftest import bridged
 
 EMBEDDED = {"consumer": "tests.system.test_bridge:service"}
@@ -40,12 +41,6 @@ async def get(bridge, path: str) -> tuple[int, str]:
     url = f"http://{bridge._settings.http}{path}"
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
         return answer.status, await answer.text()
-
-
-async def until(condition) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 async def test_health_and_metrics():
@@ -123,17 +118,18 @@ async def test_a_drain_that_runs_out_of_time_leaves_the_rest_to_be_adopted(scale
             two = await stack.enter_async_context(bridged(sim, node, {**options, "replica": "two"}, long))
             await one.drain()
             assert two.metrics.trip.taken_over.labels(node, "claimed")._value.get() == 0
-        async with asyncio.timeout(10):
-            while not (records := await two.inflight.scan(node)) or records[0].owner != two.inflight.replica:
-                await asyncio.sleep(0.01)
+
+        async def taken_over() -> bool:
+            records = await two.inflight.scan(node)
+            return bool(records) and records[0].owner == two.inflight.replica
+
+        await until(taken_over)
         assert two.metrics.trip.taken_over.labels(node, "claimed")._value.get() == 1
         assert call.state.value == "suspended"
 
 
 async def _claimed(bridge, node: str) -> None:
-    async with asyncio.timeout(10):
-        while not await bridge.inflight.count(node):
-            await asyncio.sleep(0.005)
+    await until(lambda: bridge.inflight.count(node))
     await bridge.trip.idle()
 
 

@@ -19,6 +19,7 @@ from tests.harness.pika_service import PikaService
 from tests.harness.process import wait_until
 from tests.harness.sip import Caller, Gateway
 from tests.harness.sipp import SippCaller, SippGateway, run_sipp
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,12 +108,6 @@ class Counter:
         pass
 
 
-async def until(condition) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 async def test_the_writer_brings_20000_frames_flat_out_to_the_real_kamailio(tmp_path):
     """That the same frames in one write do not arrive is shown in tests/kamailio/test_counting.py."""
     loop = asyncio.get_running_loop()
@@ -126,7 +121,7 @@ async def test_the_writer_brings_20000_frames_flat_out_to_the_real_kamailio(tmp_
             for id_ in ids:
                 decision = b'{"pad":"%b"}' % (b"x" * (id_.index * 7 % 600))
                 link.send(event.resume(id_, "e", Outcome.DECIDED, decision), loop.time() + 60, id_)
-            await until(lambda: len(owner.read) >= 20_000)
+            await until(lambda: len(owner.read) >= 20_000, 30)
             link.send(b'{"count":"now"}', loop.time() + 60)
             await until(lambda: owner.counted)
         finally:

@@ -7,13 +7,14 @@ import os
 import resource
 import socket
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from adapter.simulator import SimulatedKamailio
 from tests.harness.bridge import Bridge
 from tests.harness.output import Output
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -68,7 +69,7 @@ async def test_calls_go_on_without_a_log(tmp_path: Path, broken: str, why: str) 
         await asyncio.to_thread(bridge.start)
         for _ in range(8):  # 1.6 MB of prints: more than is kept
             assert await outcomes(sim) == {"decided"}
-        await until(lambda: why in told(bridge))
+        await until(lambda: asyncio.to_thread(lambda: why in told(bridge)))
         assert bridge.readiness()["status"] == "ready"
         assert bridge.metric("evapi_log_lost_total") > 0
 
@@ -80,14 +81,8 @@ async def test_a_reader_that_leaves_later(tmp_path: Path) -> None:
         assert bridge.metric("evapi_log_lost_total") == 0
         output.leave()
         assert await outcomes(sim) == {"decided"}
-        await until(lambda: "Broken pipe" in told(bridge))
+        await until(lambda: asyncio.to_thread(lambda: "Broken pipe" in told(bridge)))
         assert await outcomes(sim) == {"decided"}
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(20):
-        while not await asyncio.to_thread(condition):
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture
@@ -114,8 +109,8 @@ async def test_silent_connections_to_the_http_port(tmp_path: Path) -> None:
         await asyncio.to_thread(bridge.start)
         silent = [socket.create_connection(("127.0.0.1", bridge.http_port)) for _ in range(1024)]
         sim.restart()
-        await until(lambda: bridge.metric("evapi_link_connects_total") == 2)
-        await until(lambda: bridge.readiness().get("status") == "ready")
+        await until(lambda: asyncio.to_thread(lambda: bridge.metric("evapi_link_connects_total") == 2))
+        await until(lambda: asyncio.to_thread(lambda: bridge.readiness().get("status") == "ready"))
         assert await outcomes(sim) == {"decided"}
         assert bridge.metric("evapi_http_dropped_total") >= 1024 - 64
         assert len(bridge.process.log.read_text().splitlines()) < 50 + CALLS

@@ -16,6 +16,7 @@ from adapter.evapi import link as link_module
 from adapter.simulator import SimulatedKamailio
 from consumers import Request, Service
 from tests.harness.process import free_port
+from tests.harness.until import until
 from tests.system.conftest import bridged
 
 if TYPE_CHECKING:
@@ -339,9 +340,8 @@ async def test_replies_to_nothing_are_dropped_and_counted(scaled, node):
             await consumer.reply(asked, msgpack.packb(ROUTE), "application/msgpack", {}, correlation_id)
         again = await sim.suspend("told", {"do": "route"})
         assert (await again.resumed())["outcome"] == "decided"
-        async with asyncio.timeout(10):  # the claim of the second might have been on its way
-            while not bridge.metrics.trip.late_replies.labels(node)._value.get():
-                await asyncio.sleep(0.01)
+        # The claim of the second might have been on its way.
+        await until(lambda: bridge.metrics.trip.late_replies.labels(node)._value.get())
         assert bridge.metrics.trip.replies_refused._value.get() == 2, "they have no tag"
         assert sim.counters.resumed == sim.counters.suspended == 2
         assert sim.counters.duplicates == 0
@@ -392,9 +392,8 @@ async def test_two_replicas_publish_a_notice_once(scaled, node):
         consuming(scaled["amqp_url"], node, "ended") as consumer,
     ):
         await sim.until(lambda: sim.clients == 2)
-        async with asyncio.timeout(10):  # until each knows that the other serves the node
-            while not all(bridge.trip._membership.served(node) for bridge in (one, two)):
-                await asyncio.sleep(0.005)
+        # Each knows that the other serves the node.
+        await until(lambda: all(bridge.trip._membership.served(node) for bridge in (one, two)))
         for number in range(50):
             sim.notify("ended", {"do": "note", "number": number})
         async with asyncio.timeout(10):

@@ -22,6 +22,7 @@ from consumers.service import Result
 from tests.cli.operating import ask
 from tests.consumers.asker import running
 from tests.harness.process import free_port
+from tests.harness.until import until
 from tests.system.conftest import bridged
 from tests.system.test_readme import block
 
@@ -151,12 +152,6 @@ async def bridge(users: Users) -> AsyncIterator[tuple[Bridge, SimulatedKamailio]
 
 def problems(made: Bridge) -> Any:
     return made.broker.problems  # type: ignore[attr-defined]
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(15):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def refusals(made: Bridge) -> tuple[float, int]:

@@ -17,6 +17,7 @@ from adapter.simulator import SimulatedKamailio, State
 from consumers import Service, allow
 from tests.consumers.asker import running
 from tests.harness.process import free_port
+from tests.harness.until import until
 from tests.system.conftest import bridged
 
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ async def replica(sim: SimulatedKamailio, node: str, name: str, options: dict[st
     own = {"nodes": f"{node}={sim.address}", "http": f"127.0.0.1:{free_port()}", "redis_prefix": node}
     made = Bridge(settings.load(**own, replica=name, **options), RULES)
     await made.start()
-    async with asyncio.timeout(20):
-        while not (all(made.checks().values()) and made.replicas.serves(node)):
-            await asyncio.sleep(0.005)
+    await until(lambda: all(made.checks().values()) and made.replicas.serves(node))
     return made
 
 
