@@ -19,6 +19,7 @@ import uvloop
 
 from adapter import outlet
 from adapter.cluster.clock import WRONG, Clock, Timekeeping
+from adapter.cluster.drain import Drain, DrainEvent
 from adapter.cluster.heartbeat import Heartbeat
 from adapter.cluster.membership import Membership
 from adapter.cluster.role import Role
@@ -169,13 +170,13 @@ class Bridge:
             self.clock,
             self.timekeeping,
         )
-        self.ticker = Ticker(self.trip, self.nodes, self.metrics.process, (self.replicas.tick, self._look))
+        self.ticker = Ticker(
+            self.trip, self.nodes, self.metrics.process, (self._obey, self.replicas.tick, self._look)
+        )
         self._health = HealthServer(
             settings.http, self.metrics.registry, self.checks, self._measure, self._details
         )
-        self._draining = False
         self._since = time.time()
-        self._obeyed = False  # the order to drain
         self._note_at = 0.0
         self._beside: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -219,8 +220,7 @@ class Bridge:
     async def drain(self) -> None:
         """Claim no more, finish what is in flight here or leave it to be adopted."""
         log.info("draining")
-        self._draining = True
-        self.replicas.accepting = False
+        self.role.advance(DrainEvent.STOPPED)
         await self._stop_claiming()
         if not await _at_most(self._settings.drain_timeout, self._finished()):
             log.warning("drain: out of time; what is left is adopted by another replica")
@@ -233,20 +233,18 @@ class Bridge:
         await self.replicas.beat()
         # Until Kamailio knows, it suspends calls for us: they are still claimed.
         await _at_most(LAST_WORDS, self.nodes.flushed())
-        self.role.claiming = not (self._draining or self.membership.drained)
+        self.role.advance(DrainEvent.KNOWN)
 
-    def _obey(self) -> None:
+    def _obey(self, _: float) -> None:
         """Do what an operator has ordered of this replica as a whole."""
-        drained = self.membership.drained
-        if drained == self._obeyed:
+        if not self.role.obey():
             return
-        self._obeyed, replica = drained, self.membership.replica
-        if drained:
+        replica = self.membership.replica
+        if self.role.drain is Drain.ANNOUNCED:
             log.warning("drained by an operator: `evapi-adapter resume` ends it", replica=replica)
             self._begin(self._stop_claiming())
         else:
             log.warning("resumed by an operator", replica=replica)
-            self.role.claiming = True
 
     async def close(self) -> None:
         """Stop every part."""
@@ -259,7 +257,7 @@ class Bridge:
         await self.nodes.close()
         await self.trip.idle()
         # Who leaves is not looked after: what is still owned must be found as a dead replica's.
-        if self._draining and not await self._owned([link.node for link in self.nodes]):
+        if self.role.drain.ends and not await self._owned([link.node for link in self.nodes]):
             with contextlib.suppress(StoreUnavailable):  # its lease ends without this, too
                 await self.inflight.leave()
         await self.inflight.close()
@@ -276,7 +274,7 @@ class Bridge:
             # A replica may have none to connect to, where others have them all.
             "links": bool(self.nodes.readers)
             or bool(self.nodes.known and not self.replicas.placement.wanted),
-            "accepting": not (self._draining or self.membership.drained or self._listens),
+            "accepting": self.role.drain.accepts and not self._listens,
             "replies": not self.broker.unheard,
             "clock": not self.role.astray,
         }
@@ -305,9 +303,7 @@ class Bridge:
         return found
 
     def _look(self, now: float) -> None:
-        if not self._draining:
-            self._obey()
-        if not self._draining and not self.membership.drained:
+        if self.role.drain.accepts:
             self.nodes.set_status(lambda node: "ready" if self.replicas.serves(node) else "degraded")
         self.journal.pack()
         if now >= self._note_at:
@@ -357,7 +353,7 @@ class Bridge:
         self.metrics.measure(self.nodes.names, self.clock())
         self.metrics.process.broker_ready.set(self.broker.ready)
         self.metrics.process.store_ready.set(self.replicas.store_ready)
-        self.metrics.cluster.drained.set(self.membership.drained)
+        self.metrics.cluster.drained.set(self.membership.drain_ordered)
         self.metrics.cluster.frames_held.set(self.trip.held)
         for node in self.nodes.names:
             self.metrics.cluster.paused.labels(node).set(node in self.membership.paused)

@@ -97,14 +97,13 @@ class Heartbeat:
         self._lost: set[str] = set()  # nodes whose requests nobody could publish for a while
         self._given_up: set[str] = set()  # those of them whose callers need not wait for the deadline
         self._orphaned: dict[tuple[str, State], dict[str, _Orphaned]] = {}  # by node and owner
-        self.accepting = True
         self.store_ready = False
 
     @property
     def state(self) -> Beat:
         """What this replica says of itself."""
         readers, stuck = frozenset(self._nodes.readers), frozenset(self._nodes.unsound)
-        accepting = self.accepting and not self._membership.drained and not self._role.astray
+        accepting = self._role.drain.accepts and not self._role.astray
         deaf = frozenset(node for node in readers if not self._broker.takes_replies(node))
         names = self._nodes.names if self._membership.bus else ()
         return Beat(
@@ -126,7 +125,7 @@ class Heartbeat:
 
     def serves(self, node: str) -> bool:
         """Whether the node may count on this replica: what its health gate is told."""
-        if not (self.accepting and self._role.asks(node)) or node in self._membership.paused:
+        if not (self._role.drain.accepts and self._role.asks(node)) or node in self._membership.paused:
             return False
         seen = self._told is not None or self._membership.bus  # who starts without the store listens first
         return self.store_ready or (seen and self._role.active(node))

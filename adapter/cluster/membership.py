@@ -74,7 +74,7 @@ class Membership:
         """Whether the store is: then the last list holds, and the last orders."""
         self.paused: frozenset[str] = frozenset()
         """Nodes whose suspensions nobody is to take, by an operator's order."""
-        self.drained = False
+        self.drain_ordered = False
         """Whether an operator wants this replica to claim nothing."""
         self._heard: dict[str, _Heard] = {}
         self._others: Mapping[str, Beat] = {}  # that live
@@ -107,7 +107,7 @@ class Membership:
         if self.away or (not snapshot.known and self._updated != NEVER):
             self._settled_at = now + self.lease
             self._remembers_since = now
-        self.drained = replica_order(self.replica) in snapshot.orders
+        self.drain_ordered = replica_order(self.replica) in snapshot.orders
         self.paused = frozenset(order[len(_PAUSE) :] for order in snapshot.orders if order.startswith(_PAUSE))
         former = [now - each.at for each in self._heard.values() if not each.beat.tags]
         if former:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from adapter.cluster.drain import Drain, DrainEvent
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -28,7 +30,7 @@ _FOR_NOW: Final = float("inf")
 class Role:
     """By the membership, and by what this replica is able to do this instant.
 
-    ``claiming``: it does not drain. ``clock`` gives epoch seconds. ``longest``: seconds of the longest
+    ``clock`` gives epoch seconds. ``longest``: seconds of the longest
     deadline. To be ``look``\\ ed at often.
     """
 
@@ -48,7 +50,8 @@ class Role:
         self._lost_at: float | None = None  # the broker, as of the last look
         self._looked = clock()
         self._since: dict[str, float] = {}  # when this replica became the active one, by node
-        self.claiming = True
+        self.drain = Drain.SERVING
+        """How far this replica has come in taking no more calls."""
         self.astray = False
         """Whether this replica's clock is wrong, and another can serve whose clock is not."""
         self.broker_seen = False
@@ -63,6 +66,16 @@ class Role:
             self._lost_at, self.broker_seen = None, True
         elif self._lost_at is None:
             self._lost_at = now
+
+    def obey(self) -> bool:
+        """Begin to drain if an operator orders it by now, end it if not; True if that changes anything."""
+        ordered = self._membership.drain_ordered
+        return self.advance(DrainEvent.ORDERED if ordered else DrainEvent.COUNTERMANDED)
+
+    def advance(self, event: DrainEvent) -> bool:
+        """Take in what happens to a drain; True if that changes its state."""
+        before, self.drain = self.drain, self.drain.after(event)
+        return before is not self.drain
 
     def see(self, identities: Mapping[str, str]) -> None:
         """Take in at once which Kamailio each linked node is: names may clash."""
@@ -82,7 +95,7 @@ class Role:
 
     def accepts_new(self, node: str) -> bool:
         """Whether what is claimed of the node now is published."""
-        return self.claiming and self.asks(node) and node not in self._membership.paused
+        return self.drain.claims and self.asks(node) and node not in self._membership.paused
 
     @property
     def current(self) -> bool:

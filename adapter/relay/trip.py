@@ -110,7 +110,7 @@ class Trip:
         self._early_replies = EarlyReplies()
 
     def __repr__(self) -> str:
-        claiming = "claiming" if self._role.claiming else "draining"
+        claiming = "claiming" if self._role.drain.claims else "draining"
         work = f"{len(self._tasks)} batches under way, {len(self._standby)} frames held"
         return f"<Trip {self._membership.replica} {claiming}, {work}>"
 

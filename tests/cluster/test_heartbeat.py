@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from adapter.cluster.clock import Clock, Timekeeping
+from adapter.cluster.drain import Drain
 from adapter.cluster.heartbeat import HURRY
 from adapter.cluster.membership import choose
 from adapter.model.beat import Beat
@@ -28,7 +29,7 @@ class TestBeat:
         group = Group("r1", "r2", nodes=("sbc1", "sbc2"))
         first, second = group.all
         second.broker.ready = False
-        second.replicas.accepting = False
+        second.role.drain = Drain.ENDING
         second.drop("sbc2")
         second.nodes.late = ["sbc2"]
         with capture_logs() as logs:
@@ -114,10 +115,9 @@ class TestActive:
             (lambda: setattr(group["r3"].broker, "ready", False), "r1"),
             (lambda: group["r1"].drop(NODE), "r2"),
             (lambda: setattr(group["r3"].broker, "ready", True), "r3"),
-            (lambda: setattr(group["r3"].replicas, "accepting", False), "r2"),
+            (lambda: setattr(group["r3"].role, "drain", Drain.ENDED), "r2"),
         ):
             change()
-            group["r3"].role.claiming = group["r3"].replicas.accepting
             await group.beat()
             assert group.active() == [active]
             shown = {each.name: each.counted("active", node=NODE) for each in group.all}
@@ -194,7 +194,7 @@ class TestActive:
                 case ("link", name):
                     group[name].links.unsound ^= {NODE}
                 case ("drain", name):
-                    group[name].replicas.accepting = group[name].role.claiming = False
+                    group[name].role.drain = Drain.ENDED
             seen = {  # what one can do itself it knows at once
                 name: tuple(
                     (each, group[name].role.can_serve(NODE) if each == name else able) for each, able in told
@@ -297,7 +297,7 @@ class TestServes:
         first.broker.ready = False
         assert not first.replicas.serves(NODE)
         first.broker.ready = True
-        first.replicas.accepting = False
+        first.role.drain = Drain.ENDING
         assert not first.replicas.serves(NODE)
 
     async def test_without_the_store_the_active_one_by_the_last_list(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
+from adapter.cluster.drain import Drain
 from adapter.cluster.heartbeat import RESET_AFTER
 from adapter.model.transaction import State
 from tests.relay_bench import LEASE, id_of, reply, suspended
@@ -66,7 +67,7 @@ class TestAskAgain:
     async def test_not_when_it_is_well_but_cannot(self, how: str) -> None:
         group = await self.claimed()
         if how == "drains":
-            group["r1"].replicas.accepting = group["r1"].role.claiming = False
+            group["r1"].role.drain = Drain.ENDED
         else:
             group["r1"].drop(NODE)
         await group.beat()

@@ -40,11 +40,11 @@ class TestRoster:
     def test_an_order_is_for_the_replica_or_node_that_it_names(self):
         found = Membership("r1~ab", LEASE)
         found.update(Snapshot({}, True, frozenset([replica_order("r1~cd"), node_order("sbc2")])), 0.0, 0.0)
-        assert not found.drained
+        assert not found.drain_ordered
         assert found.paused == {"sbc2"}
         assert found.active("sbc1", True) == "r1~ab"
         found.update(Snapshot({}, True, frozenset([replica_order("r1~ab")])), 0.0, 0.0)
-        assert found.drained
+        assert found.drain_ordered
         assert found.paused == frozenset()
 
     def test_of_a_paused_node_nobody_is_active_and_nobody_serves_it(self):
@@ -60,7 +60,7 @@ class TestRoster:
         found = Membership("r2", LEASE)
         found.update(Snapshot({}, True, frozenset([*PAUSED, replica_order("r2")])), 0.0, 0.0)
         found.lost(1.0)
-        assert found.drained
+        assert found.drain_ordered
         assert found.paused == {NODE}
 
 
@@ -127,6 +127,7 @@ class TestDrainedReplica:
         first = group["r1"]
         orders = frozenset([replica_order("r1")])
         first.membership.update(Snapshot({"r2": SERVING}, True, orders), first.now, first.now)
+        assert first.role.obey()
         said = first.replicas.state
         assert replace(said, identities={}) == Beat(
             accepting=False, nodes=frozenset([NODE]), priority=first.priority
@@ -158,14 +159,14 @@ class TestBridge:
             with capture_logs() as logs:
                 await store.order(name, {})
                 await sim.until(lambda: [each.state for each in sim.statuses.values()] == ["draining"])
-                await until(lambda: not bridge.role.claiming)
+                await until(lambda: not bridge.role.drain.claims)
                 assert not bridge.checks()["accepting"]
                 late = await sim.suspend("held", {})
                 assert (await late.resumed())["outcome"] == "unavailable"
                 await store.countermand(name)
                 await sim.until(lambda: sim.gate_open)
             assert bridge.checks()["accepting"]
-            assert bridge.role.claiming
+            assert bridge.role.drain.claims
             call = await sim.suspend("held", {})
             assert (await call.resumed())["outcome"] == "decided"
             told = [entry["event"] for entry in logs if "operator" in entry["event"]]

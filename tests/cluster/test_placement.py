@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from adapter.cluster.drain import Drain
 from adapter.cluster.placement import GONE_AFTER, LEAVE_AFTER
 from adapter.model.transaction import State
 from tests.harness.examples import examples
@@ -128,7 +129,7 @@ async def test_a_replica_that_dies_is_replaced(lost: str) -> None:
 
 async def test_one_that_drains_is_replaced_first() -> None:
     group = await shared("r1", "r2", "r3")
-    group["r3"].replicas.accepting = group["r3"].role.claiming = False
+    group["r3"].role.drain = Drain.ENDED
     await group.beat()
     assert linked(group) == ["r1", "r2", "r3"]
     assert group.active() == ["r1"]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from adapter.cluster.drain import Drain
 from adapter.cluster.role import HANDOVER_WAIT, RETURN_WAIT, STANDBY_DELAY
 from adapter.model.beat import Beat
 from adapter.wire.event import Malformed, Notice, peek_ids
@@ -336,7 +337,7 @@ class TestDrain:
         pair = Pair()
         first = pair.first
         await first.events(suspended(1))
-        first.role.claiming = False
+        first.role.drain = Drain.DRAINED
         assert "draining" in repr(first.trip)
         pair.meet(first=DRAINING)
         await pair.events(suspended(2), Notice("call_ended", {}))
@@ -348,7 +349,7 @@ class TestDrain:
         assert first.outcomes == [(1, "decided"), (2, "decided")]
 
     async def test_what_nobody_else_is_there_for_is_answered_at_once(self, bench: Bench) -> None:
-        bench.role.claiming = False
+        bench.role.drain = Drain.DRAINED
         await bench.events(suspended(1), BROKEN)
         assert bench.outcomes == [(1, "unavailable"), (2, "malformed")]
         assert bench.broker.published == []

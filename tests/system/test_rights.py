@@ -359,9 +359,9 @@ async def test_an_operator_operates(users: Users, bridge: tuple[Bridge, Simulate
         assert found["rabbitmq", "reachable"] == found["redis", "reachable"] == "ok"
         replica = made.membership.replica.partition("~")[0]
         assert (await users.operate("drain", replica, "--reason", "test", "--yes")).code == 0
-        await until(lambda: made.membership.drained)
+        await until(lambda: made.membership.drain_ordered)
         assert (await users.operate("resume", replica)).code == 0
-        await until(lambda: not made.membership.drained)
+        await until(lambda: not made.membership.drain_ordered)
     assert problems(made) == {}
 
 
