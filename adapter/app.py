@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from adapter.ports.broker import Broker
-    from adapter.ports.store import InFlight
+    from adapter.ports.store import Store
     from adapter.settings import Settings
 
 log = structlog.get_logger()
@@ -366,16 +366,16 @@ class Bridge:
         self.metrics.process.replica_info.labels(self._settings.replica, broker, store).set(1)
 
 
-def _inflight(settings: Settings, owner: str, clock: Clock, on_away: Callable[[], None]) -> InFlight:
+def _inflight(settings: Settings, owner: str, clock: Clock, on_away: Callable[[], None]) -> Store:
     if settings.redis_url is None:
         from adapter.inflight.local import LocalStore
 
         return LocalStore(owner, retention=settings.retention, clock=clock)
     from adapter.inflight.failover import FailoverStore
-    from adapter.inflight.redis import RedisInFlight
+    from adapter.inflight.redis import RedisStore
 
     return FailoverStore(
-        RedisInFlight(
+        RedisStore(
             settings.redis_url.get_secret_value(),
             owner,
             prefix=settings.redis_prefix,

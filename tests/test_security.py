@@ -18,7 +18,7 @@ import redis
 
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import SettingsError
-from adapter.inflight.redis import RedisInFlight
+from adapter.inflight.redis import RedisStore
 from adapter.settings import Settings, load, without_password
 from consumers import Service
 from consumers.amqp import Runner
@@ -169,7 +169,7 @@ def use(settings: Settings) -> list[Any]:
     assert settings.amqp_url is not None
     made: list[Any] = [settings, AmqpBroker(settings.amqp_url.get_secret_value())]
     if settings.redis_url is not None:
-        made.append(RedisInFlight(settings.redis_url.get_secret_value(), "r1"))
+        made.append(RedisStore(settings.redis_url.get_secret_value(), "r1"))
     return made
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from adapter.admin.timelines import Timeline
-    from adapter.inflight.administration import Administration
+    from adapter.inflight.operator import OperatorStore
     from adapter.model.beat import Beat
     from adapter.model.transaction import Transaction, TransactionId
     from adapter.observe.journal import Step
@@ -71,7 +71,7 @@ def node_names(settings: Settings, snapshot: Mapping[str, Beat]) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings, store: Administration) -> AsyncIterator[Administration]:
+async def opened(settings: Settings, store: OperatorStore) -> AsyncIterator[OperatorStore]:
     """The store, closed in the end; where it is away, that is said in full. Raises StoreUnavailable."""
     try:
         yield store
@@ -81,7 +81,7 @@ async def opened(settings: Settings, store: Administration) -> AsyncIterator[Adm
         await store.close()
 
 
-async def entries(store: Administration, replicas: Iterable[str]) -> AsyncIterator[tuple[str, str, bytes]]:
+async def entries(store: OperatorStore, replicas: Iterable[str]) -> AsyncIterator[tuple[str, str, bytes]]:
     """Replica, id and content of every entry of their journals. Raises StoreUnavailable."""
     for replica in replicas:
         after, page = "0", PAGE
@@ -94,7 +94,7 @@ async def entries(store: Administration, replicas: Iterable[str]) -> AsyncIterat
 
 
 async def find(
-    store: Administration, nodes: Sequence[str], replicas: Sequence[str], wanted: Wanted
+    store: OperatorStore, nodes: Sequence[str], replicas: Sequence[str], wanted: Wanted
 ) -> list[Timeline]:
     """The timelines of all that is meant, the earliest first. Raises StoreUnavailable.
 
@@ -106,7 +106,7 @@ async def find(
 
 
 async def history(
-    store: Administration,
+    store: OperatorStore,
     replicas: Sequence[str],
     wanted: Wanted,
     records: Sequence[Transaction],
@@ -125,7 +125,7 @@ async def history(
     return timelines(await noted(store, replicas, meant), records, now)
 
 
-async def _of_call(store: Administration, replicas: Sequence[str], call_id: str) -> set[tuple[str, int, int]]:
+async def _of_call(store: OperatorStore, replicas: Sequence[str], call_id: str) -> set[tuple[str, int, int]]:
     found: set[tuple[str, int, int]] = set()
     packed = call_id.encode("utf-8", "surrogatepass")
     async for _, _, entry in entries(store, replicas):
@@ -135,7 +135,7 @@ async def _of_call(store: Administration, replicas: Sequence[str], call_id: str)
 
 
 async def noted(
-    store: Administration, replicas: Sequence[str], meant: set[tuple[str, int, int]]
+    store: OperatorStore, replicas: Sequence[str], meant: set[tuple[str, int, int]]
 ) -> list[Noted]:
     """What the journals have of these transactions (node, index, label). Raises StoreUnavailable."""
     found: list[Noted] = []
@@ -148,7 +148,7 @@ async def noted(
     return found
 
 
-async def kept(store: Administration, replicas: Sequence[str]) -> Kept:
+async def kept(store: OperatorStore, replicas: Sequence[str]) -> Kept:
     """See ``Kept``. Looks at the newest events of each replica. Raises StoreUnavailable."""
     since: float | None = None
     call_ids = False

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from adapter.admin.overview import Overview
-    from adapter.inflight.administration import Administration
+    from adapter.inflight.operator import OperatorStore
     from adapter.model.transaction import TransactionId
     from adapter.observe.journal import Step
 
@@ -35,7 +35,7 @@ LATE: Final = NOTE_INTERVAL + 0.2
 _TODO: Final = "chronyc tracking    # on its machine; timedatectl set-ntp true"
 
 
-async def check(overview: Overview, store: Administration, now: float) -> list[Finding]:
+async def check(overview: Overview, store: OperatorStore, now: float) -> list[Finding]:
     """Compare them; ``now`` is by Redis' clock. Raises StoreUnavailable."""
     live = whole.live(overview)
     names = whole.short(live)

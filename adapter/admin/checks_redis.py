@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from adapter.admin import tried
 from adapter.admin.checks_finding import Finding, Group
 from adapter.errors import StoreUnavailable
-from adapter.inflight.administration import Administration
+from adapter.inflight.operator import OperatorStore
 from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
 from adapter.ports.store import Claim
 from adapter.settings import without_password
@@ -52,7 +52,7 @@ class Seen:
     problem: str = ""
 
 
-async def look(store: Administration) -> Seen:
+async def look(store: OperatorStore) -> Seen:
     """Who beats, and what was ordered. Raises StoreUnavailable."""
     at = await store.time()
     return Seen(await store.snapshot(), await store.orders(), at)
@@ -88,7 +88,7 @@ def away(problem: str, settings: Settings) -> list[Finding]:
     return [REDIS.error("reachable", problem, why, todo), *rest]
 
 
-async def server(store: Administration, settings: Settings) -> list[Finding]:
+async def server(store: OperatorStore, settings: Settings) -> list[Finding]:
     """Version, memory, clock. Raises StoreUnavailable."""
     asked = time.perf_counter()
     try:
@@ -159,7 +159,7 @@ def clock(skew: float, doubt: float) -> Finding:
     return (REDIS.error if off > SKEW_ERROR else REDIS.warning)("clock", seen, CLOCKS_DIFFER, todo)
 
 
-class Trial(Administration):
+class Trial(OperatorStore):
     """Does what an adapter does, with keys of a node that is none; they are gone in a moment."""
 
     async def run(self) -> None:

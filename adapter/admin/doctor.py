@@ -33,7 +33,7 @@ from adapter.admin.checks_settings import SETTINGS
 from adapter.admin.management import Management, ManagementUnavailable
 from adapter.admin.overview import Overview, Store
 from adapter.errors import AdapterError, SettingsError, StoreUnavailable
-from adapter.inflight.administration import Administration
+from adapter.inflight.operator import OperatorStore
 from adapter.settings import Address, NodeAddress
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Examination:
         self._site = site
         self._settings = settings
         self._urls = None if settings.amqp_url is None else settings.amqp_url.get_secret_value()
-        self._store: Administration | None = None
+        self._store: OperatorStore | None = None
         self._management: Management | None = None
         self._open = contextlib.AsyncExitStack()
         self._until = 0.0
@@ -125,7 +125,7 @@ class Examination:
         began = time.perf_counter()
         try:
             prefix = self._settings.redis_prefix
-            self._store = Administration(
+            self._store = OperatorStore(
                 url.get_secret_value(), "doctor", prefix=prefix, timeout=checks_redis.TIMEOUT
             )
             async with asyncio.timeout_at(self._limit()):
@@ -167,7 +167,7 @@ class Examination:
     async def _http(self, address: str) -> list[Finding]:
         return [await checks_http.ready(REPLICAS, address)]
 
-    async def _nodes(self, store: Administration) -> list[Finding]:
+    async def _nodes(self, store: OperatorStore) -> list[Finding]:
         names = whole.node_names(self.overview)
         counts = await asyncio.gather(*map(store.count, names))
         found = checks_replicas.nodes(self.overview, dict(zip(names, counts, strict=True)))

@@ -17,7 +17,7 @@ from adapter.model.transaction import Outcome
 from adapter.observe.journal import Kind
 
 if TYPE_CHECKING:
-    from adapter.inflight.administration import Administration
+    from adapter.inflight.operator import OperatorStore
     from adapter.model.transaction import Transaction, TransactionId
     from adapter.settings import Settings
 
@@ -47,7 +47,7 @@ class Done:
 
 
 async def settle(
-    settings: Settings, store: Administration, urls: str, record: Transaction, answer: Answer
+    settings: Settings, store: OperatorStore, urls: str, record: Transaction, answer: Answer
 ) -> Done:
     """Give the answer and wait for what becomes of it. Closes the store.
 
@@ -77,7 +77,7 @@ async def settle(
         return await _came(store, record.id, answer)
 
 
-async def _came(store: Administration, id_: TransactionId, answer: Answer) -> Done:
+async def _came(store: OperatorStore, id_: TransactionId, answer: Answer) -> Done:
     end = time.monotonic() + WAIT
     while time.monotonic() < end:
         record = await store.get(id_)
@@ -91,7 +91,7 @@ async def _came(store: Administration, id_: TransactionId, answer: Answer) -> Do
     return Done(None, False, why)
 
 
-async def _resumed(store: Administration, id_: TransactionId) -> Done:
+async def _resumed(store: OperatorStore, id_: TransactionId) -> Done:
     """It was over between two looks: how tells a journal, once it is written."""
     end = time.monotonic() + 2 * calls.WRITTEN
     while time.monotonic() < end:

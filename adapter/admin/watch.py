@@ -20,7 +20,7 @@ from adapter.ports.store import NOTE_INTERVAL
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
 
-    from adapter.inflight.administration import Administration
+    from adapter.inflight.operator import OperatorStore
     from adapter.settings import Settings
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Watch:
     def __init__(
         self,
         settings: Settings,
-        store: Administration | None,
+        store: OperatorStore | None,
         amqp: str | None,
         also: Sequence[str] = (),
         *,
@@ -86,7 +86,7 @@ class Watch:
         except StoreUnavailable as exc:
             raise redis_away(self._settings, exc) from exc
 
-    async def _ask_redis(self, store: Administration) -> Store:
+    async def _ask_redis(self, store: OperatorStore) -> Store:
         at, beats, orders = await asyncio.gather(store.time(), store.snapshot(), store.orders())
         names = node_names(Overview(self._settings.lease, Store(at, beats, orders), nodes=self._nodes))
         records, _ = await asyncio.gather(
@@ -95,7 +95,7 @@ class Watch:
         loads = {node: load(found, at) for node, found in zip(names, records, strict=True)}
         return Store(at, beats, orders, loads)
 
-    async def _follow(self, store: Administration, now: float, replicas: Iterable[str]) -> None:
+    async def _follow(self, store: OperatorStore, now: float, replicas: Iterable[str]) -> None:
         """Read on in the journals; at the first look back as far as is affordable."""
         recent = self._recent
         if recent is None:
@@ -109,7 +109,7 @@ class Watch:
         recent.look(now)
 
     async def _look_back(
-        self, store: Administration, recent: Recent, now: float, replicas: Sequence[str]
+        self, store: OperatorStore, recent: Recent, now: float, replicas: Sequence[str]
     ) -> None:
         end, span, read = now + 1.0, 2.0, 0
         while span > 0 and read < BUDGET:
@@ -126,7 +126,7 @@ class Watch:
             span = min(2 * span, affordable, WINDOW - (now - end))
         recent.covered = now - end
 
-    async def _go_on(self, store: Administration, recent: Recent, replica: str, now: float) -> None:
+    async def _go_on(self, store: OperatorStore, recent: Recent, replica: str, now: float) -> None:
         after = self._read.get(replica, f"{int((now - WINDOW) * 1000)}")
         for id_, entry in await store.journal(replica, after):
             _take(recent, id_, entry)
@@ -181,7 +181,7 @@ async def _within(server: str, asking: Awaitable[T]) -> tuple[T | None, str]:
         return None, f"{server}: answers too slowly; within {PATIENCE:g} s not all that was asked"
 
 
-async def _between(store: Administration, replica: str, begin: float, end: float) -> list[tuple[str, bytes]]:
+async def _between(store: OperatorStore, replica: str, begin: float, end: float) -> list[tuple[str, bytes]]:
     """The entries of a journal from one time to another, by the clock that gives them their ids."""
     most = math.ceil((end - begin) / NOTE_INTERVAL) + 1
     entries = await store.journal(replica, f"{max(int(begin * 1000), 1)}", most)

@@ -21,7 +21,7 @@ from adapter.bench.names import SERVICE
 from adapter.broker.rabbitmq.connection import Connection, parse_urls, reason
 from adapter.broker.rabbitmq.limits import Limits
 from adapter.errors import BrokerUnavailable, StoreUnavailable
-from adapter.inflight.redis import RedisInFlight
+from adapter.inflight.redis import RedisStore
 from adapter.settings import without_password
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ async def _on_rabbitmq(urls: str, do: Callable[[aiormq.Channel], Awaitable[None]
 
 
 async def _ask_redis(url: str) -> None:
-    store = RedisInFlight(url, "bench", prefix=REDIS_PREFIX, timeout=ANSWER)
+    store = RedisStore(url, "bench", prefix=REDIS_PREFIX, timeout=ANSWER)
     try:
         await store.count(node_names(1)[0])
     except StoreUnavailable as exc:

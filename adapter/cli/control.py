@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from adapter.admin.overview import Overview
-    from adapter.inflight.administration import Administration
+    from adapter.inflight.operator import OperatorStore
     from adapter.settings import Settings
 
 WAIT: Final = 5.0
@@ -73,7 +73,7 @@ def drain(
     obey within 5 s; Redis is away), 2 wrong usage, or nobody to ask and no --yes.
     """
 
-    async def work(store: Administration, look: Look, out: Output) -> None:
+    async def work(store: OperatorStore, look: Look, out: Output) -> None:
         found = await look()
         order = _replica(found, replica)
         alone = _only_one(found, order.replica)
@@ -107,7 +107,7 @@ def pause(
     obey within 5 s; Redis is away), 2 wrong usage, or nobody to ask and no --yes.
     """
 
-    async def work(store: Administration, look: Look, out: Output) -> None:
+    async def work(store: OperatorStore, look: Look, out: Output) -> None:
         order = _node(await look(), node)
         _confirm(yes, f"Calls of {escaped(node)} then get the local fallback. Pause it?")
         await _write(store, order.name, "pause", reason)
@@ -136,7 +136,7 @@ def resume(
     Redis is away), 2 wrong usage.
     """
 
-    async def work(store: Administration, look: Look, out: Output) -> None:
+    async def work(store: OperatorStore, look: Look, out: Output) -> None:
         found = await look()
         order = _ordered(found, name)
         if not await store.countermand(order.name):
@@ -160,7 +160,7 @@ def resume(
 
 if TYPE_CHECKING:
     Look = Callable[[], Coroutine[Any, Any, Overview]]
-    Work = Callable[[Administration, Look, Output], Coroutine[Any, Any, None]]
+    Work = Callable[[OperatorStore, Look, Output], Coroutine[Any, Any, None]]
 
 
 def _do(
@@ -194,7 +194,7 @@ async def _connected(work: Work, chosen: Settings, out: Output) -> None:
         await store.close()
 
 
-async def _write(store: Administration, name: str, what: str, reason: str) -> None:
+async def _write(store: OperatorStore, name: str, what: str, reason: str) -> None:
     at = await store.time()
     await store.order(name, {"order": what, "by": options.who(), "at": at, "reason": reason})
 
@@ -231,7 +231,7 @@ async def _obeyed(look: Look, condition: Callable[[Overview], bool]) -> bool:
         await asyncio.sleep(LOOK_EACH)
 
 
-async def _tidied(store: Administration, found: Overview, out: Output) -> Overview:
+async def _tidied(store: OperatorStore, found: Overview, out: Output) -> Overview:
     """The same less the orders of replicas that are gone for good: nobody is called so again."""
     from adapter.model.beat import replica_order
 

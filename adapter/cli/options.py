@@ -13,7 +13,7 @@ from adapter.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from adapter.inflight.administration import Administration
+    from adapter.inflight.operator import OperatorStore
     from adapter.settings import Settings
 
 T = TypeVar("T")
@@ -65,9 +65,9 @@ def settings(more: list[str] | None = None, **flags: Any) -> Settings:
     return load(bridge=False, **flags)
 
 
-def redis(chosen: Settings) -> Administration:
+def redis(chosen: Settings) -> OperatorStore:
     """The store of all replicas. Raises SettingsError where there is none but each adapter's own."""
-    from adapter.inflight.administration import Administration
+    from adapter.inflight.operator import OperatorStore
 
     if chosen.redis_url is None:
         raise SettingsError(
@@ -75,7 +75,7 @@ def redis(chosen: Settings) -> Administration:
             "is not set: this asks Redis. An adapter without it keeps what is in flight to itself; "
             "its /metrics and its log tell of it",
         )
-    return Administration(
+    return OperatorStore(
         chosen.redis_url.get_secret_value(),
         f"{who()}~cli",
         prefix=chosen.redis_prefix,

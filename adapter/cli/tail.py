@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from adapter.admin.timelines import Noted
-    from adapter.inflight.administration import Administration
+    from adapter.inflight.operator import OperatorStore
     from adapter.model.transaction import TransactionId
     from adapter.settings import Settings
 
@@ -91,7 +91,7 @@ class Follower:
     ``since``: epoch seconds by Redis' clock from which on.
     """
 
-    def __init__(self, store: Administration, since: float) -> None:
+    def __init__(self, store: OperatorStore, since: float) -> None:
         self._store = store
         self._since = f"{max(int(since * 1000), 1)}"
         self._read: dict[str, str] = {}  # of each replica, the id of the last entry

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from adapter.ports.broker import Broker
     from adapter.ports.nodes import NodeView
     from adapter.ports.recovery import Recovery
-    from adapter.ports.store import InFlight
+    from adapter.ports.store import Store
 
 log = structlog.get_logger()
 
@@ -56,7 +56,7 @@ class Heartbeat:
 
     def __init__(
         self,
-        inflight: InFlight,
+        inflight: Store,
         broker: Broker,
         nodes: NodeView,
         role: Role,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from adapter.cluster.role import Role
     from adapter.ports.nodes import NodeView
     from adapter.ports.recovery import Recovery
-    from adapter.ports.store import InFlight
+    from adapter.ports.store import Store
 
 log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ class Placement:
         membership: Membership,
         role: Role,
         recovery: Recovery,
-        inflight: InFlight,
+        inflight: Store,
         clock: Callable[[], float],
     ) -> None:
         self._count = count

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from adapter.model.beat import Beat, Snapshot
     from adapter.model.transaction import Settlement, Transaction, TransactionId
-    from adapter.ports.store import InFlight
+    from adapter.ports.store import Store
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -53,11 +53,11 @@ MILLISECOND: Final = 0.001
 
 
 class FailoverStore:
-    """See ``ports.store.InFlight``. Only ``beat`` raises StoreUnavailable."""
+    """See ``ports.store.Store``. Only ``beat`` raises StoreUnavailable."""
 
     def __init__(
         self,
-        remote: InFlight,
+        remote: Store,
         *,
         still: float = 1.0,
         clock: Callable[[], float] = time.time,
@@ -100,7 +100,7 @@ class FailoverStore:
     async def claim(
         self, transactions: Sequence[Transaction], limit: int, write_behind: bool = False
     ) -> list[Claim]:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         if not (write_behind or self.away):
             with contextlib.suppress(StoreUnavailable):
                 results = await self._ask("claim", lambda store: store.claim(transactions, limit))
@@ -121,7 +121,7 @@ class FailoverStore:
     async def settle(
         self, settlements: Sequence[Settlement], write_behind: bool = False
     ) -> list[Transaction | None]:
-        """See ``ports.store.InFlight``. While away, of what this replica owns."""
+        """See ``ports.store.Store``. While away, of what this replica owns."""
         if self.away:
             return await self._local.settle(settlements)
         found = [self._settle_behind(each) if write_behind else None for each in settlements]
@@ -181,14 +181,14 @@ class FailoverStore:
         return record
 
     async def resumed(self, ids: Sequence[TransactionId]) -> None:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         asked = self._clock()
         with contextlib.suppress(StoreUnavailable):
             await self._ask("resumed", lambda store: store.resumed(ids))
         self._local.note_resumed(ids, self._clock() if self.away else asked)
 
     def due(self, node: str) -> bool:
-        """See ``ports.store.InFlight``. What this replica does not own is looked for each ``REMOTE_LOOK``."""
+        """See ``ports.store.Store``. What this replica does not own is looked for each ``REMOTE_LOOK``."""
         if self._due_here(node) or node in self._resync.undelivered:
             return True
         return not self.away and self._clock() >= self._looked_at.get(node, float("-inf")) + REMOTE_LOOK
@@ -203,7 +203,7 @@ class FailoverStore:
         return False
 
     async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
-        """See ``ports.store.InFlight``. While away, of what this replica owns."""
+        """See ``ports.store.Store``. While away, of what this replica owns."""
         self._due_here(node)  # which forgets
         self._looked_at[node] = self._clock()
         try:
@@ -215,7 +215,7 @@ class FailoverStore:
         return [*self._resync.undelivered.pop(node, ()), *expired]
 
     async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
-        """See ``ports.store.InFlight``. None while away, and for ``still`` after: others may have claimed."""
+        """See ``ports.store.Store``. None while away, and for ``still`` after: others may have claimed."""
         if self._clock() < self._returned_at + self._still:
             return []
         return await self._not_claimed(ids)
@@ -229,14 +229,14 @@ class FailoverStore:
         return []
 
     async def answered(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
-        """See ``ports.store.InFlight``. While away, of what this replica owns."""
+        """See ``ports.store.Store``. While away, of what this replica owns."""
         over = set(await self._ask_either("answered", lambda store: store.answered(ids)))
         return [id_ for id_ in ids if id_ in over or self._local.was_granted(id_)]
 
     async def adopt(
         self, node: str, owners: Sequence[str], state: State, limit: int = 500
     ) -> list[Transaction]:
-        """See ``ports.store.InFlight``. While away, nothing of others: that is to be had after the return."""
+        """See ``ports.store.Store``. While away, nothing of others: that is to be had after the return."""
         outages = self._outages
         try:
             adopted = await self._ask("adopt", lambda store: store.adopt(node, owners, state, limit), [node])
@@ -250,7 +250,7 @@ class FailoverStore:
         return adopted
 
     async def beat(self, beat: Beat) -> Snapshot:
-        """See ``ports.store.InFlight``. Always asks the remote store. If it was away and answers again, this
+        """See ``ports.store.Store``. Always asks the remote store. If it was away and answers again, this
         returns once it has all that was done without it.
 
         Raises:
@@ -271,43 +271,43 @@ class FailoverStore:
         return snapshot
 
     async def note(self, entry: bytes, seconds: float) -> None:
-        """See ``ports.store.InFlight``. While away, lost."""
+        """See ``ports.store.Store``. While away, lost."""
         if not self.away:
             with contextlib.suppress(StoreUnavailable):  # the next beat tells that it is away
                 await self._remote.note(entry, seconds)
 
     async def leave(self) -> None:
-        """See ``ports.store.InFlight``. While away, the lease ends by itself."""
+        """See ``ports.store.Store``. While away, the lease ends by itself."""
         self._listed = False
         await self._ask_either("leave", lambda store: store.leave())
 
     async def count(self, node: str) -> int:
-        """See ``ports.store.InFlight``. While away, of what this replica owns."""
+        """See ``ports.store.Store``. While away, of what this replica owns."""
         return await self._ask_either("count", lambda store: store.count(node))
 
     async def get(self, id: TransactionId) -> Transaction | None:  # noqa: A002
-        """See ``ports.store.InFlight``. While away, of what this replica owns."""
+        """See ``ports.store.Store``. While away, of what this replica owns."""
         return await self._ask_either("get", lambda store: store.get(id))
 
     async def scan(self, node: str) -> list[Transaction]:
-        """See ``ports.store.InFlight``. While away, of what this replica owns."""
+        """See ``ports.store.Store``. While away, of what this replica owns."""
         return await self._ask_either("scan", lambda store: store.scan(node))
 
     async def close(self) -> None:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         await self.flushed()
         await self._remote.close()
 
     # The remote store: asking it, telling it, giving it up, taking it back
 
-    async def _ask_either(self, verb: str, ask: Callable[[InFlight], Awaitable[T]]) -> T:
+    async def _ask_either(self, verb: str, ask: Callable[[Store], Awaitable[T]]) -> T:
         """Ask the remote store, or while it is away the local one."""
         try:
             return await self._ask(verb, ask)
         except StoreUnavailable:
             return await ask(self._local)
 
-    async def _ask(self, verb: str, ask: Callable[[InFlight], Awaitable[T]], nodes: Iterable[str] = ()) -> T:
+    async def _ask(self, verb: str, ask: Callable[[Store], Awaitable[T]], nodes: Iterable[str] = ()) -> T:
         """Ask the remote store, which first gets what was done before. Give it up where it fails.
 
         Args:

@@ -37,7 +37,7 @@ class _Node:
 
 
 class LocalStore:
-    """See ``ports.store.InFlight``. No verb suspends: between two of them nobody else has a turn."""
+    """See ``ports.store.Store``. No verb suspends: between two of them nobody else has a turn."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class LocalStore:
 
         Args:
             replica: the name under which this process owns what it claims.
-            retention: seconds, see ``ports.store.InFlight``.
+            retention: seconds, see ``ports.store.Store``.
             clock: gives epoch seconds, as the claims' deadlines have them.
             most_remembered: resumed ids that are remembered; beyond, the oldest are forgotten.
         """
@@ -81,11 +81,11 @@ class LocalStore:
     async def claim(
         self, transactions: Sequence[Transaction], limit: int, write_behind: bool = False
     ) -> list[Claim]:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         return [self.claim_one(transaction, limit) for transaction in transactions]
 
     def claim_one(self, transaction: Transaction, limit: int) -> Claim:
-        """Claim a single transaction: see ``ports.store.InFlight.claim``."""
+        """Claim a single transaction: see ``ports.store.Store.claim``."""
         id_ = transaction.id
         node = self._nodes[id_.node]
         if id_ in node.records or (id_ in self._remembered and self._remembers(id_)):
@@ -106,11 +106,11 @@ class LocalStore:
     async def settle(
         self, settlements: Sequence[Settlement], write_behind: bool = False
     ) -> list[Transaction | None]:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         return [self.settle_one(each) for each in settlements]
 
     def settle_one(self, settlement: Settlement) -> Transaction | None:
-        """Settle a single transaction: see ``ports.store.InFlight.settle``."""
+        """Settle a single transaction: see ``ports.store.Store.settle``."""
         node = self._nodes.get(settlement.id.node)
         found = None if node is None else node.records.get(settlement.id)
         if node is None or found is None or found.state is not State.CLAIMED:
@@ -123,7 +123,7 @@ class LocalStore:
         return record
 
     async def resumed(self, ids: Sequence[TransactionId]) -> None:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         self.note_resumed(ids, self._clock())
 
     def note_resumed(self, ids: Sequence[TransactionId], when: float) -> None:
@@ -146,7 +146,7 @@ class LocalStore:
         self._forget(when)
 
     def due(self, node: str) -> bool:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         return self.first_due(node) is not None
 
     def first_due(self, node: str) -> Transaction | None:
@@ -174,7 +174,7 @@ class LocalStore:
         return None
 
     async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         expired: list[Transaction] = []
         while len(expired) < limit and (record := self.first_due(node)) is not None:
             heappop(self._nodes[node].timers)
@@ -186,17 +186,17 @@ class LocalStore:
         return expired
 
     async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         return [id_ for id_ in ids if self.peek(id_) is None and not self._remembers(id_)]
 
     async def answered(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         return [id_ for id_ in ids if self._is_answered(id_)]
 
     async def adopt(
         self, node: str, owners: Sequence[str], state: State, limit: int = 500
     ) -> list[Transaction]:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         records = await self.scan(node)
         owned = [each for each in records if each.owner in owners and each.state is state]
         adopted = [replace(record, owner=self.replica, again=True) for record in owned[:limit]]
@@ -204,7 +204,7 @@ class LocalStore:
         return adopted
 
     async def beat(self, beat: Beat) -> Snapshot:
-        """See ``ports.store.InFlight``. Who has been silent for ``REPLICAS_KEPT`` is forgotten."""
+        """See ``ports.store.Store``. Who has been silent for ``REPLICAS_KEPT`` is forgotten."""
         now, beats = self._clock(), self._beats
         known = self.replica in beats
         beats[self.replica] = now, beat
@@ -213,28 +213,28 @@ class LocalStore:
         return Snapshot({name: replace(said, age=now - last) for name, (last, said) in beats.items()}, known)
 
     async def note(self, entry: bytes, seconds: float) -> None:
-        """See ``ports.store.InFlight``. Nobody could read it: it is dropped."""
+        """See ``ports.store.Store``. Nobody could read it: it is dropped."""
 
     async def leave(self) -> None:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         self._beats.pop(self.replica, None)
 
     async def count(self, node: str) -> int:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         found = self._nodes.get(node)
         return 0 if found is None else found.claimed
 
     async def get(self, id: TransactionId) -> Transaction | None:  # noqa: A002
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         return self.peek(id)
 
     async def scan(self, node: str) -> list[Transaction]:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         found = self._nodes.get(node)
         return [] if found is None else list(found.records.values())
 
     async def close(self) -> None:
-        """See ``ports.store.InFlight``. Nothing to let go of."""
+        """See ``ports.store.Store``. Nothing to let go of."""
 
     # What ``inflight.failover`` needs besides
 

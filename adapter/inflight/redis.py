@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
-from adapter.inflight.batch import MOST, Batch, Script
-from adapter.inflight.lanes import connect
+from adapter.inflight.pipeline import MOST, Pipeline, Script
+from adapter.inflight.transport import connect
 from adapter.model.beat import Beat, Snapshot, heard, told
 from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
 from adapter.ports.store import NOTE_INTERVAL, REPLICAS_KEPT, Claim
@@ -36,7 +36,7 @@ from adapter.ports.store import NOTE_INTERVAL, REPLICAS_KEPT, Claim
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from adapter.inflight.batch import Argument
+    from adapter.inflight.pipeline import Argument
 
 SCAN_COUNT: Final = 500
 """Records to ask for in one step of a scan."""
@@ -60,12 +60,8 @@ BEAT: Final = _script("beat")
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
-class RedisInFlight:
-    """See ``ports.store.InFlight``. ``timeout``: seconds within which every verb returns or raises.
-
-    ``clock`` gives epoch seconds as the claims' deadlines have them. Raises SettingsError for a URL
-    that cannot be used (see ``lanes.connect``); a server that is away is waited for by every verb.
-    """
+class RedisStore:
+    """See ``ports.store.Store``. If the server is away, a verb waits for it for ``timeout`` at most."""
 
     def __init__(
         self,
@@ -77,21 +73,34 @@ class RedisInFlight:
         timeout: float = 1.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """Connect when first asked.
+
+        Args:
+            url: of the servers, see ``transport.connect``.
+            replica: the name under which this process owns what it claims.
+            prefix: of all keys.
+            retention: seconds, see ``ports.store.Store``.
+            timeout: seconds within which every verb returns or raises.
+            clock: gives epoch seconds, as the claims' deadlines have them.
+
+        Raises:
+            SettingsError: the URL cannot be used.
+        """
         self.replica = replica
         self.retention = retention
         self._prefix = prefix
         self._clock = clock
         self._retention_ms = max(round(retention * 1000), 1)
         self._shown = url.partition("://")[2].partition("?")[0].rpartition("@")[2]
-        self._batch = Batch(connect(url, timeout), timeout, lambda: round(clock() * 1000))
+        self._pipeline = Pipeline(connect(url, timeout), timeout, lambda: round(clock() * 1000))
 
     def __repr__(self) -> str:
-        return f"<RedisInFlight {self.replica} at {self._shown}, keys {self._prefix}:*>"
+        return f"<RedisStore {self.replica} at {self._shown}, keys {self._prefix}:*>"
 
     async def claim(
         self, transactions: Sequence[Transaction], limit: int, write_behind: bool = False
     ) -> list[Claim]:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         ids = [transaction.id for transaction in transactions]
         rest = [(round(each.deadline * 1000), _packed(each)) for each in transactions]
         replies = await self._of_each(CLAIM, (limit, self._retention_ms), ids, rest)
@@ -100,7 +109,7 @@ class RedisInFlight:
     async def settle(
         self, settlements: Sequence[Settlement], write_behind: bool = False
     ) -> list[Transaction | None]:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         ids = [settlement.id for settlement in settlements]
         rest = [(_pack(each.outcome.value) + _pack(each.decision),) for each in settlements]
         replies = await self._of_each(SETTLE, (self.replica,), ids, rest)
@@ -109,44 +118,44 @@ class RedisInFlight:
         ]
 
     async def resumed(self, ids: Sequence[TransactionId]) -> None:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         await self._of_each(RESUMED, (self._retention_ms,), ids, [()] * len(ids))
 
     def due(self, node: str) -> bool:
-        """See ``ports.store.InFlight``. Always, as far as this process knows."""
+        """See ``ports.store.Store``. Always, as far as this process knows."""
         return True
 
     async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         head = (self.replica, limit, self._retention_ms)
-        return _records(node, await self._batch.ask(EXPIRE, self._of(node), head))
+        return _records(node, await self._pipeline.ask(EXPIRE, self._of(node), head))
 
     async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         return await self._those(UNCLAIMED, ids)
 
     async def answered(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         return await self._those(ANSWERED, ids)
 
     async def adopt(
         self, node: str, owners: Sequence[str], state: State, limit: int = 500
     ) -> list[Transaction]:
-        """See ``ports.store.InFlight``. Reads every record of the node: for deaths, not for every day."""
+        """See ``ports.store.Store``. Reads every record of the node: for deaths, not for every day."""
         head: tuple[Argument, ...] = (self.replica, limit, int(state), *owners)
-        adopted = _records(node, await self._batch.ask(ADOPT, self._of(node), head))
+        adopted = _records(node, await self._pipeline.ask(ADOPT, self._of(node), head))
         return [replace(record, again=True) for record in adopted]
 
     async def beat(self, beat: Beat) -> Snapshot:
-        """See ``ports.store.InFlight``. Who has been silent for ``REPLICAS_KEPT`` is forgotten."""
+        """See ``ports.store.Store``. Who has been silent for ``REPLICAS_KEPT`` is forgotten."""
         head = (self.replica, round(REPLICAS_KEPT * 1000), told(beat))
-        asked = self._batch.ask(BEAT, (self._replicas,), head), self._plain("HKEYS", self._orders)
+        asked = self._pipeline.ask(BEAT, (self._replicas,), head), self._plain("HKEYS", self._orders)
         (known, at, *found), orders = await asyncio.gather(*asked)
         ordered = frozenset(name.decode(errors="replace") for name in orders)
         return Snapshot(beats_of(found, at / 1000), bool(known), ordered, at / 1000)
 
     async def note(self, entry: bytes, seconds: float) -> None:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         key = self._journal(self.replica)
         most = max(round(seconds / NOTE_INTERVAL), 1)
         added = self._plain("XADD", key, "MAXLEN", most, "*", "steps", entry)
@@ -161,21 +170,21 @@ class RedisInFlight:
         )
 
     async def leave(self) -> None:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         await self._plain("HDEL", self._replicas, self.replica)
 
     async def count(self, node: str) -> int:
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         found: int = await self._plain("ZCARD", self._of(node)[1])
         return found
 
     async def get(self, id: TransactionId) -> Transaction | None:  # noqa: A002
-        """See ``ports.store.InFlight``."""
+        """See ``ports.store.Store``."""
         record = await self._plain("HGET", self._of(id.node)[0], id.member)
         return None if record is None else _unpacked(id, record)
 
     async def scan(self, node: str) -> list[Transaction]:
-        """See ``ports.store.InFlight``. What comes or goes meanwhile may be there or not."""
+        """See ``ports.store.Store``. What comes or goes meanwhile may be there or not."""
         found: dict[bytes, bytes] = {}  # a hash that grows meanwhile may show a member twice
         cursor: Argument = 0
         while True:
@@ -188,8 +197,8 @@ class RedisInFlight:
                 ]
 
     async def close(self) -> None:
-        """See ``ports.store.InFlight``."""
-        await self._batch.close()
+        """See ``ports.store.Store``."""
+        await self._pipeline.close()
 
     @property
     def _replicas(self) -> str:
@@ -212,7 +221,7 @@ class RedisInFlight:
         return f"{at}:records", f"{at}:deadlines", f"{at}:unreceipted", f"{at}:resumed"
 
     def _plain(self, *command: Argument) -> asyncio.Future[Any]:
-        return self._batch.ask(None, (), command)
+        return self._pipeline.ask(None, (), command)
 
     async def _those(self, script: Script, ids: Sequence[TransactionId]) -> list[TransactionId]:
         """Of the ids those for which the script says yes."""
@@ -239,7 +248,7 @@ class RedisInFlight:
                 for place, member in zip(places, members, strict=True):
                     arguments.append(member)
                     arguments += rest[place]
-                answers.append((places, self._batch.ask(script, self._of(node), head, members, arguments)))
+                answers.append((places, self._pipeline.ask(script, self._of(node), head, members, arguments)))
         if len(answers) == 1:  # nearly always
             found: list[Any] = await answers[0][1]
             return found

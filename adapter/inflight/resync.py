@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from adapter.inflight.local import LocalStore
     from adapter.model.beat import Beat, Snapshot
     from adapter.model.transaction import TransactionId
-    from adapter.ports.store import InFlight
+    from adapter.ports.store import Store
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ master had not got yet, and until an outage is noticed a timeout passes."""
 class Resync:
     """Pushes from the ``local`` store to the ``remote`` one. ``clock`` gives epoch seconds."""
 
-    def __init__(self, remote: InFlight, local: LocalStore, clock: Callable[[], float]) -> None:
+    def __init__(self, remote: Store, local: LocalStore, clock: Callable[[], float]) -> None:
         self._remote = remote
         self._local = local
         self._clock = clock

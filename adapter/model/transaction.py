@@ -1,6 +1,6 @@
 """What is in flight: the identity, the record and the states of one suspension. Pure.
 
-States and what moves them (verbs of ``ports.store.InFlight``)::
+States and what moves them (verbs of ``ports.store.Store``)::
 
     verb      from       to         done by
     claim     (nothing)  CLAIMED    the first replica that asks; everybody else loses

@@ -30,11 +30,13 @@ class Claim(IntEnum):
     FULL = 2  # yours, but the node has its limit in flight: settled as ``overload``
 
 
-class InFlight(Protocol):
-    """The port. ``replica`` is the name under which this process owns what it claims.
+class Store(Protocol):
+    """The port.
 
-    ``retention``: seconds for which a resumed id is remembered, and for which nothing
-    outlives its deadline.
+    ``replica`` is the name under which this process owns what it claims. ``retention``: seconds for which the
+    store remembers a resumed id, and past a deadline for which it keeps anything.
+
+    Every verb that waits raises StoreUnavailable if the store is away.
     """
 
     replica: str
@@ -43,69 +45,93 @@ class InFlight(Protocol):
     async def claim(
         self, transactions: Sequence[Transaction], limit: int, write_behind: bool = False
     ) -> list[Claim]:
-        """Take the transactions, all of this replica, with at most ``limit`` claimed for each node.
+        """Take the transactions for this replica.
 
-        One whose ``state`` is SETTLED (the outcome known at once) takes no place under the
-        limit. Results in the order of the arguments.
+        Args:
+            transactions: CLAIMED ones, or SETTLED ones, whose outcome is known already: these take no place
+                under the limit.
+            limit: how many transactions of one node may be claimed.
+            write_behind: the transactions have just come, and this replica is the one to claim them. A store
+                that others share may then answer before it has told them.
 
-        ``write_behind``: they have just come, and this replica is the one to claim them. A store that
-        others share may then answer before it has told them.
+        Returns:
+            What became of each, in the order of the arguments.
         """
         ...
 
     async def settle(
         self, settlements: Sequence[Settlement], write_behind: bool = False
     ) -> list[Transaction | None]:
-        """CLAIMED -> SETTLED. The record for the one call that did it, ``None`` for every other.
+        """Give the licence to resume: CLAIMED -> SETTLED.
 
-        ``again`` of a record tells that another replica had it before, as far as that is known.
+        Args:
+            settlements: the answers.
+            write_behind: nobody else settles what this replica has claimed. A store that others share may
+                then answer before it has told them.
 
-        ``write_behind``: nobody else settles what this replica has claimed, so that a store that others
-        share may answer before it has told them.
+        Returns:
+            For each, the record for the one call that settled it, None for every other. ``again`` of a record
+            is set if another replica had it before, as far as the store knows.
         """
         ...
 
     async def resumed(self, ids: Sequence[TransactionId]) -> None:
-        """SETTLED -> RESUMED: Kamailio has read it. Ids that are not settled are left alone."""
+        """Note that Kamailio has read these resumes: SETTLED -> RESUMED. Other ids are left alone."""
         ...
 
     def due(self, node: str) -> bool:
-        """Whether ``expire`` may find anything now: to be asked first, as that may be a round trip."""
+        """Return True if ``expire`` may find anything now. Ask first: ``expire`` may be a round trip."""
         ...
 
     async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
         """Settle as ``timeout`` what is past its deadline; also forget what is past its retention.
 
-        At most ``limit`` of them, the earliest first.
+        Args:
+            node: whose transactions.
+            limit: how many to settle at most, the earliest first.
+
+        Returns:
+            The records that this call settled.
         """
         ...
 
     async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
-        """Those that nobody has claimed, in the order given: neither in flight nor remembered.
+        """Return the ids that nobody has claimed, in the order given: neither in flight nor remembered.
 
-        What is not known counts as claimed: who asks is about to claim.
+        If the store cannot tell, an id counts as claimed, because the caller would otherwise claim it a
+        second time.
         """
         ...
 
     async def answered(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
-        """Those that have had their answer, in the order given: settled, or remembered as resumed.
+        """Return the ids that have had their answer, in the order given: settled, or remembered as resumed.
 
-        What is not known counts as open: who asks is about to drop an answer.
+        If the store cannot tell, an id counts as open, because the caller would otherwise drop its answer.
         """
         ...
 
     async def adopt(
         self, node: str, owners: Sequence[str], state: State, limit: int = 500
     ) -> list[Transaction]:
-        """Own what the ``owners`` own of a node in this state: at most ``limit`` records."""
+        """Make this replica the owner of what other replicas own.
+
+        Args:
+            node: whose transactions.
+            owners: the replicas that own them.
+            state: in which they must be.
+            limit: how many to adopt at most.
+
+        Returns:
+            The records, with this replica as the owner.
+        """
         ...
 
     async def beat(self, beat: Beat) -> Snapshot:
-        """Say that this replica lives, and how it is; see who else does."""
+        """Tell that this replica lives, and how it is. Return what every replica told last."""
         ...
 
     async def note(self, entry: bytes, seconds: float) -> None:
-        """Keep an entry of this replica's journal for so long, as well as can be; nothing rests on it.
+        """Keep an entry of this replica's journal for so many seconds, if possible: nothing depends on it.
 
         One each ``NOTE_INTERVAL`` at most.
         """
@@ -116,17 +142,17 @@ class InFlight(Protocol):
         ...
 
     async def count(self, node: str) -> int:
-        """How many suspensions of a node are claimed and not settled."""
+        """Return how many suspensions of a node are claimed and not settled."""
         ...
 
     async def get(self, id: TransactionId) -> Transaction | None:  # noqa: A002
-        """The record, where it is claimed or settled."""
+        """Return the record, if it is claimed or settled."""
         ...
 
     async def scan(self, node: str) -> list[Transaction]:
-        """Every record of a node."""
+        """Return every record of a node."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections. The records stay."""
+        """Close the connections. The records stay."""
         ...

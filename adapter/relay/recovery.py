@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from adapter.observe.observer import Observer
     from adapter.observe.trip_metrics import TripMetrics
-    from adapter.ports.store import InFlight
+    from adapter.ports.store import Store
     from adapter.relay.trip import Trip
 
 
@@ -23,7 +23,7 @@ class StoreRecovery:
     def __init__(
         self,
         trip: Trip,
-        inflight: InFlight,
+        inflight: Store,
         observer: Observer,
         metrics: TripMetrics,
         clock: Callable[[], float],

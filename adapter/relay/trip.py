@@ -34,7 +34,7 @@ from adapter.model.transaction import (
 )
 from adapter.observe.sparse import Sparse
 from adapter.ports.broker import Broker, DeadLetter, Publication, Published, Reply
-from adapter.ports.store import Claim, InFlight
+from adapter.ports.store import Claim, Store
 from adapter.relay import translate
 from adapter.relay.early_replies import EarlyReplies
 from adapter.relay.republish import RepublishQueue
@@ -77,7 +77,7 @@ class Trip:
 
     def __init__(
         self,
-        inflight: InFlight,
+        inflight: Store,
         broker: Broker,
         links: Links,
         policy: Policy,

@@ -16,8 +16,8 @@ from adapter.admin import calls
 from adapter.admin.calls import Wanted
 from adapter.admin.timelines import Moment, Noted, Timeline, request_data, timelines
 from adapter.errors import StoreUnavailable
-from adapter.inflight.administration import Administration
-from adapter.inflight.redis import RedisInFlight
+from adapter.inflight.operator import OperatorStore
+from adapter.inflight.redis import RedisStore
 from adapter.model.beat import Beat
 from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
 from adapter.observe.journal import Journal, Kind, Step
@@ -298,12 +298,12 @@ class World:
     def __init__(self, url: str) -> None:
         self.url = url
         self.prefix = f"test-{uuid.uuid4().hex[:8]}"
-        self.stores: dict[str, RedisInFlight] = {}
-        self.operator = Administration(url, "eve~cli", prefix=self.prefix, timeout=10.0)
+        self.stores: dict[str, RedisStore] = {}
+        self.operator = OperatorStore(url, "eve~cli", prefix=self.prefix, timeout=10.0)
 
-    def replica(self, name: str) -> RedisInFlight:
+    def replica(self, name: str) -> RedisStore:
         if name not in self.stores:
-            self.stores[name] = RedisInFlight(self.url, name, prefix=self.prefix, timeout=10.0)
+            self.stores[name] = RedisStore(self.url, name, prefix=self.prefix, timeout=10.0)
         return self.stores[name]
 
     async def write(self, replica: str, *told: Transaction) -> None:
@@ -414,7 +414,7 @@ class TestSettings:
         url = f"redis://:hunter2@127.0.0.1:{free_port()}/0"
         chosen = settings.load(bridge=False, redis_url=url)
         with pytest.raises(StoreUnavailable) as caught:
-            async with calls.opened(chosen, Administration(url, "eve~cli", timeout=2.0)) as store:
+            async with calls.opened(chosen, OperatorStore(url, "eve~cli", timeout=2.0)) as store:
                 await store.snapshot()
         assert "hunter2" not in str(caught.value)
         assert str(caught.value).startswith("Redis at redis://:***@127.0.0.1:")

@@ -15,7 +15,7 @@ from adapter.admin.checks_finding import Finding, Status
 from adapter.admin.checks_rights import Refusal, Rights
 from adapter.admin.checks_settings import read
 from adapter.admin.doctor import examine
-from adapter.inflight.redis import RedisInFlight
+from adapter.inflight.redis import RedisStore
 from adapter.model.beat import Beat
 from adapter.model.transaction import Transaction, TransactionId
 from adapter.observe.journal import Journal
@@ -198,7 +198,7 @@ class TestRedis:
         async def server(_: object) -> dict[str, Any]:
             return told
 
-        monkeypatch.setattr("adapter.inflight.administration.Administration.server", server)
+        monkeypatch.setattr("adapter.inflight.operator.OperatorStore.server", server)
         told["version"] = "6.2.14"
         assert ("redis", "version", "error") in await redis_alone(redis_server.url)
         told["version"] = ""
@@ -420,7 +420,7 @@ class TestSite:
         assert (await report(**flags(pair))).bad == [("services", "service", "warning")]
 
     async def test_nobody_takes_the_replies(self, pair: Ground) -> None:
-        store = RedisInFlight(pair.redis_url, "r3~x", prefix=pair.node)
+        store = RedisStore(pair.redis_url, "r3~x", prefix=pair.node)
         about = {"links": {"sbc9": "receipts"}, "active": ["sbc9"], "http": ""}
         await store.beat(Beat(nodes=frozenset(["sbc9"]), about=about))
         await store.close()
@@ -448,7 +448,7 @@ class TestSite:
         assert found.of("nodes", "node").todo == "evapi-adapter resume r1"
 
     async def test_a_replica_whose_clock_is_ahead(self, pair: Ground) -> None:
-        store, journal = RedisInFlight(pair.redis_url, "r3~x", prefix=pair.node), Journal()
+        store, journal = RedisStore(pair.redis_url, "r3~x", prefix=pair.node), Journal()
         at = time.time() + 30.0
         call = Transaction(TransactionId(pair.node, 1, 1, 1), "invite", at + 2, at, b"", "r3~x")
         journal.claimed(at, [call])

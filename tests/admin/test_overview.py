@@ -31,8 +31,8 @@ from adapter.admin.recent import Recent
 from adapter.admin.services import Service
 from adapter.admin.watch import Watch
 from adapter.errors import StoreUnavailable
-from adapter.inflight.administration import Administration
-from adapter.inflight.redis import RedisInFlight
+from adapter.inflight.operator import OperatorStore
+from adapter.inflight.redis import RedisStore
 from adapter.model.beat import Beat
 from adapter.model.transaction import Outcome, State, Transaction, TransactionId
 from adapter.observe.journal import Journal
@@ -274,8 +274,8 @@ class World:
     def __init__(self, url: str, journals: bool = True, **flags: Any) -> None:
         self.prefix = f"t{uuid4().hex[:8]}"
         self.settings = settings.load(bridge=False, redis_url=url, redis_prefix=self.prefix, **flags)
-        self.replica = RedisInFlight(url, "r1~a", prefix=self.prefix)
-        store = Administration(url, "op", prefix=self.prefix, timeout=1.0)
+        self.replica = RedisStore(url, "r1~a", prefix=self.prefix)
+        store = OperatorStore(url, "op", prefix=self.prefix, timeout=1.0)
         self.watch = Watch(self.settings, store, None, journals=journals)
 
     async def __aenter__(self) -> World:
@@ -296,7 +296,7 @@ class TestWatch:
             assert found.recent is not None
             assert found.recent.calls == 3
             assert found.recent.covered == pytest.approx(60)
-            late = RedisInFlight(redis_server.url, "r2~b", prefix=world.prefix)
+            late = RedisStore(redis_server.url, "r2~b", prefix=world.prefix)
             await late.beat(beat())
             await late.note(answers(2), 120)
             await world.replica.note(answers(4), 120)

@@ -11,8 +11,8 @@ import pytest
 from adapter import settings
 from adapter.admin import calls, settling
 from adapter.admin.settling import Answer, Done
-from adapter.inflight.administration import Administration
-from adapter.inflight.redis import RedisInFlight
+from adapter.inflight.operator import OperatorStore
+from adapter.inflight.redis import RedisStore
 from adapter.model.beat import Beat
 from adapter.model.transaction import Outcome, Settlement, Transaction, TransactionId
 from adapter.observe.journal import Journal
@@ -31,8 +31,8 @@ class World:
 
     def __init__(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         prefix = f"test-{uuid.uuid4().hex[:8]}"
-        self.replica = RedisInFlight(url, "r1", prefix=prefix, timeout=10.0)
-        self.operator = Administration(url, "eve~cli", prefix=prefix, timeout=10.0)
+        self.replica = RedisStore(url, "r1", prefix=prefix, timeout=10.0)
+        self.operator = OperatorStore(url, "eve~cli", prefix=prefix, timeout=10.0)
         self.call = Transaction(ID, "invite_request", time.time() + 30, time.time(), b"", "r1")
         self.published: list[Any] = []
         self.then: Callable[[], Awaitable[bool]]

@@ -12,7 +12,7 @@ import pytest
 
 from adapter.admin import checks_kamailios, tried
 from adapter.admin.checks_finding import Status, version_of
-from adapter.inflight.administration import Administration
+from adapter.inflight.operator import OperatorStore
 from tests.admin.test_doctor_checks import NODE, bad, beat, overview
 from tests.harness import kamailio
 
@@ -42,7 +42,7 @@ def test_what_is_listed_is_in_order_and_supported(server: tried.Server) -> None:
 
 
 async def store_told(url: str) -> dict[str, Any]:
-    store = Administration(url, "test")
+    store = OperatorStore(url, "test")
     try:
         return await store.server()
     finally:

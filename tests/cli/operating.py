@@ -21,7 +21,7 @@ from unittest.mock import patch
 
 from adapter import contract
 from adapter.cli import main
-from adapter.inflight.redis import RedisInFlight
+from adapter.inflight.redis import RedisStore
 from adapter.model.beat import Beat
 from adapter.model.transaction import Outcome, Settlement, Transaction, TransactionId
 from adapter.observe.journal import Journal
@@ -204,9 +204,9 @@ class Calls:
         self.beat(replica)
         self.write(journal, replica)
 
-    def _do(self, replica: str, verb: Callable[[RedisInFlight], Awaitable[object]]) -> None:
+    def _do(self, replica: str, verb: Callable[[RedisStore], Awaitable[object]]) -> None:
         async def done() -> None:
-            store = RedisInFlight(self.url, replica, prefix=self.prefix, timeout=10.0)
+            store = RedisStore(self.url, replica, prefix=self.prefix, timeout=10.0)
             try:
                 await verb(store)
             finally:

@@ -10,7 +10,7 @@ import pytest
 
 from adapter.cli import control
 from adapter.cluster.membership import choose
-from adapter.inflight.administration import Administration
+from adapter.inflight.operator import OperatorStore
 from adapter.model.beat import Beat, node_order, replica_order
 from tests.cli.ground import Ground, evapi_adapter, on_ground
 from tests.cli.terminal import on_a_terminal
@@ -32,8 +32,8 @@ async def ground(redis_server: RedisServer, rabbitmq: RabbitServer) -> AsyncIter
 
 
 @pytest.fixture
-async def store(ground: Ground) -> AsyncIterator[Administration]:
-    found = Administration(ground.redis_url, "test~1", prefix=ground.node)
+async def store(ground: Ground) -> AsyncIterator[OperatorStore]:
+    found = OperatorStore(ground.redis_url, "test~1", prefix=ground.node)
     yield found
     await found.close()
 
@@ -119,7 +119,7 @@ class TestDrain:
         assert (done.code, done.out) == (1, "")
         assert done.err == f"evapi-adapter: no replica is called 'nosuch'; there is {alone}\n"
 
-    async def test_a_name_that_two_have(self, ground: Ground, alone: str, store: Administration) -> None:
+    async def test_a_name_that_two_have(self, ground: Ground, alone: str, store: OperatorStore) -> None:
         store.replica = "one~zzzz"
         await store.beat(Beat())
         done = await ground.run("drain", "one", "--yes", EVAPI_LEASE="60")
@@ -128,7 +128,7 @@ class TestDrain:
         assert row(await ground.run("drain", alone, "--yes", "-o", "json"))["replica"] == alone
 
     @pytest.mark.usefixtures("short")
-    async def test_one_that_does_not_obey(self, ground: Ground, store: Administration) -> None:
+    async def test_one_that_does_not_obey(self, ground: Ground, store: OperatorStore) -> None:
         await store.beat(Beat(nodes=frozenset([ground.node])))
         done = await ground.run("drain", "test", "--yes", EVAPI_LEASE="60")
         assert done.code == 1
@@ -136,7 +136,7 @@ class TestDrain:
         assert replica_order("test~1") in await store.orders()
 
     @pytest.mark.usefixtures("short")
-    async def test_one_that_is_silent(self, ground: Ground, store: Administration) -> None:
+    async def test_one_that_is_silent(self, ground: Ground, store: OperatorStore) -> None:
         """It serves nothing, so nobody need be asked; should it come back, it obeys."""
         await store.beat(Beat(nodes=frozenset([ground.node])))
         done = await ground.run("drain", "test", "--set", "lease=0.0001", EVAPI_LEASE="")
@@ -145,7 +145,7 @@ class TestDrain:
         assert replica_order("test~1") in await store.orders()
 
     async def test_orders_of_replicas_that_are_gone_are_removed(
-        self, ground: Ground, alone: str, store: Administration
+        self, ground: Ground, alone: str, store: OperatorStore
     ) -> None:
         await store.order(replica_order("gone~1"), {"order": "drain"})
         await store.order(node_order("elsewhere"), {"order": "pause"})
@@ -160,7 +160,7 @@ class TestDrain:
 
 class TestPause:
     async def test_the_gate_closes_what_comes_is_unavailable_and_it_opens_again(
-        self, ground: Ground, alone: str, store: Administration
+        self, ground: Ground, alone: str, store: OperatorStore
     ) -> None:
         paused = row(await ground.run("pause", ground.node, "--reason", "test", "--yes", "-o", "json"))
         assert (paused["node"], paused["state"]) == (ground.node, "paused")
@@ -179,7 +179,7 @@ class TestPause:
         call = await ground.sim.suspend("held", {})
         assert (await call.resumed())["outcome"] == "decided"
 
-    async def test_it_always_wants_a_yes(self, ground: Ground, alone: str, store: Administration) -> None:
+    async def test_it_always_wants_a_yes(self, ground: Ground, alone: str, store: OperatorStore) -> None:
         done = await ground.run("pause", ground.node)
         assert (done.code, done.out) == (2, "")
         assert "--yes" in done.err
@@ -193,7 +193,7 @@ class TestPause:
         assert done.err == f"evapi-adapter: no node is called 'nosuch'; there is {ground.node}\n"
 
     @pytest.mark.usefixtures("short")
-    async def test_one_that_is_set_and_has_no_replica(self, ground: Ground, store: Administration) -> None:
+    async def test_one_that_is_set_and_has_no_replica(self, ground: Ground, store: OperatorStore) -> None:
         assert row(await ground.run("pause", "sbc9", "--nodes", "sbc9=h:1", "--yes", "-o", "json"))
         assert set(await store.orders()) == {node_order("sbc9")}
         done = await ground.run("resume", "sbc9")
@@ -202,7 +202,7 @@ class TestPause:
         assert await store.orders() == {}
 
     @pytest.mark.usefixtures("short")
-    async def test_replicas_that_do_not_obey(self, ground: Ground, store: Administration) -> None:
+    async def test_replicas_that_do_not_obey(self, ground: Ground, store: OperatorStore) -> None:
         await store.beat(Beat(nodes=frozenset(["sbc1"]), about={"links": {"sbc1": "paced"}}))
         done = await ground.run("pause", "sbc1", "--yes", "--set", "lease=60", EVAPI_LEASE="")
         assert done.code == 1
@@ -223,7 +223,7 @@ class TestResume:
         assert done.err == f"evapi-adapter: no replica and no node is called 'nosuch'; there are {known}\n"
 
     async def test_one_name_for_both(
-        self, ground: Ground, alone: str, store: Administration, monkeypatch: pytest.MonkeyPatch
+        self, ground: Ground, alone: str, store: OperatorStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for name in (node_order("one"), replica_order(alone)):
             await store.order(name, {})
@@ -235,7 +235,7 @@ class TestResume:
         assert (await ground.run("resume", "node:one")).code == 1, "no replica has that node"
         assert await store.orders() == {}
 
-    async def test_a_replica_that_is_silent_or_gone(self, ground: Ground, store: Administration) -> None:
+    async def test_a_replica_that_is_silent_or_gone(self, ground: Ground, store: OperatorStore) -> None:
         await store.order(replica_order("gone~1"), {})
         done = await ground.run("resume", "gone")
         assert done.code == 0

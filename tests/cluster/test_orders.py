@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapter.cluster.membership import Membership
-from adapter.inflight.administration import Administration
+from adapter.inflight.operator import OperatorStore
 from adapter.model.beat import Beat, Snapshot, node_order, replica_order
 from adapter.simulator import SimulatedKamailio
 from adapter.wire.event import Notice
@@ -153,7 +153,7 @@ class TestBridge:
 
     async def test_drained_it_tells_kamailio_and_claims_again_once_that_is_over(self, node, redis_server):
         options = {"redis_url": redis_server.url, "consumer": "tests.system.test_bridge:service"}
-        operator = administration(redis_server.url, node)
+        operator = operator_store(redis_server.url, node)
         async with SimulatedKamailio() as sim, bridged(sim, node, options) as bridge, operator as store:
             name = replica_order(bridge.inflight.replica)
             with capture_logs() as logs:
@@ -174,7 +174,7 @@ class TestBridge:
 
     async def test_a_paused_node_closes_its_gate(self, node, redis_server):
         options = {"redis_url": redis_server.url, "consumer": "tests.system.test_bridge:service"}
-        operator = administration(redis_server.url, node)
+        operator = operator_store(redis_server.url, node)
         async with SimulatedKamailio() as sim, bridged(sim, node, options) as bridge, operator as store:
             await store.order(node_order(node), {})
             await sim.until(lambda: not sim.gate_open)
@@ -189,8 +189,8 @@ class TestBridge:
 
 
 @asynccontextmanager
-async def administration(url: str, prefix: str) -> AsyncIterator[Administration]:
-    store = Administration(url, "operator", prefix=prefix)
+async def operator_store(url: str, prefix: str) -> AsyncIterator[OperatorStore]:
+    store = OperatorStore(url, "operator", prefix=prefix)
     try:
         yield store
     finally:

@@ -14,7 +14,7 @@ from tests.inflight.worlds import claimed, decided, suspension
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from adapter.inflight.redis import RedisInFlight
+    from adapter.inflight.redis import RedisStore
     from adapter.model.transaction import TransactionId
     from tests.inflight.worlds import RedisWorld
 
@@ -33,7 +33,7 @@ class Stream:
     """Claims, settles and ends one suspension after the other."""
 
     world: RedisWorld
-    store: RedisInFlight
+    store: RedisStore
     node: str = "sbc1"
     in_a_row: int = 0
     failures: list[str] = field(default_factory=list)

@@ -9,7 +9,7 @@ import pytest
 
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import StoreUnavailable
-from adapter.inflight.redis import RedisInFlight
+from adapter.inflight.redis import RedisStore
 from tests.broker.support import Recorder
 from tests.harness.certificates import Identity
 from tests.harness.process import free_port
@@ -50,7 +50,7 @@ def files(tmp_path: Path, stranger: Authority) -> Files:
 async def test_redis(tmp_path: Path, authority: Authority, files: Files) -> None:
     with RedisServer(tmp_path, ["--tls-auth-clients", "yes"], authority=authority) as server:
         url = f"{server.tls_url}&ssl_certfile={files.identity.certificate}&ssl_keyfile={files.identity.key}"
-        store = RedisInFlight(url, "one", timeout=10.0)
+        store = RedisStore(url, "one", timeout=10.0)
         try:
             for _ in range(2):
                 with pytest.raises(StoreUnavailable):

@@ -13,7 +13,7 @@ import pytest
 
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import SettingsError, StoreUnavailable
-from adapter.inflight.redis import RedisInFlight
+from adapter.inflight.redis import RedisStore
 from adapter.simulator import SimulatedKamailio
 from consumers import Service
 from consumers.amqp import Runner
@@ -64,7 +64,7 @@ def redis_url(request: pytest.FixtureRequest) -> str:
 
 
 async def count(url: str) -> int:
-    store = RedisInFlight(url, "one", timeout=10.0)
+    store = RedisStore(url, "one", timeout=10.0)
     try:
         return await store.count("sbc1")
     finally:

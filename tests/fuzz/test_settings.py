@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import PolicyError, SettingsError
-from adapter.inflight.redis import RedisInFlight
+from adapter.inflight.redis import RedisStore
 from adapter.relay import policy
 from adapter.settings import load, without_password
 from adapter.wire.event import MAX_DEPTH
@@ -110,7 +110,7 @@ async def told_of(flags: dict[str, str]) -> list[str]:
     given = [url.get_secret_value() for url in (found.amqp_url, found.redis_url) if url is not None]
     shown = [repr(found), *map(without_password, given), repr(AmqpBroker(given[0]))]
     if found.redis_url is not None:
-        store = RedisInFlight(given[1], "r1")
+        store = RedisStore(given[1], "r1")
         shown.append(repr(store))
         await store.close()
     return shown

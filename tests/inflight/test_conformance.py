@@ -13,7 +13,7 @@ from adapter.ports.store import Claim
 from tests.inflight.worlds import claimed, decided, settled_claim, suspension
 
 if TYPE_CHECKING:
-    from adapter.ports.store import InFlight
+    from adapter.ports.store import Store
     from tests.inflight.worlds import World
 
 A, B, C = suspension(1), suspension(2), suspension(3)
@@ -195,7 +195,7 @@ async def test_what_is_not_settled_is_not_resumed(world: World) -> None:
 OVERDUE, FAR, NEW = suspension(4), suspension(1, node="sbc2"), suspension(1, seq=2)
 
 
-async def of_every_state(one: InFlight, world: World) -> None:
+async def of_every_state(one: Store, world: World) -> None:
     """A and B are claimed, C is settled, OVERDUE is past its deadline."""
     await one.claim(
         [

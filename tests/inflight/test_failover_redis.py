@@ -15,7 +15,7 @@ from adapter.ports.store import Claim
 from tests.inflight.worlds import LIVE, RedisWorld, claimed, decided, suspension
 
 if TYPE_CHECKING:
-    from adapter.ports.store import InFlight
+    from adapter.ports.store import Store
     from tests.harness.redis import RedisServer
 
 A, B, C, D = (suspension(number) for number in range(1, 5))
@@ -35,7 +35,7 @@ async def back(world: RedisWorld, *stores: FailoverStore) -> None:
     assert not any(store.away for store in stores)
 
 
-async def states(store: InFlight) -> dict[object, tuple[State, str]]:
+async def states(store: Store) -> dict[object, tuple[State, str]]:
     found = [*await store.scan("sbc1"), *await store.scan("sbc2")]
     return {record.id: (record.state, record.owner) for record in found}
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from adapter.model.transaction import TransactionId
-    from adapter.ports.store import InFlight
+    from adapter.ports.store import Store
     from tests.harness.redis import RedisServer
     from tests.inflight.worlds import World
 
@@ -39,7 +39,7 @@ class Step:
     left: float
     limit: int
 
-    async def carry_out(self, store: InFlight, world: World) -> Any:
+    async def carry_out(self, store: Store, world: World) -> Any:
         """What came of it; for a claim with the id, for what gives records the records."""
         verb, behind = self.verb.removesuffix(" behind"), self.verb.endswith(" behind")
         match verb:

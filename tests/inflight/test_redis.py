@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adapter.inflight.redis import RedisInFlight
+from adapter.inflight.redis import RedisStore
 from adapter.model.beat import Beat
 from adapter.model.transaction import Transaction, TransactionId
 from adapter.ports.store import REPLICAS_KEPT, Claim
@@ -314,7 +314,7 @@ async def test_it_opens_one_connection(world: RedisWorld, probe: redis_py.Redis)
 async def test_what_is_due_is_told_by_the_clock_of_the_replicas_alone(redis_server: RedisServer) -> None:
     """As where Redis' clock jumps: it says another time than all replicas, and they go by theirs."""
     now = time.time()
-    store = RedisInFlight(
+    store = RedisStore(
         redis_server.url, "one", prefix=f"test-{uuid.uuid4().hex[:8]}", timeout=10, clock=lambda: now
     )
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adapter.errors import SettingsError, StoreUnavailable
-from adapter.inflight.batch import Command
-from adapter.inflight.lanes import Clustered, RedisLane, Single, connect
-from adapter.inflight.redis import RedisInFlight
+from adapter.inflight.pipeline import Command
+from adapter.inflight.redis import RedisStore
+from adapter.inflight.transport import Clustered, RedisTransport, Single, connect
 from adapter.model.transaction import Outcome, State
 from adapter.ports.store import Claim
 from tests.inflight.worlds import LIVE, RedisWorld, claimed, decided, suspension
@@ -171,9 +171,9 @@ class HalfDead:
 
 async def test_a_connection_that_owes_an_answer_is_not_used_again() -> None:
     connection = HalfDead()
-    lane = RedisLane(Single(connection))  # type: ignore[arg-type]
+    transport = RedisTransport(Single(connection))  # type: ignore[arg-type]
     with pytest.raises(StoreUnavailable, match="a reset"):
-        await lane.run([Command(None, ("GET", "a")), Command(None, ("GET", "b"))])
+        await transport.run([Command(None, ("GET", "a")), Command(None, ("GET", "b"))])
     assert not connection.is_connected
 
 
@@ -237,10 +237,10 @@ def _cluster_info(client: Any) -> bytes:
     ],
 )
 async def test_urls_of_every_kind(url: str, kind: type) -> None:
-    lane = connect(url, 1.0)
-    assert isinstance(lane._exchange, kind)
-    await lane.close()
-    store = RedisInFlight(url, "one")
+    transport = connect(url, 1.0)
+    assert isinstance(transport._round_trip, kind)
+    await transport.close()
+    store = RedisStore(url, "one")
     assert "secret" not in repr(store)
     assert "p%40ss" not in repr(store)
     await store.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from adapter.inflight.failover import FailoverStore
 from adapter.inflight.local import LocalStore
-from adapter.inflight.redis import RedisInFlight
+from adapter.inflight.redis import RedisStore
 from adapter.model.beat import Beat
 from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
 from tests.harness.until import until
@@ -17,11 +17,11 @@ from tests.harness.until import until
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from adapter.ports.store import InFlight
+    from adapter.ports.store import Store
 
 
 class World(Protocol):
-    def store(self, replica: str) -> InFlight: ...
+    def store(self, replica: str) -> Store: ...
 
     def now(self) -> float: ...
 
@@ -57,10 +57,10 @@ class RedisWorld:
         self._url = url
         self._retention = retention
         self._timeout = timeout
-        self._stores: list[RedisInFlight] = []
+        self._stores: list[RedisStore] = []
 
-    def store(self, replica: str) -> InFlight:
-        store = RedisInFlight(
+    def store(self, replica: str) -> Store:
+        store = RedisStore(
             self._url, replica, prefix=self.prefix, retention=self._retention, timeout=self._timeout
         )
         self._stores.append(store)
@@ -86,7 +86,7 @@ class RedisWorld:
 class FailoverWorld(RedisWorld):
     """Redis, and each replica outlives its outages."""
 
-    def store(self, replica: str) -> InFlight:
+    def store(self, replica: str) -> Store:
         return FailoverStore(super().store(replica))
 
 
@@ -99,7 +99,7 @@ def suspension(number: int = 1, node: str = "sbc1", seq: int = 1) -> Transaction
 
 
 def claimed(
-    id_: TransactionId, owner: InFlight, world: World, left: float = 60.0, body: bytes = b"request"
+    id_: TransactionId, owner: Store, world: World, left: float = 60.0, body: bytes = b"request"
 ) -> Transaction:
     """A claim to come, its times in whole milliseconds, as a store may keep them."""
     now = round(world.now(), 3)

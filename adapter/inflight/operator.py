@@ -7,7 +7,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from adapter.inflight.redis import RedisInFlight, beats_of
+from adapter.inflight.redis import RedisStore, beats_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from adapter.model.beat import Beat
 
 
-class Administration(RedisInFlight):
+class OperatorStore(RedisStore):
     """The store as an operator's tool sees it: it claims nothing, beats never and owns no record.
 
     Every verb raises StoreUnavailable within the timeout where Redis does not answer.

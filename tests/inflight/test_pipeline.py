@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.batch import MOST, Ask, Batch, Command, Script, grouped
+from adapter.inflight.pipeline import MOST, Ask, Command, Pipeline, Script, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,13 +44,13 @@ class Echo:
         self.closed = True
 
 
-def ask(batch: Batch, *members: str, script: Script = CLAIM) -> asyncio.Future[Any]:
+def ask(batch: Pipeline, *members: str, script: Script = CLAIM) -> asyncio.Future[Any]:
     return batch.ask(script, KEYS, ("head",), members, members)
 
 
 async def test_the_asks_of_a_tick_are_one_round_trip() -> None:
-    lane = Echo()
-    batch = Batch(lane, 60, lambda: 7)
+    transport = Echo()
+    batch = Pipeline(transport, 60, lambda: 7)
     answers = [
         ask(batch, "a", "b"),
         ask(batch, "c"),
@@ -58,7 +58,7 @@ async def test_the_asks_of_a_tick_are_one_round_trip() -> None:
         ask(batch, "d", script=SETTLE),
     ]
     assert await asyncio.gather(*answers) == [["a", "b"], ["c"], ("ZCARD", "deadlines"), ["d"]]
-    assert lane.runs == [
+    assert transport.runs == [
         [
             Command(CLAIM, (2, *KEYS, 7, "head", "a", "b", "c")),
             Command(None, ("ZCARD", "deadlines")),
@@ -68,24 +68,24 @@ async def test_the_asks_of_a_tick_are_one_round_trip() -> None:
 
 
 async def test_while_an_answer_is_awaited_asks_gather() -> None:
-    lane = Echo()
-    lane.gate = asyncio.Event()
-    batch = Batch(lane, 60, lambda: 7)
+    transport = Echo()
+    transport.gate = asyncio.Event()
+    batch = Pipeline(transport, 60, lambda: 7)
     answers = []
     for member in "abcd":
         answers.append(ask(batch, member))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-    assert len(lane.runs) == 1
-    lane.gate.set()
+    assert len(transport.runs) == 1
+    transport.gate.set()
     assert await asyncio.gather(*answers) == [["a"], ["b"], ["c"], ["d"]]
-    assert [command.arguments[5:] for run in lane.runs for command in run] == [("a",), ("b", "c", "d")]
+    assert [command.arguments[5:] for run in transport.runs for command in run] == [("a",), ("b", "c", "d")]
 
 
 async def test_a_lane_that_hangs_costs_the_timeout_and_no_more() -> None:
-    lane = Echo()
-    lane.gate = asyncio.Event()
-    batch = Batch(lane, 0.02, lambda: 7)
+    transport = Echo()
+    transport.gate = asyncio.Event()
+    batch = Pipeline(transport, 0.02, lambda: 7)
     loop = asyncio.get_running_loop()
     start = loop.time()
     first = ask(batch, "a")
@@ -96,12 +96,12 @@ async def test_a_lane_that_hangs_costs_the_timeout_and_no_more() -> None:
         with pytest.raises(StoreUnavailable, match=r"no answer within 0\.02 s"):
             await answer
     assert loop.time() - start >= 0.02
-    lane.gate = None
+    transport.gate = None
     assert await ask(batch, "c") == ["c"]
 
 
 async def test_a_refusal_is_for_its_own_command() -> None:
-    batch = Batch(Echo(), 60, lambda: 7)
+    batch = Pipeline(Echo(), 60, lambda: 7)
     poisoned, beside, other = ask(batch, "poison"), ask(batch, "a"), ask(batch, "b", script=SETTLE)
     for answer in (poisoned, beside):
         with pytest.raises(StoreUnavailable, match="refused"):
@@ -114,7 +114,7 @@ async def test_whatever_goes_wrong_nobody_waits_for_ever() -> None:
         async def run(self, commands: Sequence[Command]) -> list[Any]:
             raise ValueError("a fault of ours")
 
-    batch = Batch(Broken(), 60, lambda: 7)
+    batch = Pipeline(Broken(), 60, lambda: 7)
     with pytest.raises(StoreUnavailable, match="ValueError: a fault of ours"):
         await ask(batch, "a")
     with pytest.raises(StoreUnavailable, match="ValueError"):
@@ -122,7 +122,7 @@ async def test_whatever_goes_wrong_nobody_waits_for_ever() -> None:
 
 
 async def test_a_cancelled_asker_leaves_the_others_their_answers() -> None:
-    batch = Batch(Echo(), 60, lambda: 7)
+    batch = Pipeline(Echo(), 60, lambda: 7)
     gone, stays = ask(batch, "a"), ask(batch, "b")
     gone.cancel()
     assert await stays == ["b"]
@@ -132,9 +132,9 @@ async def test_a_cancelled_asker_leaves_the_others_their_answers() -> None:
 
 
 async def test_with_the_flush_cancelled_its_askers_are() -> None:
-    lane = Echo()
-    lane.gate = asyncio.Event()
-    batch = Batch(lane, 60, lambda: 7)
+    transport = Echo()
+    transport.gate = asyncio.Event()
+    batch = Pipeline(transport, 60, lambda: 7)
     answer = ask(batch, "a")
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -145,12 +145,12 @@ async def test_with_the_flush_cancelled_its_askers_are() -> None:
 
 
 async def test_close_answers_what_was_asked_and_takes_no_more() -> None:
-    lane = Echo()
-    batch = Batch(lane, 60, lambda: 7)
+    transport = Echo()
+    batch = Pipeline(transport, 60, lambda: 7)
     answer = ask(batch, "a")
     await batch.close()
     assert await answer == ["a"]
-    assert lane.closed
+    assert transport.closed
     with pytest.raises(StoreUnavailable, match="closed"):
         ask(batch, "b")
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.administration import Administration
-from adapter.inflight.redis import RedisInFlight
+from adapter.inflight.operator import OperatorStore
+from adapter.inflight.redis import RedisStore
 from adapter.model.beat import Beat, Snapshot, node_order, replica_order
 from adapter.model.transaction import Outcome, Settlement, Transaction, TransactionId
 from adapter.observe.journal import Journal, unpack
@@ -35,8 +35,8 @@ class World:
         self.prefix = f"test-{uuid.uuid4().hex[:8]}"
         self.now = time.time()
         options = {"prefix": self.prefix, "timeout": 10.0}
-        self.replica = RedisInFlight(url, "r1~ab", **options, clock=lambda: self.now)
-        self.operator = Administration(url, "eve@host~cli", **options, clock=lambda: self.now)
+        self.replica = RedisStore(url, "r1~ab", **options, clock=lambda: self.now)
+        self.operator = OperatorStore(url, "eve@host~cli", **options, clock=lambda: self.now)
 
     async def claim(self, label: int, ago: float = 0.0) -> TransactionId:
         id_ = TransactionId(NODE, 1, label, 1)
@@ -169,7 +169,7 @@ async def test_it_sees_the_records_and_leaves_them(world: World) -> None:
 
 
 async def test_redis_away_is_one_kind_of_error_within_the_timeout() -> None:
-    operator = Administration(f"redis://127.0.0.1:{free_port()}", "eve~cli", timeout=2.0)
+    operator = OperatorStore(f"redis://127.0.0.1:{free_port()}", "eve~cli", timeout=2.0)
     asked = (
         operator.snapshot(),
         operator.orders(),

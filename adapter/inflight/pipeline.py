@@ -1,11 +1,11 @@
-"""The asks of one loop tick in one round trip, each asker with its own answer.
+"""All that one loop tick asks of Redis goes there in one round trip, and each asker gets its own answer.
 
-An ask is one verb for transactions of one node. Asks of a tick that share script, keys and head go
-out as one command, and all commands of a tick as one pipeline. While its answer is awaited asks
-gather for the next, so that a slow server or a busy bridge makes for fewer and larger batches. An
-answer, or ``StoreUnavailable``, comes within the timeout, counted from the ask.
+An ask is one verb for transactions of one node. Asks of a tick that share script, keys and head become one
+command, and the commands of a tick one write. While its replies are awaited, asks gather for the next: a
+slow server or a busy bridge makes for fewer and larger round trips. Each ask gets its answer, or
+``StoreUnavailable``, within the timeout, counted from the ask.
 
-Asks about one transaction are carried out in their order.
+Redis carries out asks about one transaction in their order.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ class Command:
 
 @record(frozen=True, slots=True)
 class Ask:
-    """What may share a command, ``head`` being the arguments that stand before the transactions'.
+    """One verb, asked for some transactions of a node.
 
-    Each of the ``members`` has an answer of its own. An ask without members is about a whole node;
-    it has a command of its own, and its answer is the command's. Without a script, ``head`` is that
-    command.
+    Asks with the same script, keys and ``head`` (the arguments before those of the transactions) may share a
+    command. Each of the ``members`` has an answer of its own. An ask without members is about a whole node:
+    it has a command of its own, and its answer is the command's. Without a script, ``head`` is that command.
     """
 
     script: Script | None
@@ -62,13 +62,17 @@ class Ask:
     answer: asyncio.Future[Any]
 
 
-class Lane(Protocol):
-    """A way to the server that takes one batch at a time."""
+class Transport(Protocol):
+    """A way to the server, which takes one round trip at a time."""
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
-        """One reply for each, a ``StoreUnavailable`` among them where one was refused.
+        """Carry out the commands in one round trip.
 
-        Raises StoreUnavailable where the server did not answer at all.
+        Returns:
+            One reply for each command; for one that the server refused a ``StoreUnavailable``.
+
+        Raises:
+            StoreUnavailable: the server did not answer at all.
         """
         ...
 
@@ -77,19 +81,24 @@ class Lane(Protocol):
         ...
 
 
-class Batch:
-    """``timeout``: seconds within which every ask has its answer or ``StoreUnavailable``. ``now``: the time,
-    in ms, that each script is given before all other arguments.
-    """
+class Pipeline:
+    """Sends asks over one transport, a round trip at a time."""
 
-    def __init__(self, lane: Lane, timeout: float, now: Callable[[], int]) -> None:
-        self._lane = lane
+    def __init__(self, transport: Transport, timeout: float, now: Callable[[], int]) -> None:
+        """Send nothing yet.
+
+        Args:
+            transport: the way to the server.
+            timeout: seconds within which every ask has its answer or ``StoreUnavailable``.
+            now: gives the time, in ms, that each script is given before all other arguments.
+        """
+        self._transport = transport
         self._timeout = timeout
         self._now = now
         self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
         self._asks: list[Ask] = []
         self._since = 0.0  # when the first of them was asked
-        self._work: asyncio.Task[None] | None = None  # busy with the lane
+        self._work: asyncio.Task[None] | None = None  # busy with the transport
         self._closed = False
 
     def ask(
@@ -100,7 +109,11 @@ class Batch:
         members: Sequence[str] = (),
         arguments: Sequence[Argument] = (),
     ) -> asyncio.Future[Any]:
-        """The answer to come; see ``Ask``. Raises StoreUnavailable once closed."""
+        """Return the answer to come, see ``Ask``.
+
+        Raises:
+            StoreUnavailable: this pipeline is closed.
+        """
         if self._closed:
             raise StoreUnavailable("the store is closed")
         answer = self._loop.create_future()
@@ -117,28 +130,28 @@ class Batch:
         self._flush()
         if self._work is not None:
             await asyncio.wait([self._work])
-        await self._lane.close()
+        await self._transport.close()
 
     def _flush(self) -> None:
         if self._asks and self._work is None:
-            self._work = self._loop.create_task(self._exchange_all())
+            self._work = self._loop.create_task(self._run_all())
 
-    async def _exchange_all(self) -> None:
+    async def _run_all(self) -> None:
         try:
             while self._asks:
                 asks, self._asks = self._asks, []
-                await self._exchange(asks, self._since + self._timeout)
+                await self._run(asks, self._since + self._timeout)
         finally:
             self._work = None
 
-    async def _exchange(self, asks: Sequence[Ask], until: float) -> None:
+    async def _run(self, asks: Sequence[Ask], until: float) -> None:
         groups = grouped(asks)
         scope = asyncio.timeout(None)
         timer = self._loop.call_at(until, self._time_out, scope, until)
         try:
             async with scope:
                 now = self._now()
-                replies = await self._lane.run([_command(group, now) for group in groups])
+                replies = await self._transport.run([_command(group, now) for group in groups])
             for group, reply in zip(groups, replies, strict=True):
                 _hand_out(group, reply)
         except TimeoutError as exc:

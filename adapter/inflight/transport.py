@@ -1,11 +1,11 @@
 """Ways to Redis: a single server, behind Sentinel, or a Cluster. The one file that imports redis-py
 and hiredis.
 
-A lane holds one connection (of a Cluster, one to each server) and speaks for itself: redis-py's
+A transport holds one connection (of a Cluster, one to each server) and writes to it by itself: redis-py's
 pool and pipeline objects cost twice as much for each round trip.
 
-Nothing is sent twice: a claim that was carried out though its answer was lost would, sent again,
-seem to be somebody else's.
+A transport sends nothing twice: a claim that Redis carried out, though its answer was lost, would the
+second time seem to be another replica's.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from redis.asyncio.client import Redis
     from redis.asyncio.connection import AbstractConnection
 
-    from adapter.inflight.batch import Argument, Command
+    from adapter.inflight.pipeline import Argument, Command
 
 VARIABLE: Final = "EVAPI_REDIS_URL"
 PORT: Final = 6379
@@ -54,16 +54,19 @@ SENTINEL_PORT: Final = 26379
 TLS_FILES: Final = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 FAILURES: Final = (RedisError, RedisClusterException, OSError)
-"""What an exchange raises: of redis-py's own errors, that of a Cluster is no RedisError."""
+"""What a round trip raises: of redis-py's own errors, that of a Cluster is no RedisError."""
 
 Packed = tuple["Argument", ...]
 
 
-class Exchange(Protocol):
-    """One round trip. Replies hold the ``ResponseError`` of what was refused."""
+class RoundTrip(Protocol):
+    """Sends commands to one kind of server, and reads the replies."""
 
     async def send(self, commands: Sequence[Packed]) -> list[Any]:
-        """Raises one of the ``FAILURES`` where the server did not answer."""
+        """Return one reply for each command, its ``ResponseError`` if the server refused it.
+
+        Raises one of the ``FAILURES`` if the server did not answer.
+        """
         ...
 
     async def close(self) -> None:
@@ -71,20 +74,21 @@ class Exchange(Protocol):
         ...
 
 
-class RedisLane:
-    """A lane over any kind of exchange: scripts by their SHA-1, errors as ours."""
+class RedisTransport:
+    """Any kind of round trip: scripts by their SHA-1, errors as ours."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
+    def __init__(self, round_trip: RoundTrip) -> None:
+        self._round_trip = round_trip
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
-        """See ``inflight.batch.Lane``. A server that does not know a script is sent its text, after
-        the rest of the batch: for that once, its verbs may be carried out in another order."""
+        """See ``inflight.pipeline.Transport``. If the server does not know a script, it is sent the script's
+        text after all other commands: for that once, verbs may be carried out in another order.
+        """
         try:
-            replies = await self._exchange.send([_by_sha(command) for command in commands])
+            replies = await self._round_trip.send([_by_sha(command) for command in commands])
             unknown = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             if unknown:
-                again = await self._exchange.send([_by_text(commands[at]) for at in unknown])
+                again = await self._round_trip.send([_by_text(commands[at]) for at in unknown])
                 for at, reply in zip(unknown, again, strict=True):
                     replies[at] = reply
         except FAILURES as exc:
@@ -94,7 +98,7 @@ class RedisLane:
     async def close(self) -> None:
         """Disconnect."""
         with contextlib.suppress(*FAILURES):  # a goodbye that fails is one, too
-            await self._exchange.close()
+            await self._round_trip.close()
 
 
 class Single:
@@ -126,7 +130,7 @@ class Single:
 
     async def _reply(self) -> Any:
         try:
-            # No timeout of its own: the batch has one for the whole exchange.
+            # No timeout of its own: the pipeline has one for the whole round trip.
             return await self._connection.read_response(timeout=math.inf)
         except ResponseError as exc:
             return exc
@@ -210,16 +214,20 @@ class Sentinels(Sentinel):
         return state["ip"], state["port"]
 
 
-def connect(url: str, timeout: float) -> RedisLane:
-    """A lane to the servers of a URL; it connects when first used.
+def connect(url: str, timeout: float) -> RedisTransport:
+    """Return a transport to the servers of a URL. It connects when first used.
 
-    ``redis://``, ``rediss://``: one server. ``redis+sentinel://host:port,host:port/name/db``: the
-    master of that name. ``redis+cluster://host:port,host:port``: any of its servers will do. With
-    ``rediss`` these two use TLS. User and password are those of the data servers; Sentinel's go
-    into the query as ``sentinel_username`` and ``sentinel_password``. What else redis-py takes in a
-    query holds here. ``timeout``: seconds for one connection to open.
+    What else redis-py takes in a query holds here. User and password are those of the data servers;
+    Sentinel's go into the query as ``sentinel_username`` and ``sentinel_password``.
 
-    Raises SettingsError where the URL is none of these, or names a file that is not there.
+    Args:
+        url: ``redis://`` or ``rediss://``: one server. ``redis+sentinel://host:port,host:port/name/db``: the
+            master of that name. ``redis+cluster://host:port,host:port``: any of its servers will do. These
+            two use TLS as ``rediss+sentinel`` and ``rediss+cluster``.
+        timeout: seconds for one connection to open.
+
+    Raises:
+        SettingsError: the URL is none of these, or names a file that is not there.
     """
     common: dict[str, Any] = {
         "retry": Retry(NoBackoff(), 0),
@@ -228,7 +236,7 @@ def connect(url: str, timeout: float) -> RedisLane:
         "client_name": "evapi-adapter",
     }
     try:
-        return RedisLane(_exchange(url, common))
+        return RedisTransport(_round_trip(url, common))
     except (RedisError, ValueError, TypeError) as exc:
         # Their text may quote a part of the URL, hence of the password.
         raise SettingsError(
@@ -256,7 +264,7 @@ class _Url(NamedTuple):
         return cls(scheme, login + at, hosts, path.strip("/"), query)
 
 
-def _exchange(url: str, common: Mapping[str, Any]) -> Exchange:
+def _round_trip(url: str, common: Mapping[str, Any]) -> RoundTrip:
     scheme = _Url.parse(url).scheme
     found = _options(url)
     for name in TLS_FILES:
