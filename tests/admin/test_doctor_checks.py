@@ -21,7 +21,6 @@ from adapter.admin.checks_clocks import LATE, of_services, skew
 from adapter.admin.checks_finding import Finding, Group, Status, counted, version_of
 from adapter.admin.checks_services import events
 from adapter.admin.checks_settings import read
-from adapter.admin.overview import Overview, Store
 from adapter.admin.services import Service
 from adapter.evapi.discovery import LookupFailed, Target
 from adapter.model.beat import Beat, node_order, replica_order
@@ -29,21 +28,14 @@ from adapter.model.transaction import TransactionId
 from adapter.observe.journal import Kind, Step
 from adapter.relay import policy
 from adapter.settings import examine
+from tests.admin.findings import NODE, bad, beat, overview
 from tests.harness.process import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
-NODE = "sbc1"
 WEB = Group("replicas")
-
-
-def bad(found: Iterable[Finding]) -> list[tuple[str, str, str]]:
-    """Check, of what, and how bad, of all that is not ok; each says why and what to do."""
-    wrong = [each for each in found if each.status in (Status.WARNING, Status.ERROR)]
-    assert all(each.why and each.todo for each in wrong)
-    return [(each.check, each.of, str(each.status)) for each in wrong]
 
 
 @pytest.mark.parametrize(
@@ -205,15 +197,6 @@ class TestEvents:
         assert list(events([service("lcr")], policy.Policy(), [NODE], complete=False)) == []
         (found,) = events([service("lcr", "invite")], policy.Policy(), [NODE], complete=True)
         assert found.seen == "those that are bound: invite (the policy names none)"
-
-
-def beat(how: str = "receipts", *, active: bool = True, **more: Any) -> Beat:
-    about = {"version": "1", "links": {NODE: how}, "active": [NODE] if active else []}
-    return Beat(nodes=frozenset([NODE]), about={**about, **more.pop("about", {})}, **more)
-
-
-def overview(beats: Mapping[str, Beat], orders: Mapping[str, Any] | None = None) -> Overview:
-    return Overview(1.0, Store(0.0, beats, orders or {}))
 
 
 class TestReplicas:

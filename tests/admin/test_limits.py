@@ -24,7 +24,7 @@ from adapter.admin.overview import Bus, Load, Overview, Store
 from adapter.admin.recent import Recent
 from adapter.admin.services import Service
 from adapter.model.transaction import Outcome
-from tests.admin.test_overview import LEASE, NOW, answers, beat
+from tests.admin.site import LEASE, NOW, answers, beat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

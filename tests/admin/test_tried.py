@@ -13,7 +13,7 @@ import pytest
 from adapter.admin import checks_kamailios, tried
 from adapter.admin.checks_finding import Status, version_of
 from adapter.inflight.operator import OperatorStore
-from tests.admin.test_doctor_checks import NODE, bad, beat, overview
+from tests.admin.findings import NODE, bad, beat, overview
 from tests.harness import kamailio
 
 if TYPE_CHECKING:

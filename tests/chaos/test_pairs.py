@@ -18,7 +18,7 @@ from tests.chaos.row import served_from, told
 from tests.chaos.rows import ROWS
 from tests.chaos.run import Load
 from tests.chaos.servers import Kind
-from tests.chaos.test_witness import asked, logged, resumed
+from tests.chaos.testimony import asked, logged, resumed
 from tests.chaos.world import DEADLINE
 from tests.harness.process import HarnessError
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.chaos.report import Bounds, Report
 from tests.chaos.rows_plain import carried
 from tests.chaos.tally import Netstrings, Tally, answer, question
-from tests.chaos.test_witness import asked, logged, resumed
+from tests.chaos.testimony import asked, logged, resumed
 from tests.harness.process import wait_until
 from tests.harness.proxy import Network
 

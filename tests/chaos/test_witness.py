@@ -7,20 +7,7 @@ import pytest
 from tests.chaos import witness
 from tests.chaos.report import MARKDOWN, Bounds, Report, line, markdown_line
 from tests.chaos.row import at_once, decided_again, timeouts_on_time
-
-BEFORE = " 3(77) NOTICE: <script>: "
-
-
-def logged(*lines: str) -> witness.Testimony:
-    return witness.read(BEFORE + each for each in lines)
-
-
-def asked(name: str, at: float = 100.0, key: str = "1:2") -> str:
-    return f"witness asked {name} {key} {at:.6f}"
-
-
-def resumed(name: str, at: float, outcome: str, echo: str = "-", key: str = "1:2") -> str:
-    return f"witness resumed {name} {key} {at:.6f} {outcome} {echo}"
+from tests.chaos.testimony import asked, logged, resumed
 
 
 def test_each_way_to_end():

@@ -29,7 +29,7 @@ from adapter.admin.services import Service
 from adapter.cli import top
 from adapter.cli.frame import frame, sparkline, text_frame
 from adapter.model.transaction import Outcome
-from tests.admin.test_overview import NOW, answers, beat
+from tests.admin.site import NOW, answers, beat
 from tests.cli.ground import Ground, environment, evapi_adapter, in_pipes, on_ground
 from tests.harness.process import free_port
 from tests.harness.until import until

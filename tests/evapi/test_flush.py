@@ -12,8 +12,7 @@ from adapter.evapi import window as window_module
 from adapter.evapi.socket import Stream
 from adapter.evapi.window import Window
 from adapter.wire import netstring
-from tests.evapi.test_link import linked, turns
-from tests.evapi.test_sound import Peer, send, synced
+from tests.evapi.peers import Peer, linked, send, synced, turns
 from tests.harness.until import until
 
 if TYPE_CHECKING:

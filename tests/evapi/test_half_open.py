@@ -11,8 +11,7 @@ import pytest
 from adapter.evapi import link as link_module
 from adapter.evapi.half_open import CLOCKS, SILENT, HalfOpen
 from adapter.wire import netstring
-from tests.evapi.test_link import Owner, linked
-from tests.evapi.test_sound import Peer
+from tests.evapi.peers import Owner, Peer, linked
 from tests.harness.until import until
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import structlog
@@ -18,98 +17,9 @@ from adapter.evapi.socket import Stream
 from adapter.model.transaction import Outcome, TransactionId
 from adapter.settings import Address
 from adapter.wire import event, netstring
+from tests.evapi.peers import HELLO, Owner, frame, hello, linked, resume, soon, turns
 from tests.harness.process import free_port
 from tests.harness.until import until
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-
-def hello(life: str = "one", **more: Any) -> bytes:
-    told = {"hello": 1, "receipts": True, "gate": True, "life": life, **more}
-    return netstring.encode(json.dumps({"adapter": told}).encode())
-
-
-HELLO = hello()
-
-
-class Owner:
-    """Keeps what a link tells."""
-
-    def __init__(self) -> None:
-        self.events: list[Any] = []
-        self.read: list[TransactionId] = []
-        self.states: list[bool] = []
-        self.sound: list[bool] = []
-        self.may = True
-
-    def may_write(self, node: str) -> bool:
-        return self.may
-
-    def on_events(self, link: Link, events: Sequence[Any]) -> None:
-        self.events += events
-
-    def on_read(self, link: Link, ids: Sequence[TransactionId]) -> None:
-        self.read += ids
-
-    def on_link(self, link: Link) -> None:
-        self.states.append(link.up)
-        self.sound.append(link.sound)
-
-
-async def turns() -> None:
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-async def frame(reader: asyncio.StreamReader) -> dict[str, Any]:
-    length = int((await reader.readuntil(b":"))[:-1])
-    found: dict[str, Any] = json.loads((await reader.readexactly(length + 1))[:-1])
-    return found
-
-
-@asynccontextmanager
-async def linked(peer: Any, port: int = 0, **limits: Any) -> AsyncIterator[tuple[Link, Owner]]:
-    """A running link to a server whose every connection is served by ``peer``."""
-    handlers: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        handlers.add(task)
-        try:
-            await peer(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the link, or the test, went first
-        finally:
-            writer.transport.abort()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", port)
-    owner = Owner()
-    address = Address("127.0.0.1", server.sockets[0].getsockname()[1])
-    limits = {"backoff_min": 0.001, "backoff_max": 0.01, **limits}
-    link = Link("sbc1", address, owner, "r1", LinkSettings(**limits))
-    task = asyncio.create_task(link.run())
-    try:
-        yield link, owner
-    finally:
-        server.close()
-        await turns()  # a connection accepted just now gets its handler
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        for handler in handlers:
-            handler.cancel()
-        await asyncio.gather(*handlers, return_exceptions=True)
-        await turns()  # in which the aborted transports close
-
-
-def resume(label: int) -> tuple[bytes, TransactionId]:
-    id_ = TransactionId("sbc1", 1, label, 1)
-    return event.resume(id_, "e", Outcome.DECIDED, b"{}"), id_
-
-
-def soon() -> float:
-    return asyncio.get_running_loop().time() + 30
 
 
 async def test_events_are_read_whatever_the_split_and_counted_where_the_frame_does_not():

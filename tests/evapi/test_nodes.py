@@ -4,72 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import asynccontextmanager
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adapter.evapi import link as link_module
-from adapter.evapi.limits import LinkSettings
-from adapter.evapi.nodes import Nodes
-from adapter.model.transaction import Outcome, TransactionId
-from adapter.observe.metrics import Metrics
-from adapter.settings import Address, NodeAddress
 from adapter.simulator import SimulatedKamailio
 from adapter.wire import event, netstring
+from tests.evapi.peers import resume
+from tests.evapi.running import refreshed, running
 from tests.harness.process import free_port
 from tests.harness.until import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
     import pytest
-
-
-class Broker:
-    """Keeps who is attached, and every call."""
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-
-    def attach(self, node: str, rank: int = 0) -> None:
-        self.calls.append((node, rank))
-
-    def detach(self, node: str) -> None:
-        self.calls.append((node, None))
-
-
-class Trip:
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.role = SimpleNamespace(may_write=lambda _: True, relaxed=lambda _: False, see=lambda _: None)
-        self.recovered: list[str] = []
-        self.events: list[tuple[str, Any]] = []
-        self.read: list[TransactionId] = []
-
-    async def recover(self, node: str) -> None:
-        self.recovered.append(node)
-
-    def on_events(self, node: str, events: Sequence[Any]) -> None:
-        self.events += [(node, found) for found in events]
-
-    def on_read(self, ids: Sequence[TransactionId]) -> None:
-        self.read += ids
-
-
-@asynccontextmanager
-async def running(**addresses: str) -> AsyncIterator[tuple[Nodes, Broker, Trip]]:
-    given = [NodeAddress(name, Address.parse(text)) for name, text in addresses.items()]
-    settings = LinkSettings(backoff_min=0.001, backoff_max=0.01, receipt_timeout=0.3)
-    nodes, broker, trip = Nodes("r1", settings, Metrics()), Broker(), Trip()
-    nodes.start(trip, trip.role, trip, broker)  # type: ignore[arg-type]
-    nodes.set_known(given)
-    for name in addresses:
-        nodes.connect(name)
-    try:
-        yield nodes, broker, trip
-    finally:
-        await nodes.close()
 
 
 async def test_a_node_without_receipts_is_left_once_it_has_handled_what_was_written(
@@ -86,7 +32,7 @@ async def test_a_node_without_receipts_is_left_once_it_has_handled_what_was_writ
         await until(lambda: len(nodes.readers) == 2)
         await nodes.handled()  # nothing was written
         for node in ("include", "plain"):
-            assert nodes.send(node, resume(node)[0], 30, resume(node)[1])
+            assert nodes.send(node, resume(node=node)[0], 30, resume(node=node)[1])
         written = loop.time()
         await nodes.flushed()
         assert len(trip.read) == 2
@@ -94,21 +40,6 @@ async def test_a_node_without_receipts_is_left_once_it_has_handled_what_was_writ
         await nodes.handled()
         assert loop.time() >= written + link_module.POLL
         assert nodes.idle("plain")
-
-
-def resume(node: str = "sbc1", label: int = 1) -> tuple[bytes, TransactionId]:
-    id_ = TransactionId(node, 1, label, 1)
-    return event.resume(id_, "e", Outcome.DECIDED, b"{}"), id_
-
-
-async def refreshed(nodes: Nodes, condition: Any) -> None:
-    """What the sweeper does, until it has led to something."""
-
-    def look() -> Any:
-        nodes.refresh()
-        return condition()
-
-    await until(look)
 
 
 async def test_replies_are_taken_in_while_the_link_is_sound_and_at_the_same_rank_again() -> None:
@@ -185,7 +116,7 @@ async def test_one_nodes_fault_is_not_anothers() -> None:
         async with running(sbc1=sim.address, sbc2=nowhere) as (nodes, broker, trip):
             await until(lambda: nodes.readers)
             assert (nodes.names, nodes.up, nodes.readers) == (["sbc1", "sbc2"], ["sbc1"], ["sbc1"])
-            assert not nodes.send("sbc2", resume("sbc2")[0], 30.0, resume("sbc2")[1])
+            assert not nodes.send("sbc2", resume(node="sbc2")[0], 30.0, resume(node="sbc2")[1])
             assert not nodes.sound("sbc2")
             assert nodes.max_payload("sbc2") > 0, "its replies are settled here"
             assert not nodes.takes_commands("sbc2")
@@ -213,12 +144,12 @@ async def test_nothing_is_written_once_the_lease_is_over_and_what_is_given_up_ne
         await until(lambda: nodes.readers)
         await nodes.flushed()
         trip.role.may_write = lambda _: False
-        assert nodes.send("sbc1", resume(label=1)[0], 30.0, resume(label=1)[1])
+        assert nodes.send("sbc1", resume(1)[0], 30.0, resume(1)[1])
         nodes.forget("sbc1")
-        assert nodes.send("sbc1", resume(label=2)[0], 30.0, resume(label=2)[1])
+        assert nodes.send("sbc1", resume(2)[0], 30.0, resume(2)[1])
         trip.role.may_write = lambda _: True
         await until(lambda: trip.read)
-        assert trip.read == [resume(label=2)[1]]
+        assert trip.read == [resume(2)[1]]
         assert sim.counters.not_found == 1
 
 

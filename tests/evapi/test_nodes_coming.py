@@ -9,7 +9,8 @@ import pytest
 
 from adapter.settings import Address, NodeAddress
 from adapter.simulator import SimulatedKamailio
-from tests.evapi.test_nodes import refreshed, resume, running
+from tests.evapi.peers import resume
+from tests.evapi.running import refreshed, running
 from tests.harness.until import until
 
 if TYPE_CHECKING:

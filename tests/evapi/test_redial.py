@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from adapter.evapi.redial import AT_ONCE, TELL_AGAIN, Redial, Told
-from tests.evapi.test_link import linked
+from tests.evapi.peers import linked
 from tests.harness.until import until
 
 if TYPE_CHECKING:

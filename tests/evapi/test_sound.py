@@ -2,69 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import socket
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from adapter.evapi import link as link_module
 from adapter.wire import netstring
-from tests.evapi.test_link import HELLO, frame, hello, linked, resume, soon, turns
+from tests.evapi.peers import Peer, hello, linked, resume, send, synced, turns
 from tests.harness.until import until
-
-if TYPE_CHECKING:
-    from adapter.evapi.link import Link
-
-
-def synced(told: dict[str, Any], **more: Any) -> bytes:
-    return netstring.encode(json.dumps({"adapter": {"synced": told["adapter"]["sync"], **more}}).encode())
-
-
-class Peer:
-    """Says hello, keeps what it reads, and gives receipts while ``answering``. It reads while ``reading``
-    is set. ``open``: what it says of suspensions that it is asked about.
-    """
-
-    def __init__(self, first: bytes = HELLO) -> None:
-        self.first = first
-        self.seen: list[dict[str, Any]] = []
-        self.reading = asyncio.Event()
-        self.reading.set()
-        self.answering = True
-        self.open: bool | None = True
-        self.lost: list[BaseException] = []
-        self.writer: asyncio.StreamWriter | None = None
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writer = writer
-        writer.write(self.first)
-        try:
-            while True:
-                await self.reading.wait()
-                told = await frame(reader)
-                self.seen.append(told)
-                if "sync" in told.get("adapter", {}) and self.answering:
-                    more = {"open": self.open} if "asked" in told["adapter"] else {}
-                    writer.write(synced(told, **more))
-        except (ConnectionError, asyncio.IncompleteReadError) as exc:
-            self.lost.append(exc)
-            raise
-
-    @property
-    def labels(self) -> list[int]:
-        return [told["tm_trans"]["tm_label"] for told in self.seen if "tm_trans" in told]
-
-    @property
-    def asked(self) -> list[tuple[str, int]]:
-        told = [each["adapter"] for each in self.seen if "adapter" in each]
-        return [(each["asked"], each["seq"]) for each in told if "asked" in each]
-
-
-def send(link: Link, label: int, again: bool = False) -> None:
-    payload, id_ = resume(label)
-    link.send(payload, soon(), id_, again)
 
 
 class TestSound:

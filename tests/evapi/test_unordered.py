@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from tests.evapi.test_link import hello, linked
-from tests.evapi.test_sound import Peer, send
+from tests.evapi.peers import Peer, hello, linked, send
 from tests.harness.until import until
 
 

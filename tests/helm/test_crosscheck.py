@@ -14,7 +14,7 @@ from tests.harness.helm_binary import HelmError, documents
 from tests.helm.chart import CHART, LEAST, VALUES, changed
 from tests.helm.crosscheck import loose_ends
 from tests.helm.objects import matches, of, one, pods, strings
-from tests.helm.test_rules import parse
+from tests.helm.rules import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

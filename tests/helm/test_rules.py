@@ -5,34 +5,22 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import typer
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
-from typer.core import TyperGroup
 
 from adapter.cli.main import app
 from tests.harness import promtool
 from tests.harness.process import HarnessError
 from tests.helm import promql
+from tests.helm.rules import ALERTS, BUDGET, EVERY, FOLDER, RULES, TESTS, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pathlib import Path
 
-FOLDER = Path("helm/evapi-adapter/rules")
-RULES = FOLDER / "evapi-adapter.yaml"
-BUDGET = FOLDER / "budget.yaml"
-TESTS = sorted((FOLDER / "tests").glob("*.yaml"))
-EVERY = [
-    rule
-    for path in (RULES, BUDGET)
-    for group in yaml.safe_load(path.read_text("utf-8"))["groups"]
-    for rule in group["rules"]
-]
-ALERTS = [rule for rule in EVERY if "alert" in rule]
 BY_NAME = pytest.mark.parametrize("rule", ALERTS, ids=[rule["alert"] for rule in ALERTS])
 
 
@@ -109,15 +97,6 @@ def test_the_runbooks_commands_are_there() -> None:
     text = (FOLDER.parent / "RUNBOOK.md").read_text("utf-8")
     for line in set(re.findall(r"`evapi-adapter ([^`]+)`", text)):
         parse(app, shlex.split(line))
-
-
-def parse(program: typer.Typer, words: Sequence[str]) -> None:
-    """Read a command line to its end, without doing what it says. Raises where it is none."""
-    command = typer.main.get_command(program)
-    context = command.make_context("evapi-adapter", list(words))
-    while isinstance(command, TyperGroup):
-        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
-        context = command.make_context(name, rest, parent=context)
 
 
 @BY_NAME

@@ -11,8 +11,8 @@ from tests.harness.bridge import Bridge
 from tests.harness.kamailio import KamailioServer
 from tests.harness.process import wait_until
 from tests.harness.prometheus import PrometheusServer
-from tests.helm.test_dashboard import queries
-from tests.helm.test_rules import ALERTS, BUDGET, EVERY, RULES
+from tests.helm.dashboard import queries
+from tests.helm.rules import ALERTS, BUDGET, EVERY, RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.harness.evapi_client import EvapiClient
 from tests.harness.kamailio import KamailioServer
-from tests.harness.sip import Caller
+from tests.harness.sip import Call, Caller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -71,3 +71,14 @@ async def is_asked(caller: Caller, link: EvapiClient) -> bool:
     event.cancel()
     assert (final.result().code, final.result().reason) == (503, "No Decision")
     return False
+
+
+async def ask(call: Call, link: EvapiClient, times: int) -> dict[str, Any]:
+    """Let the call ask so many times; the last question, unanswered."""
+    event = await link.event("first")
+    for _ in range(times - 1):
+        link.answer(event, {"next": "again"})
+        event = await link.event("further")
+        await link.status("ready")
+    assert event["tm_trans"]["seq"] == times
+    return event

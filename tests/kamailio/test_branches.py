@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.kamailio.test_questions import ask
+from tests.kamailio.conftest import ask
 
 if TYPE_CHECKING:
     from tests.harness.evapi_client import EvapiClient

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness.sip import Call, Caller, Gateway
+from tests.harness.sip import Caller, Gateway
+from tests.kamailio.conftest import ask
 
 if TYPE_CHECKING:
     from tests.harness.evapi_client import EvapiClient
@@ -39,17 +40,6 @@ async def test_outcome_and_event_reach_resume(caller: Caller, link: EvapiClient)
     assert event["data"] == {"method": "MESSAGE"}
     link.answer({**event, "event": "not believed"}, {}, outcome="timeout")
     assert (await call.final()).reason == "first timeout"
-
-
-async def ask(call: Call, link: EvapiClient, times: int) -> dict[str, Any]:
-    """Let the call ask so many times; the last question, unanswered."""
-    event = await link.event("first")
-    for _ in range(times - 1):
-        link.answer(event, {"next": "again"})
-        event = await link.event("further")
-        await link.status("ready")
-    assert event["tm_trans"]["seq"] == times
-    return event
 
 
 async def test_what_is_changed_between_two_questions_is_lost(

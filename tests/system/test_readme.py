@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adapter import kamailio, settings
 from adapter.model.transaction import Outcome
@@ -12,17 +12,13 @@ from adapter.relay import policy
 from tests.harness.bridge import Bridge
 from tests.harness.kamailio import KamailioServer
 from tests.harness.process import wait_until
+from tests.harness.readme import README, block
 from tests.harness.sip import Caller, Gateway
 
-README = Path(__file__).parents[2] / "README.md"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 MODULES = ("tm", "tmx", "sl", "rr", "pv", "textops", "siputils", "xlog", "jansson", "htable")
-
-
-def block(language: str, containing: str) -> str:
-    """The code block of a language that holds some text."""
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
-    (found,) = [text for name, text in blocks if name == language and containing in text]
-    return found
 
 
 def configuration(folder: Path) -> Path:

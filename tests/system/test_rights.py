@@ -22,9 +22,9 @@ from consumers.service import Result
 from tests.cli.operating import ask
 from tests.consumers.asker import running
 from tests.harness.process import free_port
+from tests.harness.readme import block
 from tests.harness.until import until
 from tests.system.conftest import bridged
-from tests.system.test_readme import block
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
