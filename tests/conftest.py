@@ -15,6 +15,8 @@ from tests.harness.redis import RedisServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# A suite that several test modules take in: its asserts tell as much as theirs.
+pytest.register_assert_rewrite("tests.inflight.conformance", "tests.inflight.conformance_time")
 
 # How long an example takes is a matter of what else the machine does, not of the code.
 settings.register_profile("evapi-adapter", deadline=None, max_examples=examples(50))
@@ -41,7 +43,7 @@ FIRST = (
     "tests/helm/test_rendering.py",
     "tests/cli/",
     "tests/clusters/",
-    "tests/inflight/test_enduring_interleavings.py",
+    "tests/inflight/test_failover_interleavings.py",
 )
 """What takes longest: it begins first, so that nothing long is left for the end of a run side by side."""
 

@@ -1,19 +1,30 @@
-"""What the broker's tests share: a receiver that notes, and waiting for a condition."""
+"""What the broker's tests share: a receiver that notes, and a service by hand, on pika."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pika
+
+from adapter import contract
+from adapter.contract import results_queue
 from adapter.errors import CodecError
+from adapter.ports.broker import Publication, Published
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pika.adapters.blocking_connection import BlockingChannel
+
     from adapter.broker.rabbitmq import AmqpBroker
     from adapter.ports.broker import Reply
+
+TO_DEAD = {"x-dead-letter-exchange": contract.DEAD_EXCHANGE}
 
 
 class Recorder:
@@ -64,3 +75,74 @@ def hurried(broker: AmqpBroker) -> Iterator[None]:
 def unique(stem: str) -> str:
     """A name that no other test has."""
     return f"{stem}-{uuid.uuid4().hex[:8]}"
+
+
+def request_of(event: str, node: str, body: bytes = b"request", lasts: float = 5.0) -> Publication:
+    return Publication(event, node, body, f"{node}:3:7:1", time.time() + lasts)
+
+
+def bind(client: BlockingChannel, event: str, **arguments: Any) -> str:
+    """A service's queue for an event, gone with the test's connection."""
+    queue = unique("queue")
+    given = {key.replace("_", "-"): value for key, value in arguments.items()}
+    quorum = given.get("x-queue-type") == "quorum"
+    client.queue_declare(queue, arguments=TO_DEAD | given, durable=quorum, exclusive=not quorum)
+    client.queue_bind(queue, contract.EVENTS_EXCHANGE, f"{contract.word(event)}.*")
+    return queue
+
+
+def reply(client: BlockingChannel, node: str, correlation_id: str | None, body: bytes, **more: Any) -> None:
+    properties = pika.BasicProperties(correlation_id=correlation_id, content_type=contract.JSON, **more)
+    client.basic_publish("", results_queue(node), body, properties)
+
+
+def waiting(client: BlockingChannel, queue: str) -> int:
+    count: int = client.queue_declare(queue, passive=True).method.message_count
+    return count
+
+
+async def attached(broker: AmqpBroker, node: str) -> None:
+    broker.attach(node)
+    await until(lambda: f"'{node}'" in repr(broker))
+
+
+async def next_tag(client: BlockingChannel, queue: str) -> int:
+    """The delivery tag of the queue's next message, once there is one."""
+    tags: list[int] = []
+
+    def look() -> bool:
+        method, _, _ = client.basic_get(queue)
+        if method is not None:
+            tags.append(method.delivery_tag)
+        return bool(tags)
+
+    await until(look)
+    return tags[0]
+
+
+async def dead_letter_of(client: BlockingChannel, node: str) -> tuple[pika.BasicProperties, bytes]:
+    """The dead letter of a node, taken off the queue."""
+    found: list[tuple[pika.BasicProperties, bytes]] = []
+
+    def look() -> bool:
+        method, properties, body = client.basic_get(contract.DEAD_QUEUE, auto_ack=True)
+        if method is not None and (properties.headers or {}).get(contract.HEADER_NODE) == node:
+            found.append((properties, body))
+        return bool(found)
+
+    await until(look)
+    return found[0]
+
+
+async def trip(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, event: str, node: str
+) -> None:
+    """One request out, one reply back."""
+    queue = bind(client, event)
+    before = len(receiver.replies)
+    asked = request_of(event, node)
+    assert await broker.publish([asked]) == [Published.CONFIRMED]
+    _, properties, _ = client.basic_get(queue, auto_ack=True)
+    reply(client, node, properties.correlation_id, b"{}")
+    await until(lambda: len(receiver.replies) == before + 1)
+    assert receiver.replies[-1].correlation_id == asked.correlation_id

@@ -13,8 +13,7 @@ from adapter.broker.rabbitmq.connection import Connection, parse_urls
 from adapter.broker.rabbitmq.limits import Limits
 from adapter.contract import results_queue
 from adapter.ports.broker import Published
-from tests.broker.support import Recorder
-from tests.broker.test_amqp import bind, reply, request_of
+from tests.broker.support import Recorder, bind, reply, request_of
 from tests.harness.flood import flood
 from tests.harness.until import until
 

@@ -15,8 +15,7 @@ from adapter.broker.rabbitmq.limits import Limits
 from adapter.broker.rabbitmq.supervisor import Supervisor, end
 from adapter.errors import BrokerUnavailable
 from adapter.ports.broker import Published
-from tests.broker.support import Recorder, unique
-from tests.broker.test_amqp import attached, request_of
+from tests.broker.support import Recorder, attached, request_of, unique
 from tests.consumers.proxy import Proxy
 from tests.harness.process import free_port
 from tests.harness.until import until

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from adapter import contract
 from adapter.ports.broker import DeadLetter, Published
-from tests.broker.support import unique
-from tests.broker.test_amqp import attached, bind, dead_letter_of, next_tag, reply, request_of, waiting
+from tests.broker.support import attached, bind, dead_letter_of, next_tag, reply, request_of, unique, waiting
 from tests.harness.until import until
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from structlog.testing import capture_logs
 from adapter import contract
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.ports.broker import DeadLetter, Published
-from tests.broker.support import Recorder, hurried, unique
-from tests.broker.test_amqp import attached, bind, reply, request_of, waiting
+from tests.broker.support import Recorder, attached, bind, hurried, request_of, trip, unique, waiting
 from tests.harness.until import until
 
 if TYPE_CHECKING:
@@ -34,20 +33,6 @@ def hanging(rabbitmq: RabbitServer) -> Iterator[None]:
         yield
     finally:
         rabbitmq.resume()
-
-
-async def trip(
-    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, event: str, node: str
-) -> None:
-    """One request out, one reply back."""
-    queue = bind(client, event)
-    before = len(receiver.replies)
-    asked = request_of(event, node)
-    assert await broker.publish([asked]) == [Published.CONFIRMED]
-    _, properties, _ = client.basic_get(queue, auto_ack=True)
-    reply(client, node, properties.correlation_id, b"{}")
-    await until(lambda: len(receiver.replies) == before + 1)
-    assert receiver.replies[-1].correlation_id == asked.correlation_id
 
 
 @pytest.mark.parametrize("queue", [contract.results_queue, contract.commands_queue])

@@ -9,7 +9,7 @@ import pytest
 
 from adapter.admin.rabbit import Rabbit
 from adapter.contract import DEAD_EXCHANGE, DEAD_QUEUE, results_queue
-from tests.broker.test_amqp import attached, reply
+from tests.broker.support import attached, reply
 from tests.harness.until import until
 
 if TYPE_CHECKING:

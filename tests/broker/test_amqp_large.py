@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pika
 
 from adapter.contract import JSON, MAX_REPLY, results_queue
-from tests.broker.test_amqp import attached, reply
+from tests.broker.support import attached, reply
 from tests.harness.until import until
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ import pytest
 
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.contract import commands_queue, results_queue
-from tests.broker.support import Recorder
-from tests.broker.test_amqp import reply, waiting
+from tests.broker.support import Recorder, reply, waiting
 from tests.harness.until import until
 
 if TYPE_CHECKING:

@@ -14,9 +14,7 @@ from adapter.broker.rabbitmq.reply_readiness import PREPARED
 from adapter.contract import results_queue
 from adapter.errors import SettingsError
 from adapter.ports.broker import Published
-from tests.broker.support import Recorder, unique
-from tests.broker.test_amqp import attached, bind, reply, request_of
-from tests.broker.test_amqp_faults import trip
+from tests.broker.support import Recorder, attached, bind, reply, request_of, trip, unique
 from tests.harness.process import free_port
 from tests.harness.until import until
 

@@ -11,8 +11,7 @@ from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq.connection import Connection, known_as, parse_urls
 from adapter.broker.rabbitmq.limits import Limits
 from adapter.ports.broker import Published
-from tests.broker.support import Recorder, unique
-from tests.broker.test_amqp import bind, request_of
+from tests.broker.support import Recorder, bind, request_of, unique
 from tests.harness.until import until
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from adapter.broker.rabbitmq.limits import Limits
 from adapter.broker.rabbitmq.supervisor import Supervisor
 from adapter.errors import BrokerUnavailable
 from adapter.ports.broker import Published
-from tests.broker.test_amqp import attached, bind, reply, request_of
+from tests.broker.support import attached, bind, reply, request_of
 from tests.harness.held_clock import run
 from tests.harness.until import until
 

@@ -1,92 +1,19 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from adapter.broker.embedded import DEAD_LETTER_BYTES, Core, Delivery, EmbeddedBroker
+from adapter.broker.embedded import DEAD_LETTER_BYTES, Delivery, EmbeddedBroker
 from adapter.contract import MSGPACK, Request, encode_reply, encode_request
 from adapter.ports.broker import Broker, DeadLetter, Publication, Published, Reply
 from consumers import Service, route
+from tests.broker.stubs import NOW, Answer, Receiver, Stub, asked, echo, started
 from tests.harness.until import until
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
-
-NOW = 1_000.0
 URI = "sip:1@gw"
-
-
-@dataclass
-class Answer:
-    body: bytes | None = None
-    rejected: bool = False
-    content_type: str | None = MSGPACK
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class Stub:
-    """A service that does what the test says."""
-
-    act: Callable[[Delivery], Answer | Coroutine[Any, Any, Answer]]
-    name: str = "stub"
-    events: tuple[str, ...] = ("e",)
-    prefetch: int = 10
-
-    def begin(self, message: Delivery, /) -> Answer | Coroutine[Any, Any, Answer]:
-        return self.act(message)
-
-
-class Receiver:
-    """Takes replies in, and can be told to fail or to wait."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[Reply]] = []
-        self.failures = 0
-        self.gate: asyncio.Event | None = None
-        self._taken = asyncio.Condition()
-
-    async def on_replies(self, replies: Sequence[Reply]) -> None:
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.failures:
-            self.failures -= 1
-            raise RuntimeError("the store is away")
-        self.batches.append(list(replies))
-        async with self._taken:
-            self._taken.notify_all()
-
-    def on_command(self, node: str, body: bytes) -> None:
-        raise AssertionError("nobody commands an embedded broker")
-
-    @property
-    def ids(self) -> list[str]:
-        return [reply.correlation_id for batch in self.batches for reply in batch]
-
-    async def has(self, count: int) -> None:
-        async with self._taken:
-            await self._taken.wait_for(lambda: len(self.ids) >= count)
-
-
-def echo(message: Delivery) -> Answer:
-    return Answer(message.body)
-
-
-def asked(
-    number: int = 1, event: str = "e", node: str = "n", deadline: float | None = NOW + 2
-) -> Publication:
-    return Publication(event, node, b"request %d" % number, f"{node}:1:1:{number}", deadline)
-
-
-async def started(*cores: Core, **more: Any) -> tuple[EmbeddedBroker, Receiver]:
-    broker = EmbeddedBroker(cores, clock=lambda: NOW, **more)
-    receiver = Receiver()
-    await broker.start(receiver)
-    broker.attach("n")
-    return broker, receiver
 
 
 async def test_it_is_the_port() -> None:

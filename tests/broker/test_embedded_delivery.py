@@ -11,7 +11,7 @@ from adapter.broker.embedded import Delivery, EmbeddedBroker
 from adapter.contract import Request, encode_request
 from adapter.ports.broker import Publication
 from consumers import Service
-from tests.broker.test_embedded import NOW, Answer, Receiver, Stub, asked, echo, started
+from tests.broker.stubs import NOW, Answer, Receiver, Stub, asked, echo, started
 from tests.harness.until import until
 
 if TYPE_CHECKING:

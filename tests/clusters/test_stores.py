@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.inflight.test_conformance import *  # noqa: F403 -- its tests, on the worlds below
-from tests.inflight.test_conformance_time import *  # noqa: F403
+from tests.inflight.conformance import *  # noqa: F403 -- its tests, on the worlds below
+from tests.inflight.conformance_time import *  # noqa: F403
 from tests.inflight.worlds import RedisWorld
 
 if TYPE_CHECKING:

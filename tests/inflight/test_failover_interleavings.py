@@ -17,7 +17,7 @@ from adapter.model.transaction import State
 from adapter.ports.store import Claim
 from tests.harness.examples import examples
 from tests.inflight.faulty import Fault, FaultyStore
-from tests.inflight.test_interleavings import IDS, Step
+from tests.inflight.steps import IDS, Step
 from tests.inflight.worlds import LIVE, LocalWorld
 
 if TYPE_CHECKING:
