@@ -126,7 +126,7 @@ def commands_queue(node: str) -> str:
     return f"evapi.commands.{node}"
 
 
-@record(frozen=True, slots=True)
+@record
 class Request:
     """An event as a consumer gets it.
 

@@ -1,22 +1,19 @@
-"""``record``: a dataclass that nobody may change, at the price of one that anybody could.
+"""``record``: a dataclass that the type checker alone holds frozen.
 
 At run time a frozen dataclass sets each field through ``object.__setattr__``, which was 10 of the 72 us
-of a call (embedded broker and store, py-spy). So here the type checker alone holds people to it.
+of a call (embedded broker and store, py-spy). So mypy refuses an assignment to a field of a record, and
+Python carries it out.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TypeVar, dataclass_transform
 
-if TYPE_CHECKING:
-    from dataclasses import dataclass as record
-else:
-    from dataclasses import dataclass
-
-    def record(*, frozen: bool, slots: bool):
-        """As ``dataclasses.dataclass``; by value equal and hashable."""
-        assert frozen
-        return dataclass(slots=slots, unsafe_hash=True)
+_T = TypeVar("_T")
 
 
-__all__ = ["record"]
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def record(cls: type[_T]) -> type[_T]:
+    """Make a dataclass with slots, equal and hashable by its fields. Nothing of the program may change it."""
+    return dataclass(slots=True, unsafe_hash=True)(cls)

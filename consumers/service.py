@@ -106,7 +106,7 @@ class Message:
     headers: Mapping[str, Any] = field(default_factory=dict)
 
 
-@record(frozen=True, slots=True)
+@record
 class Answer:
     """What to do with a message: send ``body``, where there is one, then acknowledge or reject.
 

@@ -13,7 +13,7 @@ import binascii
 import contextlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -302,7 +302,7 @@ def body(letter: Letter) -> Any:
     found: Any = None
     if letter.kind in (Kind.REQUEST, Kind.NOTICE):
         request = contract.decode_request(raw)
-        found = {name: getattr(request, name) for name in request.__slots__}
+        found = {field.name: getattr(request, field.name) for field in fields(request)}
     elif letter.message.properties.content_type == contract.MSGPACK:
         with contextlib.suppress(CodecError):  # it is shown as text then
             found = contract.decode_reply(raw, contract.MSGPACK)

@@ -56,7 +56,7 @@ SLICE: Final = 64
 """Requests handed to one service before the loop gets its turn."""
 
 
-@record(frozen=True, slots=True)
+@record
 class Delivery:
     """One request on its way to one service."""
 

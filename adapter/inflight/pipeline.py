@@ -37,7 +37,7 @@ class Script:
     sha: str
 
 
-@record(frozen=True, slots=True)
+@record
 class Command:
     """One command. With a script, ``arguments`` are what follows its name: key count, keys, ARGV."""
 
@@ -45,7 +45,7 @@ class Command:
     arguments: tuple[Argument, ...]
 
 
-@record(frozen=True, slots=True)
+@record
 class Ask:
     """One verb, asked for some transactions of a node.
 

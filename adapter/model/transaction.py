@@ -94,7 +94,7 @@ class TransactionId(NamedTuple):
         return found
 
 
-@record(frozen=True, slots=True)
+@record
 class Transaction:
     """The in-flight record: enough for any replica to publish, answer or resume.
 
@@ -122,7 +122,7 @@ class Transaction:
     again: bool = field(default=False, compare=False)
 
 
-@record(frozen=True, slots=True)
+@record
 class Settlement:
     """An answer that asks for the licence: ``settle`` grants it once for each suspension."""
 

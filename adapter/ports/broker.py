@@ -17,7 +17,7 @@ REMEDY: Final = (
 """What to do about replies that RabbitMQ cannot hand over."""
 
 
-@record(frozen=True, slots=True)
+@record
 class Publication:
     """One event to publish. A notice has neither correlation id nor deadline.
 
@@ -42,7 +42,7 @@ class Published(IntEnum):
     REFUSED = 4  # the broker said no: so it will again
 
 
-@record(frozen=True, slots=True)
+@record
 class Reply:
     """What came to a node's results queue.
 
@@ -67,7 +67,7 @@ class Reply:
     size: int = 0
 
 
-@record(frozen=True, slots=True)
+@record
 class DeadLetter:
     """What could not be understood, kept for an operator. ``reason`` is machine-readable."""
 

@@ -41,7 +41,7 @@ MAX_LIFE: Final = 64
 """Characters of the name of a life that are kept."""
 
 
-@record(frozen=True, slots=True)
+@record
 class Suspended:
     """A transaction waits. ``seq`` is ``None`` where the frame does not count suspensions."""
 
@@ -52,7 +52,7 @@ class Suspended:
     data: Any
 
 
-@record(frozen=True, slots=True)
+@record
 class Notice:
     """An event for which nothing is suspended."""
 
@@ -60,7 +60,7 @@ class Notice:
     data: Any
 
 
-@record(frozen=True, slots=True)
+@record
 class Hello:
     """The configuration knows receipts and the health gate.
 
@@ -75,7 +75,7 @@ class Hello:
     unordered: bool = False
 
 
-@record(frozen=True, slots=True)
+@record
 class Synced:
     """Kamailio has read up to the sync frame of this token. ``open``: whether the suspension that
     the frame named still waits for its answer; None where it named none.
@@ -85,7 +85,7 @@ class Synced:
     open: bool | None = None
 
 
-@record(frozen=True, slots=True)
+@record
 class Malformed:
     """A frame not understood. ``ids`` (index, label, seq) where a transaction waits behind it."""
 

@@ -18,6 +18,6 @@ def test_it_decides_every_call_of_a_gentle_load(tmp_path, rabbitmq, redis_server
             assert redis_server.ask("KEYS", "plain:*") == [], "it records each call while it lasts"
     assert result.outcomes == {"decided": result.offered}
     assert result.offered >= 20
-    assert result.cpu["adapter 1"] >= 0
     assert {"consumer 1", "source", "RabbitMQ", "Redis"} <= set(result.cpu)
+    assert result.cpu["adapter 1"] > 0
     assert "100.0% decided" in said[0]

@@ -67,7 +67,8 @@ class TestList:
         older, newer = json.loads(done.out)["rows"]
         assert newer["id"] == "sbc1:1:1:1"
         assert (older["age"], older["left"]) == (pytest.approx(3, abs=30), pytest.approx(27, abs=30))
-        assert older["age"] > newer["age"] >= 0
+        assert newer["age"] == pytest.approx(1, abs=30)
+        assert older["age"] - newer["age"] == pytest.approx(2, abs=0.01)
         times = {"age", "left", "claimed_at", "deadline"}
         assert {key: value for key, value in older.items() if key not in times} == {
             "id": "sbc1:1:2:1",

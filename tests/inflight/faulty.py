@@ -115,7 +115,7 @@ class Bench:
     async def goes(self, replica: str = "one") -> None:
         """The store goes away for a replica, and it notices."""
         self.ways[replica].away = True
-        assert await self.replicas[replica].count("sbc1") >= 0
+        await self.replicas[replica].count("sbc1")
         assert self.replicas[replica].away
 
     async def returns(self, replica: str = "one") -> Snapshot:

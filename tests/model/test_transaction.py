@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -82,11 +84,22 @@ def test_a_record_begins_claimed() -> None:
     assert (record.state, record.outcome, record.decision) == (State.CLAIMED, None, None)
 
 
-def test_records_and_ids_cannot_be_changed() -> None:
+def test_ids_cannot_be_changed() -> None:
     id_ = TransactionId("n", 1, 2, 3)
     with pytest.raises(AttributeError):
         id_.seq = 4  # type: ignore[misc]
     assert len({id_, TransactionId("n", 1, 2, 3), TransactionId("n", 1, 2, 4)}) == 2
+
+
+def test_a_record_is_frozen_for_the_type_checker_alone() -> None:
+    """Python lets it be changed; mypy refuses it, and would refuse the `ignore` here if it did not."""
+    one, other = (Transaction(TransactionId("n", 1, 2, 3), "e", 2.0, 1.0, b"", "r") for _ in range(2))
+    assert one == other
+    assert len({one, other}) == 1
+    one.state = State.SETTLED  # type: ignore[misc]
+    assert one != other
+    assert replace(one, state=State.CLAIMED) == other
+    assert not hasattr(one, "__dict__")
 
 
 def test_outcomes_travel_by_their_names() -> None:
