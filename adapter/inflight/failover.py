@@ -48,8 +48,6 @@ OVERDUE: Final = 5.0
 some replica has settled it."""
 MOST_REMEMBERED: Final = 20_000
 """Resumed ids to be remembered here; Redis remembers every one."""
-MILLISECOND: Final = 0.001
-"""The unit in which Redis keeps times."""
 
 
 class FailoverStore:
@@ -76,8 +74,8 @@ class FailoverStore:
         self.away = False
         """Whether the remote store has been given up, until it answers a beat again."""
         self._remote = remote
-        # An id is never free in Redis and taken here.
-        shorter = self.retention - MILLISECOND
+        # Redis keeps whole milliseconds: an id must not be free there and still be taken here.
+        shorter = self.retention - 0.001
         self._local = LocalStore(
             self.replica, retention=shorter, clock=clock, most_remembered=MOST_REMEMBERED
         )

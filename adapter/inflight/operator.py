@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class OperatorStore(RedisStore):
-    """The store as an operator's tool sees it: it claims nothing, beats never and owns no record.
+    """The store as an operator's tool sees it: it claims nothing, never beats and owns no record.
 
-    Every verb raises StoreUnavailable within the timeout where Redis does not answer.
+    Every verb raises StoreUnavailable if Redis does not answer within the timeout.
     """
 
     async def snapshot(self) -> dict[str, Beat]:
-        """The last beat of every replica that is listed, silent ones, too; ages by Redis' clock."""
+        """Return the last beat of every replica that is listed, also of silent ones. Ages by Redis' clock."""
         listed, now = await asyncio.gather(self._plain("HGETALL", self._replicas), self.time())
         found: list[Any] = []
         for name, beaten in _pairs(listed):
@@ -32,30 +32,35 @@ class OperatorStore(RedisStore):
         return beats_of(found, now)
 
     async def orders(self) -> dict[str, dict[str, Any]]:
-        """What was ordered, by name (``model.beat``): order, by, at
-        (epoch seconds), reason."""
+        """Return the orders by name (see ``model.beat``): order, by, at (epoch seconds), reason."""
         found = await self._plain("HGETALL", self._orders)
-        return {name.decode(errors="replace"): _told(value) for name, value in _pairs(found)}
+        return {name.decode(errors="replace"): _order_of(value) for name, value in _pairs(found)}
 
-    async def order(self, name: str, told: Mapping[str, Any]) -> None:
-        """Order it; every replica sees it with its next beat."""
-        await self._plain("HSET", self._orders, name, json.dumps(told, separators=(",", ":")))
+    async def order(self, name: str, order: Mapping[str, Any]) -> None:
+        """Give an order. Every replica sees it with its next beat."""
+        await self._plain("HSET", self._orders, name, json.dumps(order, separators=(",", ":")))
 
     async def countermand(self, name: str) -> bool:
-        """Take an order back. Whether there was one."""
+        """Take an order back. Return True if there was one."""
         return bool(await self._plain("HDEL", self._orders, name))
 
     async def journals(self) -> list[str]:
-        """The replicas that have a journal, those among them that are gone, and all that are listed."""
+        """Return the replicas that have a journal, also those that are gone, and all that are listed."""
         kept, listed = await asyncio.gather(
             self._plain("ZRANGE", self._journals, 0, -1), self._plain("HKEYS", self._replicas)
         )
         return sorted({name.decode(errors="replace") for name in (*kept, *listed)})
 
     async def journal(self, replica: str, after: str = "0", most: int = 1000) -> list[tuple[str, bytes]]:
-        """Entries of a replica's journal after an id, with their ids, the earliest first.
+        """Read a replica's journal.
 
-        ``adapter.observe.journal.unpack`` reads them. ``after`` "$" gives none, but the id of the last one.
+        Args:
+            replica: whose.
+            after: the id of the entry after which to begin. "$": no entry, only the id of the last one.
+            most: how many entries.
+
+        Returns:
+            Ids and entries, the earliest first. ``adapter.observe.journal.unpack`` reads an entry.
         """
         key = self._journal(replica)
         if after == "$":
@@ -65,23 +70,27 @@ class OperatorStore(RedisStore):
         return [(id_.decode(), _pairs(fields)[0][1]) for id_, fields in found]
 
     async def time(self) -> float:
-        """Redis' clock, in epoch seconds."""
+        """Return the time by Redis' clock, in epoch seconds."""
         seconds, micros = await self._plain("TIME")
         return int(seconds) + int(micros) / 1e6
 
     async def server(self) -> dict[str, Any]:
-        """Of the server: name (``Redis``, ``Valkey``), version, time (epoch seconds), skew (seconds that it
-        is ahead of this machine), memory (bytes used), max_memory (0: no limit), memory_policy."""
+        """Return what the server tells of itself.
+
+        Returns:
+            name (``Redis``, ``Valkey``), version, time (epoch seconds), skew (seconds by which its clock is
+            ahead of this machine's), memory (bytes used), max_memory (bytes; 0: no limit), memory_policy.
+        """
         asked = time.time()
         now = await self.time()
         took = time.time() - asked
         info: dict[str, str] = {}
         for section in ("server", "memory"):
-            told = await self._plain("INFO", section)
-            if isinstance(told, dict):  # of a cluster, by its library: one of its servers
-                info.update((str(key), str(value)) for key, value in told.items())
+            answer = await self._plain("INFO", section)
+            if isinstance(answer, dict):  # of a cluster, by its library: one of its servers
+                info.update((str(key), str(value)) for key, value in answer.items())
                 continue
-            text = told.decode(errors="replace") if isinstance(told, bytes) else str(told)
+            text = answer.decode(errors="replace") if isinstance(answer, bytes) else str(answer)
             lines = (line.partition(":") for line in text.splitlines() if ":" in line)
             info.update((key, value) for key, _, value in lines)
         valkey = info.get("valkey_version")  # its redis_version is that of the Redis it began from, for ever
@@ -103,8 +112,8 @@ def _pairs(found: Any) -> list[tuple[bytes, bytes]]:
     return list(zip(found[::2], found[1::2], strict=True))
 
 
-def _told(value: bytes) -> dict[str, Any]:
-    """An order; one that is not understood (written by hand) counts as one without a reason."""
+def _order_of(value: bytes) -> dict[str, Any]:
+    """Read an order. One that cannot be read (written by hand) counts as one without a reason."""
     try:
         found = json.loads(value)
     except ValueError:

@@ -92,7 +92,7 @@ class RedisTransport:
                 for at, reply in zip(unknown, again, strict=True):
                     replies[at] = reply
         except FAILURES as exc:
-            raise StoreUnavailable(_told(exc)) from exc
+            raise StoreUnavailable(_described(exc)) from exc
         return [_refused(reply) if isinstance(reply, Exception) else reply for reply in replies]
 
     async def close(self) -> None:
@@ -189,21 +189,21 @@ class Sentinels(Sentinel):
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
         """The address. Raises MasterNotFoundError, which says of each server why."""
-        asked = [asyncio.ensure_future(self._told_by(each, service_name)) for each in self.sentinels]
+        asked = [asyncio.ensure_future(self._master_by(each, service_name)) for each in self.sentinels]
         reasons = []
         try:
             for answer in asyncio.as_completed(asked):
                 try:
                     return await answer
                 except (RedisError, OSError) as exc:
-                    reasons.append(_told(exc))
+                    reasons.append(_described(exc))
         finally:
             for task in asked:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
         raise MasterNotFoundError(f"no sentinel has a master {service_name!r}: {'; '.join(reasons)}")
 
-    async def _told_by(self, sentinel: Redis, name: str) -> tuple[str, int]:
+    async def _master_by(self, sentinel: Redis, name: str) -> tuple[str, int]:
         _forget_certificates(*sentinel.connection_pool._available_connections)
         masters: Any = await sentinel.sentinel_masters()
         state = masters.get(name)
@@ -327,8 +327,8 @@ def _by_text(command: Command) -> Packed:
     return ("EVAL", command.script.text, *command.arguments)
 
 
-def _told(exc: BaseException) -> str:
-    """An error for people: of a certificate, whose it is and why it is refused."""
+def _described(exc: BaseException) -> str:
+    """Describe an error for people: of a certificate, whose it is and why it is refused."""
     refused = refusal(exc)
     if not refused:
         return str(exc) if isinstance(exc, MasterNotFoundError) else f"{type(exc).__name__}: {exc}"
