@@ -11,6 +11,7 @@ from hypothesis import settings
 from tests.harness.examples import examples
 from tests.harness.rabbitmq import RabbitServer
 from tests.harness.redis import RedisServer
+from tests.unit import is_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,8 +49,21 @@ FIRST = (
 """What takes longest: it begins first, so that nothing long is left for the end of a run side by side."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what takes long before the rest; else the order stays."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--unit``: what needs no server."""
+    parser.addoption(
+        "--unit", action="store_true", help="only the tests that need no server and no Debian package"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a server if that is asked for. Put what takes long before the rest; else the
+    order stays.
+    """
+    if config.getoption("unit"):
+        left_out = [item for item in items if not is_unit(item)]
+        items[:] = [item for item in items if is_unit(item)]
+        config.hook.pytest_deselected(items=left_out)
 
     def place(item: pytest.Item) -> int:
         return next((at for at, name in enumerate(FIRST) if item.nodeid.startswith(name)), len(FIRST))
