@@ -73,6 +73,11 @@ test: lint ## lint, then every test, with the real servers
 	$(BIN)/pytest -n $(BESIDE) --dist loadfile --no-loadscope-reorder --cov --cov-report= --cov-fail-under=0 tests $(ALONE:%=--ignore=%)
 	$(BIN)/pytest --cov --cov-append --cov-report=term:skip-covered $(ALONE)
 
+.PHONY: unit
+unit: DEBIAN :=
+unit: $(VENV)/.installed ## the tests that need no server and no Debian package (under a minute)
+	$(BIN)/pytest -n $(BESIDE) --unit tests
+
 .PHONY: matrix
 matrix: DEBIAN += prometheus kamailio-utils-modules mmdebstrap
 matrix: install ## tests and demo against each version of servers and Python, into COMPATIBILITY.md (about 45 minutes; ONLY='*-sid', FRESH=1)

@@ -41,7 +41,7 @@ class TestTwoKamailios:
     async def group(self) -> Group:
         group = Group("r1", "r2")
         for each, life in zip(group.all, ("x", "y"), strict=True):
-            each.links.lives[NODE] = life
+            each.links.incarnations[NODE] = life
         await group.beat()
         return group
 
@@ -77,15 +77,15 @@ class TestTwoKamailios:
         """A restart: for a moment another replica's link seems to be to the old life still."""
         group = Group("r1", "r2")
         for each in group.all:
-            each.links.lives[NODE] = "old"
+            each.links.incarnations[NODE] = "old"
         await group.beat()
         first, second = group.all
         await read(first, suspended(1))
         await pass_by(group, LEASE)
-        first.links.lives[NODE] = "new"
+        first.links.incarnations[NODE] = "new"
         await first.reply(reply(1))
         assert first.counted("bygone_total", node=NODE) == 0
-        second.links.lives[NODE] = "new"
+        second.links.incarnations[NODE] = "new"
         await pass_by(group, LEASE)
         assert first.counted("bygone_total", node=NODE) == 1
         assert await first.state(TransactionId(NODE, 37, 1, 1)) is None
@@ -99,7 +99,7 @@ class TestTwoKamailios:
             told = [entry for entry in logs if entry["event"] == TWO_KAMAILIOS]
             assert [entry["log_level"] for entry in told] == ["error", "error"], "each replica, once"
             assert group["r1"].counted("name_clashes") == 1
-            group["r2"].links.lives[NODE] = "x"
+            group["r2"].links.incarnations[NODE] = "x"
             await group.beat()
         assert sum(entry["event"] == "names are right again" for entry in logs) == 2
         assert group["r1"].counted("name_clashes") == 0
@@ -108,12 +108,12 @@ class TestTwoKamailios:
         """Each replica knows of the other's old link alone: the standby keeps still."""
         group = Group("r1", "r2")
         for each in group.all:
-            each.links.lives[NODE] = "old"
+            each.links.incarnations[NODE] = "old"
         await group.beat()
         with capture_logs() as logs:
             for each in group.all:
                 each.store.away = True
-                each.links.lives[NODE] = "new"
+                each.links.incarnations[NODE] = "new"
             await pass_by(group, LASTS + LEASE)
         assert group.active() == ["r1"]
         assert TWO_KAMAILIOS not in [entry["event"] for entry in logs]
@@ -178,7 +178,7 @@ class TestTwoNames:
     def call_it_one(self, replica: Replica, plain: bool) -> None:
         replica.links.plain = plain
         for node in ("sbc1", "sbc2"):
-            replica.links.lives[node] = "" if plain else "x"
+            replica.links.incarnations[node] = "" if plain else "x"
             replica.nodes.addresses[node] = "10.0.0.1:8448" if plain else f"10.0.0.1:{node}"
 
 
@@ -211,7 +211,7 @@ async def test_states_are_what_they_should_be_after_it_all() -> None:
     group = Group("r1", nodes=("sbc1", "sbc2"))
     (only,) = group.all
     for node in ("sbc1", "sbc2"):
-        only.links.lives[node] = "x"
+        only.links.incarnations[node] = "x"
     await group.beat()
     for node in ("sbc1", "sbc2"):
         await read(only, suspended(1), node=node)

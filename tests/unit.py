@@ -1,7 +1,7 @@
 """Which tests need no server, no Debian package and no network: those of ``make unit``.
 
-A test counts as one of a server if its module leads to the harness that starts programs, or if it asks for
-a fixture that gives one.
+A test counts as one of a server if its module leads to the harness that starts programs, if it asks for
+a fixture that gives one, or if it has the marker ``server``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SERVERS: Final = frozenset({"managed_rabbitmq", "rabbitmq", "redis_server", "vho
 
 def is_unit(item: pytest.Item) -> bool:
     """Return True if the test can run on a machine that has nothing but Python and the packages."""
-    if SERVERS & set(getattr(item, "fixturenames", ())):
+    if item.get_closest_marker("server") or SERVERS & set(getattr(item, "fixturenames", ())):
         return False
     return not leads_to_servers(_name(item.path))
 

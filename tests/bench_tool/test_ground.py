@@ -17,6 +17,8 @@ from adapter.bench.measure import measure
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.server
+
 EMBEDDED = {"EVAPI_CONSUMER": "adapter.bench.service:service"}
 SHORT = Load(200.0, 0.3, warm_up=0.1)
 SAYS_AND_ENDS = (sys.executable, "-c", "print('no licence'); raise SystemExit(3)")

@@ -159,7 +159,7 @@ class AmqpBus:
         await self._connection.close()
 
 
-@pytest.fixture(params=["embedded", "amqp"])
+@pytest.fixture(params=["embedded", pytest.param("amqp", marks=pytest.mark.server)])
 async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
     made: Bus
     if request.param == "embedded":
