@@ -18,11 +18,15 @@ import structlog
 import uvloop
 
 from adapter import outlet
+from adapter.cluster.beats import Beats
 from adapter.cluster.clock import WRONG, Clock, Timekeeping
+from adapter.cluster.clock_watch import ClockWatch
 from adapter.cluster.drain import Drain, DrainEvent
 from adapter.cluster.heartbeat import Heartbeat
 from adapter.cluster.membership import Membership
-from adapter.cluster.role import Role
+from adapter.cluster.placement import Placement
+from adapter.cluster.roles import Roles
+from adapter.cluster.takeover import Takeover
 from adapter.errors import AdapterError, SettingsError, StoreUnavailable
 from adapter.evapi.discovery import Discovery
 from adapter.evapi.limits import LinkSettings
@@ -143,7 +147,7 @@ class Bridge:
         )
         sinks = [self.metrics.trip, self.journal, CallLog(ids), *([self._traces] if self._traces else [])]
         observer = Observer(sinks, self._traces, self.clock)
-        self.role = Role(self.membership, self.broker, self.nodes, self.clock, rules.longest_deadline)
+        self.roles = Roles(self.membership, self.broker, self.nodes, self.clock, rules.longest_deadline)
         self.trip = Trip(
             self.inflight,
             self.broker,
@@ -152,23 +156,42 @@ class Bridge:
             self.metrics.trip,
             observer,
             self.membership,
-            self.role,
+            self.roles,
             self.clock,
             ids=ids,
         )
         self._recovery = StoreRecovery(self.trip, self.inflight, observer, self.metrics.trip, self.clock)
-        self.replicas = Heartbeat(
+        self.placement = Placement(
+            settings.links_per_node,
+            self.nodes,
+            self.membership,
+            self.roles,
+            self._recovery,
             self.inflight,
+            self.clock,
+        )
+        self.takeover = Takeover(
+            self.membership,
+            self.roles,
             self.broker,
             self.nodes,
-            self.role,
             self._recovery,
-            self.membership,
             self.metrics.cluster,
-            settings.links_per_node,
-            self._about,
             self.clock,
-            self.timekeeping,
+        )
+        clocks = ClockWatch(self.timekeeping, self.membership, self.roles, self.nodes, self.clock)
+        self.beats = Beats(
+            self.membership, self.roles, self.broker, self.nodes, clocks, self._about, self.clock
+        )
+        self.replicas = Heartbeat(
+            self.inflight,
+            self.membership,
+            self.beats,
+            self.placement,
+            self.takeover,
+            self.nodes,
+            self.metrics.cluster,
+            self.clock,
         )
         self.ticker = Ticker(
             self.trip, self.nodes, self.metrics.process, (self._obey, self.replicas.tick, self._look)
@@ -191,9 +214,9 @@ class Bridge:
         except OSError as exc:
             raise AdapterError(f"EVAPI_HTTP: cannot listen on {self._settings.http}: {exc.strerror}") from exc
         if self.membership.bus:
-            self.broker.join(self.membership.replica, self.membership.lease, self.replicas.on_said)
+            self.broker.join(self.membership.replica, self.membership.lease, self.beats.on_said)
         await self.broker.start(self.trip)
-        self.nodes.start(self.trip, self.role, self._recovery, self.broker)
+        self.nodes.start(self.trip, self.roles, self._recovery, self.broker)
         self._tasks = [
             asyncio.create_task(self.discovery.run(), name="discovery"),
             asyncio.create_task(self.ticker.run(), name="sweeper"),
@@ -220,7 +243,7 @@ class Bridge:
     async def drain(self) -> None:
         """Claim no more, finish what is in flight here or leave it to be adopted."""
         log.info("draining")
-        self.role.advance(DrainEvent.STOPPED)
+        self.roles.advance(DrainEvent.STOPPED)
         await self._stop_claiming()
         if not await _at_most(self._settings.drain_timeout, self._finished()):
             log.warning("drain: out of time; what is left is adopted by another replica")
@@ -233,14 +256,14 @@ class Bridge:
         await self.replicas.beat()
         # Until Kamailio knows, it suspends calls for us: they are still claimed.
         await _at_most(LAST_WORDS, self.nodes.flushed())
-        self.role.advance(DrainEvent.KNOWN)
+        self.roles.advance(DrainEvent.KNOWN)
 
     def _obey(self, _: float) -> None:
         """Do what an operator has ordered of this replica as a whole."""
-        if not self.role.obey():
+        if not self.roles.obey():
             return
         replica = self.membership.replica
-        if self.role.drain is Drain.ANNOUNCED:
+        if self.roles.drain is Drain.ANNOUNCED:
             log.warning("drained by an operator: `evapi-adapter resume` ends it", replica=replica)
             self._begin(self._stop_claiming())
         else:
@@ -257,7 +280,7 @@ class Bridge:
         await self.nodes.close()
         await self.trip.idle()
         # Who leaves is not looked after: what is still owned must be found as a dead replica's.
-        if self.role.drain.ends and not await self._owned([link.node for link in self.nodes]):
+        if self.roles.drain.ends and not await self._owned([link.node for link in self.nodes]):
             with contextlib.suppress(StoreUnavailable):  # its lease ends without this, too
                 await self.inflight.leave()
         await self.inflight.close()
@@ -272,17 +295,16 @@ class Bridge:
             "broker": self.broker.ready,
             "store": self.replicas.store_ready,
             # A replica may have none to connect to, where others have them all.
-            "links": bool(self.nodes.readers)
-            or bool(self.nodes.known and not self.replicas.placement.wanted),
-            "accepting": self.role.drain.accepts and not self._listens,
+            "links": bool(self.nodes.readers) or bool(self.nodes.known and not self.placement.wanted),
+            "accepting": self.roles.drain.accepts and not self._listens,
             "replies": not self.broker.unheard,
-            "clock": not self.role.astray,
+            "clock": not self.roles.astray,
         }
 
     @property
     def _listens(self) -> list[str]:
         """The nodes that nobody serves yet, since this replica listens first whether another does."""
-        return [node for node in self.nodes.readers if self.role.listens(node)]
+        return [node for node in self.nodes.readers if self.roles.of(node).listens]
 
     def _details(self) -> Mapping[str, str]:
         """What is to be told beside the checks, by subject."""
@@ -303,7 +325,7 @@ class Bridge:
         return found
 
     def _look(self, now: float) -> None:
-        if self.role.drain.accepts:
+        if self.roles.drain.accepts:
             self.nodes.set_status(lambda node: "ready" if self.replicas.serves(node) else "degraded")
         self.journal.pack()
         if now >= self._note_at:
@@ -327,7 +349,7 @@ class Bridge:
             "receipts": {
                 link.node: round(took, 4) for link in self.nodes if (took := link.writer.receipt_took)
             },
-            "active": self.replicas.active_for(),
+            "active": self.takeover.chosen_for(),
             "known": list(self.nodes.known),
             "links_per_node": self._settings.links_per_node,
             "clock_corrected": round(self.timekeeping.corrected, 3),

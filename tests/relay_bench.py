@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapter import contract
 from adapter.cluster.membership import Membership
-from adapter.cluster.role import Role
+from adapter.cluster.roles import Roles
 from adapter.errors import StoreUnavailable
 from adapter.inflight.local import LocalStore
 from adapter.model.beat import Beat, Snapshot
@@ -185,7 +185,7 @@ class Bench:
         self.membership = Membership(self.name, LEASE)
         self.others: dict[str, Beat] = {}
         clock = lambda: self.now  # noqa: E731
-        self.role = Role(self.membership, self.broker, self.links, clock, self.policy.longest_deadline)
+        self.roles = Roles(self.membership, self.broker, self.links, clock, self.policy.longest_deadline)
         observer = Observer((self.metrics.trip, Journal(), CallLog()), clock=clock)
         self.trip = Trip(
             self.store,  # type: ignore[arg-type]
@@ -195,11 +195,11 @@ class Bench:
             self.metrics.trip,
             observer,
             self.membership,
-            self.role,
+            self.roles,
             clock=clock,
         )
         self.recovery = StoreRecovery(self.trip, self.store, observer, self.metrics.trip, clock)
-        self.role._since = dict.fromkeys(nodes, float("-inf"))  # where it is active, it has long been
+        self.roles._active_since = dict.fromkeys(nodes, float("-inf"))  # where it is active, it has long been
 
     def look(self, **others: Beat) -> None:
         """A beat that was answered: these are the others from now on, where any are given."""
@@ -218,7 +218,7 @@ class Bench:
         moved, ticks and beats have gone on meanwhile.
         """
         if not self.membership.away:
-            self.role.look(self.now)
+            self.roles.look(self.now)
             self.look()
         self.trip.on_events(node, events)
         await self.trip.idle()

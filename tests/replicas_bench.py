@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from adapter.cluster.beats import Beats
+from adapter.cluster.clock_watch import ClockWatch
 from adapter.cluster.heartbeat import Heartbeat
+from adapter.cluster.placement import Placement
+from adapter.cluster.takeover import Takeover
 from tests.relay_bench import Bench
 
 if TYPE_CHECKING:
@@ -82,16 +86,17 @@ class Replica(Bench):
         if share:
             self.links.nodes.clear()
             self.nodes.names.clear()
+        clock = lambda: self.now  # noqa: E731
+        broker: Any = self.broker
+        store: Any = self.store
+        nodes: Any = self.nodes
+        membership, roles, metrics = self.membership, self.roles, self.metrics.cluster
+        self.placement = Placement(share, nodes, membership, roles, self.recovery, store, clock)
+        self.takeover = Takeover(membership, roles, broker, nodes, self.recovery, metrics, clock)
+        self.clocks = ClockWatch(None, membership, roles, nodes, clock)
+        self.beats = Beats(membership, roles, broker, nodes, self.clocks, clock=clock)
         self.replicas = Heartbeat(
-            self.store,  # type: ignore[arg-type]
-            self.broker,  # type: ignore[arg-type]
-            self.nodes,  # type: ignore[arg-type]
-            self.role,
-            self.recovery,
-            self.membership,
-            self.metrics.cluster,
-            share,
-            clock=lambda: self.now,
+            store, membership, self.beats, self.placement, self.takeover, nodes, metrics, clock
         )
 
     async def beat(self) -> None:
@@ -136,4 +141,4 @@ class Group:
 
     def active(self, node: str = "sbc1") -> list[str]:
         """Those that believe themselves to be it."""
-        return [each.name for each in self.all if each.role.active(node)]
+        return [each.name for each in self.all if each.roles.of(node).is_active]

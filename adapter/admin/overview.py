@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from adapter.cluster.membership import choose
+from adapter.cluster.rendezvous import choose
 from adapter.model.beat import node_order, replica_order
 from adapter.model.transaction import State
 

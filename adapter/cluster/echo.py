@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from adapter.cluster.view import FOREVER, NEVER
+
 if TYPE_CHECKING:
     from adapter.model.beat import Beat
 
-NEVER: Final = float("-inf")
 _SENT: Final = 40
 """Own beats that may be on their way at a time."""
 GIVEN_UP: Final = 5.0
@@ -26,7 +27,7 @@ class Echo:
         self._sent: dict[int, float] = {}  # by number, when it was said
         self._first_said = NEVER
         self._newest = NEVER  # when the newest that has come back was said
-        self._told: dict[str, float] = {}  # by node, since when all know that this replica can serve it
+        self._known_at: dict[str, float] = {}  # by node, since when all know that this replica can serve it
         self.claims: frozenset[str] = frozenset()
         """The nodes that this replica claimed as it said last."""
         self.since = NEVER
@@ -48,32 +49,34 @@ class Echo:
             return
         if not self.lasts(now):
             self.since = now
-            self._told.clear()
+            self._known_at.clear()
         self._newest = said
-        self._told = {node: self._told.get(node, now) for node in beat.nodes if beat.serves(node)}
+        self._known_at = {node: self._known_at.get(node, now) for node in beat.nodes if beat.serves(node)}
 
     @property
-    def ever(self) -> bool:
-        """Whether any beat has come back."""
-        return self._newest != NEVER
+    def until(self) -> float:
+        """Until when the last beat that came back proves that this replica hears and is heard."""
+        return self._newest + self._lease / 2
 
     def lasts(self, now: float) -> bool:
-        """Whether this replica hears and is heard now."""
-        return now - self._newest <= self._lease / 2
+        """Return True if this replica hears and is heard now."""
+        return now <= self.until
 
-    def told(self, node: str, now: float) -> float:
-        """Seconds for which all have known that this replica can serve a node."""
-        return now - self._told.get(node, now)
+    def known_at(self, node: str) -> float:
+        """Return since when all know that this replica can serve a node; FOREVER: they do not."""
+        return self._known_at.get(node, FOREVER)
 
-    def given_up(self, now: float) -> bool:
-        """Whether the bus does not work here, for want of rights perhaps: nothing ever came back."""
-        spoke = self._first_said != NEVER
-        return spoke and not self.ever and now - self._first_said > GIVEN_UP * self._lease
+    @property
+    def given_up_at(self) -> float:
+        """When the bus counts as not working here, for want of rights perhaps, as nothing ever came back;
+        FOREVER: something did, or nothing was said."""
+        spoke = self._first_said != NEVER and self._newest == NEVER
+        return self._first_said + GIVEN_UP * self._lease if spoke else FOREVER
 
     def stepped(self, by: float) -> None:
         """The clock was set forward by so many seconds."""
         self._newest += by
         self.since += by
         self._first_said += by
-        self._told = {node: since + by for node, since in self._told.items()}
+        self._known_at = {node: since + by for node, since in self._known_at.items()}
         self._sent = {number: said + by for number, said in self._sent.items()}

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from adapter.cluster.rendezvous import preference
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from adapter.cluster.membership import Membership
-    from adapter.cluster.role import Role
+    from adapter.cluster.roles import Roles
     from adapter.ports.nodes import NodeView
     from adapter.ports.recovery import Recovery
     from adapter.ports.store import Store
@@ -40,7 +42,7 @@ class Placement:
         count: int,
         nodes: NodeView,
         membership: Membership,
-        role: Role,
+        roles: Roles,
         recovery: Recovery,
         inflight: Store,
         clock: Callable[[], float],
@@ -48,7 +50,7 @@ class Placement:
         self._count = count
         self._nodes = nodes
         self._membership = membership
-        self._role = role
+        self._roles = roles
         self._recovery = recovery
         self._inflight = inflight
         self._clock = clock
@@ -64,26 +66,30 @@ class Placement:
         """
         me, linked, wanted = self._membership.replica, set(self._nodes.names), set()
         for node in self._nodes.known:
-            assignees = self._membership.assignees(node, self._count, able)
-            if me in assignees:
+            chosen = assignees(self._membership, node, self._count, able)
+            if me in chosen:
                 wanted.add(node)
                 if node not in linked:
-                    log.info("connects to a node", node=node, among=assignees)
+                    log.info("connects to a node", node=node, among=chosen)
                     self._nodes.connect(node)
-            elif node in linked and await self._may_leave(node, assignees):
-                log.info("leaves a node to others", node=node, to=assignees)
+            elif node in linked and await self._may_leave(node, chosen):
+                log.info("leaves a node to others", node=node, to=chosen)
                 self._nodes.disconnect(node)
         self.wanted = frozenset(wanted)
         self._unwanted = {node: since for node, since in self._unwanted.items() if node not in wanted}
         await self._give_up()
 
-    async def _may_leave(self, node: str, assignees: list[str]) -> bool:
+    async def _may_leave(self, node: str, chosen: list[str]) -> bool:
         membership = self._membership
-        if membership.away or not all(membership.reads(replica, node) for replica in assignees):
+        if membership.away or not all(reads(membership, each, node) for each in chosen):
             self._unwanted.pop(node, None)
             return False
         since = self._unwanted.setdefault(node, self._clock())
-        if self._clock() < since + LEAVE_AFTER or self._role.active(node) or not self._nodes.idle(node):
+        if (
+            self._clock() < since + LEAVE_AFTER
+            or self._roles.of(node).is_active
+            or not self._nodes.idle(node)
+        ):
             return False
         return not any(record.owner == membership.replica for record in await self._inflight.scan(node))
 
@@ -96,3 +102,29 @@ class Placement:
                 given_up = await self._recovery.forget_node(node)
                 log.info("node: gone", node=node, given_up=given_up)
                 self._nodes.disconnect(node)
+
+
+def assignees(membership: Membership, node: str, count: int, able: bool) -> list[str]:
+    """Return the replicas that are to connect to a node: the first that live, by rendezvous hashing.
+
+    Those that can take a suspension all the way go before the others.
+
+    Args:
+        membership: who lives.
+        node: the node.
+        count: how many there are to be; 0: all.
+        able: whether this replica can take a suspension all the way.
+    """
+
+    def order(replica: str) -> tuple[bool, tuple[bytes, str]]:
+        beat = membership.others.get(replica)
+        serves = able if beat is None else beat.broker and beat.accepting
+        return serves, preference(node, replica)
+
+    return sorted(membership.replicas, key=order, reverse=True)[: count or None]
+
+
+def reads(membership: Membership, replica: str, node: str) -> bool:
+    """Return True if another replica has a link to the node that is read."""
+    beat = membership.others.get(replica)
+    return beat is not None and node in beat.nodes

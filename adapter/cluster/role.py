@@ -1,17 +1,34 @@
-"""Whose turn it is: what this replica does for a node, and what it leaves to others."""
+"""What a replica does for a node and what it leaves to others: the roles, in one table. Pure.
+
+``decide`` takes a ``View`` of all that is known and a time, and gives a ``Decision``. A replica has the role
+of the first row that does not hold; if all hold it is ``ACTIVE``.
+
+| it is              | unless                                                                    |
+|--------------------|---------------------------------------------------------------------------|
+| PAUSED             | no operator has paused the node                                           |
+| DRAINING           | its drain has not come so far that it claims nothing                      |
+| CUT_OFF            | it can take a suspension all the way, and knows what the others do        |
+| STANDBY            | rendezvous hashing picks it, and nobody else can be claiming              |
+| ACTIVE_UNCONFIRMED | every other replica that reads the node knows that it is active           |
+
+| what is suspended is left to others by | for                                                   |
+|----------------------------------------|-------------------------------------------------------|
+| ACTIVE                                 | no time: it claims at once                            |
+| ACTIVE_UNCONFIRMED                     | ``HANDOVER_WAIT``; without the store no time          |
+| STANDBY                                | ``STANDBY_DELAY``; without the store the deadline     |
+| CUT_OFF, DRAINING, PAUSED              | a lease if another serves the node; if nobody does,   |
+|                                        | until the broker's return has been waited for         |
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import enum
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from adapter.cluster.drain import Drain, DrainEvent
+from adapter.cluster.view import FOREVER, NEVER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from adapter.cluster.membership import Membership
-    from adapter.ports.broker import Broker
-    from adapter.ports.links import Links
+    from adapter.cluster.view import Seen, View
 
 STANDBY_DELAY: Final = 0.15
 """Seconds for which a standby leaves a suspension to the active replica: longer than a claim takes."""
@@ -24,216 +41,279 @@ answered: another server of a cluster takes over in less, and a caller does not 
 HANDOVER_WAIT: Final = 0.03
 """Seconds for which one that has just become active leaves a suspension to the one before, which does
 not know it yet: that tells the store of its claims within 10 ms."""
-_FOR_NOW: Final = float("inf")
 
 
-class Role:
-    """By the membership, and by what this replica is able to do this instant.
+class Role(enum.Enum):
+    """What a replica is for a node."""
 
-    ``clock`` gives epoch seconds. ``longest``: seconds of the longest
-    deadline. To be ``look``\\ ed at often.
+    PAUSED = "paused"
+    DRAINING = "draining"
+    CUT_OFF = "cut off"
+    STANDBY = "standby"
+    ACTIVE_UNCONFIRMED = "active, unconfirmed"
+    ACTIVE = "active"
+
+
+class Handover(enum.Enum):
+    """What a beat changes in who consumes a node's replies first."""
+
+    TAKES_OVER = "consumes before all others from now on, and adopts"
+    KEEPS = "goes on so"
+    GIVES_WAY = "consumes behind the others from now on"
+    STAYS_OUT = "stays behind"
+
+
+HANDOVERS: Final = {  # by: whether this replica was the chosen one, and whether it is now
+    (False, True): Handover.TAKES_OVER,
+    (True, True): Handover.KEEPS,
+    (True, False): Handover.GIVES_WAY,
+    (False, False): Handover.STAYS_OUT,
+}
+
+
+class Decision(NamedTuple):
+    """What this replica does for a node, until a fact changes or a time comes.
+
+    Attributes:
+        role: what it is.
+        chosen: the replica that is to claim: by hashing, of those that can serve the node.
+        wait: seconds for which a suspension is left to somebody or something else; 0: it is claimed now.
+        is_active: it claims the node's suspensions.
+        is_confirmed_active: and every other replica knows it.
+        writes_behind: the store may be told of what is done after it is done. Not if nothing drops a second
+            answer: should this process die before it has told, another must not take for unanswered what was
+            answered.
+        can_serve: it can take a suspension all the way, and may.
+        accepts_new: what it claims is published, rather than answered `unavailable`.
+        asks: a request would be published now, and its reply come here.
+        relaxed: the node may be read a little late, as another replica claims.
+        publishes_notices: it publishes what nobody claims.
+        sweeps: it answers what is past its deadline.
+        may_write: answers that are queued for the node are still this replica's to write.
+        yields: it leaves the node to a replica that has the store.
+        listens: nobody claims, though this replica could: it listens for others first.
+        served: another replica can serve the node.
+        writes_left: it writes what replicas that cannot write have settled.
+        resets: another replica can write to the node, so a link that is not read may be given up.
+        alone: nobody else is there, as far as this replica has been able to see.
+        plain: the node's configuration drops no second answer.
+        until: when time alone changes something.
     """
 
-    def __init__(
-        self,
-        membership: Membership,
-        broker: Broker,
-        links: Links,
-        clock: Callable[[], float],
-        longest: float = 2.0,
-    ) -> None:
-        self._membership = membership
-        self._broker = broker
-        self._links = links
-        self._clock = clock
-        self._longest = longest
-        self._lost_at: float | None = None  # the broker, as of the last look
-        self._looked = clock()
-        self._since: dict[str, float] = {}  # when this replica became the active one, by node
-        self.drain = Drain.SERVING
-        """How far this replica has come in taking no more calls."""
-        self.astray = False
-        """Whether this replica's clock is wrong, and another can serve whose clock is not."""
-        self.broker_seen = False
-        """Whether the broker was ever there: before that this replica has asked nothing."""
+    role: Role
+    chosen: str | None
+    wait: float
+    is_active: bool
+    is_confirmed_active: bool
+    writes_behind: bool
+    can_serve: bool
+    accepts_new: bool
+    asks: bool
+    relaxed: bool
+    publishes_notices: bool
+    sweeps: bool
+    may_write: bool
+    yields: bool
+    listens: bool
+    served: bool
+    writes_left: bool
+    resets: bool
+    alone: bool
+    plain: bool
+    until: float
 
-    def look(self, now: float) -> None:
-        """Note since when the broker is lost; a gap of a lease tells that this process stood still."""
-        if now - self._looked > self._membership.lease:
-            self._membership.woke(now)
-        self._looked = now
-        if self._broker.ready:
-            self._lost_at, self.broker_seen = None, True
-        elif self._lost_at is None:
-            self._lost_at = now
 
-    def obey(self) -> bool:
-        """Begin to drain if an operator orders it by now, end it if not; True if that changes anything."""
-        ordered = self._membership.drain_ordered
-        return self.advance(DrainEvent.ORDERED if ordered else DrainEvent.COUNTERMANDED)
+def decide(view: View, now: float) -> Decision:
+    """Say what this replica does for a node."""
+    here, seen = view.here, view.seen
+    yields = seen.away and here.plain and seen.store_is_anothers
+    accepts_new = here.claims and here.asks and not seen.paused
+    can_serve = accepts_new and not here.astray and here.sound and not yields
+    chosen = None if seen.paused else seen.replica if can_serve and seen.preferred else seen.rival
+    is_chosen = chosen == seen.replica
+    confirmed_at = _confirmed_at(view, now)
+    role = _role(
+        (Role.PAUSED, not seen.paused),
+        (Role.DRAINING, here.claims),
+        (Role.CUT_OFF, can_serve and _hears(seen, now)),
+        (Role.STANDBY, is_chosen and _entitled(here.plain, seen, now)),
+        (Role.ACTIVE_UNCONFIRMED, now >= confirmed_at),
+    )
+    active = role in (Role.ACTIVE, Role.ACTIVE_UNCONFIRMED)
+    writes = here.sound and seen.inherits
+    return Decision(
+        role=role,
+        chosen=chosen,
+        wait=_wait(role, can_serve, view, now),
+        is_active=active,
+        is_confirmed_active=role is Role.ACTIVE,
+        writes_behind=role is Role.ACTIVE and not here.plain,
+        can_serve=can_serve,
+        accepts_new=accepts_new,
+        asks=here.asks,
+        # A replica that has lost the broker cannot know: if the others have, too, callers are told at once.
+        relaxed=here.asks and not active,
+        publishes_notices=_publishes_notices(view, active, chosen),
+        # One alone, since just after an outage the store may not know yet what another has answered.
+        # While the store is away each does it for what it owns.
+        sweeps=seen.away or ((is_chosen or (chosen is None and writes)) and now <= seen.lease_ends),
+        may_write=_may_write(here.plain, yields, seen, now),
+        yields=yields,
+        listens=can_serve and not active and not seen.served,
+        served=seen.served,
+        writes_left=writes,
+        resets=seen.linked,
+        alone=_alone(seen, now),
+        plain=here.plain,
+        until=_until(role, confirmed_at, view, now),
+    )
 
-    def advance(self, event: DrainEvent) -> bool:
-        """Take in what happens to a drain; True if that changes its state."""
-        before, self.drain = self.drain, self.drain.after(event)
-        return before is not self.drain
 
-    def see(self, identities: Mapping[str, str]) -> None:
-        """Take in at once which Kamailio each linked node is: names may clash."""
-        self._membership.here(identities)
+def waited(broker_lost_at: float | None, now: float) -> bool:
+    """Return True if the broker is lost, and its return has been waited for."""
+    return broker_lost_at is not None and now >= broker_lost_at + RETURN_WAIT
 
-    def stepped(self, by: float) -> None:
-        """The clock was set forward by so many seconds: that was no standing still."""
-        self._membership.stepped(by)
-        self._looked += by
-        self._since = {node: since + by for node, since in self._since.items()}
-        if self._lost_at is not None:
-            self._lost_at += by
 
-    def asks(self, node: str) -> bool:
-        """Return True if a request of the node would be published now, and its reply come here."""
-        return self._broker.ready and self._broker.takes_replies(node)
+def _role(*rows: tuple[Role, bool]) -> Role:
+    """Return the first role whose condition does not hold."""
+    return next((role for role, holds in rows if not holds), Role.ACTIVE)
 
-    def accepts_new(self, node: str) -> bool:
-        """Whether what is claimed of the node now is published."""
-        return self.drain.claims and self.asks(node) and node not in self._membership.paused
 
-    @property
-    def current(self) -> bool:
-        """Whether this replica's lease lasts, so that nobody has taken over what it owns."""
-        return self._membership.current(self._clock())
+def _hears(seen: Seen, now: float) -> bool:
+    """Return True if this replica may go by what it knows of the others."""
+    if now > seen.lease_ends:
+        return False
+    return not (seen.away and seen.bus) or now <= seen.echo_until or now > seen.bus_given_up_at
 
-    def can_serve(self, node: str) -> bool:
-        """Whether this replica can take a suspension of the node all the way, and may."""
-        return (
-            self.accepts_new(node) and not self.astray and self._links.sound(node) and not self.yields(node)
-        )
 
-    def yields(self, node: str) -> bool:
-        """Whether this replica leaves the node to one that has the store, which it has lost itself.
+def _entitled(plain: bool, seen: Seen, now: float) -> bool:
+    """Return True if nobody else can be claiming, as far as the store alone does not see to that.
 
-        Where Kamailio drops a second answer both go on: replies may come to either, and only who claimed a
-        suspension knows what to do with them.
-        """
-        return self._membership.away and self.plain(node) and self._membership.yields(node)
+    If nothing drops a second answer, no two may claim at one moment.
+    """
+    if not seen.bus:
+        return seen.updated or not plain  # who has never seen whether there are others waits until it has
+    if not (seen.away or plain):
+        return True  # the store gives each suspension to one of them
+    if plain and (now < seen.begun_at or seen.claimed_by_another):
+        return False
+    if plain and seen.claimed and now >= seen.remembers_from:
+        return True  # who claims goes on, though its echo is late: the store is there
+    if seen.echo_until == NEVER:
+        return seen.updated and now > seen.bus_given_up_at
+    heard = now <= seen.echo_until and now >= seen.listened_at
+    return heard and (not plain or now >= seen.trusted_at)
 
-    def active(self, node: str) -> bool:
-        """Whether this replica is the one to claim the node's suspensions.
 
-        Nothing there drops a second answer where the configuration is plain: who has never seen whether
-        there are others waits until it has.
-        """
-        if self._membership.blind and not self._membership.bus and self.plain(node):
-            return False
-        chosen = self._membership.active(node, self.can_serve(node))
-        active = chosen == self._membership.replica and self.current and self._entitled(node)
-        if not active:
-            self._since.pop(node, None)
-        elif node not in self._since:
-            self._since[node] = self._clock()
-        return active
+def _confirmed_at(view: View, now: float) -> float:
+    """Return when every other replica knows that this one is active: all have beaten since.
 
-    def listens(self, node: str) -> bool:
-        """Whether nobody claims for the node, though this replica could: it listens for others first."""
-        return self.can_serve(node) and not self.active(node) and not self._membership.served(node)
+    Those that read the node count, even where they cannot serve it any more: until just now they may
+    have, and one that drains claims until Kamailio knows.
+    """
+    seen = view.seen
+    if seen.renamed or seen.split:
+        return FOREVER
+    if not seen.linked:
+        return NEVER
+    return (now if view.active_since is None else view.active_since) + seen.lease / 2
 
-    def _entitled(self, node: str) -> bool:
-        """Whether nobody else can be claiming, as far as the store alone does not see to that."""
-        membership = self._membership
-        if not membership.bus or not (membership.away or self.plain(node)):
-            return True  # the store gives each suspension to one of them
-        return membership.entitled(node, self._clock(), self.plain(node))
 
-    def plain(self, node: str) -> bool:
-        """Whether the node's configuration takes any answer, a second one, too."""
-        return not self._links.drops_repeats(node)
+def _alone(seen: Seen, now: float) -> bool:
+    """Return True if nobody else is there, as far as this replica has been able to see."""
+    listened = now <= seen.echo_until and now >= seen.alone_at
+    return seen.nobody and (seen.updated or listened)
 
-    def may_write(self, node: str) -> bool:
-        """Whether answers that are queued for the node are still this replica's to write."""
-        membership = self._membership
-        if not (membership.away and membership.bus and self.plain(node)):
-            return self.current
-        if membership.unsure or self.yields(node):
-            return False
-        now = self._clock()
-        return membership.echo.lasts(now) or membership.alone(now) or membership.echo.given_up(now)
 
-    def is_confirmed_active(self, node: str) -> bool:
-        """Whether it is active and every other replica knows it: all have beaten since.
+def _wait(role: Role, can_serve: bool, view: View, now: float) -> float:
+    """Return the seconds for which a suspension is left to somebody or something else."""
+    wait = _WAITS[role](can_serve, view, now)
+    if not view.seen.renamed:
+        return wait
+    # Its Kamailio's other name comes first. If nothing drops a second answer, who has not claimed it under
+    # that name by the end of a lease will not.
+    return max(wait, view.seen.lease if view.here.plain else STANDBY_DELAY)
 
-        Those that read the node count, even where they cannot serve it any more: until just now they may
-        have, and one that drains claims until Kamailio knows.
-        """
-        membership = self._membership
-        if not self.active(node) or membership.elders(node) or membership.split(node):
-            return False
-        return not membership.linked(node) or self._clock() >= self._since[node] + membership.lease / 2
 
-    def relaxed(self, node: str) -> bool:
-        """Whether what the node suspends may be read a little late, as another replica claims it. Who has
-        lost the broker cannot know: where the others have, too, callers are to be told at once.
-        """
-        return self.asks(node) and not self.active(node)
+def _active_waits(_: bool, view: View, now: float) -> float:
+    return 0.0
 
-    def publishes_notices(self, node: str) -> bool:
-        """Whether to publish what nobody claims: as the active one, or where there is none."""
-        membership = self._membership
-        if membership.elders(node) and self._links.incarnation(node):
-            return False  # told under the other name; an address alone is no proof
-        if node in membership.paused:
-            return membership.writer(node, self._links.sound(node)) == membership.replica
-        return self.active(node) or membership.active(node, self.can_serve(node)) is None
 
-    def sweeps(self, node: str) -> bool:
-        """Whether this replica is the one to answer what is past its deadline.
+def _unconfirmed_waits(_: bool, view: View, now: float) -> float:
+    return 0.0 if view.seen.away else HANDOVER_WAIT
 
-        One alone, since just after an outage the store may not know yet what another has answered.
-        While the store is away each does it for what it owns.
-        """
-        membership = self._membership
-        if membership.away:
-            return True
-        chosen = membership.active(node, self.can_serve(node)) or membership.writer(
-            node, self._links.sound(node)
-        )
-        return chosen == membership.replica and self.current
 
-    def grace(self, node: str, now: float) -> float:
-        """Seconds for which a suspension of the node is left to somebody or something else.
+def _standby_waits(_: bool, view: View, now: float) -> float:
+    plain, seen = view.here.plain, view.seen
+    if seen.away and seen.bus:
+        return view.longest  # whoever is active may die, and nobody could say of what it has claimed
+    if now < seen.settled_at or (plain and seen.bus and now < seen.begun_at):
+        return FOREVER
+    if not (plain and seen.bus):
+        return STANDBY_DELAY
+    # What the active one has claimed is in the store, if the store has answered it since.
+    return max(STANDBY_DELAY, min(now - seen.contact + STANDBY_DELAY, view.longest))
 
-        Its Kamailio's other name comes first. Where nothing drops a second answer, who has not claimed
-        it under that name by the end of a lease will not.
-        """
-        own = self._grace(node, now)
-        if not self._membership.elders(node):
-            return own
-        return max(own, STANDBY_DELAY if self._links.drops_repeats(node) else self._membership.lease)
 
-    def _grace(self, node: str, now: float) -> float:
-        if self.active(node):
-            return 0.0 if self.is_confirmed_active(node) or self._membership.away else HANDOVER_WAIT
-        membership, plain = self._membership, self.plain(node)
-        if (
-            membership.away
-            and membership.bus
-            and (self.can_serve(node) or (plain and not membership.alone(now)))
-        ):
-            return self._longest  # whoever is active may die, and nobody could say of what it has claimed
-        if not self.current:
-            return _FOR_NOW  # the beat under way tells within the store's timeout who is active
-        if self.can_serve(node):
-            if membership.settling(now) or (plain and membership.bus and membership.beginning(now)):
-                return _FOR_NOW
-            if not (plain and membership.bus):
-                return STANDBY_DELAY
-            # What the active one has claimed is in the store, if the store has answered it since.
-            known = membership.contact(membership.active(node, True))
-            return max(STANDBY_DELAY, min(now - known + STANDBY_DELAY, self._longest))
-        # While the store is away the others do not learn that it is not able any more.
-        ours = self._membership.away and self._membership.active(node, True) == self._membership.replica
-        if self._membership.served(node) and not ours:
-            return self._membership.lease  # who lives and has not claimed it by then has not got it
-        return 0.0 if self._lost_at is None or self.waited(now) else RETURN_WAIT
+def _others_wait(can_serve: bool, view: View, now: float) -> float:
+    here, seen = view.here, view.seen
+    if seen.away and seen.bus and (can_serve or (here.plain and not _alone(seen, now))):
+        return view.longest
+    if now > seen.lease_ends:
+        return FOREVER  # the beat under way tells within the store's timeout who is active
+    # While the store is away the others do not learn that it cannot serve any more.
+    counts_on_it = seen.away and seen.preferred and not seen.paused
+    if seen.served and not counts_on_it:
+        return seen.lease  # who lives and has not claimed it by then has not got it
+    return 0.0 if here.broker_lost_at is None or waited(here.broker_lost_at, now) else RETURN_WAIT
 
-    def waited(self, now: float) -> bool:
-        """Whether the broker's return has been waited for."""
-        return self._lost_at is not None and now >= self._lost_at + RETURN_WAIT
+
+_WAITS: Final = {
+    Role.ACTIVE: _active_waits,
+    Role.ACTIVE_UNCONFIRMED: _unconfirmed_waits,
+    Role.STANDBY: _standby_waits,
+    Role.CUT_OFF: _others_wait,
+    Role.DRAINING: _others_wait,
+    Role.PAUSED: _others_wait,
+}
+
+
+def _publishes_notices(view: View, active: bool, chosen: str | None) -> bool:
+    """Return True if this replica is active, or if there is none that is."""
+    here, seen = view.here, view.seen
+    if seen.renamed and here.incarnation_known:
+        return False  # told under the other name; an address alone is no proof
+    if seen.paused:
+        return here.sound and seen.inherits
+    return active or chosen is None
+
+
+def _may_write(plain: bool, yields: bool, seen: Seen, now: float) -> bool:
+    """Return True if nobody can have taken over what this replica has queued for the node."""
+    if now > seen.lease_ends:
+        return False
+    if not (seen.away and seen.bus and plain):
+        return True
+    heard = now <= seen.echo_until or _alone(seen, now) or now > seen.bus_given_up_at
+    return heard and not yields
+
+
+def _until(role: Role, confirmed_at: float, view: View, now: float) -> float:
+    """Return the next of the times that a decision depends on."""
+    here, seen = view.here, view.seen
+    if role is Role.STANDBY and here.plain and seen.bus:
+        return now  # how long it waits depends on how long ago the store has answered the active one
+    times = (
+        confirmed_at,
+        seen.lease_ends,
+        seen.settled_at,
+        seen.begun_at,
+        seen.remembers_from,
+        seen.echo_until,
+        seen.listened_at,
+        seen.alone_at,
+        seen.trusted_at,
+        seen.bus_given_up_at,
+        NEVER if here.broker_lost_at is None else here.broker_lost_at + RETURN_WAIT,
+    )
+    return min(filter(now.__le__, times), default=FOREVER)

@@ -17,7 +17,7 @@ from adapter.wire import netstring
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from adapter.cluster.role import Role
+    from adapter.cluster.roles import Roles
     from adapter.evapi.limits import LinkSettings
     from adapter.model.transaction import TransactionId
     from adapter.observe.metrics import Metrics
@@ -41,7 +41,7 @@ class Nodes:
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
         self._trip: Trip
-        self._role: Role
+        self._roles: Roles
         self._recovery: Recovery
         self._broker: Broker
         self._addresses: dict[str, Address] = {}
@@ -58,9 +58,9 @@ class Nodes:
     def __iter__(self) -> Iterator[Link]:
         return iter(list(self._links.values()))
 
-    def start(self, trip: Trip, role: Role, recovery: Recovery, broker: Broker) -> None:
+    def start(self, trip: Trip, roles: Roles, recovery: Recovery, broker: Broker) -> None:
         """From now on links may be made."""
-        self._trip, self._role, self._recovery, self._broker = trip, role, recovery, broker
+        self._trip, self._roles, self._recovery, self._broker = trip, roles, recovery, broker
 
     def set_known(self, nodes: Sequence[NodeAddress]) -> None:
         """Which nodes there are.
@@ -160,7 +160,7 @@ class Nodes:
         """Take in a node's replies while it reads what is written to it, and only then; read at once
         what this replica is to claim."""
         for link in self:
-            link.set_relaxed(self._role.relaxed(link.node))
+            link.set_relaxed(self._roles.of(link.node).relaxed)
             if link.sound and link.node not in self._attached:
                 self._attached.add(link.node)
                 self._broker.attach(link.node, self._priorities.get(link.node, 0))
@@ -293,7 +293,7 @@ class Nodes:
 
     def may_write(self, node: str) -> bool:
         """Whether what is queued for a node is still this replica's to write: its lease lasts."""
-        return self._role.may_write(node)
+        return self._roles.of(node).may_write
 
     def on_events(
         self,
@@ -309,7 +309,7 @@ class Nodes:
 
     def on_link(self, link: Link) -> None:
         """Look at what has become of it."""
-        self._role.see(self.identities)
+        self._roles.see(self.identities)
         self.refresh()
         if not link.up and link.node not in self._addresses:
             self._tasks[link.node].cancel()  # nothing to connect to any more

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from adapter.model.transaction import Outcome, Settlement, Transaction
 
 if TYPE_CHECKING:
-    from adapter.cluster.membership import Membership
-    from adapter.cluster.role import Role
+    from adapter.cluster.roles import Roles
 
 
 class Sorted(NamedTuple):
@@ -19,11 +18,11 @@ class Sorted(NamedTuple):
 
 
 class RepublishQueue:
-    """In the order in which they came. Times in epoch seconds."""
+    """In the order in which they came. Times in epoch seconds; ``lease`` in seconds."""
 
-    def __init__(self, membership: Membership, role: Role) -> None:
-        self._membership = membership
-        self._role = role
+    def __init__(self, roles: Roles, lease: float) -> None:
+        self._roles = roles
+        self._lease = lease
         self._kept: list[tuple[float, Transaction]] = []
 
     def __bool__(self) -> bool:
@@ -41,12 +40,13 @@ class RepublishQueue:
         kept, self._kept = self._kept, []
         again: list[Transaction] = []
         refused: list[Settlement] = []
-        waited = ready or self._role.waited(now)
+        waited = ready or self._roles.waited(now)
         for since, transaction in kept:
-            if self._role.asks(transaction.id.node):
+            role = self._roles.of(transaction.id.node)
+            if role.asks:
                 again.append(transaction)
-            elif self._membership.served(transaction.id.node):
-                if now < since + 2 * self._membership.lease:  # else it was adopted
+            elif role.served:
+                if now < since + 2 * self._lease:  # else it was adopted
                     self._kept.append((since, transaction))
             elif waited:
                 refused.append(Settlement(transaction.id, Outcome.UNAVAILABLE))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from adapter import contract
-from adapter.cluster.role import READ_PAUSE, Role
+from adapter.cluster.role import READ_PAUSE
 from adapter.errors import CodecError
 from adapter.model.correlation import Ids
 from adapter.model.transaction import (
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from adapter.cluster.membership import Membership
+    from adapter.cluster.roles import Roles
     from adapter.observe.observer import Observer
     from adapter.observe.trip_metrics import TripMetrics
     from adapter.ports.links import Links
@@ -84,7 +85,7 @@ class Trip:
         metrics: TripMetrics,
         observer: Observer,
         membership: Membership,
-        role: Role,
+        roles: Roles,
         clock: Callable[[], float] = time.time,
         ids: Ids | None = None,
     ) -> None:
@@ -104,13 +105,13 @@ class Trip:
         self._doubtful: set[TransactionId] = set()  # to be written once the store has told that nobody has
         self._read: list[TransactionId] = []  # resumes that Kamailio has read
         self._complained = float("-inf")
-        self._role = role
-        self._republish = RepublishQueue(membership, self._role)
+        self._roles = roles
+        self._republish = RepublishQueue(roles, membership.lease)
         self._unwritten = Unwritten(metrics, self._ids.text)
         self._early_replies = EarlyReplies()
 
     def __repr__(self) -> str:
-        claiming = "claiming" if self._role.drain.claims else "draining"
+        claiming = "claiming" if self._roles.drain.claims else "draining"
         work = f"{len(self._tasks)} batches under way, {len(self._standby)} frames held"
         return f"<Trip {self._membership.replica} {claiming}, {work}>"
 
@@ -126,7 +127,8 @@ class Trip:
     ) -> None:
         """Take what one read of a node's link held. Never waits."""
         now = self._clock()
-        self._role.look(now)
+        self._roles.look(now)
+        role = self._roles.of(node)
         suspended: list[wire.Suspended | wire.Malformed | wire.LazySuspended] = []
         notices: list[Publication] = []
         for kind, number in collections.Counter(map(type, events)).items():
@@ -140,16 +142,14 @@ class Trip:
                 self._keep(node, found)
                 if found.ids is not None:
                     suspended.append(found)
-        if notices and self._role.publishes_notices(node):
+        if notices and role.publishes_notices:
             self._spawn(self._tell(notices))
         if not suspended:
             return
         claimer = self._claimer(node)
         frames = [HeldFrame(now, claimer, each) for each in suspended]
-        sure = self._role.is_confirmed_active(node)
-        if sure or self._role.grace(node, now) <= 0:
-            write_behind = sure and self._links.drops_repeats(node)
-            self._spawn(self._ask(self._to_claim(node, frames), write_behind))
+        if role.wait <= 0:
+            self._spawn(self._ask(self._to_claim(node, frames, role.accepts_new), role.writes_behind))
         else:
             for frame in frames:
                 self._standby.put(node, frame)
@@ -157,13 +157,13 @@ class Trip:
     def tick(self) -> None:
         """Look after frames that are held, requests that the broker did not take, and early replies."""
         now = self._clock()
-        self._role.look(now)
+        self._roles.look(now)
         for node in self._standby:
-            grace = self._role.grace(node, now)
-            left = self._standby.take(node, now - grace)
+            role = self._roles.of(node)
+            left = self._standby.take(node, now - role.wait)
             left = self._answered_by_nobody(node, left)
-            if left and grace <= 0:  # its own by now: a store that is away knows of no other's claims
-                self._spawn(self._ask(self._to_claim(node, left, again=True)))
+            if left and role.wait <= 0:  # its own by now: a store that is away knows of no other's claims
+                self._spawn(self._ask(self._to_claim(node, left, role.accepts_new, again=True)))
             elif left:
                 self._spawn(self._claim_left(node, left))
         if self._republish:
@@ -186,9 +186,9 @@ class Trip:
         frames = {frame.id: frame for frame in left}
         for name in self._membership.elders(node):
             frames = await self._not_claimed_as(name, frames)
-        if not self._role.active(node):
+        if not self._roles.of(node).is_active:
             unclaimed = await self._inflight.unclaimed(list(frames))
-            if not self._role.active(node):
+            if not self._roles.of(node).is_active:
                 self._metrics.duplicates.labels(node).inc(len(frames) - len(unclaimed))
                 frames = {id_: frames[id_] for id_ in unclaimed}
                 since = min((frame.arrived for frame in frames.values()), default=0.0)
@@ -197,7 +197,8 @@ class Trip:
                     return
         if frames:
             self._metrics.standby_claims.labels(node).inc(len(frames))
-            await self._ask(self._to_claim(node, frames.values(), again=True))
+            accepts_new = self._roles.of(node).accepts_new
+            await self._ask(self._to_claim(node, frames.values(), accepts_new, again=True))
 
     async def _not_claimed_as(
         self, name: str, frames: Mapping[TransactionId, HeldFrame]
@@ -210,14 +211,6 @@ class Trip:
             self._metrics.duplicates.labels(id_.node).inc()
         return kept
 
-    def _writes_behind(self, node: str) -> bool:
-        """Whether the store may be told of what is done after it is done.
-
-        Not where nothing drops a second answer: should this process die before it has told, another
-        replica must not take for unanswered what was answered.
-        """
-        return self._role.is_confirmed_active(node) and self._links.drops_repeats(node)
-
     async def _remembered(self, since: float) -> bool:
         """Whether the store has forgotten nothing from then until now, as its next beat tells."""
         now, membership = self._clock(), self._membership
@@ -229,7 +222,7 @@ class Trip:
     def _answered_by_nobody(self, node: str, left: list[HeldFrame]) -> list[HeldFrame]:
         """Leave in silence what another replica may have answered that left no trace, where Kamailio would
         take a second answer for one to its next question."""
-        if not left or not self._role.plain(node):
+        if not left or not self._roles.of(node).plain:
             return left
         untraced = self._membership.shadow + READ_PAUSE
         found = [frame for frame in left if frame.arrived > untraced]
@@ -240,15 +233,23 @@ class Trip:
     def _claimer(self, node: str) -> translate.Claimer:
         return translate.Claimer(self._membership.replica, node, self._links.incarnation(node))
 
-    def _to_claim(self, node: str, frames: Iterable[HeldFrame], again: bool = False) -> list[Transaction]:
-        """``again``: they were left to another replica, which may have answered them and died."""
-        takes = self._role.accepts_new(node)
+    def _to_claim(
+        self, node: str, frames: Iterable[HeldFrame], accepts_new: bool, again: bool = False
+    ) -> list[Transaction]:
+        """Make the claims for some frames.
+
+        Args:
+            node: from which they came.
+            frames: what asks for an answer.
+            accepts_new: whether they are published, rather than answered ``unavailable``.
+            again: whether they were left to another replica, which may have answered them and died.
+        """
         found: list[Transaction] = []
         for frame in frames:
             transaction, malformed = translate.claim(frame.found, frame.claimer, self._policy, frame.arrived)
             if malformed is not None:
                 self._keep(node, malformed)
-            if not takes and transaction.state is not State.SETTLED:
+            if not accepts_new and transaction.state is not State.SETTLED:
                 gone = Outcome.UNAVAILABLE
                 transaction = replace(transaction, request=b"", state=State.SETTLED, outcome=gone)
             found.append(replace(transaction, again=True) if again else transaction)
@@ -321,7 +322,7 @@ class Trip:
         if now >= self._complained + COMPLAIN_EACH:  # there may be 100,000 in one read
             self._complained = now
             log.warning("malformed frame", node=node, reason=found.reason, detail=found.detail, ids=found.ids)
-        if self._role.active(node):
+        if self._roles.of(node).is_active:
             self._broker.dead_letter(DeadLetter(found.reason, found.detail, found.frame, node))
 
     # Back: from wherever an answer comes to Kamailio
@@ -386,7 +387,9 @@ class Trip:
         """Ask for the licences and resume where they are granted. Gives the ids for which not."""
         lost: list[TransactionId] = []
         nodes, asked = {settlement.id.node for settlement in settlements}, self._clock()
-        records = await self._inflight.settle(settlements, all(map(self._writes_behind, nodes)))
+        records = await self._inflight.settle(
+            settlements, all(self._roles.of(node).writes_behind for node in nodes)
+        )
         self._metrics.hop("settle", self._clock() - asked)
         for settlement, transaction in zip(settlements, records, strict=True):
             if transaction is not None:
@@ -399,7 +402,7 @@ class Trip:
 
     def due(self, node: str) -> bool:
         """Whether anything may be past its deadline, and it is this replica that answers it."""
-        return self._inflight.due(node) and self._role.sweeps(node)
+        return self._inflight.due(node) and self._roles.of(node).sweeps
 
     async def expire(self, node: str) -> None:
         """Answer what is past its deadline."""

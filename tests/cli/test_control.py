@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adapter.cli import control
-from adapter.cluster.membership import choose
+from adapter.cluster.rendezvous import choose
 from adapter.inflight.operator import OperatorStore
 from adapter.model.beat import Beat, node_order, replica_order
 from tests.cli.ground import Ground, evapi_adapter, on_ground
@@ -72,7 +72,7 @@ class TestDrain:
         await until(lambda: all(len(bridge.membership.replicas) == 2 for bridge in both))
         preferred = choose(ground.node, [bridge.inflight.replica for bridge in both])
         first = next(name for name, bridge in bridges.items() if bridge.inflight.replica == preferred)
-        await until(lambda: bridges[first].role.is_confirmed_active(ground.node))
+        await until(lambda: bridges[first].roles.of(ground.node).is_confirmed_active)
         other = "two" if first == "one" else "one"
         ground.service(ground.node, events=[event])
         ended: list[Any] = []

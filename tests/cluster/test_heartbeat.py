@@ -14,9 +14,11 @@ from structlog.testing import capture_logs
 from adapter.cluster.clock import Clock, Timekeeping
 from adapter.cluster.drain import Drain
 from adapter.cluster.heartbeat import HURRY
-from adapter.cluster.membership import choose
+from adapter.cluster.rendezvous import choose
+from adapter.cluster.takeover import cannot_ask, cannot_write
 from adapter.model.beat import Beat
 from adapter.relay.ticker import SWEEP_INTERVAL
+from tests.cluster.questions import current
 from tests.harness.examples import examples
 from tests.relay_bench import LEASE, NOW, reply, suspended
 from tests.replicas_bench import Group, Replica
@@ -29,7 +31,7 @@ class TestBeat:
         group = Group("r1", "r2", nodes=("sbc1", "sbc2"))
         first, second = group.all
         second.broker.ready = False
-        second.role.drain = Drain.ENDING
+        second.roles.drain = Drain.ENDING
         second.drop("sbc2")
         second.nodes.late = ["sbc2"]
         with capture_logs() as logs:
@@ -39,11 +41,11 @@ class TestBeat:
         )
         assert second.store.calls[0] == ("beat", said)
         assert first.membership.replicas == second.membership.replicas == ["r1", "r2"]
-        assert first.membership.cannot_ask("sbc1") == {"r2"}
-        assert first.membership.cannot_write("sbc2") == frozenset(), "what it has written may yet come"
+        assert cannot_ask(first.membership, "sbc1") == {"r2"}
+        assert cannot_write(first.membership, "sbc2") == frozenset(), "what it has written may yet come"
         second.nodes.late = []
         await group.beat()
-        assert first.membership.cannot_write("sbc2") == {"r2"}
+        assert cannot_write(first.membership, "sbc2") == {"r2"}
         ready = [entry["replicas"] for entry in logs if entry["event"] == "in-flight store: ready"]
         assert ready == [["r1"], ["r1", "r2"]]
         assert first.counted("replicas") == 2
@@ -91,10 +93,10 @@ class TestBeat:
 
         first.store.inner.beat = stopped  # type: ignore[method-assign]
         await first.beat()
-        assert not first.role.current
+        assert not current(first.membership, first.now)
         first.store.inner.beat = beat  # type: ignore[method-assign]
         await first.beat()
-        assert first.role.current
+        assert current(first.membership, first.now)
         assert first.nodes.forgotten == [NODE]
 
     async def test_one_that_was_never_there_is_no_news(self) -> None:
@@ -115,7 +117,7 @@ class TestActive:
             (lambda: setattr(group["r3"].broker, "ready", False), "r1"),
             (lambda: group["r1"].drop(NODE), "r2"),
             (lambda: setattr(group["r3"].broker, "ready", True), "r3"),
-            (lambda: setattr(group["r3"].role, "drain", Drain.ENDED), "r2"),
+            (lambda: setattr(group["r3"].roles, "drain", Drain.ENDED), "r2"),
         ):
             change()
             await group.beat()
@@ -172,8 +174,8 @@ class TestActive:
 
         async def beat(name: str) -> None:
             await group[name].beat()
-            able = group[name].role.can_serve(NODE)
-            others = tuple((each, beat.serves(NODE)) for each, beat in group[name].membership._others.items())
+            able = group[name].roles.of(NODE).can_serve
+            others = tuple((each, beat.serves(NODE)) for each, beat in group[name].membership.others.items())
             seen[name] = tuple(sorted([*others, (name, able)]))
 
         for step in steps:
@@ -194,17 +196,18 @@ class TestActive:
                 case ("link", name):
                     group[name].links.unsound ^= {NODE}
                 case ("drain", name):
-                    group[name].role.drain = Drain.ENDED
+                    group[name].roles.drain = Drain.ENDED
             seen = {  # what one can do itself it knows at once
                 name: tuple(
-                    (each, group[name].role.can_serve(NODE) if each == name else able) for each, able in told
+                    (each, group[name].roles.of(NODE).can_serve if each == name else able)
+                    for each, able in told
                 )
                 for name, told in seen.items()
             }
             active = [seen[name] for name in group.active() if name not in dead and name in seen]
             assert len(active) == len(set(active))
         await group.beat()
-        able = [each.name for each in group.all if each.role.can_serve(NODE)]
+        able = [each.name for each in group.all if each.roles.of(NODE).can_serve]
         assert group.active() == ([choose(NODE, able)] if able else [])
 
 
@@ -283,7 +286,7 @@ class TestRank:
         assert first.store.called("beat") == 2
         first.store.away = False
         await first.beat()
-        assert first.store.calls[-2] == ("beat", first.replicas.state)
+        assert first.store.calls[-2] == ("beat", first.beats.state)
 
 
 class TestServes:
@@ -297,7 +300,7 @@ class TestServes:
         first.broker.ready = False
         assert not first.replicas.serves(NODE)
         first.broker.ready = True
-        first.role.drain = Drain.ENDING
+        first.roles.drain = Drain.ENDING
         assert not first.replicas.serves(NODE)
 
     async def test_without_the_store_the_active_one_by_the_last_list(self) -> None:
@@ -314,7 +317,7 @@ class TestServes:
         first = Replica()
         first.membership.bus = True
         first.store.away = True
-        first.broker.say = first.replicas.on_said  # type: ignore[attr-defined]
+        first.broker.say = first.beats.on_said  # type: ignore[attr-defined]
         served = []
         for _ in range(8):
             await first.beat()
@@ -410,7 +413,7 @@ class TestClock:
         group = Group("r1", "r2")
         first = group["r1"]
         clock = Clock(lambda: first.now, lambda: first.now)
-        first.replicas._timekeeping = Timekeeping(clock)
+        first.clocks._timekeeping = Timekeeping(clock)
         inner = first.store.inner.beat
 
         async def beat(state: Beat) -> Any:
@@ -426,7 +429,7 @@ class TestClock:
         with capture_logs() as logs:
             await group.beat(rounds=3)
         assert group.active() == ["r2"]
-        assert not first.replicas.state.accepting
+        assert not first.beats.state.accepting
         (told,) = [entry for entry in logs if entry["event"].startswith("clock wrong")]
         assert told["log_level"] == "error"
         assert abs(told["seconds_ahead"]) > 29

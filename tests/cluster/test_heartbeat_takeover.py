@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapter.cluster.drain import Drain
-from adapter.cluster.heartbeat import RESET_AFTER
+from adapter.cluster.takeover import RESET_AFTER
 from adapter.model.transaction import State
 from tests.relay_bench import LEASE, id_of, reply, suspended
 from tests.replicas_bench import Group, Replica
@@ -67,7 +67,7 @@ class TestAskAgain:
     async def test_not_when_it_is_well_but_cannot(self, how: str) -> None:
         group = await self.claimed()
         if how == "drains":
-            group["r1"].role.drain = Drain.ENDED
+            group["r1"].roles.drain = Drain.ENDED
         else:
             group["r1"].drop(NODE)
         await group.beat()
@@ -81,7 +81,7 @@ class TestAskAgain:
         assert group["r1"].asked == [1, 2], "adopted, since r2 cannot ask for it"
         late = Replica("r3", group["r1"])
         await late.beat()
-        assert late.role.active(NODE)
+        assert late.roles.of(NODE).is_active
         assert late.asked == []
 
     async def test_when_nobody_could_publish_for_a_while(self) -> None:
@@ -154,7 +154,7 @@ class TestGone:
                 await first.beat()
             assert first.store.called("scan") == label
             first.broker.ready, first.broker.gone = True, False
-            first.replicas._lost.clear()
+            first.takeover._lost.clear()
             await first.beat()
         assert first.outcomes == [(1, "unavailable"), (2, "unavailable")]
 
@@ -229,7 +229,7 @@ class TestLapsed:
         first.links.sent.clear()
         group.move(LEASE + 0.1)
         await second.store.inner.adopt(NODE, ["r1"], State.SETTLED, 1)
-        await second.store.inner.beat(second.replicas.state)
+        await second.store.inner.beat(second.beats.state)
         with capture_logs() as logs:
             await first.beat()
             await first.beat()

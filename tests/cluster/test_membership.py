@@ -10,8 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.cluster.membership import FORMER_FOR, Membership, choose
+from adapter.cluster.membership import FORMER_FOR, Membership
+from adapter.cluster.placement import assignees, reads
+from adapter.cluster.rendezvous import choose
+from adapter.cluster.takeover import cannot_ask, cannot_write, silenced
 from adapter.model.beat import Beat, Snapshot
+from tests.cluster.questions import active, current, linked, served, settling, unsure, writer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,39 +43,39 @@ def membership(others: Mapping[str, Beat] | None = None, now: float = 0.0) -> Me
 
 class TestLinkers:
     @pytest.mark.parametrize(
-        ("count", "assignees"),
+        ("count", "first"),
         [(1, ["r3"]), (2, ["r3", "r1"]), (3, ["r3", "r1", "r2"]), (0, ["r3", "r1", "r2"])],
     )
-    def test_the_first_by_preference(self, count: int, assignees: list[str]) -> None:
+    def test_the_first_by_preference(self, count: int, first: list[str]) -> None:
         found = membership({"r1": NO_LINK, "r3": SERVING})
-        assert found.assignees(NODE, count, True) == assignees
+        assert assignees(found, NODE, count, True) == first
 
     @pytest.mark.parametrize("beat", [NO_BROKER, DRAINING])
     def test_who_cannot_serve_comes_last(self, beat: Beat) -> None:
         found = membership({"r1": SERVING, "r3": beat})
-        assert found.assignees(NODE, 2, True) == ["r1", "r2"]
-        assert found.assignees(NODE, 2, False) == ["r1", "r3"], "where nobody can, the preference counts"
+        assert assignees(found, NODE, 2, True) == ["r1", "r2"]
+        assert assignees(found, NODE, 2, False) == ["r1", "r3"], "where nobody can, the preference counts"
 
     @given(names, st.sets(names, min_size=3, max_size=8), st.integers(1, 3))
     def test_one_that_is_lost_moves_only_its_own_links(self, node, replicas, count):
-        def assignees(live):
+        def chosen(live):
             me, *others = sorted(live)
             found = Membership(me, LEASE)
             found.update(Snapshot(dict.fromkeys(others, SERVING), True), 0.0, 0.0)
-            return found.assignees(node, count, True)
+            return assignees(found, node, count, True)
 
-        before = assignees(replicas)
+        before = chosen(replicas)
         for lost in replicas:
-            after = assignees(replicas - {lost})
+            after = chosen(replicas - {lost})
             assert [each for each in before if each != lost] == after[: len(before) - (lost in before)]
 
     def test_who_is_active_is_the_first_of_them(self) -> None:
         found = membership({"r1": SERVING, "r3": SERVING})
-        assert found.active(NODE, True) == found.assignees(NODE, 2, True)[0]
+        assert active(found, NODE, True) == assignees(found, NODE, 2, True)[0]
 
     def test_who_reads_a_node(self) -> None:
         found = membership({"r1": NO_LINK, "r3": SERVING})
-        assert [found.reads(name, NODE) for name in ("r1", "r3", "r9")] == [False, True, False]
+        assert [reads(found, name, NODE) for name in ("r1", "r3", "r9")] == [False, True, False]
 
 
 class TestChoose:
@@ -100,26 +104,26 @@ class TestActive:
     def test_it_is_chosen_among_those_that_serve_the_node(self):
         assert choose(NODE, ["r1", "r2", "r3"]) == "r3"
         assert choose(NODE, ["r1", "r2"]) == "r1"
-        assert membership({"r1": SERVING, "r3": SERVING}).active(NODE, True) == "r3"
+        assert active(membership({"r1": SERVING, "r3": SERVING}), NODE, True) == "r3"
         for unable in (NO_BROKER, DRAINING, NO_LINK):
-            assert membership({"r1": SERVING, "r3": unable}).active(NODE, True) == "r1"
-            assert membership({"r1": unable, "r3": unable}).active(NODE, True) == "r2"
-            assert membership({"r1": unable, "r3": unable}).active(NODE, False) is None
+            assert active(membership({"r1": SERVING, "r3": unable}), NODE, True) == "r1"
+            assert active(membership({"r1": unable, "r3": unable}), NODE, True) == "r2"
+            assert active(membership({"r1": unable, "r3": unable}), NODE, False) is None
 
     def test_what_this_replica_can_do_is_told_with_the_question(self):
         """It knows before its beat does."""
         alone = membership()
-        assert alone.active(NODE, True) == "r2"
-        assert alone.active(NODE, False) is None
-        assert membership({"r1": SERVING}).active(NODE, False) == "r1"
-        assert not alone.served(NODE)
-        assert membership({"r1": SERVING}).served(NODE)
-        assert not membership({"r1": NO_BROKER, "r3": NO_LINK}).served(NODE)
+        assert active(alone, NODE, True) == "r2"
+        assert active(alone, NODE, False) is None
+        assert active(membership({"r1": SERVING}), NODE, False) == "r1"
+        assert not served(alone, NODE)
+        assert served(membership({"r1": SERVING}), NODE)
+        assert not served(membership({"r1": NO_BROKER, "r3": NO_LINK}), NODE)
 
     def test_nodes_are_apart(self):
         found = membership({"r1": Beat(nodes=frozenset(["sbc2"]))})
-        assert found.active("sbc1", True) == "r2"
-        assert found.active("sbc2", False) == "r1"
+        assert active(found, "sbc1", True) == "r2"
+        assert active(found, "sbc2", False) == "r1"
 
     @given(st.dictionaries(st.sampled_from(["a", "b", "c", "d", "e"]), st.booleans(), min_size=2), names)
     def test_all_who_see_the_same_agree(self, serving, node):
@@ -128,7 +132,7 @@ class TestActive:
         for name in beats:
             found = Membership(name, LEASE)
             found.update(Snapshot(beats, True), 0.0, 0.0)
-            chosen.add(found.active(node, serving[name]))
+            chosen.add(active(found, node, serving[name]))
         assert len(chosen) == 1
         assert chosen == {choose(node, [name for name, serves in serving.items() if serves])}
 
@@ -138,7 +142,7 @@ class TestLease:
         found = membership({"r1": old(SERVING, LEASE), "r3": old(SERVING, LEASE + 0.001)})
         assert found.replicas == ["r1", "r2"]
         assert found.dead == {"r3"}
-        assert found.active(NODE, True) == "r1"
+        assert active(found, NODE, True) == "r1"
 
     def test_this_one_is_never_dead_to_itself(self):
         found = Membership("r2", LEASE)
@@ -148,11 +152,11 @@ class TestLease:
 
     def test_its_own_ends_without_an_answer(self):
         found = Membership("r2", LEASE)
-        assert not found.current(0.0)
+        assert not current(found, 0.0)
         found.update(Snapshot({}, False), 5.0, 5.0)
-        assert found.current(5.0)
-        assert found.current(5.0 + LEASE)
-        assert not found.current(5.001 + LEASE)
+        assert current(found, 5.0)
+        assert current(found, 5.0 + LEASE)
+        assert not current(found, 5.001 + LEASE)
 
     def test_who_has_left_is_neither_there_nor_dead(self):
         found = membership({"r1": SERVING})
@@ -168,8 +172,8 @@ class TestAway:
         found.lost(0.5)
         assert found.away
         assert "as last seen" in repr(found)
-        assert found.current(1_000.0)
-        assert found.active(NODE, True) == "r1"
+        assert current(found, 1_000.0)
+        assert active(found, NODE, True) == "r1"
         assert found.replicas == ["r1", "r2"]
         assert found.dead == {"r3"}
 
@@ -178,35 +182,35 @@ class TestAway:
         found.lost(9.0)
         found.update(Snapshot({"r1": old(SERVING, 10.0), "r2": SERVING}, True), 10.0, 10.0)
         assert not found.away
-        assert found.settling(10.0)
+        assert settling(found, 10.0)
         assert (found.replicas, found.dead) == (["r1", "r2"], frozenset())
-        assert found.active(NODE, True) == "r1"
+        assert active(found, NODE, True) == "r1"
         found.update(Snapshot({"r1": old(SERVING, 10.9), "r2": SERVING}, True), 10.9, 10.9)
-        assert found.settling(10.9)
-        assert found.active(NODE, True) == "r1"
+        assert settling(found, 10.9)
+        assert active(found, NODE, True) == "r1"
         found.update(Snapshot({"r1": old(SERVING, 11.0), "r2": SERVING}, True), 11.0, 11.0)
-        assert not found.settling(11.0)
+        assert not settling(found, 11.0)
         assert (found.replicas, found.dead) == (["r2"], {"r1"})
 
     def test_who_has_beaten_meanwhile_is_known_as_it_is_now(self):
         found = membership({"r1": SERVING})
         found.lost(9.0)
         found.update(Snapshot({"r1": NO_BROKER, "r3": SERVING}, True), 10.0, 10.0)
-        assert found.active(NODE, True) == "r3"
-        assert found.cannot_ask(NODE) == {"r1"}
+        assert active(found, NODE, True) == "r3"
+        assert cannot_ask(found, NODE) == {"r1"}
 
     def test_a_second_loss_begins_it_anew(self):
         found = membership({"r1": SERVING})
         for now in (10.0, 10.5):
             found.lost(now)
             found.update(Snapshot({"r2": SERVING}, True), now, now)
-        assert found.settling(11.4)
-        assert not found.settling(11.5)
+        assert settling(found, 11.4)
+        assert not settling(found, 11.5)
 
     def test_a_store_that_lost_its_memory_is_like_one_that_was_away(self):
         found = membership({"r1": SERVING})
         found.update(Snapshot({"r2": SERVING}, False), 1.0, 1.0)
-        assert found.settling(1.9)
+        assert settling(found, 1.9)
         assert found.replicas == ["r1", "r2"]
         found.update(Snapshot({"r2": SERVING}, True), 2.0, 2.0)
         assert found.replicas == ["r2"]
@@ -214,14 +218,14 @@ class TestAway:
     def test_the_first_look_of_a_life_is_no_return(self):
         found = Membership("r2", LEASE)
         found.update(Snapshot({"r2": SERVING}, False), 1.0, 1.0)
-        assert not found.settling(1.0)
+        assert not settling(found, 1.0)
 
     def test_unless_the_store_was_away_at_its_beginning(self):
         found = Membership("r2", LEASE)
         found.lost(0.0)
-        assert found.current(0.0)
+        assert current(found, 0.0)
         found.update(Snapshot({"r2": SERVING}, False), 1.0, 1.0)
-        assert found.settling(1.0)
+        assert settling(found, 1.0)
 
 
 class TestWoke:
@@ -232,82 +236,82 @@ class TestWoke:
         found = membership({"r1": SERVING})
         found.woke(5.0)
         found.update(Snapshot({"r1": SERVING}, True), 0.2, 5.0)
-        assert found.unsure
-        assert not found.current(5.0)
+        assert unsure(found)
+        assert not current(found, 5.0)
         found.update(Snapshot({"r1": SERVING}, True), 5.0, 5.1)
-        assert found.current(5.1)
+        assert current(found, 5.1)
 
     def test_its_lease_counts_from_when_it_asked(self):
         found = Membership("r2", LEASE)
         found.update(Snapshot({}, True), 5.0, 5.4)
-        assert found.current(5.0 + LEASE)
-        assert not found.current(5.001 + LEASE)
+        assert current(found, 5.0 + LEASE)
+        assert not current(found, 5.001 + LEASE)
 
     def test_it_is_unsure_until_it_has_heard_of_the_others(self):
         found = membership({"r1": SERVING})
-        assert not found.unsure
+        assert not unsure(found)
         found.woke(5.0)
-        assert found.unsure
-        assert not found.current(0.1)
+        assert unsure(found)
+        assert not current(found, 0.1)
         found.update(Snapshot({"r1": SERVING}, True), 5.1, 5.1)
-        assert not found.unsure
-        assert found.current(5.1)
+        assert not unsure(found)
+        assert current(found, 5.1)
 
     def test_a_beat_that_was_sent_before_and_failed_says_nothing(self):
         found = membership({"r1": SERVING})
         found.woke(5.0)
         found.lost(0.2)
         assert found.away
-        assert not found.current(5.0)
+        assert not current(found, 5.0)
         found.lost(5.1)
-        assert found.current(5.1)
+        assert current(found, 5.1)
 
 
 class TestWhatIsTakenOver:
     def test_who_cannot_publish(self):
         beats = {"r1": NO_BROKER, "r3": NO_LINK, "r4": DRAINING, "r5": old(NO_BROKER, 2.0)}
-        assert membership(beats).cannot_ask(NODE) == {"r1"}
+        assert cannot_ask(membership(beats), NODE) == {"r1"}
 
     def test_who_does_not_consume_a_nodes_replies_serves_the_others(self):
         deaf = replace(SERVING, nodes=frozenset([NODE, "sbc2"]), deaf=frozenset([NODE]))
         found = membership({"r1": deaf})
-        assert not found.served(NODE)
-        assert found.served("sbc2")
-        assert found.active(NODE, True) == "r2"
-        assert found.cannot_ask(NODE) == {"r1"}
-        assert found.cannot_ask("sbc2") == frozenset()
-        assert found.silenced("r1", NODE)
-        assert not found.silenced("r1", "sbc2")
-        assert found.cannot_write(NODE) == frozenset()
+        assert not served(found, NODE)
+        assert served(found, "sbc2")
+        assert active(found, NODE, True) == "r2"
+        assert cannot_ask(found, NODE) == {"r1"}
+        assert cannot_ask(found, "sbc2") == frozenset()
+        assert silenced(found, "r1", NODE)
+        assert not silenced(found, "r1", "sbc2")
+        assert cannot_write(found, NODE) == frozenset()
 
     def test_who_cannot_write(self):
         beats = {"r1": NO_BROKER, "r3": NO_LINK, "r4": DRAINING, "r5": old(NO_LINK, 2.0)}
-        assert membership(beats).cannot_write(NODE) == {"r3"}
-        assert membership(beats).linked(NODE)
-        assert not membership({"r3": NO_LINK, "r5": old(SERVING, 2.0)}).linked(NODE)
+        assert cannot_write(membership(beats), NODE) == {"r3"}
+        assert linked(membership(beats), NODE)
+        assert not linked(membership({"r3": NO_LINK, "r5": old(SERVING, 2.0)}), NODE)
 
     @pytest.mark.parametrize(
-        ("beat", "silenced"),
+        ("beat", "may"),
         [(SERVING, False), (NO_BROKER, True), (DRAINING, False), (NO_LINK, False), (old(SERVING, 2.0), True)],
     )
-    def test_who_may_hold_what_will_not_come(self, beat, silenced):
-        assert membership({"r1": beat}).silenced("r1", NODE) is silenced
+    def test_who_may_hold_what_will_not_come(self, beat, may):
+        assert silenced(membership({"r1": beat}), "r1", NODE) is may
 
     def test_who_is_not_on_the_list_may_and_this_one_never(self):
-        assert membership().silenced("r9", NODE)
-        assert not membership().silenced("r2", NODE)
+        assert silenced(membership(), "r9", NODE)
+        assert not silenced(membership(), "r2", NODE)
 
     def test_who_writes_is_chosen_among_those_with_a_link(self):
-        assert membership({"r1": NO_BROKER, "r3": DRAINING}).writer(NODE, True) == "r3"
-        assert membership({"r1": NO_BROKER, "r3": NO_LINK}).writer(NODE, True) == "r1"
-        assert membership({"r3": NO_LINK}).writer(NODE, True) == "r2"
-        assert membership({"r3": NO_LINK}).writer(NODE, False) is None
+        assert writer(membership({"r1": NO_BROKER, "r3": DRAINING}), NODE, True) == "r3"
+        assert writer(membership({"r1": NO_BROKER, "r3": NO_LINK}), NODE, True) == "r1"
+        assert writer(membership({"r3": NO_LINK}), NODE, True) == "r2"
+        assert writer(membership({"r3": NO_LINK}), NODE, False) is None
 
     def test_who_may_still_write_what_it_has_written_to_a_link_is_not_taken_over_from(self):
-        assert membership({"r1": Beat(stuck=frozenset([NODE])), "r3": NO_LINK}).cannot_write(NODE) == {"r3"}
-        assert membership({"r1": Beat(stuck=frozenset(["sbc2"]))}).cannot_write(NODE) == {"r1"}
+        assert cannot_write(membership({"r1": Beat(stuck=frozenset([NODE])), "r3": NO_LINK}), NODE) == {"r3"}
+        assert cannot_write(membership({"r1": Beat(stuck=frozenset(["sbc2"]))}), NODE) == {"r1"}
 
-    def test_the_highest_rank_that_others_ever_had(self):
+    def test_the_highest_priority_that_others_ever_had(self):
         """Who hangs, or is off the list by now, may consume with it still."""
         found = membership()
         assert found.top_priority == 0
@@ -363,9 +367,9 @@ def test_whatever_happens_of_those_that_have_just_seen_the_same_list_one_is_acti
     for _ in range(2):
         for name in sorted(rosters):
             beat(name)
-    if not away and not any(each.settling(now) for each in rosters.values()):
-        active = {name for name, each in rosters.items() if each.active(NODE, able[name]) == name}
-        assert active == (
+    if not away and not any(settling(each, now) for each in rosters.values()):
+        chosen = {name for name, each in rosters.items() if active(each, NODE, able[name]) == name}
+        assert chosen == (
             {choose(NODE, [name for name in able if able[name]])} if any(able.values()) else set()
         )
 

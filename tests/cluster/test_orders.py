@@ -15,6 +15,7 @@ from adapter.inflight.operator import OperatorStore
 from adapter.model.beat import Beat, Snapshot, node_order, replica_order
 from adapter.simulator import SimulatedKamailio
 from adapter.wire.event import Notice
+from tests.cluster.questions import active, linked, served, writer
 from tests.harness.until import until
 from tests.relay_bench import LEASE, Bench, reply, suspended
 from tests.replicas_bench import Group, Replica
@@ -42,19 +43,19 @@ class TestRoster:
         found.update(Snapshot({}, True, frozenset([replica_order("r1~cd"), node_order("sbc2")])), 0.0, 0.0)
         assert not found.drain_ordered
         assert found.paused == {"sbc2"}
-        assert found.active("sbc1", True) == "r1~ab"
+        assert active(found, "sbc1", True) == "r1~ab"
         found.update(Snapshot({}, True, frozenset([replica_order("r1~ab")])), 0.0, 0.0)
         assert found.drain_ordered
         assert found.paused == frozenset()
 
     def test_of_a_paused_node_nobody_is_active_and_nobody_serves_it(self):
         found = Membership("r2", LEASE)
-        for orders, active in ((PAUSED, None), (frozenset(), "r1")):
+        for orders, expected in ((PAUSED, None), (frozenset(), "r1")):
             found.update(Snapshot({"r1": SERVING}, True, orders), 0.0, 0.0)
-            assert found.active(NODE, True) == active
-            assert found.served(NODE) is (active is not None)
-            assert found.linked(NODE), "its resumes are still to be written"
-            assert found.writer(NODE, True) is not None
+            assert active(found, NODE, True) == expected
+            assert served(found, NODE) is (expected is not None)
+            assert linked(found, NODE), "its resumes are still to be written"
+            assert writer(found, NODE, True) is not None
 
     def test_orders_hold_while_the_store_is_away(self):
         found = Membership("r2", LEASE)
@@ -83,7 +84,7 @@ class TestPausedNode:
         assert bench.outcomes == [(1, "decided")]
         bench.now += 10.0
         pause(bench, NODE)
-        assert bench.role.sweeps(NODE)
+        assert bench.roles.of(NODE).sweeps
         await bench.trip.expire(NODE)
         assert bench.outcomes == [(1, "decided"), (2, "timeout")]
 
@@ -96,8 +97,8 @@ class TestPausedNode:
             each.trip.on_events(NODE, [suspended(1)])
             await each.trip.idle()
         assert sum(len(each.outcomes) for each in group.all) == 1
-        assert [each.role.sweeps(NODE) for each in group.all] == [True, False]
-        assert [each.role.active(NODE) for each in group.all] == [False, False]
+        assert [each.roles.of(NODE).sweeps for each in group.all] == [True, False]
+        assert [each.roles.of(NODE).is_active for each in group.all] == [False, False]
 
     async def test_notices_are_published_once(self):
         group = Group("r1", "r2")
@@ -123,19 +124,19 @@ class TestDrainedReplica:
         group = Group("r1", "r2")
         await group.beat()
         assert group.active() == ["r1"]
-        assert group["r1"].replicas.active_for() == [NODE]
+        assert group["r1"].takeover.chosen_for() == [NODE]
         first = group["r1"]
         orders = frozenset([replica_order("r1")])
         first.membership.update(Snapshot({"r2": SERVING}, True, orders), first.now, first.now)
-        assert first.role.obey()
-        said = first.replicas.state
+        assert first.roles.obey()
+        said = first.beats.state
         assert replace(said, identities={}) == Beat(
             accepting=False, nodes=frozenset([NODE]), priority=first.priority
         )
 
     async def test_what_people_may_want_to_know_goes_with_each_beat_and_changes_nothing(self):
         first = Replica()
-        first.replicas._about = lambda: {"version": "1"}
+        first.beats._about = lambda: {"version": "1"}
         await first.beat()
         beats = [call[1] for call in first.store.calls if call[0] == "beat"]
         assert {beat.about["version"] for beat in beats} == {"1"}
@@ -159,14 +160,14 @@ class TestBridge:
             with capture_logs() as logs:
                 await store.order(name, {})
                 await sim.until(lambda: [each.state for each in sim.statuses.values()] == ["draining"])
-                await until(lambda: not bridge.role.drain.claims)
+                await until(lambda: not bridge.roles.drain.claims)
                 assert not bridge.checks()["accepting"]
                 late = await sim.suspend("held", {})
                 assert (await late.resumed())["outcome"] == "unavailable"
                 await store.countermand(name)
                 await sim.until(lambda: sim.gate_open)
             assert bridge.checks()["accepting"]
-            assert bridge.role.drain.claims
+            assert bridge.roles.drain.claims
             call = await sim.suspend("held", {})
             assert (await call.resumed())["outcome"] == "decided"
             told = [entry["event"] for entry in logs if "operator" in entry["event"]]

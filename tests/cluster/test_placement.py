@@ -59,7 +59,7 @@ async def test_each_node_has_two_links_and_each_replica_its_part() -> None:
     assert had[-1] <= 15
     assert all(len(group.active(node)) == 1 for node in NODES)
     for each in group.all:
-        assert each.replicas.placement.wanted == frozenset(each.nodes.names)
+        assert each.placement.wanted == frozenset(each.nodes.names)
 
 
 async def test_a_replica_alone_links_all() -> None:
@@ -70,7 +70,7 @@ async def test_a_replica_alone_links_all() -> None:
 async def test_who_has_no_share_has_no_link() -> None:
     group = await shared("r1", "r2", "r3")
     assert linked(group) == ["r1", "r3"]
-    assert group["r2"].replicas.placement.wanted == frozenset()
+    assert group["r2"].placement.wanted == frozenset()
 
 
 async def test_who_comes_connects_before_another_leaves() -> None:
@@ -110,7 +110,7 @@ def _claimed(replica: Replica):
     from adapter.relay.standby_buffer import HeldFrame
 
     frame = HeldFrame(replica.now, replica.trip._claimer(NODE), suspended(1))
-    (transaction,) = replica.trip._to_claim(NODE, [frame])
+    (transaction,) = replica.trip._to_claim(NODE, [frame], True)
     return transaction
 
 
@@ -129,7 +129,7 @@ async def test_a_replica_that_dies_is_replaced(lost: str) -> None:
 
 async def test_one_that_drains_is_replaced_first() -> None:
     group = await shared("r1", "r2", "r3")
-    group["r3"].role.drain = Drain.ENDED
+    group["r3"].roles.drain = Drain.ENDED
     await group.beat()
     assert linked(group) == ["r1", "r2", "r3"]
     assert group.active() == ["r1"]

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from adapter.cluster.membership import YIELDS_AFTER, Membership
-from adapter.cluster.role import RETURN_WAIT, Role
+from adapter.cluster.membership import Membership
+from adapter.cluster.role import RETURN_WAIT
+from adapter.cluster.roles import YIELDS_AFTER, Roles
 from adapter.model.beat import Beat, Snapshot
 
 LEASE = 1.0
@@ -34,6 +35,9 @@ class Broker:
 class Links:
     def __init__(self) -> None:
         self.up = True
+
+    def incarnation(self, node: str) -> str:
+        return ""
 
     def sound(self, node: str) -> bool:
         return self.up
@@ -71,7 +75,7 @@ class World:
             self.check()
 
     def active(self) -> list[Replica]:
-        return [each for each in self.replicas if not each.stopped and each.role.active(NODE)]
+        return [each for each in self.replicas if not each.stopped and each.roles.of(NODE).is_active]
 
     def answering(self) -> list[Replica]:
         """Those that claim what comes, or answer themselves that they cannot, with no store to ask."""
@@ -98,7 +102,7 @@ class Replica:
         self.membership = Membership(name, LEASE, bus=True)
         self.broker, self.links = Broker(), Links()
         clock, longest = (lambda: world.now), LONGEST
-        self.role = Role(self.membership, self.broker, self.links, clock, longest)  # type: ignore[arg-type]
+        self.roles = Roles(self.membership, self.broker, self.links, clock, longest)  # type: ignore[arg-type]
         self.store_link = self.bus_link = True
         self.stopped = False
         self.late = False  # what comes over the bus is not looked at
@@ -116,14 +120,12 @@ class Replica:
         return self.world.store and self.store_link
 
     def answers(self) -> bool:
-        grace = self.role.grace(NODE, self.world.now)
-        known = self.membership.away and not self.membership.alone(
-            self.world.now
-        )  # see ARCHITECTURE: not covered
-        return self.role.active(NODE) or (known and grace <= RETURN_WAIT)
+        role = self.roles.of(NODE)
+        known = self.membership.away and not role.alone  # see ARCHITECTURE: not covered
+        return role.is_active or (known and role.wait <= RETURN_WAIT)
 
     def said(self) -> Beat:
-        active, yields = self.role.active(NODE), self.role.yields(NODE)
+        active, yields = self.roles.of(NODE).is_active, self.roles.of(NODE).yields
         return Beat(
             broker=self.broker.ready,
             nodes=frozenset([NODE] if self.links.up else []),
@@ -140,7 +142,7 @@ class Replica:
             return
         now = self.world.now
         self.broker.ready = self.world.bus and self.bus_link
-        self.role.look(now)
+        self.roles.look(now)
         if self.broker.ready and not self.late:
             due = [each for each in self.inbox if each[0] <= now]
             self.inbox = self.inbox[len(due) :]
@@ -165,7 +167,7 @@ class Replica:
         self.membership.update(Snapshot(snapshot, known), now, now)
 
     def say(self, beat: Beat, now: float) -> None:
-        self.membership.echo.said(beat, now)
+        self.membership.said(beat, now)
         if self.mute:
             return
         for each in self.world.replicas:
@@ -252,7 +254,7 @@ class TestWithoutTheStore:
         first.bus_link = False
         world.run(LEASE / 2 + LATENCY * STEP)
         assert world.active() == []
-        assert not first.role.may_write(NODE)
+        assert not first.roles.of(NODE).may_write
         world.run(LEASE / 2 + LATENCY * STEP)
         assert world.active() == [each for each in world.replicas if each is not first]
 
@@ -328,7 +330,7 @@ class TestWithTheStore:
         world.run(3.0)
         assert not first.membership.echo.lasts(world.now)
         assert world.active() == [first]
-        assert first.role.may_write(NODE)
+        assert first.roles.of(NODE).may_write
 
     def test_but_not_where_the_store_goes_away_then(self) -> None:
         world = world_of(2)

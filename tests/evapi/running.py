@@ -35,7 +35,8 @@ class Trip:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.role = SimpleNamespace(may_write=lambda _: True, relaxed=lambda _: False, see=lambda _: None)
+        self.role = SimpleNamespace(may_write=True, relaxed=False)
+        self.roles = SimpleNamespace(of=lambda _: self.role, see=lambda _: None)
         self.recovered: list[str] = []
         self.events: list[tuple[str, Any]] = []
         self.read: list[TransactionId] = []
@@ -55,7 +56,7 @@ async def running(**addresses: str) -> AsyncIterator[tuple[Nodes, Broker, Trip]]
     given = [NodeAddress(name, Address.parse(text)) for name, text in addresses.items()]
     settings = LinkSettings(backoff_min=0.001, backoff_max=0.01, receipt_timeout=0.3)
     nodes, broker, trip = Nodes("r1", settings, Metrics()), Broker(), Trip()
-    nodes.start(trip, trip.role, trip, broker)  # type: ignore[arg-type]
+    nodes.start(trip, trip.roles, trip, broker)  # type: ignore[arg-type]
     nodes.set_known(given)
     for name in addresses:
         nodes.connect(name)

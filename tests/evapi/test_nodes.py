@@ -143,11 +143,11 @@ async def test_nothing_is_written_once_the_lease_is_over_and_what_is_given_up_ne
     async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, trip):
         await until(lambda: nodes.readers)
         await nodes.flushed()
-        trip.role.may_write = lambda _: False
+        trip.role.may_write = False
         assert nodes.send("sbc1", resume(1)[0], 30.0, resume(1)[1])
         nodes.forget("sbc1")
         assert nodes.send("sbc1", resume(2)[0], 30.0, resume(2)[1])
-        trip.role.may_write = lambda _: True
+        trip.role.may_write = True
         await until(lambda: trip.read)
         assert trip.read == [resume(2)[1]]
         assert sim.counters.not_found == 1
@@ -167,14 +167,14 @@ async def test_what_another_replica_claims_is_read_after_a_pause(monkeypatch: py
         (link,) = nodes
         stream = link._stream
         assert stream is not None
-        trip.role.relaxed = lambda _: True
+        trip.role.relaxed = True
         nodes.refresh()
         await sim.suspend("e", {"number": 0})
         await until(lambda: trip.events)
         await sim.suspend("e", {"number": 1})
         await until(lambda: _there(stream._socket))
         assert len(trip.events) == 1
-        trip.role.relaxed = lambda _: False
+        trip.role.relaxed = False
         nodes.refresh()
         stream._read_on()
         for number in (2, 3):
@@ -184,7 +184,7 @@ async def test_what_another_replica_claims_is_read_after_a_pause(monkeypatch: py
         (_, first), *others = trip.events
         found = [event.read_on(first), *(each for _, each in others)]
         assert [each.data["number"] for each in found] == [0, 1, 2, 3]
-        trip.role.relaxed = lambda _: True
+        trip.role.relaxed = True
         nodes.refresh()
         await sim.suspend("e", {"number": 4})
         await until(lambda: len(trip.events) == 5)

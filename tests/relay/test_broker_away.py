@@ -28,7 +28,7 @@ class TestRepliesThatCannotBeConsumed:
         await bench.events(suspended())
         assert bench.outcomes == [(1, "unavailable")]
         assert bench.broker.published == []
-        assert not bench.role.active("sbc1")
+        assert not bench.roles.of("sbc1").is_active
 
     async def test_where_another_serves_it_is_left_to_that_one(self) -> None:
         pair = Pair()

@@ -185,9 +185,9 @@ class TestLease:
     async def test_with_its_lease_over_it_waits_to_hear_who_is_active(self, bench: Bench) -> None:
         bench.look()
         await bench.tick(LEASE)
-        assert bench.role.active("sbc1")
+        assert bench.roles.of("sbc1").is_active
         await bench.tick(MOMENT)
-        assert not bench.role.active("sbc1")
+        assert not bench.roles.of("sbc1").is_active
         bench.trip.on_events("sbc1", [suspended()])
         await bench.tick(2 * STANDBY_DELAY)
         assert bench.store.calls == []
@@ -264,9 +264,9 @@ class TestJustActive:
         return [call[3] for call in bench.store.calls if call[0] == "claim"]
 
     async def test_it_leaves_time_to_the_one_before_and_goes_by_the_store(self, standby: Bench) -> None:
-        assert not standby.role.active("sbc1")
+        assert not standby.roles.of("sbc1").is_active
         standby.look(r1=CUT_OFF, r8=SERVING)
-        assert standby.role.active("sbc1"), "of r2 and r8 it is r2"
+        assert standby.roles.of("sbc1").is_active, "of r2 and r8 it is r2"
         await standby.events(suspended(1))
         await standby.tick(HANDOVER_WAIT - MOMENT)
         assert standby.broker.asked == []
@@ -285,9 +285,9 @@ class TestJustActive:
         assert second.broker.asked == []
 
     async def test_once_all_have_beaten_it_waits_for_nobody(self, standby: Bench) -> None:
-        assert not standby.role.active("sbc1")
+        assert not standby.roles.of("sbc1").is_active
         standby.look(r1=CUT_OFF, r8=SERVING)
-        assert standby.role.active("sbc1")
+        assert standby.roles.of("sbc1").is_active
         standby.now += LEASE / 2
         standby.look()
         await standby.events(suspended(1))
@@ -301,7 +301,7 @@ class TestJustActive:
     ) -> None:
         """A standby reads late: what it reads first as the active one, the one before may have answered."""
         pair = Pair()
-        assert not pair.second.role.active("sbc1")
+        assert not pair.second.roles.of("sbc1").is_active
         pair.meet(first=before)
         await pair.first.events(suspended(1))  # it drains: Kamailio does not know it yet
         await pair.first.reply(reply(1))
@@ -311,7 +311,7 @@ class TestJustActive:
         assert pair.resumes == {str(id_of(1)): 1}
 
     async def test_it_waits_for_nobody_where_nobody_else_reads_the_node(self, standby: Bench) -> None:
-        assert not standby.role.active("sbc1")
+        assert not standby.roles.of("sbc1").is_active
         standby.look(r1=Beat())
         await standby.events(suspended(1))
         assert self.at_once(standby) == [True]
@@ -322,14 +322,14 @@ class TestUnhurried:
 
     async def test_where_another_claims_it(self) -> None:
         pair = Pair()
-        found = [each.role.relaxed("sbc1") for each in (pair.first, pair.second)]
+        found = [each.roles.of("sbc1").relaxed for each in (pair.first, pair.second)]
         assert found == [False, True]
 
     async def test_not_where_the_others_may_have_lost_the_broker_as_well(self) -> None:
         pair = Pair()
         for each in (pair.first, pair.second):
             each.broker.ready = False
-            assert not each.role.relaxed("sbc1")
+            assert not each.roles.of("sbc1").relaxed
 
 
 class TestDrain:
@@ -337,7 +337,7 @@ class TestDrain:
         pair = Pair()
         first = pair.first
         await first.events(suspended(1))
-        first.role.drain = Drain.DRAINED
+        first.roles.drain = Drain.DRAINED
         assert "draining" in repr(first.trip)
         pair.meet(first=DRAINING)
         await pair.events(suspended(2), Notice("call_ended", {}))
@@ -349,7 +349,7 @@ class TestDrain:
         assert first.outcomes == [(1, "decided"), (2, "decided")]
 
     async def test_what_nobody_else_is_there_for_is_answered_at_once(self, bench: Bench) -> None:
-        bench.role.drain = Drain.DRAINED
+        bench.roles.drain = Drain.DRAINED
         await bench.events(suspended(1), BROKEN)
         assert bench.outcomes == [(1, "unavailable"), (2, "malformed")]
         assert bench.broker.published == []
@@ -359,7 +359,7 @@ class TestSweeps:
     """Whose it is to answer what is past its deadline."""
 
     def sweepers(self, pair: Pair) -> list[str]:
-        return [each.name for each in (pair.first, pair.second) if each.role.sweeps("sbc1")]
+        return [each.name for each in (pair.first, pair.second) if each.roles.of("sbc1").sweeps]
 
     async def test_the_active_ones(self) -> None:
         pair = Pair()

@@ -83,7 +83,7 @@ async def test_a_drain_tells_kamailio_first_and_finishes_what_is_in_flight():
         await until(lambda: held)
         draining = asyncio.create_task(bridge.drain())
         await sim.until(lambda: not sim.gate_open)
-        await until(lambda: not bridge.role.drain.claims)
+        await until(lambda: not bridge.roles.drain.claims)
         assert json.loads((await get(bridge, "/readyz"))[1])["checks"]["accepting"] is False
         await asyncio.sleep(0)
         assert not draining.done(), "a call waits"
@@ -99,7 +99,7 @@ async def test_a_drain_looks_who_else_serves_before_it_leaves_the_rest_to_others
         beat = bridge.inflight.beat
 
         async def recorded(state):
-            told.append((state.accepting, bridge.role.drain.claims))
+            told.append((state.accepting, bridge.roles.drain.claims))
             return await beat(state)
 
         monkeypatch.setattr(bridge.inflight, "beat", recorded)

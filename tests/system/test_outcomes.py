@@ -393,7 +393,7 @@ async def test_two_replicas_publish_a_notice_once(scaled, node):
     ):
         await sim.until(lambda: sim.clients == 2)
         # Each knows that the other serves the node.
-        await until(lambda: all(bridge.trip._membership.served(node) for bridge in (one, two)))
+        await until(lambda: all(bridge.roles.of(node).served for bridge in (one, two)))
         for number in range(50):
             sim.notify("ended", {"do": "note", "number": number})
         async with asyncio.timeout(10):

@@ -118,7 +118,7 @@ async def test_one_that_may_not_read_the_replies_is_not_ready_and_leaves_the_cal
         assert not first.replicas.serves(node)
         assert not sim.gate_open
         async with bridged(sim, node, {**scaled, "replica": "r2"}) as second:
-            await sim.until(lambda: second.role.active(node) and first.membership.served(node))
+            await sim.until(lambda: second.roles.of(node).is_active and first.roles.of(node).served)
             calls = [await sim.suspend(EVENT, {}) for _ in range(50)]
             for call in calls:
                 assert (await call.resumed())["outcome"] == "decided"

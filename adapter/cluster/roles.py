@@ -1,0 +1,179 @@
+"""The roles of this replica, for each node as of this instant. What they are is in ``role``. Pure.
+
+A decision is made once, and holds until a fact changes that it rests on: those of this replica are looked at
+each time, as they may change at any moment; the membership counts its changes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from adapter.cluster.drain import Drain, DrainEvent
+from adapter.cluster.rendezvous import choose
+from adapter.cluster.role import decide, waited
+from adapter.cluster.view import NEVER, Here, Seen, View
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from adapter.cluster.membership import Membership
+    from adapter.cluster.role import Decision
+    from adapter.ports.broker import Broker
+    from adapter.ports.links import Links
+
+YIELDS_AFTER: Final = 2.0
+"""Leases for which the store has answered another replica and not this one, after which it leaves plain nodes
+to that one: a store that crashes again and again is not back for all at one time."""
+
+
+class Roles:
+    """By the membership, and by what this replica can do now.
+
+    To be ``look``\\ ed at often.
+
+    Args:
+        membership: who else is there.
+        broker: whether requests can be published, and replies come.
+        links: whether the nodes read what is written to them.
+        clock: gives epoch seconds, by which the membership goes, too.
+        longest: seconds of the longest deadline.
+    """
+
+    def __init__(
+        self,
+        membership: Membership,
+        broker: Broker,
+        links: Links,
+        clock: Callable[[], float],
+        longest: float = 2.0,
+    ) -> None:
+        self._membership = membership
+        self._broker = broker
+        self._links = links
+        self._clock = clock
+        self._longest = longest
+        self._lost_at: float | None = None  # the broker, as of the last look
+        self._looked_at = clock()
+        self._active_since: dict[str, float] = {}  # by node
+        # By node: what the decision rests on, from when until when it holds, and it.
+        self._made: dict[str, tuple[tuple[object, ...], float, float, Decision]] = {}
+        self.drain = Drain.SERVING
+        """How far this replica has come in taking no more calls."""
+        self.astray = False
+        """Whether this replica's clock is wrong, and another can serve whose clock is not."""
+        self.broker_seen = False
+        """Whether the broker was ever there: before that this replica has asked nothing."""
+
+    def __repr__(self) -> str:
+        roles = {node: decision.role.value for node, (*_, decision) in self._made.items()}
+        return f"<Roles of {self._membership.replica}: {roles}>"
+
+    def of(self, node: str) -> Decision:
+        """Return what this replica does for a node now."""
+        now, membership, broker, links = self._clock(), self._membership, self._broker, self._links
+        facts = (  # a plain tuple: this is asked with each read and each write
+            membership.version,
+            broker.ready and broker.takes_replies(node),
+            links.sound(node),
+            links.drops_repeats(node),
+            bool(membership.elders(node) and links.incarnation(node)),
+            self.drain,
+            self.astray,
+            self._lost_at,
+        )
+        made = self._made.get(node)
+        if made is not None and made[0] == facts and made[1] <= now < made[2]:
+            return made[3]
+        _, asks, sound, drops_repeats, incarnation_known, drain, astray, lost_at = facts
+        here = Here(asks, sound, not drops_repeats, incarnation_known, drain.claims, astray, lost_at)
+        since = self._active_since.get(node)
+        decision = decide(View(here, seen(membership, node), since, self._longest), now)
+        if not decision.is_active:
+            self._active_since.pop(node, None)
+        elif since is None:
+            self._active_since[node] = now
+        self._made[node] = facts, now, decision.until, decision
+        return decision
+
+    def look(self, now: float) -> None:
+        """Note since when the broker is lost; a gap of a lease tells that this process stood still."""
+        if now - self._looked_at > self._membership.lease:
+            self._membership.woke(now)
+        self._looked_at = now
+        if self._broker.ready:
+            self._lost_at, self.broker_seen = None, True
+        elif self._lost_at is None:
+            self._lost_at = now
+
+    def waited(self, now: float) -> bool:
+        """Return True if the broker is lost, and its return has been waited for."""
+        return waited(self._lost_at, now)
+
+    def see(self, identities: Mapping[str, str]) -> None:
+        """Take in at once which Kamailio each linked node is: names may clash."""
+        self._membership.here(identities)
+
+    def obey(self) -> bool:
+        """Begin to drain if an operator orders it by now, end it if not; True if that changes anything."""
+        ordered = self._membership.drain_ordered
+        return self.advance(DrainEvent.ORDERED if ordered else DrainEvent.COUNTERMANDED)
+
+    def advance(self, event: DrainEvent) -> bool:
+        """Take in what happens to a drain; True if that changes its state."""
+        before, self.drain = self.drain, self.drain.after(event)
+        return before is not self.drain
+
+    def stepped(self, by: float) -> None:
+        """The clock was set forward by so many seconds: that was no standing still."""
+        self._membership.stepped(by)
+        self._looked_at += by
+        self._active_since = {node: since + by for node, since in self._active_since.items()}
+        if self._lost_at is not None:
+            self._lost_at += by
+
+
+def seen(membership: Membership, node: str) -> Seen:
+    """Return what a membership tells of a node."""
+    me, others, echo = membership.replica, membership.others, membership.echo
+    serving = [each for each in others if membership.serves(each, node)]
+    lost_since = max(membership.updated_at, membership.lost_to_all) + YIELDS_AFTER * membership.lease
+    store_is_anothers = any(membership.contact(each) > lost_since for each in serving)
+    against, may_be_chosen, claimed = serving, True, node in echo.claims
+    if membership.away:  # nothing changes hands that need not: what is claimed is in nobody's store
+        claiming = [each for each in serving if node in others[each].claims]
+        serving = claiming or serving
+        against, may_be_chosen = claiming if claimed else serving, claimed or not claiming
+    rival = choose(node, serving)
+    preferred = may_be_chosen and choose(node, [*against, me]) == me
+    linked = [each for each, beat in others.items() if node in beat.nodes]
+    heirs = [each for each in linked if not membership.elsewhere(each, node)]
+    claimers = [each for each, beat in others.items() if node in beat.claims]
+    return Seen(
+        replica=me,
+        lease=membership.lease,
+        paused=node in membership.paused,
+        away=membership.away,
+        bus=membership.bus,
+        updated=membership.updated_at != NEVER,
+        lease_ends=membership.lease_ends,
+        settled_at=membership.settled_at,
+        begun_at=membership.begun_at,
+        remembers_from=membership.remembers_from,
+        rival=rival,
+        preferred=preferred,
+        contact=NEVER if preferred or rival is None else membership.contact(rival),
+        served=rival is not None and node not in membership.paused,
+        linked=bool(linked),
+        heir=choose(node, heirs),
+        inherits=choose(node, [*heirs, me]) == me,
+        claimed_by_another=not all(membership.elsewhere(each, node) for each in claimers),
+        store_is_anothers=store_is_anothers,
+        renamed=bool(membership.elders(node)),
+        split=node in membership.splits,
+        nobody=membership.nobody_heard,
+        claimed=claimed,
+        echo_until=echo.until,
+        echo_since=echo.since,
+        known_at=echo.known_at(node),
+        bus_given_up_at=echo.given_up_at,
+    )
