@@ -15,10 +15,11 @@ import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from adapter import outlet
 from adapter.amqp.urls import ADVICE, split_urls, stray_comma
+from adapter.errors import SettingsError
 from consumers import tracing
 from consumers.command_line import MisplacedPassword, hide_passwords
 from consumers.loading import LoadError, load
@@ -127,9 +128,12 @@ def amqp_urls(flag: str | None) -> list[str]:
             raise UsageError(
                 f"{URL_VARIABLE}: URL {number} is no amqp://user:password@host:port/vhost; {ADVICE}"
             )
-        options = parse_qs(parts.query, keep_blank_values=True)
-        if options.get("no_verify_ssl", ["0"])[0] not in ("0", "1"):
-            raise UsageError(f"{URL_VARIABLE}: no_verify_ssl is 1, to trust any certificate, or 0")
+    from adapter.amqp.servers import parse_urls  # here, so that --help needs no AMQP
+
+    try:
+        parse_urls(",".join(urls))
+    except SettingsError as exc:
+        raise UsageError(str(exc)) from exc
     return urls
 
 

@@ -13,9 +13,9 @@ from adapter.admin.checks_rights import ADAPTER, Rights
 from adapter.admin.checks_services import vhost_of
 from adapter.admin.rabbit import Rabbit
 from adapter.admin.topology import State, compare
+from adapter.amqp.servers import parse_urls
+from adapter.amqp.topology import Exchange, Queue
 from adapter.amqp.urls import split_urls
-from adapter.broker.rabbitmq.connection import parse_urls
-from adapter.broker.rabbitmq.topology import Exchange, Queue
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:

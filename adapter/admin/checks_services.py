@@ -9,7 +9,7 @@ from adapter.admin.checks_finding import Finding, Group, counted
 from adapter.admin.management import UNKNOWN
 from adapter.admin.rabbit import Rabbit
 from adapter.admin.services import services
-from adapter.broker.rabbitmq.connection import parse_urls
+from adapter.amqp.servers import parse_urls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

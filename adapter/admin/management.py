@@ -15,8 +15,9 @@ from yarl import URL
 
 from adapter import contract
 from adapter.admin.rabbit import explained
-from adapter.broker.rabbitmq.connection import parse_urls, reason, shown
-from adapter.broker.rabbitmq.topology import Binding
+from adapter.amqp.servers import parse_urls, shown
+from adapter.amqp.topology import Binding
+from adapter.amqp.words import reason
 from adapter.errors import AdapterError, SettingsError
 
 if TYPE_CHECKING:

@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 import aiormq
 from pamqp.commands import Basic
 
-from adapter.broker.rabbitmq import topology
-from adapter.broker.rabbitmq.connection import Connection, parse_urls, reason, shown
+from adapter.amqp.connection import Connection
+from adapter.amqp.servers import parse_urls, shown
+from adapter.amqp.topology import Exchange, bind, declare_exchange, declare_queue
+from adapter.amqp.words import DeclaredOtherwise, reason
 from adapter.broker.rabbitmq.limits import Limits
+from adapter.broker.rabbitmq.sender import user
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
     from aiormq.abc import DeliveredMessage
 
-    from adapter.broker.rabbitmq.topology import Binding, Exchange, Queue
+    from adapter.amqp.topology import Binding, Queue
 
 T = TypeVar("T")
 
@@ -150,7 +153,7 @@ class Rabbit:
     @property
     def properties(self) -> Mapping[str, Any]:
         """What the server says of itself."""
-        return self._connection.amqp.server_properties
+        return self._connection.server_properties
 
     @property
     def version(self) -> str:
@@ -160,7 +163,7 @@ class Rabbit:
 
     async def user(self) -> str:
         """Return the name by which RabbitMQ knows us; empty if it does not tell. Raises BrokerUnavailable."""
-        return await self.ask(self._connection.user(), "exchange evapi.events")
+        return await self.ask(user(self._connection), "exchange evapi.events")
 
     @property
     def blocked(self) -> bool:
@@ -189,15 +192,15 @@ class Rabbit:
 
     async def declare(self, thing: Exchange | Queue) -> None:
         """Declare it. Raises BrokerUnavailable; DeclaredOtherwise where it is there with other arguments."""
-        if isinstance(thing, topology.Exchange):
-            await self._on_spare(lambda channel: topology.declare_exchange(channel, thing), thing.name)
+        if isinstance(thing, Exchange):
+            await self._on_spare(lambda channel: declare_exchange(channel, thing), thing.name)
         else:
-            await self._on_spare(lambda channel: topology.declare_queue(channel, thing), thing.name)
+            await self._on_spare(lambda channel: declare_queue(channel, thing), thing.name)
 
     async def bind(self, binding: Binding) -> None:
         """Make a binding. Raises BrokerUnavailable."""
         what = f"binding {binding.source} -> {binding.to}"
-        await self._on_spare(lambda channel: topology.bind(channel, binding), what)
+        await self._on_spare(lambda channel: bind(channel, binding), what)
 
     async def publish(self, exchange: str, key: str, body: bytes, properties: Basic.Properties) -> bool:
         """Publish, confirmed. Whether a queue has it. Raises BrokerUnavailable."""
@@ -253,7 +256,7 @@ class Rabbit:
             raise BrokerUnavailable(self._at(f"{what}: no answer within {self._timeout:g} s; does it hang?"))
         try:
             return asking.result()
-        except topology.DeclaredOtherwise:
+        except DeclaredOtherwise:
             raise
         except (aiormq.AMQPError, BrokerUnavailable, OSError, RuntimeError) as exc:
             # RuntimeError: what the library raises of a connection or channel that is closed.

@@ -16,8 +16,9 @@ from adapter import contract
 from adapter.admin.management import UNKNOWN
 from adapter.admin.rabbit import NoRights
 from adapter.admin.services import services
+from adapter.amqp.topology import Binding, Exchange, Queue
+from adapter.amqp.words import DeclaredOtherwise
 from adapter.broker.rabbitmq import topology as declared
-from adapter.broker.rabbitmq.topology import Binding, DeclaredOtherwise, Exchange, Queue
 from adapter.relay import policy
 
 if TYPE_CHECKING:

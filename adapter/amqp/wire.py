@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import aiormq
 from pamqp.heartbeat import Heartbeat
 
+from adapter.amqp.footholds import tls, usable
 from adapter.amqp.scanner import D, Scanner, Tapped
 
 if TYPE_CHECKING:
@@ -76,8 +77,7 @@ class Wire(aiormq.TransportFactory):
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open it. Raises AMQPConnectionError."""
-        provider = kwargs.pop("ssl_context_provider")
-        tls = await provider.get_context() if url.scheme == "amqps" else None
+        context = await tls(url, kwargs)
         assert url.host is not None, "see parse_urls"
         assert url.port is not None, "the library fills it in"
         loop = asyncio.get_running_loop()
@@ -85,7 +85,7 @@ class Wire(aiormq.TransportFactory):
         tap = self._tap = _Tap(reader, loop)
         try:
             self._transport, _ = await loop.create_connection(
-                lambda: tap, url.host, url.port, ssl=tls, **kwargs
+                lambda: tap, url.host, url.port, ssl=context, **kwargs
             )
         except OSError as exc:
             raise aiormq.AMQPConnectionError(*exc.args) from exc
@@ -161,8 +161,3 @@ class Wire(aiormq.TransportFactory):
         if sock is not None and sock.fileno() != -1:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         transport.abort()
-
-
-def usable(channel: aiormq.abc.AbstractChannel) -> bool:
-    """Whether the server still knows the channel: a frame on another closes the whole connection."""
-    return channel.connection.channels.get(channel.number) is channel and not channel.is_closed

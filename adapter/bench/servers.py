@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 import aiormq
 
 from adapter import contract
+from adapter.amqp.connection import Connection
+from adapter.amqp.servers import parse_urls
+from adapter.amqp.words import reason
 from adapter.bench.ground import BenchError, node_names
 from adapter.bench.names import SERVICE
-from adapter.broker.rabbitmq.connection import Connection, parse_urls, reason
 from adapter.broker.rabbitmq.limits import Limits
 from adapter.errors import BrokerUnavailable, StoreUnavailable
 from adapter.inflight.redis import RedisStore

@@ -156,7 +156,7 @@ async def _sent(url: str, target: str, body: bytes) -> dict[str, Any]:
 async def _asked(url: str, event: str, node: str, data: dict[str, Any], patience: float) -> dict[str, Any]:
     from adapter import contract
     from adapter.admin.rabbit import NoRights, NotThere, Rabbit
-    from adapter.broker.rabbitmq.topology import Binding
+    from adapter.amqp.topology import Binding
 
     queue = f"evapi.answers.{uuid.uuid4().hex}"
     key = contract.routing_key(event, node)

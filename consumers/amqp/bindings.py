@@ -15,21 +15,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import aiormq
 
+from adapter.amqp.connection import Connection
+from adapter.amqp.footholds import untapped
+from adapter.amqp.tasks import outcome
+from adapter.amqp.topology import Queue, declare_queue, messages_in
+from adapter.amqp.words import NotAllowed, reason
 from adapter.contract import DEAD_EXCHANGE, EVENTS_EXCHANGE, handles_queue, service_queue, word
-from consumers.amqp.connection import ANSWER_TIMEOUT, Connection, told
-from consumers.amqp.topology import bind
+from adapter.errors import BrokerUnavailable
+from consumers.amqp.line import Line
+from consumers.amqp.topology import bind_service
 from consumers.amqp.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from aiormq.abc import DeliveredMessage
     from yarl import URL
 
+    from adapter.amqp.limits import ConnectionLimits
     from consumers.amqp.delivery import Delivery
     from consumers.service import Service
 
@@ -55,12 +62,14 @@ class Bindings:
     see ``Work``.
     """
 
-    def __init__(self, service: Service, prefetch: int, requests_from: Collection[str] = ()) -> None:
+    def __init__(
+        self, service: Service, limits: ConnectionLimits, requests_from: Collection[str] = ()
+    ) -> None:
         self._requests_from = requests_from
         self._user = ""
         self.bound = asyncio.Event()
         self._service = service
-        self._prefetch = prefetch
+        self._limits = limits
         self._due = asyncio.Event()
         self._connection: Connection | None = None
         self._offers: aiormq.Channel | None = None
@@ -80,31 +89,24 @@ class Bindings:
         self.bound.clear()
         self._due.clear()
         while True:
-            # In a task of its own: aiormq ends the callers of a channel that closes by CancelledError.
-            session = asyncio.ensure_future(self._session(url))
-            try:
-                await asyncio.wait([session])
-            finally:
-                session.cancel()
-                await asyncio.wait([session])
+            trouble = await outcome(self._session(url))
             pause = FIRST_PAUSE if self.bound.is_set() else min(2 * pause, LONGEST_PAUSE)
             self.bound.clear()
             self._due.set()
-            self._tell_once(
-                f"bindings: {told(None if session.cancelled() else session.exception())}; trying again"
-            )
+            self._tell_once(f"bindings: {reason(trouble)}; trying again")
             await asyncio.sleep(pause)
 
     async def _session(self, url: URL) -> None:
         self._user = url.user or "guest"
-        connection = self._connection = await Connection.open(url, f"bindings {self._service.name}")
+        name, prefetch = f"bindings {self._service.name}", self._limits.prefetch
+        connection = self._connection = await Connection.open_any([url], self._limits, name)
         try:
-            line = await connection.line()
-            await line.amqp.basic_qos(prefetch_count=self._prefetch, timeout=ANSWER_TIMEOUT)
+            line = await Line.open(connection)
+            await connection.in_time(line.amqp.basic_qos(prefetch_count=prefetch))
             line.amqp.on_consumer_cancel_callbacks.add(self._on_cancelled)
             # Who passes a request on has looked at whose it is.
             own = (self._user,) if self._requests_from else ()
-            work = Work(self._service, line, connection.line, self._prefetch, requests_from=own)
+            work = Work(self._service, line, partial(Line.open, connection), prefetch, requests_from=own)
             self._offers = await connection.channel(confirms=True)
             ends = [asyncio.ensure_future(self._keep_bound(connection, line.amqp))]
             try:
@@ -118,18 +120,18 @@ class Bindings:
                 for ended in ends:
                     ended.cancel()
                 if line.alive:
-                    await self._finish(line.amqp, work)
+                    await self._finish(connection, line.amqp, work)
                 await work.close()
         finally:
             self._connection = self._offers = None
             self._consumed.clear()
             await connection.close()
 
-    async def _finish(self, channel: aiormq.Channel, work: Work) -> None:
+    async def _finish(self, connection: Connection, channel: aiormq.Channel, work: Work) -> None:
         """Take no more from others, and decide what they have passed on."""
         try:
             for tag in list(channel.consumers):
-                await channel.basic_cancel(tag, timeout=ANSWER_TIMEOUT)
+                await connection.in_time(channel.basic_cancel(tag))
             await work.finished(GRACE)
         except (aiormq.AMQPError, TimeoutError, asyncio.CancelledError) as exc:
             _log.debug("%s: bindings: %r", self._service.name, exc)
@@ -141,7 +143,7 @@ class Bindings:
             for event in self._service.events:
                 await self._consume(connection, channel, handles_queue(self._service.name, event))
             # Behind the queues, so that who unbinds sees them: see _unbind.
-            await bind(connection, self._service)
+            await bind_service(connection, self._service)
             self.bound.set()
             try:
                 async with asyncio.timeout(AGAIN_EACH):
@@ -155,20 +157,22 @@ class Bindings:
             return
         declaring = await connection.channel()
         try:
-            await declaring.queue_declare(
-                queue, durable=True, auto_delete=True, arguments=HANDLES_ARGUMENTS, timeout=ANSWER_TIMEOUT
+            await connection.in_time(
+                declare_queue(declaring, Queue(queue, HANDLES_ARGUMENTS, auto_delete=True))
             )
             await declaring.close()
-        except aiormq.AMQPChannelError as exc:
-            if isinstance(exc, aiormq.ChannelAccessRefused):
+        except BrokerUnavailable as exc:
+            if not isinstance(exc.__cause__, aiormq.AMQPChannelError):
+                raise
+            if isinstance(exc, NotAllowed):
                 self._refused.add(queue)
             self._tell_once(
-                f"{queue} cannot be declared: {told(exc)}; until it can be, bindings that nobody uses stay, "
-                f"and a request that comes to an instance without a handler of its event is not passed on"
+                f"{queue} cannot be declared: {reason(exc)}; until it can be, bindings that nobody uses "
+                f"stay, and a request that comes to an instance without a handler is not passed on"
             )
             return
         try:
-            begun = await channel.basic_consume(queue, _tapped, timeout=ANSWER_TIMEOUT)
+            begun = await connection.in_time(channel.basic_consume(queue, untapped))
         except aiormq.ChannelAccessRefused:
             self._refused.add(queue)  # the channel is closed; the next session leaves this queue alone
             raise
@@ -208,18 +212,16 @@ class Bindings:
 
     async def _offer(self, delivery: Delivery, queue: str) -> bool:
         """Whether another instance got it. Raises what the library raises."""
-        if self._offers is None:
+        if self._offers is None or self._connection is None:
             raise OSError("no connection for it")
         properties = delivery.properties()
         # The adapter's: RabbitMQ takes no message in another's name.
         properties.user_id = self._user if self._requests_from else None
         try:
-            await self._offers.basic_publish(
-                delivery.body,
-                routing_key=queue,
-                properties=properties,
-                mandatory=True,
-                timeout=ANSWER_TIMEOUT,
+            await self._connection.in_time(
+                self._offers.basic_publish(
+                    delivery.body, routing_key=queue, properties=properties, mandatory=True
+                )
             )
         except aiormq.exceptions.PublishError:
             return False
@@ -240,19 +242,18 @@ class Bindings:
         channel = await connection.channel()
         queue = service_queue(name)
         try:
-            await channel.queue_unbind(queue, EVENTS_EXCHANGE, f"{key}.*", timeout=ANSWER_TIMEOUT)
+            await connection.in_time(channel.queue_unbind(queue, EVENTS_EXCHANGE, f"{key}.*"))
         except aiormq.ChannelAccessRefused as exc:
             # A topic permission that has been narrowed already holds for unbinding, too.
             self._tell_once(
-                f"the binding {key}.* of {queue} stays, as it may not be taken away: {told(exc)}. Requests "
+                f"the binding {key}.* of {queue} stays, as it may not be taken away: {reason(exc)}. Requests "
                 f"come by it in vain; take it away as an administrator"
             )
             return
-        try:
-            await channel.queue_declare(handles_queue(name, event), passive=True, timeout=ANSWER_TIMEOUT)
-        except aiormq.ChannelNotFoundEntity:
+        if await connection.in_time(messages_in(channel, handles_queue(name, event))) is None:
             return
-        await channel.queue_bind(queue, EVENTS_EXCHANGE, f"{key}.*", timeout=ANSWER_TIMEOUT)
+        channel = await connection.channel()
+        await connection.in_time(channel.queue_bind(queue, EVENTS_EXCHANGE, f"{key}.*"))
         await channel.close()
 
     @property
@@ -264,7 +265,3 @@ class Bindings:
         if text not in self._told:
             self._told.add(text)
             _log.warning("%s: %s", self._service.name, text)
-
-
-async def _tapped(message: DeliveredMessage) -> None:
-    raise AssertionError(f"{message!r}: what is delivered goes past the library")

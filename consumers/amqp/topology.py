@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import aiormq
 
+from adapter.amqp.topology import (
+    Binding,
+    Exchange,
+    Queue,
+    bind,
+    bind_all,
+    declare_exchange,
+    declare_queue,
+    messages_in,
+)
+from adapter.amqp.words import DeclaredOtherwise, NotAllowed, NotThere, reason
 from adapter.contract import (
     DEAD_EXCHANGE,
     DEAD_QUEUE,
@@ -15,12 +26,15 @@ from adapter.contract import (
     service_queue,
     word,
 )
-from consumers.amqp.connection import ANSWER_TIMEOUT, Connection, Lost, told
+from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
+    from adapter.amqp.connection import Connection
     from consumers.service import Service
 
 _log = logging.getLogger("consumers")
+
+_EXCHANGES: Final = (Exchange(EVENTS_EXCHANGE, "topic"), Exchange(DEAD_EXCHANGE, "fanout"))
 
 
 def queue_arguments(service: Service) -> dict[str, Any]:
@@ -36,30 +50,28 @@ def queue_arguments(service: Service) -> dict[str, Any]:
 
 
 async def declare(connection: Connection, service: Service) -> None:
-    """Declare the exchanges, the dead letters and the service's queue. ``bind`` comes after it.
+    """Declare the exchanges, the dead letters and the service's queue. ``bind_service`` comes after it.
 
     What is the adapter's is declared only where it is missing, so that a service needs no right to it.
     A queue that exists with other arguments is used as it is: they cannot be changed, and calls
     are waiting. On channels of its own, since each refusal closes one.
     """
-    for exchange, kind in ((EVENTS_EXCHANGE, "topic"), (DEAD_EXCHANGE, "fanout")):
-        await _exchange(connection, exchange, kind)
-    channel = await _dead_queue(connection)
-    queue = service_queue(service.name)
-    channel = await _queue(connection, channel, queue, queue_arguments(service))
-    await channel.close()
+    for exchange in _EXCHANGES:
+        await _exchange(connection, exchange)
+    await _dead_queue(connection)
+    await _queue(connection, Queue(service_queue(service.name), queue_arguments(service)))
 
 
-async def bind(connection: Connection, service: Service) -> None:
+async def bind_service(connection: Connection, service: Service) -> None:
     """Bind the service's queue to its events, and the dead letters' to their exchange."""
     channel = await connection.channel()
     queue = service_queue(service.name)
-    for key in sorted({f"{word(event)}.*" for event in service.events}):
-        await channel.queue_bind(queue, EVENTS_EXCHANGE, key, timeout=ANSWER_TIMEOUT)
+    keys = sorted({f"{word(event)}.*" for event in service.events})
+    await connection.in_time(bind_all(channel, [Binding(EVENTS_EXCHANGE, queue, key) for key in keys]))
     try:
-        await channel.queue_bind(DEAD_QUEUE, DEAD_EXCHANGE, timeout=ANSWER_TIMEOUT)
+        await connection.in_time(bind(channel, Binding(DEAD_EXCHANGE, DEAD_QUEUE)))
     except (aiormq.ChannelNotFoundEntity, aiormq.ChannelAccessRefused) as exc:
-        _log.debug("%s is left to the adapter to bind: %s", DEAD_QUEUE, told(exc))
+        _log.debug("%s is left to the adapter to bind: %s", DEAD_QUEUE, reason(exc))
     else:
         await channel.close()
 
@@ -79,59 +91,41 @@ async def keep_declaring(connection: Connection, service: Service) -> None:
             return
 
 
-async def _exchange(connection: Connection, name: str, kind: str) -> None:
+async def _exchange(connection: Connection, exchange: Exchange) -> None:
     """Declare an exchange where there is none."""
-    channel = await connection.channel()
-    try:
-        await channel.exchange_declare(name, passive=True, timeout=ANSWER_TIMEOUT)
-    except aiormq.ChannelNotFoundEntity:
+    for passive in (True, False):
         channel = await connection.channel()
         try:
-            await channel.exchange_declare(name, exchange_type=kind, durable=True, timeout=ANSWER_TIMEOUT)
-        except aiormq.ChannelAccessRefused as exc:
-            raise Lost(f"there is no exchange {name}: start an adapter first, which makes it") from exc
-    await channel.close()
+            await connection.in_time(declare_exchange(channel, exchange, passive))
+        except NotThere:
+            continue
+        except NotAllowed as exc:
+            why = f"there is no exchange {exchange.name}: start an adapter first, which makes it"
+            raise BrokerUnavailable(why) from exc
+        await channel.close()
+        return
 
 
-async def _look(channel: aiormq.Channel, queue: str) -> None:
-    """Raise ChannelNotFoundEntity where there is no such queue."""
-    await channel.queue_declare(queue, passive=True, timeout=ANSWER_TIMEOUT)
-
-
-async def _dead_queue(connection: Connection) -> aiormq.Channel:
-    """Declare the queue of dead letters where there is none; gives the channel to go on with.
+async def _dead_queue(connection: Connection) -> None:
+    """Declare the queue of dead letters where there is none.
 
     It may be on a server of the cluster that is down. Calls do not wait for that one.
     """
     channel = await connection.channel()
     try:
-        await _look(channel, DEAD_QUEUE)
-    except (
-        aiormq.ChannelAccessRefused
-    ):  # RabbitMQ 4.3: it is the adapter's affair, whether it is there or not
-        return await connection.channel()
-    except aiormq.ChannelNotFoundEntity:
-        channel = await connection.channel()
-    except TimeoutError as exc:
-        _log.warning("%s cannot be looked at: %s", DEAD_QUEUE, told(exc))
-        return await connection.channel()
+        if await connection.in_time(messages_in(channel, DEAD_QUEUE)) is None:
+            await _queue(connection, Queue(DEAD_QUEUE, DEAD_QUEUE_ARGUMENTS))
+    except NotAllowed as exc:  # RabbitMQ 4.3 says so whether it is there or not: it is the adapter's affair
+        _log.debug("%s is left to the adapter to declare: %s", DEAD_QUEUE, exc)
+    except (NotThere, TimeoutError) as exc:
+        _log.warning("%s cannot be declared: %s", DEAD_QUEUE, reason(exc))
+
+
+async def _queue(connection: Connection, queue: Queue) -> None:
+    channel = await connection.channel()
+    try:
+        await connection.in_time(declare_queue(channel, queue))
+    except DeclaredOtherwise as exc:
+        _log.warning("%s is used as it is: %s", queue.name, reason(exc))
     else:
-        return channel
-    try:
-        channel = await _queue(connection, channel, DEAD_QUEUE, dict(DEAD_QUEUE_ARGUMENTS))
-    except (aiormq.ChannelNotFoundEntity, aiormq.ChannelAccessRefused, TimeoutError) as exc:
-        _log.warning("%s cannot be declared: %s", DEAD_QUEUE, told(exc))
-        return await connection.channel()
-    return channel
-
-
-async def _queue(
-    connection: Connection, channel: aiormq.Channel, name: str, arguments: dict[str, Any]
-) -> aiormq.Channel:
-    """Declare a queue; gives the channel to go on with."""
-    try:
-        await channel.queue_declare(name, durable=True, arguments=arguments, timeout=ANSWER_TIMEOUT)
-    except aiormq.ChannelPreconditionFailed as exc:
-        _log.warning("%s is used as it is: %s", name, told(exc))
-        return await connection.channel()
-    return channel
+        await channel.close()

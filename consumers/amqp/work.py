@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable
 
     from adapter.amqp.scanner import Confirm
-    from consumers.amqp.connection import Line
     from consumers.amqp.delivery import Delivery
+    from consumers.amqp.line import Line
 
 _log = logging.getLogger("consumers")
 

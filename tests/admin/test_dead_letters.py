@@ -29,8 +29,9 @@ from adapter.admin.dead_letters import (
     read,
 )
 from adapter.admin.rabbit import Message, Rabbit
+from adapter.amqp.topology import Binding, Queue
 from adapter.broker.rabbitmq import AmqpBroker
-from adapter.broker.rabbitmq.topology import DEAD_BINDINGS, DEAD_QUEUE, EXCHANGES, Binding, Queue
+from adapter.broker.rabbitmq.topology import DEAD_BINDINGS, DEAD_QUEUE, EXCHANGES
 from adapter.contract import Request
 from adapter.ports.broker import DeadLetter, Publication
 from tests.broker.support import Recorder

@@ -20,7 +20,8 @@ from adapter.admin.management import (
     reached,
 )
 from adapter.admin.rabbit import Rabbit
-from adapter.broker.rabbitmq.topology import EXCHANGES, Binding, Queue
+from adapter.amqp.topology import Binding, Queue
+from adapter.broker.rabbitmq.topology import EXCHANGES
 from adapter.errors import SettingsError
 from adapter.settings import Settings, load
 from tests.harness.process import free_port

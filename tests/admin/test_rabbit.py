@@ -11,7 +11,8 @@ import pytest
 from pamqp.commands import Basic
 
 from adapter.admin.rabbit import NoRights, NotThere, QueueState, Rabbit
-from adapter.broker.rabbitmq.topology import Binding, DeclaredOtherwise, Exchange, Queue
+from adapter.amqp.topology import Binding, Exchange, Queue
+from adapter.amqp.words import DeclaredOtherwise
 from adapter.errors import BrokerUnavailable, SettingsError
 from tests.harness.process import free_port
 from tests.harness.until import until
@@ -156,7 +157,7 @@ class TestAsking:
     async def test_a_connection_that_is_lost(self, rabbit: Rabbit) -> None:
         await rabbit.queue("evapi.q")
         rabbit._connection.abort("pulled")
-        await asyncio.wait({rabbit._connection.amqp.closing})
+        await asyncio.wait({rabbit._connection.below.closing})
         with pytest.raises(BrokerUnavailable, match="RabbitMQ at amqp://guest@"):
             await rabbit.queue("evapi.q")
 

@@ -10,7 +10,8 @@ import pytest
 from adapter.admin.management import Management
 from adapter.admin.rabbit import Rabbit
 from adapter.admin.services import Service, asked_for, services
-from adapter.broker.rabbitmq.topology import EXCHANGES, Binding, Queue
+from adapter.amqp.topology import Binding, Queue
+from adapter.broker.rabbitmq.topology import EXCHANGES
 from adapter.contract import handles_queue
 from adapter.relay import policy
 from adapter.settings import load

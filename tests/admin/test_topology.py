@@ -10,8 +10,8 @@ import pytest
 from adapter.admin.management import UNKNOWN, Management
 from adapter.admin.rabbit import Rabbit
 from adapter.admin.topology import Item, State, apply, compare, drift
+from adapter.amqp.topology import Binding, Exchange, Queue, bind_all, declare_queue
 from adapter.broker.rabbitmq import topology as declared
-from adapter.broker.rabbitmq.topology import Binding, Exchange, Queue
 from adapter.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -97,10 +97,10 @@ class TestApply:
         await declared.declare_exchanges(channel)
         await declared.declare_dead_letters(channel)
         kind = declared.Kind(place.settings.results_expires)
-        await declared.declare_queue(channel, kind.results("sbc1"))
-        await declared.declare_queue(channel, kind.commands("sbc1"))
-        await declared.bind_all(channel, declared.results_bindings("sbc1", "evapi.results.sbc1"))
-        await declared.bind_all(channel, declared.commands_bindings("sbc1"))
+        await declare_queue(channel, kind.results("sbc1"))
+        await declare_queue(channel, kind.commands("sbc1"))
+        await bind_all(channel, declared.results_bindings("sbc1", "evapi.results.sbc1"))
+        await bind_all(channel, declared.commands_bindings("sbc1"))
         assert states(await place.items()) == {State.OK}
 
     async def test_bindings_that_cannot_be_seen_are_made_again(self, place: Place) -> None:
@@ -161,7 +161,7 @@ class TestWhatDiffers:
         queue = declared.Kind(5.0).results("sbc1")
 
         async def declare(new: Queue) -> int:
-            return await declared.declare_queue(await place.rabbit._channel(), new)
+            return await declare_queue(await place.rabbit._channel(), new)
 
         beside = await declared.declare_results(place.rabbit._channel, queue, 0, declare)
         assert beside == declared.beside(queue).name

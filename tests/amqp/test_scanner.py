@@ -98,6 +98,8 @@ class Found(NamedTuple):
     deliveries: list[Delivery]
     confirms: list[Confirm | Returned]
     rest: bytes
+    others: list[Confirm | Returned]
+    """What is confirmed on the channel of the consumer."""
 
 
 def merged(items: Sequence[Content | Plain], random: Random) -> list[bytes]:
@@ -116,15 +118,15 @@ def merged(items: Sequence[Content | Plain], random: Random) -> list[bytes]:
 
 def fed(stream: bytes, cuts: Sequence[int]) -> tuple[Found, Scanner]:
     """What comes out of a stream that arrives in pieces of these sizes, the last one as long as it takes."""
-    found = Found([], [], b"")
+    found = Found([], [], b"", [])
 
-    def receive(deliveries: list[Delivery], confirms: list[Confirm | Returned]) -> None:
+    def consume(deliveries: list[Delivery], confirms: list[Confirm | Returned]) -> None:
         found.deliveries.extend(deliveries)
-        found.confirms.extend(confirms)
+        found.others.extend(confirms)
 
     scanner = Scanner()
-    scanner.add(CONSUMING, Tapped(receive, made, MOST))
-    scanner.add(PUBLISHING, Tapped(receive, None, 0))
+    scanner.add(CONSUMING, Tapped(consume, made, MOST))
+    scanner.add(PUBLISHING, Tapped[None](lambda _, confirms: found.confirms.extend(confirms), None, 0))
     rest, at = b"", 0
     for size in (*cuts, len(stream)):
         rest += scanner.feed(stream[at : at + size])
@@ -135,7 +137,7 @@ def fed(stream: bytes, cuts: Sequence[int]) -> tuple[Found, Scanner]:
 
 def expected(frames: Sequence[bytes]) -> Found:
     """What the library reads, channel by channel."""
-    found = Found([], [], b"")
+    found = Found([], [], b"", [])
     rest = []
     methods: dict[int, Any] = {}
     headers: dict[int, ContentHeader] = {}
@@ -154,7 +156,8 @@ def expected(frames: Sequence[bytes]) -> Found:
             elif len(bodies[channel]) == header.body_size:
                 of = header.properties
                 if isinstance(method, Basic.Return):
-                    found.confirms.append(Returned(of.message_id, of.correlation_id, method.routing_key))
+                    returned = Returned(of.message_id, of.correlation_id, method.routing_key)
+                    (found.others if channel == CONSUMING else found.confirms).append(returned)
                 else:
                     tag, body = method.delivery_tag, bodies[channel]
                     found.deliveries.append(Delivery(tag, of.correlation_id, body, 0))
@@ -167,7 +170,8 @@ def expected(frames: Sequence[bytes]) -> Found:
             rest.append(raw)
         elif isinstance(each, Basic.Ack | Basic.Nack):
             taken = isinstance(each, Basic.Ack)
-            found.confirms.append(Confirm(each.delivery_tag, bool(each.multiple), taken))
+            confirm = Confirm(each.delivery_tag, bool(each.multiple), taken)
+            (found.others if channel == CONSUMING else found.confirms).append(confirm)
         elif channel == CONSUMING or isinstance(each, Basic.Return):
             methods[channel] = each
         else:
@@ -273,7 +277,7 @@ def test_of_a_returned_message_whose_properties_cannot_be_read_no_id_is_told() -
     cut = b"\2" + CONSUMING.to_bytes(2, "big") + b"\0\0\0\x10\0\x3c\0\0" + bytes(8) + b"\x04\0\5n\xce"
     found, scanner = fed(returned + cut + frame.marshal(Basic.Ack(1), CONSUMING), [])
     assert not scanner.broken
-    assert found.confirms == [Returned(None, None, "key"), Confirm(1, False, True)]
+    assert found.others == [Returned(None, None, "key"), Confirm(1, False, True)]
 
 
 def test_a_read_is_handed_on_at_once() -> None:

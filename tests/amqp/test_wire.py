@@ -12,9 +12,10 @@ from pamqp.commands import Basic
 from pamqp.heartbeat import Heartbeat
 from yarl import URL
 
+from adapter.amqp.connection import Connection
 from adapter.amqp.scanner import Confirm, Tapped
 from adapter.amqp.wire import _Tap
-from adapter.broker.rabbitmq.connection import Connection, UndecodableMessage
+from adapter.amqp.words import UndecodableMessage
 from adapter.broker.rabbitmq.limits import Limits
 from tests.consumers.proxy import Proxy
 from tests.harness.until import until

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pika
 import pytest
 
+from adapter.amqp.connection import Connection
+from adapter.amqp.servers import parse_urls
+from adapter.amqp.topology import declare_queue
 from adapter.broker.rabbitmq import AmqpBroker, topology
-from adapter.broker.rabbitmq.connection import Connection, parse_urls
 from adapter.broker.rabbitmq.limits import Limits
 from adapter.contract import results_queue
 from adapter.ports.broker import Published
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from adapter.broker.rabbitmq.topology import Queue
+    from adapter.amqp.topology import Queue
     from adapter.ports.broker import Reply
     from tests.harness.rabbitmq import RabbitServer
 
@@ -105,7 +107,7 @@ async def test_of_two_long_ones_the_shorter_is_used(
     connection = await Connection.open_any(parse_urls(rabbitmq.url), Limits(1, 1.0))
 
     async def declare(new: Queue) -> int:
-        return await topology.declare_queue(await connection.channel(), new)
+        return await declare_queue(await connection.channel(), new)
 
     async def declared(most: int) -> str:
         return await topology.declare_results(connection.channel, queue, most, declare)

@@ -3,60 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from yarl import URL
 
+from adapter.amqp.connection import Connection
+from adapter.amqp.tasks import end
 from adapter.broker.rabbitmq import AmqpBroker
-from adapter.broker.rabbitmq.connection import Connection
 from adapter.broker.rabbitmq.limits import Limits
-from adapter.broker.rabbitmq.supervisor import Supervisor, end
+from adapter.broker.rabbitmq.supervisor import Supervisor
 from adapter.errors import BrokerUnavailable
 from adapter.ports.broker import Published
 from tests.broker.support import Recorder, attached, request_of, unique
 from tests.consumers.proxy import Proxy
 from tests.harness.process import free_port
+from tests.harness.silent import silent_server
 from tests.harness.until import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from adapter.broker.rabbitmq.supervisor import Up
     from tests.harness.rabbitmq import RabbitServer
 
 
 def limits() -> Limits:
     return Limits(prefetch=10, confirm_timeout=1.0)
-
-
-class Silent:
-    """A server that takes connections and says nothing."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"amqp://127.0.0.1:{port}/"
-        self.connections = 0
-        self.open = 0
-
-
-@asynccontextmanager
-async def silent_server() -> AsyncIterator[Silent]:
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        made.connections += 1
-        made.open += 1
-        try:
-            await reader.read()
-        except ConnectionError:
-            pass  # the client let go of us
-        finally:
-            made.open -= 1
-            writer.transport.abort()
-
-    server = await asyncio.start_server(take, "127.0.0.1", 0)
-    made = Silent(server.sockets[0].getsockname()[1])
-    yield made
-    server.close()
 
 
 async def test_a_server_that_says_nothing_does_not_hold_up_the_next(rabbitmq: RabbitServer) -> None:
@@ -66,6 +37,7 @@ async def test_a_server_that_says_nothing_does_not_hold_up_the_next(rabbitmq: Ra
         urls = [URL(silent.url), URL(f"amqp://127.0.0.1:{free_port()}/"), URL(rabbitmq.url)]
         connection = await Connection.open_any(urls, bounds)
         assert connection.url == urls[0].with_password(None).human_repr()
+        assert "Connect call failed" in connection.passed_over  # one that is silent is not given up yet
         assert str(urls[0]) == rabbitmq.url  # the next attempt begins where this one ended
         await until(lambda: silent.connections == 1 and silent.open == 0)
         await connection.close(5)
@@ -87,8 +59,8 @@ async def test_two_that_answer_at_once(rabbitmq: RabbitServer, monkeypatch: pyte
     both = asyncio.Event()
     real = Connection._open
 
-    async def together(url: URL, bounds: Limits) -> Connection:
-        own = await real(url, bounds)
+    async def together(url: URL, bounds: Limits, name: str) -> Connection:
+        own = await real(url, bounds, name)
         opened.append(own)
         if len(opened) == 2:
             both.set()

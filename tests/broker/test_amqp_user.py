@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapter.broker.rabbitmq import AmqpBroker
-from adapter.broker.rabbitmq.connection import Connection, known_as, parse_urls
+from adapter.amqp.connection import Connection
+from adapter.amqp.servers import parse_urls
+from adapter.broker.rabbitmq import AmqpBroker, sender
 from adapter.broker.rabbitmq.limits import Limits
+from adapter.broker.rabbitmq.sender import known_as
 from adapter.ports.broker import Published
 from tests.broker.support import Recorder, bind, request_of, unique
 from tests.harness.until import until
@@ -30,7 +32,7 @@ async def connection(rabbitmq: RabbitServer) -> AsyncIterator[Connection]:
 
 
 async def test_a_login_by_password_is_known(connection: Connection) -> None:
-    assert await connection.user() == "guest"
+    assert await sender.user(connection) == "guest"
 
 
 async def test_one_by_certificate_asks_the_server(connection: Connection, client: BlockingChannel) -> None:
@@ -39,8 +41,8 @@ async def test_one_by_certificate_asks_the_server(connection: Connection, client
     queue = unique("all")
     client.queue_declare(queue, exclusive=True)
     client.queue_bind(queue, "evapi.events", "#")
-    connection._by_certificate, connection._login = True, "not told"
-    assert await connection.user() == "guest"
+    connection.server = connection.server.with_user("not-told").update_query(auth="external")
+    assert await sender.user(connection) == "guest"
     assert connection.alive
     assert client.basic_get(queue) == (None, None, None)
 
@@ -53,7 +55,7 @@ async def test_who_is_not_who_the_url_says_learns_it(
     async def user(_: Connection) -> str:
         return "as-in-the-url"
 
-    monkeypatch.setattr(Connection, "user", user)
+    monkeypatch.setattr(sender, "user", user)
     event, node = unique("asked"), unique("sbc")
     broker = AmqpBroker(rabbitmq.url)
     await broker.start(Recorder())

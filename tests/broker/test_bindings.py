@@ -243,5 +243,5 @@ async def test_a_binding_for_which_the_connection_is_closed_costs_no_other_one(
     await until(lambda: "a part" not in broker.problems)
     assert len(set(map(id, closed))) == 4
     own = [each.connection for each in (broker._requests, broker._replies, broker._pushes)]
-    assert not {id(each) for each in closed} & {id(each.amqp) for each in own if each is not None}
+    assert not {id(each) for each in closed} & {id(each.below) for each in own if each is not None}
     assert (broker.counters.connects, broker.counters.reply_connects) == (1, 2)

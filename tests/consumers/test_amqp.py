@@ -7,27 +7,29 @@ import logging
 import signal
 import sys
 import time
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from yarl import URL
 
+from adapter.amqp.connection import Connection
+from adapter.amqp.limits import ConnectionLimits
 from adapter.contract import (
     MSGPACK,
     Request,
     routing_key,
     service_queue,
 )
+from adapter.errors import BrokerUnavailable
 from consumers import Result, Service, route
-from consumers.amqp import Runner, bindings, connection, queue_arguments, runner
+from consumers.amqp import Runner, queue_arguments
 from tests.consumers.asker import URI, Asker, event_of, running
 from tests.consumers.proxy import Proxy
 from tests.harness.process import Process, free_port
+from tests.harness.silent import silent_server
 from tests.harness.until import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.harness.rabbitmq import RabbitServer
@@ -278,53 +280,30 @@ async def test_a_stop_ends_the_wait_for_a_server() -> None:
     await task
 
 
-@asynccontextmanager
-async def silent_server() -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """The URL of a server that takes connections and says nothing; the event tells of the first."""
-    connected = asyncio.Event()
-
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connected.set()
-        try:
-            await reader.read()
-        except ConnectionError:
-            pass  # the client let go of us
-        finally:
-            writer.transport.abort()
-
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    yield f"amqp://127.0.0.1:{server.sockets[0].getsockname()[1]}/", connected
-    server.close()
-
-
 async def test_a_stop_ends_the_wait_for_a_server_that_says_nothing() -> None:
-    async with silent_server() as (url, connected):
-        made = Runner(Service("x"), [url])
+    async with silent_server() as silent:
+        made = Runner(Service("x"), [silent.url])
         task = asyncio.ensure_future(made.run())
-        await connected.wait()
+        await silent.connected.wait()
         made.stop()
         await task
 
 
 async def test_a_server_that_says_nothing_is_given_up() -> None:
-    async with silent_server() as (url, _):
-        with pytest.raises(connection.Lost, match=r"no answer within 0.05 s"):
-            await connection.Connection.open(URL(url), "x", 0.05)
+    async with silent_server() as silent:
+        limits = ConnectionLimits(1, connect_timeout=0.05)
+        with pytest.raises(BrokerUnavailable, match=r"no answer within 0.05 s"):
+            await Connection.open_any([URL(silent.url)], limits)
 
 
 async def test_a_server_that_hangs_does_not_hold_up_a_stop(
-    rabbitmq: RabbitServer,
-    service: Service,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    rabbitmq: RabbitServer, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with Proxy(rabbitmq.port) as proxy:
         made = Runner(service, [proxy.url])
         task = asyncio.ensure_future(made.run())
         await made.consuming.wait()
-        monkeypatch.setattr(runner, "ANSWER_TIMEOUT", 0.1)
-        monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.1)
-        monkeypatch.setattr(bindings, "ANSWER_TIMEOUT", 0.1)
+        made.limits.answer_timeout = made.limits.close_timeout = 0.1
         proxy.flows.clear()
         made.stop()
         await task

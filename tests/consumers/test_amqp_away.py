@@ -11,35 +11,37 @@ import pytest
 from yarl import URL
 
 from adapter.amqp import frames
+from adapter.amqp.connection import Connection
+from adapter.amqp.limits import ConnectionLimits
 from adapter.contract import DEAD_QUEUE, Request
+from adapter.errors import BrokerUnavailable
 from consumers import Service, route
-from consumers.amqp import connection, runner, topology
+from consumers.amqp import Runner, runner, topology
+from consumers.amqp.line import Line
 from tests.consumers.asker import URI, Asker, event_of, running
 from tests.consumers.proxy import Proxy
-from tests.consumers.test_amqp import silent_server
+from tests.harness.silent import silent_server
 from tests.harness.until import until
 
 if TYPE_CHECKING:
     from tests.harness.rabbitmq import RabbitServer
 
 
-@pytest.fixture
-def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers are asked often, and have little time."""
-    monkeypatch.setattr(connection, "PROBE_INTERVAL", 0.02)
-    monkeypatch.setattr(connection, "PROBE_TIMEOUT", 0.2)
-    monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.1)
+def watchful(made: Runner, within: float = 0.2) -> None:
+    """Its servers are asked often, and have little time."""
+    made.limits.probe_interval, made.limits.confirm_timeout, made.limits.close_timeout = 0.02, within, 0.1
 
 
-@pytest.mark.usefixtures("watchful")
 async def test_a_server_that_hangs_is_left_for_the_next(
     rabbitmq: RabbitServer, asker: Asker, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Proxy(rabbitmq.port) as proxy, running(service, proxy.url, rabbitmq.url):
+    async with Proxy(rabbitmq.port) as proxy, running(service, proxy.url, rabbitmq.url) as made:
+        watchful(made)
         proxy.flows.clear()
 
         async def left() -> bool:
-            return f"consuming evapi.decide.{service.name} at 127.0.0.1:{rabbitmq.port}/" in caplog.text
+            at = rf"amqp://guest@127.0.0.1:{rabbitmq.port}/"
+            return f"consuming evapi.decide.{service.name} at {at}" in caplog.text
 
         caplog.set_level("INFO", "consumers")
         await until(left)
@@ -49,7 +51,6 @@ async def test_a_server_that_hangs_is_left_for_the_next(
     assert "the server is silent: no answer within 0.2 s" in caplog.text
 
 
-@pytest.mark.usefixtures("watchful")
 async def test_a_server_that_blocks_is_not_left(
     rabbitmq: RabbitServer,
     asker: Asker,
@@ -58,7 +59,6 @@ async def test_a_server_that_blocks_is_not_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """During its memory alarm a server answers nothing; what is in hand goes on after it."""
-    monkeypatch.setattr(connection, "PROBE_TIMEOUT", 0.6)  # until the alarm it must keep to it
     gate, begun = asyncio.Event(), asyncio.Event()
     event = event_of(service) + "x"
 
@@ -68,16 +68,17 @@ async def test_a_server_that_blocks_is_not_left(
         await gate.wait()
         return route(URI)
 
-    real, unanswered = connection._done_in_time, 0
+    real, unanswered = Connection._answered, 0
 
-    async def counting(asking: asyncio.Future[Any]) -> bool:
+    async def counting(connection: Connection, asking: asyncio.Future[Any]) -> bool:
         nonlocal unanswered
-        done = await real(asking)
+        done = await real(connection, asking)
         unanswered += not done
         return done
 
-    monkeypatch.setattr(connection, "_done_in_time", counting)
+    monkeypatch.setattr(Connection, "_answered", counting)
     async with running(service, rabbitmq.url) as made:
+        watchful(made, 0.6)  # until the alarm the server must keep to it
         id_ = await asker.ask(event)
         await begun.wait()
         await asyncio.to_thread(rabbitmq.memory_alarm, True)
@@ -118,16 +119,13 @@ async def test_a_connection_that_stood_is_begun_again_at_once(
 
 
 async def test_a_server_that_says_nothing_does_not_hold_up_the_next(
-    rabbitmq: RabbitServer,
-    asker: Asker,
-    service: Service,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    rabbitmq: RabbitServer, asker: Asker, service: Service
 ) -> None:
-    monkeypatch.setattr(runner, "TURN_TIMEOUT", 0.1)
-    async with silent_server() as (url, _), running(service, url, rabbitmq.url):
+    """The next one is tried beside it: one after the other each round of a long list took seconds."""
+    async with silent_server() as silent, running(service, *[silent.url] * 4, rabbitmq.url) as made:
+        assert silent.connections == 4
+        assert str(made._urls[0]) == rabbitmq.url  # where the next session begins
         await asker.reply(await asker.ask(event_of(service)))
-    assert "no answer within 0.1 s; trying again, next in 0.0 s" in caplog.text
 
 
 async def test_what_speaks_no_amqp_is_left_at_once() -> None:
@@ -140,39 +138,28 @@ async def test_what_speaks_no_amqp_is_left_at_once() -> None:
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     async with server:
         url = f"amqp://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        with pytest.raises(connection.Lost, match="unexpectedly closed"):
-            await connection.Connection.open(URL(url), "x", 20)
+        with pytest.raises(BrokerUnavailable, match="unexpectedly closed"):
+            await Connection.open_any([URL(url)], ConnectionLimits(1, connect_timeout=20))
 
 
 async def test_a_line_that_is_closed_is_not_written_to(rabbitmq: RabbitServer) -> None:
     """Else the server would end the whole connection."""
-    opened = await connection.Connection.open(URL(rabbitmq.url), "x")
-    line = await opened.line()
+    opened = await Connection.open_any([URL(rabbitmq.url)], ConnectionLimits(1))
+    line = await Line.open(opened)
     assert line.write(frames.ack(line.number, 0, True))
     await line.close()
     assert not line.write(frames.ack(line.number, 0, True))
-    line = await opened.line()
+    line = await Line.open(opened)
     await opened.close()
     assert not line.write(frames.ack(line.number, 0, True))
 
 
-async def test_the_time_for_an_answer_grows_with_the_rounds() -> None:
-    made = runner.Runner(Service("x"), ["amqp://a/", "amqp://b/"])
-    assert [made._patience(failures) for failures in range(7)] == [1, 1, 2, 2, 3, 3, 3]
-    alone = runner.Runner(Service("x"), ["amqp://a/"])
-    assert alone._patience(0) == 3
-
-
 async def test_an_exchange_that_was_deleted_is_declared_again(
-    rabbitmq: RabbitServer,
-    asker: Asker,
-    service: Service,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    rabbitmq: RabbitServer, asker: Asker, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It takes the bindings with it, and no consumer is told; the next probe finds it missing."""
-    monkeypatch.setattr(connection, "PROBE_INTERVAL", 0.02)
     async with running(service, rabbitmq.url) as made:
+        watchful(made, 5.0)
         await asker.channel.exchange_delete("evapi.events")
 
         async def missing() -> bool:
@@ -191,23 +178,19 @@ async def test_dead_letters_on_a_server_that_is_down(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The queue of dead letters cannot be declared then; requests are decided all the same."""
-    real = topology._queue
+    real = aiormq.Channel.queue_declare
 
-    async def queue(given: Any, channel: Any, name: str, arguments: Any) -> Any:
-        if name == DEAD_QUEUE:
+    async def queue_declare(channel: Any, queue: str, **more: Any) -> Any:
+        if queue == DEAD_QUEUE:
             await channel.close()
             raise aiormq.ChannelNotFoundEntity("home node of durable queue is down")
-        return await real(given, channel, name, arguments)
+        return await real(channel, queue, **more)
 
-    async def look(channel: Any, _: str) -> None:
-        await channel.close()
-        raise aiormq.ChannelNotFoundEntity("home node of durable queue is down")
-
-    monkeypatch.setattr(topology, "_queue", queue)
-    monkeypatch.setattr(topology, "_look", look)
+    monkeypatch.setattr(aiormq.Channel, "queue_declare", queue_declare)
     async with running(service, rabbitmq.url):
         await asker.reply(await asker.ask(event_of(service)))
-    assert "evapi.dead-letters cannot be declared: home node of durable queue is down" in caplog.text
+    assert "evapi.dead-letters cannot be declared: " in caplog.text
+    assert "home node of durable queue is down" in caplog.text
 
 
 async def test_what_is_declared_already_is_consumed_while_declarations_hang(
@@ -229,7 +212,7 @@ async def test_what_is_declared_already_is_consumed_while_declarations_hang(
             raise TimeoutError
         if calls == 2:
             await refused.wait()
-            raise connection.Lost("refused")
+            raise BrokerUnavailable("refused")
         await real(given, declared)
 
     monkeypatch.setattr(topology, "declare", declare)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from yarl import URL
 
+from adapter.amqp.limits import ConnectionLimits
 from consumers import Service
 from consumers.amqp import bindings
 from consumers.amqp.bindings import Bindings
@@ -21,7 +22,7 @@ def test_the_pause_grows_to_half_a_minute_and_begins_anew_once_they_are_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def work() -> None:
-        kept = Bindings(Service("fraud"), 1)
+        kept = Bindings(Service("fraud"), ConnectionLimits(1))
         loop, tried = asyncio.get_running_loop(), []
 
         async def session(_: URL) -> None:
@@ -54,17 +55,17 @@ def test_all_of_it_is_on_a_connection_of_its_own(monkeypatch: pytest.MonkeyPatch
                 self._name = name
 
             @classmethod
-            async def open(cls, _: URL, name: str) -> Connection:
+            async def open_any(cls, _: list[URL], __: ConnectionLimits, name: str) -> Connection:
                 return cls(name)
 
-            async def line(self) -> Any:
+            async def channel(self, confirms: bool) -> Any:
                 raise TimeoutError
 
             async def close(self) -> None:
                 closed.append(self._name)
 
         monkeypatch.setattr(bindings, "Connection", Connection)
-        kept = Bindings(Service("fraud"), 1)
+        kept = Bindings(Service("fraud"), ConnectionLimits(1))
         task = asyncio.create_task(kept.keep(URL("amqp://localhost")))
         await asyncio.sleep(1)
         assert closed == ["bindings fraud"] * 2

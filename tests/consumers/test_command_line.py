@@ -107,7 +107,7 @@ def test_a_consumer_s_command_line_has_no_password(tmp_path: Path, form: list[st
     command = [sys.executable, "-m", "consumers", "consumers.least_cost:service", *form]
     with Process("consumer", command, tmp_path, {"EVAPI_AMQP_URL_FILE": "/nonexistent"}) as consumer:
         # It has the URL all the same.
-        consumer.wait_until(lambda: "127.0.0.1:1/: " in consumer.tail(), "it to try to connect")
+        consumer.wait_until(lambda: "@127.0.0.1:1" in consumer.tail(), "it to try to connect")
         shown = Path(f"/proc/{consumer.pid}/cmdline").read_bytes()
         assert shown.split(b"\0")[1:-1] == [b"-m", b"consumers", b"consumers.least_cost:service"]
     assert "hunter2" not in consumer.log.read_text()

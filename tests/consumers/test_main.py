@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from adapter.errors import SettingsError
 from consumers import LoadError, Service, load
 from consumers.__main__ import UsageError, amqp_urls, main, set_up_logging
 from consumers.amqp import Runner
@@ -104,7 +105,7 @@ def test_an_option_that_would_trust_anybody_by_mistake(
     assert main(["svc_good:service", "--amqp-url", f"amqp://h/, {url}"]) == 2
     told = "EVAPI_AMQP_URL: no_verify_ssl is 1, to trust any certificate, or 0"
     assert capsys.readouterr().err == f"python -m consumers: {told}\n"
-    with pytest.raises(ValueError, match="no_verify_ssl is 1"):
+    with pytest.raises(SettingsError, match="no_verify_ssl is 1"):
         Runner(Service("s"), [url])
     assert amqp_urls("amqps://h/?no_verify_ssl=1") == ["amqps://h/?no_verify_ssl=1"]
 

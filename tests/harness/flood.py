@@ -10,7 +10,8 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from adapter.broker.rabbitmq.connection import Connection, parse_urls
+from adapter.amqp.connection import Connection
+from adapter.amqp.servers import parse_urls
 from adapter.broker.rabbitmq.limits import Limits
 
 if TYPE_CHECKING:

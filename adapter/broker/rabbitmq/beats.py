@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from pamqp.commands import Basic
+import aiormq
+from aio_pika import DeliveryMode, Message
 
 from adapter import contract
+from adapter.amqp.words import refused
 from adapter.broker.rabbitmq import topology
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import aiormq
-    from aiormq.abc import DeliveredMessage
+    from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage
 
-    from adapter.broker.rabbitmq.connection import Connection
+    from adapter.amqp.connection import Connection
     from adapter.broker.rabbitmq.limits import Limits
     from adapter.broker.rabbitmq.supervisor import Supervisor, Up
 
@@ -38,7 +39,7 @@ class Beats:
         self._replica = ""
         self._lease = 1.0
         self._heard: Callable[[bytes], None] = lambda _: None
-        self._channel: aiormq.Channel | None = None
+        self._exchange: AbstractExchange | None = None
         self._connection: Connection | None = None
         self._saying: asyncio.Task[object] | None = None
         self._came = asyncio.Event()
@@ -54,13 +55,17 @@ class Beats:
 
     def say(self, body: bytes) -> None:
         """Say something to all replicas, this one among them; never waits. Lost while the broker is away."""
-        channel, connection = self._channel, self._connection
+        exchange, connection = self._exchange, self._connection
         waits = self._saying is not None and not self._saying.done()
-        if channel is None or connection is None or connection.blocked or waits:
+        if exchange is None or connection is None or connection.blocked or waits:
             return
-        properties = Basic.Properties(delivery_mode=1, app_id=contract.APP_ID, content_type=contract.JSON)
-        saying = channel.basic_publish(body, exchange=contract.REPLICAS_EXCHANGE, properties=properties)
-        self._saying = self._supervisor.aside(saying)
+        message = Message(
+            body,
+            content_type=contract.JSON,
+            delivery_mode=DeliveryMode.NOT_PERSISTENT,
+            app_id=contract.APP_ID,
+        )
+        self._saying = self._supervisor.aside(exchange.publish(message, routing_key="", mandatory=False))
 
     async def run(self, connection: Connection, declared: asyncio.Event, up: Up) -> None:
         """Hear and be heard on a connection until that breaks: raises BrokerUnavailable then."""
@@ -68,40 +73,50 @@ class Beats:
             return
         await declared.wait()
         await connection.unblocked()
-        async with asyncio.timeout(self._limits.answer_timeout):
-            channel = await connection.channel()
-            await self._read(channel)
-        self._channel, self._connection = channel, connection
+        channel = connection.pika.channel(publisher_confirms=False)
         try:
+            async with asyncio.timeout(self._limits.answer_timeout):
+                await channel.initialize()
+                try:
+                    exchange = await self._read(channel)
+                except aiormq.AMQPError as exc:
+                    raise refused("exchange", f"{contract.REPLICAS_EXCHANGE} or a queue of it", exc) from exc
+            self._exchange, self._connection = exchange, connection
             up()
-            while not channel.closing.done():
+            while not channel.is_closed:
                 self._came.clear()
                 await self._wait(channel)
         finally:
-            self._channel = self._connection = None
-            self._supervisor.aside(channel.close())
+            self._exchange = self._connection = None
+            if channel.is_initialized:
+                self._supervisor.aside(channel.close())
         raise BrokerUnavailable("the channel for replicas' beats was closed")
 
-    async def _read(self, channel: aiormq.Channel) -> None:
-        queue = topology.replica_queue(self._replica, self._lease)
-        await topology.declare_exchange(channel, topology.REPLICAS)
-        await topology.declare_queue(channel, queue)
-        await topology.bind(channel, topology.Binding(contract.REPLICAS_EXCHANGE, queue.name))
-        await channel.basic_consume(queue.name, self._on_beat, no_ack=True)
+    async def _read(self, channel: AbstractChannel) -> AbstractExchange:
+        """Consume what all replicas say; gives the exchange to say it to."""
+        of = topology.REPLICAS
+        exchange = await channel.declare_exchange(of.name, of.kind, durable=True)
+        own = topology.replica_queue(self._replica, self._lease)
+        queue = await channel.declare_queue(own.name, durable=True, arguments=dict(own.arguments))
+        await queue.bind(exchange, routing_key="")
+        await queue.consume(self._on_beat, no_ack=True)
+        return exchange
 
-    async def _wait(self, channel: aiormq.Channel) -> None:
+    async def _wait(self, channel: AbstractChannel) -> None:
         """Return once something came or the channel closed. Raises BrokerUnavailable where nothing does."""
         came = asyncio.ensure_future(self._came.wait())
+        closed = asyncio.ensure_future(channel.closed())
         try:
             done, _ = await asyncio.wait(
-                {came, channel.closing}, timeout=SILENT * self._lease, return_when=asyncio.FIRST_COMPLETED
+                {came, closed}, timeout=SILENT * self._lease, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             came.cancel()
+            closed.cancel()
         if not done:
             raise BrokerUnavailable("no beat comes, not even this replica's own")
 
-    async def _on_beat(self, message: DeliveredMessage) -> None:
+    async def _on_beat(self, message: AbstractIncomingMessage) -> None:
         if message.exchange != contract.REPLICAS_EXCHANGE:
             return  # anybody may send to a queue
         self._came.set()

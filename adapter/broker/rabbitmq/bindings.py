@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from adapter.broker.rabbitmq.connection import EXPECTED, Connection, reason
-from adapter.broker.rabbitmq.supervisor import end
+from adapter.amqp.connection import Connection
+from adapter.amqp.tasks import end
+from adapter.amqp.words import EXPECTED, reason
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:

@@ -16,25 +16,28 @@ from typing import TYPE_CHECKING
 import structlog
 
 from adapter import contract
+from adapter.amqp.servers import parse_urls
+from adapter.amqp.tasks import end
+from adapter.amqp.topology import bind_all
 from adapter.amqp.urls import messaging
+from adapter.amqp.words import DeclaredOtherwise, reason
 from adapter.broker.rabbitmq import topology
 from adapter.broker.rabbitmq.beats import Beats
 from adapter.broker.rabbitmq.bindings import Bindings
 from adapter.broker.rabbitmq.commands import Commands
-from adapter.broker.rabbitmq.connection import parse_urls, reason
 from adapter.broker.rabbitmq.kept_connection import KeptConnection
 from adapter.broker.rabbitmq.limits import Counters, Limits
 from adapter.broker.rabbitmq.publish_session import PublishSession
 from adapter.broker.rabbitmq.reply_readiness import ReplyReadiness
 from adapter.broker.rabbitmq.results_queues import ResultsQueues
-from adapter.broker.rabbitmq.supervisor import Supervisor, end
+from adapter.broker.rabbitmq.supervisor import Supervisor
 from adapter.broker.rabbitmq.topology import Kind
 from adapter.ports.broker import Published
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from adapter.broker.rabbitmq.connection import Connection
+    from adapter.amqp.connection import Connection
     from adapter.broker.rabbitmq.supervisor import Up
     from adapter.broker.rabbitmq.topology import QueueType
     from adapter.ports.broker import DeadLetter, Publication, Receiver
@@ -320,7 +323,7 @@ class AmqpBroker:
             self._results[node] = intake.queue
             bindings = topology.results_bindings(node, intake.queue)
             part = f"node {node} bindings"
-            step = partial(topology.bind_all, bindings=bindings)
+            step = partial(bind_all, bindings=bindings)
             await self._bindings.make(part, step, self.limits.confirm_timeout)
             self._prepared(node)
 
@@ -358,7 +361,7 @@ class AmqpBroker:
         async with asyncio.timeout(self.limits.answer_timeout):
             await self._declare_commands(node, connection)
             channel = await connection.channel()
-        step = partial(topology.bind_all, bindings=topology.commands_bindings(node))
+        step = partial(bind_all, bindings=topology.commands_bindings(node))
         await self._bindings.make(f"node {node} commands bindings", step, self.limits.confirm_timeout)
         commands = Commands(node, channel, self._receiver, self.dead_letter, self.limits, self.counters)
         try:
@@ -379,7 +382,7 @@ class AmqpBroker:
         queue, declare = self.kind.commands(node), self._pushes.declare_apart
         try:
             await topology.declare_carefully(connection.channel, queue, declare)
-        except topology.DeclaredOtherwise as exc:
+        except DeclaredOtherwise as exc:
             log.warning("commands are consumed as they are kept", node=node, reason=str(exc))
 
 

@@ -12,8 +12,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from adapter.broker.rabbitmq.connection import EXPECTED
-from adapter.broker.rabbitmq.supervisor import end
+from adapter.amqp.tasks import end
+from adapter.amqp.words import EXPECTED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

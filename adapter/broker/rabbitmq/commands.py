@@ -9,9 +9,11 @@ import structlog
 
 from adapter import contract
 from adapter.amqp import frames
-from adapter.broker.rabbitmq.connection import reason
-from adapter.broker.rabbitmq.consuming import Refusals, ask, untapped
+from adapter.amqp.footholds import untapped
+from adapter.amqp.tasks import ask
+from adapter.amqp.words import reason
 from adapter.broker.rabbitmq.delivery import Delivery
+from adapter.broker.rabbitmq.refusals import Refusals
 from adapter.broker.rabbitmq.replies import WRONG_EXCHANGE, letter
 from adapter.errors import BrokerUnavailable, CodecError
 

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 
-from adapter.broker.rabbitmq.connection import Connection, UndecodableMessage
-from adapter.broker.rabbitmq.supervisor import end
-from adapter.broker.rabbitmq.topology import declare_queue
+from adapter.amqp.connection import Connection
+from adapter.amqp.tasks import end
+from adapter.amqp.topology import declare_queue
+from adapter.amqp.words import UndecodableMessage
 from adapter.errors import BrokerUnavailable
 from adapter.ports.broker import REMEDY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import aiormq
     from yarl import URL
 
+    from adapter.amqp.topology import Queue
     from adapter.broker.rabbitmq.limits import Counters, Limits
     from adapter.broker.rabbitmq.supervisor import Supervisor, Up
-    from adapter.broker.rabbitmq.topology import Queue
 
 log = structlog.get_logger()
-
-_LOOKS: Final = 4
-"""Within the time for an answer: time for which this process stood still counts as one of them."""
 
 
 class KeptConnection:
@@ -114,8 +113,10 @@ class KeptConnection:
         self.connection = connection
         standing = list(self._stand(connection))
         if self._watched:
-            standing.append(asyncio.create_task(self._watch(connection), name=f"{self.part}: watch"))
-        up(url=connection.url)
+            watching = connection.watch(_question, self._doubt)
+            standing.append(asyncio.create_task(watching, name=f"{self.part}: watch"))
+        told = {"passed_over": connection.passed_over} if connection.passed_over else {}
+        up(url=connection.url, **told)
         try:
             await connection.lost()
         except BrokerUnavailable as exc:
@@ -131,22 +132,6 @@ class KeptConnection:
             await end(*standing)
             self._supervisor.aside(connection.close(self._limits.close_timeout))
 
-    async def _watch(self, connection: Connection) -> None:
-        loop, limits = asyncio.get_running_loop(), self._limits
-        channel = await connection.channel()
-        while True:
-            try:
-                async with asyncio.timeout(limits.probe_interval):
-                    await self._doubt.wait()
-            except TimeoutError:
-                if connection.wire.paused or loop.time() - connection.wire.heard_at < limits.probe_interval:
-                    continue
-            self._doubt.clear()
-            asking = self._supervisor.aside(channel.basic_qos(prefetch_count=1))
-            for _ in range(_LOOKS):
-                await asyncio.wait({asking}, timeout=limits.confirm_timeout / _LOOKS)
-            if not asking.done() and not connection.wire.paused:
-                connection.abort(f"the server is silent: no answer within {limits.confirm_timeout:g} s")
-            asking.cancel()
-            if not asking.cancelled() and asking.done() and asking.exception() is not None:
-                return  # the connection is closing
+
+async def _question(channel: aiormq.Channel) -> None:
+    await channel.basic_qos(prefetch_count=1)

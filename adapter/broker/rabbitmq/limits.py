@@ -4,30 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from adapter.amqp.limits import ConnectionLimits
+
 
 @dataclass(slots=True)
-class Limits:
+class Limits(ConnectionLimits):
     """Every limit, shared by the parts of one broker. Times in seconds."""
 
-    prefetch: int
-    """Replies of a node that are here and not acknowledged."""
-    confirm_timeout: float
-    """How long the confirm of a publication, and the answer to a probe, are waited for."""
-    connect_timeout: float = 3.0
-    """For a connection."""
-    head_start: float = 0.5
-    """Of a server that does not answer, before the next one of the cluster is tried beside it."""
-    answer_timeout: float = 3.0
-    """For the declarations of a part."""
-    heartbeat: int = 5
-    """Where the URL says nothing else. One that is idle and hangs is let go of after three of them."""
     backoff_first: float = 0.1
     backoff_longest: float = 1.0
     """Between two attempts. A part that stood for longer than this is begun again at once."""
     watch_interval: float = 0.05
     """Between two looks for ``connection.blocked``, of which the library gives no notice."""
-    probe_interval: float = 1.0
-    """Without any answer of the server, after which it is asked for one."""
     refused_for: float = 1.0
     """For which refused publications are tried again on new channels. An election takes less."""
     renew_interval: float = 0.1
@@ -50,8 +38,6 @@ class Limits:
     """Replies that are looked at before the loop gets its turn."""
     slice_bytes: int = 256_000
     """Bytes of them, likewise."""
-    held_bytes: int = 8_000_000
-    """Bytes of replies that are here and not looked at, with which no more is read until half are."""
     long_queue: int = 2_000
     """Replies that wait in a queue before it is consumed, with more of which new ones are sent to another."""
     others_interval: float = 2.0
@@ -63,8 +49,6 @@ class Limits:
     """Before replies that could not be taken in go back, to be delivered again."""
     services_interval: float = 10.0
     """Between two looks for the queues of the services that ought to be there."""
-    close_timeout: float = 2.0
-    """For what is under way when the broker is closed."""
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from adapter.broker.rabbitmq.connection import reason
+from adapter.amqp.words import reason
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from adapter.broker.rabbitmq import topology
+from adapter.amqp.words import DeclaredOtherwise, reason
+from adapter.broker.rabbitmq import sender, topology
 from adapter.broker.rabbitmq.channel_renewal import ChannelRenewal
-from adapter.broker.rabbitmq.connection import known_as, reason
 from adapter.broker.rabbitmq.probe import Probe, SilentServer
 from adapter.broker.rabbitmq.publisher import Publisher
 from adapter.errors import BrokerUnavailable
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     import aiormq
 
+    from adapter.amqp.connection import Connection
     from adapter.broker.rabbitmq.bindings import Bindings
-    from adapter.broker.rabbitmq.connection import Connection
     from adapter.broker.rabbitmq.limits import Counters, Limits
     from adapter.broker.rabbitmq.supervisor import Supervisor, Up
     from adapter.ports.broker import DeadLetter, Publication
@@ -150,7 +150,7 @@ class PublishSession:
             # Nothing but the letters depends on their queue, and it may be on a server that is away.
             await self._bindings.make("dead letters", _declare_dead_letters, self._limits.confirm_timeout)
             async with asyncio.timeout(self._limits.answer_timeout):
-                publisher.user = self._known_as or await connection.user()
+                publisher.user = self._known_as or await sender.user(connection)
             self._looked, self._returned = float("-inf"), -1
             self._connection, self._publisher = connection, publisher
             self._renewal.begin(partial(self._replace, connection, wake))
@@ -211,7 +211,7 @@ class PublishSession:
         finally:
             probe.end()
         cause = None if closing.cancelled() else closing.exception()
-        self._known_as = known_as(cause) or self._known_as  # by a token, we are not who the URL says
+        self._known_as = sender.known_as(cause) or self._known_as  # by a token, we are not who the URL says
         raise BrokerUnavailable(f"channel closed: {reason(cause)}")
 
     def _on_silence(self, wake: Callable[[], None]) -> None:
@@ -246,6 +246,6 @@ class PublishSession:
 async def _declare_dead_letters(channel: aiormq.Channel) -> None:
     try:
         await topology.declare_dead_letters(channel)
-    except topology.DeclaredOtherwise as exc:
+    except DeclaredOtherwise as exc:
         # The bounds of this queue are an operator's affair: others than ours stop nothing.
         log.warning("dead letters kept as they are", reason=str(exc))

@@ -10,12 +10,13 @@ import aiormq
 import structlog
 
 from adapter import contract
+from adapter.amqp.footholds import untapped
 from adapter.amqp.ledgers import Acknowledgements
-from adapter.broker.rabbitmq.connection import reason
-from adapter.broker.rabbitmq.consuming import Refusals, ask, untapped
+from adapter.amqp.tasks import ask
+from adapter.amqp.words import reason, refused
 from adapter.broker.rabbitmq.delivery import Delivery
+from adapter.broker.rabbitmq.refusals import Refusals
 from adapter.broker.rabbitmq.replies import WRONG_EXCHANGE, read_reply
-from adapter.broker.rabbitmq.topology import refused
 from adapter.errors import BrokerUnavailable
 from adapter.ports.broker import DeadLetter
 

@@ -24,15 +24,16 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from adapter import contract
+from adapter.amqp.tasks import end
+from adapter.amqp.topology import messages_in
 from adapter.broker.rabbitmq import topology
 from adapter.broker.rabbitmq.results_consumer import ResultsConsumer
-from adapter.broker.rabbitmq.supervisor import end
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine
     from typing import Any
 
-    from adapter.broker.rabbitmq.connection import Connection
+    from adapter.amqp.connection import Connection
     from adapter.broker.rabbitmq.kept_connection import KeptConnection
     from adapter.broker.rabbitmq.limits import Counters, Limits
     from adapter.broker.rabbitmq.supervisor import Supervisor, Up
@@ -164,7 +165,7 @@ class ResultsQueues:
 
     @staticmethod
     async def _is_there(queue: str, connection: Connection) -> bool:
-        return await topology.messages_in(await connection.channel(), queue) is not None
+        return await messages_in(await connection.channel(), queue) is not None
 
     async def _consume(self, queue: str, connection: Connection, up: Up) -> None:
         async with asyncio.timeout(self._limits.answer_timeout):

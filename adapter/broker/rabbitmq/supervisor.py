@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from adapter.broker.rabbitmq.connection import EXPECTED, UndecodableMessage, reason
+from adapter.amqp.tasks import end, outcome
+from adapter.amqp.words import EXPECTED, UndecodableMessage, reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -45,7 +46,7 @@ class Supervisor:
         pause = self._limits.backoff_first
         try:
             while True:
-                exc = await _run(level(partial(self._up, part)))
+                exc = await outcome(level(partial(self._up, part)))
                 if exc is None:
                     self.waits(part, None)
                 if exc is None or not base():
@@ -103,29 +104,3 @@ class Supervisor:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=within)
         await end(*self._tasks)
-
-
-async def end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks and wait until they are over."""
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
-        for task in tasks:
-            if not task.cancelled():
-                task.exception()  # it was told to end: how it did is of no interest
-
-
-async def _run(work: Coroutine[Any, Any, None]) -> BaseException | None:
-    """Run it and give what it raised.
-
-    In a task of its own: the library lets a closed channel's callers end by CancelledError,
-    which must not be taken for a cancellation of ours.
-    """
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.wait({task})
-    except asyncio.CancelledError:
-        await end(task)
-        raise
-    return asyncio.CancelledError("closed") if task.cancelled() else task.exception()

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import aiormq
-
 from adapter import contract
-from adapter.broker.rabbitmq.connection import reason
+from adapter.amqp.topology import Binding, Exchange, Queue, bind, declare_exchange, declare_queue, messages_in
+from adapter.amqp.words import DeclaredOtherwise
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection
 
-    from adapter.broker.rabbitmq.connection import Connection
+    import aiormq
+
+    from adapter.amqp.connection import Connection
 
     OpenChannel = Callable[[], Awaitable[aiormq.Channel]]
     Declare = Callable[["Queue"], Awaitable[int]]
@@ -33,33 +34,6 @@ _TTL: Final = 5.0
 REPLICA_QUEUE_EXPIRES: Final = 30.0
 _NO_LIMIT: Final = 1_000_000
 """Times that a reply is delivered again: RabbitMQ 4 would drop it at 20 otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """A durable exchange. An ``internal`` one takes nothing from clients."""
-
-    name: str
-    kind: str
-    internal: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """A durable queue."""
-
-    name: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """A way from an exchange to a queue, or to another exchange."""
-
-    source: str
-    to: str
-    key: str = ""
-    to_exchange: bool = False
 
 
 REPLICAS: Final = Exchange(contract.REPLICAS_EXCHANGE, "fanout")
@@ -159,10 +133,6 @@ def commands_bindings(node: str) -> tuple[Binding, ...]:
     return tuple(Binding(contract.COMMANDS_EXCHANGE, queue, key) for key in keys)
 
 
-class DeclaredOtherwise(BrokerUnavailable):
-    """It is there with other arguments, which cannot be changed."""
-
-
 async def declare_exchanges(channel: aiormq.Channel) -> None:
     """The exchanges, but that of the replicas. Raises BrokerUnavailable."""
     for exchange in EXCHANGES:
@@ -228,83 +198,14 @@ async def declare_carefully(open_channel: OpenChannel, queue: Queue, declare: De
     return waiting
 
 
-async def messages_in(channel: aiormq.Channel, queue: str) -> int | None:
-    """Return how many messages wait in a queue; None if there is none of that name.
-
-    The channel is closed after that. Raises BrokerUnavailable.
-    """
-    try:
-        found = await channel.queue_declare(queue, passive=True)
-    except aiormq.ChannelNotFoundEntity:
-        return None
-    except aiormq.AMQPError as exc:
-        raise refused("queue", queue, exc) from exc
-    await channel.close()
-    return found.message_count or 0
-
-
-async def bind_all(channel: aiormq.Channel, bindings: Sequence[Binding]) -> None:
-    """Make bindings.
-
-    Apart from the declarations, since in a cluster a server that hangs holds up every new binding, even
-    one that is there, and nothing that exists already. Raises what the library raises.
-    """
-    for binding in bindings:
-        await bind(channel, binding)
-
-
 async def missing_services(connection: Connection, services: Collection[str]) -> list[str]:
     """Those of the services whose queue nobody has declared."""
     missing = []
     for service in sorted(services):
-        channel = await connection.channel()  # an answer of "not found" closes it
         try:
-            await channel.queue_declare(contract.service_queue(service), passive=True)
-        except aiormq.ChannelNotFoundEntity:
+            found = await messages_in(await connection.channel(), contract.service_queue(service))
+        except BrokerUnavailable:
+            continue  # it is there, though not for us to look at
+        if found is None:
             missing.append(service)
-        except aiormq.AMQPChannelError:
-            pass  # it is there, though not for us to look at
-        else:
-            await channel.close()
     return missing
-
-
-async def declare_exchange(channel: aiormq.Channel, exchange: Exchange) -> None:
-    """One exchange. Raises BrokerUnavailable, DeclaredOtherwise among it."""
-    try:
-        await channel.exchange_declare(
-            exchange.name, exchange_type=exchange.kind, durable=True, internal=exchange.internal
-        )
-    except aiormq.AMQPError as exc:
-        raise refused("exchange", exchange.name, exc) from exc
-
-
-async def declare_queue(channel: aiormq.Channel, queue: Queue) -> int:
-    """One queue; gives how many messages wait in it.
-
-    Raises BrokerUnavailable, DeclaredOtherwise among it.
-    """
-    try:
-        found = await channel.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
-    except aiormq.AMQPError as exc:
-        raise refused("queue", queue.name, exc) from exc
-    return found.message_count or 0
-
-
-async def bind(channel: aiormq.Channel, binding: Binding) -> None:
-    """One binding. Raises what the library raises."""
-    if binding.to_exchange:
-        await channel.exchange_bind(binding.to, binding.source, routing_key=binding.key)
-    else:
-        await channel.queue_bind(binding.to, binding.source, binding.key)
-
-
-def refused(kind: str, name: str, exc: aiormq.AMQPError) -> BrokerUnavailable:
-    """What the server refused about a thing, and what to do."""
-    kind_of, remedy = BrokerUnavailable, ""
-    if isinstance(exc, aiormq.ChannelPreconditionFailed):
-        kind_of = DeclaredOtherwise
-        remedy = "; it was declared otherwise: delete it, or give the setting the value it was made with"
-    if isinstance(exc, aiormq.ChannelAccessRefused):
-        remedy = "; the user needs the permissions to configure, write and read evapi.*"
-    return kind_of(f"{kind} {name}: {reason(exc)}{remedy}")
