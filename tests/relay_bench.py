@@ -28,6 +28,7 @@ from adapter.wire.event import Suspended
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from adapter.model.correlation import Ids
     from adapter.model.transaction import Transaction
     from adapter.ports.broker import DeadLetter
     from adapter.wire.event import LazySuspended, Malformed, Notice
@@ -174,6 +175,7 @@ class Bench:
         store: LocalStore | None = None,
         nodes: Sequence[str] = ("sbc1",),
         name: str = "r1",
+        ids: Ids | None = None,
     ) -> None:
         self.now = NOW
         self.name = store.replica if store else name
@@ -197,6 +199,7 @@ class Bench:
             self.membership,
             self.roles,
             clock=clock,
+            ids=ids,
         )
         self.recovery = StoreRecovery(self.trip, self.store, observer, self.metrics.trip, clock)
         self.roles._active_since = dict.fromkeys(nodes, float("-inf"))  # where it is active, it has long been

@@ -86,7 +86,7 @@ class Membership:
         self._elders: Mapping[str, tuple[str, ...]] = {}
         self._woke = NEVER  # and not heard of the others since
         self._remembers_since = NEVER
-        self._shadow = NEVER
+        self._untraced_until = NEVER
         self._untagged_until = NEVER
 
     def __repr__(self) -> str:
@@ -143,7 +143,7 @@ class Membership:
             heard.bus = max(heard.bus, before.bus)
             heard.contact = max(heard.contact, before.contact)
             if self._leaves_no_trace(before):
-                self._shadow = max(self._shadow, now)
+                self._untraced_until = max(self._untraced_until, now)
         return heard
 
     def heard(self, replica: str, beat: Beat, now: float) -> None:
@@ -175,7 +175,7 @@ class Membership:
             live = {**{r: b for r, b in self.others.items() if self._is_mute(r)}, **live}
         for replica, each in self._heard.items():
             if self._leaves_no_trace(each):  # one that is seen by nobody claims nothing after half a lease
-                self._shadow = max(self._shadow, min(now, each.at + self.lease / 2))
+                self._untraced_until = max(self._untraced_until, min(now, each.at + self.lease / 2))
             if replica in live:
                 live[replica] = each.beat
         self.others = live
@@ -309,14 +309,14 @@ class Membership:
         return not self.away and self.updated_at >= when
 
     @property
-    def shadow(self) -> float:
+    def untraced_until(self) -> float:
         """Until when another replica may have answered what came, without any trace in the store."""
         # Those that live and have the store have left their traces in it.
         others = self._heard.items()
         untraced = self.away or any(
             self._leaves_no_trace(each) or name not in self.others for name, each in others
         )
-        return max(self._shadow, self.echo.since) if untraced else self._shadow
+        return max(self._untraced_until, self.echo.since) if untraced else self._untraced_until
 
     def untagged(self, now: float) -> bool:
         """Return True if correlation ids may come without a tag: replies to a replica of the former build,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adapter.model.transaction import RESEND_FOR, Outcome, Settlement, State, Transaction
+from adapter.model.transaction import Outcome, Settlement, State, Transaction
+from adapter.relay.answers import is_left_unwritten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ class StoreRecovery:
             self._observer.adopted(node, owners, state, adopted)
         if state is State.SETTLED:
             for transaction in adopted:
-                self._trip.resume_adopted(transaction)
+                self._trip.resume(transaction, adopted=True)
         elif ask:
             self._ask_again(adopted)
         return len(adopted)
@@ -81,8 +82,7 @@ class StoreRecovery:
         for record in records:
             ours = record.owner == self._inflight.replica
             ours = ours or (theirs(record.owner) and not self._trip.stale(record))
-            open_ = record.state is State.SETTLED and record.id not in under_way
-            if ours and open_ and now < record.deadline + RESEND_FOR:
+            if is_left_unwritten(record, ours, record.id in under_way, now):
                 self._trip.resume(record, again=True)
 
     async def forget_node(self, node: str) -> int:

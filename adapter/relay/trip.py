@@ -20,11 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from adapter import contract
-from adapter.cluster.role import READ_PAUSE
 from adapter.errors import CodecError
 from adapter.model.correlation import Ids
 from adapter.model.transaction import (
-    BY_SOMEBODY,
     RESEND_FOR,
     Outcome,
     Settlement,
@@ -36,15 +34,16 @@ from adapter.observe.sparse import Sparse
 from adapter.ports.broker import Broker, DeadLetter, Publication, Published, Reply
 from adapter.ports.store import Claim, Store
 from adapter.relay import translate
+from adapter.relay.answers import is_untraced
 from adapter.relay.early_replies import EarlyReplies
 from adapter.relay.republish import RepublishQueue
+from adapter.relay.resumes import Resumes
 from adapter.relay.standby_buffer import HeldFrame, StandbyBuffer
-from adapter.relay.unwritten import GRACE, SHARE, Unwritten
 from adapter.wire import event as wire
 from adapter.wire import netstring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 
     from adapter.cluster.membership import Membership
     from adapter.cluster.roles import Roles
@@ -61,8 +60,6 @@ _KINDS: Final = {
     wire.Notice: "notice",
     wire.Malformed: "malformed",
 }
-LOOK_EACH: Final = 0.02
-"""Seconds between two looks whether the store has answered a beat."""
 COMPLAIN_EACH: Final = 0.1
 """Seconds between two log lines about frames not understood; the metric counts each."""
 REFUSALS: Final = 2
@@ -102,12 +99,10 @@ class Trip:
         self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._standby = StandbyBuffer()
-        self._doubtful: set[TransactionId] = set()  # to be written once the store has told that nobody has
-        self._read: list[TransactionId] = []  # resumes that Kamailio has read
         self._complained = float("-inf")
         self._roles = roles
         self._republish = RepublishQueue(roles, membership.lease)
-        self._unwritten = Unwritten(metrics, self._ids.text)
+        self._resumes = Resumes(links, policy, metrics, observer, membership, clock, self._ids, self._spawn)
         self._early_replies = EarlyReplies()
 
     def __repr__(self) -> str:
@@ -191,14 +186,19 @@ class Trip:
             if not self._roles.of(node).is_active:
                 self._metrics.duplicates.labels(node).inc(len(frames) - len(unclaimed))
                 frames = {id_: frames[id_] for id_ in unclaimed}
-                since = min((frame.arrived for frame in frames.values()), default=0.0)
-                if frames and not self._links.drops_repeats(node) and not await self._remembered(since):
+                if not await self._may_be_claimed(node, frames.values()):
                     log.info("not claimed: the store may have forgotten another's claim", node=node)
                     return
         if frames:
             self._metrics.standby_claims.labels(node).inc(len(frames))
             accepts_new = self._roles.of(node).accepts_new
             await self._ask(self._to_claim(node, frames.values(), accepts_new, again=True))
+
+    async def _may_be_claimed(self, node: str, frames: Collection[HeldFrame]) -> bool:
+        """Return False if nothing drops a second answer, and the store may have forgotten another's claim."""
+        if not frames or self._links.drops_repeats(node):
+            return True
+        return await self._resumes.remembered(min(frame.arrived for frame in frames))
 
     async def _not_claimed_as(
         self, name: str, frames: Mapping[TransactionId, HeldFrame]
@@ -211,21 +211,13 @@ class Trip:
             self._metrics.duplicates.labels(id_.node).inc()
         return kept
 
-    async def _remembered(self, since: float) -> bool:
-        """Whether the store has forgotten nothing from then until now, as its next beat tells."""
-        now, membership = self._clock(), self._membership
-        patience = self._loop.time() + 2 * membership.lease
-        while not membership.updated_since(now) and self._loop.time() < patience:
-            await asyncio.sleep(LOOK_EACH)
-        return membership.updated_since(now) and membership.remembers(since)
-
     def _answered_by_nobody(self, node: str, left: list[HeldFrame]) -> list[HeldFrame]:
         """Leave in silence what another replica may have answered that left no trace, where Kamailio would
         take a second answer for one to its next question."""
-        if not left or not self._roles.of(node).plain:
+        if not left or self._links.drops_repeats(node):
             return left
-        untraced = self._membership.shadow + READ_PAUSE
-        found = [frame for frame in left if frame.arrived > untraced]
+        until = self._membership.untraced_until
+        found = [frame for frame in left if not is_untraced(frame.arrived, until)]
         if len(found) < len(left):
             self._metrics.left_unanswered.labels(node).inc(len(left) - len(found))
         return found
@@ -415,98 +407,29 @@ class Trip:
 
     def under_way(self, node: str) -> set[TransactionId]:
         """Resumes that Kamailio will read, or that it has read and of which the store was not told yet."""
-        return self._links.unread(node).union(self._read, self._doubtful)
+        return self._resumes.under_way(node)
 
     def stale(self, transaction: Transaction) -> bool:
         """Whether it was suspended by an earlier incarnation of its Kamailio, which it died with."""
-        if not transaction.life:
-            return False
-        incarnation = self._links.incarnation(transaction.id.node)
-        return bool(incarnation and incarnation != transaction.life)
+        return self._resumes.is_stale(transaction)
 
-    def resume(self, transaction: Transaction, again: bool = False) -> None:
-        """The one exit: write the answer to Kamailio; ``again``: it may have been written before."""
-        id_ = transaction.id
-        again = again or transaction.again
-        if self.stale(transaction):
-            if self._membership.linked_to(id_.node, transaction.life):
-                self._membership.left.add(id_.node)
-                return
-            self._metrics.stale.labels(id_.node).inc()
-            self._read.append(id_)
-        elif again and not self._links.drops_repeats(id_.node):
-            if id_ not in self._doubtful:
-                self._doubtful.add(id_)
-                self._spawn(self._resume_once(transaction))
-        else:
-            self._write(transaction, again)
+    def resume(self, transaction: Transaction, again: bool = False, adopted: bool = False) -> None:
+        """The one exit: write the answer to Kamailio, if it may still be written.
 
-    def resume_adopted(self, transaction: Transaction) -> None:
-        """Write the answer of another replica, which may have done it already."""
-        if self._links.drops_repeats(transaction.id.node):
-            self.resume(transaction, again=True)
-        else:
-            self.withhold(transaction.id, "another replica had settled it")
-
-    async def _resume_once(self, transaction: Transaction) -> None:
-        """Where nothing drops a second answer: write only what nobody can have written."""
-        try:
-            remembered = await self._remembered(transaction.claimed_at)
-        finally:
-            self._doubtful.discard(transaction.id)
-        if not remembered:
-            self.withhold(transaction.id, "the store may have forgotten it")
-        elif transaction.claimed_at <= self._membership.shadow + READ_PAUSE:
-            self.withhold(transaction.id, "another replica may have answered it without the store")
-        else:
-            self._write(transaction, again=False)
-
-    def withhold(self, id_: TransactionId, why: str) -> None:
-        """Leave it to Kamailio's own timer."""
-        self._unwritten.withheld(id_, self._clock(), why)
-        self._read.append(id_)
-
-    def _write(self, transaction: Transaction, again: bool) -> None:
-        id_, outcome = transaction.id, transaction.outcome
-        assert outcome is not None, "only what is settled is resumed"
-        decision = transaction.decision
-        if decision is None:
-            decision = self._fallback(transaction)
-        traceparent = self._observer.traceparent(transaction)
-        tag = self._ids.suffix(id_)
-        payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
-        if len(payload) > self._links.max_payload(id_.node):
-            outcome, decision = Outcome.OVERSIZED, self._fallback(transaction)
-            payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
-        now = self._clock()
-        left = max(transaction.deadline - now, 0.0)
-        soon = left * SHARE if outcome in BY_SOMEBODY else left + GRACE
-        if not self._links.in_time(id_.node, len(payload), soon):
-            if outcome in BY_SOMEBODY:
-                outcome, decision = Outcome.OVERLOAD, self._fallback(transaction)
-                payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
-            silent = not self._links.in_time(id_.node, len(payload), left + GRACE)
-            self._unwritten.shed(id_, now, silent)
-            if silent:
-                self._read.append(id_)
-                return
-        if not self._links.send(id_.node, payload, left + RESEND_FOR, id_, again):
-            said = "no link: resumed once there is one, or by another replica"
-            log.info(said, correlation_id=self._ids.text(id_))
-            return
-        self._observer.resumed(now, transaction, outcome, decision)
-
-    def _fallback(self, transaction: Transaction) -> bytes:
-        return self._policy.plan(transaction.event).fallback
+        Args:
+            transaction: what is settled.
+            again: whether the answer may have been written before.
+            adopted: whether another replica had settled it, and may have written it.
+        """
+        self._resumes.resume(transaction, again, adopted)
 
     def on_read(self, ids: Sequence[TransactionId]) -> None:
         """Kamailio has read these resumes: only their ids need be remembered, from the next tick on."""
-        self._read += ids
+        self._resumes.add_read(ids)
         self._observer.read(ids)
 
     def _note_read(self) -> None:
-        if self._read:
-            read, self._read = self._read, []
+        if read := self._resumes.take_read():
             self._spawn(self._inflight.resumed(read))
 
     # Beside the trip

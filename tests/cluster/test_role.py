@@ -89,7 +89,7 @@ class World:
             self.claims.append((self.now, each.name))
         for each in active:
             if each.membership.away:
-                shadow = each.membership.shadow
+                shadow = each.membership.untraced_until
                 held = self.now - LONGEST  # what came before that nobody waits for
                 others = [at for at, who in self.claims if who != each.name and at > held]
                 assert max(others, default=shadow) <= shadow + STEP, (self.seed, self.now, each, shadow)
@@ -350,4 +350,6 @@ class TestWithTheStore:
         first.stopped = False
         world.run(LEASE)
         assert world.active() == [first]
-        assert all(each.membership.shadow <= began for each in world.replicas), "all that came is answered"
+        assert all(each.membership.untraced_until <= began for each in world.replicas), (
+            "all that came is answered"
+        )

@@ -16,9 +16,7 @@ FORGED = ("{plain}", "{plain}:AAAAAAAAAAAA", "{plain}:AAAA")
 
 @pytest.fixture
 async def bench() -> Bench:
-    found = Bench()
-    found.trip._ids = IDS
-    return found
+    return Bench(ids=IDS)
 
 
 @pytest.mark.parametrize("form", FORGED)

@@ -9,9 +9,8 @@ from structlog.testing import capture_logs
 
 from adapter.cluster.role import STANDBY_DELAY
 from adapter.model.beat import Beat
-from adapter.model.transaction import State
+from adapter.model.transaction import RESEND_FOR, State
 from adapter.ports.broker import Published
-from adapter.relay.trip import RESEND_FOR
 from adapter.wire.event import Malformed
 from tests.relay_bench import LEASE, Bench, Pair, id_of, reply, suspended
 

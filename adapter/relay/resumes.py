@@ -1,0 +1,172 @@
+"""The one exit: what is settled is written to Kamailio, once. Whether it may be stands in ``answers``."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from adapter.model.transaction import BY_SOMEBODY, RESEND_FOR, Outcome, Transaction, TransactionId
+from adapter.relay.answers import Answer, Verdict, is_untraced, verdict
+from adapter.relay.unwritten import GRACE, SHARE, Unwritten
+from adapter.wire import event as wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from adapter.cluster.membership import Membership
+    from adapter.model.correlation import Ids
+    from adapter.observe.observer import Observer
+    from adapter.observe.trip_metrics import TripMetrics
+    from adapter.ports.links import Links
+    from adapter.relay.policy import Policy
+
+log = structlog.get_logger()
+
+LOOK_EACH: Final = 0.02
+"""Seconds between two looks whether the store has answered a beat."""
+
+
+class Resumes:
+    """Writes what is settled, and keeps what is still on its way.
+
+    Args:
+        links: the way to Kamailio.
+        policy: gives the fallbacks.
+        metrics: of the trip.
+        observer: is told of each resume.
+        membership: who else may have answered.
+        clock: gives epoch seconds.
+        ids: writes correlation ids.
+        spawn: does work in the background.
+    """
+
+    def __init__(
+        self,
+        links: Links,
+        policy: Policy,
+        metrics: TripMetrics,
+        observer: Observer,
+        membership: Membership,
+        clock: Callable[[], float],
+        ids: Ids,
+        spawn: Callable[[Coroutine[Any, Any, object]], None],
+    ) -> None:
+        self._links = links
+        self._policy = policy
+        self._metrics = metrics
+        self._observer = observer
+        self._membership = membership
+        self._clock = clock
+        self._ids = ids
+        self._spawn = spawn
+        self._doubtful: set[TransactionId] = set()  # to be written once the store has told that nobody has
+        self._read: list[TransactionId] = []
+        self._unwritten = Unwritten(metrics, ids.text)
+
+    def under_way(self, node: str) -> set[TransactionId]:
+        """Return the resumes that Kamailio will read, or has read and of which the store was not told yet."""
+        return self._links.unread(node).union(self._read, self._doubtful)
+
+    def add_read(self, ids: Sequence[TransactionId]) -> None:
+        """Kamailio has read these resumes: only their ids need be remembered."""
+        self._read += ids
+
+    def take_read(self) -> list[TransactionId]:
+        """Return, once, those of which nothing but their ids need be remembered."""
+        read, self._read = self._read, []
+        return read
+
+    def is_stale(self, transaction: Transaction) -> bool:
+        """Return True if it was suspended by an earlier incarnation of its Kamailio, which it died with."""
+        if not transaction.life:
+            return False
+        incarnation = self._links.incarnation(transaction.id.node)
+        return bool(incarnation and incarnation != transaction.life)
+
+    def resume(self, transaction: Transaction, again: bool = False, adopted: bool = False) -> None:
+        """Write an answer to Kamailio, if it may still be written.
+
+        Args:
+            transaction: what is settled.
+            again: whether the answer may have been written before.
+            adopted: whether another replica had settled it, and may have written it.
+        """
+        id_, stale = transaction.id, self.is_stale(transaction)
+        answer = Answer(
+            stale,
+            stale and self._membership.linked_to(id_.node, transaction.life),
+            again or adopted or transaction.again,
+            self._links.drops_repeats(id_.node),
+            adopted,
+        )
+        self._carry_out(transaction, answer)
+
+    def _carry_out(self, transaction: Transaction, answer: Answer) -> None:
+        id_, found = transaction.id, verdict(answer)
+        if found is Verdict.WRITE:
+            self._write(transaction, again=False)
+        elif found is Verdict.REPEAT:
+            self._write(transaction, again=True)
+        elif found is Verdict.ASK:
+            if id_ not in self._doubtful:
+                self._doubtful.add(id_)
+                self._spawn(self._ask_store(transaction, answer))
+        elif found is Verdict.LEAVE:
+            self._membership.left.add(id_.node)
+        elif found is Verdict.FORGET:
+            self._metrics.stale.labels(id_.node).inc()
+            self._read.append(id_)
+        else:
+            self._unwritten.withheld(id_, self._clock(), found.value)
+            self._read.append(id_)
+
+    async def _ask_store(self, transaction: Transaction, answer: Answer) -> None:
+        try:
+            remembered = await self.remembered(transaction.claimed_at)
+        finally:
+            self._doubtful.discard(transaction.id)
+        untraced = is_untraced(transaction.claimed_at, self._membership.untraced_until)
+        self._carry_out(transaction, answer._replace(remembered=remembered, untraced=untraced))
+
+    async def remembered(self, since: float) -> bool:
+        """Return True if the store has forgotten nothing from then until now, as its next beat tells."""
+        now, membership, loop = self._clock(), self._membership, asyncio.get_running_loop()
+        give_up_at = loop.time() + 2 * membership.lease
+        while not membership.updated_since(now) and loop.time() < give_up_at:
+            await asyncio.sleep(LOOK_EACH)
+        return membership.updated_since(now) and membership.remembers(since)
+
+    def _write(self, transaction: Transaction, again: bool) -> None:
+        id_, outcome = transaction.id, transaction.outcome
+        assert outcome is not None, "only what is settled is resumed"
+        decision = transaction.decision
+        if decision is None:
+            decision = self._fallback(transaction)
+        traceparent = self._observer.traceparent(transaction)
+        tag = self._ids.suffix(id_)
+        payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
+        if len(payload) > self._links.max_payload(id_.node):
+            outcome, decision = Outcome.OVERSIZED, self._fallback(transaction)
+            payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
+        now = self._clock()
+        left = max(transaction.deadline - now, 0.0)
+        soon = left * SHARE if outcome in BY_SOMEBODY else left + GRACE
+        if not self._links.in_time(id_.node, len(payload), soon):
+            if outcome in BY_SOMEBODY:
+                outcome, decision = Outcome.OVERLOAD, self._fallback(transaction)
+                payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
+            silent = not self._links.in_time(id_.node, len(payload), left + GRACE)
+            self._unwritten.shed(id_, now, silent)
+            if silent:
+                self._read.append(id_)
+                return
+        if not self._links.send(id_.node, payload, left + RESEND_FOR, id_, again):
+            said = "no link: resumed once there is one, or by another replica"
+            log.info(said, correlation_id=self._ids.text(id_))
+            return
+        self._observer.resumed(now, transaction, outcome, decision)
+
+    def _fallback(self, transaction: Transaction) -> bytes:
+        return self._policy.plan(transaction.event).fallback
