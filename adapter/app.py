@@ -145,7 +145,8 @@ class Bridge:
             ids,
             lambda: self.broker.messaging,
         )
-        sinks = [self.metrics.trip, self.journal, CallLog(ids), *([self._traces] if self._traces else [])]
+        sinks = [self.metrics.trip, CallLog(ids)]
+        sinks += [each for each in (self.journal if keeps else None, self._traces) if each is not None]
         observer = Observer(sinks, self._traces, self.clock)
         self.roles = Roles(self.membership, self.broker, self.nodes, self.clock, rules.longest_deadline)
         self.trip = Trip(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from adapter.observe.sink import Sink
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from adapter.model.transaction import Outcome, State, Transaction, TransactionId
-    from adapter.observe.sink import Sink
     from adapter.ports.broker import Reply
 
 
@@ -37,7 +38,16 @@ class Observer:
         traced: Traced | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._sinks = tuple(sinks)
+        # Only those that are interested in a step are called for it: most are not, in most.
+        self._claimed = tuple(each.claimed for each in sinks if type(each).claimed is not Sink.claimed)
+        self._published = tuple(
+            each.published for each in sinks if type(each).published is not Sink.published
+        )
+        self._replied = tuple(each.replied for each in sinks if type(each).replied is not Sink.replied)
+        self._adopted = tuple(each.adopted for each in sinks if type(each).adopted is not Sink.adopted)
+        self._resumed = tuple(each.resumed for each in sinks if type(each).resumed is not Sink.resumed)
+        self._read = tuple(each.read for each in sinks if type(each).read is not Sink.read)
+        self._tick = tuple(each.tick for each in sinks if type(each).tick is not Sink.tick)
         self._traced = traced
         self._clock = clock
 
@@ -48,43 +58,43 @@ class Observer:
     def claimed(self, asked: float, transactions: Sequence[Transaction]) -> None:
         """This replica has these to decide; it asked the store at that time (epoch seconds)."""
         now = self._clock()
-        for sink in self._sinks:
-            sink.claimed(now, transactions, now - asked)
+        for tell in self._claimed:
+            tell(now, transactions, now - asked)
 
     def published(self, asked: float, transactions: Sequence[Transaction]) -> None:
         """The broker has confirmed these, which were handed to it at that time (epoch seconds)."""
         now = self._clock()
-        for sink in self._sinks:
-            sink.published(now, transactions, now - asked)
+        for tell in self._published:
+            tell(now, transactions, now - asked)
 
     def replied(self, replies: Sequence[tuple[TransactionId, Reply]]) -> None:
         """Replies came that were understood."""
         now = self._clock()
-        for sink in self._sinks:
-            sink.replied(now, replies)
+        for tell in self._replied:
+            tell(now, replies)
 
     def adopted(
         self, node: str, owners: Sequence[str], state: State, transactions: Sequence[Transaction]
     ) -> None:
         """This replica has taken these over from other replicas."""
         now = self._clock()
-        for sink in self._sinks:
-            sink.adopted(now, node, owners, state, transactions)
+        for tell in self._adopted:
+            tell(now, node, owners, state, transactions)
 
     def resumed(self, now: float, transaction: Transaction, outcome: Outcome, decision: bytes) -> None:
         """A resume was handed to the link at that time (epoch seconds)."""
         seconds = max(now - transaction.claimed_at, 0.0)
-        for sink in self._sinks:
-            sink.resumed(now, transaction, outcome, seconds, decision)
+        for tell in self._resumed:
+            tell(now, transaction, outcome, seconds, decision)
 
     def read(self, ids: Sequence[TransactionId]) -> None:
         """Kamailio has read these resumes."""
         now = self._clock()
-        for sink in self._sinks:
-            sink.read(now, ids)
+        for tell in self._read:
+            tell(now, ids)
 
     def tick(self) -> None:
         """Let the sinks do what is due. To be called often."""
         now = self._clock()
-        for sink in self._sinks:
-            sink.tick(now)
+        for tell in self._tick:
+            tell(now)
