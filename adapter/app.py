@@ -114,8 +114,10 @@ class Bridge:
         self.clock = Clock()
         self.timekeeping = Timekeeping(self.clock)
         # Each life has a name of its own: what a killed one left is adopted as anybody's.
-        life = f"{settings.replica}~{secrets.token_hex(2)}"
-        self.inflight = _inflight(settings, life, self.clock, lambda: self.membership.lost(float("-inf")))
+        incarnation = f"{settings.replica}~{secrets.token_hex(2)}"
+        self.inflight = _inflight(
+            settings, incarnation, self.clock, lambda: self.membership.lost(float("-inf"))
+        )
         self.broker = _broker(settings, rules, self.clock)
         self.nodes = Nodes(
             settings.replica,

@@ -40,8 +40,8 @@ async def pass_by(group: Group, seconds: float) -> None:
 class TestTwoKamailios:
     async def group(self) -> Group:
         group = Group("r1", "r2")
-        for each, life in zip(group.all, ("x", "y"), strict=True):
-            each.links.incarnations[NODE] = life
+        for each, incarnation in zip(group.all, ("x", "y"), strict=True):
+            each.links.incarnations[NODE] = incarnation
         await group.beat()
         return group
 

@@ -145,13 +145,13 @@ class Management:
 
     async def _get(self, what: str) -> Any:
         """Of the first server that gives it; that one is asked first from then on."""
-        problems, patience = [], self._timeout / len(self._urls)
+        problems, each_has = [], self._timeout / len(self._urls)
         for url in list(self._urls):
             try:
-                async with asyncio.timeout(patience):
+                async with asyncio.timeout(each_has):
                     found = await self._get_from(url, what)
             except TimeoutError:
-                problems.append(f"{shown(url)}: no answer within {patience:g} s")
+                problems.append(f"{shown(url)}: no answer within {each_has:g} s")
                 continue
             except ManagementUnavailable as exc:
                 problems.append(str(exc))

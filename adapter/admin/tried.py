@@ -37,9 +37,9 @@ class Server:
         if version in self.tried:
             return f"{self.name} {version} (tried)"
         series = version_of(version)[:2]
-        near = [each for each in self.tried if version_of(each)[:2] == series]
-        if near:
-            return f"{self.name} {version} (tried with {', '.join(near)})"
+        alike = [each for each in self.tried if version_of(each)[:2] == series]
+        if alike:
+            return f"{self.name} {version} (tried with {', '.join(alike)})"
         return f"{self.name} {version} (not tried; with {', '.join(self.tried)} it was)"
 
 

@@ -187,7 +187,7 @@ def show(
         "decision": _json(record.decision),
     }
     row = _row(record, now) | (payloads if raw else masked(payloads))
-    row["life"] = record.life
+    row["life"] = record.incarnation
     if out.format is Format.TABLE:
         out.one(row, COLUMNS_SHOW)
         trace.print_steps(out, timeline)

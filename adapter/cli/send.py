@@ -153,7 +153,7 @@ async def _sent(url: str, target: str, body: bytes) -> dict[str, Any]:
     }
 
 
-async def _asked(url: str, event: str, node: str, data: dict[str, Any], patience: float) -> dict[str, Any]:
+async def _asked(url: str, event: str, node: str, data: dict[str, Any], seconds: float) -> dict[str, Any]:
     from adapter import contract
     from adapter.admin.rabbit import NoRights, NotThere, Rabbit
     from adapter.amqp.topology import Binding
@@ -161,7 +161,7 @@ async def _asked(url: str, event: str, node: str, data: dict[str, Any], patience
     queue = f"evapi.answers.{uuid.uuid4().hex}"
     key = contract.routing_key(event, node)
     seq = _FIRST_SEQ + random.getrandbits(30)
-    request = contract.Request(event, node, data, 0, 0, seq, time.time() + patience)
+    request = contract.Request(event, node, data, 0, 0, seq, time.time() + seconds)
     row: dict[str, Any] = {"event": event, "node": node, "correlation_id": f"{node}:0:0:{seq}"}
     row |= {"outcome": "unroutable", "decision": None, "service": "", "seconds": None, "detail": ""}
     async with Rabbit(url) as rabbit, rabbit.listen(queue) as came:
@@ -169,14 +169,14 @@ async def _asked(url: str, event: str, node: str, data: dict[str, Any], patience
         with contextlib.suppress(NotThere, NoRights):
             await rabbit.bind(Binding(contract.DEAD_BY_NODE_EXCHANGE, queue, key))
         began = time.perf_counter()
-        if await _published(rabbit, request, queue, key, row["correlation_id"], patience):
-            answer = await _answer(came, row["correlation_id"], patience + MORE_TIME)
+        if await _published(rabbit, request, queue, key, row["correlation_id"], seconds):
+            answer = await _answer(came, row["correlation_id"], seconds + MORE_TIME)
             row |= {"seconds": round(time.perf_counter() - began, 6), **_judged(answer)}
-    return row | {"advice": _advice(row["outcome"], event, patience)}
+    return row | {"advice": _advice(row["outcome"], event, seconds)}
 
 
 async def _published(
-    rabbit: Rabbit, request: Request, queue: str, key: str, correlation_id: str, patience: float
+    rabbit: Rabbit, request: Request, queue: str, key: str, correlation_id: str, seconds: float
 ) -> bool:
     from datetime import UTC, datetime
 
@@ -199,7 +199,7 @@ async def _published(
         delivery_mode=1,
         correlation_id=correlation_id,
         reply_to=queue,
-        expiration=str(round(patience * 1000)),
+        expiration=str(round(seconds * 1000)),
         message_id=correlation_id,
         timestamp=datetime.now(UTC),
         message_type=request.event,
@@ -242,14 +242,14 @@ def _judged(answer: Message | None) -> dict[str, Any]:
     return found | {"outcome": "failed" if failed else "decided", "decision": decision}
 
 
-def _advice(outcome: str, event: str, patience: float) -> str:
+def _advice(outcome: str, event: str, seconds: float) -> str:
     event = escaped(event)
     return {
         "decided": "",
         "unroutable": f"no queue is bound for {event}: no service that runs here handles it; "
         "see evapi-adapter services",
-        "timeout": f"no reply within {patience:g} s: a service has the question, or had it; see its log",
-        "expired": f"no service took it off its queue within {patience:g} s; see evapi-adapter services",
+        "timeout": f"no reply within {seconds:g} s: a service has the question, or had it; see its log",
+        "expired": f"no service took it off its queue within {seconds:g} s; see evapi-adapter services",
         "failed": "the service failed or rejected it; see its log",
         "malformed": "the reply cannot be understood: a map in msgpack or JSON is, with its content type",
     }[outcome]

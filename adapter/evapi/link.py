@@ -192,9 +192,9 @@ class Link:
         return "receipts" if self.writer.receipts else "paced"
 
     @property
-    def life(self) -> str:
+    def incarnation(self) -> str:
         """Which life of its Kamailio this connection is to; empty where it does not say."""
-        return self._hello.life if self._hello is not None else ""
+        return self._hello.incarnation if self._hello is not None else ""
 
     @property
     def version(self) -> str:
@@ -215,7 +215,7 @@ class Link:
         """Which Kamailio this connection is to; empty as long as that is not known."""
         if not self.up or (self._hello is None and not self._plain):
             return ""
-        return identity(self.life, self.address.host, str(self.address), MACHINE)
+        return identity(self.incarnation, self.address.host, str(self.address), MACHINE)
 
     def reset(self, reason: str) -> None:
         """Give the connection up, with what Kamailio has not taken of it."""
@@ -290,8 +290,8 @@ class Link:
         self._asked.clear()
         self.writer.connected(self._name, stream.segment)
         up = self._loop.call_later(AT_ONCE if self._redial.refused else 0, self._say_up, stream)
-        patience = PLAIN_AFTER if self._greeted else HELLO_WAIT
-        no_hello = self._loop.call_later(patience, self._no_hello)
+        wait = PLAIN_AFTER if self._greeted else HELLO_WAIT
+        no_hello = self._loop.call_later(wait, self._no_hello)
         telling = asyncio.create_task(self._tell_each_second())
         self._owner.on_link(self)
         self._flush_soon()

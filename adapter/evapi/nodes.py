@@ -277,7 +277,7 @@ class Nodes:
     def incarnation(self, node: str) -> str:
         """Which incarnation of the node's Kamailio the link is to; empty where it does not say."""
         link = self._links.get(node)
-        return "" if link is None else link.life
+        return "" if link is None else link.incarnation
 
     def takes_commands(self, node: str) -> bool:
         """Whether the node is up and its configuration tells commands from resumes."""

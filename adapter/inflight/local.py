@@ -317,7 +317,7 @@ def settled(record: Transaction, owner: str, outcome: Outcome, decision: bytes |
         State.SETTLED,
         outcome,
         decision,
-        record.life,
+        record.incarnation,
         record.call_id,
         record.again,
     )

@@ -269,7 +269,7 @@ def _packed(transaction: Transaction) -> bytes:
             transaction.event,
             round(transaction.deadline * 1000),
             round(transaction.claimed_at * 1000),
-            transaction.life,
+            transaction.incarnation,
             transaction.call_id,
             transaction.request if transaction.state is State.CLAIMED else b"",
             None if transaction.outcome is None else transaction.outcome.value,
@@ -281,7 +281,7 @@ def _packed(transaction: Transaction) -> bytes:
 
 def _unpacked(id_: TransactionId, record: bytes) -> Transaction:
     fields = msgpack.unpackb(record)
-    state, owner, event, deadline, claimed_at, life, call_id, request, outcome, decision = fields
+    state, owner, event, deadline, claimed_at, incarnation, call_id, request, outcome, decision = fields
     return Transaction(
         id_,
         event,
@@ -292,7 +292,7 @@ def _unpacked(id_: TransactionId, record: bytes) -> Transaction:
         State(state),
         None if outcome is None else Outcome(outcome),
         decision,
-        life,
+        incarnation,
         call_id,
     )
 

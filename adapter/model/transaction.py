@@ -117,7 +117,7 @@ class Transaction:
     state: State = State.CLAIMED
     outcome: Outcome | None = None
     decision: bytes | None = None
-    life: str = ""
+    incarnation: str = ""
     call_id: str = ""
     again: bool = field(default=False, compare=False)
 

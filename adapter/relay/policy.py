@@ -68,14 +68,16 @@ class Policy:
         """The plan of an event; the default for one that is not named."""
         return self.events.get(event, self.default)
 
-    def lanes(self, transactions: Sequence[Transaction]) -> list[tuple[int, Sequence[Transaction]]]:
-        """The claims, the emergency lane first, each lane with how many may be in flight with it."""
+    def admission_classes(
+        self, transactions: Sequence[Transaction]
+    ) -> list[tuple[int, Sequence[Transaction]]]:
+        """The claims by class, emergency calls first, each class with how many may be in flight with it."""
         urgent = [each for each in transactions if self.plan(each.event).emergency]
         if not urgent:
             return [(self.in_flight, transactions)]
         rest = [each for each in transactions if not self.plan(each.event).emergency]
-        lanes: list[tuple[int, Sequence[Transaction]]] = [(self.in_flight + self.emergency, urgent)]
-        return [*lanes, (self.in_flight, rest)] if rest else lanes
+        first: list[tuple[int, Sequence[Transaction]]] = [(self.in_flight + self.emergency, urgent)]
+        return [*first, (self.in_flight, rest)] if rest else first
 
     @property
     def services(self) -> frozenset[str]:

@@ -80,10 +80,10 @@ class Resumes:
 
     def is_stale(self, transaction: Transaction) -> bool:
         """Return True if it was suspended by an earlier incarnation of its Kamailio, which it died with."""
-        if not transaction.life:
+        if not transaction.incarnation:
             return False
         incarnation = self._links.incarnation(transaction.id.node)
-        return bool(incarnation and incarnation != transaction.life)
+        return bool(incarnation and incarnation != transaction.incarnation)
 
     def resume(self, transaction: Transaction, again: bool = False, adopted: bool = False) -> None:
         """Write an answer to Kamailio, if it may still be written.
@@ -96,7 +96,7 @@ class Resumes:
         id_, stale = transaction.id, self.is_stale(transaction)
         answer = Answer(
             stale,
-            stale and self._membership.linked_to(id_.node, transaction.life),
+            stale and self._membership.linked_to(id_.node, transaction.incarnation),
             again or adopted or transaction.again,
             self._links.drops_repeats(id_.node),
             adopted,

@@ -93,7 +93,7 @@ def _malformed(found: wire.Malformed, claimer: Claimer, policy: Policy, arrived:
         claimer.replica,
         State.SETTLED,
         Outcome.MALFORMED,
-        life=claimer.incarnation,
+        incarnation=claimer.incarnation,
     )
 
 

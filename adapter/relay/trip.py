@@ -248,14 +248,14 @@ class Trip:
         return found
 
     async def _ask(self, transactions: Sequence[Transaction], write_behind: bool = False) -> None:
-        """Claim, then publish what was won. Each lane of the policy has a limit of its own."""
-        lanes = self._policy.lanes(transactions)
+        """Claim, then publish what was won. Each admission class has a limit of its own."""
+        classes = self._policy.admission_classes(transactions)
         asked = self._clock()
-        claims_of = [self._inflight.claim(lane, limit, write_behind) for limit, lane in lanes]
+        claims_of = [self._inflight.claim(admitted, limit, write_behind) for limit, admitted in classes]
         claimed = await asyncio.gather(*claims_of) if claims_of[1:] else [await claims_of[0]]
         won: list[Transaction] = []
-        for (_, lane), claims in zip(lanes, claimed, strict=True):
-            for transaction, claim in zip(lane, claims, strict=True):
+        for (_, admitted), claims in zip(classes, claimed, strict=True):
+            for transaction, claim in zip(admitted, claims, strict=True):
                 if claim is Claim.LOST:
                     self._metrics.duplicates.labels(transaction.id.node).inc()
                 elif claim is Claim.FULL:

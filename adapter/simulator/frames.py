@@ -16,9 +16,9 @@ Ids = tuple[int, int, int | None]
 """Index, label, seq."""
 
 
-def hello(life: str) -> bytes:
+def hello(incarnation: str) -> bytes:
     """What a configuration says to a new client."""
-    told = {"hello": 1, "receipts": True, "gate": True, "life": life, "version": VERSION}
+    told = {"hello": 1, "receipts": True, "gate": True, "life": incarnation, "version": VERSION}
     return _json({"adapter": told})
 
 

@@ -51,11 +51,11 @@ class Routes:
         self.commands: deque[Any] = deque(maxlen=100)
         self.withhold_receipts = False
         self.lose = 0
-        self.life = secrets.token_hex(8)
+        self.incarnation = secrets.token_hex(8)
 
     def restart(self) -> None:
         """A new life: nothing is known of the old one."""
-        self.life = secrets.token_hex(8)
+        self.incarnation = secrets.token_hex(8)
         self._ready.clear()
 
     @property
@@ -67,7 +67,7 @@ class Routes:
     def connection_new(self) -> None:
         """A client has connected."""
         if self._include:
-            self._trip(frames.hello(self.life))
+            self._trip(frames.hello(self.incarnation))
 
     def connection_closed(self, conidx: int) -> None:
         """The client at this place is gone."""

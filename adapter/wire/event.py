@@ -37,7 +37,7 @@ MAX_EVENT_NAME: Final = 120
 """Bytes of an event name: with the node it must fit an AMQP short string (255)."""
 MAX_TM_ID: Final = 0xFFFFFFFF
 """tm keeps index and label as unsigned 32-bit integers."""
-MAX_LIFE: Final = 64
+MAX_INCARNATION: Final = 64
 """Characters of the name of a life that are kept."""
 
 
@@ -70,7 +70,7 @@ class Hello:
 
     receipts: bool
     gate: bool
-    life: str = ""
+    incarnation: str = ""
     version: str = ""
     unordered: bool = False
 
@@ -186,12 +186,12 @@ def _parse_adapter(frame: bytes, told: Any) -> Event | None:
         still = told.get("open")
         return Synced(told["synced"], still if isinstance(still, bool) else None)
     if "hello" in told:
-        life, version, unordered = told.get("life"), told.get("version"), told.get("unordered") is True
+        incarnation, version, unordered = told.get("life"), told.get("version"), told.get("unordered") is True
         return Hello(
             receipts=told.get("receipts") is True and not unordered,
             gate=told.get("gate") is True,
-            life=life[:MAX_LIFE] if isinstance(life, str) else "",
-            version=version[:MAX_LIFE] if isinstance(version, str) and version.isprintable() else "",
+            incarnation=incarnation[:MAX_INCARNATION] if isinstance(incarnation, str) else "",
+            version=version[:MAX_INCARNATION] if isinstance(version, str) and version.isprintable() else "",
             unordered=unordered,
         )
     return None

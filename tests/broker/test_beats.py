@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 async def test_each_replica_hears_all_and_itself(rabbitmq: RabbitServer) -> None:
     heard: dict[str, list[bytes]] = {"one": [], "two": []}
-    life = uuid.uuid4().hex[:6]
+    incarnation = uuid.uuid4().hex[:6]
     brokers = {name: AmqpBroker(rabbitmq.url) for name in heard}
     for name, broker in brokers.items():
-        broker.join(f"{name}~{life}", 1.0, heard[name].append)
+        broker.join(f"{name}~{incarnation}", 1.0, heard[name].append)
         await broker.start(Recorder())
     try:
         for name, broker in brokers.items():

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
 
-def hello(life: str = "one", **more: Any) -> bytes:
-    told = {"hello": 1, "receipts": True, "gate": True, "life": life, **more}
+def hello(incarnation: str = "one", **more: Any) -> bytes:
+    told = {"hello": 1, "receipts": True, "gate": True, "life": incarnation, **more}
     return netstring.encode(json.dumps({"adapter": told}).encode())
 
 

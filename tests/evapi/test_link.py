@@ -121,26 +121,26 @@ async def test_what_was_not_read_is_left_to_the_owner_on_the_next_connection():
     lives: list[list[dict[str, Any]]] = []
 
     async def peer(reader, writer):
-        life: list[dict[str, Any]] = []
-        lives.append(life)
+        incarnation: list[dict[str, Any]] = []
+        lives.append(incarnation)
         writer.write(hello(f"life {len(lives)}"))
         while True:
             told = await frame(reader)
-            life.append(told)
+            incarnation.append(told)
             if "sync" in told.get("adapter", {}):
-                if len(lives) == 1 and len(life) > 2:
+                if len(lives) == 1 and len(incarnation) > 2:
                     return  # gone, with frames read and no receipt given
                 token = told["adapter"]["sync"]
                 writer.write(netstring.encode(json.dumps({"adapter": {"synced": token}}).encode()))
 
     async with linked(peer) as (link, owner):
         await until(lambda: link.sound)
-        assert link.life == "life 1"
+        assert link.incarnation == "life 1"
         link.send(*[resume(7)[0], soon(), resume(7)[1]])
         link.send(*[resume(8)[0], soon(), resume(8)[1]])
         assert link.unread == {resume(7)[1], resume(8)[1]}
         await until(lambda: link.connects == 2 and link.sound)
-        assert (link.unread, link.life) == (set(), "life 2")
+        assert (link.unread, link.incarnation) == (set(), "life 2")
         link.send(*[resume(9)[0], soon(), resume(9)[1]])
         await until(lambda: owner.read)
     assert owner.read == [resume(9)[1]]

@@ -100,14 +100,14 @@ async def test_one_that_is_reset_is_connected_to_again_without_what_was_queued()
 async def test_a_restart_of_kamailio_is_another_life() -> None:
     async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, broker, _):
         await until(lambda: nodes.readers)
-        life = nodes.incarnation("sbc1")
-        assert life
+        incarnation = nodes.incarnation("sbc1")
+        assert incarnation
         sim.disconnect()
         await until(lambda: len(broker.calls) == 3 and nodes.readers)
-        assert nodes.incarnation("sbc1") == life
+        assert nodes.incarnation("sbc1") == incarnation
         sim.restart()
         await until(lambda: len(broker.calls) == 5 and nodes.readers)
-        assert nodes.incarnation("sbc1") not in ("", life)
+        assert nodes.incarnation("sbc1") not in ("", incarnation)
 
 
 async def test_one_nodes_fault_is_not_anothers() -> None:

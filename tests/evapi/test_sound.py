@@ -21,7 +21,7 @@ class TestSound:
             assert peer.writer is not None
             peer.writer.write(hello("1763.2"))
             await until(lambda: link.sound)
-            assert link.life == "1763.2"
+            assert link.incarnation == "1763.2"
             assert owner.sound == [False, True]
             peer.writer.write(hello("1763.2"))  # another client has connected
             peer.writer.write(netstring.encode(b"ended:::"))
@@ -33,7 +33,7 @@ class TestSound:
         monkeypatch.setattr(link_module, "HELLO_WAIT", 0.01)
         async with linked(Peer(b"")) as (link, owner):
             await until(lambda: link.sound)
-            assert (link.life, link.gated, owner.sound) == ("", False, [False, True])
+            assert (link.incarnation, link.gated, owner.sound) == ("", False, [False, True])
         assert owner.sound == [False, True, False]
 
     async def test_a_node_that_said_hello_before_is_not_because_it_hangs(self, monkeypatch) -> None:

@@ -136,9 +136,9 @@ async def test_adopted_ones_go_on(world: World) -> None:
     assert await heir.claim([claimed(A, heir, world)], 10) == [Claim.LOST]
     (record,) = await heir.settle([decided(A)])
     assert record is not None
-    assert record.life == "a1b2"
+    assert record.incarnation == "a1b2"
     (expired,) = await heir.expire("sbc1")
-    assert (expired.id, expired.life) == (B, "a1b2")
+    assert (expired.id, expired.incarnation) == (B, "a1b2")
     await heir.resumed([A, B])
     assert await heir.scan("sbc1") == []
 

@@ -104,7 +104,7 @@ def claimed(
     """A claim to come, its times in whole milliseconds, as a store may keep them."""
     now = round(world.now(), 3)
     deadline = round(now + left, 3)
-    return Transaction(id_, "invite_request", deadline, now, body, owner.replica, life="a1b2")
+    return Transaction(id_, "invite_request", deadline, now, body, owner.replica, incarnation="a1b2")
 
 
 def decided(id_: TransactionId, decision: bytes | None = b'{"action":"route"}') -> Settlement:

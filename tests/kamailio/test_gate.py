@@ -31,17 +31,17 @@ async def hello(link: EvapiClient) -> str:
     assert isinstance(told["life"], str)
     assert told["life"]
     found = event.parse(json.dumps({"adapter": told}).encode())
-    known = event.Hello(receipts=True, gate=True, life=told["life"], version=told["version"])
+    known = event.Hello(receipts=True, gate=True, incarnation=told["life"], version=told["version"])
     assert found == known, "no longer than is kept of it"
     return told["life"]
 
 
 async def test_hello_reaches_the_new_link_and_the_others(kamailio: KamailioServer) -> None:
     async with await EvapiClient.connect(kamailio.evapi_port) as first:
-        life = await hello(first)
+        incarnation = await hello(first)
         async with await EvapiClient.connect(kamailio.evapi_port) as second:
-            assert await hello(second) == life
-            assert await hello(first) == life
+            assert await hello(second) == incarnation
+            assert await hello(first) == incarnation
 
 
 async def test_each_start_of_kamailio_is_a_life_of_its_own(tmp_path: Path) -> None:

@@ -187,18 +187,21 @@ class TestLanes:
 
     def test_without_an_emergency_there_is_one_lane(self) -> None:
         rules = policy.parse({"limits": {"in_flight": 5, "emergency": 2}})
-        assert self.labels(rules.lanes(self.claims("a", "b"))) == [(5, [0, 1])]
+        assert self.labels(rules.admission_classes(self.claims("a", "b"))) == [(5, [0, 1])]
 
     def test_the_emergency_goes_first_and_has_more_room(self) -> None:
         rules = policy.parse(
             {"limits": {"in_flight": 5, "emergency": 2}, "events": {"sos": {"emergency": True}}}
         )
-        assert self.labels(rules.lanes(self.claims("a", "sos", "b", "sos"))) == [(7, [1, 3]), (5, [0, 2])]
-        assert self.labels(rules.lanes(self.claims("sos"))) == [(7, [0])]
+        assert self.labels(rules.admission_classes(self.claims("a", "sos", "b", "sos"))) == [
+            (7, [1, 3]),
+            (5, [0, 2]),
+        ]
+        assert self.labels(rules.admission_classes(self.claims("sos"))) == [(7, [0])]
 
     def test_an_event_may_be_taken_out_of_it(self) -> None:
         rules = policy.parse({"default": {"emergency": True}, "events": {"a": {"emergency": False}}})
-        assert self.labels(rules.lanes(self.claims("a", "b"))) == [
+        assert self.labels(rules.admission_classes(self.claims("a", "b"))) == [
             (IN_FLIGHT + EMERGENCY, [1]),
             (IN_FLIGHT, [0]),
         ]

@@ -216,7 +216,7 @@ class TestLife:
         await first.events(suspended())
         record = await first.record(id_of())
         assert record is not None
-        assert record.life == "one"
+        assert record.incarnation == "one"
         if how in ("recover", "adopt"):
             first.links.nodes.clear()
             first.now += 2.0
@@ -260,7 +260,7 @@ class TestLife:
         await bench.tick(STANDBY_DELAY + 0.001)
         record = await bench.record(id_of())
         assert record is not None
-        assert record.life == "one"
+        assert record.incarnation == "one"
         await bench.reply(reply())
         assert bench.links.sent == []
 

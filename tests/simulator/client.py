@@ -85,9 +85,9 @@ class Client:
         """The life that the next frame, a hello, names."""
         found = await self.event()
         assert isinstance(found, Hello)
-        assert found == Hello(receipts=True, gate=True, life=found.life, version=found.version)
-        assert found.life
-        return found.life
+        assert found == Hello(receipts=True, gate=True, incarnation=found.incarnation, version=found.version)
+        assert found.incarnation
+        return found.incarnation
 
 
 async def until_event(client: Client, name: str) -> None:

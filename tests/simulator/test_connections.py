@@ -20,10 +20,10 @@ READY = wire.status("ready", "r1", "sbc1")
 
 async def test_every_client_gets_every_event_and_every_hello() -> None:
     async with SimulatedKamailio() as sim, Client(sim) as one:
-        life = await one.hello()
+        incarnation = await one.hello()
         async with Client(sim) as other:
-            assert await other.hello() == life
-            assert await one.hello() == life
+            assert await other.hello() == incarnation
+            assert await one.hello() == incarnation
             call = await sim.suspend("invite_request", {"ruri": "sip:a@b"})
             expected = Suspended("invite_request", call.index, call.label, 1, {"ruri": "sip:a@b"})
             assert await one.event() == expected
@@ -83,7 +83,7 @@ async def test_a_restart_is_another_life_which_knows_nothing_of_the_one_before()
     ended = []
     async with SimulatedKamailio(gate=True, fr_timer=0.05) as sim, Client(sim) as client:
         sim.on_end = ended.append
-        life = await client.hello()
+        incarnation = await client.hello()
         await client.say(READY)
         await sim.until(lambda: sim.gate_open)
         over, call = await sim.suspend("e", {}), await sim.suspend("e", {})
@@ -94,7 +94,7 @@ async def test_a_restart_is_another_life_which_knows_nothing_of_the_one_before()
         with pytest.raises(NotResumed):
             await call.resumed()
         async with Client(sim) as again:
-            assert await again.hello() != life
+            assert await again.hello() != incarnation
             await again.say(resume_of(call))
             await sim.until(lambda: sim.counters.not_found)
             await again.say(READY)

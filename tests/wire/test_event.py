@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapter.model.transaction import TransactionId
-from adapter.wire.event import MAX_LIFE, Hello, Notice, Suspended, Synced, parse, still_open
+from adapter.wire.event import MAX_INCARNATION, Hello, Notice, Suspended, Synced, parse, still_open
 from tests.wire.frames import BAD_IDS, MAX, colon, dumps, malformed
 
 # The colon form.
@@ -226,12 +226,14 @@ def test_hello() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "life"),
-    [("1763.25", "1763.25"), ("", ""), ("x" * 100, "x" * MAX_LIFE), ("\N{SNOWMAN}", "\N{SNOWMAN}")]
+    ("told", "incarnation"),
+    [("1763.25", "1763.25"), ("", ""), ("x" * 100, "x" * MAX_INCARNATION), ("\N{SNOWMAN}", "\N{SNOWMAN}")]
     + [(value, "") for value in (None, 7, 1.5, True, ["a"], {"a": 1})],
 )
-def test_hello_names_the_life_of_its_kamailio(told: object, life: str) -> None:
-    assert parse(dumps({"adapter": {"hello": 1, "receipts": True, "life": told}})) == Hello(True, False, life)
+def test_hello_names_the_life_of_its_kamailio(told: object, incarnation: str) -> None:
+    assert parse(dumps({"adapter": {"hello": 1, "receipts": True, "life": told}})) == Hello(
+        True, False, incarnation
+    )
 
 
 @pytest.mark.parametrize(
