@@ -127,8 +127,9 @@ class Beats:
         self._broker.hear(self._queues_of_others(own, snapshot))
 
     def everybody(self, own: Beat) -> dict[str, Beat]:
-        """Return the last beats of all that live, as people are told of them."""
-        return self._membership.beats(replace(own, about=self._about()))
+        """Return the last beats of all that live; of this replica alone while the store is away."""
+        seen = {} if self._membership.away else self._membership.others
+        return {**seen, self._membership.replica: replace(own, about=self._about())}
 
     def _queues_of_others(self, own: Beat, snapshot: Snapshot) -> Mapping[str, set[str]]:
         """By node, where other replicas that live have replies sent, where that is not where this one has."""

@@ -74,6 +74,11 @@ def elders(own: Mapping[str, str], others: Iterable[Beat]) -> dict[str, tuple[st
     return {node: smaller for node, smaller in found.items() if smaller}
 
 
+def is_linked(incarnation: str, node: str, beats: Iterable[Beat]) -> bool:
+    """Return True if a replica is linked to this incarnation of a node's Kamailio, by their beats."""
+    return any(incarnation_of(beat.identities.get(node, "")) == incarnation for beat in beats)
+
+
 @dataclass(frozen=True, slots=True)
 class Clash:
     """Names that are not what they should be. ``sides`` and ``do`` are for people: they may change while

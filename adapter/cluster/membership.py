@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from adapter.cluster.echo import Echo
-from adapter.cluster.identities import differ, elders, incarnation_of
+from adapter.cluster.identities import differ, elders
 from adapter.cluster.view import FOREVER, NEVER
 from adapter.model.beat import node_order, replica_order
 
@@ -66,6 +66,8 @@ class Membership:
         """Replicas whose lease is over, an earlier life of this process among them."""
         self.splits: frozenset[str] = frozenset()
         """This replica's nodes whose names stand for two Kamailios."""
+        self.elders: Mapping[str, tuple[str, ...]] = {}
+        """By node the smaller names under which its Kamailio is served, too: those count."""
         self.top_priority = 0
         """The highest consumer priority that another replica ever had: one that hangs may still consume."""
         self.priority = 0
@@ -83,7 +85,6 @@ class Membership:
         """Until when, as far as is known, the store answered nobody."""
         self._heard: dict[str, _Heard] = {}
         self._here: Mapping[str, str] = {}  # which Kamailio each of this replica's nodes is
-        self._elders: Mapping[str, tuple[str, ...]] = {}
         self._woke = NEVER  # and not heard of the others since
         self._remembers_since = NEVER
         self._untraced_until = NEVER
@@ -172,7 +173,8 @@ class Membership:
         if settling or (self.away and not self.echo.lasts(now)):
             live = {**self.others, **live}
         elif self.away:  # one of the former build, which goes by its last list: nothing tells that it is dead
-            live = {**{r: b for r, b in self.others.items() if self._is_mute(r)}, **live}
+            mute = {r: b for r, b in self.others.items() if r in self._heard and self._heard[r].bus == NEVER}
+            live = {**mute, **live}
         for replica, each in self._heard.items():
             if self._leaves_no_trace(each):  # one that is seen by nobody claims nothing after half a lease
                 self._untraced_until = max(self._untraced_until, min(now, each.at + self.lease / 2))
@@ -182,10 +184,6 @@ class Membership:
         # Who could not be seen may hand back yet what it has answered.
         self.dead = frozenset() if settling else frozenset(self._heard.keys() - live.keys())
         self._compare_names()
-
-    def _is_mute(self, replica: str) -> bool:
-        heard = self._heard.get(replica)
-        return heard is not None and heard.bus == NEVER
 
     def _leaves_no_trace(self, heard: _Heard) -> bool:
         """Return True if what a replica claims is not to be found in the store. One that stood still claims
@@ -229,7 +227,7 @@ class Membership:
             self._compare_names()
 
     def _compare_names(self) -> None:
-        self._elders = elders(self._here, self.others.values())
+        self.elders = elders(self._here, self.others.values())
         self.version += 1
 
     # Who is there
@@ -244,17 +242,9 @@ class Membership:
         """Those that live, this one among them."""
         return sorted([self.replica, *self.others])
 
-    def beats(self, own: Beat) -> dict[str, Beat]:
-        """Return the last beats of all that live; of this replica alone while the store is away."""
-        return {**({} if self.away else self.others), self.replica: own}
-
     def serves(self, replica: str, node: str) -> bool:
         """Return True if another replica that lives can take a suspension of this node all the way."""
         return self.others[replica].serves(node) and not self.elsewhere(replica, node)
-
-    def elders(self, node: str) -> tuple[str, ...]:
-        """Return the smaller names under which the node's Kamailio is served, too: those count."""
-        return self._elders.get(node, ())
 
     def elsewhere(self, replica: str, node: str) -> bool:
         """Return True if another replica that lives calls another Kamailio by this name."""
@@ -263,24 +253,12 @@ class Membership:
     def _differs(self, beat: Beat, node: str) -> bool:
         return differ(self._here[node], beat.identities.get(node, ""))
 
-    def linked_to(self, node: str, incarnation: str) -> bool:
-        """Return True if another replica is linked to this incarnation of the node's Kamailio."""
-        found = (beat.identities.get(node, "") for beat in self.others.values())
-        return any(incarnation_of(each) == incarnation for each in found)
-
-    def raise_priority(self, now: float) -> int:
-        """Take a higher consumer priority than any replica has had, one that hangs among them."""
-        self.priority = max(self.top_priority, self.priority, int(now)) + 1
-        return self.priority
-
     # The store
 
     @property
     def lease_ends(self) -> float:
-        """Until when this replica may go by the list: its own lease lasts, or nobody's can be seen.
-
-        Never, if this process stood still, and does not know yet what the others did meanwhile.
-        """
+        """Until when this replica may go by the list: its own lease lasts, or nobody's can be seen. NEVER, if
+        this process stood still, and does not know yet what the others did meanwhile."""
         if self._woke != NEVER:
             return NEVER
         return FOREVER if self.away else self.updated_at + self.lease
@@ -294,10 +272,6 @@ class Membership:
         """Since when the store has forgotten nothing, and was there for a lease before: what it does not know
         of was not done."""
         return FOREVER if self.away else self._remembers_since + self.lease
-
-    def remembers(self, when: float) -> bool:
-        """Return True if the store has forgotten nothing since then."""
-        return self.remembers_from <= when
 
     def contact(self, replica: str) -> float:
         """Return when the store answered another replica last, at the latest; NEVER if that is not known."""

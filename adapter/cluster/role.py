@@ -227,7 +227,12 @@ def _alone(seen: Seen, now: float) -> bool:
 
 def _wait(role: Role, can_serve: bool, view: View, now: float) -> float:
     """Return the seconds for which a suspension is left to somebody or something else."""
-    wait = _WAITS[role](can_serve, view, now)
+    if role in (Role.ACTIVE, Role.ACTIVE_UNCONFIRMED):
+        wait = 0.0 if role is Role.ACTIVE or view.seen.away else HANDOVER_WAIT
+    elif role is Role.STANDBY:
+        wait = _standby_waits(view, now)
+    else:
+        wait = _others_wait(can_serve, view, now)
     if not view.seen.renamed:
         return wait
     # Its Kamailio's other name comes first. If nothing drops a second answer, who has not claimed it under
@@ -235,15 +240,7 @@ def _wait(role: Role, can_serve: bool, view: View, now: float) -> float:
     return max(wait, view.seen.lease if view.here.plain else STANDBY_DELAY)
 
 
-def _active_waits(_: bool, view: View, now: float) -> float:
-    return 0.0
-
-
-def _unconfirmed_waits(_: bool, view: View, now: float) -> float:
-    return 0.0 if view.seen.away else HANDOVER_WAIT
-
-
-def _standby_waits(_: bool, view: View, now: float) -> float:
+def _standby_waits(view: View, now: float) -> float:
     plain, seen = view.here.plain, view.seen
     if seen.away and seen.bus:
         return view.longest  # whoever is active may die, and nobody could say of what it has claimed
@@ -266,16 +263,6 @@ def _others_wait(can_serve: bool, view: View, now: float) -> float:
     if seen.served and not counts_on_it:
         return seen.lease  # who lives and has not claimed it by then has not got it
     return 0.0 if here.broker_lost_at is None or waited(here.broker_lost_at, now) else RETURN_WAIT
-
-
-_WAITS: Final = {
-    Role.ACTIVE: _active_waits,
-    Role.ACTIVE_UNCONFIRMED: _unconfirmed_waits,
-    Role.STANDBY: _standby_waits,
-    Role.CUT_OFF: _others_wait,
-    Role.DRAINING: _others_wait,
-    Role.PAUSED: _others_wait,
-}
 
 
 def _publishes_notices(view: View, active: bool, chosen: str | None) -> bool:

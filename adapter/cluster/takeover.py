@@ -159,9 +159,10 @@ class Takeover:
         self._metrics.active.labels(node).set(chosen == me)
         handover = HANDOVERS[before == me, chosen == me]
         if handover is Handover.TAKES_OVER:
-            priority = self._membership.raise_priority(self._clock())
-            self._nodes.set_priority(node, priority)
-            log.info("active", node=node, instead_of=before, priority=priority)
+            highest = max(self._membership.top_priority, self._membership.priority, int(self._clock()))
+            self._membership.priority = highest + 1
+            self._nodes.set_priority(node, highest + 1)
+            log.info("active", node=node, instead_of=before, priority=highest + 1)
         elif handover is Handover.GIVES_WAY:
             self._nodes.set_priority(node, 0)  # not alike with another that took it at the same moment
             log.info("standby", node=node, active=chosen)

@@ -101,7 +101,7 @@ class Transaction:
     ``deadline`` and ``claimed_at`` are epoch seconds by the claimer's clock, for people and
     for the time left; what decides over expiry is the store's own clock. ``request`` is the
     encoded body as published, empty once settled. ``decision`` is JSON text; ``None`` stands
-    for the fallback that the policy of whoever writes the resume gives. ``life`` names the life of
+    for the fallback that the policy of whoever writes the resume gives. ``incarnation`` names the life of
     the node's Kamailio that suspended it, where that is known: a later one knows nothing of it.
     ``call_id``: of the SIP dialog, where the event told it, for people.
     ``again``: another replica had it before this one, and may have answered it and died before it told

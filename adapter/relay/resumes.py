@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from adapter.cluster.identities import is_linked
 from adapter.model.transaction import BY_SOMEBODY, RESEND_FOR, Outcome, Transaction, TransactionId
 from adapter.relay.answers import Answer, Verdict, is_untraced, verdict
 from adapter.relay.unwritten import GRACE, SHARE, Unwritten
@@ -96,7 +97,7 @@ class Resumes:
         id_, stale = transaction.id, self.is_stale(transaction)
         answer = Answer(
             stale,
-            stale and self._membership.linked_to(id_.node, transaction.incarnation),
+            stale and is_linked(transaction.incarnation, id_.node, self._membership.others.values()),
             again or adopted or transaction.again,
             self._links.drops_repeats(id_.node),
             adopted,
@@ -136,7 +137,7 @@ class Resumes:
         give_up_at = loop.time() + 2 * membership.lease
         while not membership.updated_since(now) and loop.time() < give_up_at:
             await asyncio.sleep(LOOK_EACH)
-        return membership.updated_since(now) and membership.remembers(since)
+        return membership.updated_since(now) and membership.remembers_from <= since
 
     def _write(self, transaction: Transaction, again: bool) -> None:
         id_, outcome = transaction.id, transaction.outcome

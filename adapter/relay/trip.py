@@ -179,7 +179,7 @@ class Trip:
         meanwhile knows none that is unclaimed, and a claim that somebody has is lost anyhow.
         """
         frames = {frame.id: frame for frame in left}
-        for name in self._membership.elders(node):
+        for name in self._membership.elders.get(node, ()):
             frames = await self._not_claimed_as(name, frames)
         if not self._roles.of(node).is_active:
             unclaimed = await self._inflight.unclaimed(list(frames))
