@@ -33,10 +33,9 @@ from adapter.evapi.limits import LinkSettings
 from adapter.evapi.nodes import Nodes
 from adapter.model.correlation import Ids, derived_keys, keys_of
 from adapter.observe import traces
-from adapter.observe.call_log import CallLog
 from adapter.observe.journal import Journal
 from adapter.observe.metrics import Metrics
-from adapter.observe.observer import Observer
+from adapter.observe.observer import CallLog, Observer
 from adapter.ports.broker import REMEDY
 from adapter.ports.store import NOTE_INTERVAL
 from adapter.relay import policy

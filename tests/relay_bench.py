@@ -14,10 +14,9 @@ from adapter.errors import StoreUnavailable
 from adapter.inflight.local import LocalStore
 from adapter.model.beat import Beat, Snapshot
 from adapter.model.transaction import State, TransactionId
-from adapter.observe.call_log import CallLog
 from adapter.observe.journal import Journal
 from adapter.observe.metrics import Metrics
-from adapter.observe.observer import Observer
+from adapter.observe.observer import CallLog, Observer
 from adapter.ports.broker import Publication, Published, Reply
 from adapter.relay.policy import Policy
 from adapter.relay.recovery import StoreRecovery

@@ -21,19 +21,17 @@ SURE_AFTER: Final = 0.05
 class HalfOpen:
     """Watches one node's connections, one after the other. Times are seconds by the loop's clock.
 
-    ``proven``: a connection was half open, and none has brought an event since.
+    Attributes:
+        read_at: when something was read last, or when the connection began. The link sets it with each read.
+        proven: a connection was half open, and none has brought an event since.
     """
 
-    __slots__ = ("_read_at", "_suspected", "proven")
+    __slots__ = ("_suspected", "proven", "read_at")
 
-    def __init__(self) -> None:
-        self._read_at = 0.0
-        self._suspected = False
+    def __init__(self, read_at: float = 0.0) -> None:
+        self.read_at = read_at
         self.proven = False
-
-    def read(self, now: float) -> None:
-        """Note that something was read, or that the connection is new."""
-        self._read_at, self._suspected = now, False
+        self._suspected: float | None = None  # what ``read_at`` was then
 
     def suspect(self, ago: float, now: float) -> bool:
         """Note that another replica read an event.
@@ -46,13 +44,14 @@ class HalfOpen:
             True if the connection should have brought it and has brought nothing since: to be confirmed
             after ``SURE_AFTER``. False if not, or if it is suspected already.
         """
-        silent = now - self._read_at
-        if self._suspected or silent < SILENT or silent < ago + CLOCKS:
+        silent = now - self.read_at
+        if self._suspected == self.read_at or silent < SILENT or silent < ago + CLOCKS:
             return False
-        self._suspected = True
+        self._suspected = self.read_at
         return True
 
     def confirm(self) -> bool:
         """Return True, and hold it proven, if nothing was read since it was suspected."""
-        self.proven = self.proven or self._suspected
-        return self._suspected
+        suspected = self._suspected == self.read_at
+        self.proven = self.proven or suspected
+        return suspected

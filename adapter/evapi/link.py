@@ -284,7 +284,7 @@ class Link:
         self._stream = stream
         self._decoder, self._hello = netstring.Decoder(self._settings.max_frame), None
         self._plain = False
-        self._half_open.read(self._loop.time())
+        self._half_open.read_at = self._loop.time()
         self.connects += 1
         self._name = secrets.token_hex(4)
         self._asked.clear()
@@ -349,7 +349,7 @@ class Link:
         self._silent = False
         events: list[event.Suspended | event.Notice | event.Malformed | event.LazySuspended] = []
         relaxed, now = self._relaxed, self._loop.time()
-        self._half_open.read(now)
+        self._half_open.read_at = now
         if self._stream is not None:
             gathering = self._coalescing.pause(len(frames), now)
             self._stream.pause = READ_PAUSE if relaxed else gathering

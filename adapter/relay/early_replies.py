@@ -24,38 +24,40 @@ queue that nobody has consumed for long, and to look at each six times would hol
 
 
 class EarlyReplies:
-    """Times are seconds of any one clock."""
+    """Times are seconds of any one clock.
+
+    Attributes:
+        waiting: what waits, by id: the settlement, since when, and how many looks it has had. It is empty but
+            at a hand-over, and whoever has nothing to do with it looks at that alone.
+    """
 
     def __init__(self) -> None:
-        self._waiting: dict[TransactionId, tuple[Settlement, float, int]] = {}  # since when, looks so far
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+        self.waiting: dict[TransactionId, tuple[Settlement, float, int]] = {}
 
     def add(self, settlements: Sequence[Settlement], now: float) -> list[Settlement]:
         """Keep these until their next look. Gives those that have had their last: nobody has asked."""
         given_up = []
         for settlement in settlements:
-            first, since, looks = self._waiting.get(settlement.id, (settlement, now, 0))
-            if settlement.id not in self._waiting and len(self._waiting) >= MOST:
+            first, since, looks = self.waiting.get(settlement.id, (settlement, now, 0))
+            if settlement.id not in self.waiting and len(self.waiting) >= MOST:
                 given_up.append(settlement)
             elif looks < len(LOOKS):
-                self._waiting[settlement.id] = first, since, looks
+                self.waiting[settlement.id] = first, since, looks
             else:
-                del self._waiting[settlement.id]
+                del self.waiting[settlement.id]
                 given_up.append(settlement)
         return given_up
 
     def due(self, now: float) -> list[Settlement]:
         """Those to be settled again now: each is to be ``add``\\ ed or ``drop``\\ ped then."""
         found = []
-        for id_, (settlement, since, looks) in self._waiting.items():
+        for id_, (settlement, since, looks) in self.waiting.items():
             if looks < len(LOOKS) and now >= since + LOOKS[looks]:
                 found.append(settlement)
-                self._waiting[id_] = settlement, since, looks + 1
+                self.waiting[id_] = settlement, since, looks + 1
         return found
 
     def drop(self, settlements: Sequence[Settlement]) -> None:
         """Forget these: they are settled."""
         for settlement in settlements:
-            self._waiting.pop(settlement.id, None)
+            self.waiting.pop(settlement.id, None)

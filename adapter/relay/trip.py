@@ -167,7 +167,7 @@ class Trip:
                 self._spawn(self._publish(again, again=True))
             if refused:
                 self._spawn(self.settle(refused))
-        if self._early_replies and (early := self._early_replies.due(now)):
+        if self._early_replies.waiting and (early := self._early_replies.due(now)):
             self._spawn(self._settle_replies(early))
         self._note_read()
         self._observer.tick()
@@ -332,7 +332,7 @@ class Trip:
         claim may have come since.
         """
         refused = await self.settle(settlements)
-        if not refused and not self._early_replies:
+        if not refused and not self._early_replies.waiting:
             return
         late = await self._inflight.answered(refused) if refused else []
         open_ = set(refused).difference(late)

@@ -25,9 +25,7 @@ EVENT = netstring.encode(b"invite:1:2:")
 @pytest.fixture
 def half_open() -> HalfOpen:
     """Of a connection that is there since second 10."""
-    made = HalfOpen()
-    made.read(10.0)
-    return made
+    return HalfOpen(10.0)
 
 
 class TestHalfOpen:
@@ -40,12 +38,12 @@ class TestHalfOpen:
     def test_not_if_it_has_brought_something_meanwhile(self, half_open: HalfOpen) -> None:
         now = 10.0 + 2 * SILENT
         assert half_open.suspect(SILENT, now)
-        half_open.read(now)
+        half_open.read_at = now
         assert not half_open.confirm()
         assert not half_open.proven
 
     def test_not_if_it_was_read_after_the_event_or_about_then(self, half_open: HalfOpen) -> None:
-        half_open.read(20.0)
+        half_open.read_at = 20.0
         assert not half_open.suspect(60.0, 70.0), "it was suspended as this link read it"
         assert not half_open.suspect(50.0 - CLOCKS / 2, 70.0)
         assert not half_open.suspect(0.0, 20.0 + SILENT / 2), "it may be a little late"
@@ -54,7 +52,7 @@ class TestHalfOpen:
     def test_suspected_once_until_something_is_read(self, half_open: HalfOpen) -> None:
         assert half_open.suspect(0.0, 11.0)
         assert not half_open.suspect(0.0, 12.0)
-        half_open.read(12.0)
+        half_open.read_at = 12.0
         assert half_open.suspect(0.0, 13.0)
 
 

@@ -11,10 +11,9 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from structlog.testing import capture_logs
 
 from adapter.model.transaction import Outcome, State, Transaction, TransactionId
-from adapter.observe.call_log import LINES, CallLog
 from adapter.observe.journal import Journal, Kind, unpack
 from adapter.observe.metrics import Metrics
-from adapter.observe.observer import Observer
+from adapter.observe.observer import LINES, CallLog, Observer
 from adapter.observe.sink import Sink
 from adapter.observe.sparse import Sparse
 from adapter.observe.traces import Traces
