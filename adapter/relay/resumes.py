@@ -94,12 +94,13 @@ class Resumes:
             again: whether the answer may have been written before.
             adopted: whether another replica had settled it, and may have written it.
         """
-        id_, stale = transaction.id, self.is_stale(transaction)
+        node, stale = transaction.id.node, self.is_stale(transaction)
+        again = again or adopted or transaction.again
         answer = Answer(
             stale,
-            stale and is_linked(transaction.incarnation, id_.node, self._membership.others.values()),
-            again or adopted or transaction.again,
-            self._links.drops_repeats(id_.node),
+            stale and is_linked(transaction.incarnation, node, self._membership.others.values()),
+            again,
+            again and self._links.drops_repeats(node),
             adopted,
         )
         self._carry_out(transaction, answer)

@@ -30,20 +30,20 @@ from adapter.model.transaction import (
     Transaction,
     TransactionId,
 )
-from adapter.observe.sparse import Sparse
 from adapter.ports.broker import Broker, DeadLetter, Publication, Published, Reply
 from adapter.ports.store import Claim, Store
 from adapter.relay import translate
-from adapter.relay.answers import is_untraced
 from adapter.relay.early_replies import EarlyReplies
+from adapter.relay.reply_reader import ReplyReader
 from adapter.relay.republish import RepublishQueue
 from adapter.relay.resumes import Resumes
 from adapter.relay.standby_buffer import HeldFrame, StandbyBuffer
+from adapter.relay.unclaimed import Unclaimed
 from adapter.wire import event as wire
 from adapter.wire import netstring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from adapter.cluster.membership import Membership
     from adapter.cluster.roles import Roles
@@ -62,10 +62,6 @@ _KINDS: Final = {
 }
 COMPLAIN_EACH: Final = 0.1
 """Seconds between two log lines about frames not understood; the metric counts each."""
-REFUSALS: Final = 2
-"""Log lines a second about replies that nobody was asked for."""
-FAILURES: Final = 20
-"""Log lines a second about replies that were not understood or say that the request failed."""
 MAX_UNREAD: Final = 10_000
 """Frames of a node that wait to be read, beyond which no command is pushed."""
 
@@ -88,7 +84,6 @@ class Trip:
     ) -> None:
         self._inflight = inflight
         self._ids = Ids() if ids is None else ids
-        self._refusals, self._failures = Sparse(REFUSALS), Sparse(FAILURES)
         self._broker = broker
         self._links = links
         self._policy = policy
@@ -103,6 +98,8 @@ class Trip:
         self._roles = roles
         self._republish = RepublishQueue(roles, membership.lease)
         self._resumes = Resumes(links, policy, metrics, observer, membership, clock, self._ids, self._spawn)
+        self._unclaimed = Unclaimed(inflight, links, metrics, membership, roles, self._resumes)
+        self._reply_reader = ReplyReader(broker, links, metrics, membership, clock, self._ids)
         self._early_replies = EarlyReplies()
 
     def __repr__(self) -> str:
@@ -155,8 +152,7 @@ class Trip:
         self._roles.look(now)
         for node in self._standby:
             role = self._roles.of(node)
-            left = self._standby.take(node, now - role.wait)
-            left = self._answered_by_nobody(node, left)
+            left = self._unclaimed.answerable(node, self._standby.take(node, now - role.wait))
             if left and role.wait <= 0:  # its own by now: a store that is away knows of no other's claims
                 self._spawn(self._ask(self._to_claim(node, left, role.accepts_new, again=True)))
             elif left:
@@ -173,54 +169,12 @@ class Trip:
         self._observer.tick()
 
     async def _claim_left(self, node: str, left: Sequence[HeldFrame]) -> None:
-        """Claim those of the frames that nobody has claimed.
-
-        The active replica, which it may have become just now, claims all: a store that went away
-        meanwhile knows none that is unclaimed, and a claim that somebody has is lost anyhow.
-        """
-        frames = {frame.id: frame for frame in left}
-        for name in self._membership.elders.get(node, ()):
-            frames = await self._not_claimed_as(name, frames)
-        if not self._roles.of(node).is_active:
-            unclaimed = await self._inflight.unclaimed(list(frames))
-            if not self._roles.of(node).is_active:
-                self._metrics.duplicates.labels(node).inc(len(frames) - len(unclaimed))
-                frames = {id_: frames[id_] for id_ in unclaimed}
-                if not await self._may_be_claimed(node, frames.values()):
-                    log.info("not claimed: the store may have forgotten another's claim", node=node)
-                    return
+        """Claim those of the frames that nobody has claimed."""
+        frames = await self._unclaimed.find(node, left)
         if frames:
             self._metrics.standby_claims.labels(node).inc(len(frames))
             accepts_new = self._roles.of(node).accepts_new
-            await self._ask(self._to_claim(node, frames.values(), accepts_new, again=True))
-
-    async def _may_be_claimed(self, node: str, frames: Collection[HeldFrame]) -> bool:
-        """Return False if nothing drops a second answer, and the store may have forgotten another's claim."""
-        if not frames or self._links.drops_repeats(node):
-            return True
-        return await self._resumes.remembered(min(frame.arrived for frame in frames))
-
-    async def _not_claimed_as(
-        self, name: str, frames: Mapping[TransactionId, HeldFrame]
-    ) -> dict[TransactionId, HeldFrame]:
-        """Leave out what is claimed under another name of the same Kamailio."""
-        unclaimed = await self._inflight.unclaimed([id_._replace(node=name) for id_ in frames])
-        left = {id_._replace(node=name) for id_ in unclaimed}
-        kept = {id_: frame for id_, frame in frames.items() if id_._replace(node=name) in left}
-        for id_ in frames.keys() - kept.keys():
-            self._metrics.duplicates.labels(id_.node).inc()
-        return kept
-
-    def _answered_by_nobody(self, node: str, left: list[HeldFrame]) -> list[HeldFrame]:
-        """Leave in silence what another replica may have answered that left no trace, where Kamailio would
-        take a second answer for one to its next question."""
-        if not left or self._links.drops_repeats(node):
-            return left
-        until = self._membership.untraced_until
-        found = [frame for frame in left if not is_untraced(frame.arrived, until)]
-        if len(found) < len(left):
-            self._metrics.left_unanswered.labels(node).inc(len(left) - len(found))
-        return found
+            await self._ask(self._to_claim(node, frames, accepts_new, again=True))
 
     def _claimer(self, node: str) -> translate.Claimer:
         return translate.Claimer(self._membership.replica, node, self._links.incarnation(node))
@@ -321,7 +275,7 @@ class Trip:
 
     async def on_replies(self, replies: Sequence[Reply]) -> None:
         """Settle and resume a batch. What raises lets it be delivered again."""
-        found = self._settlements(replies)
+        found = self._reply_reader.read(replies)
         if not found:
             return
         self._observer.replied([(settlement.id, reply) for reply, settlement in found])
@@ -340,40 +294,6 @@ class Trip:
         early = [settlement for settlement in settlements if settlement.id in open_]
         for id_ in [*late, *(each.id for each in self._early_replies.add(early, self._clock()))]:
             self._metrics.late_replies.labels(id_.node).inc()
-
-    def _settlements(self, replies: Sequence[Reply]) -> list[tuple[Reply, Settlement]]:
-        untagged = self._membership.untagged(self._clock())
-        here: dict[str, bool] = {}  # by node
-        found: list[tuple[Reply, Settlement]] = []
-        for reply in replies:
-            settlement, dead = translate.settlement(reply, self._ids, untagged)
-            if settlement is not None:
-                node = settlement.id.node
-                if node not in here:
-                    here[node] = self._links.max_payload(node) > 0
-                if not here[node]:  # whoever has a link to that node must settle it
-                    detail = "the correlation id is of a node that is not here"
-                    settlement, dead = None, translate.letter(reply, "another-node", detail, node)
-                else:
-                    found.append((reply, settlement))
-            if dead is not None:
-                self._refuse(reply, dead)
-            elif settlement is not None and settlement.outcome is Outcome.FAILED:
-                said = {"reason": reply.rejected or "x-status", "service": reply.service}
-                log.info("request failed", correlation_id=reply.correlation_id, **said)
-        return found
-
-    def _refuse(self, reply: Reply, dead: DeadLetter) -> None:
-        """Keep a reply that was not understood, or that is nobody's answer."""
-        self._broker.dead_letter(dead)
-        refused = dead.reason == translate.WRONG_TAG
-        if refused:
-            self._metrics.replies_refused.inc()
-        hidden = (self._refusals if refused else self._failures).take(self._clock())
-        if hidden is not None:  # there may be as many as somebody likes, or as a queue kept
-            said = {"reason": dead.reason, "detail": dead.detail, "service": reply.service}
-            event = "reply refused" if refused else "malformed reply"
-            log.warning(event, correlation_id=reply.correlation_id, not_shown=hidden or None, **said)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[TransactionId]:
         """Ask for the licences and resume where they are granted. Gives the ids for which not."""

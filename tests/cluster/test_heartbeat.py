@@ -211,7 +211,7 @@ class TestActive:
         assert group.active() == ([choose(NODE, able)] if able else [])
 
 
-class TestRank:
+class TestPriority:
     async def test_who_takes_over_consumes_before_all_others(self) -> None:
         group = Group("r1", "r2")
         await group.beat()

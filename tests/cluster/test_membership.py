@@ -35,13 +35,13 @@ def old(beat: Beat, age: float) -> Beat:
 
 
 def membership(others: Mapping[str, Beat] | None = None, now: float = 0.0) -> Membership:
-    """The roster of r2, which has seen these others; rendezvous hashing prefers r3, r1, r2."""
+    """The membership of r2, which has seen these others; rendezvous hashing prefers r3, r1, r2."""
     found = Membership("r2", LEASE)
     found.update(Snapshot({"r2": SERVING, **(others or {})}, True), now, now)
     return found
 
 
-class TestLinkers:
+class TestAssignees:
     @pytest.mark.parametrize(
         ("count", "first"),
         [(1, ["r3"]), (2, ["r3", "r1"]), (3, ["r3", "r1", "r2"]), (0, ["r3", "r1", "r2"])],
@@ -330,26 +330,26 @@ STEPS = [(what, name) for what in ("beat", "die", "wake", "cut") for name in ("r
 @given(st.lists(st.sampled_from(["move", "move", "away", "back", *STEPS]), max_size=60))
 def test_whatever_happens_of_those_that_have_just_seen_the_same_list_one_is_active(steps):
     """Three replicas beat, die, wake, lose their broker; the store goes and comes back."""
-    rosters = {name: Membership(name, LEASE) for name in ("r1", "r2", "r3")}
-    able = dict.fromkeys(rosters, True)
-    alive = dict.fromkeys(rosters, True)
+    memberships = {name: Membership(name, LEASE) for name in ("r1", "r2", "r3")}
+    able = dict.fromkeys(memberships, True)
+    alive = dict.fromkeys(memberships, True)
     told: dict[str, tuple[float, Beat]] = {}
     now, away = 100.0, False
 
     def beat(name: str) -> None:
         if away:
-            rosters[name].lost(now)
+            memberships[name].lost(now)
             return
         known = name in told
         told[name] = now, Beat(able[name], nodes=frozenset([NODE]))
         snapshot = {each: old(said, now - at) for each, (at, said) in told.items()}
-        rosters[name].update(Snapshot(snapshot, known), now, now)
+        memberships[name].update(Snapshot(snapshot, known), now, now)
 
     for step in steps:
         match step:
             case "move":
                 now += 0.25
-                for name in sorted(rosters):
+                for name in sorted(memberships):
                     if alive[name]:
                         beat(name)
             case "away" | "back":
@@ -362,13 +362,13 @@ def test_whatever_happens_of_those_that_have_just_seen_the_same_list_one_is_acti
                 alive[name] = True
             case ("cut", name):
                 able[name] = not able[name]
-    for name in rosters:  # two rounds: the second sees what the first told
+    for name in memberships:  # two rounds: the second sees what the first told
         alive[name] = True
     for _ in range(2):
-        for name in sorted(rosters):
+        for name in sorted(memberships):
             beat(name)
-    if not away and not any(settling(each, now) for each in rosters.values()):
-        chosen = {name for name, each in rosters.items() if active(each, NODE, able[name]) == name}
+    if not away and not any(settling(each, now) for each in memberships.values()):
+        chosen = {name for name, each in memberships.items() if active(each, NODE, able[name]) == name}
         assert chosen == (
             {choose(NODE, [name for name in able if able[name]])} if any(able.values()) else set()
         )

@@ -37,7 +37,7 @@ def pause(bench: Bench, *nodes: str) -> None:
     )
 
 
-class TestRoster:
+class TestMembership:
     def test_an_order_is_for_the_replica_or_node_that_it_names(self):
         found = Membership("r1~ab", LEASE)
         found.update(Snapshot({}, True, frozenset([replica_order("r1~cd"), node_order("sbc2")])), 0.0, 0.0)

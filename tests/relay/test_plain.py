@@ -132,7 +132,7 @@ class TestNothingDropsASecondAnswer:
             HeldFrame(bench.now + seconds, Claimer("r1", "sbc1", ""), suspended(label))
             for label, seconds in enumerate((READ_PAUSE, READ_PAUSE + 0.001))
         )
-        assert bench.trip._answered_by_nobody("sbc1", [late, later]) == [later]
+        assert bench.trip._unclaimed.answerable("sbc1", [late, later]) == [later]
         assert bench.counted("left_unanswered_total", node="sbc1") == 1
 
     async def test_what_was_done_is_done_in_the_store_first(self, bench: Bench) -> None:

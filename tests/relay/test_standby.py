@@ -317,7 +317,7 @@ class TestJustActive:
         assert self.at_once(standby) == [True]
 
 
-class TestUnhurried:
+class TestRelaxed:
     """Whether what comes may be read late."""
 
     async def test_where_another_claims_it(self) -> None:

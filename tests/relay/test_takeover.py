@@ -193,7 +193,7 @@ class TestRecover:
         assert bench.outcomes == [(1, "timeout")]
 
 
-class TestBury:
+class TestForgetNode:
     async def test_what_a_node_that_is_no_more_left_is_forgotten(self, bench: Bench) -> None:
         await bench.events(suspended(1), suspended(2))
         bench.links.nodes.clear()

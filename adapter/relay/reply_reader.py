@@ -1,0 +1,92 @@
+"""What replies ask for. Those that are not understood, or are nobody's answer, go to the dead letters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from adapter.model.transaction import Outcome, Settlement
+from adapter.observe.sparse import Sparse
+from adapter.relay import translate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from adapter.cluster.membership import Membership
+    from adapter.model.correlation import Ids
+    from adapter.observe.trip_metrics import TripMetrics
+    from adapter.ports.broker import Broker, DeadLetter, Reply
+    from adapter.ports.links import Links
+
+log = structlog.get_logger()
+
+REFUSALS: Final = 2
+"""Log lines a second about replies that nobody was asked for."""
+FAILURES: Final = 20
+"""Log lines a second about replies that were not understood or say that the request failed."""
+
+
+class ReplyReader:
+    """Reads replies.
+
+    Args:
+        broker: keeps the dead letters.
+        links: which nodes are here.
+        metrics: of the trip.
+        membership: whether replies to a replica of the former build may come.
+        clock: gives epoch seconds.
+        ids: reads correlation ids.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        links: Links,
+        metrics: TripMetrics,
+        membership: Membership,
+        clock: Callable[[], float],
+        ids: Ids,
+    ) -> None:
+        self._broker = broker
+        self._links = links
+        self._metrics = metrics
+        self._membership = membership
+        self._clock = clock
+        self._ids = ids
+        self._refusals, self._failures = Sparse(REFUSALS), Sparse(FAILURES)
+
+    def read(self, replies: Sequence[Reply]) -> list[tuple[Reply, Settlement]]:
+        """Return what each reply that is understood asks for."""
+        untagged = self._membership.untagged(self._clock())
+        here: dict[str, bool] = {}  # by node
+        found: list[tuple[Reply, Settlement]] = []
+        for reply in replies:
+            settlement, dead = translate.settlement(reply, self._ids, untagged)
+            if settlement is not None:
+                node = settlement.id.node
+                if node not in here:
+                    here[node] = self._links.max_payload(node) > 0
+                if not here[node]:  # whoever has a link to that node must settle it
+                    detail = "the correlation id is of a node that is not here"
+                    settlement, dead = None, translate.letter(reply, "another-node", detail, node)
+                else:
+                    found.append((reply, settlement))
+            if dead is not None:
+                self._refuse(reply, dead)
+            elif settlement is not None and settlement.outcome is Outcome.FAILED:
+                said = {"reason": reply.rejected or "x-status", "service": reply.service}
+                log.info("request failed", correlation_id=reply.correlation_id, **said)
+        return found
+
+    def _refuse(self, reply: Reply, dead: DeadLetter) -> None:
+        """Keep a reply that was not understood, or that is nobody's answer."""
+        self._broker.dead_letter(dead)
+        refused = dead.reason == translate.WRONG_TAG
+        if refused:
+            self._metrics.replies_refused.inc()
+        hidden = (self._refusals if refused else self._failures).take(self._clock())
+        if hidden is not None:  # there may be as many as somebody likes, or as a queue kept
+            said = {"reason": dead.reason, "detail": dead.detail, "service": reply.service}
+            event = "reply refused" if refused else "malformed reply"
+            log.warning(event, correlation_id=reply.correlation_id, not_shown=hidden or None, **said)
