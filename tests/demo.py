@@ -130,7 +130,7 @@ class Demo:
                 self._consumers.append(consumer)
                 self._started.enter_context(consumer)
         for consumer in self._consumers:
-            consumer.wait_until(lambda c=consumer: "consuming" in c.tail(), f"{consumer.name} to consume")
+            consumer.wait_until(lambda: "consuming" in consumer.tail(), f"{consumer.name} to consume")
         self._step(f"{REPLICAS} adapter replicas")
         urls = {"amqp_url": rabbitmq.url, "redis_url": redis.url}
         for number in range(1, REPLICAS + 1):
@@ -146,7 +146,7 @@ class Demo:
         bridge = Bridge(name, self._folder, nodes, options, self._env, log="json,debug")
         self._bridges.append(bridge)
         self._started.enter_context(bridge)
-        bridge.process.wait_until(lambda: bridge.metric("evapi_gate_open"), f"the gate of {name}")
+        bridge.wait_for_gate()
 
     def _call(self, port: int) -> SippResult:
         columns = (

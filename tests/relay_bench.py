@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from adapter import contract
 from adapter.cluster.membership import Membership
@@ -186,10 +186,12 @@ class Bench:
         self.membership = Membership(self.name, LEASE)
         self.others: dict[str, Beat] = {}
         clock = lambda: self.now  # noqa: E731
-        self.roles = Roles(self.membership, self.broker, self.links, clock, self.policy.longest_deadline)
+        self.roles = Roles(
+            self.membership, cast("Any", self.broker), self.links, clock, self.policy.longest_deadline
+        )
         observer = Observer((self.metrics.trip, Journal(), CallLog()), clock=clock)
         self.trip = Trip(
-            self.store,  # type: ignore[arg-type]
+            self.store,
             self.broker,  # type: ignore[arg-type]
             self.links,
             self.policy,
@@ -313,5 +315,9 @@ def id_of(label: int = 1, seq: int = 1, node: str = "sbc1") -> TransactionId:
 
 def reply(label: int = 1, seq: int = 1, decision: Any = None, **fields: Any) -> Reply:
     body = contract.encode_reply({"action": "allow"} if decision is None else decision)
-    given = {"correlation_id": str(id_of(label, seq)), "body": body, "content_type": contract.MSGPACK}
+    given: dict[str, Any] = {
+        "correlation_id": str(id_of(label, seq)),
+        "body": body,
+        "content_type": contract.MSGPACK,
+    }
     return Reply(**{**given, **fields})

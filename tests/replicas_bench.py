@@ -89,14 +89,14 @@ class Replica(Bench):
         clock = lambda: self.now  # noqa: E731
         broker: Any = self.broker
         store: Any = self.store
-        nodes: Any = self.nodes
+        view: Any = self.nodes
         membership, roles, metrics = self.membership, self.roles, self.metrics.cluster
-        self.placement = Placement(share, nodes, membership, roles, self.recovery, store, clock)
-        self.takeover = Takeover(membership, roles, broker, nodes, self.recovery, metrics, clock)
-        self.clocks = ClockWatch(None, membership, roles, nodes, clock)
-        self.beats = Beats(membership, roles, broker, nodes, self.clocks, clock=clock)
+        self.placement = Placement(share, view, membership, roles, self.recovery, store, clock)
+        self.takeover = Takeover(membership, roles, broker, view, self.recovery, metrics, clock)
+        self.clocks = ClockWatch(None, membership, roles, view, clock)
+        self.beats = Beats(membership, roles, broker, view, self.clocks, clock=clock)
         self.replicas = Heartbeat(
-            store, membership, self.beats, self.placement, self.takeover, nodes, metrics, clock
+            store, membership, self.beats, self.placement, self.takeover, view, metrics, clock
         )
 
     async def beat(self) -> None:

@@ -58,7 +58,7 @@ numbers = st.integers(0, 0xFFFFFFFF)
 times = st.integers(0, 1 << 45).map(lambda ms: ms / 1000)
 names = st.text(max_size=255)
 requests = st.builds(Request, names, names, values, numbers, numbers, st.integers(1), times)
-requests = requests.filter(lambda request: request.seq < 1 << 63)
+requests = requests.filter(lambda request: request.seq is None or request.seq < 1 << 63)
 
 
 @given(requests)
@@ -349,7 +349,7 @@ def test_errors_say_whose_fault_it_is() -> None:
     assert str(CodecError("reason", "detail")) == "reason: detail"
 
 
-def test_a_request_that_no_reader_would_take_is_not_packed():
+def test_a_request_that_no_reader_would_take_is_not_packed() -> None:
     request = Request("e", "n", b"x" * contract.MAX_BODY, 1, 2, 3, 4.0)
     with pytest.raises(CodecError) as caught:
         contract.encode_request(request)

@@ -156,9 +156,9 @@ class TestTwoNames:
             each.nodes.names = [node]
         await group.beat()
         await pass_by(group, 2 * LEASE)
-        node = {"r1": "sbc1", "r2": "sbc2"}
+        nodes = {"r1": "sbc1", "r2": "sbc2"}
         for name in (first, "r1" if first == "r2" else "r2"):
-            await read(group[name], suspended(1), suspended(2), node=node[name])
+            await read(group[name], suspended(1), suspended(2), node=nodes[name])
         await pass_by(group, 2 * LEASE)
         asked = Counter(label for each in group.all for label in each.asked)
         assert asked == {1: 1, 2: 1}

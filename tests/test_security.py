@@ -19,7 +19,7 @@ import redis
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import SettingsError
 from adapter.inflight.redis import RedisStore
-from adapter.settings import Settings, load, without_password
+from adapter.settings import NodeAddress, Settings, load, without_password
 from consumers import Service
 from consumers.amqp import Runner
 from tests.harness.process import Process, free_port
@@ -88,7 +88,7 @@ def test_the_bridge_shows_no_password(tmp_path: Path, ports: dict[str, int], tro
     rest = ["--http", f"127.0.0.1:{http}", "--log", f"{form},debug"]
     with Process("bridge", [*ADAPTER, *given, *rest], tmp_path, variables) as bridge:
         for event in ("broker down", "in-flight store"):
-            bridge.wait_until(lambda event=event: event in bridge.log.read_text(), event)
+            bridge.wait_until(lambda: event in bridge.log.read_text(), event)
         bridge.wait_until(lambda: told(http, "/livez"), "it to listen")
         shown = told(http, "/metrics") + told(http, "/readyz") + told(http, "/livez")
         command = Path(f"/proc/{bridge.pid}/cmdline").read_bytes().decode().split("\0")[1:-1]
@@ -135,7 +135,7 @@ def test_nor_does_either_that_is_let_in(tmp_path: Path, users: tuple[str, str]) 
         Process("consumer", consumer, tmp_path, debug) as other,
     ):
         for up in ("evapi_broker_ready 1.0", "evapi_store_ready 1.0"):
-            one.wait_until(lambda up=up: up in told(http, "/metrics"), up)
+            one.wait_until(lambda: up in told(http, "/metrics"), up)
         other.wait_until(lambda: "consuming" in other.log.read_text(), "it to consume")
         shown = [Path(f"/proc/{each.pid}/cmdline").read_bytes().decode() for each in (one, other)]
         assert [each.stop() for each in (one, other)] == [0, 0]
@@ -149,7 +149,7 @@ def test_a_url_that_is_none_is_not_quoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, source: str
 ) -> None:
     text = text.format("amqp" if name == "amqp_url" else "redis")
-    flags = {} if name == "amqp_url" else {"amqp_url": "amqp://h"}
+    flags: dict[str, Any] = {} if name == "amqp_url" else {"amqp_url": "amqp://h"}
     if source == "flag":
         flags[name] = text
     elif source == "variable":
@@ -200,13 +200,13 @@ LISTEN = "0A"
 def listening(pid: int) -> set[str]:
     """The addresses on which a process takes TCP connections, or any UDP datagram, as ``address:port``."""
     inodes = {found[1] for link in _open_files(pid) if (found := re.fullmatch(r"socket:\[(\d+)\]", link))}
-    found = set()
+    addresses: set[str] = set()
     for table in ("tcp", "tcp6", "udp", "udp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             _, local, _, state, *rest = line.split()
             if rest[5] in inodes and (state == LISTEN or table.startswith("udp")):
-                found.add(_address(local))
-    return found
+                addresses.add(_address(local))
+    return addresses
 
 
 def _open_files(pid: int) -> Iterator[str]:
@@ -226,7 +226,10 @@ def _address(text: str) -> str:
 def test_every_default_is_loopback() -> None:
     defaults = load(amqp_url="amqp://h")
     assert ipaddress.ip_address(defaults.http.host).is_loopback
-    assert all(ipaddress.ip_address(node.address.host).is_loopback for node in defaults.nodes)
+    assert all(
+        isinstance(node, NodeAddress) and ipaddress.ip_address(node.address.host).is_loopback
+        for node in defaults.nodes
+    )
     for example in Path("adapter/kamailio").glob("*.cfg"):
         for host in re.findall(r'define EVAPI_BIND "(.*):\d+"', example.read_text()):
             assert ipaddress.ip_address(host).is_loopback

@@ -60,6 +60,16 @@ def value_of(found: Settings, name: str) -> Any:
     return value.get_secret_value() if hasattr(value, "get_secret_value") else value
 
 
+def addresses(found: Settings) -> list[NodeAddress]:
+    """Its nodes, none of which is to be looked up."""
+    assert all(isinstance(node, NodeAddress) for node in found.nodes)
+    return [node for node in found.nodes if isinstance(node, NodeAddress)]
+
+
+def names(found: Settings) -> list[str]:
+    return [node.name for node in addresses(found)]
+
+
 def refused(**flags: Any) -> SettingsError:
     with pytest.raises(SettingsError) as caught:
         load(**{"amqp_url": RABBIT, **flags})
@@ -70,7 +80,7 @@ class TestSources:
     def test_the_defaults(self) -> None:
         found = load(consumer=["consumers.least_cost:service"])
         assert found.nodes == (NodeAddress("127.0.0.1:8448", Address("127.0.0.1", 8448)),)
-        assert found.amqp_url is found.redis_url is found.policy is None
+        assert (found.amqp_url, found.redis_url, found.policy) == (None, None, None)
         assert found.consumer == ("consumers.least_cost:service",)
         assert found.http == Address("127.0.0.1", 9464)
         assert found.replica == f"{socket.gethostname()}-{os.getpid()}"
@@ -84,20 +94,20 @@ class TestSources:
     @pytest.mark.parametrize("name", EXAMPLES)
     def test_flag_over_environment_over_default(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         flag, as_flag, variable, as_variable = EXAMPLES[name]
-        others = {} if name == "amqp_url" else {"amqp_url": RABBIT}
+        others: dict[str, Any] = {} if name == "amqp_url" else {"amqp_url": RABBIT}
         monkeypatch.setenv(f"EVAPI_{name.upper()}", variable)
         assert value_of(load(**others), name) == as_variable
-        assert value_of(load(**others, **{name: None}), name) == as_variable
-        assert value_of(load(**others, **{name: flag}), name) == as_flag
+        assert value_of(load(**{**others, name: None}), name) == as_variable
+        assert value_of(load(**{**others, name: flag}), name) == as_flag
 
     @pytest.mark.parametrize("name", EXAMPLES)
     def test_from_a_file(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
         flag, as_flag, variable, as_variable = EXAMPLES[name]
-        others = {} if name == "amqp_url" else {"amqp_url": RABBIT}
+        others: dict[str, Any] = {} if name == "amqp_url" else {"amqp_url": RABBIT}
         (tmp_path / "secret").write_text(f"{variable}\n")
         monkeypatch.setenv(f"EVAPI_{name.upper()}_FILE", str(tmp_path / "secret"))
         assert value_of(load(**others), name) == as_variable
-        assert value_of(load(**others, **{name: flag}), name) == as_flag
+        assert value_of(load(**{**others, name: flag}), name) == as_flag
 
     def test_consumers(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv("EVAPI_CONSUMER", "consumers.least_cost:service, my.own:other")
@@ -136,7 +146,7 @@ class TestSources:
     def test_what_is_not_ours_is_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("EVAPI_SOMETHING_ELSE", "x")
         monkeypatch.setenv("NODES", "x")
-        assert load(amqp_url=RABBIT).nodes[0].name == "127.0.0.1:8448"
+        assert names(load(amqp_url=RABBIT)) == ["127.0.0.1:8448"]
 
 
 BAD_NODES = (
@@ -186,7 +196,7 @@ class TestNodes:
         found = load(
             amqp_url=RABBIT, nodes="sbc1=10.0.0.5:8448, sbc-2.example=[2001:db8::1]:8449 ,h:1,[::1]:2"
         )
-        assert [(node.name, node.address) for node in found.nodes] == [
+        assert [(node.name, node.address) for node in addresses(found)] == [
             ("sbc1", Address("10.0.0.5", 8448)),
             ("sbc-2.example", Address("2001:db8::1", 8449)),
             ("h:1", Address("h", 1)),
@@ -259,7 +269,7 @@ def test_empty_is_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"EVAPI_{name.upper()}", "")
     found = load(amqp_url=RABBIT, redis_url="", consumer="")
     assert found.redis_url is None
-    assert found.nodes[0].name == "127.0.0.1:8448"
+    assert names(found) == ["127.0.0.1:8448"]
     assert found.lease == 1.0
 
 
@@ -309,14 +319,15 @@ class TestPasswords:
     @pytest.mark.parametrize("url", NO_URLS)
     @pytest.mark.parametrize("name", ["amqp_url", "redis_url"])
     def test_no_error_shows_one(self, name: str, url: str) -> None:
+        given: dict[str, Any] = {"consumer": ["a:b"], name: url}
         with pytest.raises(SettingsError) as caught:
-            load(**{"consumer": ["a:b"], name: url})
+            load(**given)
         shown = [str(caught.value), repr(caught.value), repr(caught.value.__cause__)]
         assert not any("hunter2" in text for text in shown)
         assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
     def test_no_repr_shows_one(self) -> None:
-        secret = {"redis_url": "redis://:hunter2@h", "id_key": "hunter2-and-then-some"}
+        secret: dict[str, Any] = {"redis_url": "redis://:hunter2@h", "id_key": "hunter2-and-then-some"}
         found = load(amqp_url="amqp://u:hunter2@h", lease="1", **secret)
         assert "hunter2" not in repr(found) + str(found) + found.model_dump_json()
 

@@ -25,7 +25,7 @@ from adapter.ports.broker import Reply
 from tests.harness.process import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from tests.harness.redis import RedisServer
 
@@ -176,7 +176,7 @@ class TestTimeline:
             "published, confirmed",
             "resume written: decided",
         ]
-        assert shown(found)[4] == ("published", "rabbitmq", pytest.approx(0.1))
+        assert list(shown(found)[4]) == ["published", "rabbitmq", pytest.approx(0.1)]
 
     def test_two_lives_of_a_replica_are_told_apart(self) -> None:
         found = one([*by("r1~ab", event(NOW)), *by("r1~cd", Step(Kind.ADOPTED, NOW + 1, ID))])
@@ -223,7 +223,7 @@ class TestInFlight:
             "open",
             "consumer",
             "in flight: waits for a decision; 1.5 s until the deadline; with r1",
-            pytest.approx(0.4),
+            pytest.approx(0.4),  # type: ignore[arg-type]
             {"replica": "r1~ab"},
         )
         assert found.data == {"a": 1}
@@ -259,7 +259,7 @@ def test_the_earliest_first_each_suspension_for_itself() -> None:
 @given(st.lists(st.sampled_from(list(Kind)), max_size=8), st.booleans(), st.randoms())
 def test_any_steps_at_all_make_a_timeline(kinds: list[Kind], in_flight: bool, random: Any) -> None:
     """Whatever is missing, or came twice: times never fall, and nothing is raised."""
-    made = {
+    made: dict[Kind, Callable[[float], Step]] = {
         Kind.EVENT: event,
         Kind.PUBLISHED: published,
         Kind.REPLY: lambda at: reply(at, service="s", received=at - random.random(), replied=at),

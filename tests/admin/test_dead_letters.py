@@ -40,6 +40,8 @@ from tests.harness.until import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from pamqp.common import FieldTable
+
 NOW = 1_800_000_000.0
 SERVICE = Queue("evapi.decide.x", {"x-dead-letter-exchange": contract.DEAD_EXCHANGE})
 
@@ -66,7 +68,7 @@ def died(request: Request | bytes, reason: str = "rejected", left: float = 5.0, 
 
 def kept(raw: bytes, reason: str = "not-json", content_type: str | None = None, **given: Any) -> Letter:
     """As an adapter keeps what it did not understand."""
-    table = {"x-reason": reason, "x-detail": "why", "x-node": "sbc1"}
+    table: FieldTable = {"x-reason": reason, "x-detail": "why", "x-node": "sbc1"}
     found = Basic.Properties(
         content_type=content_type or "application/octet-stream",
         headers=table,
@@ -111,7 +113,7 @@ class TestTellingApart:
         )
 
     def test_of_one_without_properties_the_routing_key_tells(self) -> None:
-        table = {"x-death": [{"reason": "maxlen", "queue": "q", "count": 3}]}
+        table: Any = {"x-death": [{"reason": "maxlen", "queue": "q", "count": 3}]}
         message = Message(1, False, "evapi.dead", "a.b", Basic.Properties(headers=table), b"")
         found = read(1, message)
         assert (found.kind, found.event, found.node, found.service) == (Kind.OTHER, "a", "b", "q")
@@ -355,7 +357,7 @@ class TestOnTheQueue:
         assert 0 < int(str(after.pop("expiration"))) <= 59_000
         before.pop("expiration")
         # The time left is not what it was: the expiry says it.
-        was = dict(before.pop("headers"))
+        was: Any = before.pop("headers")
         assert was.pop("x-time-left") <= 60_000
         assert after.pop("headers") == was
         assert after == before

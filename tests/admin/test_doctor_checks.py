@@ -23,6 +23,7 @@ from adapter.admin.checks_services import events
 from adapter.admin.checks_settings import read
 from adapter.admin.services import Service
 from adapter.evapi.discovery import LookupFailed, Target
+from adapter.kamailio.lint import RULES
 from adapter.model.beat import Beat, node_order, replica_order
 from adapter.model.transaction import TransactionId
 from adapter.observe.journal import Kind, Step
@@ -63,7 +64,7 @@ class TestSettings:
         assert site.wrong == {"redis_url", "lease"}
         assert site.settings is not None
         assert (site.settings.redis_url, site.settings.lease, site.settings.retention) == (None, 1.0, 30.0)
-        assert [node.name for node in site.settings.nodes] == [NODE]
+        assert list(map(str, site.settings.nodes)) == [f"{NODE}=127.0.0.1:8448"]
 
     def test_a_secret_file_that_cannot_be_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("EVAPI_REDIS_URL_FILE", "/nowhere")
@@ -384,7 +385,7 @@ def test_a_kamailio_configuration(tmp_path: Path) -> None:
     file = tmp_path / "kamailio.cfg"
     file.write_text("request_route {\n}\n")
     found = checks_kamailio.check(str(file), {}, (5, 8), 2, 2.0)
-    assert found[0].check in checks_kamailio.RULES
+    assert found[0].check in RULES
     assert found[0].file == str(file)
     assert found[0].seen.startswith(str(file))
 

@@ -50,7 +50,7 @@ class TestLimit:
             ("0.5%:5%", SHARE, 0.005, 0.05),
         ],
     )
-    def test_what_is_understood(self, text, unit, warning, critical):
+    def test_what_is_understood(self, text: str, unit: str, warning: Any, critical: Any) -> None:
         assert Limit.parse(text, unit) == Limit(warning, critical, unit)
 
     @pytest.mark.parametrize(
@@ -61,28 +61,28 @@ class TestLimit:
             *((text, SHARE) for text in ("0.01", "1s", "2%:1%")),
         ],
     )
-    def test_what_is_not(self, text, unit):
+    def test_what_is_not(self, text: str, unit: str) -> None:
         with pytest.raises(ValueError, match=r"limit|WARNING:CRITICAL"):
             Limit.parse(text, unit)
 
-    def test_of_a_least_one_the_warning_is_the_higher(self):
+    def test_of_a_least_one_the_warning_is_the_higher(self) -> None:
         assert Limit.parse("2:1", least=True) == Limit(2, 1, "", True)
         with pytest.raises(ValueError, match="not under"):
             Limit.parse("1:2", least=True)
 
     @given(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e6))
-    def test_the_level_of_a_value(self, one, other, value):
+    def test_the_level_of_a_value(self, one: Any, other: Any, value: Any) -> None:
         low, high = sorted((one, other))
         most, least = Limit(low, high), Limit(high, low, "", True)
         assert most.level(value) == (CRITICAL if value > high else WARNING if value > low else OK)
         assert least.level(value) == (CRITICAL if value < low else WARNING if value < high else OK)
 
-    def test_the_half_that_is_not_given_is_not_judged(self):
+    def test_the_half_that_is_not_given_is_not_judged(self) -> None:
         assert Limit(1, None).level(99) is WARNING
         assert Limit(None, 5).level(3) is OK
 
 
-def test_the_worst_is_what_is_known_to_be_wrong():
+def test_the_worst_is_what_is_known_to_be_wrong() -> None:
     order = (OK, UNKNOWN, WARNING, CRITICAL)
     for at, level in enumerate(order):
         assert worst(Finding("x", each, "") for each in order[: at + 1]) is level
@@ -120,7 +120,7 @@ def levels(given: Overview, limits: Limits | None = None) -> dict[tuple[str, str
     return {key: each.level for key, each in found(given, limits).items()}
 
 
-def test_where_all_is_well_every_check_is_told():
+def test_where_all_is_well_every_check_is_told() -> None:
     told = judge(overview(), Limits())
     assert worst(told) is OK
     checks = {each.check for each in told}
@@ -128,7 +128,7 @@ def test_where_all_is_well_every_check_is_told():
     assert checks >= {"consumers", "queue_depth", "dead_letters"}
 
 
-def test_whatever_is_wrong_tells_what_to_run():
+def test_whatever_is_wrong_tells_what_to_run() -> None:
     recent = Recent()
     recent.add(NOW - 2, answers(FEW, outcome=Outcome.TIMEOUT))
     bad = overview(
@@ -147,17 +147,17 @@ def test_whatever_is_wrong_tells_what_to_run():
 
 
 class TestServers:
-    def test_redis_away(self):
+    def test_redis_away(self) -> None:
         away = overview(store=None, store_problem="Redis at h: gone")
         (finding,) = found(away).values()
         assert (finding.check, finding.level, finding.text) == ("redis", CRITICAL, "Redis at h: gone")
 
-    def test_rabbitmq_away_or_blocked(self):
+    def test_rabbitmq_away_or_blocked(self) -> None:
         (finding,) = found(overview(bus=None, bus_problem="gone")).values()
         assert (finding.check, finding.level) == ("rabbitmq", CRITICAL)
         assert levels(overview(blocked=True)) == {("rabbitmq", ""): CRITICAL}
 
-    def test_what_was_asked_and_cannot_be_measured_is_unknown(self):
+    def test_what_was_asked_and_cannot_be_measured_is_unknown(self) -> None:
         alone = overview(bus=None)
         assert levels(alone) == {}
         asked = Limits(asked=frozenset({"dead_letters", "in_flight"}))
@@ -169,12 +169,12 @@ class TestServers:
         complete = overview(services=(), complete=True)
         assert levels(complete, asked) == {}, "there is none, and that is known"
 
-    def test_nothing_was_asked(self):
+    def test_nothing_was_asked(self) -> None:
         assert judge(Overview(LEASE), Limits()) == []
 
 
 class TestReplicas:
-    def test_none_lives(self):
+    def test_none_lives(self) -> None:
         for beats in ({}, {"r1~a": beat("sbc1", age=9.0)}):
             told = found(overview(beats=beats))
             assert told["replicas", ""].level is CRITICAL
@@ -184,7 +184,7 @@ class TestReplicas:
             levels(overview(beats={}), Limits(replicas=Limit(2, None, "", True)))["replicas", ""] is CRITICAL
         )
 
-    def test_names_that_clash(self):
+    def test_names_that_clash(self) -> None:
         beats = {
             "r1~a": replace(beat("sbc1", "sbc2"), identities={"sbc1": "x@h:1"}),
             "r2~b": replace(beat(), identities={"sbc2": "x@h:2"}),
@@ -193,11 +193,11 @@ class TestReplicas:
         assert told["names", "sbc1"].level is WARNING
         assert "sbc1 is the Kamailio at h:1 (life x) by r1~a; sbc2 is" in told["names", "sbc1"].text
 
-    def test_they_know_of_no_node(self):
+    def test_they_know_of_no_node(self) -> None:
         told = found(overview(beats={"r1~a": beat(links={}), "r2~b": beat(links={})}))
         assert told["node", ""].level is CRITICAL
 
-    def test_one_of_two_is_gone(self):
+    def test_one_of_two_is_gone(self) -> None:
         gone = overview(beats={"r1~a": beat("sbc1", "sbc2"), "r2~b": beat(age=30.0)})
         assert levels(gone) == {("replica", "r2"): WARNING}
         assert "silent since 30 s" in found(gone)["replica", "r2"].text
@@ -207,10 +207,10 @@ class TestReplicas:
         two = Limits(replicas=Limit.parse("2", least=True))
         assert levels(gone, two)["replicas", ""] is CRITICAL
 
-    def test_one_that_has_a_new_life_is_not_missed(self):
+    def test_one_that_has_a_new_life_is_not_missed(self) -> None:
         assert levels(overview(beats={"r1~a": beat("sbc1", "sbc2"), "r1~z": beat(age=30.0)})) == {}
 
-    def test_one_is_drained_or_drains(self):
+    def test_one_is_drained_or_drains(self) -> None:
         beats = {"r1~a": beat("sbc1", "sbc2"), "r2~b": beat(accepting=False)}
         orders = {"replica:r2~b": {"by": "op@h", "reason": "kernel"}}
         drained = found(overview(beats=beats, orders=orders))
@@ -221,7 +221,7 @@ class TestReplicas:
         finding = found(overview(beats=beats))["replica", "r2"]
         assert (finding.level, finding.text) == (WARNING, "draining")
 
-    def test_one_has_no_broker(self):
+    def test_one_has_no_broker(self) -> None:
         cut_off = beat(broker=False)
         assert levels(overview(beats={"r1~a": beat("sbc1", "sbc2"), "r2~b": cut_off})) == {
             ("replica", "r2"): WARNING
@@ -233,7 +233,7 @@ class TestReplicas:
 
 class TestNodes:
     @pytest.mark.parametrize("how", ["down", "unread"])
-    def test_a_link_that_is_of_no_use(self, how):
+    def test_a_link_that_is_of_no_use(self, how: str) -> None:
         bad = {"sbc1": how, "sbc2": "receipts"}
         one = found(overview(beats={"r1~a": beat("sbc1", "sbc2"), "r2~b": beat(links=bad)}))
         assert {key: each.level for key, each in one.items()} == {("node", "sbc1"): WARNING}
@@ -243,15 +243,15 @@ class TestNodes:
         assert "no active replica" in both["node", "sbc1"].text
         assert f"{how} at r1, {how} at r2" in both["node", "sbc1"].text
 
-    def test_one_that_must_be_there_and_that_no_replica_knows(self):
+    def test_one_that_must_be_there_and_that_no_replica_knows(self) -> None:
         assert levels(overview(nodes=("sbc1", "sbc9"))) == {("node", "sbc9"): CRITICAL}
 
-    def test_nobody_is_active_though_the_link_is_well(self):
+    def test_nobody_is_active_though_the_link_is_well(self) -> None:
         told = found(overview(beats={"r1~a": beat(accepting=False)}))
         assert told["node", "sbc1"].level is CRITICAL
         assert "takes calls" in told["node", "sbc1"].text
 
-    def test_paused(self):
+    def test_paused(self) -> None:
         beats = {"r1~a": beat("sbc2")}
         told = found(overview(beats=beats, orders={"node:sbc1": {"by": "op@h", "reason": ""}}))
         assert list(told) == [("node", "sbc1")]
@@ -263,7 +263,7 @@ class TestNodes:
 
 
 class TestInFlight:
-    def test_each_node_is_judged(self):
+    def test_each_node_is_judged(self) -> None:
         loads = {"sbc1": Load(501, 1.5), "sbc2": Load(500, 0.2)}
         limits = Limits(in_flight=Limit(500, 2000), oldest=Limit(1, 2, SECONDS))
         assert levels(overview(loads=loads), limits) == {
@@ -271,7 +271,7 @@ class TestInFlight:
             ("oldest", "sbc1"): WARNING,
         }
 
-    def test_past_the_deadline_is_critical_unasked(self):
+    def test_past_the_deadline_is_critical_unasked(self) -> None:
         told = found(overview(loads={"sbc1": Load(2, 9.0, 1)}))
         assert told["overdue", "sbc1"].level is CRITICAL
         assert told["overdue", "sbc1"].text == "1 call past the deadline and not answered"
@@ -285,14 +285,14 @@ class TestRecent:
         recent.add(NOW - 2, answers(decided) if decided else b"\x90")
         return replace(overview(), recent=recent)
 
-    def test_the_share_of_fallbacks(self):
+    def test_the_share_of_fallbacks(self) -> None:
         assert levels(self.given(1, 99)) == {}
         assert levels(self.given(10, 90)) == {("fallback_rate", ""): WARNING}
         told = found(self.given(50, 50))["fallback_rate", ""]
         assert told.level is CRITICAL
         assert told.text == "50.0% of 100 calls in 60 s got the fallback (50 timeout, 50 decided)"
 
-    def test_of_few_calls_it_is_only_told(self):
+    def test_of_few_calls_it_is_only_told(self) -> None:
         told = judge(self.given(FEW - 1, 0), Limits(p99=Limit(None, 0.001, SECONDS)))
         assert worst(told) is OK
         (finding,) = [each for each in told if each.check == "fallback_rate"]
@@ -302,32 +302,32 @@ class TestRecent:
         assert worst(quiet) is OK
         assert any("no call in 60 s" in each.text for each in quiet)
 
-    def test_latency(self):
+    def test_latency(self) -> None:
         limits = Limits(p99=Limit.parse("10ms:30ms", SECONDS))
         assert levels(self.given(0, 50), limits) == {("p99", ""): WARNING}
         assert found(self.given(0, 50), limits)["p99", ""].value == pytest.approx(0.02, rel=0.011)
 
-    def test_no_journal_was_read(self):
+    def test_no_journal_was_read(self) -> None:
         assert levels(replace(overview(), recent=None)) == {}
 
 
 class TestServices:
-    def test_nobody_consumes(self):
+    def test_nobody_consumes(self) -> None:
         told = found(overview(services=(replace(LCR, consumers=0),)))
         assert told["consumers", "lcr"].level is CRITICAL
         assert "nobody consumes" in told["consumers", "lcr"].text
 
-    def test_no_queue(self):
+    def test_no_queue(self) -> None:
         assert levels(overview(services=(Service("x", "q", None, None, None),))) == {
             ("consumers", "x"): CRITICAL
         }
 
-    def test_fewer_than_asked_for(self):
+    def test_fewer_than_asked_for(self) -> None:
         limits = Limits(consumers=Limit.parse("3:1", least=True))
         told = found(overview(), limits)["consumers", "lcr"]
         assert (told.level, told.text) == (WARNING, "2 consumers, of at least 3")
 
-    def test_depth_and_dead_letters(self):
+    def test_depth_and_dead_letters(self) -> None:
         services = (replace(LCR, messages=101),)
         assert levels(overview(services=services, dead_letters=1)) == {
             ("queue_depth", "lcr"): WARNING,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -39,9 +39,12 @@ from tests.admin.site import LEASE, NOW, answers, beat, overview, record
 from tests.harness.process import free_port
 from tests.harness.redis import RedisServer
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 class TestLoad:
-    def test_what_is_claimed_counts(self):
+    def test_what_is_claimed_counts(self) -> None:
         records = [
             record(1, claimed=NOW - 3, deadline=NOW - 1),
             record(2, claimed=NOW - 1, deadline=NOW + 1),
@@ -51,12 +54,12 @@ class TestLoad:
         assert load(records, NOW) == Load(3, 3.0, 1)
         assert load(records[3:], NOW) == Load(0, None, 0)
 
-    def test_a_clock_that_is_behind_makes_no_negative_age(self):
+    def test_a_clock_that_is_behind_makes_no_negative_age(self) -> None:
         assert load([record(1, claimed=NOW + 1, deadline=NOW + 3)], NOW).oldest == 0.0
 
 
 class TestReplicas:
-    def test_names_are_short_where_they_tell_apart(self):
+    def test_names_are_short_where_they_tell_apart(self) -> None:
         names = ["r1~ab", "r1~cd", "r2~ef", "plain"]
         assert short(names) == {"r1~ab": "r1~ab", "r1~cd": "r1~cd", "r2~ef": "r2", "plain": "plain"}
 
@@ -72,10 +75,10 @@ class TestReplicas:
             (beat(), True, "draining"),
         ],
     )
-    def test_states(self, given, ordered, word):
+    def test_states(self, given: Any, ordered: Any, word: Any) -> None:
         assert state(given, LEASE, ordered) == word
 
-    def test_rows(self):
+    def test_rows(self) -> None:
         orders = {"replica:r2~b": {"order": "drain", "by": "op@h", "at": NOW - 5, "reason": "why"}}
         beats = {
             "r3~c": beat("sbc2", age=60.0),
@@ -101,7 +104,7 @@ class TestReplicas:
         assert second["order"] == {"by": "op@h", "at": NOW - 5, "reason": "why"}
         assert (third["replica"], third["state"], third["active_for"]) == ("r3~c", "silent", [])
 
-    def test_what_an_older_version_does_not_say(self):
+    def test_what_an_older_version_does_not_say(self) -> None:
         (row,) = replica_rows(overview({"r1": Beat(nodes=frozenset(["sbc1"]))}, {"replica:r1": {}}))
         assert (row["version"], row["since"], row["up"], row["links"]) == ("", None, None, {})
         assert row["order"] == {"by": "", "at": None, "reason": ""}
@@ -111,19 +114,19 @@ class TestReplicas:
 
 
 class TestNodes:
-    def test_names_of_those_that_live_that_are_paused_and_that_must_be_there(self):
+    def test_names_of_those_that_live_that_are_paused_and_that_must_be_there(self) -> None:
         live_and_dead = {"r1": beat(links={"sbc1": "down"}), "r2": beat(links={"gone": "down"}, age=9.0)}
         found = overview(live_and_dead, {"node:held": {}, "replica:r1": {}}, nodes=("sbc9",))
         assert node_names(found) == ["held", "sbc1", "sbc9"]
         assert node_names(overview({"r2": live_and_dead["r2"]})) == ["gone"], "where none lives"
         assert node_names(Overview(LEASE, nodes=("sbc9",))) == ["sbc9"]
 
-    def test_the_active_one_is_who_says_so_and_beat_last(self):
+    def test_the_active_one_is_who_says_so_and_beat_last(self) -> None:
         beats = {"r1": beat("sbc1", age=0.9), "r2": beat("sbc1"), "r3": beat("sbc2", age=5.0)}
         assert active(overview(beats), "sbc1") == "r2"
         assert active(overview(beats), "sbc2") is None, "who is silent is none"
 
-    def test_rows(self):
+    def test_rows(self) -> None:
         beats = {
             "r2~b": beat("sbc1"),
             "r1~a": beat(links={"sbc1": "down", "sbc2": "unread"}),
@@ -148,7 +151,7 @@ class TestNodes:
         assert third["paused"] == {"by": "op@h", "at": NOW, "reason": "test"}
         assert third["links"] == {"r1~a": "none", "r2~b": "none"}
 
-    def test_each_replica_has_its_share_of_the_links(self):
+    def test_each_replica_has_its_share_of_the_links(self) -> None:
         """Who has none is none of those that are missing, where there are as many as there should be."""
 
         def of(**links: str) -> Beat:
@@ -165,7 +168,7 @@ class TestNodes:
         assert (links["r2"], sorted(links.values())) == ("receipts", ["none", "receipts"])
         assert set(links) - {"r2"} <= before, "the same as will connect"
 
-    def test_where_a_replica_connects_to_all_each_has_to(self):
+    def test_where_a_replica_connects_to_all_each_has_to(self) -> None:
         beats = {
             "r1": beat(links={"sbc1": "receipts"}, links_per_node=1),
             "r2": beat(links={}, links_per_node=0),
@@ -174,13 +177,13 @@ class TestNodes:
         (row,) = node_rows(overview(beats))
         assert row["links"] == {"r1": "receipts", "r2": "none", "r3": "none"}
 
-    def test_the_gate_is_closed_where_nobody_takes_calls(self):
+    def test_the_gate_is_closed_where_nobody_takes_calls(self) -> None:
         beats = {"r1": beat(broker=False), "r2": beat(accepting=False), "r3": beat(links={"sbc1": "down"})}
         assert [row["gate"] for row in node_rows(overview(beats))] == ["closed", "closed"]
 
 
 class TestWhole:
-    def test_of_nothing(self):
+    def test_of_nothing(self) -> None:
         nothing = Overview(LEASE, store_problem="away", bus_problem="away, too")
         found = whole(nothing)
         assert (found["redis"]["ok"], found["rabbitmq"]["ok"], found["at"]) == (False, False, None)
@@ -190,7 +193,7 @@ class TestWhole:
         assert whole(Overview(LEASE))["redis"] == {"ok": None, "problem": ""}
         assert live(nothing) == {}
 
-    def test_of_all(self):
+    def test_of_all(self) -> None:
         service = Service("lcr", "evapi.decide.lcr", 3, 2, None)
         recent = Recent()
         recent.add(NOW - 2, answers(4))
@@ -213,6 +216,13 @@ class TestWhole:
         json.dumps(told)
 
 
+async def recent(watch: Watch) -> Recent:
+    """What a look finds of the last minute."""
+    found = (await watch.look()).recent
+    assert found is not None
+    return found
+
+
 class World:
     """Redis as replicas leave it, and who watches it."""
 
@@ -232,7 +242,7 @@ class World:
 
 
 class TestWatch:
-    async def test_it_follows_the_journals_of_all_replicas(self, redis_server):
+    async def test_it_follows_the_journals_of_all_replicas(self, redis_server: RedisServer) -> None:
         async with World(redis_server.url) as world:
             await world.replica.beat(beat("sbc1"))
             await world.replica.note(answers(3), 120)
@@ -246,10 +256,12 @@ class TestWatch:
             await late.note(answers(2), 120)
             await world.replica.note(answers(4), 120)
             await world.watch.look()
-            assert (await world.watch.look()).recent.calls == 9, "each once"
+            assert (await recent(world.watch)).calls == 9, "each once"
             await late.close()
 
-    async def test_of_very_many_calls_it_reads_the_latest(self, redis_server, monkeypatch):
+    async def test_of_very_many_calls_it_reads_the_latest(
+        self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("adapter.admin.watch.BUDGET", 5_000)
         async with World(redis_server.url) as world:
             await world.replica.beat(beat("sbc1"))
@@ -258,28 +270,30 @@ class TestWatch:
                 entry = answers(50)
                 key = world.replica._journal("r1~a")
                 redis_server.ask("XADD", key, f"{at - seconds_ago * 1000}-0", "steps", entry)
-            recent = (await world.watch.look()).recent
-            assert 2 <= recent.covered < 30
-            assert recent.calls <= recent.covered * 50 + 50
-            assert recent.calls >= recent.covered * 50 - 100
-            covered = recent.covered
-            assert (await world.watch.look()).recent.covered >= covered
+            found = await recent(world.watch)
+            assert 2 <= found.covered < 30
+            assert found.calls <= found.covered * 50 + 50
+            assert found.calls >= found.covered * 50 - 100
+            covered = found.covered
+            assert (await recent(world.watch)).covered >= covered
 
-    async def test_an_entry_that_nobody_understands_is_left_out(self, redis_server):
+    async def test_an_entry_that_nobody_understands_is_left_out(self, redis_server: RedisServer) -> None:
         async with World(redis_server.url) as world:
             await world.replica.beat(beat("sbc1"))
             await world.replica.note(b"\xc1", 120)
             await world.replica.note(answers(3), 120)
-            assert (await world.watch.look()).recent.calls == 3
+            assert (await recent(world.watch)).calls == 3
 
-    async def test_without_journals_and_with_nodes_that_must_be_there(self, redis_server):
+    async def test_without_journals_and_with_nodes_that_must_be_there(
+        self, redis_server: RedisServer
+    ) -> None:
         async with World(redis_server.url, journals=False, nodes="sbc7=h:1") as world:
             found = await world.watch.look()
             assert found.recent is None
             assert [row["node"] for row in node_rows(found)] == ["sbc7"]
             assert (found.bus, found.bus_problem) == (None, "")
 
-    async def test_redis_that_hangs_or_is_away_is_a_problem_and_then_none(self, tmp_path):
+    async def test_redis_that_hangs_or_is_away_is_a_problem_and_then_none(self, tmp_path: Path) -> None:
         with RedisServer(tmp_path) as server:
             async with World(server.url) as world:
                 server.pause()
@@ -295,7 +309,9 @@ class TestWatch:
                 server.start()
                 assert (await world.watch.look()).store is not None
 
-    async def test_a_server_that_answers_bit_by_bit_is_not_waited_for(self, tmp_path, monkeypatch):
+    async def test_a_server_that_answers_bit_by_bit_is_not_waited_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("adapter.admin.watch.PATIENCE", 0.05)
         with RedisServer(tmp_path) as server:
             async with World(server.url) as world:
@@ -303,22 +319,23 @@ class TestWatch:
                 assert "answers too slowly" in (await world.watch.look()).store_problem
                 server.resume()
 
-    async def test_nothing_is_asked_where_there_is_nobody_to_ask(self):
+    async def test_nothing_is_asked_where_there_is_nobody_to_ask(self) -> None:
         watch = Watch(settings.load(bridge=False), None, None)
         assert await watch.look() == Overview(LEASE)
         await watch.close()
 
-    async def test_rabbitmq_that_comes_back_is_asked_again(self, vhost):
+    async def test_rabbitmq_that_comes_back_is_asked_again(self, vhost: str) -> None:
         found = settings.load(bridge=False, amqp_url=vhost, amqp_api=f"http://127.0.0.1:{free_port()}")
         watch = Watch(found, None, vhost, ["nosuch"])
         bus = (await watch.look()).bus
         assert bus is not None
         assert (bus.complete, bus.dead_letters, bus.services[0].messages) == (False, None, None)
+        assert watch._rabbit is not None
         await watch._rabbit._connection.close(0.3)
         assert (await watch.look()).bus is not None
         await watch.close()
 
-    async def test_rabbitmq_that_is_away(self):
+    async def test_rabbitmq_that_is_away(self) -> None:
         url = f"amqp://127.0.0.1:{free_port()}"
         watch = Watch(settings.load(bridge=False, amqp_url=url), None, url)
         for _ in range(2):
@@ -338,7 +355,7 @@ class TestWatch:
         ("ResponseError: something else", "ResponseError: something else"),
     ],
 )
-def test_what_is_the_matter_with_redis_in_an_operators_words(said, words):
+def test_what_is_the_matter_with_redis_in_an_operators_words(said: str, words: str) -> None:
     chosen = settings.load(bridge=False, redis_url="redis://:hunter2@h")
     told = str(redis_away(chosen, StoreUnavailable(said)))
     assert told.startswith("Redis at redis://:***@h: ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgpack
 import pytest
 from hypothesis import given
@@ -41,7 +43,7 @@ def recent(*answers: tuple[Outcome, float]) -> Recent:
     return found
 
 
-def test_answers_are_counted_and_what_nobody_decided_is_a_fallback():
+def test_answers_are_counted_and_what_nobody_decided_is_a_fallback() -> None:
     found = recent(
         (Outcome.DECIDED, 0.01), (Outcome.DECIDED, 0.02), (Outcome.OPERATOR, 9.0), (Outcome.TIMEOUT, 2.0)
     )
@@ -50,20 +52,20 @@ def test_answers_are_counted_and_what_nobody_decided_is_a_fallback():
     assert found.fallbacks == 0.25
 
 
-def test_of_no_call_there_is_neither_a_share_nor_a_latency():
+def test_of_no_call_there_is_neither_a_share_nor_a_latency() -> None:
     found = Recent()
     assert found.fallbacks is None
     assert found.latencies(0.5, 1.0) == [None, None]
     assert found.rate(NOW) == 0
 
 
-def test_who_replied_is_known():
+def test_who_replied_is_known() -> None:
     found = recent()
     found.add(NOW, entry(service="least-cost"))
     assert found.services == {"least-cost"}
 
 
-def test_seconds_of_the_window_and_the_present_rate():
+def test_seconds_of_the_window_and_the_present_rate() -> None:
     found = Recent()
     for ago, number in ((0, 9), (1, 4), (2, 6), (6, 50), (WINDOW, 2)):
         found.add(NOW - ago, entry(*[(Outcome.DECIDED, 0.01)] * number))
@@ -78,7 +80,7 @@ def test_seconds_of_the_window_and_the_present_rate():
     assert sum(found.outcomes.values()) == 69
 
 
-def test_a_rate_goes_by_the_seconds_that_are_known():
+def test_a_rate_goes_by_the_seconds_that_are_known() -> None:
     found = recent(*[(Outcome.DECIDED, 0.01)] * 10)
     found.covered = 3.0
     assert found.rate(NOW) == 10 / 2
@@ -90,7 +92,7 @@ def test_a_rate_goes_by_the_seconds_that_are_known():
     st.lists(st.floats(0, 100, allow_subnormal=False), min_size=1, max_size=60),
     st.floats(0.01, 1.0, exclude_max=True),
 )
-def test_a_latency_is_within_one_per_cent_and_the_longest_exact(seconds, share):
+def test_a_latency_is_within_one_per_cent_and_the_longest_exact(seconds: Any, share: Any) -> None:
     found = recent(*((Outcome.DECIDED, each) for each in seconds))
     near, longest = found.latencies(share, 1.0)
     exact = sorted(seconds)[max(-(-int(share * 1e9) * len(seconds) // 10**9) - 1, 0)]
@@ -105,6 +107,6 @@ def test_a_latency_is_within_one_per_cent_and_the_longest_exact(seconds, share):
 @pytest.mark.parametrize(
     "broken", [b"", b"\xc1", b"\x01", msgpack.packb([[4, 0, [[1]]]]), msgpack.packb([[4, 0]])]
 )
-def test_what_is_no_entry_is_refused(broken):
+def test_what_is_no_entry_is_refused(broken: bytes) -> None:
     with pytest.raises(CodecError):
         Recent().add(NOW, broken)

@@ -19,7 +19,7 @@ from adapter.amqp.frames import message, publish_method
 from adapter.amqp.limits import ConnectionLimits
 from adapter.amqp.tasks import end
 from adapter.amqp.wire import Wire
-from tests.broker.support import until
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -114,7 +114,7 @@ async def test_frames_of_ours_go_between_those_of_the_library(connection: Connec
         await asyncio.sleep(0)
         assert connection.wire.write(channel, message(method, channel.number, 1_000, 0, b"", b"x" * 2_500))
         await declared
-        await until(lambda number=number: len([each for each in came if hasattr(each, "taken")]) == number)
+        await until(lambda: len([each for each in came if hasattr(each, "taken")]) == number)
     assert not channel.confirmations
     assert channel.delivery_tag == 0
 
@@ -166,7 +166,7 @@ async def test_aio_pika_keeps_something_of_each_channel_until_the_connection_clo
     """The reason why those that are opened for a moment are aiormq's. Once it does not, they may be its."""
 
     def kept() -> int:
-        return len(connection.below._closing._callbacks)  # type: ignore[attr-defined]
+        return len(connection.below._closing._callbacks)
 
     before = kept()
     for _ in range(10):

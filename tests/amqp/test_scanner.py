@@ -104,7 +104,7 @@ class Found(NamedTuple):
 
 def merged(items: Sequence[Content | Plain], random: Random) -> list[bytes]:
     """The frames in an order that the server might send: those of a channel in theirs, others in between."""
-    queues = defaultdict(list)
+    queues: defaultdict[int, list[bytes]] = defaultdict(list)
     for item in items:
         queues[item.channel] += item.frames()
     frames = []
@@ -156,7 +156,7 @@ def expected(frames: Sequence[bytes]) -> Found:
             elif len(bodies[channel]) == header.body_size:
                 of = header.properties
                 if isinstance(method, Basic.Return):
-                    returned = Returned(of.message_id, of.correlation_id, method.routing_key)
+                    returned = Returned(of.message_id, of.correlation_id, str(method.routing_key))
                     (found.others if channel == CONSUMING else found.confirms).append(returned)
                 else:
                     tag, body = method.delivery_tag, bodies[channel]

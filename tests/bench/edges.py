@@ -15,7 +15,7 @@ from tests.bench.ways import missing
 from tests.harness.process import HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from tests.bench.replies import Brought
     from tests.bench.stage import Effort, Stage
@@ -26,7 +26,7 @@ SIP: Final = compare.Load(50, 1_000)
 STARTS: Final = 10
 
 
-def brought(stage: Stage, effort: Effort) -> Iterator[Row]:
+def brought(stage: Stage, effort: Effort) -> Generator[Row]:
     """Replies through one link, flat out, to the simulated Kamailio and to the real one."""
     taken = [replies.simulated(FRAMES) for _ in range(effort.repeats)]
     yield _brought("replies", taken)
@@ -47,7 +47,7 @@ def _brought(name: str, taken: Sequence[Brought]) -> Row:
     )
 
 
-def sip(stage: Stage, effort: Effort) -> Iterator[Row]:
+def sip(stage: Stage, effort: Effort) -> Generator[Row]:
     """The same calls by SIPp in each way, each against a fresh Kamailio."""
     absent = missing(WAYS)
     if absent:
@@ -77,7 +77,7 @@ def _told(row: compare.Row) -> str:
     return f"{row.decided} decided, p50 / p99 {row.milliseconds(0.5)} / {row.milliseconds(0.99)} ms"
 
 
-def start_up(stage: Stage, effort: Effort) -> Iterator[Row]:
+def start_up(stage: Stage, effort: Effort) -> Generator[Row]:
     """The command's help, and a Python that does nothing for scale."""
     script = Path(sys.executable).with_name("evapi-adapter")
     command = [str(script)] if script.exists() else [sys.executable, "-m", "adapter.cli"]

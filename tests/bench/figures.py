@@ -29,14 +29,14 @@ from tests.bench.stage import QUICK, Effort, Stage, preface
 from tests.harness.process import HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
 
 class Section(NamedTuple):
     """Rows that are measured together."""
 
     names: tuple[str, ...]
-    run: Callable[[Stage, Effort], Iterator[Row | Spent]]
+    run: Callable[[Stage, Effort], Generator[Row | Spent]]
 
 
 SECTIONS: Final = (

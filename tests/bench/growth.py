@@ -9,7 +9,7 @@ from adapter.bench.load import Load
 from tests.bench.rows import ADAPTER, Row, Spent, cost, fell_behind, kept_up, middle, percent, ratio, us
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from adapter.bench.load import Result
     from tests.bench.stage import Effort, Stage
@@ -33,7 +33,7 @@ WARM: Final = 1 / 3
 """The share of a soak after which its memory has to be flat: pools and tables fill first."""
 
 
-def in_flight(stage: Stage, effort: Effort) -> Iterator[Row | Spent]:
+def in_flight(stage: Stage, effort: Effort) -> Generator[Row | Spent]:
     """Memory idle and per call in flight, and CPU per call with a hundred times as many."""
     scale = 4 if effort.quick else 1
     rate, few, many = IN_FLIGHT_RATE, FEW / scale, MANY / scale
@@ -60,7 +60,7 @@ def in_flight(stage: Stage, effort: Effort) -> Iterator[Row | Spent]:
         yield Spent("adapter", f"{rate:,}/s, {rate * takes:,.0f} in flight", middle(results))
 
 
-def nodes(stage: Stage, effort: Effort) -> Iterator[Row | Spent]:
+def nodes(stage: Stage, effort: Effort) -> Generator[Row | Spent]:
     """CPU per call, the same calls from one node and from many."""
     found: dict[int, list[Result]] = {1: [], NODES: []}
     load = Load(NODES_RATE, effort.seconds, warm_up=effort.warm_up)
@@ -86,7 +86,7 @@ def _flat(name: str, found: dict[str, list[Result]]) -> Row:
     )
 
 
-def soak(stage: Stage, effort: Effort) -> Iterator[Row | Spent]:
+def soak(stage: Stage, effort: Effort) -> Generator[Row | Spent]:
     """Minute after minute of the same load; interrupted, the minutes so far."""
     minutes: list[Result] = []
     seconds = min(MINUTE, effort.soak * MINUTE / 3)
@@ -102,7 +102,7 @@ def soak(stage: Stage, effort: Effort) -> Iterator[Row | Spent]:
     yield from soak_rows(minutes, seconds)
 
 
-def soak_rows(loads: Sequence[Result], seconds: float) -> Iterator[Row | Spent]:
+def soak_rows(loads: Sequence[Result], seconds: float) -> Generator[Row | Spent]:
     """What the loads of a soak, so many seconds each, say; nothing where they are too few for it."""
     settled = [load.after.memory / MB for load in loads[int(len(loads) * WARM) :]]
     if len(settled) < 2:

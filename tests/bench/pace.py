@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvloop
 
-from adapter.evapi import writer
+from adapter.evapi import window
 from adapter.evapi.limits import LinkSettings
 from adapter.evapi.link import Link
 from adapter.model.transaction import Outcome, TransactionId
@@ -55,7 +55,7 @@ class Owner:
         self.calls = self.sent = 0
         self.counted: int | None = None
 
-    def may_write(self) -> bool:
+    def may_write(self, node: str) -> bool:
         """It may."""
         return True
 
@@ -128,7 +128,7 @@ async def _count(link: Link, owner: Owner) -> tuple[int, int]:
 
 def one(pace: tuple[int, float], seconds: float, rate: float) -> tuple[int, int, int, float]:
     """A run with Kamailio and SIPp of its own."""
-    writer.PACED_BYTES, writer.PACED_REST = pace  # type: ignore[misc]
+    window.PACED_BYTES, window.PACED_REST = pace  # type: ignore[misc]
     folder = Path(tempfile.mkdtemp(prefix="pace-"))
     try:
         calls = round(rate * (seconds + 4))

@@ -46,8 +46,9 @@ class PlainBridge:
         self._links: dict[str, asyncio.StreamWriter] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def serve(self, node: str, host: str, port: int) -> None:
+    async def serve(self, node: str, address: str) -> None:
         """Read a node's events until it closes the connection."""
+        host, _, port = address.rpartition(":")
         reader, self._links[node] = await asyncio.open_connection(host, port)
         while True:
             length = int((await reader.readuntil(b":"))[:-1])
@@ -129,9 +130,7 @@ async def main() -> None:
                 contract.results_queue(node), durable=True, arguments=RESULTS
             )
             await queue.consume(bridge.replied)
-        serving = asyncio.gather(
-            *(bridge.serve(node, *address.rsplit(":", 1)) for node, address in nodes.items())
-        )
+        serving = asyncio.gather(*(bridge.serve(node, address) for node, address in nodes.items()))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)
         # Told to end, or Kamailio has ended.
         with contextlib.suppress(asyncio.CancelledError, asyncio.IncompleteReadError):

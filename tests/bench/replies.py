@@ -69,7 +69,7 @@ class Replier:
     def may_write(self, node: str) -> bool:
         return True
 
-    def on_events(self, link: Link, events: Sequence[event.Event]) -> None:
+    def on_events(self, link: Link, events: Sequence[object]) -> None:
         for found in events:
             if isinstance(found, event.Suspended):
                 self.asked.append(TransactionId(NODE, found.index, found.label, found.seq or 1))
@@ -97,7 +97,8 @@ def real(frames: int, folder: Path) -> Brought:
 def _run(coroutine: Any) -> Brought:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            return runner.run(coroutine)
+            found: Brought = runner.run(coroutine)
+            return found
         except TimeoutError:
             raise HarnessError(f"the replies were not all read within {PATIENCE:g} s") from None
 
@@ -109,19 +110,21 @@ async def _simulated(frames: int) -> Brought:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
-    assert kamailio.stdin is not None
-    assert kamailio.stdout is not None
+    stdin, stdout = kamailio.stdin, kamailio.stdout
+    assert stdin is not None
+    assert stdout is not None
 
     async def ask(what: dict[str, Any]) -> dict[str, Any]:
-        kamailio.stdin.write(json.dumps(what).encode() + b"\n")
+        stdin.write(json.dumps(what).encode() + b"\n")
         return await hear()
 
     async def hear() -> dict[str, Any]:
         async with asyncio.timeout(PATIENCE):
-            line = await kamailio.stdout.readline()
+            line = await stdout.readline()
         if not line:
             raise HarnessError("the simulated Kamailio has ended")
-        return json.loads(line)
+        heard: dict[str, Any] = json.loads(line)
+        return heard
 
     try:
         port = (await hear())["port"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import math
+import signal
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -19,9 +22,15 @@ from tests.bench.compare import Row as SipRow
 from tests.bench.figures import SECTIONS, Section, Seen
 from tests.bench.replies import Brought
 from tests.bench.rows import FIGURES, Row, Spent
-from tests.bench.stage import QUICK, cpu_model
+from tests.bench.stage import QUICK, Effort, Stage, cpu_model
 from tests.harness.process import HarnessError
 from tests.harness.sipp import SippResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from pathlib import Path
+
+    Main = Callable[..., tuple[int, str]]
 
 
 def result(
@@ -34,18 +43,18 @@ def result(
     return Result(Load(500, 2.0), 1000, outcomes, 2.0, latency, latency, spent, usage, usage, busy=1.9)
 
 
-def test_every_figure_is_measured_by_one_section():
+def test_every_figure_is_measured_by_one_section() -> None:
     names = [name for section in SECTIONS for name in section.names]
     assert sorted(names) == sorted(FIGURES)
 
 
-def test_cost_is_of_the_calls_that_were_decided():
+def test_cost_is_of_the_calls_that_were_decided() -> None:
     assert rows.cost(result(100.0)) == 100
     assert rows.cost(result(100.0, decided=500)) == 200
     assert rows.cost(result(decided=0)) == math.inf
 
 
-def test_where_a_bridge_falls_behind_the_count_is_against_us_and_for_plain():
+def test_where_a_bridge_falls_behind_the_count_is_against_us_and_for_plain() -> None:
     behind = replace(result(100.0), answered=500)
     assert (rows.cost(behind), rows.cost(behind, lenient=True)) == (200, 100)
     assert rows.cost(result(decided=0), lenient=True) == math.inf
@@ -57,7 +66,7 @@ def test_where_a_bridge_falls_behind_the_count_is_against_us_and_for_plain():
     assert rows.fell_behind([flat_out]) == ""
 
 
-def test_of_several_runs_the_one_in_the_middle_counts():
+def test_of_several_runs_the_one_in_the_middle_counts() -> None:
     assert rows.middle([result(30.0), result(10.0), result(20.0)]).cpu["adapter 1"] == 20
     assert rows.middle([result(10.0), result(9.0, decided=500)]).cpu["adapter 1"] == 10
 
@@ -66,7 +75,7 @@ def trip_rows(rate: int, ours: list[Result], plain: list[Result]) -> dict[str, R
     return {row.name: row for row in trips._trip_rows(rate, ours, plain, "")}
 
 
-def test_at_the_low_rate_cpu_and_both_latencies_are_held_against_plain():
+def test_at_the_low_rate_cpu_and_both_latencies_are_held_against_plain() -> None:
     found = trip_rows(500, [result(80.0)], [result(100.0)])
     assert (found["cpu-500"].met, found["cpu-500"].ratio) == (True, 0.8)
     assert found["latency-500"].met
@@ -75,7 +84,7 @@ def test_at_the_low_rate_cpu_and_both_latencies_are_held_against_plain():
     assert not trip_rows(500, [result(p99=4_500)], [result()])["latency-500"].met
 
 
-def test_at_the_high_rate_there_are_bounds_beside_plain():
+def test_at_the_high_rate_there_are_bounds_beside_plain() -> None:
     found = trip_rows(2000, [result(200.0, p99=10_000)], [result(400.0)])
     assert found["cpu-2000"].met
     assert found["latency-2000"].met
@@ -84,14 +93,14 @@ def test_at_the_high_rate_there_are_bounds_beside_plain():
     assert not trip_rows(2000, [result(p99=10_001)], [result()])["latency-2000"].met
 
 
-def test_calls_that_were_not_decided_are_told_and_meet_nothing():
+def test_calls_that_were_not_decided_are_told_and_meet_nothing() -> None:
     found = trip_rows(500, [result(10.0, decided=900)], [result(100.0, decided=800)])
     assert found["cpu-500"].seen == "11 us, 90 % decided"
     assert found["cpu-500"].plain == "125 us, 80 % decided"
     assert found["cpu-500"].met is found["latency-500"].met is False
 
 
-def test_a_bridge_of_which_nothing_is_known_gives_no_number():
+def test_a_bridge_of_which_nothing_is_known_gives_no_number() -> None:
     for row in trip_rows(500, [result()], []).values():
         assert (row.met, row.ratio, row.cells[-1]) == (None, None, "not measured")
     found = trip_rows(500, [result()], [result(decided=0)])
@@ -113,24 +122,24 @@ def climbed(first: int, fails: set[int], highest: int) -> tuple[int, list[int]]:
 
 
 @given(st.integers(0, 44), st.sampled_from([1_000, 2_000]), st.sets(st.integers(1, 40).map((250).__mul__)))
-def test_the_climb_finds_the_highest_rate_to_its_step(steps, first, fails):
+def test_the_climb_finds_the_highest_rate_to_its_step(steps: Any, first: Any, fails: Any) -> None:
     highest = steps * 250
     found, tried = climbed(first, fails, highest)
     assert found == min(highest, 10_000)
     assert len(tried) <= 2 * 15
 
 
-def test_a_failure_is_believed_when_it_is_seen_twice():
+def test_a_failure_is_believed_when_it_is_seen_twice() -> None:
     assert climbed(1_000, {1_000}, 1_100) == (1_000, [1_000, 1_000, 2_000, 2_000, 1_500, 1_500, 1_250, 1_250])
 
 
-def test_sustained_is_99_of_100_within_50_ms():
+def test_sustained_is_99_of_100_within_50_ms() -> None:
     assert trips.sustains(result(p99=49_999, decided=990))
     assert not trips.sustains(result(p99=50_000))
     assert not trips.sustains(result(decided=989))
 
 
-def test_what_grows_is_flat_within_a_fifth():
+def test_what_grows_is_flat_within_a_fifth() -> None:
     assert growth._flat("nodes", {"1": [result(100.0)], "20": [result(120.0)]}).met
     assert not growth._flat("nodes", {"1": [result(100.0)], "20": [result(121.0)]}).met
     assert not growth._flat("nodes", {"1": [result()], "20": [result(decided=998)]}).met
@@ -141,7 +150,7 @@ def soaked(memory: list[float]) -> Row:
     return next(each for each in growth.soak_rows(loads, 60.0) if isinstance(each, Row))
 
 
-def test_a_soak_is_flat_once_it_is_warm():
+def test_a_soak_is_flat_once_it_is_warm() -> None:
     flat = soaked([40.0] * 10 + [60.0] * 20)
     assert (flat.met, flat.seen) == (True, "+0 KB a minute, +0.0 MB over the last 20 of 30 minutes")
     leak = soaked([50.0 + 0.2 * minute for minute in range(30)])
@@ -149,14 +158,14 @@ def test_a_soak_is_flat_once_it_is_warm():
     assert not list(growth.soak_rows([result()], 60.0))
 
 
-def test_a_short_soak_can_show_growth_but_not_that_there_is_none():
+def test_a_short_soak_can_show_growth_but_not_that_there_is_none() -> None:
     short = soaked([50.0] * 29)
     assert short.met is None
     assert short.seen.endswith("of 29 minutes: too short, 30 minutes tell")
     assert soaked([50.0 + minute for minute in range(9)]).met is False
 
 
-def test_replies_are_all_to_arrive():
+def test_replies_are_all_to_arrive() -> None:
     quick, slow = Brought(20_000, 20_000, 0.5, 0.2), Brought(20_000, 20_000, 2.0, 0.4)
     assert edges._brought("replies", [quick, slow, quick]).met
     assert not edges._brought("replies", [slow, slow, quick]).met
@@ -164,7 +173,7 @@ def test_replies_are_all_to_arrive():
     assert (lost.met, lost.seen) == (False, "40,000/s, 1 of 60,000 lost")
 
 
-def test_sip_is_held_to_all_calls_and_75_ms():
+def test_sip_is_held_to_all_calls_and_75_ms() -> None:
     def row(way: str, decided: int, seconds: float) -> SipRow:
         times = (seconds,) * 1000
         return SipRow(SipLoad(50, 1000), way, SippResult(1000, decided, 0, 0, {486: decided}, times))
@@ -177,14 +186,14 @@ def test_sip_is_held_to_all_calls_and_75_ms():
     assert "rabbitmq: 40 % decided, p50 / p99 9,000 / 9,000 ms" in late.note
 
 
-def test_tables_have_every_row():
+def test_tables_have_every_row() -> None:
     found = [Row("cpu-2000", "180 us", True, "400 us", 0.45), Row("start-up", "0.4 s", False)]
     found.append(rows.unmeasured("nodes", "adapter 1 has ended:\nTraceback"))
     spent = [Spent("plain", "500/s", result())]
-    console = Console(file=io.StringIO(), width=200)
+    console = Console(file=(out := io.StringIO()), width=200)
     console.print(rows.table(found))
     console.print(rows.spent_table(spent))
-    shown = console.file.getvalue()
+    shown = out.getvalue()
     text = rows.markdown(found, spent, "made here")
     assert "| 180 us | 400 us | 0.45 | yes |" in text
     assert "| 0.4 s |  |  | **no** |" in text
@@ -196,7 +205,7 @@ def test_tables_have_every_row():
         assert FIGURES[row.name].must in text
 
 
-def test_what_stands_in_a_cell():
+def test_what_stands_in_a_cell() -> None:
     assert rows.first_line("no call was answered within 15 s; it said last:\na|b") == (
         "no call was answered within 15 s"
     )
@@ -205,7 +214,7 @@ def test_what_stands_in_a_cell():
     assert (rows.percent(0.9999), rows.percent(1.0), rows.percent(0.29)) == ("99.9 %", "100 %", "29 %")
 
 
-def test_only_what_is_between_the_markers_is_replaced():
+def test_only_what_is_between_the_markers_is_replaced() -> None:
     text = "a\n<!-- x -->\nold\n<!-- /x -->\nb\n"
     assert rows.replaced(text, "x", "new") == "a\n<!-- x -->\n\nnew\n\n<!-- /x -->\nb\n"
     for wrong in ("", "<!-- x -->", "<!-- /x --><!-- x -->", text + text):
@@ -213,8 +222,8 @@ def test_only_what_is_between_the_markers_is_replaced():
             rows.replaced(wrong, "x", "new")
 
 
-def test_a_section_that_fails_tells_so_in_the_rows_it_still_owes():
-    def run(stage, effort):
+def test_a_section_that_fails_tells_so_in_the_rows_it_still_owes() -> None:
+    def run(stage: Stage | None, effort: Effort) -> Generator[Row]:
         yield Row("memory-idle", "66 MB", True)
         raise BenchError("adapter 1 has ended:\nTraceback")
 
@@ -224,7 +233,7 @@ def test_a_section_that_fails_tells_so_in_the_rows_it_still_owes():
     assert seen.rows[1].seen == "not measured: adapter 1 has ended"
 
 
-def test_options():
+def test_options() -> None:
     assert [s.names[0] for s in figures.options([]).sections] == [s.names[0] for s in SECTIONS[:-1]]
     assert [s.names for s in figures.options(["--only", "soak"]).sections] == [("soak",)]
     assert figures.options(["--soak", "5"]).sections == list(SECTIONS)
@@ -235,14 +244,16 @@ def test_options():
 
 
 @pytest.mark.parametrize("wrong", [["--only", "all"], ["--soak", "0"], ["--markdown", "/nowhere/x.md"]])
-def test_wrong_options(wrong, capsys):
+def test_wrong_options(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         figures.options(wrong)
     assert ended.value.code == 2
     assert wrong[0] in capsys.readouterr().err
 
 
-def test_a_markdown_file_without_its_places_is_refused_before_anything_runs(tmp_path, capsys):
+def test_a_markdown_file_without_its_places_is_refused_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "some.md"
     path.write_text("<!-- figures --><!-- /figures -->")
     with pytest.raises(SystemExit):
@@ -253,28 +264,30 @@ def test_a_markdown_file_without_its_places_is_refused_before_anything_runs(tmp_
 class NoStage:
     """Stands in for the servers."""
 
-    def __init__(self, folder, started, say):
+    def __init__(self, folder: Any, started: Any, say: Any) -> None:
         self.say = say
 
 
 @pytest.fixture
-def main(monkeypatch, tmp_path):
+def main(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Main:
     """Run with these sections, without any server; gives the exit code and what the file then has."""
 
-    def run(*sections):
+    def run(*sections: Section) -> tuple[int, str]:
         path = tmp_path / "some.md"
         path.write_text("<!-- figures --><!-- /figures -->\n<!-- soak --><!-- /soak -->")
         monkeypatch.setattr(figures, "SECTIONS", sections)
         monkeypatch.setattr(figures, "Stage", NoStage)
         monkeypatch.setattr(figures, "preface", lambda *_: "made here")
-        monkeypatch.setattr(figures.signal, "signal", lambda *_: None)
-        monkeypatch.setattr(figures.structlog, "configure", lambda **_: None)
+        monkeypatch.setattr(signal, "signal", lambda *_: None)
+        monkeypatch.setattr(structlog, "configure", lambda **_: None)
         return figures.main(["--markdown", str(path), "--soak", "1"]), path.read_text()
 
     return run
 
 
-def test_a_run_writes_figures_and_soak_each_into_its_place(main, capsys):
+def test_a_run_writes_figures_and_soak_each_into_its_place(
+    main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, text = main(
         Section(("start-up",), lambda *_: (row for row in [Row("start-up", "0.1 s", True)])),
         Section(("soak",), lambda *_: (row for row in [Row("soak", "+1 KB", True)])),
@@ -284,15 +297,17 @@ def test_a_run_writes_figures_and_soak_each_into_its_place(main, capsys):
     assert "0.1 s" in capsys.readouterr().out
 
 
-def test_a_figure_not_met_is_exit_code_1(main):
+def test_a_figure_not_met_is_exit_code_1(main: Main) -> None:
     code, text = main(Section(("start-up",), lambda *_: (row for row in [Row("start-up", "0.4 s", False)])))
     assert code == 1
     assert "**no**" in text
     assert text.endswith("<!-- soak --><!-- /soak -->"), "no soak was made: what is there stays"
 
 
-def test_interrupted_it_tells_the_rows_so_far_and_leaves_the_file(main, capsys):
-    def interrupted(stage, effort):
+def test_interrupted_it_tells_the_rows_so_far_and_leaves_the_file(
+    main: Main, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(stage: Stage, effort: Effort) -> Generator[Row]:
         yield Row("start-up", "0.1 s", True)
         raise KeyboardInterrupt
 
@@ -302,19 +317,19 @@ def test_interrupted_it_tells_the_rows_so_far_and_leaves_the_file(main, capsys):
     assert "0.1 s" in capsys.readouterr().out
 
 
-def test_the_processor_has_a_name(tmp_path):
+def test_the_processor_has_a_name(tmp_path: Path) -> None:
     info = tmp_path / "cpuinfo"
     assert cpu_model(info)
     info.write_text("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n")
     assert cpu_model(info) == "Some CPU @ 2 GHz"
 
 
-def test_quick_differs_in_effort_alone():
+def test_quick_differs_in_effort_alone() -> None:
     assert replace(QUICK, soak=1.0).quick
-    assert QUICK.seconds < figures.Effort().seconds
+    assert QUICK.seconds < Effort().seconds
 
 
-def test_missing_modules_are_named_with_their_packages(monkeypatch):
+def test_missing_modules_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edges, "missing", lambda _: {"rabbitmq.so": "kamailio-rabbitmq-modules"})
     with pytest.raises(HarnessError, match="apt-get install kamailio-rabbitmq-modules"):
-        list(edges.sip(None, QUICK))
+        list(edges.sip(NoStage(None, None, None), QUICK))  # type: ignore[arg-type]

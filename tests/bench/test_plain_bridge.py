@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 from adapter.bench.load import Load
 from tests.bench.stage import PLAIN, Stage
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-def test_it_decides_every_call_of_a_gentle_load(tmp_path, rabbitmq, redis_server):
+    from tests.harness.rabbitmq import RabbitServer
+    from tests.harness.redis import RedisServer
+
+
+def test_it_decides_every_call_of_a_gentle_load(
+    tmp_path: Path, rabbitmq: RabbitServer, redis_server: RedisServer
+) -> None:
     said: list[str] = []
     with contextlib.ExitStack() as started:
         stage = Stage(tmp_path, started, said.append)

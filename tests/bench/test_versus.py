@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_builds_are_measured_in_turn_and_compared_round_by_round(tmp_path: Path):
+def test_builds_are_measured_in_turn_and_compared_round_by_round(tmp_path: Path) -> None:
     ours, base = Build("this tree", tmp_path), Build("base", tmp_path)
     order: list[str] = []
     values = iter([100.0, 110.0, 120.0, 150.0, 200.0, 206.0])  # base, ours, ours, base, base, ours
@@ -35,12 +35,12 @@ def test_builds_are_measured_in_turn_and_compared_round_by_round(tmp_path: Path)
     )
 
 
-def test_a_build_that_decided_nothing_is_no_measure():
+def test_a_build_that_decided_nothing_is_no_measure() -> None:
     for ours, base in ((100.0, 0.0), (math.inf, 100.0), (math.inf, math.inf), (100.0, math.inf)):
         assert Compared(CPU, [ours], [base]).ratio == math.inf > versus.MOST
 
 
-def test_the_base_runs_its_own_code(tmp_path: Path):
+def test_the_base_runs_its_own_code(tmp_path: Path) -> None:
     for package in ("adapter", "consumers"):
         (tmp_path / package).mkdir()
         (tmp_path / package / "__init__.py").write_text(f"print('base {package}')")
@@ -50,12 +50,12 @@ def test_the_base_runs_its_own_code(tmp_path: Path):
         assert told.startswith(f"base {package}")
 
 
-def test_a_revision_that_git_has_not_got_is_told(tmp_path: Path):
+def test_a_revision_that_git_has_not_got_is_told(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="no-such-revision"):
         versus.unpack("no-such-revision", tmp_path / "base")
 
 
-def test_the_command_line():
+def test_the_command_line() -> None:
     assert versus.options(["--base", "abc"]).only == [CPU, "saturation", FLAT_OUT, IDLE]
     for bad in ([], ["--base", "x", "--rounds", "0"], ["--base", "x", "--only", "nothing"]):
         with pytest.raises(SystemExit):

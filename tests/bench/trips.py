@@ -26,7 +26,7 @@ from tests.bench.stage import EMBEDDED, OURS, PLAIN
 from tests.harness.process import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from adapter.bench.ground import Child
     from adapter.bench.load import Result
@@ -45,7 +45,7 @@ BUSY: Final = 0.95
 """The share of a core from which on a process counts as full."""
 
 
-def trip(stage: Stage, effort: Effort) -> Iterator[Row | Spent]:
+def trip(stage: Stage, effort: Effort) -> Generator[Row | Spent]:
     """CPU and added latency beside the plain bridge, ours and plain in turn."""
     for rate in (LOW, HIGH):
         load = Load(rate, effort.seconds, warm_up=effort.warm_up)
@@ -65,14 +65,14 @@ def trip(stage: Stage, effort: Effort) -> Iterator[Row | Spent]:
                 yield Spent(who, f"{rate:,}/s", middle(results))
 
 
-def _trip_rows(rate: int, ours: Sequence[Result], plain: Sequence[Result], trouble: str) -> Iterator[Row]:
+def _trip_rows(rate: int, ours: Sequence[Result], plain: Sequence[Result], trouble: str) -> Generator[Row]:
     if not ours or not plain:
         yield from (unmeasured(f"{kind}-{rate}", trouble) for kind in ("cpu", "latency"))
         return
     mine, other = cost(middle(ours)), cost(middle(plain), lenient=True)
     share = ratio(mine, other)
-    enough = share is not None and kept_up(ours)
-    enough = enough and (share <= 0.8 if rate == LOW else share <= 0.5 and mine <= 200)
+    enough = share is not None and (share <= 0.8 if rate == LOW else share <= 0.5 and mine <= 200)
+    enough = enough and kept_up(ours)
     yield Row(
         f"cpu-{rate}",
         *(f"{us(mine)}{fell_behind(ours)}", enough, f"{us(other)}{fell_behind(plain)}", share),
@@ -81,7 +81,7 @@ def _trip_rows(rate: int, ours: Sequence[Result], plain: Sequence[Result], troub
     (p50, p99), (plain50, plain99) = percentiles(ours), percentiles(plain)
     shares = ratio(p50, plain50), ratio(p99, plain99)
     if rate == LOW:
-        enough = None not in shares and max(shares) <= 1.1 and kept_up(ours)
+        enough = all(each is not None and each <= 1.1 for each in shares) and kept_up(ours)
     else:
         enough = p99 <= 10 and kept_up(ours)
     yield Row(
@@ -117,7 +117,7 @@ def sustains(result: Result) -> bool:
     return result.decided >= 0.99 and result.latency.p99 < P99 * 1000
 
 
-def sustained(stage: Stage, effort: Effort) -> Iterator[Row | Spent]:
+def sustained(stage: Stage, effort: Effort) -> Generator[Row | Spent]:
     """The most of each, with as many consumers as are best for it."""
     best: dict[str, tuple[int, int, Result]] = {}
     for consumers in (1,) if effort.quick else (1, 2):
@@ -175,7 +175,7 @@ def _try(stage: Stage, effort: Effort, who: str, rate: int, consumers: int) -> R
     return result if sustains(result) else None
 
 
-def embedded(stage: Stage, effort: Effort) -> Iterator[Row | Spent]:
+def embedded(stage: Stage, effort: Effort) -> Generator[Row | Spent]:
     """A consumer inside the adapter: as many as it takes, and at a rate for the same in calm."""
     with stage.ground(EMBEDDED) as ground:
         calm = stage.measure(
@@ -200,7 +200,7 @@ def embedded(stage: Stage, effort: Effort) -> Iterator[Row | Spent]:
     yield Spent(EMBEDDED, "flat out", result)
 
 
-def standby(stage: Stage, effort: Effort) -> Iterator[Row | Spent]:
+def standby(stage: Stage, effort: Effort) -> Generator[Row | Spent]:
     """Two replicas: what the one that only stands by takes for another's calls."""
     load = Load(HIGH, effort.seconds, warm_up=effort.warm_up)
     results: list[Result] = []

@@ -21,7 +21,7 @@ import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from rich.console import Console
@@ -121,7 +121,10 @@ def measured(
 ) -> dict[str, tuple[float, str]]:
     """Return each figure of a build once, with what has to be said of it. Raises BenchError."""
     found: dict[str, tuple[float, str]] = {}
-    commands = {"adapter": build.command(ground.ADAPTER), "consumer": build.command(ground.CONSUMER)}
+    commands: dict[str, Any] = {
+        "adapter": build.command(ground.ADAPTER),
+        "consumer": build.command(ground.CONSUMER),
+    }
     if set(names) - {FLAT_OUT}:
         with stage.ground(OURS, **commands) as made:
             if IDLE in names:

@@ -127,7 +127,7 @@ def bridged(ground: Ground, options: Mapping[str, str]) -> Iterator[int]:
     with ground.kamailio("kamailio.cfg") as kamailio:
         nodes = {ground.node: kamailio.evapi_port}
         with Bridge("adapter", ground.folder, nodes, options, ground.env) as bridge:
-            bridge.process.wait_until(lambda: bridge.metric("evapi_gate_open"), "the open gate")
+            bridge.wait_for_gate()
             yield kamailio.sip_port
 
 

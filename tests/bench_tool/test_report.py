@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from typing import Any
 
 import pytest
 
@@ -85,7 +86,7 @@ class TestWarnings:
         assert "the source of calls used a whole core" in told
 
     @pytest.mark.parametrize("changes", [{"busy": 1.95}, {"cpu": {"source": 1_800.0, "adapter 1": 2_000.0}}])
-    def test_a_machine_that_is_fully_loaded(self, changes: dict[str, object]) -> None:
+    def test_a_machine_that_is_fully_loaded(self, changes: dict[str, Any]) -> None:
         found = report.warnings(result(**changes), 2)
         assert any("the machine was fully loaded (1.9" in each for each in found)
         assert not any("fully loaded" in each for each in report.warnings(result(**changes), 4))

@@ -74,7 +74,7 @@ def test_frames_are_read_as_written(
     assert header.body_size == len(body)
     assert all(isinstance(each, ContentBody) and len(each.value) <= most for _, each in bodies)
     assert b"".join(each.value for _, each in bodies) == body
-    headers = {contract.HEADER_NODE: node, contract.HEADER_VERSION: contract.VERSION}
+    headers: dict[str, Any] = {contract.HEADER_NODE: node, contract.HEADER_VERSION: contract.VERSION}
     expected = Basic.Properties(
         content_type=contract.MSGPACK,
         delivery_mode=1,
@@ -243,7 +243,7 @@ async def test_of_two_with_one_id_the_later_comes_back(wire: Wire) -> None:
 async def test_silence_is_noticed(wire: Wire) -> None:
     publisher = publisher_on(wire, Counters())
     both = await asyncio.gather(publisher.publish(notices(2)), publisher.publish(notices(1)))
-    assert both == [[Published.UNAVAILABLE] * 2, [Published.UNAVAILABLE]]
+    assert list(both) == [[Published.UNAVAILABLE] * 2, [Published.UNAVAILABLE]]
     assert publisher.silent
     assert publisher.unconfirmed == 3
     assert await publisher.publish(notices(1)) == [Published.UNAVAILABLE]

@@ -72,7 +72,7 @@ async def test_each_of_two_settings_consumes_what_the_other_has(
     old.hear({node: {beside}})
     new.hear({node: {usual}})
     for each in (old, new):
-        await until(lambda each=each: each.intakes[node].inboxes.keys() == {usual, beside})  # type: ignore[misc]
+        await until(lambda: each.intakes[node].inboxes.keys() == {usual, beside})
     await old.close()
     reply(client, node, f"{node}:1:1:1", b"{}")
     await until(lambda: len(after.replies) == 1)
@@ -183,7 +183,7 @@ async def test_over_tls_with_the_certificate_checked(
     for option, refused in (("", True), ("?no_verify_ssl=0", True), ("?no_verify_ssl=1", False)):
         broker = AmqpBroker(rabbitmq.tls_url.partition("?")[0] + option)
         await broker.start(receiver)
-        await until(lambda: broker.ready or "connection" in broker.problems)  # noqa: B023
+        await until(lambda: broker.ready or "connection" in broker.problems)
         assert broker.ready is not refused
         told = "/: certificate refused: unable to get local issuer certificate"
         assert broker.problems.get("connection", "").endswith(told) is refused

@@ -62,7 +62,7 @@ async def test_who_is_not_who_the_url_says_learns_it(
     try:
         await until(lambda: broker.ready)
         queue = bind(client, event)
-        results = []
+        results: list[Published] = []
         async with asyncio.timeout(10):
             while results != [Published.CONFIRMED]:
                 results = await broker.publish([request_of(event, node)])

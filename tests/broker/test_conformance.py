@@ -63,7 +63,8 @@ class Service:
 class Bus(Protocol):
     """One implementation with a service on it."""
 
-    broker: Broker
+    @property
+    def broker(self) -> Broker: ...
 
     async def begin(self, service: Service, receiver: Recorder) -> None:
         """Start both; return once the broker is ready."""

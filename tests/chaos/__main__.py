@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     load = Load(options.rate, options.seconds, options.at)
     table: list[Judged] = []
     if options.long:
-        for kind, jobs in endless(options.long * 60, load.rate, seed, tell):
-            table += on(kind, jobs, folder, load)
+        for kind, endless_jobs in endless(options.long * 60, load.rate, seed, tell):
+            table += on(kind, endless_jobs, folder, load)
     else:
         jobs = listed(options, load, seed, tell)
         for kind in Kind:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from tests.chaos.clocks import Clock
 from tests.chaos.servers import Kind
 from tests.harness.bridge import Bridge
+from tests.harness.rabbitmq import RabbitServer
+from tests.harness.redis import RedisServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +58,8 @@ class Replica:
         options = {"amqp_url": servers.amqp_url, "redis_url": servers.redis_url, "policy": str(policy)}
         options["replica"] = told_name  # the last one counts
         if servers.kind.alone:
+            assert isinstance(servers.rabbitmq, RabbitServer)
+            assert isinstance(servers.redis, RedisServer)
             self.amqp = network.proxy(servers.rabbitmq.port)
             self.redis = network.proxy(servers.redis.port)
             options["amqp_url"] = f"amqp://guest:guest@127.0.0.1:{self.amqp.port}/"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from adapter.cluster.role import STANDBY_DELAY
 from tests.chaos import __main__ as command
 from tests.chaos import jobs, pairs, run
 from tests.chaos.clocks import LIBRARY, Clock, library
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 BY_NAME = {each.name: each for each in INGREDIENTS}
 
 
-def test_a_pair_is_known_by_its_seed_and_number():
+def test_a_pair_is_known_by_its_seed_and_number() -> None:
     first = [pairs.draw(7, number) for number in range(60)]
     assert first == [pairs.draw(7, number) for number in range(60)]
     assert first != [pairs.draw(8, number) for number in range(60)]
@@ -45,7 +46,7 @@ def spans(*found: tuple[str, float, float]) -> list[tuple[Ingredient, float, flo
     return [(BY_NAME[name], begin, end) for name, begin, end in found]
 
 
-def test_two_faults_that_leave_somebody_excuse_nothing():
+def test_two_faults_that_leave_somebody_excuse_nothing() -> None:
     for first, second in (
         ("SIGKILL active", "RabbitMQ killed"),
         ("SIGKILL active", "standby cut off from RabbitMQ"),
@@ -58,22 +59,22 @@ def test_two_faults_that_leave_somebody_excuse_nothing():
         assert pairs.excuses(spans((first, 100, 105), (second, 101, 103))) == []
 
 
-def test_both_replicas_gone_excuse_until_one_is_back():
+def test_both_replicas_gone_excuse_until_one_is_back() -> None:
     found = pairs.excuses(spans(("SIGKILL active", 100, 105), ("standby cut off from Kamailio", 101, 103)))
     assert found == [(101 - DEADLINE, 103 + pairs.STARTS)]
 
 
-def test_without_the_include_redis_and_rabbitmq_both_gone_excuse_silence():
+def test_without_the_include_redis_and_rabbitmq_both_gone_excuse_silence() -> None:
     both = spans(("RabbitMQ killed", 100, 105), ("Redis hangs", 101, 103))
-    assert pairs.excuses(both, plain=True) == [(101 - pairs.STANDBY_DELAY, 103 + TAKES_OVER)]
+    assert pairs.excuses(both, plain=True) == [(101 - STANDBY_DELAY, 103 + TAKES_OVER)]
     one = spans(("active cut off from Redis", 100, 105), ("RabbitMQ killed", 101, 105))
-    assert pairs.excuses(one, plain=True) == [(101 - pairs.STANDBY_DELAY, 105 + TAKES_OVER)]
+    assert pairs.excuses(one, plain=True) == [(101 - STANDBY_DELAY, 105 + TAKES_OVER)]
     apart = spans(("RabbitMQ killed", 100, 102), ("Redis hangs", 103, 104))
     assert pairs.excuses(apart, plain=True) == []
 
 
 @pytest.mark.parametrize("store", ["Redis killed", "Redis emptied", "standby cut off from Redis"])
-def test_a_replica_that_goes_without_a_store_excuses_until_the_other_answers(store: str):
+def test_a_replica_that_goes_without_a_store_excuses_until_the_other_answers(store: str) -> None:
     first = pairs.excuses(spans((store, 100, 107), ("SIGKILL active", 102, 104)))
     assert first == [(100 - DEADLINE, 102 + TAKES_OVER)]
     later = pairs.excuses(spans(("SIGKILL active", 100, 107), (store, 101, 104)))
@@ -81,7 +82,7 @@ def test_a_replica_that_goes_without_a_store_excuses_until_the_other_answers(sto
     assert pairs.excuses(spans(("SIGKILL active", 100, 107), (store, 103, 104))) == []  # taken over by then
 
 
-def test_only_what_was_asked_meanwhile_is_excused():
+def test_only_what_was_asked_meanwhile_is_excused() -> None:
     found = logged(asked("a@h", 99, "1:1"), asked("b@h", 101, "2:2"), asked("c@h", 104, "3:3"))
     world: Any = SimpleNamespace(excuses=[(100, 103)], kamailio_killed=[])
     report = Report(found, {})
@@ -95,7 +96,7 @@ def listed(*arguments: str) -> list[jobs.Job]:
     return jobs.listed(options, Load(options.rate, options.seconds, options.at), options.seed or 5, print)
 
 
-def test_what_runs_a_job_again_runs_that_job():
+def test_what_runs_a_job_again_runs_that_job() -> None:
     every = [*listed("--pairs", "3", "--random", "60"), *listed("--pair", "9", "--seed", "5")]
     assert [job.name for job in every[: len(ROWS)]] == [row.name for row in ROWS]
     for job in every:
@@ -105,21 +106,21 @@ def test_what_runs_a_job_again_runs_that_job():
         ]
 
 
-def test_rows_are_chosen_by_a_part_of_their_name_or_the_whole():
+def test_rows_are_chosen_by_a_part_of_their_name_or_the_whole() -> None:
     assert [job.name for job in listed("--row", "nothing")] == ["nothing"]
     assert len(listed("--only", "Redis away")) == 3
     assert [job.name for job in listed("--no-rows", "--pairs", "1")] == [pairs.row(5, 0).name]
     assert len({row.name for row in ROWS}) == len(ROWS)
 
 
-def test_the_long_form_goes_on_for_its_time():
+def test_the_long_form_goes_on_for_its_time() -> None:
     found = {kind: next(made) for kind, made in jobs.endless(60, 200, 3, print)}
     assert set(found) == set(jobs.LONG)
     assert all(job.kind is kind for kind, job in found.items())
     assert [list(made) for _, made in jobs.endless(0, 200, 3, print)] == [[], [], []]
 
 
-def test_bounds_that_look_at_when_and_at_words():
+def test_bounds_that_look_at_when_and_at_words() -> None:
     found = logged(
         asked("a@h", 100, "1:1"),
         resumed("a@h", 100.5, "timeout", key="1:1"),
@@ -135,7 +136,7 @@ def test_bounds_that_look_at_when_and_at_words():
     assert told("nothing")(report) == "not told (nothing)"
 
 
-def test_a_clock_is_put_wrong_by_a_file(tmp_path: Path):
+def test_a_clock_is_put_wrong_by_a_file(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="apt-get install faketime"):
         library(tmp_path)
     place = tmp_path / LIBRARY.replace("*", "here")

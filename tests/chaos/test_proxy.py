@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -68,7 +68,7 @@ def silent(sock: socket.socket) -> bool:
     return False
 
 
-def test_both_ways_in_order(ends):
+def test_both_ways_in_order(ends: tuple[socket.socket, socket.socket]) -> None:
     near, far = ends
     sent = bytes(range(256)) * 40_000  # more than the buffers hold
     for source, sink in ((near, far), (far, near)):
@@ -82,7 +82,7 @@ def test_both_ways_in_order(ends):
         assert found == sent
 
 
-def test_an_end_is_passed_on_after_what_was_said(ends):
+def test_an_end_is_passed_on_after_what_was_said(ends: tuple[socket.socket, socket.socket]) -> None:
     near, far = ends
     near.sendall(b"last words")
     near.shutdown(socket.SHUT_WR)
@@ -92,7 +92,7 @@ def test_an_end_is_passed_on_after_what_was_said(ends):
     assert take(near, 100) == b"answer"
 
 
-def test_nobody_there_is_a_reset(network, server):
+def test_nobody_there_is_a_reset(network: Network, server: socket.socket) -> None:
     port = server.getsockname()[1]
     server.close()
     proxy = network.proxy(port)
@@ -105,7 +105,9 @@ def test_nobody_there_is_a_reset(network, server):
         ask()
 
 
-def test_a_cut_holds_everything_and_a_heal_delivers_it(proxy, ends):
+def test_a_cut_holds_everything_and_a_heal_delivers_it(
+    proxy: Proxy, ends: tuple[socket.socket, socket.socket]
+) -> None:
     near, far = ends
     proxy.cut()
     near.sendall(b"one")
@@ -122,7 +124,7 @@ def test_a_cut_holds_everything_and_a_heal_delivers_it(proxy, ends):
     assert take(far, 4) == b"more"
 
 
-def test_a_new_connection_hangs_during_a_cut_and_stands_after_it(proxy, server):
+def test_a_new_connection_hangs_during_a_cut_and_stands_after_it(proxy: Proxy, server: socket.socket) -> None:
     proxy.cut()
     with socket.socket() as late:
         late.settimeout(0.05)
@@ -138,7 +140,9 @@ def test_a_new_connection_hangs_during_a_cut_and_stands_after_it(proxy, server):
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("who", [0, 1])
-def test_who_goes_during_a_cut_says_nothing_more(proxy, ends, who, how):
+def test_who_goes_during_a_cut_says_nothing_more(
+    proxy: Proxy, ends: tuple[socket.socket, socket.socket], who: Any, how: str
+) -> None:
     gone, stays = ends[who], ends[1 - who]
     proxy.cut()
     gone.sendall(b"never read")
@@ -152,14 +156,16 @@ def test_who_goes_during_a_cut_says_nothing_more(proxy, ends, who, how):
         stays.recv(100)
 
 
-def test_only_the_proxy_that_is_cut_is_cut(network, server, proxy, ends):
+def test_only_the_proxy_that_is_cut_is_cut(
+    network: Network, server: socket.socket, proxy: Proxy, ends: tuple[socket.socket, socket.socket]
+) -> None:
     near, far = ends
     network.proxy(server.getsockname()[1]).cut()
     near.sendall(b"through")
     assert take(far, 7) == b"through"
 
 
-def test_a_closed_network_leaves_nothing(server):
+def test_a_closed_network_leaves_nothing(server: socket.socket) -> None:
     network = Network()
     proxy = network.proxy(server.getsockname()[1])
     with socket.create_connection(("127.0.0.1", proxy.port), 5) as near:

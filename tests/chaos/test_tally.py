@@ -49,7 +49,7 @@ def counted(*passed: tuple[str, bool, bytes]) -> Tally:
 
 
 @given(st.lists(st.binary(max_size=20), max_size=5), st.data())
-def test_netstrings_are_found_in_any_pieces(payloads: list[bytes], data: st.DataObject):
+def test_netstrings_are_found_in_any_pieces(payloads: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(map(netstring, payloads))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
     reader, found = Netstrings(), list[bytes]()
@@ -60,14 +60,14 @@ def test_netstrings_are_found_in_any_pieces(payloads: list[bytes], data: st.Data
 
 
 @pytest.mark.parametrize("stream", [b"x:", b"3:abcd", b"GET / HTTP/1.1"])
-def test_what_is_no_netstring_ends_the_reading(stream: bytes):
+def test_what_is_no_netstring_ends_the_reading(stream: bytes) -> None:
     reader = Netstrings()
     assert reader.feed(stream) == []
     assert reader.broken
     assert reader.feed(netstring(b"late")) == []
 
 
-def test_questions_and_answers_are_known_by_their_ids():
+def test_questions_and_answers_are_known_by_their_ids() -> None:
     assert [question(form) for form in FORMS] == ["1:2", "1:2"]
     for other in (
         b"call_ended:::e30=",
@@ -85,25 +85,25 @@ def test_questions_and_answers_are_known_by_their_ids():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_one_answer_to_each_question_is_right(form: bytes):
+def test_one_answer_to_each_question_is_right(form: bytes) -> None:
     both = [("a", False, suspended(form)), ("b", False, suspended(form))]
     assert counted(*both, ("a", True, resume())).twice == {}
 
 
-def test_a_second_answer_is_found_through_whatever_link_it_comes():
+def test_a_second_answer_is_found_through_whatever_link_it_comes() -> None:
     both = [("a", False, suspended()), ("b", False, suspended()), ("a", True, resume())]
     for link, seq in (("a", 1), ("b", 1), ("b", 2)):
         tally = counted(*both, (link, True, resume(seq=seq)))
         assert (tally.twice, tally.written) == ({"1:2": 1}, 2)
 
 
-def test_a_second_question_may_be_answered_and_not_both_to_the_first():
+def test_a_second_question_may_be_answered_and_not_both_to_the_first() -> None:
     twice_asked = [("a", False, suspended()), ("a", False, suspended())]
     assert counted(*twice_asked, ("a", True, resume(seq=1)), ("a", True, resume(seq=2))).twice == {}
     assert counted(*twice_asked, ("a", True, resume(seq=1)), ("a", True, resume(seq=1))).twice == {"1:2": 1}
 
 
-def test_an_answer_that_nobody_was_asked_for_counts_from_the_second_on():
+def test_an_answer_that_nobody_was_asked_for_counts_from_the_second_on() -> None:
     """The link that has heard the question may have been another Kamailio's life."""
     assert counted(("a", True, resume())).twice == {}
     assert counted(("a", True, resume()), ("b", True, resume())).twice == {"1:2": 1}
@@ -127,7 +127,7 @@ def through_a_network(answers: Sequence[bytes]) -> Tally:
     return tally
 
 
-def test_a_planted_second_answer_fails_a_plain_row():
+def test_a_planted_second_answer_fails_a_plain_row() -> None:
     told = [asked("a@h"), resumed("a@h", 101, "decided", "a@h")]
     for answers, misses in (([resume()], []), ([resume(), resume()], ["1 answered twice"])):
         report = Report(logged(*told), {}, placed=1, twice=through_a_network(answers).twice, plain=True)
@@ -136,7 +136,7 @@ def test_a_planted_second_answer_fails_a_plain_row():
     assert Bounds().misses(report) == []
 
 
-def test_a_planted_lost_call_and_a_wrong_outcome_fail_any_row():
+def test_a_planted_lost_call_and_a_wrong_outcome_fail_any_row() -> None:
     for plain in (False, True):
         lost = Report(logged(asked("a@h")), {}, placed=1, plain=plain)
         assert Bounds(0.0).misses(lost) == ["1 unanswered"]
@@ -144,7 +144,7 @@ def test_a_planted_lost_call_and_a_wrong_outcome_fail_any_row():
         assert Bounds(0.0).misses(wrong) == ["1 wrong"]
 
 
-def test_answers_that_kamailio_never_read_are_told():
+def test_answers_that_kamailio_never_read_are_told() -> None:
     told = [asked("a@h"), "witness answer 1:2", resumed("a@h", 101, "decided", "a@h")]
     assert Report(logged(*told), {}, plain=True, written=3).unread == 2
 
@@ -160,7 +160,7 @@ def in_seconds(*decided: int) -> Report:
     return Report(logged(*lines), {}, plain=True)
 
 
-def test_what_the_pace_carries_is_to_be_in_time_all_along():
+def test_what_the_pace_carries_is_to_be_in_time_all_along() -> None:
     assert carried(in_seconds(1, 10, 9, 8, 10, 1)) is None
     assert carried(in_seconds(1, 10, 9, 7, 10, 1)) == "decided in a second: 7 to 10"
     assert carried(in_seconds(0, 0, 0, 0)) == "decided in a second: 0 to 0"

@@ -10,7 +10,7 @@ from tests.chaos.row import at_once, decided_again, timeouts_on_time
 from tests.chaos.testimony import asked, logged, resumed
 
 
-def test_each_way_to_end():
+def test_each_way_to_end() -> None:
     found = logged(
         asked("a@h"),
         "something else",
@@ -32,7 +32,7 @@ def test_each_way_to_end():
     assert found.strange == []
 
 
-def test_what_is_wrong():
+def test_what_is_wrong() -> None:
     another = logged(asked("a@h"), resumed("a@h", 101, "decided", "b@h"))
     nobody = logged(asked("a@h"), resumed("a@h", 101, "decided"))
     not_a_fallback = logged(asked("a@h"), resumed("a@h", 101, "timeout", "a@h"))
@@ -42,7 +42,7 @@ def test_what_is_wrong():
     assert two.calls[0].again == 1
 
 
-def test_a_call_that_is_asked_in_two_lives_is_two_calls():
+def test_a_call_that_is_asked_in_two_lives_is_two_calls() -> None:
     found = logged(asked("a@h"), asked("a@h", 105, "3:4"), resumed("a@h", 106, "decided", "a@h", "3:4"))
     assert [(call.key, call.end) for call in found.calls] == [("1:2", ""), ("3:4", "decided")]
     late = logged(asked("a@h", 105, "3:4"), resumed("a@h", 106, "decided", "a@h", "1:2"))
@@ -50,7 +50,7 @@ def test_a_call_that_is_asked_in_two_lives_is_two_calls():
     assert len(logged(resumed("x@h", 106, "decided", "x@h")).strange) == 1
 
 
-def test_dropped_answers_are_counted():
+def test_dropped_answers_are_counted() -> None:
     ids = '{"tm_index":9,"tm_label":8,"seq":1}'
     found = logged(f"adapter: no such question is open, dropped the answer to {ids}")
     assert found.dropped == [ids]
@@ -75,10 +75,10 @@ def mixed() -> Report:
     return Report(found, {"fault": 100.9, "back": 99.5}, {486: 1, 480: 1, 503: 1, 504: 1}, 4)
 
 
-def test_figures():
+def test_figures() -> None:
     report = mixed()
     assert (report.decided, len(report.unanswered), len(report.wrong), report.dropped) == (1, 1, 0, 0)
-    assert (report.longest, report.percentile(0.5)) == (4.0, pytest.approx(3.06))
+    assert [report.longest, report.percentile(0.5)] == [4.0, pytest.approx(3.06)]
     assert report.mismatches() == []
     report.codes = {486: 2}
     assert "486: SIPp 2, witness 1" in report.mismatches()
@@ -90,7 +90,7 @@ def test_figures():
     assert markdown_line("a row", report, []).count("|") == MARKDOWN.splitlines()[0].count("|")
 
 
-def test_bounds():
+def test_bounds() -> None:
     report = mixed()
     bounds = Bounds(0.9, frozenset({"timeout"}), checks=(timeouts_on_time, decided_again, at_once("timeout")))
     assert bounds.misses(report) == [

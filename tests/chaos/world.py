@@ -195,7 +195,8 @@ class World:
             consumer.start()
         for consumer in started:
             consumer.wait_until(
-                lambda c=consumer: self._consuming(c) > before[c.name], f"{consumer.name} to consume"
+                lambda: self._consuming(consumer) > before[consumer.name],
+                f"{consumer.name} to consume",
             )
 
     @staticmethod

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
-import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,7 @@ import pika
 import structlog
 
 from adapter.simulator import SimulatedKamailio
-from tests.cli import rabbit_cli
+from tests.cli.command import evapi_adapter
 from tests.harness.pika_service import PikaService
 from tests.system.conftest import bridged
 
@@ -23,37 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from adapter.app import Bridge
-    from tests.cli.rabbit_cli import Done
+    from tests.cli.command import Done
 
 LEASE = "0.8"
 PATIENCE = 15.0
 """Seconds within which what is waited for must be so."""
 
 
-def environment(extra: dict[str, str]) -> dict[str, str]:
-    """This one, with these settings and no others."""
-    bare = {name: value for name, value in os.environ.items() if not name.startswith("EVAPI_")}
-    return {**bare, **extra}
-
-
-async def evapi_adapter(*words: str, **variables: str) -> Done:
-    """Run the command to its end, in a thread of this process."""
-    return await asyncio.to_thread(rabbit_cli.evapi_adapter, *words, **variables)
-
-
-async def in_pipes(*words: str, **variables: str) -> Done:
-    """Run it as a process of its own."""
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "adapter.cli", *words),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment(variables),
-    )
-    async with asyncio.timeout(PATIENCE):
-        out, err = await child.communicate()
-    assert child.returncode is not None
-    return rabbit_cli.Done(child.returncode, out.decode(), err.decode())
+async def in_thread(*words: str, **variables: str) -> Done:
+    """Run the command to its end in a thread of this process."""
+    return await asyncio.to_thread(evapi_adapter, *words, **variables)
 
 
 @dataclass
@@ -105,7 +82,7 @@ class Ground:
 
     async def run(self, *words: str, **variables: str) -> Done:
         """Run the command as this operator."""
-        return await evapi_adapter(*words, **{**self.env, **variables})
+        return await in_thread(*words, **{**self.env, **variables})
 
     async def calls(self, number: int, event: str = "invite") -> list[dict[str, Any]]:
         """Suspend so many, and give what became of each."""

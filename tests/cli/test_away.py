@@ -6,7 +6,7 @@ import pytest
 from typer.main import get_command
 
 from adapter.cli.main import app
-from tests.cli.ground import evapi_adapter
+from tests.cli.ground import in_thread
 from tests.harness.process import free_port
 
 DECIDE = ("--decision", '{"action":"allow"}', "--reason", "a test", "--yes")
@@ -54,7 +54,7 @@ async def test_both_away(name: str) -> None:
         "EVAPI_REDIS_URL": f"redis://:hunter2@127.0.0.1:{free_port()}",
         "EVAPI_AMQP_URL": f"amqp://guest:hunter2@127.0.0.1:{free_port()}",
     }
-    done = await evapi_adapter(*name.split(), *COMMANDS[name], **urls)
+    done = await in_thread(*name.split(), *COMMANDS[name], **urls)
     assert done.code == TELLS_ALL.get(name, 1), done
     told = done.out if name in TELLS_ALL else done.err
     assert "127.0.0.1" in told
@@ -67,7 +67,7 @@ async def test_both_away(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 async def test_no_server_is_named(name: str) -> None:
-    done = await evapi_adapter(*name.split(), *COMMANDS[name])
+    done = await in_thread(*name.split(), *COMMANDS[name])
     told = done.out + done.err
     assert (done.code == 0) == (name == "doctor"), done  # which says what it left out
     assert "EVAPI_REDIS_URL" in told or "EVAPI_AMQP_URL" in told

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cli.ground import LEASE, PATIENCE, Ground, evapi_adapter, in_pipes, on_ground
-from tests.cli.terminal import on_a_terminal
+from tests.cli.command import Done, evapi_adapter, in_pipes, on_terminal
+from tests.cli.ground import LEASE, PATIENCE, Ground, in_thread, on_ground
 from tests.harness.bridge import Bridge as BridgeProcess
 from tests.harness.process import free_port
 from tests.harness.redis import RedisServer
@@ -20,7 +20,6 @@ from tests.harness.until import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.cli.rabbit_cli import Done
     from tests.harness.rabbitmq import RabbitServer
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
@@ -63,7 +62,7 @@ class TestWell:
         ground.service()
         await ground.replica("one")
         await ground.calls(3)
-        done = await in_pipes("check", **ground.env)
+        done = await asyncio.to_thread(in_pipes, "check", **ground.env)
         assert (done.code, done.err) == (OK, "")
         assert {line.split()[0] for line in done.out.splitlines()[1:]} == {"ok"}
         assert "1 replica live" in done.out
@@ -86,7 +85,7 @@ class TestWell:
             )
         quiet = await ground.run("check", "--quiet")
         assert (quiet.code, quiet.out, quiet.err) == (OK, "", "")
-        shown, code = await asyncio.to_thread(on_a_terminal, "check", **ground.env)
+        code, shown, _ = await asyncio.to_thread(on_terminal, "check", **ground.env)
         assert code == OK
         assert max(map(len, shown.splitlines())) <= 80
 
@@ -259,7 +258,7 @@ class TestUnknown:
     )
     async def test_wrong_usage(self, words: tuple[str, ...]) -> None:
         for run in (evapi_adapter, in_pipes):
-            done = await run("check", *words)
+            done = await asyncio.to_thread(run, "check", *words)
             assert (done.code, done.out) == (UNKNOWN, "")
             assert "Error" in done.err
 
@@ -274,17 +273,17 @@ class TestUnknown:
         ],
     )
     async def test_wrong_settings(self, words: tuple[str, ...], told: str) -> None:
-        done = await evapi_adapter("check", *words, "--format", "nagios")
+        done = await in_thread("check", *words, "--format", "nagios")
         assert (done.code, done.err) == (UNKNOWN, "")
         assert done.out.startswith(f"EVAPI UNKNOWN - {told}")
-        done = await evapi_adapter("check", *words, "--format", "json")
+        done = await in_thread("check", *words, "--format", "json")
         assert json.loads(done.out)["level"] == "unknown"
 
     async def test_what_was_asked_for_cannot_be_measured(self, ground: Ground) -> None:
         await ground.replica("one")
         env = {name: value for name, value in ground.env.items() if "AMQP" not in name}
-        assert wrong(await evapi_adapter("check", "--format", "json", **env)) == {}
+        assert wrong(await in_thread("check", "--format", "json", **env)) == {}
         for flag in ("--dead-letters", "--queue-depth", "--consumers"):
-            done = await evapi_adapter("check", flag, "5", "--format", "json", **env)
+            done = await in_thread("check", flag, "5", "--format", "json", **env)
             assert set(wrong(done).values()) == {"unknown"}
             assert "EVAPI_AMQP_URL is not set" in done.out

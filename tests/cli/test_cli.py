@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -17,13 +16,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapter import kamailio
-from adapter.cli import main
 from adapter.errors import AdapterError
+from tests.cli.command import environment, evapi_adapter, in_pipes
 from tests.harness.process import Process, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from adapter.settings import Settings
 
 COMMAND = str(Path(sys.executable).with_name("evapi-adapter"))
@@ -32,75 +29,34 @@ HEAVY = {"aio_pika", "aiormq", "redis", "pydantic", "pydantic_settings", "aiohtt
 INSIDE = ("--consumer", "consumers.least_cost:service")
 
 
-def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    bare = {name: value for name, value in os.environ.items() if not name.startswith("EVAPI_")}
-    return {**bare, "COLUMNS": "80", **extra}
-
-
-def evapi_adapter(
-    *words: str, folder: Path | None = None, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    """Run the installed command to its end."""
-    return subprocess.run(
-        [COMMAND, *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        cwd=folder,
-        env=environment(variables),
-        check=False,
-    )
-
-
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
-    """The same inside this process, for what ends before the bridge begins: exit code, stdout, stderr."""
-    for name in list(os.environ):
-        if name.startswith("EVAPI_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(sys, "path", sys.path[:])
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["evapi-adapter", *words])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        out, err = capsys.readouterr()
-        code = caught.value.code
-        return 0 if code is None else int(code), out, err
-
-    return run
-
-
 class TestHelp:
     def test_the_command(self) -> None:
-        done = evapi_adapter("--help")
-        assert (done.returncode, done.stderr) == (0, "")
+        done = in_pipes("--help")
+        assert (done.code, done.err) == (0, "")
         for word in ("run", "kamailio-cfg", "--version", "evapi-adapter run --consumer"):
-            assert word in done.stdout
+            assert word in done.out
 
     @pytest.mark.parametrize("words", [("--help",), ("run", "--help"), ("kamailio-cfg", "--help")])
-    def test_it_fits_80_columns_and_gives_an_example(self, typed, words: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
-        code, out, err = typed(*words)
+    def test_it_fits_80_columns_and_gives_an_example(self, words: tuple[str, ...]) -> None:
+        code, out, err = evapi_adapter(*words)
         assert (code, err) == (0, "")
         assert max(map(len, out.splitlines())) <= 80
         assert "evapi-adapter" in out.partition("Options:")[2]
 
-    def test_each_option_of_run_names_its_variable(self, typed) -> None:  # type: ignore[no-untyped-def]
-        _, out, _ = typed("run", "--help")
+    def test_each_option_of_run_names_its_variable(self) -> None:
+        _, out, _ = evapi_adapter("run", "--help")
         words = " ".join(out.split())
         for name in VARIABLES:
             assert f"[env var: EVAPI_{name}]" in words
             assert f"--{name.lower().replace('_', '-')} " in words
 
     def test_without_a_command_it_helps_and_is_wrong_usage(self) -> None:
-        done = evapi_adapter()
-        assert done.returncode == 2
-        assert "Usage: evapi-adapter" in done.stdout + done.stderr
+        done = in_pipes()
+        assert done.code == 2
+        assert "Usage: evapi-adapter" in done.out + done.err
 
-    def test_the_version(self, typed) -> None:  # type: ignore[no-untyped-def]
-        assert typed("--version") == (0, f"evapi-adapter {version('evapi-adapter')}\n", "")
+    def test_the_version(self) -> None:
+        assert evapi_adapter("--version") == (0, f"evapi-adapter {version('evapi-adapter')}\n", "")
 
     @pytest.mark.parametrize(
         ("words", "typers_own"),
@@ -170,23 +126,23 @@ MISPLACED = [
 
 class TestWrong:
     @pytest.mark.parametrize("words", WRONG_USAGE)
-    def test_usage(self, typed, words: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
-        code, out, err = typed(*words)
+    def test_usage(self, words: tuple[str, ...]) -> None:
+        code, out, err = evapi_adapter(*words)
         assert (code, out) == (2, "")
         assert "Error: " in err.splitlines()[-1]
         assert "Traceback" not in err
 
     @pytest.mark.parametrize(("variable", "words"), WRONG_SETTINGS)
-    def test_settings(self, typed, variable: str, words: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
-        code, out, err = typed("run", *words)
+    def test_settings(self, variable: str, words: tuple[str, ...]) -> None:
+        code, out, err = evapi_adapter("run", *words)
         assert (code, out) == (2, "")
         assert err.startswith(f"evapi-adapter: {variable}: ")
         assert err.count("\n") == 1
         assert "hunter2" not in err
 
     @pytest.mark.parametrize("words", MISPLACED)
-    def test_a_password_where_none_belongs_is_not_shown(self, typed, words: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
-        assert typed(*words) == (
+    def test_a_password_where_none_belongs_is_not_shown(self, words: tuple[str, ...]) -> None:
+        assert evapi_adapter(*words) == (
             2,
             "",
             "evapi-adapter: a URL with a password belongs into "
@@ -194,65 +150,69 @@ class TestWrong:
         )
 
     @pytest.mark.parametrize("name", sorted(set(VARIABLES) - {"POLICY"}))
-    def test_settings_in_the_environment(self, typed, monkeypatch: pytest.MonkeyPatch, name: str) -> None:  # type: ignore[no-untyped-def]
-        monkeypatch.setenv(f"EVAPI_{name}", "?hunter2" if name.endswith("URL") else "?")
-        code, out, err = typed("run", *(() if name == "CONSUMER" else INSIDE))
+    def test_settings_in_the_environment(self, name: str) -> None:
+        wrong = {f"EVAPI_{name}": "?hunter2" if name.endswith("URL") else "?"}
+        code, out, err = evapi_adapter("run", *(() if name == "CONSUMER" else INSIDE), **wrong)
         assert (code, out) == (2, "")
         assert err.startswith(f"evapi-adapter: EVAPI_{name}: ")
         assert err.count("\n") == 1
         assert "hunter2" not in err
 
-    def test_a_policy(self, tmp_path: Path) -> None:
+    def test_a_policy(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
         (tmp_path / "policy.toml").write_text("[default]\ndeadline = 'soon'\n")
-        done = evapi_adapter("run", *INSIDE, folder=tmp_path, EVAPI_POLICY="policy.toml")
-        assert done.returncode == 2
-        assert done.stderr == (
+        done = in_pipes("run", *INSIDE, EVAPI_POLICY="policy.toml")
+        assert done.code == 2
+        assert done.err == (
             "evapi-adapter: policy.toml, default.deadline: 'soon' is not within 0.01 to 120 seconds\n"
         )
 
     @pytest.mark.parametrize(
         "name", ["nosuch.module:service", "json:loads", "consumers.least_cost:nosuch", "broken:service"]
     )
-    def test_a_consumer_that_cannot_be_loaded(self, tmp_path: Path, name: str) -> None:
+    def test_a_consumer_that_cannot_be_loaded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
         (tmp_path / "broken.py").write_text("1 / 0\n")
-        done = evapi_adapter("run", "--consumer", name, folder=tmp_path)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith("evapi-adapter: EVAPI_CONSUMER: ")
-        assert done.stderr.count("\n") == 1
+        done = in_pipes("run", "--consumer", name)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith("evapi-adapter: EVAPI_CONSUMER: ")
+        assert done.err.count("\n") == 1
 
-    def test_what_fails_while_running(self, typed, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    def test_what_fails_while_running(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(settings: Settings) -> None:
             assert settings.lease == 2.0
             raise AdapterError("it broke")
 
         monkeypatch.setattr("adapter.app.main", fail)
-        assert typed("run", *INSIDE, "--set", "lease=2") == (1, "", "evapi-adapter: it broke\n")
+        assert evapi_adapter("run", *INSIDE, "--set", "lease=2") == (1, "", "evapi-adapter: it broke\n")
 
     def test_a_port_that_is_taken_is_no_wrong_setting(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            done = evapi_adapter("run", *INSIDE, "--http", f"127.0.0.1:{port}")
-        assert (done.returncode, done.stdout) == (1, "")
-        assert "Traceback" not in done.stderr
-        assert f"EVAPI_HTTP: cannot listen on 127.0.0.1:{port}" in done.stderr.splitlines()[-1]
+            done = in_pipes("run", *INSIDE, "--http", f"127.0.0.1:{port}")
+        assert (done.code, done.out) == (1, "")
+        assert "Traceback" not in done.err
+        assert f"EVAPI_HTTP: cannot listen on 127.0.0.1:{port}" in done.err.splitlines()[-1]
 
 
 class TestKamailioCfg:
-    def test_they_are_listed(self, typed) -> None:  # type: ignore[no-untyped-def]
-        code, out, err = typed("kamailio-cfg")
+    def test_they_are_listed(self) -> None:
+        code, out, err = evapi_adapter("kamailio-cfg")
         assert (code, err) == (0, "")
         assert out.split() == kamailio.names()
 
     @pytest.mark.parametrize("name", kamailio.names())
-    def test_each_is_printed_as_it_is(self, typed, name: str) -> None:  # type: ignore[no-untyped-def]
+    def test_each_is_printed_as_it_is(self, name: str) -> None:
         for given in (name, name.removesuffix(".cfg")):
-            code, out, err = typed("kamailio-cfg", given)
+            code, out, err = evapi_adapter("kamailio-cfg", given)
             assert (code, err) == (0, "")
             assert out == kamailio.path(name).read_text("utf-8")
 
     @pytest.mark.parametrize("name", ["nosuch", "../kamailio/kamailio.cfg", "__init__.py", ""])
-    def test_one_that_is_not_there(self, typed, name: str) -> None:  # type: ignore[no-untyped-def]
-        code, out, err = typed("kamailio-cfg", name)
+    def test_one_that_is_not_there(self, name: str) -> None:
+        code, out, err = evapi_adapter("kamailio-cfg", name)
         assert (code, out) == (2, "")
         assert "kamailio.cfg" in err
         assert "Traceback" not in err

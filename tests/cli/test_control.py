@@ -12,15 +12,14 @@ from adapter.cli import control
 from adapter.cluster.rendezvous import choose
 from adapter.inflight.operator import OperatorStore
 from adapter.model.beat import Beat, node_order, replica_order
-from tests.cli.ground import Ground, evapi_adapter, on_ground
-from tests.cli.terminal import on_a_terminal
+from tests.cli.command import Done, on_terminal
+from tests.cli.ground import Ground, in_thread, on_ground
 from tests.harness.process import free_port
 from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.cli.rabbit_cli import Done
     from tests.harness.rabbitmq import RabbitServer
     from tests.harness.redis import RedisServer
 
@@ -104,10 +103,10 @@ class TestDrain:
         assert (
             f"--yes: is needed where nobody can be asked: No other replica serves {ground.node}" in done.err
         )
-        shown, code = await asyncio.to_thread(on_a_terminal, "drain", "one", answer="n", **ground.env)
+        code, shown, _ = await asyncio.to_thread(on_terminal, "drain", "one", answer="n", **ground.env)
         assert code == 1
         assert "nothing was ordered" in shown
-        shown, code = await asyncio.to_thread(on_a_terminal, "drain", "one", answer="y", **ground.env)
+        code, shown, _ = await asyncio.to_thread(on_terminal, "drain", "one", answer="y", **ground.env)
         assert code == 0, shown
         assert "evapi-adapter resume one" in shown
         assert max(map(len, shown.splitlines())) <= 80 or "Drain it?" in shown
@@ -183,7 +182,7 @@ class TestPause:
         done = await ground.run("pause", ground.node)
         assert (done.code, done.out) == (2, "")
         assert "--yes" in done.err
-        shown, code = await asyncio.to_thread(on_a_terminal, "pause", ground.node, answer="n", **ground.env)
+        code, shown, _ = await asyncio.to_thread(on_terminal, "pause", ground.node, answer="n", **ground.env)
         assert (code, await store.orders()) == (1, {})
         assert "get the local fallback. Pause it?" in shown
 
@@ -246,7 +245,7 @@ class TestResume:
 class TestAway:
     @pytest.mark.parametrize("words", [("drain", "r1"), ("pause", "sbc1", "--yes"), ("resume", "sbc1")])
     async def test_redis(self, words: tuple[str, ...]) -> None:
-        done = await evapi_adapter(*words, EVAPI_REDIS_URL=f"redis://127.0.0.1:{free_port()}")
+        done = await in_thread(*words, EVAPI_REDIS_URL=f"redis://127.0.0.1:{free_port()}")
         assert (done.code, done.out) == (1, "")
         assert "connection refused" in done.err
         assert "Traceback" not in done.err

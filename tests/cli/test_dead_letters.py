@@ -10,8 +10,7 @@ import pika
 import pytest
 
 from adapter import contract
-from tests.cli.rabbit_cli import Done, evapi_adapter
-from tests.cli.terminal import on_a_terminal
+from tests.cli.command import Done, evapi_adapter, on_terminal
 from tests.harness.process import wait_until
 from tests.harness.rabbitmq import version
 
@@ -47,7 +46,7 @@ def client(vhost: str) -> Iterator[BlockingChannel]:
 
 @pytest.fixture
 def letters(vhost: str) -> Run:
-    def run(*words: str, stdin: bytes = b"") -> Done:
+    def run(*words: str, stdin: str = "") -> Done:
         return evapi_adapter("dead-letters", *words, stdin=stdin, EVAPI_AMQP_URL=vhost)
 
     return run
@@ -55,15 +54,16 @@ def letters(vhost: str) -> Run:
 
 def publish(client: BlockingChannel, event: str, left: float | None = None, **data: Any) -> None:
     """As an adapter does; without ``left``, the seconds until its deadline, a notice."""
-    ids = (None, None, None) if left is None else (3, 7, 1)
-    deadline = None if left is None else time.time() + left
-    body = contract.encode_request(contract.Request(event, "sbc1", data, *ids, deadline=deadline))
+    request = contract.Request(event, "sbc1", data)
+    if left is not None:
+        request = contract.Request(event, "sbc1", data, 3, 7, 1, deadline=time.time() + left)
+    body = contract.encode_request(request)
     headers: dict[str, Any] = {"x-node": "sbc1", "x-version": 1}
     properties = pika.BasicProperties(
         content_type=contract.MSGPACK, headers=headers, type=event, message_id=event, app_id=contract.APP_ID
     )
-    if deadline is not None:
-        headers["x-deadline"] = round(deadline * 1000)
+    if request.deadline is not None:
+        headers["x-deadline"] = round(request.deadline * 1000)
         properties.correlation_id, properties.expiration = "sbc1:3:7:1", "60000"
     client.basic_publish(contract.EVENTS_EXCHANGE, f"{event}.sbc1", body, properties, mandatory=True)
 
@@ -143,7 +143,7 @@ class TestList:
         assert [row["number"] for row in letters("list", *words, "-o", "json").rows] == numbers
 
     def test_on_a_narrow_terminal(self, vhost: str) -> None:
-        shown, code = on_a_terminal("dead-letters", "list", EVAPI_AMQP_URL=vhost)
+        code, shown, _ = on_terminal("dead-letters", "list", EVAPI_AMQP_URL=vhost)
         assert code == 0
         assert max(map(len, shown.splitlines())) <= 80
         assert shown.splitlines()[0].split() == [
@@ -187,7 +187,7 @@ class TestShow:
     def test_raw_on_a_terminal_steers_nothing(self, four: BlockingChannel, vhost: str) -> None:
         keep(four, "not-json", b"\x1b[31m\nred")
         letters_there(four, 5)
-        shown, code = on_a_terminal("dead-letters", "show", "5", "--raw", EVAPI_AMQP_URL=vhost)
+        code, shown, _ = on_terminal("dead-letters", "show", "5", "--raw", EVAPI_AMQP_URL=vhost)
         assert (shown, code) == ("\\x1b[31m\nred\n", 0)
 
     def test_none(self, letters: Run) -> None:
@@ -262,12 +262,12 @@ class TestPurge:
 
     def test_asked_on_a_terminal(self, four: BlockingChannel, vhost: str) -> None:
         words = ("dead-letters", "purge", "--reason", "not-json")
-        shown, code = on_a_terminal(*words, answer="n", EVAPI_AMQP_URL=vhost)
+        code, shown, _ = on_terminal(*words, answer="n", EVAPI_AMQP_URL=vhost)
         assert code == 1
         assert "Delete 1 of 4 dead letters for good? [y/N]" in shown
         assert "nothing was deleted" in shown
         assert waiting(four) == 4
-        shown, code = on_a_terminal(*words, answer="y", EVAPI_AMQP_URL=vhost)
+        code, shown, _ = on_terminal(*words, answer="y", EVAPI_AMQP_URL=vhost)
         assert code == 0
         assert [line.split() for line in shown.splitlines()[-2:]] == [["PURGED", "1"], ["LEFT", "3"]]
         assert waiting(four) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -11,9 +12,8 @@ import pytest
 from adapter import kamailio
 from adapter.admin.checks_finding import Finding, Group, Status
 from adapter.cli.doctor import lines
-from tests.cli.ground import Ground, evapi_adapter, in_pipes, on_ground
-from tests.cli.rabbit_cli import evapi_adapter as at_once
-from tests.cli.terminal import on_a_terminal
+from tests.cli.command import evapi_adapter, in_pipes, on_terminal
+from tests.cli.ground import Ground, in_thread, on_ground
 from tests.harness.process import free_port
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class TestHealthy:
         assert [list(json.loads(line)) for line in lined.out.splitlines()] == [KEYS] * len(done.rows)
 
     async def test_in_a_pipe_each_check_has_one_line(self, ground: Ground) -> None:
-        done = await in_pipes("doctor", **ground.env)
+        done = await asyncio.to_thread(in_pipes, "doctor", **ground.env)
         assert done.code == 0
         assert "\x1b" not in done.out
         assert done.out.startswith("Settings\n  ok       settings  5 settings given (5 by environment)")
@@ -122,12 +122,12 @@ class TestFaults:
         )
         for deadline, found in ((2, False), (20, True)):
             policy.write_text(f"[default]\ndeadline = {deadline}\n")
-            done = await evapi_adapter(*words, "-o", "json", EVAPI_POLICY=str(policy))
+            done = await in_thread(*words, "-o", "json", EVAPI_POLICY=str(policy))
             assert any(row["check"] == "short-timer" for row in done.rows) is found
 
     @pytest.mark.parametrize("form", ["table", "json"])
     def test_both_away(self, form: str) -> None:
-        done = at_once("doctor", "-o", form, **away())
+        done = evapi_adapter("doctor", "-o", form, **away())
         assert done.code == 1
         assert done.err.startswith("2 errors, 0 warnings, ")
         assert "hidden" not in done.out + done.err
@@ -140,14 +140,16 @@ class TestFaults:
             )
 
     def test_a_wrong_setting(self) -> None:
-        done = at_once("doctor", "-o", "json", "--redis-url", "redis://127.0.0.1:1/", EVAPI_LEASE="soon")
+        done = evapi_adapter(
+            "doctor", "-o", "json", "--redis-url", "redis://127.0.0.1:1/", EVAPI_LEASE="soon"
+        )
         assert done.code == 1
         wrong = [(row["check"], row["of"]) for row in done.rows if row["status"] == "error"]
         assert wrong == [("settings", "EVAPI_LEASE"), ("reachable", "")]
 
     def test_another_service_that_must_be_there(self, managed_rabbitmq: RabbitServer, vhost: str) -> None:
         variables = {"EVAPI_AMQP_URL": vhost, "EVAPI_AMQP_API": managed_rabbitmq.api}
-        done = at_once("doctor", "--service", "lcr", "-o", "json", **variables)
+        done = evapi_adapter("doctor", "--service", "lcr", "-o", "json", **variables)
         assert done.code == 1
         (row,) = (row for row in done.rows if row["check"] == "service")
         assert (row["of"], row["todo"]) == ("lcr", "python -m consumers MODULE:lcr")
@@ -155,7 +157,7 @@ class TestFaults:
 
 class TestTerminal:
     def test_it_fits_80_columns(self) -> None:
-        shown, code = on_a_terminal("doctor", **away())
+        code, shown, _ = on_terminal("doctor", **away())
         assert code == 1
         assert max(map(len, shown.splitlines())) <= 80
         first = "  error    reachable  Redis at redis://:***@127.0.0.1:"
@@ -164,13 +166,13 @@ class TestTerminal:
 
     def test_a_picture(self, tmp_path: Path) -> None:
         picture = tmp_path / "doctor.svg"
-        done = at_once("doctor", "--svg", str(picture), **away())
+        done = evapi_adapter("doctor", "--svg", str(picture), **away())
         assert done.code == 1
         assert done.out
         text = "".join(ElementTree.parse(picture).getroot().itertext()).replace("\xa0", " ")
         assert "reachable" in text
         assert "2 errors, 0 warnings" in text
-        done = at_once("doctor", "--svg", str(tmp_path / "no" / "folder.svg"), **away())
+        done = evapi_adapter("doctor", "--svg", str(tmp_path / "no" / "folder.svg"), **away())
         assert done.code == 1
         assert "cannot be written: No such file or directory" in done.err
 
@@ -187,14 +189,14 @@ class TestTerminal:
     ],
 )
 def test_wrong_usage(words: tuple[str, ...], said: str) -> None:
-    done = at_once("doctor", *words)
+    done = evapi_adapter("doctor", *words)
     assert done.code == 2
     assert done.out == ""
     assert said in " ".join(done.err.split())
 
 
 def test_help() -> None:
-    done = at_once("doctor", "--help")
+    done = evapi_adapter("doctor", "--help")
     assert done.code == 0
     assert max(map(len, done.out.splitlines())) <= 80
     assert "Exit codes: 0 nothing wrong" in done.out

@@ -18,7 +18,8 @@ from adapter.model.correlation import parts
 from adapter.model.transaction import Outcome
 from adapter.observe.journal import Journal
 from adapter.simulator import SimulatedKamailio
-from tests.cli.operating import Calls, ask, on_terminal, run
+from tests.cli.command import evapi_adapter, in_pipes, on_terminal
+from tests.cli.operating import Calls
 from tests.harness.pika_service import PikaService
 from tests.harness.process import free_port
 from tests.harness.redis import RedisServer
@@ -62,7 +63,7 @@ class TestList:
     def test_the_oldest_first_with_keys_that_stay(self, calls: Calls) -> None:
         calls.beat("r1~ab")
         calls.claim(calls.call(1, ago=1), calls.call(2, ago=3))
-        done = ask("inflight", "list", "-o", "json", **calls.variables)
+        done = evapi_adapter("inflight", "list", "-o", "json", **calls.variables)
         assert (done.code, done.err) == (0, "")
         older, newer = json.loads(done.out)["rows"]
         assert newer["id"] == "sbc1:1:1:1"
@@ -85,7 +86,7 @@ class TestList:
         calls.beat("r1~ab")
         calls.claim(calls.call(1), calls.call(2, ago=100))
         calls.settle(calls.call(1), Outcome.FAILED)
-        done = ask("inflight", "list", **calls.variables)
+        done = evapi_adapter("inflight", "list", **calls.variables)
         titles, first, second = done.out.splitlines()
         assert titles.split() == [
             *("ID", "CALL-ID", "EVENT", "NODE", "OWNER", "STATE", "OUTCOME", "AGE", "LEFT"),
@@ -116,13 +117,13 @@ class TestList:
         second = calls.call(2, node="sbc2", ago=600)
         calls.claim(calls.call(1, ago=900), second, calls.call(3, event="other", ago=2), calls.call(4))
         calls.settle(calls.call(4), Outcome.DECIDED)
-        done = ask("inflight", "list", "-o", "jsonl", *words.split(), **calls.variables)
+        done = evapi_adapter("inflight", "list", "-o", "jsonl", *words.split(), **calls.variables)
         assert [json.loads(line)["id"].split(":")[2] for line in done.out.splitlines()] == wanted
 
     def test_nodes_of_the_settings_too(self, calls: Calls) -> None:
         calls.claim(calls.call(1, node="far"))
-        assert ask("inflight", "list", "-o", "jsonl", **calls.variables).out == ""
-        done = ask("inflight", "list", "-o", "jsonl", "--nodes", "far=h:1", **calls.variables)
+        assert evapi_adapter("inflight", "list", "-o", "jsonl", **calls.variables).out == ""
+        done = evapi_adapter("inflight", "list", "-o", "jsonl", "--nodes", "far=h:1", **calls.variables)
         assert json.loads(done.out)["id"] == "far:1:1:1"
 
     def test_it_fits_a_terminal(self, calls: Calls) -> None:
@@ -133,16 +134,16 @@ class TestList:
         assert max(map(len, done.out.splitlines())) <= 80
         assert "\x1b" not in done.out
         assert "3848276298220188511@a\\x1b[2Jtl.example" in done.out
-        wide = on_terminal("inflight", "list", columns=200, **calls.variables)
+        wide = on_terminal("inflight", "list", COLUMNS="200", **calls.variables)
         assert "NODE" in wide.out
 
     def test_none(self, calls: Calls) -> None:
-        done = ask("inflight", "list", **calls.variables)
+        done = evapi_adapter("inflight", "list", **calls.variables)
         assert (done.code, done.out, done.err) == (0, "", "0 in flight\n")
 
     @pytest.mark.parametrize("words", ["--state open", "--older-than soon", "--limit 0"])
     def test_wrong_usage(self, calls: Calls, words: str) -> None:
-        done = ask("inflight", "list", *words.split(), **calls.variables)
+        done = evapi_adapter("inflight", "list", *words.split(), **calls.variables)
         assert (done.code, done.out) == (2, "")
         assert "Traceback" not in done.err
 
@@ -156,30 +157,34 @@ class TestShow:
         journal.published(calls.now + 0.1, [one])
         calls.beat("r1~ab")
         calls.write(journal)
-        done = ask("inflight", "show", "sbc1:1:1:1", **calls.variables)
+        done = evapi_adapter("inflight", "show", "sbc1:1:1:1", **calls.variables)
         assert (done.code, done.err) == (0, "")
         for word in ("call-1@h", "claimed", "r1~ab", '"ruri": "sip:b@h"', '"password": "***"', "published"):
             assert word in done.out
-        found = json.loads(ask("inflight", "show", "sbc1:1:1:1", "-o", "json", **calls.variables).out)
+        found = json.loads(
+            evapi_adapter("inflight", "show", "sbc1:1:1:1", "-o", "json", **calls.variables).out
+        )
         assert found["data"] == {"call_id": "call-1@h", "ruri": "sip:b@h", "password": "***"}
         assert [step["step"] for step in found["steps"]] == ["event", "claimed", "published", "open"]
-        raw = ask("inflight", "show", "sbc1:1:1:1", "--raw", **calls.variables)
+        raw = evapi_adapter("inflight", "show", "sbc1:1:1:1", "--raw", **calls.variables)
         assert '"password": "hunter2"' in raw.out
 
     def test_what_is_settled_with_its_decision(self, calls: Calls) -> None:
         calls.claim(calls.call(1))
         calls.settle(calls.call(1), Outcome.TIMEOUT)
-        found = json.loads(ask("inflight", "show", "sbc1:1:1:1", "-o", "json", **calls.variables).out)
+        found = json.loads(
+            evapi_adapter("inflight", "show", "sbc1:1:1:1", "-o", "json", **calls.variables).out
+        )
         assert (found["state"], found["outcome"], found["decision"]) == ("settled", "timeout", {"code": 503})
         assert (found["data"], found["left"]) == (None, None)
 
     def test_what_is_not_in_flight(self, calls: Calls) -> None:
-        done = ask("inflight", "show", "sbc1:1:\x1b1:1".replace("\x1b", ""), **calls.variables)
+        done = evapi_adapter("inflight", "show", "sbc1:1:\x1b1:1".replace("\x1b", ""), **calls.variables)
         assert (done.code, done.out) == (1, "")
         assert "evapi-adapter trace sbc1:1:1:1" in done.err
 
     def test_what_is_no_id(self, calls: Calls) -> None:
-        done = ask("inflight", "show", "call\x1b-1@h", **calls.variables)
+        done = evapi_adapter("inflight", "show", "call\x1b-1@h", **calls.variables)
         assert (done.code, done.out) == (2, "")
         assert "call\\x1b-1@h" in done.err
 
@@ -200,18 +205,18 @@ class TestSettle:
         ],
     )
     def test_what_kamailio_could_not_be_told(self, calls: Calls, words: list[str], told: str) -> None:
-        done = ask("inflight", "settle", "sbc1:1:1:1", *words, "--yes", **calls.variables)
+        done = evapi_adapter("inflight", "settle", "sbc1:1:1:1", *words, "--yes", **calls.variables)
         assert (done.code, done.out) == (2, "")
         assert told in done.err
         assert "Traceback" not in done.err
 
     def test_nobody_to_ask_and_no_yes(self, calls: Calls) -> None:
-        done = run("inflight", "settle", "sbc1:1:1:1", *ANSWER, **calls.variables)
+        done = in_pipes("inflight", "settle", "sbc1:1:1:1", *ANSWER, **calls.variables)
         assert (done.code, done.out) == (2, "")
         assert done.err.startswith("evapi-adapter: --yes: ")
 
     def test_without_an_amqp_url_it_is_wrong_usage(self, calls: Calls) -> None:
-        done = ask("inflight", "settle", "sbc1:1:1:1", *ANSWER, "--yes", **calls.variables)
+        done = evapi_adapter("inflight", "settle", "sbc1:1:1:1", *ANSWER, "--yes", **calls.variables)
         assert (done.code, done.out) == (2, "")
         assert done.err.startswith("evapi-adapter: EVAPI_AMQP_URL: ")
 
@@ -219,17 +224,17 @@ class TestSettle:
         calls.claim(calls.call(2))
         calls.settle(calls.call(2), Outcome.TIMEOUT)
         amqp = {"EVAPI_AMQP_URL": f"amqp://127.0.0.1:{free_port()}"}  # nobody is to ask it
-        gone = ask("inflight", "settle", "sbc1:1:1:1", *ANSWER, "--yes", **calls.variables, **amqp)
+        gone = evapi_adapter("inflight", "settle", "sbc1:1:1:1", *ANSWER, "--yes", **calls.variables, **amqp)
         assert (gone.code, gone.out) == (1, "")
         assert "is not in flight" in gone.err
-        late = ask("inflight", "settle", "sbc1:1:2:1", *ANSWER, "--yes", **calls.variables, **amqp)
+        late = evapi_adapter("inflight", "settle", "sbc1:1:2:1", *ANSWER, "--yes", **calls.variables, **amqp)
         assert (late.code, late.out) == (1, "")
         assert "settled already: timeout" in late.err
 
     def test_rabbitmq_away(self, calls: Calls) -> None:
         calls.claim(calls.call(1))
         amqp = {"EVAPI_AMQP_URL": f"amqp://guest:hunter2@127.0.0.1:{free_port()}"}
-        done = run("inflight", "settle", "sbc1:1:1:1", *ANSWER, "--yes", **calls.variables, **amqp)
+        done = in_pipes("inflight", "settle", "sbc1:1:1:1", *ANSWER, "--yes", **calls.variables, **amqp)
         assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
         assert "RabbitMQ" in done.err
         assert "hunter2" not in done.err
@@ -238,7 +243,7 @@ class TestSettle:
         one = calls.call(1, node=f"sbc-{uuid4().hex[:8]}")
         calls.claim(one)
         amqp = {"EVAPI_AMQP_URL": rabbitmq.url}
-        done = ask("inflight", "settle", str(one.id), *ANSWER, "--yes", **calls.variables, **amqp)
+        done = evapi_adapter("inflight", "settle", str(one.id), *ANSWER, "--yes", **calls.variables, **amqp)
         assert (done.code, done.out) == (1, "")
         assert "no adapter has a link to the node" in done.err
 
@@ -254,7 +259,7 @@ class TestSettle:
             channel.queue_bind(queue, "evapi.operator", one.id.node)
             amqp = {"EVAPI_AMQP_URL": rabbitmq.url}
             words = (f"{one.id}:AAAA-bbbb_00", *ANSWER, "--yes", "-o", "json")
-            done = ask("inflight", "settle", *words, **calls.variables, **amqp)
+            done = evapi_adapter("inflight", "settle", *words, **calls.variables, **amqp)
             _, properties, body = channel.basic_get(queue, auto_ack=True)
         assert done.code == 1
         assert "no adapter took it" in done.err
@@ -275,13 +280,13 @@ class TestRedisAway:
     def test_nobody_listens(self, words: tuple[str, ...]) -> None:
         urls = {"EVAPI_AMQP_URL": "amqp://127.0.0.1:1"}
         urls["EVAPI_REDIS_URL"] = f"redis://:hunter2@127.0.0.1:{free_port()}"
-        done = run("inflight", *words, **urls)
+        done = in_pipes("inflight", *words, **urls)
         assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
         assert done.err.startswith("evapi-adapter: Redis at redis://:***@127.0.0.1:")
 
     def test_it_hangs(self, own_server: RedisServer) -> None:
         own_server.pause()
-        done = run("inflight", "list", EVAPI_REDIS_URL=own_server.url)
+        done = in_pipes("inflight", "list", EVAPI_REDIS_URL=own_server.url)
         assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
         assert "no answer: does it hang" in done.err
 
@@ -311,7 +316,7 @@ class TestWholeBridge:
         """The id of the one that waits; told to others some milliseconds after it is claimed."""
         async with asyncio.timeout(20):
             while True:
-                done = await asyncio.to_thread(run, "inflight", "list", "-o", "jsonl", **variables)
+                done = await asyncio.to_thread(in_pipes, "inflight", "list", "-o", "jsonl", **variables)
                 if done.out:
                     found: str = json.loads(done.out)["id"]
                     return found
@@ -320,7 +325,7 @@ class TestWholeBridge:
         self, node: str, rabbitmq: RabbitServer, redis_server: RedisServer
     ) -> None:
         urls = {"amqp_url": rabbitmq.url, "redis_url": redis_server.url}
-        done, answer, logged = await self.settled(node, urls, run, *ANSWER, "--yes", "-o", "json")
+        done, answer, logged = await self.settled(node, urls, in_pipes, *ANSWER, "--yes", "-o", "json")
         assert (done.code, done.err) == (0, "")
         found = json.loads(done.out)
         assert (found["outcome"], found["settled"], found["reason"]) == ("operator", True, "service hangs")

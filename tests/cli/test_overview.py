@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapter.cli.overview import age, gate, link_states, replica_state, style, up
-from tests.cli.ground import Ground, evapi_adapter, on_ground
-from tests.cli.terminal import on_a_terminal
+from tests.cli.command import on_terminal
+from tests.cli.ground import Ground, in_thread, on_ground
 from tests.harness.process import free_port
 from tests.harness.redis import RedisServer
 
@@ -75,7 +75,7 @@ class TestListing:
     async def test_on_a_terminal_of_80_columns(self, ground: Ground) -> None:
         await embedded(ground, "a-replica-with-a-rather-long-name-0")
         for words in ("replicas", "nodes"):
-            shown, code = await asyncio.to_thread(on_a_terminal, words, **ground.env)
+            code, shown, _ = await asyncio.to_thread(on_terminal, words, **ground.env)
             assert code == 0
             assert max(map(len, shown.splitlines())) <= 80
             assert ground.node[:8] in shown
@@ -105,7 +105,7 @@ class TestAway:
     @pytest.mark.parametrize("command", ["replicas", "nodes"])
     async def test_redis(self, command: str) -> None:
         url = f"redis://:hunter2@127.0.0.1:{free_port()}"
-        done = await evapi_adapter(command, EVAPI_REDIS_URL=url)
+        done = await in_thread(command, EVAPI_REDIS_URL=url)
         assert (done.code, done.out) == (1, "")
         assert done.err.startswith(
             f"evapi-adapter: Redis at {url.replace('hunter2', '***')}: connection refused"
@@ -115,13 +115,13 @@ class TestAway:
     async def test_redis_that_hangs(self, tmp_path: Path) -> None:
         with RedisServer(tmp_path) as server:
             server.pause()
-            done = await evapi_adapter("nodes", EVAPI_REDIS_URL=server.url)
+            done = await in_thread("nodes", EVAPI_REDIS_URL=server.url)
             server.resume()
         assert (done.code, done.out) == (1, "")
         assert "no answer: does it hang" in done.err
 
     async def test_no_redis_is_set(self) -> None:
-        done = await evapi_adapter("replicas")
+        done = await in_thread("replicas")
         assert (done.code, done.out) == (2, "")
         assert "EVAPI_REDIS_URL: is not set" in done.err
 

@@ -16,7 +16,7 @@ from adapter.broker.rabbitmq import AmqpBroker
 from consumers import Service, route
 from consumers.amqp import Runner
 from tests.broker.support import Recorder
-from tests.cli.rabbit_cli import Done, evapi_adapter
+from tests.cli.command import Done, evapi_adapter
 from tests.harness.until import until
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ KEYS = [
 
 @pytest.fixture
 def send(vhost: str) -> Callable[..., Any]:
-    async def run(*words: str, stdin: bytes = b"") -> Done:
+    async def run(*words: str, stdin: str = "") -> Done:
         return await asyncio.to_thread(evapi_adapter, "send", *words, stdin=stdin, EVAPI_AMQP_URL=vhost)
 
     return run
@@ -62,7 +62,7 @@ class TestCommands:
         first = await send("sbc1", '{"event":"reload"}')
         assert (first.code, first.err) == (0, "")
         assert first.out.split() == ["OUTCOME", "sent", "NODE", "sbc1", "BYTES", "18"]
-        second = await send("all", "-", "-o", "json", stdin=b' {"event":"reload"}\n')
+        second = await send("all", "-", "-o", "json", stdin=' {"event":"reload"}\n')
         assert json.loads(second.out)["outcome"] == "sent"
         await until(lambda: len(receiver.commands) == 2)
         assert receiver.commands == [("sbc1", b'{"event":"reload"}')] * 2
@@ -141,7 +141,7 @@ class TestQuestions:
 
     @pytest.mark.usefixtures("service")
     async def test_a_service_that_fails(self, send: Callable[..., Any]) -> None:
-        done = await send("--event", "invite_request", "--data", "-", stdin=b'{"boom":true}')
+        done = await send("--event", "invite_request", "--data", "-", stdin='{"boom":true}')
         assert done.code == 1
         assert done.out.split()[:2] == ["OUTCOME", "failed"]
         assert "ValueError" in done.out

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pika
 import pytest
 
-from tests.cli.rabbit_cli import evapi_adapter
-from tests.cli.terminal import on_a_terminal
+from tests.cli.command import evapi_adapter, on_terminal
 from tests.harness.process import free_port
 
 if TYPE_CHECKING:
@@ -115,6 +114,6 @@ def test_no_rabbitmq_is_set(words: tuple[str, ...]) -> None:
 def test_one_that_hangs_on_a_terminal() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:  # the kernel takes the connection, nobody else
         url = f"amqp://127.0.0.1:{server.getsockname()[1]}/"
-        shown, code = on_a_terminal("services", EVAPI_AMQP_URL=url)
+        code, shown, _ = on_terminal("services", EVAPI_AMQP_URL=url)
     assert code == 1
     assert f"RabbitMQ: {url}: no answer within 2 s: does it hang" in shown.replace("\n", "")

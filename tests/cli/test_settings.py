@@ -9,13 +9,11 @@ import pytest
 
 from adapter.errors import SettingsError
 from adapter.settings import Settings, examine, load, source
-from tests.cli.rabbit_cli import evapi_adapter
-from tests.cli.terminal import on_a_terminal
+from tests.cli.command import Done, evapi_adapter, on_terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.cli.rabbit_cli import Done
 
 SECRET = {"EVAPI_REDIS_URL": "redis://:hunter2@h/1", "EVAPI_AMQP_API": "http://u:hunter2@h:15672"}
 
@@ -66,7 +64,7 @@ class TestShow:
         assert [json.loads(line)["name"] for line in lines] == list(Settings.model_fields)
 
     def test_on_a_terminal_of_80_columns(self) -> None:
-        shown, code = on_a_terminal("settings", "show", EVAPI_AMQP_URL="amqp://" + "h" * 90)
+        code, shown, _ = on_terminal("settings", "show", EVAPI_AMQP_URL="amqp://" + "h" * 90)
         assert code == 0
         assert max(map(len, shown.splitlines())) <= 80
 

@@ -19,7 +19,8 @@ from adapter.model.transaction import Outcome, TransactionId
 from adapter.observe.journal import Journal, Kind, Step
 from adapter.ports.broker import Reply
 from adapter.simulator import SimulatedKamailio
-from tests.cli.operating import Calls, ask, on_terminal, run, started
+from tests.cli.command import evapi_adapter, in_pipes, on_terminal, started
+from tests.cli.operating import Calls
 from tests.harness.pika_service import PikaService
 from tests.harness.process import free_port
 from tests.harness.redis import RedisServer
@@ -47,7 +48,7 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer
 
 
 def rows(calls: Calls, *words: str) -> list[dict[str, Any]]:
-    done = ask(*PAST, "-o", "jsonl", *words, **calls.variables)
+    done = evapi_adapter(*PAST, "-o", "jsonl", *words, **calls.variables)
     assert (done.code, done.err) == (0, "")
     return [json.loads(line) for line in done.out.splitlines()]
 
@@ -55,7 +56,7 @@ def rows(calls: Calls, *words: str) -> list[dict[str, Any]]:
 class TestLines:
     def test_a_line_for_the_event_and_one_for_the_outcome(self, calls: Calls) -> None:
         calls.decided(calls.call(7))
-        done = ask(*PAST, **calls.variables)
+        done = evapi_adapter(*PAST, **calls.variables)
         assert (done.code, done.err) == (0, "")
         event, outcome = (line.split() for line in done.out.splitlines())
         assert event[1:] == ["event", "invite_request", "sbc1:1:7:1", "call-7@h"]
@@ -94,18 +95,18 @@ class TestLines:
 
     def test_only_what_is_new_where_nothing_older_is_asked_for(self, calls: Calls) -> None:
         calls.decided(calls.call(1))
-        done = ask("tail", "--for", "1ms", **calls.variables)
+        done = evapi_adapter("tail", "--for", "1ms", **calls.variables)
         assert (done.code, done.out, done.err) == (0, "", "")
 
     def test_what_a_peer_wrote_does_not_steer_the_terminal(self, calls: Calls) -> None:
         calls.decided(calls.call(1, call_id="a\x1b[2J\n@h", event="e\u202e"), service="s\x9b")
-        for done in (ask(*PAST, **calls.variables), on_terminal(*PAST, **calls.variables)):
+        for done in (evapi_adapter(*PAST, **calls.variables), on_terminal(*PAST, **calls.variables)):
             assert "a\\x1b[2J\\n@h" in done.out
             assert not set("\x1b\u202e\x9b") & set(done.out)
         assert [row["call_id"] for row in rows(calls)] == ["a\x1b[2J\n@h"] * 2
 
     def test_nobody_there_is_said(self, calls: Calls) -> None:
-        done = ask(*PAST, **calls.variables)
+        done = evapi_adapter(*PAST, **calls.variables)
         assert (done.code, done.out) == (0, "")
         assert "no replica" in done.err
 
@@ -142,7 +143,7 @@ class TestFilters:
         ],
     )
     def test_wrong_usage(self, calls: Calls, words: str, told: str) -> None:
-        done = ask("tail", *words.split(), **calls.variables)
+        done = evapi_adapter("tail", *words.split(), **calls.variables)
         assert (done.code, done.out) == (2, "")
         assert told in done.err
         assert "Traceback" not in done.err
@@ -155,11 +156,13 @@ class TestPayloads:
         event, outcome = rows(calls, "--payloads")
         assert event["data"] == {"call_id": "call-1@h", "password": "***", "ruri": "sip:b@h"}
         assert outcome["decision"] == {"action": "allow", "token": "***"}
-        assert '{"action": "allow", "token": "***"}' in ask(*PAST, "--payloads", **calls.variables).out
+        assert (
+            '{"action": "allow", "token": "***"}' in evapi_adapter(*PAST, "--payloads", **calls.variables).out
+        )
 
     def test_where_they_are_not_kept_that_is_said_once(self, calls: Calls) -> None:
         calls.decided(calls.call(1), calls.call(2))
-        done = ask(*PAST, "--payloads", **calls.variables)
+        done = evapi_adapter(*PAST, "--payloads", **calls.variables)
         assert done.code == 0
         assert done.err.count("EVAPI_JOURNAL_PAYLOADS=true") == 1
 
@@ -194,7 +197,7 @@ class TestEnds:
 
 class TestRedisAway:
     def test_from_the_beginning(self) -> None:
-        done = run("tail", EVAPI_REDIS_URL=f"redis://:hunter2@127.0.0.1:{free_port()}")
+        done = in_pipes("tail", EVAPI_REDIS_URL=f"redis://:hunter2@127.0.0.1:{free_port()}")
         assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
         assert done.err.startswith("evapi-adapter: Redis at redis://:***@127.0.0.1:")
 
@@ -219,7 +222,7 @@ class TestRedisAway:
         looks = [[], away, away, [], away, [], KeyboardInterrupt]
         monkeypatch.setattr(Follower, "read", AsyncMock(side_effect=looks))
         monkeypatch.setattr(tail, "LOOK", 0.0001)
-        done = ask("tail", **calls.variables)
+        done = evapi_adapter("tail", **calls.variables)
         assert (done.code, done.out) == (130, "")
         said = done.err.splitlines()[1:]
         assert [line.endswith("It is waited for") for line in said] == [True, False, True, False]

@@ -30,7 +30,8 @@ from adapter.cli import top
 from adapter.cli.frame import frame, sparkline, text_frame
 from adapter.model.transaction import Outcome
 from tests.admin.site import NOW, answers, beat
-from tests.cli.ground import Ground, environment, evapi_adapter, in_pipes, on_ground
+from tests.cli.command import environment, in_pipes
+from tests.cli.ground import Ground, in_thread, on_ground
 from tests.harness.process import free_port
 from tests.harness.until import until
 
@@ -77,7 +78,7 @@ class TestOnce:
         line = await ground.run("top", "-o", "jsonl")
         assert line.out.count("\n") == 1
 
-        done = await in_pipes("top", **ground.env)
+        done = await asyncio.to_thread(in_pipes, "top", **ground.env)
         assert (done.code, done.err) == (0, "")
         assert "\x1b" not in done.out
         for part in (
@@ -116,7 +117,7 @@ class TestOnce:
         assert (both["redis"]["ok"], both["rabbitmq"]["ok"]) == (False, False)
 
     async def test_no_redis_is_set(self) -> None:
-        done = await evapi_adapter("top")
+        done = await in_thread("top")
         assert (done.code, done.out) == (2, "")
         assert "EVAPI_REDIS_URL: is not set" in done.err
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pika
 import pytest
 
-from tests.cli.rabbit_cli import Done, evapi_adapter
+from tests.cli.command import Done, evapi_adapter
 from tests.harness.process import free_port
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from adapter.model.transaction import Outcome, State
 from adapter.observe.journal import Journal
 from adapter.ports.broker import Reply
 from adapter.simulator import SimulatedKamailio
-from tests.cli.operating import Calls, ask, on_terminal, run
+from tests.cli.command import evapi_adapter, in_pipes, on_terminal
+from tests.cli.operating import Calls
 from tests.harness.pika_service import PikaService
 from tests.harness.process import free_port
 from tests.harness.redis import RedisServer
@@ -47,7 +48,7 @@ class TestTimeline:
     def test_as_a_table(self, calls: Calls) -> None:
         calls.now = 1_700_000_000.0
         calls.decided(calls.call(7))
-        done = ask("trace", "call-7@h", **calls.variables)
+        done = evapi_adapter("trace", "call-7@h", **calls.variables)
         assert (done.code, done.err) == (0, "")
         head, titles, *lines = done.out.splitlines()
         assert head == "sbc1:1:7:1  invite_request  Call-ID call-7@h  decided after 20 ms"
@@ -68,7 +69,7 @@ class TestTimeline:
 
     def test_as_json_with_keys_that_stay(self, calls: Calls) -> None:
         calls.decided(calls.call(7), replica="r9~ef")
-        (one,) = found(ask("trace", "sbc1:1:7:1", "-o", "json", **calls.variables))
+        (one,) = found(evapi_adapter("trace", "sbc1:1:7:1", "-o", "json", **calls.variables))
         assert {key: value for key, value in one.items() if key != "steps"} == {
             "id": "sbc1:1:7:1",
             "call_id": "call-7@h",
@@ -88,9 +89,9 @@ class TestTimeline:
 
     def test_of_a_call_id_all_its_transactions(self, calls: Calls) -> None:
         calls.decided(calls.call(1, call_id="a@h", ago=5), calls.call(2), calls.call(3, call_id="a@h"))
-        done = ask("trace", "a@h", "-o", "jsonl", **calls.variables)
+        done = evapi_adapter("trace", "a@h", "-o", "jsonl", **calls.variables)
         assert [json.loads(line)["id"] for line in done.out.splitlines()] == ["sbc1:1:1:1", "sbc1:1:3:1"]
-        table = ask("trace", "a@h", **calls.variables)
+        table = evapi_adapter("trace", "a@h", **calls.variables)
         assert table.out.count("\n\n") == 1, "a line between the two"
 
     def test_what_is_in_flight_is_said_to_be(self, calls: Calls) -> None:
@@ -99,12 +100,12 @@ class TestTimeline:
         answered = calls.call(2)
         calls.claim(waits, answered)
         calls.settle(answered, Outcome.TIMEOUT)
-        done = ask("trace", "call-1@h", **calls.variables)
+        done = evapi_adapter("trace", "call-1@h", **calls.variables)
         assert "  in flight\n" in done.out
         assert "in flight: waits to be published; 2" in done.out
-        (one,) = found(ask("trace", "call-1@h", "-o", "json", **calls.variables))
+        (one,) = found(evapi_adapter("trace", "call-1@h", "-o", "json", **calls.variables))
         assert (one["state"], one["outcome"], one["steps"][-1]["step"]) == ("claimed", None, "open")
-        (two,) = found(ask("trace", "call-2@h", "-o", "json", **calls.variables))
+        (two,) = found(evapi_adapter("trace", "call-2@h", "-o", "json", **calls.variables))
         assert (two["state"], two["outcome"]) == ("settled", "timeout")
 
     def test_adopted_by_whom(self, calls: Calls) -> None:
@@ -115,13 +116,13 @@ class TestTimeline:
         calls.write(dead, "r1~ab")
         calls.write(heir, "r2~cd")
         calls.beat("r1~ab", "r2~cd")
-        done = ask("trace", "call-1@h", **calls.variables)
+        done = evapi_adapter("trace", "call-1@h", **calls.variables)
         assert done.out.index("claimed by r1") < done.out.index("adopted by r2")
         assert "it is over, and no journal tells how" in done.out
 
     def test_of_a_node_that_is_not_known_by_its_id(self, calls: Calls) -> None:
         calls.claim(calls.call(1, node="far"))
-        (one,) = found(ask("trace", "far:1:1", "-o", "json", **calls.variables))
+        (one,) = found(evapi_adapter("trace", "far:1:1", "-o", "json", **calls.variables))
         assert one["state"] == "claimed"
 
     def test_what_a_peer_wrote_does_not_steer_the_terminal(self, calls: Calls) -> None:
@@ -129,15 +130,15 @@ class TestTimeline:
         calls.decided(calls.call(1, call_id=wicked, event="e\x1bvil"), service="s\x07")
         shown = "a\\x1b[2J\\u202e\\n@h"
         for done in (
-            ask("trace", wicked, **calls.variables),
+            evapi_adapter("trace", wicked, **calls.variables),
             on_terminal("trace", wicked, **calls.variables),
         ):
             assert done.code == 0
             assert shown in done.out
             assert not set("\x1b\x07\u202e") & set(done.out)
-        (one,) = found(ask("trace", wicked, "-o", "json", **calls.variables))
+        (one,) = found(evapi_adapter("trace", wicked, "-o", "json", **calls.variables))
         assert one["call_id"] == wicked
-        done = ask("trace", "b\x1b[2J", **calls.variables)
+        done = evapi_adapter("trace", "b\x1b[2J", **calls.variables)
         assert (done.code, done.out) == (1, "")
         assert "b\\x1b[2J" in done.err
 
@@ -152,20 +153,20 @@ class TestTimeline:
 class TestPayloads:
     def test_only_when_asked_for_and_then_masked(self, calls: Calls) -> None:
         calls.decided(calls.call(1, ruri="sip:b@h", password="hunter2"), payloads=True)
-        plain = ask("trace", "call-1@h", "-o", "json", **calls.variables)
+        plain = evapi_adapter("trace", "call-1@h", "-o", "json", **calls.variables)
         assert "sip:b@h" not in plain.out
         assert "data" not in found(plain)[0]
-        (one,) = found(ask("trace", "call-1@h", "--payloads", "-o", "json", **calls.variables))
+        (one,) = found(evapi_adapter("trace", "call-1@h", "--payloads", "-o", "json", **calls.variables))
         assert one["data"] == {"call_id": "call-1@h", "ruri": "sip:b@h", "password": "***"}
         assert one["decision"] == {"action": "allow", "token": "***"}
-        table = ask("trace", "call-1@h", "--payloads", **calls.variables)
+        table = evapi_adapter("trace", "call-1@h", "--payloads", **calls.variables)
         assert '  "ruri": "sip:b@h"' in table.out
         assert "DECISION" in table.out
         assert "hunter2" not in table.out
 
     def test_where_they_are_not_kept_that_is_said(self, calls: Calls) -> None:
         calls.decided(calls.call(1))
-        done = ask("trace", "call-1@h", "--payloads", **calls.variables)
+        done = evapi_adapter("trace", "call-1@h", "--payloads", **calls.variables)
         assert done.code == 0
         assert "EVAPI_JOURNAL_PAYLOADS=true" in done.err
         assert "DATA" not in done.out
@@ -174,29 +175,29 @@ class TestPayloads:
 class TestNothing:
     def test_no_journal_at_all(self, calls: Calls) -> None:
         calls.beat("r1~ab")
-        done = ask("trace", "x@h", **calls.variables)
+        done = evapi_adapter("trace", "x@h", **calls.variables)
         assert (done.code, done.out) == (1, "")
         assert "no replica has a journal" in done.err
         assert "EVAPI_JOURNAL" in done.err
 
     def test_events_without_a_call_id_and_the_line_to_write(self, calls: Calls) -> None:
         calls.decided(calls.call(1, call_id=""))
-        done = ask("trace", "x@h", **calls.variables)
+        done = evapi_adapter("trace", "x@h", **calls.variables)
         assert done.code == 1
         assert 'jansson_set("string", "call_id", "$ci", "$var(data)");' in done.err
-        by_id = ask("trace", "sbc1:5:5:5", **calls.variables)
+        by_id = evapi_adapter("trace", "sbc1:5:5:5", **calls.variables)
         assert by_id.code == 1
         assert "jansson_set" not in by_id.err, "an id needs no Call-ID"
 
     def test_longer_ago_than_the_journals_go_back(self, calls: Calls) -> None:
         calls.decided(calls.call(1))
-        done = ask("trace", "x@h", "-o", "json", **calls.variables)
+        done = evapi_adapter("trace", "x@h", "-o", "json", **calls.variables)
         assert done.code == 1
         assert json.loads(done.out) == {"transactions": []}
         assert "the journals begin at " in done.err
 
     def test_without_a_redis_url_it_is_wrong_usage(self) -> None:
-        done = ask("trace", "x@h")
+        done = evapi_adapter("trace", "x@h")
         assert (done.code, done.out) == (2, "")
         assert done.err.startswith("evapi-adapter: EVAPI_REDIS_URL: is not set")
 
@@ -204,14 +205,14 @@ class TestNothing:
 class TestRedisAway:
     def test_nobody_listens(self) -> None:
         url = f"redis://:hunter2@127.0.0.1:{free_port()}"
-        done = run("trace", "x@h", EVAPI_REDIS_URL=url)
+        done = in_pipes("trace", "x@h", EVAPI_REDIS_URL=url)
         assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
         assert done.err.startswith("evapi-adapter: Redis at redis://:***@127.0.0.1:")
         assert "hunter2" not in done.err
 
     def test_it_hangs(self, own_server: RedisServer) -> None:
         own_server.pause()
-        done = run("trace", "x@h", EVAPI_REDIS_URL=own_server.url)
+        done = in_pipes("trace", "x@h", EVAPI_REDIS_URL=own_server.url)
         assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
         assert "no answer: does it hang" in done.err
 
@@ -227,7 +228,9 @@ async def test_through_the_whole_bridge(rabbitmq: RabbitServer, redis_server: Re
             await first.resumed(timeout=10)
             second = await sim.suspend("nobodys_request", {"call_id": call_id})
             await second.resumed(timeout=10)
-            done = await asyncio.to_thread(run, "trace", call_id, "--payloads", "-o", "json", **variables)
+            done = await asyncio.to_thread(
+                in_pipes, "trace", call_id, "--payloads", "-o", "json", **variables
+            )
     decided, unroutable = found(done)
     assert [step["step"] for step in decided["steps"] if step["where"] != "consumer"] == [
         *("event", "claimed", "published", "reply", "resume", "read"),
@@ -250,6 +253,6 @@ def test_two_replies_are_both_told(calls: Calls) -> None:
         journal.resumed(calls.now + 0.2, one, Outcome.DECIDED, 0.2, b"{}")
     calls.beat("r1~ab")
     calls.write(journal)
-    done = ask("trace", "call-1@h", **calls.variables)
+    done = evapi_adapter("trace", "call-1@h", **calls.variables)
     assert "reply came from lcr\n" in "\n".join(line.rstrip() for line in done.out.splitlines()) + "\n"
     assert "reply came from lcr, too late: nobody waited" in done.out

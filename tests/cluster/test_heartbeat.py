@@ -91,7 +91,7 @@ class TestBeat:
             first.trip.tick()
             return snapshot
 
-        first.store.inner.beat = stopped  # type: ignore[method-assign]
+        first.store.inner.beat = stopped  # type: ignore[assignment, method-assign]
         await first.beat()
         assert not current(first.membership, first.now)
         first.store.inner.beat = beat  # type: ignore[method-assign]
@@ -368,7 +368,7 @@ class TestRun:
             said.append((round(first.now - began, 3), state.broker))
             return await beat(state)
 
-        first.store.inner.beat = told  # type: ignore[method-assign]
+        first.store.inner.beat = told  # type: ignore[assignment, method-assign]
         began = first.now
         await self.run(first, 1.0, {0.5: lambda: setattr(first.broker, "ready", False)})
         without = [when for when, broker in said if not broker]
@@ -386,7 +386,7 @@ class TestRun:
             await answers.wait()
             return await beat(state)
 
-        first.store.inner.beat = slow  # type: ignore[method-assign]
+        first.store.inner.beat = slow  # type: ignore[assignment, method-assign]
         for second in range(3):
             first.replicas.tick(float(second))
             await asyncio.sleep(0)
@@ -421,7 +421,7 @@ class TestClock:
             others = {name: replace(each, at=1.0, off=0.01) for name, each in snapshot.beats.items()}
             return snapshot._replace(at=first.now - off, beats=others)
 
-        first.store.inner.beat = beat  # type: ignore[method-assign]
+        first.store.inner.beat = beat  # type: ignore[assignment, method-assign]
         return group, first
 
     async def test_it_leaves_its_nodes_and_says_so(self) -> None:

@@ -87,7 +87,7 @@ class TestAdoption:
         await group.beat("r3")
         assert set(group["r1"].asked) == {1}
         assert group["r1"].outcomes == [(2, "decided")]
-        assert group["r2"].asked == group["r2"].links.sent == []
+        assert (group["r2"].asked, group["r2"].links.sent) == ([], [])
 
     async def test_who_has_left_is_not_waited_for(self) -> None:
         group = Group("r1", "r2")
@@ -149,7 +149,7 @@ class TestAdoption:
         async def away(*args: Any) -> list[Transaction]:  # it goes between the beat and the adoption
             return []
 
-        second.store.inner.adopt = away  # type: ignore[method-assign]
+        second.store.inner.adopt = away  # type: ignore[assignment, method-assign]
         await second.beat()
         second.store.inner.adopt = adopt  # type: ignore[method-assign]
         second.store.away = noticed

@@ -214,7 +214,7 @@ class TestUnsoundLink:
             order.append("told")
             return await beat(said)
 
-        first.store.inner.beat = told  # type: ignore[method-assign]
+        first.store.inner.beat = told  # type: ignore[assignment, method-assign]
         await first.beat()
         assert order == ["reset", "told"]
 

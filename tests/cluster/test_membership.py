@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +19,7 @@ from tests.cluster.questions import active, current, linked, served, settling, u
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from random import Random
 
 LEASE = 1.0
 NODE = "sbc1"
@@ -57,8 +58,10 @@ class TestAssignees:
         assert assignees(found, NODE, 2, False) == ["r1", "r3"], "where nobody can, the preference counts"
 
     @given(names, st.sets(names, min_size=3, max_size=8), st.integers(1, 3))
-    def test_one_that_is_lost_moves_only_its_own_links(self, node, replicas, count):
-        def chosen(live):
+    def test_one_that_is_lost_moves_only_its_own_links(
+        self, node: str, replicas: set[str], count: int
+    ) -> None:
+        def chosen(live: set[str]) -> list[str]:
             me, *others = sorted(live)
             found = Membership(me, LEASE)
             found.update(Snapshot(dict.fromkeys(others, SERVING), True), 0.0, 0.0)
@@ -80,28 +83,30 @@ class TestAssignees:
 
 class TestChoose:
     @given(names, st.sets(names, min_size=1), st.randoms())
-    def test_all_agree_whatever_the_order_in_which_they_know_each_other(self, node, replicas, random):
+    def test_all_agree_whatever_the_order_in_which_they_know_each_other(
+        self, node: str, replicas: set[str], random: Random
+    ) -> None:
         shuffled = list(replicas)
         random.shuffle(shuffled)
         assert choose(node, shuffled) == choose(node, sorted(replicas)) in replicas
 
     @given(names, st.sets(names, min_size=2))
-    def test_only_what_the_lost_replica_had_changes_hands(self, node, replicas):
+    def test_only_what_the_lost_replica_had_changes_hands(self, node: str, replicas: set[str]) -> None:
         was = choose(node, replicas)
         for lost in replicas - {was}:
             assert choose(node, replicas - {lost}) == was
 
-    def test_nodes_are_spread(self):
+    def test_nodes_are_spread(self) -> None:
         shares = Counter(choose(f"sbc{number}", ["one", "two", "three", "four"]) for number in range(2000))
         assert len(shares) == 4
         assert min(shares.values()) > 400
 
-    def test_nobody_is_chosen_where_nobody_is(self):
+    def test_nobody_is_chosen_where_nobody_is(self) -> None:
         assert choose("sbc1", []) is None
 
 
 class TestActive:
-    def test_it_is_chosen_among_those_that_serve_the_node(self):
+    def test_it_is_chosen_among_those_that_serve_the_node(self) -> None:
         assert choose(NODE, ["r1", "r2", "r3"]) == "r3"
         assert choose(NODE, ["r1", "r2"]) == "r1"
         assert active(membership({"r1": SERVING, "r3": SERVING}), NODE, True) == "r3"
@@ -110,7 +115,7 @@ class TestActive:
             assert active(membership({"r1": unable, "r3": unable}), NODE, True) == "r2"
             assert active(membership({"r1": unable, "r3": unable}), NODE, False) is None
 
-    def test_what_this_replica_can_do_is_told_with_the_question(self):
+    def test_what_this_replica_can_do_is_told_with_the_question(self) -> None:
         """It knows before its beat does."""
         alone = membership()
         assert active(alone, NODE, True) == "r2"
@@ -120,13 +125,13 @@ class TestActive:
         assert served(membership({"r1": SERVING}), NODE)
         assert not served(membership({"r1": NO_BROKER, "r3": NO_LINK}), NODE)
 
-    def test_nodes_are_apart(self):
+    def test_nodes_are_apart(self) -> None:
         found = membership({"r1": Beat(nodes=frozenset(["sbc2"]))})
         assert active(found, "sbc1", True) == "r2"
         assert active(found, "sbc2", False) == "r1"
 
     @given(st.dictionaries(st.sampled_from(["a", "b", "c", "d", "e"]), st.booleans(), min_size=2), names)
-    def test_all_who_see_the_same_agree(self, serving, node):
+    def test_all_who_see_the_same_agree(self, serving: Any, node: str) -> None:
         beats = {name: Beat(nodes=frozenset([node] if serves else [])) for name, serves in serving.items()}
         chosen = set()
         for name in beats:
@@ -138,19 +143,19 @@ class TestActive:
 
 
 class TestLease:
-    def test_who_has_not_beaten_for_longer_than_it_is_dead(self):
+    def test_who_has_not_beaten_for_longer_than_it_is_dead(self) -> None:
         found = membership({"r1": old(SERVING, LEASE), "r3": old(SERVING, LEASE + 0.001)})
         assert found.replicas == ["r1", "r2"]
         assert found.dead == {"r3"}
         assert active(found, NODE, True) == "r1"
 
-    def test_this_one_is_never_dead_to_itself(self):
+    def test_this_one_is_never_dead_to_itself(self) -> None:
         found = Membership("r2", LEASE)
         found.update(Snapshot({"r2": old(SERVING, 60.0)}, True), 0.0, 0.0)
         assert found.replicas == ["r2"]
         assert found.dead == frozenset()
 
-    def test_its_own_ends_without_an_answer(self):
+    def test_its_own_ends_without_an_answer(self) -> None:
         found = Membership("r2", LEASE)
         assert not current(found, 0.0)
         found.update(Snapshot({}, False), 5.0, 5.0)
@@ -158,7 +163,7 @@ class TestLease:
         assert current(found, 5.0 + LEASE)
         assert not current(found, 5.001 + LEASE)
 
-    def test_who_has_left_is_neither_there_nor_dead(self):
+    def test_who_has_left_is_neither_there_nor_dead(self) -> None:
         found = membership({"r1": SERVING})
         found.update(Snapshot({"r2": SERVING}, True), 0.2, 0.2)
         assert found.replicas == ["r2"]
@@ -166,7 +171,7 @@ class TestLease:
 
 
 class TestAway:
-    def test_the_last_list_holds_for_as_long_as_it_takes(self):
+    def test_the_last_list_holds_for_as_long_as_it_takes(self) -> None:
         found = membership({"r1": SERVING, "r3": old(SERVING, 9.0)})
         assert "live" in repr(found)
         found.lost(0.5)
@@ -177,7 +182,7 @@ class TestAway:
         assert found.replicas == ["r1", "r2"]
         assert found.dead == {"r3"}
 
-    def test_and_for_one_lease_after_the_return_until_all_have_beaten(self):
+    def test_and_for_one_lease_after_the_return_until_all_have_beaten(self) -> None:
         found = membership({"r1": SERVING})
         found.lost(9.0)
         found.update(Snapshot({"r1": old(SERVING, 10.0), "r2": SERVING}, True), 10.0, 10.0)
@@ -190,16 +195,16 @@ class TestAway:
         assert active(found, NODE, True) == "r1"
         found.update(Snapshot({"r1": old(SERVING, 11.0), "r2": SERVING}, True), 11.0, 11.0)
         assert not settling(found, 11.0)
-        assert (found.replicas, found.dead) == (["r2"], {"r1"})
+        assert (found.replicas, found.dead) == (["r2"], frozenset({"r1"}))
 
-    def test_who_has_beaten_meanwhile_is_known_as_it_is_now(self):
+    def test_who_has_beaten_meanwhile_is_known_as_it_is_now(self) -> None:
         found = membership({"r1": SERVING})
         found.lost(9.0)
         found.update(Snapshot({"r1": NO_BROKER, "r3": SERVING}, True), 10.0, 10.0)
         assert active(found, NODE, True) == "r3"
         assert cannot_ask(found, NODE) == {"r1"}
 
-    def test_a_second_loss_begins_it_anew(self):
+    def test_a_second_loss_begins_it_anew(self) -> None:
         found = membership({"r1": SERVING})
         for now in (10.0, 10.5):
             found.lost(now)
@@ -207,7 +212,7 @@ class TestAway:
         assert settling(found, 11.4)
         assert not settling(found, 11.5)
 
-    def test_a_store_that_lost_its_memory_is_like_one_that_was_away(self):
+    def test_a_store_that_lost_its_memory_is_like_one_that_was_away(self) -> None:
         found = membership({"r1": SERVING})
         found.update(Snapshot({"r2": SERVING}, False), 1.0, 1.0)
         assert settling(found, 1.9)
@@ -215,12 +220,12 @@ class TestAway:
         found.update(Snapshot({"r2": SERVING}, True), 2.0, 2.0)
         assert found.replicas == ["r2"]
 
-    def test_the_first_look_of_a_life_is_no_return(self):
+    def test_the_first_look_of_a_life_is_no_return(self) -> None:
         found = Membership("r2", LEASE)
         found.update(Snapshot({"r2": SERVING}, False), 1.0, 1.0)
         assert not settling(found, 1.0)
 
-    def test_unless_the_store_was_away_at_its_beginning(self):
+    def test_unless_the_store_was_away_at_its_beginning(self) -> None:
         found = Membership("r2", LEASE)
         found.lost(0.0)
         assert current(found, 0.0)
@@ -231,7 +236,7 @@ class TestAway:
 class TestWoke:
     """A process that stood still may have been taken for dead, and its own calls failed meanwhile."""
 
-    def test_an_answer_to_what_it_asked_before_is_no_news(self):
+    def test_an_answer_to_what_it_asked_before_is_no_news(self) -> None:
         """Neither of the others nor of its own lease: it stood still between the two."""
         found = membership({"r1": SERVING})
         found.woke(5.0)
@@ -241,13 +246,13 @@ class TestWoke:
         found.update(Snapshot({"r1": SERVING}, True), 5.0, 5.1)
         assert current(found, 5.1)
 
-    def test_its_lease_counts_from_when_it_asked(self):
+    def test_its_lease_counts_from_when_it_asked(self) -> None:
         found = Membership("r2", LEASE)
         found.update(Snapshot({}, True), 5.0, 5.4)
         assert current(found, 5.0 + LEASE)
         assert not current(found, 5.001 + LEASE)
 
-    def test_it_is_unsure_until_it_has_heard_of_the_others(self):
+    def test_it_is_unsure_until_it_has_heard_of_the_others(self) -> None:
         found = membership({"r1": SERVING})
         assert not unsure(found)
         found.woke(5.0)
@@ -257,7 +262,7 @@ class TestWoke:
         assert not unsure(found)
         assert current(found, 5.1)
 
-    def test_a_beat_that_was_sent_before_and_failed_says_nothing(self):
+    def test_a_beat_that_was_sent_before_and_failed_says_nothing(self) -> None:
         found = membership({"r1": SERVING})
         found.woke(5.0)
         found.lost(0.2)
@@ -268,11 +273,11 @@ class TestWoke:
 
 
 class TestWhatIsTakenOver:
-    def test_who_cannot_publish(self):
+    def test_who_cannot_publish(self) -> None:
         beats = {"r1": NO_BROKER, "r3": NO_LINK, "r4": DRAINING, "r5": old(NO_BROKER, 2.0)}
         assert cannot_ask(membership(beats), NODE) == {"r1"}
 
-    def test_who_does_not_consume_a_nodes_replies_serves_the_others(self):
+    def test_who_does_not_consume_a_nodes_replies_serves_the_others(self) -> None:
         deaf = replace(SERVING, nodes=frozenset([NODE, "sbc2"]), deaf=frozenset([NODE]))
         found = membership({"r1": deaf})
         assert not served(found, NODE)
@@ -284,7 +289,7 @@ class TestWhatIsTakenOver:
         assert not silenced(found, "r1", "sbc2")
         assert cannot_write(found, NODE) == frozenset()
 
-    def test_who_cannot_write(self):
+    def test_who_cannot_write(self) -> None:
         beats = {"r1": NO_BROKER, "r3": NO_LINK, "r4": DRAINING, "r5": old(NO_LINK, 2.0)}
         assert cannot_write(membership(beats), NODE) == {"r3"}
         assert linked(membership(beats), NODE)
@@ -294,24 +299,24 @@ class TestWhatIsTakenOver:
         ("beat", "may"),
         [(SERVING, False), (NO_BROKER, True), (DRAINING, False), (NO_LINK, False), (old(SERVING, 2.0), True)],
     )
-    def test_who_may_hold_what_will_not_come(self, beat, may):
+    def test_who_may_hold_what_will_not_come(self, beat: Beat, may: Any) -> None:
         assert silenced(membership({"r1": beat}), "r1", NODE) is may
 
-    def test_who_is_not_on_the_list_may_and_this_one_never(self):
+    def test_who_is_not_on_the_list_may_and_this_one_never(self) -> None:
         assert silenced(membership(), "r9", NODE)
         assert not silenced(membership(), "r2", NODE)
 
-    def test_who_writes_is_chosen_among_those_with_a_link(self):
+    def test_who_writes_is_chosen_among_those_with_a_link(self) -> None:
         assert writer(membership({"r1": NO_BROKER, "r3": DRAINING}), NODE, True) == "r3"
         assert writer(membership({"r1": NO_BROKER, "r3": NO_LINK}), NODE, True) == "r1"
         assert writer(membership({"r3": NO_LINK}), NODE, True) == "r2"
         assert writer(membership({"r3": NO_LINK}), NODE, False) is None
 
-    def test_who_may_still_write_what_it_has_written_to_a_link_is_not_taken_over_from(self):
+    def test_who_may_still_write_what_it_has_written_to_a_link_is_not_taken_over_from(self) -> None:
         assert cannot_write(membership({"r1": Beat(stuck=frozenset([NODE])), "r3": NO_LINK}), NODE) == {"r3"}
         assert cannot_write(membership({"r1": Beat(stuck=frozenset(["sbc2"]))}), NODE) == {"r1"}
 
-    def test_the_highest_priority_that_others_ever_had(self):
+    def test_the_highest_priority_that_others_ever_had(self) -> None:
         """Who hangs, or is off the list by now, may consume with it still."""
         found = membership()
         assert found.top_priority == 0
@@ -328,7 +333,7 @@ STEPS = [(what, name) for what in ("beat", "die", "wake", "cut") for name in ("r
 
 
 @given(st.lists(st.sampled_from(["move", "move", "away", "back", *STEPS]), max_size=60))
-def test_whatever_happens_of_those_that_have_just_seen_the_same_list_one_is_active(steps):
+def test_whatever_happens_of_those_that_have_just_seen_the_same_list_one_is_active(steps: Any) -> None:
     """Three replicas beat, die, wake, lose their broker; the store goes and comes back."""
     memberships = {name: Membership(name, LEASE) for name in ("r1", "r2", "r3")}
     able = dict.fromkeys(memberships, True)
@@ -377,19 +382,19 @@ def test_whatever_happens_of_those_that_have_just_seen_the_same_list_one_is_acti
 class TestFormerBuild:
     """Whose correlation ids have no tag."""
 
-    def test_such_ids_are_good_while_it_beats_and_for_a_while(self):
+    def test_such_ids_are_good_while_it_beats_and_for_a_while(self) -> None:
         found = membership({"r1": replace(SERVING, tags=False)})
         assert found.untagged(0.0)
         assert found.untagged(FORMER_FOR - 0.1)
         assert not found.untagged(FORMER_FOR)
 
-    def test_nor_is_one_forgotten_that_was_killed(self):
+    def test_nor_is_one_forgotten_that_was_killed(self) -> None:
         killed = replace(SERVING, tags=False, age=20.0)
         found = membership({"r1": killed})
         assert found.untagged(FORMER_FOR - 20.1)
         assert not found.untagged(FORMER_FOR - 20.0)
 
-    def test_among_this_build_none_is(self):
+    def test_among_this_build_none_is(self) -> None:
         assert not membership({"r1": SERVING, "r3": DRAINING}).untagged(0.0)
         assert not membership().untagged(0.0)
 

@@ -24,6 +24,8 @@ from tests.system.conftest import bridged
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.harness.redis import RedisServer
+
 NODE = "sbc1"
 SERVING = Beat(nodes=frozenset([NODE]))
 PAUSED = frozenset([node_order(NODE)])
@@ -38,7 +40,7 @@ def pause(bench: Bench, *nodes: str) -> None:
 
 
 class TestMembership:
-    def test_an_order_is_for_the_replica_or_node_that_it_names(self):
+    def test_an_order_is_for_the_replica_or_node_that_it_names(self) -> None:
         found = Membership("r1~ab", LEASE)
         found.update(Snapshot({}, True, frozenset([replica_order("r1~cd"), node_order("sbc2")])), 0.0, 0.0)
         assert not found.drain_ordered
@@ -48,7 +50,7 @@ class TestMembership:
         assert found.drain_ordered
         assert found.paused == frozenset()
 
-    def test_of_a_paused_node_nobody_is_active_and_nobody_serves_it(self):
+    def test_of_a_paused_node_nobody_is_active_and_nobody_serves_it(self) -> None:
         found = Membership("r2", LEASE)
         for orders, expected in ((PAUSED, None), (frozenset(), "r1")):
             found.update(Snapshot({"r1": SERVING}, True, orders), 0.0, 0.0)
@@ -57,7 +59,7 @@ class TestMembership:
             assert linked(found, NODE), "its resumes are still to be written"
             assert writer(found, NODE, True) is not None
 
-    def test_orders_hold_while_the_store_is_away(self):
+    def test_orders_hold_while_the_store_is_away(self) -> None:
         found = Membership("r2", LEASE)
         found.update(Snapshot({}, True, frozenset([*PAUSED, replica_order("r2")])), 0.0, 0.0)
         found.lost(1.0)
@@ -66,7 +68,7 @@ class TestMembership:
 
 
 class TestPausedNode:
-    async def test_what_is_suspended_nevertheless_is_unavailable_at_once(self):
+    async def test_what_is_suspended_nevertheless_is_unavailable_at_once(self) -> None:
         bench = Bench(nodes=(NODE, "sbc2"))
         bench.look()
         pause(bench, NODE)
@@ -76,7 +78,7 @@ class TestPausedNode:
         assert bench.outcomes == [(1, "unavailable")]
         assert bench.broker.asked == ["sbc2:37:2:1"]
 
-    async def test_what_is_in_flight_ends_as_usual(self):
+    async def test_what_is_in_flight_ends_as_usual(self) -> None:
         bench = Bench()
         await bench.events(suspended(1), suspended(2))
         pause(bench, NODE)
@@ -88,7 +90,7 @@ class TestPausedNode:
         await bench.trip.expire(NODE)
         assert bench.outcomes == [(1, "decided"), (2, "timeout")]
 
-    async def test_of_two_replicas_one_answers_and_one_sweeps(self):
+    async def test_of_two_replicas_one_answers_and_one_sweeps(self) -> None:
         group = Group("r1", "r2")
         await group.beat()
         for each in group.all:
@@ -100,7 +102,7 @@ class TestPausedNode:
         assert [each.roles.of(NODE).sweeps for each in group.all] == [True, False]
         assert [each.roles.of(NODE).is_active for each in group.all] == [False, False]
 
-    async def test_notices_are_published_once(self):
+    async def test_notices_are_published_once(self) -> None:
         group = Group("r1", "r2")
         await group.beat()
         for each in group.all:
@@ -110,7 +112,7 @@ class TestPausedNode:
             await each.trip.idle()
         assert sum(len(each.broker.published) for each in group.all) == 1
 
-    async def test_the_gate_is_told_not_to_count_on_it(self):
+    async def test_the_gate_is_told_not_to_count_on_it(self) -> None:
         first = Replica(nodes=(NODE, "sbc2"))
         await first.beat()
         assert first.replicas.serves(NODE)
@@ -120,7 +122,7 @@ class TestPausedNode:
 
 
 class TestDrainedReplica:
-    async def test_it_says_so_and_another_takes_over(self):
+    async def test_it_says_so_and_another_takes_over(self) -> None:
         group = Group("r1", "r2")
         await group.beat()
         assert group.active() == ["r1"]
@@ -134,7 +136,7 @@ class TestDrainedReplica:
             accepting=False, nodes=frozenset([NODE]), priority=first.priority
         )
 
-    async def test_what_people_may_want_to_know_goes_with_each_beat_and_changes_nothing(self):
+    async def test_what_people_may_want_to_know_goes_with_each_beat_and_changes_nothing(self) -> None:
         first = Replica()
         first.beats._about = lambda: {"version": "1"}
         await first.beat()
@@ -152,7 +154,9 @@ def node() -> str:
 class TestBridge:
     """One replica, with Redis and a simulated Kamailio."""
 
-    async def test_drained_it_tells_kamailio_and_claims_again_once_that_is_over(self, node, redis_server):
+    async def test_drained_it_tells_kamailio_and_claims_again_once_that_is_over(
+        self, node: str, redis_server: RedisServer
+    ) -> None:
         options = {"redis_url": redis_server.url, "consumer": "tests.system.test_bridge:service"}
         operator = operator_store(redis_server.url, node)
         async with SimulatedKamailio() as sim, bridged(sim, node, options) as bridge, operator as store:
@@ -173,7 +177,7 @@ class TestBridge:
             told = [entry["event"] for entry in logs if "operator" in entry["event"]]
             assert [each.partition(" by")[0] for each in told] == ["drained", "resumed"]
 
-    async def test_a_paused_node_closes_its_gate(self, node, redis_server):
+    async def test_a_paused_node_closes_its_gate(self, node: str, redis_server: RedisServer) -> None:
         options = {"redis_url": redis_server.url, "consumer": "tests.system.test_bridge:service"}
         operator = operator_store(redis_server.url, node)
         async with SimulatedKamailio() as sim, bridged(sim, node, options) as bridge, operator as store:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from adapter.cluster.drain import Drain
 from adapter.cluster.placement import GONE_AFTER, LEAVE_AFTER
-from adapter.model.transaction import State
+from adapter.model.transaction import State, Transaction
 from tests.harness.examples import examples
 from tests.relay_bench import LEASE, id_of, suspended
 from tests.replicas_bench import Group, Replica
@@ -106,7 +106,7 @@ async def test_what_is_not_read_or_not_answered_yet_keeps_a_link() -> None:
     assert NODE not in second.nodes.names
 
 
-def _claimed(replica: Replica):
+def _claimed(replica: Replica) -> Transaction:
     from adapter.relay.standby_buffer import HeldFrame
 
     frame = HeldFrame(replica.now, replica.trip._claimer(NODE), suspended(1))

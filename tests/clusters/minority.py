@@ -20,6 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from adapter.amqp.connection import Connection
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq import bindings as adapter_bindings
 from adapter.contract import Request, encode_request
@@ -48,7 +49,7 @@ async def run(cluster: RabbitCluster, seconds: float, new: bool, reconnect: bool
     receiver = Recorder()
     survivor = cluster.nodes[0]
     opened: list[float] = []
-    bindings.AGAIN_EACH = 5.0  # the SDK makes its bindings again, in vain
+    bindings.AGAIN_EACH = 5.0  # type: ignore[misc]  # the SDK makes its bindings again, in vain
     _note_connections(opened)
     async with running(service, survivor.url):
         heard: list[float] = []
@@ -129,15 +130,15 @@ class Asked:
 
 
 def _note_connections(opened: list[float]) -> None:
-    real = adapter_bindings.Connection.open_any
+    real = Connection.open_any
 
-    class Noting(adapter_bindings.Connection):
+    class Noting(Connection):
         @classmethod
         async def open_any(cls, *args: Any) -> Any:
             opened.append(time.monotonic())
             return await real(*args)
 
-    adapter_bindings.Connection = Noting  # type: ignore[misc]
+    adapter_bindings.Connection = Noting  # type: ignore[attr-defined]
 
 
 def _count(asked: Asked, receiver: Recorder) -> str:

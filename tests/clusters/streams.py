@@ -14,8 +14,8 @@ from tests.inflight.worlds import claimed, decided, suspension
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from adapter.inflight.redis import RedisStore
     from adapter.model.transaction import TransactionId
+    from adapter.ports.store import Store
     from tests.inflight.worlds import RedisWorld
 
 TIMEOUT = 1.5
@@ -33,7 +33,7 @@ class Stream:
     """Claims, settles and ends one suspension after the other."""
 
     world: RedisWorld
-    store: RedisStore
+    store: Store
     node: str = "sbc1"
     in_a_row: int = 0
     failures: list[str] = field(default_factory=list)

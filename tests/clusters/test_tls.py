@@ -232,7 +232,7 @@ async def test_the_log_of_the_adapter(
         try:
             for server, why in ((rabbit, UNKNOWN), (misnamed, MISMATCH)):
                 line = re.compile(f"localhost:{server.tls_port}\\b[^,]*{why}")
-                await until(lambda line=line: line.search(bridge.process.tail()))
+                await until(lambda: line.search(bridge.process.tail()))
             checks = bridge.readiness()["checks"]
             assert (checks["broker"], checks["store"]) == (False, False)
         finally:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
-from consumers import Request, Service, allow
+from consumers import Decision, Request, Service, allow
 
 service = Service("slow", prefetch=100)
 
 
 @service.on("slow_request")
-def decide(request: Request) -> object:
+def decide(request: Request) -> Decision:
     """Compute, and allow."""
     time.sleep(0.02)
     return allow()

@@ -259,7 +259,7 @@ async def test_after_the_last_refusal_the_request_is_a_dead_letter(caplog: pytes
     hands.line.deliver(7)
     hands.line.confirm(1, taken=False)
     for number in range(module.REPLY_ATTEMPTS - 1):
-        await until(lambda number=number: len(hands.opened) > number and hands.opened[number].did)
+        await until(lambda: len(hands.opened) > number and hands.opened[number].did)
         hands.opened[number].confirm(1, taken=False)
     await until(lambda: hands.line.did[1:])
     assert hands.line.did == ["publish to r", "reject 7 False"]

@@ -174,7 +174,11 @@ async def test_clocks_that_differ_are_hinted_at_once(
 
 
 async def test_a_slow_event_costs_no_request_of_another(service: Service) -> None:
-    service.on("slow")(lambda _: time.sleep(0.02) or route(URI))
+    @service.on("slow")
+    def slow(_: Request) -> Any:
+        time.sleep(0.02)
+        return route(URI)
+
     service.on("invite_request")(lambda _: route(URI))
     for _ in range(10):
         await service.answer(asked("slow", deadline=NOW + 5))

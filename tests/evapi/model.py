@@ -81,6 +81,7 @@ class Bench:
         self.segment, self.links, self.now = segment, 0, 1000.0
         self.with_receipts = receipts
         self.payloads: list[bytes] = []
+        self.kamailio = Kamailio(segment)
         self.connect()
 
     def connect(self) -> None:

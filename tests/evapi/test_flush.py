@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def taken(monkeypatch) -> list[int]:
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many frames each call of ``Window.take`` gave."""
     counts: list[int] = []
     take = Window.take
@@ -35,7 +35,7 @@ def taken(monkeypatch) -> list[int]:
 
 
 @pytest.fixture(autouse=True)
-def _one_status(monkeypatch) -> None:
+def _one_status(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_module, "STATUS_INTERVAL", 60.0)
 
 
@@ -46,7 +46,9 @@ def hasten(link: Link) -> None:
     link._wake()
 
 
-async def test_resumes_of_a_moment_share_a_receipt_and_its_coming_costs_no_flush(monkeypatch, taken):
+async def test_resumes_of_a_moment_share_a_receipt_and_its_coming_costs_no_flush(
+    monkeypatch: pytest.MonkeyPatch, taken: list[int]
+) -> None:
     peer = Peer()
     async with linked(peer, receipt_timeout=3600.0) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
@@ -64,7 +66,7 @@ async def test_resumes_of_a_moment_share_a_receipt_and_its_coming_costs_no_flush
         assert len(asked) == 2, "one for the status, one for all three"
 
 
-async def test_timers_are_not_set_anew_for_each_frame(monkeypatch):
+async def test_timers_are_not_set_anew_for_each_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(window_module, "SYNC_DELAY", 60.0)
     async with linked(Peer()) as (link, _):
         await until(lambda: link.sound)
@@ -79,18 +81,20 @@ async def test_timers_are_not_set_anew_for_each_frame(monkeypatch):
         assert 59 < link._waking_at - asyncio.get_running_loop().time() <= 60
 
 
-async def test_a_timer_for_a_receipt_gives_way_to_an_earlier_one_for_a_sync():
+async def test_a_timer_for_a_receipt_gives_way_to_an_earlier_one_for_a_sync() -> None:
     async with linked(Peer(), receipt_timeout=60.0) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
         for label in range(3):
             timer = link._waking
             assert timer is not None
             send(link, label)
-            await until(lambda count=label + 1: len(owner.read) == count)
+            await until(lambda: len(owner.read) == label + 1)
             assert timer.cancelled()
 
 
-async def test_a_timer_takes_along_what_was_queued_in_its_turn(monkeypatch, taken):
+async def test_a_timer_takes_along_what_was_queued_in_its_turn(
+    monkeypatch: pytest.MonkeyPatch, taken: list[int]
+) -> None:
     async with linked(Peer(), receipt_timeout=3600.0) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
         monkeypatch.setattr(window_module, "SYNC_DELAY", 20.0)
@@ -103,7 +107,7 @@ async def test_a_timer_takes_along_what_was_queued_in_its_turn(monkeypatch, take
         assert taken == [2]
 
 
-async def test_a_receipt_makes_room_for_what_waits():
+async def test_a_receipt_makes_room_for_what_waits() -> None:
     peer = Peer()
     async with linked(peer, receipt_timeout=60.0) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
@@ -120,7 +124,7 @@ async def test_a_receipt_makes_room_for_what_waits():
         await until(lambda: len(owner.read) == 1000)
 
 
-async def test_once_a_late_receipt_came_the_next_is_looked_for_in_time():
+async def test_once_a_late_receipt_came_the_next_is_looked_for_in_time() -> None:
     peer = Peer()
     async with linked(peer, receipt_timeout=60.0) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
@@ -138,7 +142,9 @@ async def test_once_a_late_receipt_came_the_next_is_looked_for_in_time():
         assert link._waking_at <= loop.time() + 60.0, "the probe's receipt is missing yet"
 
 
-async def test_while_the_kernel_takes_no_more_it_looks_at_one_pace(monkeypatch, taken):
+async def test_while_the_kernel_takes_no_more_it_looks_at_one_pace(
+    monkeypatch: pytest.MonkeyPatch, taken: list[int]
+) -> None:
     blocked = True
     async with linked(Peer()) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
@@ -152,7 +158,9 @@ async def test_while_the_kernel_takes_no_more_it_looks_at_one_pace(monkeypatch, 
         await until(lambda: owner.read)
 
 
-async def test_a_timer_that_comes_a_moment_early_counts_as_in_time(monkeypatch, taken):
+async def test_a_timer_that_comes_a_moment_early_counts_as_in_time(
+    monkeypatch: pytest.MonkeyPatch, taken: list[int]
+) -> None:
     """uvloop's clock counts whole milliseconds; else the link would look again and again until then."""
     async with linked(Peer(), receipt_timeout=3600.0) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
@@ -165,7 +173,7 @@ async def test_a_timer_that_comes_a_moment_early_counts_as_in_time(monkeypatch, 
         await until(lambda: owner.read)
 
 
-async def test_the_receipts_of_other_links_do_nothing(taken):
+async def test_the_receipts_of_other_links_do_nothing(taken: list[int]) -> None:
     peer = Peer()
     async with linked(peer) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)

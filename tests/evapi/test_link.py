@@ -17,13 +17,13 @@ from adapter.evapi.socket import Stream
 from adapter.model.transaction import Outcome, TransactionId
 from adapter.settings import Address
 from adapter.wire import event, netstring
-from tests.evapi.peers import HELLO, Owner, frame, hello, linked, resume, soon, turns
+from tests.evapi.peers import HELLO, Owner, frame, hello, linked, resume, send, soon, turns
 from tests.harness.process import free_port
 from tests.harness.until import until
 
 
-async def test_events_are_read_whatever_the_split_and_counted_where_the_frame_does_not():
-    async def peer(reader, writer):
+async def test_events_are_read_whatever_the_split_and_counted_where_the_frame_does_not() -> None:
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for byte in netstring.encode(b"invite:1:2:") * 2 + netstring.encode(b"ended:::"):
             writer.write(bytes([byte]))
             await writer.drain()
@@ -38,8 +38,8 @@ async def test_events_are_read_whatever_the_split_and_counted_where_the_frame_do
     ]
 
 
-async def test_a_malformed_frame_is_counted_as_a_suspension_too():
-    async def peer(reader, writer):
+async def test_a_malformed_frame_is_counted_as_a_suspension_too() -> None:
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(netstring.encode(b"invite:1:2:") + netstring.encode(b"invite:1:2:!!"))
         await reader.read()
 
@@ -48,11 +48,11 @@ async def test_a_malformed_frame_is_counted_as_a_suspension_too():
     assert owner.events[1].ids == (1, 2, 2)
 
 
-async def test_resumes_go_out_in_windows_and_count_as_read_with_their_receipt():
+async def test_resumes_go_out_in_windows_and_count_as_read_with_their_receipt() -> None:
     asked: list[str] = []
     release = asyncio.Event()
 
-    async def peer(reader, writer):
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HELLO)
         while True:
             told = await frame(reader)
@@ -73,12 +73,12 @@ async def test_resumes_go_out_in_windows_and_count_as_read_with_their_receipt():
     assert len(asked) > 2, "1,000 resumes do not fit one window"
 
 
-async def test_without_hello_resumes_only_and_no_adapter_frames(monkeypatch):
+async def test_without_hello_resumes_only_and_no_adapter_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_module, "HELLO_WAIT", 0.01)
     monkeypatch.setattr(link_module, "STATUS_INTERVAL", 0.01)
     seen: list[dict[str, Any]] = []
 
-    async def peer(reader, writer):
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             seen.append(await frame(reader))
 
@@ -92,12 +92,12 @@ async def test_without_hello_resumes_only_and_no_adapter_frames(monkeypatch):
     assert all("tm_trans" in told for told in seen)
 
 
-async def test_status_is_told_each_interval_and_on_change(monkeypatch):
+async def test_status_is_told_each_interval_and_on_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_module, "HELLO_WAIT", 0.01)
     monkeypatch.setattr(link_module, "STATUS_INTERVAL", 0.01)
     seen: list[dict[str, str]] = []
 
-    async def peer(reader, writer):
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HELLO)
         while True:
             told = (await frame(reader))["adapter"]
@@ -117,10 +117,10 @@ async def test_status_is_told_each_interval_and_on_change(monkeypatch):
     assert "ready" in [told["status"] for told in seen]
 
 
-async def test_what_was_not_read_is_left_to_the_owner_on_the_next_connection():
+async def test_what_was_not_read_is_left_to_the_owner_on_the_next_connection() -> None:
     lives: list[list[dict[str, Any]]] = []
 
-    async def peer(reader, writer):
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         incarnation: list[dict[str, Any]] = []
         lives.append(incarnation)
         writer.write(hello(f"life {len(lives)}"))
@@ -136,12 +136,12 @@ async def test_what_was_not_read_is_left_to_the_owner_on_the_next_connection():
     async with linked(peer) as (link, owner):
         await until(lambda: link.sound)
         assert link.incarnation == "life 1"
-        link.send(*[resume(7)[0], soon(), resume(7)[1]])
-        link.send(*[resume(8)[0], soon(), resume(8)[1]])
+        send(link, 7)
+        send(link, 8)
         assert link.unread == {resume(7)[1], resume(8)[1]}
         await until(lambda: link.connects == 2 and link.sound)
         assert (link.unread, link.incarnation) == (set(), "life 2")
-        link.send(*[resume(9)[0], soon(), resume(9)[1]])
+        send(link, 9)
         await until(lambda: owner.read)
     assert owner.read == [resume(9)[1]]
     assert [told["tm_trans"]["tm_label"] for told in lives[1] if "tm_trans" in told] == [9]
@@ -151,8 +151,8 @@ async def test_what_was_not_read_is_left_to_the_owner_on_the_next_connection():
 
 
 @pytest.mark.parametrize("garbage", [b"x", b"07:invite,", b"3:abcd", b"99999999999:", b":,", b"-1:,"])
-async def test_a_stream_out_of_step_ends_the_connection_and_keeps_what_came_before(garbage):
-    async def peer(reader, writer):
+async def test_a_stream_out_of_step_ends_the_connection_and_keeps_what_came_before(garbage: bytes) -> None:
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(netstring.encode(b"ended:::") + garbage)
         await reader.read()
 
@@ -162,10 +162,10 @@ async def test_a_stream_out_of_step_ends_the_connection_and_keeps_what_came_befo
     assert owner.states[:2] == [True, False]
 
 
-async def test_it_connects_when_the_server_becomes_available():
+async def test_it_connects_when_the_server_becomes_available() -> None:
     ended: list[bool] = []
 
-    async def peer(reader, writer):
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(netstring.encode(b"ended:::"))
         await reader.read()
         writer.close()
@@ -192,12 +192,12 @@ async def test_it_connects_when_the_server_becomes_available():
     assert not link.up
 
 
-async def test_a_peer_that_takes_nothing_gets_everything_in_order_later():
+async def test_a_peer_that_takes_nothing_gets_everything_in_order_later() -> None:
     """Short writes: the kernel's buffers are full; nothing is lost and no frame is torn."""
     go = asyncio.Event()
     seen: list[int] = []
 
-    async def peer(reader, writer):
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await go.wait()
         while True:
             seen.append((await frame(reader))["n"])
@@ -215,18 +215,20 @@ async def test_a_peer_that_takes_nothing_gets_everything_in_order_later():
     assert seen == list(range(600))
 
 
-async def test_one_send_for_the_whole_frames_of_each_segment_and_no_delay(monkeypatch):
+async def test_one_send_for_the_whole_frames_of_each_segment_and_no_delay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     sends: list[tuple[bytes, int]] = []
 
     class Recorded(socket.socket):
-        def send(self, data, flags=0):
+        def send(self, data: Any, flags: int = 0) -> int:
             sends.append((bytes(data), flags))
             return super().send(data, flags)
 
     monkeypatch.setattr(socket, "socket", Recorded)
     monkeypatch.setattr(Stream, "segment", 300)
 
-    async def peer(reader, writer):
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
     async with linked(peer) as (link, owner):
@@ -241,8 +243,8 @@ async def test_one_send_for_the_whole_frames_of_each_segment_and_no_delay(monkey
     assert all(flags & socket.MSG_EOR for _, flags in sends)
 
 
-async def test_cancelled_it_lets_go_of_everything_and_tells_its_owner():
-    async def peer(reader, writer):
+async def test_cancelled_it_lets_go_of_everything_and_tells_its_owner() -> None:
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
 
     async with linked(peer) as (link, owner):
@@ -255,7 +257,7 @@ async def test_cancelled_it_lets_go_of_everything_and_tells_its_owner():
         assert owner.states == [True, False]
 
 
-async def test_a_server_that_stays_away_is_told_of_once():
+async def test_a_server_that_stays_away_is_told_of_once() -> None:
     with structlog.testing.capture_logs() as logs:
         link = Link(
             "sbc1",
@@ -271,7 +273,9 @@ async def test_a_server_that_stays_away_is_told_of_once():
     assert [entry["log_level"] for entry in logs[:4]] == ["warning", "debug", "debug", "debug"]
 
 
-async def test_an_answer_to_a_first_question_never_reaches_the_second_where_nothing_tells_them_apart():
+async def test_an_answer_to_a_first_question_never_reaches_the_second_where_nothing_tells_them_apart() -> (
+    None
+):
     first, second = (TransactionId("sbc1", 7, 8, seq) for seq in (1, 2))
     asked = asyncio.Event()
     frames: list[dict[str, Any]] = []

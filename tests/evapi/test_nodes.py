@@ -178,7 +178,7 @@ async def test_what_another_replica_claims_is_read_after_a_pause(monkeypatch: py
         nodes.refresh()
         stream._read_on()
         for number in (2, 3):
-            await until(lambda: len(trip.events) == number)  # noqa: B023
+            await until(lambda: len(trip.events) == number)
             await sim.suspend("e", {"number": number})
         await until(lambda: len(trip.events) == 4)
         (_, first), *others = trip.events
@@ -218,7 +218,7 @@ async def test_its_end_ends_what_it_began() -> None:
             trip.recovered.append(node)
             await never.wait()
 
-        trip.recover = recover
+        trip.recover = recover  # type: ignore[method-assign]
         await until(lambda: trip.recovered)
         await nodes.close()
         assert nodes._beside == set()

@@ -55,7 +55,7 @@ async def test_what_is_left_to_others_touches_no_other_link() -> None:
         assert nodes.idle("sbc1")
         nodes.disconnect("sbc1")
         assert (nodes.known, nodes.names) == (("sbc1", "sbc2"), ["sbc2"])
-        assert broker.calls[-1] == ("sbc1", None)
+        assert broker.calls[-1:] == [("sbc1", None)]
         await one.until(lambda: not one.clients)
         assert two.clients == 1
         assert "sbc1" not in series(nodes)

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapter.evapi.window import PACED_BYTES, PACED_REST, Outgoing, in_segments, whole_in_segments
+from adapter.simulator.reader import BUFFER
 from adapter.wire import netstring
-from tests.evapi.model import BUFFER, FOREVER, LOOPBACK, SEGMENTS, Bench, Kamailio
+from tests.evapi.model import FOREVER, LOOPBACK, SEGMENTS, Bench, Kamailio
 from tests.harness.examples import examples
 
 

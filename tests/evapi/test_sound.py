@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import pytest
 
@@ -29,14 +30,16 @@ class TestSound:
             assert owner.sound == [False, True], "told of once"
         assert not link.sound
 
-    async def test_a_plain_configuration_is_once_no_hello_came(self, monkeypatch) -> None:
+    async def test_a_plain_configuration_is_once_no_hello_came(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(link_module, "HELLO_WAIT", 0.01)
         async with linked(Peer(b"")) as (link, owner):
             await until(lambda: link.sound)
             assert (link.incarnation, link.gated, owner.sound) == ("", False, [False, True])
         assert owner.sound == [False, True, False]
 
-    async def test_a_node_that_said_hello_before_is_not_because_it_hangs(self, monkeypatch) -> None:
+    async def test_a_node_that_said_hello_before_is_not_because_it_hangs(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Its kernel accepts the connection; what was written to it would count as read."""
         monkeypatch.setattr(link_module, "HELLO_WAIT", 0.02)
         hung = Peer()
@@ -99,15 +102,17 @@ class TestReset:
         link.reset("nobody is there")
         assert link.connects == 1
 
-    async def test_before_the_close_the_kernel_is_told_to_reset(self, monkeypatch) -> None:
+    async def test_before_the_close_the_kernel_is_told_to_reset(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """By a plain close the kernel would go on delivering what it holds."""
         options: list[tuple[int, ...]] = []
 
         class Recorded(socket.socket):
-            def setsockopt(self, level, option, value):
+            def setsockopt(self, level: int, option: int, value: Any) -> None:  # type: ignore[override]
                 if (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER):
                     options.append(tuple(value))
-                return super().setsockopt(level, option, value)
+                super().setsockopt(level, option, value)
 
         monkeypatch.setattr(socket, "socket", Recorded)
         async with linked(Peer()) as (link, _):
@@ -154,7 +159,7 @@ class TestAgain:
             await until(lambda: owner.read)
         assert peer.labels == [7]
 
-    async def test_one_without_receipts_too(self, monkeypatch) -> None:
+    async def test_one_without_receipts_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(link_module, "HELLO_WAIT", 0.01)
         peer = Peer(b"")
         async with linked(peer) as (link, owner):
@@ -185,11 +190,11 @@ class TestAgain:
             peer.writer.write(netstring.encode(b"ended:::"))
             await until(lambda: owner.events)
             assert link.unread == set()
-        assert peer.labels == owner.read == []
+        assert (peer.labels, owner.read) == ([], [])
 
 
 class TestMayWrite:
-    async def test_nothing_is_written_until_it_may(self, monkeypatch) -> None:
+    async def test_nothing_is_written_until_it_may(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(link_module, "HELD_INTERVAL", 0.001)
         peer = Peer()
         async with linked(peer) as (link, owner):
@@ -206,7 +211,7 @@ class TestMayWrite:
             await until(lambda: owner.read)
         assert peer.labels == [9]
 
-    async def test_however_much_is_queued_it_looks_at_one_pace(self, monkeypatch) -> None:
+    async def test_however_much_is_queued_it_looks_at_one_pace(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(link_module, "HELD_INTERVAL", 60.0)
         async with linked(Peer()) as (link, owner):
             await until(lambda: link.sound and link.writer.all_read)

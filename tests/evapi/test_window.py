@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from adapter.evapi.window import SYNC_BYTES, SYNC_DELAY, WINDOW_BYTES
+from adapter.simulator.reader import BUFFER
 from adapter.wire import event
-from tests.evapi.model import BUFFER, Bench
+from tests.evapi.model import Bench
 
 STATUS = event.status("ready", "r1", "sbc1")
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapter.evapi.window import Outgoing
+from adapter.simulator.reader import BUFFER
 from adapter.wire import event, netstring
-from tests.evapi.model import BUFFER, FOREVER, SEGMENTS, Bench
+from tests.evapi.model import FOREVER, SEGMENTS, Bench
 from tests.harness.examples import examples
 
 if TYPE_CHECKING:

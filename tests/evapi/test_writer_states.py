@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from adapter.evapi.window import Outgoing
+from adapter.simulator.reader import BUFFER
 from adapter.wire import event, netstring
-from tests.evapi.model import BUFFER, FOREVER, Bench
+from tests.evapi.model import FOREVER, Bench
 
 STATUS = event.status("ready", "r1", "sbc1")
 

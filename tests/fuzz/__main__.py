@@ -44,8 +44,13 @@ def fuzz(target: str, seconds: int, folder: Path) -> Found:
     status = re.findall(r"cov: (\d+) ft: (\d+) corp: (\d+)", text)
     edges, features, corpus = map(int, status[-1]) if status else (0, 0, 0)
     return Found(
-        *(seconds, _number(text, "number_of_executed_units"), _number(text, "average_exec_per_sec")),
-        *(edges, features, corpus, failed),
+        seconds,
+        _number(text, "number_of_executed_units"),
+        _number(text, "average_exec_per_sec"),
+        edges,
+        features,
+        corpus,
+        failed,
     )
 
 

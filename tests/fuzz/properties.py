@@ -72,9 +72,10 @@ def check_payload(payload: netstring.Payload) -> None:
     if isinstance(found, event.Suspended | event.Notice | event.Malformed):
         assert len(found.event.encode()) <= event.MAX_EVENT_NAME
         assert len(contract.routing_key(found.event, "n" * 100)) <= 255
-    ids: Any = found.ids if isinstance(found, event.Malformed) else None
+    if not isinstance(found, event.Suspended | event.Malformed):
+        return
+    ids: Any = found.ids if isinstance(found, event.Malformed) else (found.index, found.label, found.seq)
     if isinstance(found, event.Suspended):
-        ids = found.index, found.label, found.seq
         check_request(found.event, ids, found.data)
     if ids is not None:
         index, label, seq = ids

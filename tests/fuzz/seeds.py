@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from adapter import contract
 from adapter.wire import netstring
 
@@ -42,8 +44,8 @@ def deliveries() -> list[bytes]:
 
     from adapter.contract import HEADER_NODE, HEADER_SERVICE, HEADER_STATUS
 
-    deaths = {"x-death": [{"reason": "rejected", "count": 1}], HEADER_NODE: "sbc1"}
-    answered = {HEADER_SERVICE: "lcr", HEADER_STATUS: "failed"}
+    deaths: Any = {"x-death": [{"reason": "rejected", "count": 1}], HEADER_NODE: "sbc1"}
+    answered: Any = {HEADER_SERVICE: "lcr", HEADER_STATUS: "failed"}
     found = []
     for selector, headers in ((b"\0", answered), (b"\1", deaths)):
         properties = Basic.Properties(

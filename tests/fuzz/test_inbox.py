@@ -60,7 +60,7 @@ def test_any_headers(
 
 @given(st.lists(deaths | values, max_size=3), values)
 def test_any_history_of_a_dead_request(history: list[Any], first: Any) -> None:
-    told = {"x-death": history, "x-first-death-reason": first, contract.HEADER_NODE: NODE}
+    told: Any = {"x-death": history, "x-first-death-reason": first, contract.HEADER_NODE: NODE}
     found = deliver(contract.DEAD_EXCHANGE, Basic.Properties(headers=told, correlation_id=ID), b"")
     assert found is None or found.rejected is not None
 
@@ -69,7 +69,7 @@ def test_any_history_of_a_dead_request(history: list[Any], first: Any) -> None:
     "reason", ["rejected", "delivery_limit", "maxlen", "expired", b"rejected", None, 5, ["x"], {}]
 )
 def test_who_gave_a_request_up_is_told(reason: Any) -> None:
-    told = {"x-death": [{"reason": reason}], contract.HEADER_NODE: NODE}
+    told: Any = {"x-death": [{"reason": reason}], contract.HEADER_NODE: NODE}
     found = deliver(contract.DEAD_EXCHANGE, Basic.Properties(headers=told, correlation_id=ID), b"")
     if reason in (None, "expired"):
         assert found is None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from adapter import contract
 from adapter.errors import CodecError
 from adapter.wire import event, netstring
-from adapter.wire.event import MAX_DEPTH, Malformed, Suspended
+from adapter.wire.event import Malformed, Suspended
+from adapter.wire.json_text import MAX_DEPTH
 
 
 def nested(levels: int, opening: bytes = b"[", closing: bytes = b"]") -> bytes:
@@ -55,7 +58,7 @@ def test_a_frame_in_many_pieces_is_joined_once() -> None:
 @pytest.mark.parametrize("field", ["event", "node"])
 def test_names_are_no_longer_than_the_bus_has_them(field: str) -> None:
     for length in (contract.MAX_NAME, contract.MAX_NAME + 1):
-        names = {"event": "e", "node": "n", field: "x" * length}
+        names: dict[str, Any] = {"event": "e", "node": "n", field: "x" * length}
         body = contract.encode_request(contract.Request(**names, data=None))
         if length == contract.MAX_NAME:
             assert contract.decode_request(body).is_notice

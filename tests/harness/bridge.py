@@ -43,9 +43,14 @@ class Bridge:
         self.process.start()
         self.process.wait_until(lambda: self.readiness().get("status") == "ready", f"{self.name} to be ready")
 
+    def wait_for_gate(self) -> None:
+        """Wait until Kamailio asks it about calls."""
+        self.process.wait_until(lambda: self.metric("evapi_gate_open"), f"the gate of {self.name} to open")
+
     def readiness(self) -> dict[str, Any]:
         """What ``/readyz`` says; empty while nobody answers."""
-        return json.loads(self._get("/readyz") or "{}")
+        found: dict[str, Any] = json.loads(self._get("/readyz") or "{}")
+        return found
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum over all series of a metric which have these labels."""
@@ -70,7 +75,7 @@ class Bridge:
     def _get(self, path: str) -> str:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=5) as answer:
-                return answer.read().decode()
+                return str(answer.read(), "utf-8")
         except urllib.error.HTTPError as exc:
             with exc:  # its connection is open, and Python 3.14 says so where it is left to be found
                 return exc.read().decode()

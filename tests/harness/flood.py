@@ -59,7 +59,7 @@ async def flood(
 
 def _frames(channel: int, queue: str, correlation_id: str, body: bytes, content_type: str) -> bytes:
     properties = Basic.Properties(correlation_id=correlation_id, content_type=content_type)
-    parts = (
+    parts: tuple[Any, ...] = (
         Basic.Publish(exchange="", routing_key=queue),
         ContentHeader(body_size=len(body), properties=properties),
         *(ContentBody(body[at : at + _MOST]) for at in range(0, len(body), _MOST)),

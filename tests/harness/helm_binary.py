@@ -78,7 +78,7 @@ def documents(text: str) -> list[dict[str, Any]]:
     return [found for found in yaml.load_all(text, Loader=_Loader) if found is not None]
 
 
-class _Loader(yaml.CSafeLoader):
+class _Loader(yaml.CSafeLoader):  # type: ignore[misc]
     """Refuses a key that is there twice, as the API server does not, and nobody sees."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

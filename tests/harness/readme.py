@@ -11,5 +11,6 @@ README = Path(__file__).parents[2] / "README.md"
 def block(language: str, containing: str) -> str:
     """The code block of a language that holds some text."""
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    found: str
     (found,) = [text for name, text in blocks if name == language and containing in text]
     return found

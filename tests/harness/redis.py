@@ -92,7 +92,7 @@ class RedisServer:
         """Where it listens: a Cluster or Sentinel that uses TLS knows it by the TLS port alone."""
         return {self.port, getattr(self, "tls_port", self.port)}
 
-    def ask(self, *command: str | int) -> Any:
+    def ask(self, *command: str | int | bytes) -> Any:
         """Run a command on it, over plain TCP."""
         return _ask(self.port, *command)
 
@@ -161,7 +161,7 @@ class RedisSentinel:
         wait_until(lambda: _in_step(self.servers[1]), "the replica")
         for sentinel, port in zip(self.sentinels, self._plain, strict=True):
             sentinel.start()
-            sentinel.wait_until(lambda port=port: _answers(port), "Sentinel to answer")
+            sentinel.wait_until(lambda: _answers(port), "Sentinel to answer")
             # As they come, these are for networks: some seconds each.
             _ask(port, "SENTINEL", "DEBUG", "publish-period", 100, "info-period", 1000, "ping-period", 300)
         self._wait_until_known()
@@ -169,7 +169,7 @@ class RedisSentinel:
     def _wait_until_known(self) -> None:
         wait_until(lambda: sum(_in_step(server) for server in self.servers) == 1, "the replica")
         for port in self._plain:
-            wait_until(lambda port=port: self._knows_all(port), "the sentinels to know all")
+            wait_until(lambda: self._knows_all(port), "the sentinels to know all")
 
     def _knows_all(self, port: int) -> bool:
         state = _pairs(_ask(port, "SENTINEL", "MASTER", MASTER))
@@ -187,7 +187,7 @@ class RedisSentinel:
         """Its port."""
         return int(self.ask("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)[1])
 
-    def ask(self, *command: str | int) -> Any:
+    def ask(self, *command: str | int | bytes) -> Any:
         """Run a command on the first sentinel that lives. Raises HarnessError where none does."""
         for sentinel, port in zip(self.sentinels, self._plain, strict=True):
             if sentinel.running:
@@ -204,9 +204,7 @@ class RedisSentinel:
         """Return once every sentinel has another master than this one."""
         for port in self._plain:
             wait_until(
-                lambda port=port: (
-                    int(_ask(port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)[1]) not in old.ports
-                ),
+                lambda: int(_ask(port, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)[1]) not in old.ports,
                 "the failover",
             )
 
@@ -313,7 +311,7 @@ class RedisCluster:
 
     def _until_all(self, condition: Callable[[RedisServer], bool]) -> None:
         for server in self.servers:
-            wait_until(lambda server=server: condition(server), f"the Cluster, by port {server.port}")
+            wait_until(lambda: condition(server), f"the Cluster, by port {server.port}")
 
     def _status(self, server: RedisServer) -> dict[str, str]:
         return _info(server.ask("CLUSTER", "INFO"))
@@ -357,7 +355,7 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _ask(port: int, *command: str | int) -> Any:
+def _ask(port: int, *command: str | int | bytes) -> Any:
     """Run a command on a server. Replies as they come: RESP2, undecoded."""
     pool = redis.ConnectionPool(host="127.0.0.1", port=port, socket_timeout=5, protocol=2)
     connection = pool.make_connection()

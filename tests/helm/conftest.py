@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import aiohttp
 import pytest
@@ -18,7 +19,7 @@ service = Service("exported")
 
 
 @service.on("invite_request")
-async def _decide(request: Request) -> dict:
+async def _decide(request: Request) -> dict[str, Any]:
     return allow()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import promql_parser as promql
 
 TARGET = frozenset({"job", "instance", "namespace"})
@@ -29,14 +31,14 @@ def metrics(text: str) -> set[str]:
 
     class Names:
         def visit(self, expr: promql.Expr) -> None:
-            if isinstance(expr, promql.VectorSelector):
+            if isinstance(expr, promql.VectorSelector) and expr.name:
                 found.add(expr.name)
 
     _walk(promql.parse(text), Names().visit)
     return found
 
 
-def _walk(expr, visit) -> None:
+def _walk(expr: Any, visit: Any) -> None:
     visit(expr)
     for name in ("lhs", "rhs", "expr", "param", "vector_selector"):
         if (inner := getattr(expr, name, None)) is not None:
@@ -45,7 +47,7 @@ def _walk(expr, visit) -> None:
         _walk(inner, visit)
 
 
-def _labels(expr, exported) -> frozenset[str]:
+def _labels(expr: Any, exported: dict[str, frozenset[str]]) -> frozenset[str]:
     match expr:
         case promql.NumberLiteral() | promql.StringLiteral():
             return frozenset()
@@ -64,7 +66,7 @@ def _labels(expr, exported) -> frozenset[str]:
     raise Wrong(f"{expr}: {type(expr).__name__} is not provided for")
 
 
-def _selected(expr, exported) -> frozenset[str]:
+def _selected(expr: Any, exported: dict[str, frozenset[str]]) -> frozenset[str]:
     known = {**exported, **MADE}.get(expr.name)
     if known is None:
         raise Wrong(f"{expr.name}: no such metric")
@@ -75,7 +77,7 @@ def _selected(expr, exported) -> frozenset[str]:
     return there
 
 
-def _aggregated(expr, exported) -> frozenset[str]:
+def _aggregated(expr: Any, exported: dict[str, frozenset[str]]) -> frozenset[str]:
     inner, modifier = _labels(expr.expr, exported), expr.modifier
     if modifier is None:
         return frozenset()
@@ -85,7 +87,7 @@ def _aggregated(expr, exported) -> frozenset[str]:
     return named if modifier.type == promql.AggModifierType.By else inner - named
 
 
-def _joined(expr, exported) -> frozenset[str]:
+def _joined(expr: Any, exported: dict[str, frozenset[str]]) -> frozenset[str]:
     left, right = _labels(expr.lhs, exported), _labels(expr.rhs, exported)
     if _scalar(expr.lhs):
         return right
@@ -104,7 +106,7 @@ def _joined(expr, exported) -> frozenset[str]:
     return left if str(expr.op) in SET_OPERATORS else named
 
 
-def _scalar(expr) -> bool:
+def _scalar(expr: Any) -> bool:
     match expr:
         case promql.NumberLiteral():
             return True
@@ -115,7 +117,7 @@ def _scalar(expr) -> bool:
     return False
 
 
-def _called(expr, exported) -> frozenset[str]:
+def _called(expr: Any, exported: dict[str, frozenset[str]]) -> frozenset[str]:
     inner = frozenset[str]().union(*(_labels(each, exported) for each in expr.args))
     if expr.func.name == "histogram_quantile":
         if "le" not in inner:

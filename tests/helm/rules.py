@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 import yaml
@@ -27,7 +27,7 @@ ALERTS = [rule for rule in EVERY if "alert" in rule]
 
 def parse(program: typer.Typer, words: Sequence[str]) -> None:
     """Read a command line to its end, without doing what it says. Raises where it is none."""
-    command = typer.main.get_command(program)
+    command: Any = typer.main.get_command(program)
     context = command.make_context("evapi-adapter", list(words))
     while isinstance(command, TyperGroup):
         name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
@@ -67,14 +67,14 @@ def test_nothing_is_recorded_that_no_alert_goes_by() -> None:
 
 
 @BY_NAME
-def test_it_asks_for_what_there_is(rule: dict, known: dict[str, frozenset[str]]) -> None:
+def test_it_asks_for_what_there_is(rule: dict[str, Any], known: dict[str, frozenset[str]]) -> None:
     left = promql.labels(rule["expr"], known)
     told = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))
     assert told <= left
 
 
 @BY_NAME
-def test_it_says_all_that_is_needed(rule: dict) -> None:
+def test_it_says_all_that_is_needed(rule: dict[str, Any]) -> None:
     assert rule["alert"].startswith("Evapi")
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert re.fullmatch(r"\d+[sm]", rule["for"])
@@ -100,7 +100,7 @@ def test_the_runbooks_commands_are_there() -> None:
 
 
 @BY_NAME
-def test_its_command_is_one_that_there_is(rule: dict) -> None:
+def test_its_command_is_one_that_there_is(rule: dict[str, Any]) -> None:
     program, *words = shlex.split(rule["annotations"]["run"])
     assert program == "evapi-adapter"
     parse(app, words)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -47,7 +47,7 @@ def test_it_is_scraped_without_an_error(prometheus: PrometheusServer) -> None:
 
 
 def test_every_rule_can_be_evaluated(prometheus: PrometheusServer) -> None:
-    def rules() -> list[dict]:
+    def rules() -> list[dict[str, Any]]:
         return [rule for group in prometheus.ask("rules")["data"]["groups"] for rule in group["rules"]]
 
     wait_until(lambda: all(rule["health"] != "unknown" for rule in rules()), "the rules' first evaluation")

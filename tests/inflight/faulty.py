@@ -100,7 +100,7 @@ class Bench:
 
     def failover(self, replica: str) -> FailoverStore:
         way = self.ways[replica] = FaultyStore(self.world.store(replica))
-        store = FailoverStore(way, clock=self.world.now)  # type: ignore[arg-type]
+        store = FailoverStore(way, clock=self.world.now)
         self.replicas[replica] = store
         return store
 

@@ -94,8 +94,7 @@ class Run:
         self.world = LocalWorld()
         self.ways = {name: FaultyStore(self.world.store(name)) for name in replicas}
         self.stores = {
-            name: FailoverStore(way, still=0.0, clock=self.world.now)  # type: ignore[arg-type]
-            for name, way in self.ways.items()
+            name: FailoverStore(way, still=0.0, clock=self.world.now) for name, way in self.ways.items()
         }
         self.taken: Counter[tuple[str, TransactionId]] = Counter()
         self.granted: Counter[tuple[str, TransactionId]] = Counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -34,7 +34,7 @@ class World:
     def __init__(self, url: str) -> None:
         self.prefix = f"test-{uuid.uuid4().hex[:8]}"
         self.now = time.time()
-        options = {"prefix": self.prefix, "timeout": 10.0}
+        options: dict[str, Any] = {"prefix": self.prefix, "timeout": 10.0}
         self.replica = RedisStore(url, "r1~ab", **options, clock=lambda: self.now)
         self.operator = OperatorStore(url, "eve@host~cli", **options, clock=lambda: self.now)
 
@@ -84,7 +84,8 @@ class TestRoll:
     async def test_silent_ones_with_their_age(self, world: World, probe: redis_py.Redis) -> None:
         await world.replica.beat(Beat())
         key = f"{world.prefix}:replicas"
-        at, _, said = probe.hget(key, "r1~ab").partition(b" ")
+        told: Any = probe.hget(key, "r1~ab")
+        at, _, said = told.partition(b" ")
         probe.hset(key, "old~1", b"%d %b" % (int(at) - 100_000, said))
         found = await world.operator.snapshot()
         assert found["old~1"].age - found["r1~ab"].age == pytest.approx(100.0)
@@ -104,7 +105,8 @@ class TestOrders:
         await world.operator.order(pause, {"order": "pause"})
         assert await world.operator.orders() == {drain: told, pause: {"order": "pause"}}
         assert (await world.replica.beat(Beat())).orders == {drain, pause}
-        assert json.loads(probe.hget(f"{world.prefix}:orders", pause)) == {"order": "pause"}
+        found: Any = probe.hget(f"{world.prefix}:orders", pause)
+        assert json.loads(found) == {"order": "pause"}
         assert await world.operator.countermand(drain)
         assert not await world.operator.countermand(drain)
         assert (await world.replica.beat(Beat())).orders == {pause}

@@ -323,7 +323,7 @@ async def test_a_long_hand_back_beats_on_the_way() -> None:
             bench.world.time += BEAT_AGAIN * 0.6
             return await self.claim(*args)  # type: ignore[arg-type]
 
-    bench.remote.inner.claim = Slow()  # type: ignore[method-assign]
+    bench.remote.inner.claim = Slow()  # type: ignore[assignment, method-assign]
     bench.remote.calls.clear()
     began, beat = bench.world.time, bench.remote.inner.beat
     told: list[float] = []
@@ -332,7 +332,7 @@ async def test_a_long_hand_back_beats_on_the_way() -> None:
         told.append(live.at)
         return await beat(live)
 
-    bench.remote.inner.beat = noted  # type: ignore[method-assign]
+    bench.remote.inner.beat = noted  # type: ignore[assignment, method-assign]
     bench.remote.mend()
     await bench.one.beat(replace(LIVE, at=began))
     assert told == pytest.approx([began, began + BEAT_AGAIN * 1.2, began + BEAT_AGAIN * 2.4])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.matrix.roots import SUITES
 
@@ -66,7 +66,7 @@ class Part:
         return "pytest" in self.words
 
 
-def _tests(name: str, about: tuple[str, ...], suite: str, files: tuple[str, ...], **more: bool) -> Part:
+def _tests(name: str, about: tuple[str, ...], suite: str, files: tuple[str, ...], **more: Any) -> Part:
     return Part(f"{name}-{suite}", about, suite, (*PYTEST, *files), _shown(files), **more)
 
 

@@ -207,7 +207,8 @@ def test_every_count_of_a_broker_has_a_name_and_a_help_text() -> None:
 
 
 def test_a_receipt_takes_from_its_sync_on() -> None:
-    metrics, read = Metrics(), []
+    metrics = Metrics()
+    read: list[TransactionId] = []
     writer = Window(read.extend)
     writer.on_receipt = partial(metrics.trip.hop, "receipt")
     writer.connected("link", 0)

@@ -13,8 +13,8 @@ from tests.relay_bench import NOW, id_of
 
 BOTH = (False, True)
 ANSWERS = [
-    Answer(*facts, remembered=remembered, untraced=untraced)
-    for *facts, untraced in product(BOTH, repeat=6)
+    Answer(stale, elsewhere, again, drops, adopted, remembered, untraced)
+    for stale, elsewhere, again, drops, adopted, untraced in product(BOTH, repeat=6)
     for remembered in (None, *BOTH)
 ]
 WRITTEN = (Verdict.WRITE, Verdict.REPEAT)

@@ -101,7 +101,7 @@ class TestTwice:
             await pair.first.events(suspended())
             return found
 
-        pair.second.store.inner.settle = overtaken  # type: ignore[method-assign]
+        pair.second.store.inner.settle = overtaken  # type: ignore[assignment, method-assign]
         await pair.second.events(suspended())
         await pair.second.reply(reply())
         await pair.second.tick(LOOKS[0])
@@ -112,7 +112,8 @@ class TestTwice:
         pair = Pair()
         await pair.first.events(suspended())
         store = pair.second.store
-        settle, store.inner.settle = store.inner.settle, nothing_settled  # type: ignore[method-assign]
+        settle = store.inner.settle
+        store.inner.settle = nothing_settled  # type: ignore[assignment, method-assign]
         pair.second.lose_store()
         await pair.second.reply(reply())
         assert pair.second.outcomes == []
@@ -125,7 +126,7 @@ class TestTwice:
     async def test_an_empty_batch_is_nothing(self, bench: Bench) -> None:
         await bench.reply()
         await bench.events()
-        assert bench.links.sent == bench.broker.published == []
+        assert (bench.links.sent, bench.broker.published) == ([], [])
 
     async def test_the_second_suspension_gets_its_own_answer(self, bench: Bench) -> None:
         await bench.events(suspended(seq=1))

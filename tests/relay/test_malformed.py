@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -107,9 +109,7 @@ NO_CORRELATION_IDS = (
 
 class TestMalformedReply:
     @pytest.mark.parametrize(("fields", "reason"), BROKEN_REPLIES.values(), ids=BROKEN_REPLIES)
-    async def test_it_is_answered_and_kept(
-        self, bench: Bench, fields: dict[str, object], reason: str
-    ) -> None:
+    async def test_it_is_answered_and_kept(self, bench: Bench, fields: dict[str, Any], reason: str) -> None:
         await bench.events(suspended(1), suspended(2))
         broken = reply(1, **fields)
         await bench.reply(broken, reply(2))

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from adapter.cluster.role import READ_PAUSE
+from adapter.cluster.view import NEVER
 from adapter.model.beat import Snapshot
 from adapter.model.transaction import Outcome, State, Transaction
 from adapter.relay.standby_buffer import HeldFrame
@@ -146,7 +147,7 @@ class TestNothingDropsASecondAnswer:
     async def test_who_has_never_seen_the_others_claims_nothing(self) -> None:
         bench = Bench()
         bench.links.plain = True
-        bench.membership._updated = float("-inf")
+        bench.membership.updated_at = NEVER
         bench.membership.lost(bench.now)
         await bench.events(suspended(1))
         assert bench.broker.published == []

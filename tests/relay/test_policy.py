@@ -110,6 +110,9 @@ class TestRead:
         )
 
 
+NO_FALLBACKS: list[Any] = [
+    *("reject", [], 503, {"x": float("nan")}, {"x": 1 << 63}, {"x": "\0"}, {"x": object()}),
+]
 BAD: list[tuple[str, dict[str, Any]]] = [
     ("the top level", {"defaults": {}}),
     ("the top level", {"deadline": 2.0}),
@@ -128,10 +131,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
         ("default.deadline", {"default": {"deadline": value}})
         for value in (0, 0.009, 120.001, -1, "2", True, None, float("nan"), float("inf"), 1 << 70)
     ),
-    *(
-        ("events.a.fallback", {"events": {"a": {"fallback": value}}})
-        for value in ("reject", [], 503, {"x": float("nan")}, {"x": 1 << 63}, {"x": "\0"}, {"x": object()})
-    ),
+    *(("events.a.fallback", {"events": {"a": {"fallback": value}}}) for value in NO_FALLBACKS),
     ("default.fallback", {"default": {"fallback": {"x": "y" * MAX_FALLBACK}}}),
     *(
         ("default.services", {"default": {"services": value}})

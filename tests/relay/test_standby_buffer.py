@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +11,9 @@ from adapter.relay import standby_buffer as standby_buffer_module
 from adapter.relay.standby_buffer import HeldFrame, StandbyBuffer
 from adapter.relay.translate import Claimer
 from tests.relay_bench import suspended
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def frame(arrived: float, label: int = 1) -> HeldFrame:
@@ -45,7 +50,7 @@ def test_nothing_is_ever_long_enough_to_wait_for() -> None:
     assert held.take("sbc1", float("-inf")) == []
 
 
-def test_of_too_many_of_one_node_the_oldest_are_dropped(monkeypatch) -> None:
+def test_of_too_many_of_one_node_the_oldest_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(standby_buffer_module, "MOST", 3)
     held = StandbyBuffer()
     held.put("sbc2", frame(0.0))
@@ -69,4 +74,4 @@ def test_nothing_is_lost_and_nothing_is_early(steps: list[tuple[bool, int]]) -> 
             assert all(each.arrived <= now - 2 for each in found)
             taken += found
     taken += held.take("sbc1", now)
-    assert [each.found.label for each in taken] == list(range(put + 1))
+    assert [each.found for each in taken] == [suspended(label) for label in range(put + 1)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -24,7 +26,7 @@ async def bench() -> Bench:
     "fields", [{}, {"status": "failed"}, {"rejected": "rejected"}, {"status": "operator"}]
 )
 async def test_it_is_refused_counted_and_kept_and_the_call_goes_on(
-    bench: Bench, form: str, fields: dict[str, str]
+    bench: Bench, form: str, fields: dict[str, Any]
 ) -> None:
     await bench.events(suspended())
     forged = form.format(plain=id_of())

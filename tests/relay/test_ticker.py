@@ -17,6 +17,8 @@ from tests.relay_bench import Bench, suspended
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from adapter.model.transaction import Transaction
+
 
 class Nodes:
     """Those that read, and how often it was looked after them."""
@@ -123,13 +125,13 @@ class TestRun:
         never = asyncio.Event()
         expire = swept.store.inner.expire
 
-        async def slow(node: str) -> list[object]:
+        async def slow(node: str) -> list[Transaction]:
             await never.wait()
             return await expire(node)
 
         swept.look()
         swept.store.inner.expire = slow  # type: ignore[method-assign, assignment]
-        swept.store.inner.due = lambda node: True  # type: ignore[method-assign, assignment]
+        swept.store.inner.due = lambda node: True  # type: ignore[method-assign]
         looks: list[float] = []
         ticker = Ticker(swept.trip, swept.nodes, swept.metrics.process, [looks.append])  # type: ignore[arg-type]
         task = asyncio.create_task(ticker.run())
@@ -147,6 +149,6 @@ class TestRun:
         swept = Swept()
         swept.look()
         swept.store.inner.expire = None  # type: ignore[method-assign, assignment]
-        swept.store.inner.due = lambda node: True  # type: ignore[method-assign, assignment]
+        swept.store.inner.due = lambda node: True  # type: ignore[method-assign]
         with pytest.raises(TypeError):
             await swept.ticker.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -294,7 +295,7 @@ class TestOperator:
         ],
     )
     async def test_every_resume_is_logged_and_a_fallback_is_a_warning(
-        self, bench: Bench, fields: dict[str, str], outcome: str, level: str
+        self, bench: Bench, fields: dict[str, Any], outcome: str, level: str
     ) -> None:
         await bench.events(suspended())
         bench.now += 0.25

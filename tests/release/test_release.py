@@ -38,7 +38,7 @@ Version: 1
 
 def locked(name: str) -> dict[str, str]:
     """The versions that a lock has; each has hashes."""
-    found = {}
+    found: dict[str, str] = {}
     for block in re.split(r"\n(?=\S)", (ROOT / "helm/locks" / name).read_text("utf-8")):
         if told := re.match(r"([A-Za-z0-9._-]+)==([^ ;\\\n]+)", block):
             assert "--hash=sha256:" in block, told[1]

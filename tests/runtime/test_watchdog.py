@@ -122,14 +122,14 @@ def test_a_process_that_was_stopped_goes_on(tmp_path: Path) -> None:
     with Process("watched", command("turn"), tmp_path) as process:
         for _ in range(2):
             seen = turns(process)
-            process.wait_until(lambda seen=seen: turns(process) > seen, "it to turn")
+            process.wait_until(lambda: turns(process) > seen, "it to turn")
             process.pause()
             until = time.monotonic() + 2 * LIMIT
-            wait_until(lambda until=until: time.monotonic() > until, "the limit to pass twice")
+            wait_until(lambda: time.monotonic() > until, "the limit to pass twice")
             seen = turns(process)
             process.resume()
             # As many turns as take longer than the limit: whoever counts the time is dead by then.
-            process.wait_until(lambda seen=seen: turns(process) > seen + 3 * LIMIT / 0.02, "it to go on")
+            process.wait_until(lambda: turns(process) > seen + 3 * LIMIT / 0.02, "it to go on")
         assert process.running
 
 
@@ -147,7 +147,12 @@ def test_it_looks_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     dog = Watchdog(Loop(), limit=0.06)  # type: ignore[arg-type]
     looks: list[float] = []
     wait = dog._stopped.wait
-    monkeypatch.setattr(dog._stopped, "wait", lambda seconds: looks.append(seconds) or wait(seconds))
+
+    def noted(seconds: float) -> bool:
+        looks.append(seconds)
+        return wait(seconds)
+
+    monkeypatch.setattr(dog._stopped, "wait", noted)
     with capture_logs() as logs:
         dog.start()
         dog._thread.join()
@@ -163,7 +168,7 @@ def test_what_cannot_be_logged_is_written(
     freed = threading.Event()
     monkeypatch.setattr(os, "_exit", lambda code: freed.set())
     monkeypatch.setattr(watchdog, "LAST_WORDS", 0.05)
-    structlog.configure(processors=[lambda *_: freed.wait() and ""])
+    structlog.configure(processors=[lambda *_: str(freed.wait())])
     before = set(threading.enumerate())
     try:
         Watchdog(Loop(), 1.0)._end()  # type: ignore[arg-type]

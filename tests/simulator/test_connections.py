@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from adapter.model.transaction import TransactionId
-from adapter.simulator import NotResumed, SimulatedKamailio, State
+from adapter.simulator import NotResumed, SimTransaction, SimulatedKamailio, State
 from adapter.wire import event as wire
 from adapter.wire.event import Notice, Suspended, Synced
 from tests.simulator.client import Client, netstring, resume_of, until_event
@@ -80,7 +80,7 @@ async def test_disconnect_by_reset() -> None:
 
 
 async def test_a_restart_is_another_life_which_knows_nothing_of_the_one_before() -> None:
-    ended = []
+    ended: list[SimTransaction] = []
     async with SimulatedKamailio(gate=True, fr_timer=0.05) as sim, Client(sim) as client:
         sim.on_end = ended.append
         incarnation = await client.hello()

@@ -31,7 +31,7 @@ async def test_a_slow_reader_takes_a_little_at_a_time() -> None:
         await client.say(b"[%b]" % (b" " * 3000))
         while sim.counters.frames_in == 0:
             before = sim.counters.bytes_in
-            await sim.until(lambda before=before: sim.counters.bytes_in > before)
+            await sim.until(lambda: sim.counters.bytes_in > before)
             takes.append(sim.counters.bytes_in - before)
         assert takes == [1000, 1000, 1000, 8]
         sim.start_reading()

@@ -20,7 +20,8 @@ class InC:
         self.rpos = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        buf, frames, k = self.rbuffer, [], 0
+        buf, k = self.rbuffer, 0
+        frames: list[bytes] = []
         buf[self.rpos : self.rpos + len(data)] = data
         end = self.rpos + len(data)
         buf[end] = 0
@@ -100,7 +101,7 @@ async def test_a_recv_that_ends_in_the_wrong_place(cut: int, faulty: bool) -> No
         for part in (frame[:cut], frame[cut:], frame):
             before = sim.counters.bytes_in
             await client.send(part)
-            await sim.until(lambda before=before, part=part: sim.counters.bytes_in == before + len(part))
+            await sim.until(lambda: sim.counters.bytes_in == before + len(part))
         assert sim.counters.frames_in == (1 if faulty else 2)
         assert sim.counters.discards == (2 if faulty else 0)
 

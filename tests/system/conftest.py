@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -15,7 +15,7 @@ from adapter.relay import policy
 from tests.harness.process import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from adapter.simulator import SimulatedKamailio
     from tests.harness.rabbitmq import RabbitServer
@@ -38,8 +38,8 @@ def scaled(rabbitmq: RabbitServer, redis_server: RedisServer) -> dict[str, str]:
 async def bridged(
     sim: SimulatedKamailio,
     node: str,
-    options: dict[str, str],
-    rules: dict[str, object] | None = None,
+    options: Mapping[str, str],
+    rules: Mapping[str, Any] | None = None,
     *,
     ready: bool = True,
 ) -> AsyncIterator[Bridge]:
@@ -47,9 +47,12 @@ async def bridged(
     is not to be waited for, and closed in the end.
     """
     # A prefix of its own: a replica that another test killed a moment ago is none of this one's.
-    own = {"nodes": f"{node}={sim.address}", "http": f"127.0.0.1:{free_port()}", "redis_prefix": node}
-    options = {**own, **options}
-    bridge = Bridge(settings.load(**options), policy.parse(rules or {}))
+    own: dict[str, Any] = {
+        "nodes": f"{node}={sim.address}",
+        "http": f"127.0.0.1:{free_port()}",
+        "redis_prefix": node,
+    }
+    bridge = Bridge(settings.load(**{**own, **options}), policy.parse(rules or {}))
     await bridge.start()
     try:
         async with asyncio.timeout(20):

@@ -8,6 +8,7 @@ import json
 import socket
 import subprocess
 import sys
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -18,13 +19,17 @@ from tests.harness.process import free_port
 from tests.harness.until import until
 from tests.system.conftest import bridged
 
+if TYPE_CHECKING:
+    from adapter.app import Bridge
+    from adapter.model.beat import Beat, Snapshot
+
 EMBEDDED = {"consumer": "tests.system.test_bridge:service"}
 service = Service("held")
 held: list[asyncio.Event] = []
 
 
 @service.on("held")
-async def _decide(request: Request) -> dict:
+async def _decide(request: Request) -> dict[str, Any]:
     if request.data.get("hold"):
         event = asyncio.Event()
         held.append(event)
@@ -33,17 +38,17 @@ async def _decide(request: Request) -> dict:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_held():
+def _nothing_held() -> None:
     held.clear()
 
 
-async def get(bridge, path: str) -> tuple[int, str]:
+async def get(bridge: Bridge, path: str) -> tuple[int, str]:
     url = f"http://{bridge._settings.http}{path}"
     async with aiohttp.ClientSession() as session, session.get(url) as answer:
         return answer.status, await answer.text()
 
 
-async def test_health_and_metrics():
+async def test_health_and_metrics() -> None:
     async with SimulatedKamailio() as sim, bridged(sim, "sbc1", EMBEDDED) as bridge:
         call = await sim.suspend("held", {})
         await call.resumed()
@@ -77,7 +82,7 @@ async def test_health_and_metrics():
         assert (status, json.loads(body)["checks"]["links"]) == (503, False)
 
 
-async def test_a_drain_tells_kamailio_first_and_finishes_what_is_in_flight():
+async def test_a_drain_tells_kamailio_first_and_finishes_what_is_in_flight() -> None:
     async with SimulatedKamailio() as sim, bridged(sim, "sbc1", EMBEDDED) as bridge:
         early = await sim.suspend("held", {"hold": True})
         await until(lambda: held)
@@ -93,12 +98,14 @@ async def test_a_drain_tells_kamailio_first_and_finishes_what_is_in_flight():
         assert await bridge.inflight.scan("sbc1") == [], "its receipt is waited for, too"
 
 
-async def test_a_drain_looks_who_else_serves_before_it_leaves_the_rest_to_others(monkeypatch):
+async def test_a_drain_looks_who_else_serves_before_it_leaves_the_rest_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with SimulatedKamailio() as sim, bridged(sim, "sbc1", EMBEDDED) as bridge:
         told = []
         beat = bridge.inflight.beat
 
-        async def recorded(state):
+        async def recorded(state: Beat) -> Snapshot:
             told.append((state.accepting, bridge.roles.drain.claims))
             return await beat(state)
 
@@ -107,7 +114,9 @@ async def test_a_drain_looks_who_else_serves_before_it_leaves_the_rest_to_others
         assert (False, True) in told
 
 
-async def test_a_drain_that_runs_out_of_time_leaves_the_rest_to_be_adopted(scaled, node):
+async def test_a_drain_that_runs_out_of_time_leaves_the_rest_to_be_adopted(
+    scaled: dict[str, str], node: str
+) -> None:
     options = {**scaled, "drain_timeout": "0.1", "lease": "1"}
     long = {"default": {"deadline": 60}}
     async with SimulatedKamailio() as sim, contextlib.AsyncExitStack() as stack:
@@ -128,7 +137,7 @@ async def test_a_drain_that_runs_out_of_time_leaves_the_rest_to_be_adopted(scale
         assert call.state.value == "suspended"
 
 
-async def _claimed(bridge, node: str) -> None:
+async def _claimed(bridge: Bridge, node: str) -> None:
     await until(lambda: bridge.inflight.count(node))
     await bridge.trip.idle()
 
@@ -144,7 +153,7 @@ async def _bind(url: str, node: str) -> None:
         await queue.bind(exchange, f"held.{node}")
 
 
-async def test_a_part_that_ends_ends_the_bridge(monkeypatch):
+async def test_a_part_that_ends_ends_the_bridge(monkeypatch: pytest.MonkeyPatch) -> None:
     async with SimulatedKamailio() as sim, bridged(sim, "sbc1", EMBEDDED) as bridge:
 
         def broken() -> None:
@@ -161,7 +170,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
-def test_a_taken_http_port_is_exit_code_1_and_a_sentence():
+def test_a_taken_http_port_is_exit_code_1_and_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = run("--consumer", "consumers.least_cost:service", "--http", f"127.0.0.1:{port}")
@@ -182,7 +191,7 @@ def test_a_taken_http_port_is_exit_code_1_and_a_sentence():
         (("--amqp-url", "amqp://x/", "--redis-url", "redis://h:x"), "EVAPI_REDIS_URL"),
     ],
 )
-def test_wrong_settings_are_exit_code_2_and_a_sentence(arguments, sentence):
+def test_wrong_settings_are_exit_code_2_and_a_sentence(arguments: list[str], sentence: str) -> None:
     done = run(*arguments, "--http", f"127.0.0.1:{free_port()}")
     assert done.returncode == 2, done.stderr
     assert sentence in done.stderr

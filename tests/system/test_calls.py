@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from tests.harness.bridge import Bridge
 from tests.harness.kamailio import KamailioServer
 from tests.harness.pika_service import PikaService
 from tests.harness.process import wait_until
+from tests.harness.rabbitmq import RabbitServer
 from tests.harness.sip import Caller, Gateway
 from tests.harness.sipp import SippCaller, SippGateway, run_sipp
 from tests.harness.until import until
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from tests.harness.rabbitmq import RabbitServer
     from tests.harness.redis import RedisServer
 
-COUNTING = "tests/kamailio/counting.cfg"
+COUNTING = Path(__file__).parents[1] / "kamailio" / "counting.cfg"
 LONG_WAIT = {"ADAPTER_FR_TIMER": 30_000}
 LONG_POLICY = "[default]\ndeadline = 25.0\n"
 
@@ -45,8 +47,8 @@ def scaled(rabbitmq: RabbitServer, redis_server: RedisServer) -> dict[str, str]:
 
 
 def test_plain_configuration_and_a_foreign_consumer_decide_all_of_2000_calls(
-    tmp_path, rabbitmq, scaled, node
-):
+    tmp_path: Path, rabbitmq: RabbitServer, scaled: dict[str, str], node: str
+) -> None:
     service = PikaService(rabbitmq.url, f"plain-{node}", ["invite_request"], lambda _: {"action": "allow"})
     with (
         service,
@@ -63,7 +65,9 @@ def test_plain_configuration_and_a_foreign_consumer_decide_all_of_2000_calls(
 
 
 @pytest.mark.timeout(180)
-def test_bursts_of_5000_answers_in_one_instant_are_all_resumed(tmp_path, rabbitmq, scaled, node):
+def test_bursts_of_5000_answers_in_one_instant_are_all_resumed(
+    tmp_path: Path, rabbitmq: RabbitServer, scaled: dict[str, str], node: str
+) -> None:
     (tmp_path / "policy.toml").write_text(LONG_POLICY)
     options = {**scaled, "policy": str(tmp_path / "policy.toml")}
     service = PikaService(rabbitmq.url, f"burst-{node}", ["invite_request"], lambda _: None)
@@ -72,7 +76,7 @@ def test_bursts_of_5000_answers_in_one_instant_are_all_resumed(tmp_path, rabbitm
         KamailioServer(tmp_path, "kamailio.cfg", LONG_WAIT) as kamailio,
         Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, options) as bridge,
     ):
-        wait_until(lambda: bridge.metric("evapi_gate_open"), "the open gate")
+        bridge.wait_for_gate()
         for burst in (1, 2):
             with SippCaller(
                 tmp_path, kamailio.sip_port, calls=5000, rate=1000, name=f"burst{burst}"
@@ -98,7 +102,7 @@ class Counter:
     def may_write(self, node: str) -> bool:
         return True
 
-    def on_events(self, link: Link, events: Sequence[event.Event]) -> None:
+    def on_events(self, link: Link, events: Sequence[object]) -> None:
         self.counted += [found.data["frames"] for found in events if isinstance(found, event.Notice)]
 
     def on_read(self, link: Link, ids: Sequence[TransactionId]) -> None:
@@ -108,10 +112,10 @@ class Counter:
         pass
 
 
-async def test_the_writer_brings_20000_frames_flat_out_to_the_real_kamailio(tmp_path):
+async def test_the_writer_brings_20000_frames_flat_out_to_the_real_kamailio(tmp_path: Path) -> None:
     """That the same frames in one write do not arrive is shown in tests/kamailio/test_counting.py."""
     loop = asyncio.get_running_loop()
-    with KamailioServer(tmp_path, tmp_path.cwd() / COUNTING) as kamailio:
+    with KamailioServer(tmp_path, COUNTING) as kamailio:
         owner = Counter()
         link = Link("sbc1", Address("127.0.0.1", kamailio.evapi_port), owner, "r1", LinkSettings())
         task = asyncio.create_task(link.run())
@@ -133,8 +137,8 @@ async def test_the_writer_brings_20000_frames_flat_out_to_the_real_kamailio(tmp_
 
 
 async def test_the_second_question_gets_its_own_answer_though_the_first_comes_late(
-    tmp_path, rabbitmq, scaled, node
-):
+    tmp_path: Path, rabbitmq: RabbitServer, scaled: dict[str, str], node: str
+) -> None:
     (tmp_path / "policy.toml").write_text(
         '[events.screening_request]\ndeadline = 0.3\nfallback = { action = "allow" }\n'
     )
@@ -150,7 +154,7 @@ async def test_the_second_question_gets_its_own_answer_though_the_first_comes_la
         KamailioServer(tmp_path, "kamailio.cfg", {"WITH_SCREENING": None}) as kamailio,
         Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, options) as bridge,
     ):
-        wait_until(lambda: bridge.metric("evapi_gate_open"), "the open gate")
+        bridge.wait_for_gate()
         async with await Caller.open(kamailio.sip_port) as caller:
             call = caller.call()
             await until(lambda: service.kept == 2)  # the first is past its deadline, the second is open
@@ -162,7 +166,9 @@ async def test_the_second_question_gets_its_own_answer_though_the_first_comes_la
         assert bridge.metric("evapi_late_replies_total") == 1
 
 
-async def test_both_questions_of_a_call_are_decided_in_turn(tmp_path, rabbitmq, scaled, node):
+async def test_both_questions_of_a_call_are_decided_in_turn(
+    tmp_path: Path, rabbitmq: RabbitServer, scaled: dict[str, str], node: str
+) -> None:
     async with await Gateway.open() as gateway:
         uri = f"sip:4420@127.0.0.1:{gateway.port}"
         answers = {
@@ -175,7 +181,7 @@ async def test_both_questions_of_a_call_are_decided_in_turn(tmp_path, rabbitmq, 
             KamailioServer(tmp_path, "kamailio.cfg", {"WITH_SCREENING": None}) as kamailio,
             Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, scaled) as bridge,
         ):
-            wait_until(lambda: bridge.metric("evapi_gate_open"), "the open gate")
+            bridge.wait_for_gate()
             async with await Caller.open(kamailio.sip_port) as caller:
                 call = caller.call()
                 assert (await call.final()).code == 200
@@ -184,7 +190,9 @@ async def test_both_questions_of_a_call_are_decided_in_turn(tmp_path, rabbitmq, 
             assert bridge.metric("evapi_outcomes_total", outcome="decided") == 2
 
 
-def test_sigterm_drains_and_the_other_replica_goes_on(tmp_path, rabbitmq, scaled, node):
+def test_sigterm_drains_and_the_other_replica_goes_on(
+    tmp_path: Path, rabbitmq: RabbitServer, scaled: dict[str, str], node: str
+) -> None:
     service = PikaService(rabbitmq.url, f"drain-{node}", ["invite_request"], lambda _: {"action": "allow"})
     with (
         service,
@@ -194,7 +202,7 @@ def test_sigterm_drains_and_the_other_replica_goes_on(tmp_path, rabbitmq, scaled
         Bridge("two", tmp_path, {node: kamailio.evapi_port}, scaled) as two,
     ):
         for bridge in (one, two):
-            wait_until(lambda b=bridge: b.metric("evapi_gate_open"), "the open gate")
+            bridge.wait_for_gate()
         wait_until(lambda: one.metric("evapi_active") + two.metric("evapi_active") == 1, "one active")
         active, standby = (one, two) if one.metric("evapi_active") else (two, one)
         with SippCaller(tmp_path, kamailio.sip_port, calls=1000, rate=200) as caller:
@@ -208,7 +216,7 @@ def test_sigterm_drains_and_the_other_replica_goes_on(tmp_path, rabbitmq, scaled
         assert on_standby >= 1000 - decided - 200
 
 
-async def test_embedded_decides_with_nothing_but_kamailio(tmp_path):
+async def test_embedded_decides_with_nothing_but_kamailio(tmp_path: Path) -> None:
     async with await Gateway.open() as gateway:
         rates = tmp_path / "rates.csv"
         rates.write_text(f"prefix,gateway,rate\n44,127.0.0.1:{gateway.port},0.01\n")
@@ -218,7 +226,7 @@ async def test_embedded_decides_with_nothing_but_kamailio(tmp_path):
             KamailioServer(tmp_path) as kamailio,
             Bridge("adapter", tmp_path, {"sbc1": kamailio.evapi_port}, options, env) as bridge,
         ):
-            wait_until(lambda: bridge.metric("evapi_gate_open"), "the open gate")
+            bridge.wait_for_gate()
             async with await Caller.open(kamailio.sip_port) as caller:
                 assert (await caller.call("442079460000").final()).code == 200
                 assert (await caller.call("999").final()).code == 404

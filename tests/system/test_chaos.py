@@ -49,12 +49,12 @@ def shortened(row: Row) -> Row:
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.name in SHORT], ids=lambda row: row.name)
-def test_no_call_is_left_hanging(row: Row, servers: Servers, tmp_path: Path):
+def test_no_call_is_left_hanging(row: Row, servers: Servers, tmp_path: Path) -> None:
     short = shortened(row)
     report = run(short, servers, tmp_path / "logs", LOAD, SEED)
     assert not short.bounds.misses(report), (tmp_path, report.notes)
     assert report.mismatches() == []
 
 
-def test_every_short_row_is_one_of_the_long_form():
+def test_every_short_row_is_one_of_the_long_form() -> None:
     assert SHORT.keys() <= {row.name for row in ROWS}

@@ -15,7 +15,7 @@ from adapter.broker.rabbitmq import AmqpBroker
 from adapter.contract import results_queue
 from adapter.simulator import SimulatedKamailio
 from consumers import Service, allow
-from tests.cli.ground import in_pipes
+from tests.cli.command import in_pipes
 from tests.consumers.asker import running
 from tests.harness.amqp10 import Sender, message
 from tests.system.conftest import bridged
@@ -59,7 +59,7 @@ async def test_calls_go_on_and_it_is_told_which_queue_and_what_to_do(
                 foreign.send(message(f"{node}:{number}:1:1", TOO_LONG, b"{}"))
                 for _ in range(CALLS):
                     await sim.suspend(event, {})
-                await sim.until(lambda number=number: broker.dropped.get(queue) == number + 1)  # type: ignore[misc]
+                await sim.until(lambda: broker.dropped.get(queue) == number + 1)
         foreign.send(message(f"{node}:9:1:1", "application/json", b"{}"))  # that one can be
         foreign.close()
         await sim.until(lambda: sim.counters.resumed == sim.counters.suspended)
@@ -77,7 +77,7 @@ async def test_calls_go_on_and_it_is_told_which_queue_and_what_to_do(
         await bridge.replicas.beat()
         settings = {**scaled, "nodes": f"{node}={sim.address}", "redis_prefix": node}
         variables = {f"EVAPI_{name.upper()}": value for name, value in settings.items()}
-        done = await in_pipes("doctor", "-o", "jsonl", **variables)
+        done = await asyncio.to_thread(in_pipes, "doctor", "-o", "jsonl", **variables)
     rows = [json.loads(line) for line in done.out.splitlines()]
     (row,) = [row for row in rows if row["check"] == "dropped"]
     assert (row["of"], row["status"]) == (queue, "warning")

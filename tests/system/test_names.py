@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -13,6 +14,8 @@ from tests.harness.bridge import Bridge
 from tests.harness.kamailio import KamailioServer
 from tests.harness.pika_service import PikaService
 from tests.harness.process import wait_until
+from tests.harness.rabbitmq import RabbitServer
+from tests.harness.redis import RedisServer
 from tests.harness.sipp import SippCaller, SippGateway
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ class Site:
             self._stack.callback(bridge.stop)
             bridge.process.start()
         for bridge in made:
-            bridge.process.wait_until(lambda b=bridge: b.readiness().get("status") == "ready", "to be ready")
+            bridge.process.wait_until(lambda: bridge.readiness().get("status") == "ready", "to be ready")
         return made
 
     def call(self) -> list[Mapping[int, int]]:
@@ -81,7 +84,7 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path, rabbitmq, redis_server, node) -> Any:
+def site(tmp_path: Path, rabbitmq: RabbitServer, redis_server: RedisServer, node: str) -> Any:
     def made(*cfgs: str) -> Site:
         return Site(tmp_path, rabbitmq, redis_server, node, cfgs)
 
@@ -101,7 +104,7 @@ def test_two_kamailios_under_one_name(site: Callable[..., Site], node: str) -> N
     with site("kamailio.cfg", "kamailio.cfg") as here:
         one, two = here.bridges(one=(node, 0), two=(node, 1))
         for bridge in (one, two):
-            wait_until(lambda b=bridge: b.metric("evapi_gate_open"), "the open gate")
+            bridge.wait_for_gate()
         assert here.call() == [{200: CALLS}, {200: CALLS}]
         for bridge in (one, two):
             told(bridge, TWO_KAMAILIOS)

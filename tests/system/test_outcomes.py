@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from adapter.simulator import SimTransaction
+    from adapter.simulator.frames import Form
+    from adapter.simulator.routes import Configuration
+    from tests.harness.redis import RedisServer
 
 FALLBACK = {"action": "reject", "code": 503, "reason": "No decision"}
 SILENT = "told_silence"
@@ -71,7 +74,8 @@ class Consumer:
             data = {"do": "route"}
         do = data["do"]
         if do == "operator":
-            node = message.headers["x-node"]
+            node = str(message.headers["x-node"])
+            assert message.correlation_id is not None
             by_hand = aio_pika.Message(
                 json.dumps(ROUTE).encode(),
                 correlation_id=message.correlation_id.rpartition(":")[0],  # operators have no key
@@ -166,7 +170,9 @@ BY_REPLY = [
 
 
 @pytest.mark.parametrize("configuration", ["include", "plain"])
-async def test_every_reply_has_its_outcome(scaled, node, configuration):
+async def test_every_reply_has_its_outcome(
+    scaled: dict[str, str], node: str, configuration: Configuration
+) -> None:
     async with (
         SimulatedKamailio(configuration) as sim,
         bridged(sim, node, scaled, PATIENT),
@@ -179,7 +185,7 @@ async def test_every_reply_has_its_outcome(scaled, node, configuration):
         assert sim.counters.duplicates == sim.counters.stale == 0
 
 
-async def test_every_outcome_of_the_embedded_broker():
+async def test_every_outcome_of_the_embedded_broker() -> None:
     told = {"consumer": "tests.system.test_outcomes:service"}
     embedded = [("route", "decided", ROUTE), *[row for row in BY_REPLY if row[0] in EMBEDDED]]
     async with SimulatedKamailio() as sim, bridged(sim, "sbc1", told, PATIENT):
@@ -193,13 +199,15 @@ async def test_every_outcome_of_the_embedded_broker():
 EMBEDDED = ("fail", "silence", "unsendable", "large")
 
 
-async def test_an_event_nobody_is_bound_to_is_unroutable_at_once(scaled, node):
+async def test_an_event_nobody_is_bound_to_is_unroutable_at_once(scaled: dict[str, str], node: str) -> None:
     async with SimulatedKamailio() as sim, bridged(sim, node, scaled):
         call = await sim.suspend("unheard_of", {})
         check(await call.resumed(), call, node, "unroutable", FALLBACK)
 
 
-async def test_no_broker_is_unavailable_at_once_and_closes_the_gate(redis_server, node):
+async def test_no_broker_is_unavailable_at_once_and_closes_the_gate(
+    redis_server: RedisServer, node: str
+) -> None:
     nowhere = {"amqp_url": f"amqp://guest:guest@127.0.0.1:{free_port()}/", "redis_url": redis_server.url}
     async with (
         SimulatedKamailio() as sim,
@@ -211,7 +219,7 @@ async def test_no_broker_is_unavailable_at_once_and_closes_the_gate(redis_server
         assert not sim.gate_open
 
 
-async def test_more_than_the_limit_is_overload_at_once(scaled, node):
+async def test_more_than_the_limit_is_overload_at_once(scaled: dict[str, str], node: str) -> None:
     rules = {**PATIENT, "limits": {"in_flight": 3}}
     async with (
         SimulatedKamailio() as sim,
@@ -226,14 +234,14 @@ async def test_more_than_the_limit_is_overload_at_once(scaled, node):
         assert (await call.resumed())["outcome"] == "decided", "there is room again"
 
 
-async def test_the_fallback_is_the_events_own(scaled, node):
+async def test_the_fallback_is_the_events_own(scaled: dict[str, str], node: str) -> None:
     rules = {"events": {"unheard_of": {"fallback": {"action": "allow", "note": "ü"}}}}
     async with SimulatedKamailio() as sim, bridged(sim, node, scaled, rules):
         call = await sim.suspend("unheard_of", {})
         check(await call.resumed(), call, node, "unroutable", {"action": "allow", "note": "ü"})
 
 
-SPOILED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+SPOILED: dict[str, tuple[Form, Callable[[bytes], bytes]]] = {
     "broken JSON": ("json", lambda frame: frame.replace(b'"route"', b'"ro"ute"')),
     "cut JSON": ("json", lambda frame: frame[:-4]),
     "not UTF-8": ("json", lambda frame: frame.replace(b"route", b"\xff\xfe")),
@@ -245,7 +253,9 @@ SPOILED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 
 @pytest.mark.parametrize("fault", SPOILED)
-async def test_a_bad_frame_with_ids_is_malformed_at_once_and_nothing_is_lost_around_it(scaled, node, fault):
+async def test_a_bad_frame_with_ids_is_malformed_at_once_and_nothing_is_lost_around_it(
+    scaled: dict[str, str], node: str, fault: str
+) -> None:
     form, spoil = SPOILED[fault]
     async with (
         SimulatedKamailio() as sim,
@@ -280,7 +290,9 @@ NO_IDS = [
 ]
 
 
-async def test_bad_frames_without_ids_are_kept_for_an_operator_and_nothing_is_lost_around_them(scaled, node):
+async def test_bad_frames_without_ids_are_kept_for_an_operator_and_nothing_is_lost_around_them(
+    scaled: dict[str, str], node: str
+) -> None:
     async with (
         SimulatedKamailio() as sim,
         bridged(sim, node, scaled) as bridge,
@@ -298,7 +310,9 @@ async def test_bad_frames_without_ids_are_kept_for_an_operator_and_nothing_is_lo
 
 
 @pytest.mark.parametrize("garbage", [b"x:y,", b"3:abcd,", b"00:,", b"12345678901:"])
-async def test_a_stream_out_of_step_costs_the_connection_and_no_call(scaled, node, garbage):
+async def test_a_stream_out_of_step_costs_the_connection_and_no_call(
+    scaled: dict[str, str], node: str, garbage: bytes
+) -> None:
     async with (
         SimulatedKamailio() as sim,
         bridged(sim, node, scaled) as bridge,
@@ -314,7 +328,9 @@ async def test_a_stream_out_of_step_costs_the_connection_and_no_call(scaled, nod
         assert [link.connects for link in bridge.nodes] == [2]
 
 
-async def test_data_that_is_no_object_reaches_the_consumer_as_bytes(scaled, node):
+async def test_data_that_is_no_object_reaches_the_consumer_as_bytes(
+    scaled: dict[str, str], node: str
+) -> None:
     for data in (b"\x00\xff binary", b"", b"[1,2]", b"{not json", b'{"ua":"\xff"}'):
         async with (
             SimulatedKamailio("plain") as sim,
@@ -326,7 +342,7 @@ async def test_data_that_is_no_object_reaches_the_consumer_as_bytes(scaled, node
             assert msgpack.unpackb(consumer.seen[0].body)["data"] == data
 
 
-async def test_replies_to_nothing_are_dropped_and_counted(scaled, node):
+async def test_replies_to_nothing_are_dropped_and_counted(scaled: dict[str, str], node: str) -> None:
     async with (
         SimulatedKamailio() as sim,
         bridged(sim, node, scaled) as bridge,
@@ -347,7 +363,9 @@ async def test_replies_to_nothing_are_dropped_and_counted(scaled, node):
         assert sim.counters.duplicates == 0
 
 
-async def test_a_lost_resume_is_written_again_and_counted_once(scaled, node, monkeypatch):
+async def test_a_lost_resume_is_written_again_and_counted_once(
+    scaled: dict[str, str], node: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(link_module, "HELLO_WAIT", 60.0)
     monkeypatch.setattr(link_module, "STATUS_INTERVAL", 60.0)  # no status but the first comes between
     async with (
@@ -366,7 +384,7 @@ async def test_a_lost_resume_is_written_again_and_counted_once(scaled, node, mon
         assert sim.counters.resumed == 1
 
 
-async def test_two_replicas_make_one_answer(scaled, node):
+async def test_two_replicas_make_one_answer(scaled: dict[str, str], node: str) -> None:
     patient = {"default": {"deadline": 30.0}}  # a busy machine has time for all of them
     async with (
         SimulatedKamailio() as sim,
@@ -384,7 +402,7 @@ async def test_two_replicas_make_one_answer(scaled, node):
         assert sim.counters.duplicates == sim.counters.refused == 0
 
 
-async def test_two_replicas_publish_a_notice_once(scaled, node):
+async def test_two_replicas_publish_a_notice_once(scaled: dict[str, str], node: str) -> None:
     async with (
         SimulatedKamailio() as sim,
         bridged(sim, node, {**scaled, "replica": "one"}) as one,
@@ -407,7 +425,7 @@ async def test_two_replicas_publish_a_notice_once(scaled, node):
         assert {message.expiration for message in consumer.seen} == {None}
 
 
-async def test_one_nodes_fault_does_not_touch_another(scaled, node):
+async def test_one_nodes_fault_does_not_touch_another(scaled: dict[str, str], node: str) -> None:
     other = f"{node}-other"
     async with (
         SimulatedKamailio() as sim,

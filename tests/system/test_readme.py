@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adapter import kamailio, settings
@@ -11,7 +12,6 @@ from adapter.model.transaction import Outcome
 from adapter.relay import policy
 from tests.harness.bridge import Bridge
 from tests.harness.kamailio import KamailioServer
-from tests.harness.process import wait_until
 from tests.harness.readme import README, block
 from tests.harness.sip import Caller, Gateway
 
@@ -47,7 +47,7 @@ request_route {{
     return path
 
 
-async def test_the_ten_lines_of_kamailio_and_of_consumer_decide_calls(tmp_path):
+async def test_the_ten_lines_of_kamailio_and_of_consumer_decide_calls(tmp_path: Path) -> None:
     async with await Gateway.open() as gateway:
         code = block("python", "my_service").replace("sip:gw1.example.net", f"sip:127.0.0.1:{gateway.port}")
         (tmp_path / "readme_service.py").write_text(code)
@@ -57,7 +57,7 @@ async def test_the_ten_lines_of_kamailio_and_of_consumer_decide_calls(tmp_path):
             KamailioServer(tmp_path, configuration(tmp_path)) as server,
             Bridge("adapter", tmp_path, {"sbc1": server.evapi_port}, options, env) as bridge,
         ):
-            wait_until(lambda: bridge.metric("evapi_gate_open"), "the open gate")
+            bridge.wait_for_gate()
             async with await Caller.open(server.sip_port) as caller:
                 assert (await caller.call("442079460000").final()).code == 200
                 refused = await caller.call("999").final()
@@ -66,7 +66,7 @@ async def test_the_ten_lines_of_kamailio_and_of_consumer_decide_calls(tmp_path):
             assert bridge.metric("evapi_outcomes_total", outcome="decided") == 2
 
 
-def test_the_policy_can_be_read(tmp_path):
+def test_the_policy_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text(block("toml", "[default]"))
     found = policy.read(path)
@@ -74,7 +74,7 @@ def test_the_policy_can_be_read(tmp_path):
     assert found.services == {"screening"}
 
 
-def test_the_tables_name_every_outcome_and_every_setting():
+def test_the_tables_name_every_outcome_and_every_setting() -> None:
     text = README.read_text()
     outcomes = re.findall(
         r"^\| `([a-z]+)` \| ", text.partition("## Outcomes")[2].partition("##")[0], re.MULTILINE
@@ -84,6 +84,6 @@ def test_the_tables_name_every_outcome_and_every_setting():
     assert sorted(name.lower() for name in variables) == sorted(settings.Settings.model_fields)
 
 
-def test_the_resume_it_shows_is_json():
+def test_the_resume_it_shows_is_json() -> None:
     shown = json.loads(block("json", "tm_trans"))
     assert type(shown["tm_trans"]["tm_index"]) is int

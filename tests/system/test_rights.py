@@ -19,7 +19,7 @@ from adapter.admin.checks_rights import Refusal, Rights
 from adapter.simulator import SimulatedKamailio
 from consumers import Request, Service, route
 from consumers.service import Result
-from tests.cli.operating import ask
+from tests.cli.command import evapi_adapter
 from tests.consumers.asker import running
 from tests.harness.process import free_port
 from tests.harness.readme import block
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from adapter.app import Bridge
-    from tests.cli.operating import Done
+    from tests.cli.command import Done
     from tests.harness.rabbitmq import RabbitServer
     from tests.harness.redis import RedisServer
 
@@ -94,7 +94,7 @@ class Users:
         """Run a command as the operator."""
         variables = {f"EVAPI_{key.upper()}": url for key, url in self.urls(OPERATOR).items()}
         return await asyncio.to_thread(
-            ask, *words, EVAPI_AMQP_API=f"http://127.0.0.1:{free_port()}", **variables
+            evapi_adapter, *words, EVAPI_AMQP_API=f"http://127.0.0.1:{free_port()}", **variables
         )
 
 

@@ -17,7 +17,7 @@ from tests.harness.process import wait_until
 from tests.system import scaling
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from adapter.simulator import SimTransaction
@@ -87,7 +87,7 @@ class Site:
         """Return once every Kamailio has its adapters again, no more and no fewer."""
         wanted = min(LINKS, sum(each.process.running for each in self.adapters))
         for sim in self.sims.values():
-            await sim.until(lambda sim=sim: sim.clients == wanted and sim.gate_open, 20)
+            await sim.until(lambda: sim.clients == wanted and sim.gate_open, 20)
         links = wanted * len(self.sims)
         await asyncio.to_thread(wait_until, lambda: self._links() == links, f"{links} links", 20)
 
@@ -105,7 +105,7 @@ class Site:
                 each.cancel()
             await asyncio.gather(*offered, return_exceptions=True)
         for sim in self.sims.values():
-            await sim.until(lambda sim=sim: not sim.waiting, 20)
+            await sim.until(lambda: not sim.waiting, 20)
 
     async def _offer(self, sim: SimulatedKamailio, rate: float, takes: float) -> None:
         await sim.offer(rate / len(self.sims), 1_000_000, scaling.EVENT, {"takes": takes})
@@ -125,7 +125,7 @@ class Site:
 @pytest.fixture
 async def site(
     tmp_path: Path, rabbitmq: RabbitServer, redis_server: RedisServer
-) -> AsyncIterator[Callable[..., Site]]:
+) -> AsyncIterator[Callable[[int], Awaitable[Site]]]:
     async with contextlib.AsyncExitStack() as started:
 
         async def make(nodes: int) -> Site:

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.cli.operating import ask
+from tests.cli.command import evapi_adapter
 from tests.harness.bridge import Bridge, Consumer
 from tests.harness.kamailio import KamailioServer
 from tests.harness.process import wait_until
@@ -79,7 +79,7 @@ class Site:
             stack.callback(each.stop)
         stack.enter_context(self.consumer)
         for each in self.bridges:
-            wait_until(lambda each=each: each.metric("evapi_gate_open"), "the open gate")  # type: ignore[misc]
+            each.wait_for_gate()
         wait_until(lambda: sum(each.metric("evapi_active") for each in self.bridges) == 1, "one active")
 
     @contextmanager
@@ -107,7 +107,7 @@ class Site:
 
     def run(self, *words: str) -> tuple[dict[str, Any], int]:
         """What one of the operator's commands says, and its exit code."""
-        done = ask(*words, "-o", "json", **self.env)
+        done = evapi_adapter(*words, "-o", "json", **self.env)
         assert done.out, done.err
         return json.loads(done.out), done.code
 

@@ -110,7 +110,7 @@ async def test_a_call_through_rabbitmq_is_one_trace_to_the_next_hop(
         Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, options, env) as bridge,
     ):
         consumer.wait_until(lambda: "consuming" in consumer.tail(), "the consumer")
-        wait_until(lambda: bridge.metric("evapi_gate_open"), "the open gate")
+        bridge.wait_for_gate()
         call_id, traceparent = await placed_call(kamailio)
         check(collector, call_id, traceparent, node, name, redis=True)
     assert {span.process["service.name"] for span in collector.spans} == {"evapi-adapter", name}
@@ -125,7 +125,7 @@ async def test_a_call_in_one_process_is_one_trace_too(tmp_path: Path, collector:
             "adapter", tmp_path, {"sbc1": kamailio.evapi_port}, {"consumer": "traced_service:service"}, env
         ) as bridge,
     ):
-        wait_until(lambda: bridge.metric("evapi_gate_open"), "the open gate")
+        bridge.wait_for_gate()
         call_id, traceparent = await placed_call(kamailio)
         check(collector, call_id, traceparent, "sbc1", "routes", redis=False)
         assert bridge.stop() == 0
@@ -142,7 +142,7 @@ async def test_a_collector_that_is_away_harms_no_call(tmp_path: Path) -> None:
             "adapter", tmp_path, {"sbc1": kamailio.evapi_port}, {"consumer": "traced_service:service"}, env
         ) as bridge,
     ):
-        wait_until(lambda: bridge.metric("evapi_gate_open"), "the open gate")
+        bridge.wait_for_gate()
         assert (await placed_call(kamailio))[1].startswith("00-")
         bridge.process.wait_until(lambda: "exporting spans" in bridge.process.tail(), "a word about it")
         assert bridge.stop() == 0

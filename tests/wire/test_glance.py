@@ -36,7 +36,7 @@ def test_the_shipped_configurations_frame() -> None:
         b'{"adapter":{"synced":"a:1"}}',
         b"",
         b'{"event":"e","tm_trans":{"tm_index":1,"tm_label":4294967296,"seq":1}}',
-        Oversized(1 << 21, HEAD),
+        Oversized(HEAD, 1 << 21),
     ],
 )
 def test_what_is_read_whole(frame: bytes | Oversized) -> None:

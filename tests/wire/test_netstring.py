@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pynetstring
 import pytest
 from hypothesis import example, given
@@ -7,9 +9,9 @@ from hypothesis import strategies as st
 
 from adapter.errors import FrameTooLarge, FramingError
 from adapter.wire import netstring
-from adapter.wire.netstring import HEAD, MAX_OUT, Decoder, OutOfStep, Oversized, encode
+from adapter.wire.netstring import HEAD, MAX_OUT, CutShort, Decoder, OutOfStep, Oversized, encode
 
-Payloads = list[bytes | Oversized]
+Payloads = list[bytes | Oversized | CutShort]
 
 
 def frame(payload: bytes) -> bytes:
@@ -105,7 +107,7 @@ def test_an_independent_decoder_agrees(stream: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("pieces", [lambda stream: [stream], every_byte])
-def test_a_framing_fault_is_fatal_and_loses_nothing_before_it(fault: bytes, pieces) -> None:
+def test_a_framing_fault_is_fatal_and_loses_nothing_before_it(fault: bytes, pieces: Any) -> None:
     stream = b"5:first,6:second," + fault
     assert run(pieces(stream)) == ([b"first", b"second"], True)
 
@@ -153,7 +155,7 @@ def test_what_is_passed_over_is_not_stored() -> None:
 
 
 @pytest.mark.parametrize("pieces", [lambda stream: [stream], every_byte])
-def test_an_oversized_payload_without_its_comma_is_out_of_step(pieces) -> None:
+def test_an_oversized_payload_without_its_comma_is_out_of_step(pieces: Any) -> None:
     assert run(pieces(b"1:a,12:abcdefghijkl;1:b,"), 10) == ([b"a"], True)
 
 
