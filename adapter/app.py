@@ -30,7 +30,7 @@ from adapter.cluster.takeover import Takeover
 from adapter.errors import AdapterError, SettingsError, StoreUnavailable
 from adapter.evapi.discovery import Discovery
 from adapter.evapi.limits import LinkSettings
-from adapter.evapi.nodes import Nodes
+from adapter.evapi.nodes import Connector, Nodes
 from adapter.model.correlation import Ids, derived_keys, keys_of
 from adapter.observe import traces
 from adapter.observe.journal import Journal
@@ -118,18 +118,7 @@ class Bridge:
             settings, incarnation, self.clock, lambda: self.membership.lost(float("-inf"))
         )
         self.broker = _broker(settings, rules, self.clock)
-        self.nodes = Nodes(
-            settings.replica,
-            LinkSettings(
-                receipt_timeout=settings.receipt_timeout,
-                receive_buffer=settings.receive_buffer,
-                max_frame=settings.max_frame,
-            ),
-            self.metrics,
-        )
-        self.discovery = Discovery(
-            settings.fixed_nodes, settings.lookups, self.nodes.set_known, settings.nodes_refresh
-        )
+        self.nodes = Nodes()
         self.membership = Membership(
             self.inflight.replica,
             settings.lease,
@@ -162,13 +151,31 @@ class Bridge:
             self.clock,
             ids=ids,
         )
-        self._recovery = StoreRecovery(self.trip, self.inflight, observer, self.metrics.trip, self.clock)
+        recovery = StoreRecovery(self.trip, self.inflight, observer, self.metrics.trip, self.clock)
+        self.connector = Connector(
+            self.nodes,
+            self.trip,
+            self.roles,
+            recovery,
+            self.broker,
+            self.metrics,
+            settings.replica,
+            LinkSettings(
+                receipt_timeout=settings.receipt_timeout,
+                receive_buffer=settings.receive_buffer,
+                max_frame=settings.max_frame,
+            ),
+        )
+        self.discovery = Discovery(
+            settings.fixed_nodes, settings.lookups, self.connector.set_known, settings.nodes_refresh
+        )
         self.placement = Placement(
             settings.links_per_node,
             self.nodes,
+            self.connector,
             self.membership,
             self.roles,
-            self._recovery,
+            recovery,
             self.inflight,
             self.clock,
         )
@@ -177,7 +184,8 @@ class Bridge:
             self.roles,
             self.broker,
             self.nodes,
-            self._recovery,
+            self.connector,
+            recovery,
             self.metrics.cluster,
             self.clock,
         )
@@ -196,7 +204,11 @@ class Bridge:
             self.clock,
         )
         self.ticker = Ticker(
-            self.trip, self.nodes, self.metrics.process, (self._obey, self.replicas.tick, self._look)
+            self.trip,
+            self.nodes,
+            self.connector,
+            self.metrics.process,
+            (self._obey, self.replicas.tick, self._look),
         )
         self._health = HealthServer(
             settings.http, self.metrics.registry, self.checks, self._measure, self._details
@@ -218,7 +230,6 @@ class Bridge:
         if self.membership.bus:
             self.broker.join(self.membership.replica, self.membership.lease, self.beats.on_said)
         await self.broker.start(self.trip)
-        self.nodes.start(self.trip, self.roles, self._recovery, self.broker)
         self._tasks = [
             asyncio.create_task(self.discovery.run(), name="discovery"),
             asyncio.create_task(self.ticker.run(), name="sweeper"),
@@ -235,7 +246,7 @@ class Bridge:
     async def until(self, stop: asyncio.Event) -> None:
         """Serve until told to stop, then drain. Raises what ended a part that must not end."""
         stopping: asyncio.Future[Any] = asyncio.create_task(stop.wait())
-        parts: list[asyncio.Future[None]] = [*self._tasks, self.nodes.broken]
+        parts: list[asyncio.Future[None]] = [*self._tasks, self.connector.broken]
         done, _ = await asyncio.wait([stopping, *parts], return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         for part in done - {stopping}:
@@ -279,7 +290,7 @@ class Bridge:
             *self._tasks, *self._beside, self.ticker.stop(), self.replicas.stop(), return_exceptions=True
         )
         await self.broker.close()
-        await self.nodes.close()
+        await self.connector.close()
         await self.trip.idle()
         # Who leaves is not looked after: what is still owned must be found as a dead replica's.
         if self.roles.drain.ends and not await self._owned([link.node for link in self.nodes]):
@@ -373,7 +384,7 @@ class Bridge:
         return sum(record.owner == self.inflight.replica for record in records)
 
     def _measure(self) -> None:
-        self.nodes.measure()
+        self.connector.measure()
         self.metrics.measure(self.nodes.names, self.clock())
         self.metrics.process.broker_ready.set(self.broker.ready)
         self.metrics.process.store_ready.set(self.replicas.store_ready)

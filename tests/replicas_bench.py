@@ -91,8 +91,8 @@ class Replica(Bench):
         store: Any = self.store
         view: Any = self.nodes
         membership, roles, metrics = self.membership, self.roles, self.metrics.cluster
-        self.placement = Placement(share, view, membership, roles, self.recovery, store, clock)
-        self.takeover = Takeover(membership, roles, broker, view, self.recovery, metrics, clock)
+        self.placement = Placement(share, view, view, membership, roles, self.recovery, store, clock)
+        self.takeover = Takeover(membership, roles, broker, view, view, self.recovery, metrics, clock)
         self.clocks = ClockWatch(None, membership, roles, view, clock)
         self.beats = Beats(membership, roles, broker, view, self.clocks, clock=clock)
         self.replicas = Heartbeat(

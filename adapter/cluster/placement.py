@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from adapter.cluster.membership import Membership
     from adapter.cluster.roles import Roles
-    from adapter.ports.nodes import NodeView
+    from adapter.ports.nodes import Connecting, NodeView
     from adapter.ports.recovery import Recovery
     from adapter.ports.store import Store
 
@@ -41,6 +41,7 @@ class Placement:
         self,
         count: int,
         nodes: NodeView,
+        connector: Connecting,
         membership: Membership,
         roles: Roles,
         recovery: Recovery,
@@ -49,6 +50,7 @@ class Placement:
     ) -> None:
         self._count = count
         self._nodes = nodes
+        self._connector = connector
         self._membership = membership
         self._roles = roles
         self._recovery = recovery
@@ -71,10 +73,10 @@ class Placement:
                 wanted.add(node)
                 if node not in linked:
                     log.info("connects to a node", node=node, among=chosen)
-                    self._nodes.connect(node)
+                    self._connector.connect(node)
             elif node in linked and await self._may_leave(node, chosen):
                 log.info("leaves a node to others", node=node, to=chosen)
-                self._nodes.disconnect(node)
+                self._connector.disconnect(node)
         self.wanted = frozenset(wanted)
         self._unwanted = {node: since for node, since in self._unwanted.items() if node not in wanted}
         await self._give_up()
@@ -101,7 +103,7 @@ class Placement:
             if now >= since + GONE_AFTER:
                 given_up = await self._recovery.forget_node(node)
                 log.info("node: gone", node=node, given_up=given_up)
-                self._nodes.disconnect(node)
+                self._connector.disconnect(node)
 
 
 def assignees(membership: Membership, node: str, count: int, able: bool) -> list[str]:

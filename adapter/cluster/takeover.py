@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from adapter.cluster.roles import Roles
     from adapter.observe.metrics import ClusterMetrics
     from adapter.ports.broker import Broker
-    from adapter.ports.nodes import NodeView
+    from adapter.ports.nodes import Connecting, NodeView
     from adapter.ports.recovery import Recovery
 
 log = structlog.get_logger()
@@ -57,6 +57,7 @@ class Takeover:
         roles: Roles,
         broker: Broker,
         nodes: NodeView,
+        connector: Connecting,
         recovery: Recovery,
         metrics: ClusterMetrics,
         clock: Callable[[], float],
@@ -65,6 +66,7 @@ class Takeover:
         self._roles = roles
         self._broker = broker
         self._nodes = nodes
+        self._connector = connector
         self._recovery = recovery
         self._metrics = metrics
         self._clock = clock
@@ -161,10 +163,10 @@ class Takeover:
         if handover is Handover.TAKES_OVER:
             highest = max(self._membership.top_priority, self._membership.priority, int(self._clock()))
             self._membership.priority = highest + 1
-            self._nodes.set_priority(node, highest + 1)
+            self._connector.set_priority(node, highest + 1)
             log.info("active", node=node, instead_of=before, priority=highest + 1)
         elif handover is Handover.GIVES_WAY:
-            self._nodes.set_priority(node, 0)  # not alike with another that took it at the same moment
+            self._connector.set_priority(node, 0)  # not alike with another that took it at the same moment
             log.info("standby", node=node, active=chosen)
 
     def _fell_silent(self, before: str | None, node: str) -> bool:

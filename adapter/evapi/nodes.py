@@ -15,7 +15,7 @@ from adapter.evapi.link import Link
 from adapter.wire import netstring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from adapter.cluster.roles import Roles
     from adapter.evapi.limits import LinkSettings
@@ -32,85 +32,52 @@ log = structlog.get_logger()
 
 
 class Nodes:
-    """Which nodes there are, the links to those of them that are this replica's share, and the way
-    from each link to the relay and back. Made within the loop."""
+    """Which nodes there are, and the links to those of them that are this replica's share: the ports
+    ``Links`` and ``NodeView``. Made within the loop. A ``Connector`` makes the links.
+    """
 
-    def __init__(self, replica: str, settings: LinkSettings, metrics: Metrics) -> None:
-        self._replica = replica
-        self._settings = settings
-        self._metrics = metrics
+    def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
-        self._trip: Trip
-        self._roles: Roles
-        self._recovery: Recovery
-        self._broker: Broker
         self._addresses: dict[str, Address] = {}
         self._links: dict[str, Link] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}  # of the links
-        self._beside: set[asyncio.Task[None]] = set()
-        self._attached: set[str] = set()
-        self._priorities: dict[str, int] = {}
-        self.known: tuple[str, ...] = ()
-        """Every node that there is."""
-        self.broken: asyncio.Future[None] = self._loop.create_future()
-        """Raises what ended a link that must not end."""
 
     def __iter__(self) -> Iterator[Link]:
         return iter(list(self._links.values()))
 
-    def start(self, trip: Trip, roles: Roles, recovery: Recovery, broker: Broker) -> None:
-        """From now on links may be made."""
-        self._trip, self._roles, self._recovery, self._broker = trip, roles, recovery, broker
+    def __repr__(self) -> str:
+        return f"<Nodes {list(self._links.values())}>"
 
-    def set_known(self, nodes: Sequence[NodeAddress]) -> None:
-        """Which nodes there are.
+    # What the connector keeps here
 
-        A link to one that is no more stands until the node ends it: a Kamailio that is about to end has
-        still calls. One whose address has changed is another process by now.
-        """
-        before, self._addresses = self._addresses, {node.name: node.address for node in nodes}
-        self.known = tuple(self._addresses)
-        for node in before.keys() - self._addresses.keys():
-            log.info("node: not known any more", node=node)
-            if node in self._links and not self._links[node].up:
-                self._tasks[node].cancel()
+    def add(self, link: Link) -> None:
+        """Take in a link to a node that had none."""
+        assert link.node not in self._links
+        self._links[link.node] = link
+
+    def remove(self, node: str) -> None:
+        """Forget a node's link."""
+        del self._links[node]
+
+    def set_addresses(self, addresses: Mapping[str, Address]) -> None:
+        """Take in which nodes there are, and where; links to nodes that have moved follow."""
+        self._addresses = dict(addresses)
         for node, link in self._links.items():
             address = self._addresses.get(node, link.address)
             if address != link.address:
                 log.info("node: has moved", node=node, address=str(address), before=str(link.address))
                 link.address = address
                 link.reset("its address has changed")
-            if node in self._addresses and self._tasks[node].cancelling():
-                self._run(link)  # it has come back
 
-    def connect(self, node: str) -> None:
-        """Connect to a known node, and stay connected."""
-        assert node not in self._links
-        link = Link(node, self._addresses[node], self, self._replica, self._settings)
-        link.writer.on_receipt = partial(self._metrics.trip.hop, "receipt")
-        self._links[node] = link
-        self._run(link)
+    def address(self, node: str) -> Address | None:
+        """Return where a node is; None if there is none of this name."""
+        return self._addresses.get(node)
 
-    def _run(self, link: Link) -> None:
-        task = asyncio.create_task(link.run(), name=f"link {link.node}")
-        self._tasks[link.node] = task
-        task.add_done_callback(self._ended)
+    # What there is
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and not self.broken.done():
-            self.broken.set_exception(task.exception() or AssertionError("a link runs for ever"))
-
-    def disconnect(self, node: str) -> None:
-        """Leave a node to other replicas, or forget one that is gone."""
-        if node in self._attached:
-            self._attached.discard(node)
-            self._broker.detach(node)
-        del self._links[node]
-        self._priorities.pop(node, None)
-        task = self._tasks.pop(node)
-        task.cancel()
-        self._keep(task)
-        self._metrics.forget(node)
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Every node that there is."""
+        return tuple(self._addresses)
 
     @property
     def gone(self) -> list[str]:
@@ -121,10 +88,6 @@ class Nodes:
         """Whether the node has read all that was written for it."""
         link = self._links[node]
         return link.writer.all_read and not link.unread and self._loop.time() >= link.handled_at
-
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
 
     @property
     def up(self) -> list[str]:
@@ -156,27 +119,6 @@ class Nodes:
         for link in self:
             link.set_status(status(link.node))
 
-    def refresh(self) -> None:
-        """Take in a node's replies while it reads what is written to it, and only then; read at once
-        what this replica is to claim."""
-        for link in self:
-            link.set_relaxed(self._roles.of(link.node).relaxed)
-            if link.sound and link.node not in self._attached:
-                self._attached.add(link.node)
-                self._broker.attach(link.node, self._priorities.get(link.node, 0))
-                self._keep(asyncio.create_task(self._recovery.recover(link.node)))
-            elif not link.sound and link.node in self._attached:
-                self._attached.discard(link.node)
-                self._broker.detach(link.node)
-                if link.up:
-                    log.warning("evapi link: Kamailio does not read", node=link.node, link=repr(link))
-
-    def set_priority(self, node: str, priority: int) -> None:
-        """Consume the node's replies before all other replicas that have a lower consumer priority."""
-        self._priorities[node] = priority
-        if node in self._attached:
-            self._broker.attach(node, priority)
-
     def reset(self, node: str, reason: str) -> None:
         """Give the connection to a node up, with what Kamailio has not taken of it."""
         if node in self._links:
@@ -192,29 +134,6 @@ class Nodes:
         left = max((link.handled_at for link in self), default=0.0) - self._loop.time()
         if left > 0:
             await asyncio.sleep(left)
-
-    async def close(self) -> None:
-        """Disconnect."""
-        tasks = [*self._tasks.values(), *self._beside]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def measure(self) -> None:
-        """Bring the metrics of the links up to date."""
-        metrics = self._metrics.links
-        for link in self:
-            metrics.link_up.labels(link.node).set(link.up)
-            metrics.link_sound.labels(link.node).set(link.sound)
-            metrics.link_receipts.labels(link.node).set(link.up and link.writer.receipts)
-            metrics.gate_open.labels(link.node).set(link.opens_gate)
-            metrics.link_connects.set(link.connects, link.node)
-            metrics.link_frames.set(link.frames_in, link.node)
-            metrics.link_bytes.set(link.bytes_in, link.node)
-            metrics.receipts_missed.set(link.writer.receipts_missed, link.node)
-            metrics.frames_resent.set(link.writer.resent, link.node)
-            metrics.frames_expired.set(link.writer.expired, link.node)
-            metrics.frames_unread.labels(link.node).set(link.writer.waiting)
 
     # What the relay asks for
 
@@ -289,6 +208,129 @@ class Nodes:
         if node in self._links:
             self._links[node].forget()
 
+
+class Connector:
+    """Connects to nodes, and keeps the way from each link to the relay and the broker. Made within the loop.
+
+    Args:
+        nodes: where the links are kept.
+        trip: is told what the links bring.
+        roles: what this replica does for a node.
+        recovery: what is written when a link comes up.
+        broker: of which replies are consumed while a node reads what is written to it.
+        metrics: of the links.
+        replica: the name that Kamailio is told.
+        settings: limits of a link.
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        trip: Trip,
+        roles: Roles,
+        recovery: Recovery,
+        broker: Broker,
+        metrics: Metrics,
+        replica: str,
+        settings: LinkSettings,
+    ) -> None:
+        self._nodes = nodes
+        self._trip = trip
+        self._roles = roles
+        self._recovery = recovery
+        self._broker = broker
+        self._metrics = metrics
+        self._replica = replica
+        self._settings = settings
+        self._tasks: dict[str, asyncio.Task[None]] = {}  # of the links
+        self._beside: set[asyncio.Task[None]] = set()
+        self._attached: set[str] = set()
+        self._priorities: dict[str, int] = {}
+        self.broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Raises what ended a link that must not end."""
+
+    def set_known(self, nodes: Sequence[NodeAddress]) -> None:
+        """Take in which nodes there are.
+
+        A link to one that is no more stands until the node ends it: a Kamailio that is about to end has
+        still calls. One whose address has changed is another process by now.
+        """
+        before = self._nodes.known
+        self._nodes.set_addresses({node.name: node.address for node in nodes})
+        for node in set(before) - set(self._nodes.known):
+            log.info("node: not known any more", node=node)
+        for link in self._nodes:
+            if self._nodes.address(link.node) is None:
+                if not link.up:
+                    self._tasks[link.node].cancel()
+            elif self._tasks[link.node].cancelling():
+                self._run(link)  # it has come back
+
+    def connect(self, node: str) -> None:
+        """Connect to a known node, and stay connected."""
+        address = self._nodes.address(node)
+        assert address is not None
+        link = Link(node, address, self, self._replica, self._settings)
+        link.writer.on_receipt = partial(self._metrics.trip.hop, "receipt")
+        self._nodes.add(link)
+        self._run(link)
+
+    def disconnect(self, node: str) -> None:
+        """Leave a node to other replicas, or forget one that is gone."""
+        if node in self._attached:
+            self._attached.discard(node)
+            self._broker.detach(node)
+        self._nodes.remove(node)
+        self._priorities.pop(node, None)
+        task = self._tasks.pop(node)
+        task.cancel()
+        self._keep(task)
+        self._metrics.forget(node)
+
+    def refresh(self) -> None:
+        """Take in a node's replies while it reads what is written to it, and only then; read at once
+        what this replica is to claim."""
+        for link in self._nodes:
+            link.set_relaxed(self._roles.of(link.node).relaxed)
+            if link.sound and link.node not in self._attached:
+                self._attached.add(link.node)
+                self._broker.attach(link.node, self._priorities.get(link.node, 0))
+                self._keep(asyncio.create_task(self._recovery.recover(link.node)))
+            elif not link.sound and link.node in self._attached:
+                self._attached.discard(link.node)
+                self._broker.detach(link.node)
+                if link.up:
+                    log.warning("evapi link: Kamailio does not read", node=link.node, link=repr(link))
+
+    def set_priority(self, node: str, priority: int) -> None:
+        """Consume the node's replies before all other replicas that have a lower consumer priority."""
+        self._priorities[node] = priority
+        if node in self._attached:
+            self._broker.attach(node, priority)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        tasks = [*self._tasks.values(), *self._beside]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def measure(self) -> None:
+        """Bring the metrics of the links up to date."""
+        metrics = self._metrics.links
+        for link in self._nodes:
+            metrics.link_up.labels(link.node).set(link.up)
+            metrics.link_sound.labels(link.node).set(link.sound)
+            metrics.link_receipts.labels(link.node).set(link.up and link.writer.receipts)
+            metrics.gate_open.labels(link.node).set(link.opens_gate)
+            metrics.link_connects.set(link.connects, link.node)
+            metrics.link_frames.set(link.frames_in, link.node)
+            metrics.link_bytes.set(link.bytes_in, link.node)
+            metrics.receipts_missed.set(link.writer.receipts_missed, link.node)
+            metrics.frames_resent.set(link.writer.resent, link.node)
+            metrics.frames_expired.set(link.writer.expired, link.node)
+            metrics.frames_unread.labels(link.node).set(link.writer.waiting)
+
     # What a link tells
 
     def may_write(self, node: str) -> bool:
@@ -309,7 +351,20 @@ class Nodes:
 
     def on_link(self, link: Link) -> None:
         """Look at what has become of it."""
-        self._roles.see(self.identities)
+        self._roles.see(self._nodes.identities)
         self.refresh()
-        if not link.up and link.node not in self._addresses:
+        if not link.up and self._nodes.address(link.node) is None:
             self._tasks[link.node].cancel()  # nothing to connect to any more
+
+    def _run(self, link: Link) -> None:
+        task = asyncio.create_task(link.run(), name=f"link {link.node}")
+        self._tasks[link.node] = task
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and not self.broken.done():
+            self.broken.set_exception(task.exception() or AssertionError("a link runs for ever"))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)

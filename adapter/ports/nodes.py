@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class NodeView(Protocol):
-    """What the heartbeat, the placement and the ticker see of the nodes, and ask of them."""
+    """What the cluster sees of the nodes, and does with the links to them."""
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -41,24 +41,8 @@ class NodeView(Protocol):
         """Which Kamailio each linked node is, as far as known."""
         ...
 
-    def connect(self, node: str) -> None:
-        """Connect to a known node, and stay connected."""
-        ...
-
-    def disconnect(self, node: str) -> None:
-        """Leave a node to other replicas, or forget one that is gone."""
-        ...
-
     def idle(self, node: str) -> bool:
         """Return True if the node has read all that was written for it."""
-        ...
-
-    def refresh(self) -> None:
-        """Consume a node's replies while it reads what is written to it, and only then."""
-        ...
-
-    def set_priority(self, node: str, priority: int) -> None:
-        """Consume the node's replies before all other replicas that have a lower consumer priority."""
         ...
 
     def reset(self, node: str, reason: str) -> None:
@@ -67,4 +51,24 @@ class NodeView(Protocol):
 
     def forget(self, node: str) -> None:
         """Give up the resumes that are not written yet."""
+        ...
+
+
+class Connecting(Protocol):
+    """Who connects to nodes, and has their replies consumed. Implemented by ``evapi.nodes.Connector``."""
+
+    def connect(self, node: str) -> None:
+        """Connect to a known node, and stay connected."""
+        ...
+
+    def disconnect(self, node: str) -> None:
+        """Leave a node to other replicas, or forget one that is gone."""
+        ...
+
+    def set_priority(self, node: str, priority: int) -> None:
+        """Consume the node's replies before all other replicas that have a lower consumer priority."""
+        ...
+
+    def refresh(self) -> None:
+        """Consume a node's replies while it reads what is written to it, and only then."""
         ...

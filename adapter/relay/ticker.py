@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from adapter.observe.metrics import ProcessMetrics
-    from adapter.ports.nodes import NodeView
+    from adapter.ports.nodes import Connecting, NodeView
     from adapter.relay.trip import Trip
 
 SWEEP_INTERVAL: Final = 0.02
@@ -30,11 +30,13 @@ class Ticker:
         self,
         trip: Trip,
         nodes: NodeView,
+        connector: Connecting,
         metrics: ProcessMetrics,
         also: Sequence[Callable[[float], None]] = (),
     ) -> None:
         self._trip = trip
         self._nodes = nodes
+        self._connector = connector
         self._metrics = metrics
         self._also = also
         self._sweeping: asyncio.Task[None] | None = None
@@ -43,7 +45,7 @@ class Ticker:
         """Look after everything, for ever. Ends by cancellation, or raises what a look raised."""
         while True:
             now = time.monotonic()
-            self._nodes.refresh()
+            self._connector.refresh()
             self._trip.tick()
             for look in self._also:
                 look(now)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from adapter.evapi.limits import LinkSettings
-from adapter.evapi.nodes import Nodes
+from adapter.evapi.nodes import Connector, Nodes
 from adapter.observe.metrics import Metrics
 from adapter.settings import Address, NodeAddress
 from tests.harness.until import until
@@ -52,25 +52,26 @@ class Trip:
 
 
 @asynccontextmanager
-async def running(**addresses: str) -> AsyncIterator[tuple[Nodes, Broker, Trip]]:
+async def running(**addresses: str) -> AsyncIterator[tuple[Nodes, Connector, Broker, Trip]]:
     given = [NodeAddress(name, Address.parse(text)) for name, text in addresses.items()]
     settings = LinkSettings(backoff_min=0.001, backoff_max=0.01, receipt_timeout=0.3)
-    nodes, broker, trip = Nodes("r1", settings, Metrics()), Broker(), Trip()
-    nodes.start(trip, trip.roles, trip, broker)  # type: ignore[arg-type]
-    nodes.set_known(given)
+    nodes, broker, trip = Nodes(), Broker(), Trip()
+    roles, metrics = trip.roles, Metrics()
+    connector = Connector(nodes, trip, roles, trip, broker, metrics, "r1", settings)  # type: ignore[arg-type]
+    connector.set_known(given)
     for name in addresses:
-        nodes.connect(name)
+        connector.connect(name)
     try:
-        yield nodes, broker, trip
+        yield nodes, connector, broker, trip
     finally:
-        await nodes.close()
+        await connector.close()
 
 
-async def refreshed(nodes: Nodes, condition: Any) -> None:
+async def refreshed(connector: Connector, condition: Any) -> None:
     """What the sweeper does, until it has led to something."""
 
     def look() -> Any:
-        nodes.refresh()
+        connector.refresh()
         return condition()
 
     await until(look)

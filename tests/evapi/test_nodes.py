@@ -27,7 +27,7 @@ async def test_a_node_without_receipts_is_left_once_it_has_handled_what_was_writ
     async with (
         SimulatedKamailio() as first,
         SimulatedKamailio(configuration="plain") as second,
-        running(include=first.address, plain=second.address) as (nodes, _, trip),
+        running(include=first.address, plain=second.address) as (nodes, _, _, trip),
     ):
         await until(lambda: len(nodes.readers) == 2)
         await nodes.handled()  # nothing was written
@@ -43,25 +43,25 @@ async def test_a_node_without_receipts_is_left_once_it_has_handled_what_was_writ
 
 
 async def test_replies_are_taken_in_while_the_link_is_sound_and_at_the_same_rank_again() -> None:
-    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, broker, trip):
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, connector, broker, trip):
         await until(lambda: nodes.readers == ["sbc1"])
         await until(lambda: trip.recovered)
         assert broker.calls == [("sbc1", 0)]
-        nodes.set_priority("sbc1", 7)
+        connector.set_priority("sbc1", 7)
         sim.disconnect()
         await until(lambda: len(broker.calls) >= 4)
         assert broker.calls == [("sbc1", 0), ("sbc1", 7), ("sbc1", None), ("sbc1", 7)]
         await until(lambda: trip.recovered == ["sbc1", "sbc1"])
-        nodes.refresh()
-        nodes.refresh()
+        connector.refresh()
+        connector.refresh()
         assert len(broker.calls) == 4
 
 
 async def test_a_rank_given_while_the_link_is_down_counts_once_it_is_up() -> None:
     async with SimulatedKamailio() as sim:
         sim.refuse()
-        async with running(sbc1=sim.address) as (nodes, broker, _):
-            nodes.set_priority("sbc1", 7)
+        async with running(sbc1=sim.address) as (_, connector, broker, _):
+            connector.set_priority("sbc1", 7)
             assert broker.calls == []
             sim.accept()
             await until(lambda: broker.calls)
@@ -69,36 +69,36 @@ async def test_a_rank_given_while_the_link_is_down_counts_once_it_is_up() -> Non
 
 
 async def test_a_node_that_does_not_read_is_left_to_others_until_it_does() -> None:
-    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, broker, trip):
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, connector, broker, trip):
         await until(lambda: nodes.readers)
         sim.stop_reading()
         assert nodes.send("sbc1", resume()[0], 30.0, resume()[1])
-        await refreshed(nodes, lambda: len(broker.calls) == 2)
+        await refreshed(connector, lambda: len(broker.calls) == 2)
         assert broker.calls == [("sbc1", 0), ("sbc1", None)]
         assert (nodes.readers, nodes.unsound, nodes.up) == ([], ["sbc1"], ["sbc1"])
         assert not nodes.sound("sbc1")
         assert nodes.unread("sbc1") == {resume()[1]}
         assert nodes.waiting("sbc1") >= 1
         sim.start_reading()
-        await refreshed(nodes, lambda: len(broker.calls) == 3)
+        await refreshed(connector, lambda: len(broker.calls) == 3)
         assert nodes.unsound == []
         await until(lambda: trip.read and len(trip.recovered) == 2)
 
 
 async def test_one_that_is_reset_is_connected_to_again_without_what_was_queued() -> None:
-    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, _):
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, connector, _, _):
         await until(lambda: nodes.readers)
         sim.stop_reading()
         assert nodes.send("sbc1", resume()[0], 30.0, resume()[1])
-        await refreshed(nodes, lambda: nodes.unsound)
+        await refreshed(connector, lambda: nodes.unsound)
         nodes.reset("sbc1", "as told")
         sim.start_reading()
-        await refreshed(nodes, lambda: nodes.readers)
+        await refreshed(connector, lambda: nodes.readers)
         assert nodes.unread("sbc1") == set()
 
 
 async def test_a_restart_of_kamailio_is_another_life() -> None:
-    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, broker, _):
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, broker, _):
         await until(lambda: nodes.readers)
         incarnation = nodes.incarnation("sbc1")
         assert incarnation
@@ -113,7 +113,7 @@ async def test_a_restart_of_kamailio_is_another_life() -> None:
 async def test_one_nodes_fault_is_not_anothers() -> None:
     async with SimulatedKamailio() as sim:
         nowhere = f"127.0.0.1:{free_port()}"
-        async with running(sbc1=sim.address, sbc2=nowhere) as (nodes, broker, trip):
+        async with running(sbc1=sim.address, sbc2=nowhere) as (nodes, _, broker, trip):
             await until(lambda: nodes.readers)
             assert (nodes.names, nodes.up, nodes.readers) == (["sbc1", "sbc2"], ["sbc1"], ["sbc1"])
             assert not nodes.send("sbc2", resume(node="sbc2")[0], 30.0, resume(node="sbc2")[1])
@@ -129,7 +129,7 @@ async def test_one_nodes_fault_is_not_anothers() -> None:
 
 
 async def test_a_node_that_nobody_knows() -> None:
-    async with running() as (nodes, _, _):
+    async with running() as (nodes, _, _, _):
         assert not nodes.send("sbc9", b"{}", 1.0, None)
         assert nodes.max_payload("sbc9") == 0
         assert nodes.unread("sbc9") == set()
@@ -140,7 +140,7 @@ async def test_a_node_that_nobody_knows() -> None:
 
 
 async def test_nothing_is_written_once_the_lease_is_over_and_what_is_given_up_never() -> None:
-    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, trip):
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, _, trip):
         await until(lambda: nodes.readers)
         await nodes.flushed()
         trip.role.may_write = False
@@ -162,20 +162,20 @@ def _there(sock: socket.socket) -> bool:
 
 async def test_what_another_replica_claims_is_read_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link_module, "READ_PAUSE", 3600.0)
-    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, trip):
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, connector, _, trip):
         await until(lambda: nodes.readers)
         (link,) = nodes
         stream = link._stream
         assert stream is not None
         trip.role.relaxed = True
-        nodes.refresh()
+        connector.refresh()
         await sim.suspend("e", {"number": 0})
         await until(lambda: trip.events)
         await sim.suspend("e", {"number": 1})
         await until(lambda: _there(stream._socket))
         assert len(trip.events) == 1
         trip.role.relaxed = False
-        nodes.refresh()
+        connector.refresh()
         stream._read_on()
         for number in (2, 3):
             await until(lambda: len(trip.events) == number)
@@ -185,7 +185,7 @@ async def test_what_another_replica_claims_is_read_after_a_pause(monkeypatch: py
         found = [event.read_on(first), *(each for _, each in others)]
         assert [each.data["number"] for each in found] == [0, 1, 2, 3]
         trip.role.relaxed = True
-        nodes.refresh()
+        connector.refresh()
         await sim.suspend("e", {"number": 4})
         await until(lambda: len(trip.events) == 5)
     stream._read_on()  # its time comes after the end
@@ -195,15 +195,15 @@ async def test_every_gate_is_told_what_is_so_for_its_node() -> None:
     async with (
         SimulatedKamailio() as one,
         SimulatedKamailio() as two,
-        running(sbc1=one.address, sbc2=two.address) as (nodes, _, _),
+        running(sbc1=one.address, sbc2=two.address) as (nodes, connector, _, _),
     ):
         nodes.set_status(lambda node: "ready" if node == "sbc1" else "degraded")
         await one.until(lambda: one.gate_open)
         await two.until(lambda: two.statuses)
         assert two.statuses["r1"].state == "degraded"
         await nodes.flushed()
-        nodes.measure()
-        value = nodes._metrics.registry.get_sample_value
+        connector.measure()
+        value = connector._metrics.registry.get_sample_value
         assert value("evapi_gate_open", {"node": "sbc1"}) == 1
         assert value("evapi_gate_open", {"node": "sbc2"}) == 0
         assert value("evapi_link_sound", {"node": "sbc2"}) == 1
@@ -211,7 +211,7 @@ async def test_every_gate_is_told_what_is_so_for_its_node() -> None:
 
 
 async def test_its_end_ends_what_it_began() -> None:
-    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (nodes, _, trip):
+    async with SimulatedKamailio() as sim, running(sbc1=sim.address) as (_, connector, _, trip):
         never = asyncio.Event()
 
         async def recover(node: str) -> None:
@@ -220,6 +220,6 @@ async def test_its_end_ends_what_it_began() -> None:
 
         trip.recover = recover  # type: ignore[method-assign]
         await until(lambda: trip.recovered)
-        await nodes.close()
-        assert nodes._beside == set()
+        await connector.close()
+        assert connector._beside == set()
         assert not sim.clients

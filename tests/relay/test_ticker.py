@@ -37,7 +37,7 @@ class Swept(Bench):
     def __init__(self, nodes: Sequence[str] = ("sbc1",)) -> None:
         super().__init__(nodes=nodes)
         self.nodes = Nodes(nodes)
-        self.ticker = Ticker(self.trip, self.nodes, self.metrics.process)  # type: ignore[arg-type]
+        self.ticker = Ticker(self.trip, self.nodes, self.nodes, self.metrics.process)  # type: ignore[arg-type]
 
 
 class TestSweep:
@@ -133,7 +133,7 @@ class TestRun:
         swept.store.inner.expire = slow  # type: ignore[method-assign, assignment]
         swept.store.inner.due = lambda node: True  # type: ignore[method-assign]
         looks: list[float] = []
-        ticker = Ticker(swept.trip, swept.nodes, swept.metrics.process, [looks.append])  # type: ignore[arg-type]
+        ticker = Ticker(swept.trip, swept.nodes, swept.nodes, swept.metrics.process, [looks.append])  # type: ignore[arg-type]
         task = asyncio.create_task(ticker.run())
         async with asyncio.timeout(10):
             while swept.nodes.looked < 3:
