@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.harness.examples import examples
+from tests.harness.proxy import Network, Proxy
 from tests.harness.rabbitmq import RabbitServer
 from tests.harness.redis import RedisServer
 from tests.unit import is_unit
@@ -76,6 +77,13 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]
     """One RabbitMQ for the session. A test that breaks it puts it right again, or takes its own."""
     with RabbitServer(tmp_path_factory.mktemp("rabbitmq"), amqp10=True) as server:
         yield server
+
+
+@pytest.fixture
+def proxy(rabbitmq: RabbitServer) -> Iterator[Proxy]:
+    """A way to that RabbitMQ which can be cut."""
+    with Network() as network:
+        yield network.proxy(rabbitmq.port)
 
 
 @pytest.fixture(scope="session")

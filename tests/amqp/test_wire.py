@@ -17,13 +17,13 @@ from adapter.amqp.scanner import Confirm, Tapped
 from adapter.amqp.wire import _Tap
 from adapter.amqp.words import UndecodableMessage
 from adapter.broker.rabbitmq.limits import Limits
-from tests.consumers.proxy import Proxy
 from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from adapter.amqp.scanner import Returned
+    from tests.harness.proxy import Proxy
     from tests.harness.rabbitmq import RabbitServer
 
 ACK = frame.marshal(Basic.Ack(1), 1)
@@ -134,14 +134,11 @@ async def test_nothing_is_written_on_a_channel_that_is_gone(connection: Connecti
     assert not wire.write(other, ACK)
 
 
-async def test_nonsense_from_a_server_ends_the_connection(rabbitmq: RabbitServer) -> None:
+async def test_nonsense_from_a_server_ends_the_connection(rabbitmq: RabbitServer, proxy: Proxy) -> None:
     """As a message does that cannot be read: whoever reads the reason learns of it."""
-    async with Proxy(rabbitmq.port) as proxy:
-        limits = Limits(prefetch=10, confirm_timeout=1.0)
-        connection = await Connection.open_any([URL(proxy.url)], limits)
-        for writer in proxy._writers:
-            if writer.get_extra_info("sockname")[1] == proxy.port:
-                writer.write(b"nonsense")
-        with pytest.raises(UndecodableMessage):
-            await connection.lost()
-        await connection.close(5)
+    limits = Limits(prefetch=10, confirm_timeout=1.0)
+    connection = await Connection.open_any([URL(proxy.amqp_url)], limits)
+    proxy.say(b"nonsense")
+    with pytest.raises(UndecodableMessage):
+        await connection.lost()
+    await connection.close(5)

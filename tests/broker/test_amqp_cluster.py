@@ -16,13 +16,13 @@ from adapter.broker.rabbitmq.supervisor import Supervisor
 from adapter.errors import BrokerUnavailable
 from adapter.ports.broker import Published
 from tests.broker.support import Recorder, attached, request_of, unique
-from tests.consumers.proxy import Proxy
 from tests.harness.process import free_port
 from tests.harness.silent import silent_server
 from tests.harness.until import until
 
 if TYPE_CHECKING:
     from adapter.broker.rabbitmq.supervisor import Up
+    from tests.harness.proxy import Proxy
     from tests.harness.rabbitmq import RabbitServer
 
 
@@ -43,14 +43,13 @@ async def test_a_server_that_says_nothing_does_not_hold_up_the_next(rabbitmq: Ra
         await connection.close(5)
 
 
-async def test_the_slower_of_two_is_let_go(rabbitmq: RabbitServer) -> None:
-    async with Proxy(rabbitmq.port) as proxy:
-        bounds = limits()
-        bounds.head_start, bounds.connect_timeout = 0.05, 30.0
-        proxy.flows.clear()
-        connection = await Connection.open_any([URL(proxy.url), URL(rabbitmq.url)], bounds)
-        assert str(rabbitmq.port) in connection.url
-        await connection.close(5)
+async def test_the_slower_of_two_is_let_go(rabbitmq: RabbitServer, proxy: Proxy) -> None:
+    bounds = limits()
+    bounds.head_start, bounds.connect_timeout = 0.05, 30.0
+    proxy.cut(accepting=True)
+    connection = await Connection.open_any([URL(proxy.amqp_url), URL(rabbitmq.url)], bounds)
+    assert str(rabbitmq.port) in connection.url
+    await connection.close(5)
 
 
 async def test_two_that_answer_at_once(rabbitmq: RabbitServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,24 +89,23 @@ async def test_who_gives_up_lets_go_of_all(rabbitmq: RabbitServer) -> None:
 
 
 async def test_a_server_that_is_lost_is_left_for_the_next(
-    rabbitmq: RabbitServer, receiver: Recorder, node: str
+    rabbitmq: RabbitServer, proxy: Proxy, receiver: Recorder, node: str
 ) -> None:
-    async with Proxy(rabbitmq.port) as proxy:
-        broker = AmqpBroker(f"{proxy.url},{rabbitmq.url}", confirm_timeout=2.0)
-        broker.limits.probe_interval = 0.1
-        await broker.start(receiver)
-        await attached(broker, node)
-        assert str(proxy.port) in repr(broker)
-        proxy.flows.clear()  # it still takes connections, and hangs
-        broker.limits.confirm_timeout = 0.2
-        await until(lambda: str(proxy.port) not in repr(broker))
-        broker.limits.confirm_timeout = 2.0  # the next one may be slow on a busy machine
-        await until(lambda: broker.ready and str(rabbitmq.port) in repr(broker))
-        await attached(broker, node)
-        assert await broker.publish([request_of(unique("event"), node)]) == [Published.UNROUTABLE]
-        assert broker.counters.connects == 2
-        proxy.flows.set()
-        await broker.close()
+    broker = AmqpBroker(f"{proxy.amqp_url},{rabbitmq.url}", confirm_timeout=2.0)
+    broker.limits.probe_interval = 0.1
+    await broker.start(receiver)
+    await attached(broker, node)
+    assert str(proxy.port) in repr(broker)
+    proxy.cut(accepting=True)  # it still takes connections, and hangs
+    broker.limits.confirm_timeout = 0.2
+    await until(lambda: str(proxy.port) not in repr(broker))
+    broker.limits.confirm_timeout = 2.0  # the next one may be slow on a busy machine
+    await until(lambda: broker.ready and str(rabbitmq.port) in repr(broker))
+    await attached(broker, node)
+    assert await broker.publish([request_of(unique("event"), node)]) == [Published.UNROUTABLE]
+    assert broker.counters.connects == 2
+    proxy.heal()
+    await broker.close()
 
 
 async def test_pauses_grow_to_a_second_and_none_follows_what_stood(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ class Replica:
             assert isinstance(servers.redis, RedisServer)
             self.amqp = network.proxy(servers.rabbitmq.port)
             self.redis = network.proxy(servers.redis.port)
-            options["amqp_url"] = f"amqp://guest:guest@127.0.0.1:{self.amqp.port}/"
+            options["amqp_url"] = self.amqp.amqp_url
             options["redis_url"] = f"redis://127.0.0.1:{self.redis.port}/0"
         self.clock = Clock(folder, name) if clocked else None
         env = {

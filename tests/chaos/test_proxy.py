@@ -15,6 +15,7 @@ from tests.harness.proxy import Network, Proxy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+Ends = tuple[socket.socket, socket.socket]
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -37,7 +38,7 @@ def proxy(network: Network, server: socket.socket) -> Proxy:
 
 
 @pytest.fixture
-def ends(proxy: Proxy, server: socket.socket) -> Iterator[tuple[socket.socket, socket.socket]]:
+def ends(proxy: Proxy, server: socket.socket) -> Iterator[Ends]:
     """The two ends of one connection through the proxy."""
     with socket.create_connection(("127.0.0.1", proxy.port), 5) as near:
         far = server.accept()[0]
@@ -68,7 +69,7 @@ def silent(sock: socket.socket) -> bool:
     return False
 
 
-def test_both_ways_in_order(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_both_ways_in_order(ends: Ends) -> None:
     near, far = ends
     sent = bytes(range(256)) * 40_000  # more than the buffers hold
     for source, sink in ((near, far), (far, near)):
@@ -82,7 +83,7 @@ def test_both_ways_in_order(ends: tuple[socket.socket, socket.socket]) -> None:
         assert found == sent
 
 
-def test_an_end_is_passed_on_after_what_was_said(ends: tuple[socket.socket, socket.socket]) -> None:
+def test_an_end_is_passed_on_after_what_was_said(ends: Ends) -> None:
     near, far = ends
     near.sendall(b"last words")
     near.shutdown(socket.SHUT_WR)
@@ -105,9 +106,7 @@ def test_nobody_there_is_a_reset(network: Network, server: socket.socket) -> Non
         ask()
 
 
-def test_a_cut_holds_everything_and_a_heal_delivers_it(
-    proxy: Proxy, ends: tuple[socket.socket, socket.socket]
-) -> None:
+def test_a_cut_holds_everything_and_a_heal_delivers_it(proxy: Proxy, ends: Ends) -> None:
     near, far = ends
     proxy.cut()
     near.sendall(b"one")
@@ -140,9 +139,7 @@ def test_a_new_connection_hangs_during_a_cut_and_stands_after_it(proxy: Proxy, s
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("who", [0, 1])
-def test_who_goes_during_a_cut_says_nothing_more(
-    proxy: Proxy, ends: tuple[socket.socket, socket.socket], who: Any, how: str
-) -> None:
+def test_who_goes_during_a_cut_says_nothing_more(proxy: Proxy, ends: Ends, who: Any, how: str) -> None:
     gone, stays = ends[who], ends[1 - who]
     proxy.cut()
     gone.sendall(b"never read")
@@ -157,7 +154,7 @@ def test_who_goes_during_a_cut_says_nothing_more(
 
 
 def test_only_the_proxy_that_is_cut_is_cut(
-    network: Network, server: socket.socket, proxy: Proxy, ends: tuple[socket.socket, socket.socket]
+    network: Network, server: socket.socket, proxy: Proxy, ends: Ends
 ) -> None:
     near, far = ends
     network.proxy(server.getsockname()[1]).cut()
@@ -176,3 +173,41 @@ def test_a_closed_network_leaves_nothing(server: socket.socket) -> None:
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", proxy.port)) != 0
     wait_until(lambda: not network._thread.is_alive(), "the thread to end", 5)
+
+
+def test_one_that_accepts_during_a_cut_is_silent(proxy: Proxy, server: socket.socket) -> None:
+    proxy.cut(accepting=True)
+    with socket.create_connection(("127.0.0.1", proxy.port), 5) as near:
+        near.sendall(b"hello")
+        wait_until(lambda: proxy.accepted == 1, "it to be taken", 5)
+        assert silent(near)
+        proxy.heal()
+        with server.accept()[0] as far:
+            assert take(far, 5) == b"hello"
+
+
+def test_one_that_refuses_takes_none_but_keeps_what_there_is(proxy: Proxy, ends: Ends) -> None:
+    near, far = ends
+    proxy.refuse()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", proxy.port), 5)
+    near.sendall(b"still there")
+    assert take(far, 11) == b"still there"
+    proxy.listen()
+    socket.create_connection(("127.0.0.1", proxy.port), 5).close()
+
+
+def test_what_is_dropped_is_reset_on_both_sides(proxy: Proxy, ends: Ends) -> None:
+    proxy.drop()
+    for end in ends:
+        with pytest.raises(ConnectionResetError):
+            end.recv(1)
+
+
+def test_what_it_says_is_taken_for_the_servers(proxy: Proxy, ends: Ends) -> None:
+    near, far = ends
+    far.sendall(b"one ")
+    assert take(near, 4) == b"one "
+    proxy.say(b"two")
+    assert take(near, 3) == b"two"
+    assert silent(far)

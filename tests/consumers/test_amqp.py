@@ -24,7 +24,6 @@ from adapter.errors import BrokerUnavailable
 from consumers import Result, Service, route
 from consumers.amqp import Runner, queue_arguments
 from tests.consumers.asker import URI, Asker, event_of, running
-from tests.consumers.proxy import Proxy
 from tests.harness.process import Process, free_port
 from tests.harness.silent import silent_server
 from tests.harness.until import until
@@ -32,6 +31,7 @@ from tests.harness.until import until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.harness.proxy import Proxy
     from tests.harness.rabbitmq import RabbitServer
 
 
@@ -155,7 +155,7 @@ async def test_a_stop_finishes_what_is_in_hand(
 
 
 async def test_a_lost_connection_comes_back_and_the_request_with_it(
-    rabbitmq: RabbitServer, asker: Asker, service: Service, caplog: pytest.LogCaptureFixture
+    rabbitmq: RabbitServer, proxy: Proxy, asker: Asker, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     tries: list[str] = []
     event = event_of(service) + "x"
@@ -170,32 +170,32 @@ async def test_a_lost_connection_comes_back_and_the_request_with_it(
                 tries.append("cancelled")
         return route(URI)
 
-    async with Proxy(rabbitmq.port) as proxy, running(service, proxy.url) as made:
+    async with running(service, proxy.amqp_url) as made:
         id_ = await asker.ask(event)
 
         async def begun() -> bool:
             return tries == ["begun"]
 
         await until(begun)
-        proxy.cut()
+        proxy.drop()
         assert await asker.reply(id_) == route(URI)
         assert tries == ["begun", "cancelled", "begun"]
         await made.consuming.wait()
 
         async def bound() -> bool:
-            return proxy.connections == 4  # each time one for requests and one for bindings
+            return proxy.accepted == 4  # each time one for requests and one for bindings
 
         await until(bound)
     assert len([record for record in caplog.records if "trying again" in record.getMessage()]) == 1
 
 
 async def test_a_server_that_is_away_is_waited_for(
-    rabbitmq: RabbitServer, asker: Asker, service: Service, caplog: pytest.LogCaptureFixture
+    rabbitmq: RabbitServer, proxy: Proxy, asker: Asker, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "consumers")
-    async with Proxy(rabbitmq.port) as proxy, running(service, proxy.url) as made:
+    async with running(service, proxy.amqp_url) as made:
         proxy.refuse()
-        proxy.cut()
+        proxy.drop()
 
         def refused() -> list[int]:
             return [entry.levelno for entry in caplog.records if ": 111 Connect" in entry.getMessage()]
@@ -205,7 +205,7 @@ async def test_a_server_that_is_away_is_waited_for(
 
         await until(refused_thrice)
         assert refused()[:3] == [logging.WARNING, logging.DEBUG, logging.DEBUG]
-        await proxy.listen()
+        proxy.listen()
         await made.consuming.wait()
         await asker.reply(await asker.ask(event_of(service)))
 
@@ -222,7 +222,7 @@ async def test_urls_are_tried_in_turn(
 
 
 async def test_a_consumer_cancelled_by_the_server_begins_again(
-    rabbitmq: RabbitServer, asker: Asker, service: Service
+    rabbitmq: RabbitServer, proxy: Proxy, asker: Asker, service: Service
 ) -> None:
     gate, begun = asyncio.Event(), asyncio.Event()
     event = event_of(service) + "x"
@@ -233,7 +233,7 @@ async def test_a_consumer_cancelled_by_the_server_begins_again(
         await gate.wait()
         return route(URI)
 
-    async with Proxy(rabbitmq.port) as proxy, running(service, proxy.url) as made:
+    async with running(service, proxy.amqp_url) as made:
         in_hand = await asker.ask(event)
         await begun.wait()
         await asker.channel.queue_delete(service_queue(service.name))
@@ -246,7 +246,7 @@ async def test_a_consumer_cancelled_by_the_server_begins_again(
         gate.set()
         assert await asker.reply(in_hand) == route(URI)  # what was in hand went on
         await asker.reply(await asker.ask(event_of(service)))
-        assert proxy.connections == 2  # one for requests, one for bindings
+        assert proxy.accepted == 2  # one for requests, one for bindings
 
 
 async def test_a_queue_declared_otherwise_is_used_as_it_is(
@@ -297,17 +297,16 @@ async def test_a_server_that_says_nothing_is_given_up() -> None:
 
 
 async def test_a_server_that_hangs_does_not_hold_up_a_stop(
-    rabbitmq: RabbitServer, service: Service, caplog: pytest.LogCaptureFixture
+    rabbitmq: RabbitServer, proxy: Proxy, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Proxy(rabbitmq.port) as proxy:
-        made = Runner(service, [proxy.url])
-        task = asyncio.ensure_future(made.run())
-        await made.consuming.wait()
-        made.limits.answer_timeout = made.limits.close_timeout = 0.1
-        proxy.flows.clear()
-        made.stop()
-        await task
-        proxy.flows.set()
+    made = Runner(service, [proxy.amqp_url])
+    task = asyncio.ensure_future(made.run())
+    await made.consuming.wait()
+    made.limits.answer_timeout = made.limits.close_timeout = 0.1
+    proxy.cut(accepting=True)
+    made.stop()
+    await task
+    proxy.heal()
     assert "no answer" in caplog.text
 
 

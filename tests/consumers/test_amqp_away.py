@@ -19,11 +19,11 @@ from consumers import Service, route
 from consumers.amqp import Runner, runner, topology
 from consumers.amqp.line import Line
 from tests.consumers.asker import URI, Asker, event_of, running
-from tests.consumers.proxy import Proxy
 from tests.harness.silent import silent_server
 from tests.harness.until import until
 
 if TYPE_CHECKING:
+    from tests.harness.proxy import Proxy
     from tests.harness.rabbitmq import RabbitServer
 
 
@@ -33,11 +33,11 @@ def watchful(made: Runner, within: float = 0.2) -> None:
 
 
 async def test_a_server_that_hangs_is_left_for_the_next(
-    rabbitmq: RabbitServer, asker: Asker, service: Service, caplog: pytest.LogCaptureFixture
+    rabbitmq: RabbitServer, proxy: Proxy, asker: Asker, service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Proxy(rabbitmq.port) as proxy, running(service, proxy.url, rabbitmq.url) as made:
+    async with running(service, proxy.amqp_url, rabbitmq.url) as made:
         watchful(made)
-        proxy.flows.clear()
+        proxy.cut(accepting=True)
 
         async def left() -> bool:
             at = rf"amqp://guest@127.0.0.1:{rabbitmq.port}/"
@@ -45,9 +45,9 @@ async def test_a_server_that_hangs_is_left_for_the_next(
 
         caplog.set_level("INFO", "consumers")
         await until(left)
-        proxy.cut()  # the real server now learns of it, too, and gives the queue's requests to others
+        proxy.drop()  # the real server now learns of it, too, and gives the queue's requests to others
         await asker.reply(await asker.ask(event_of(service)))
-        proxy.flows.set()
+        proxy.heal()
     assert "the server is silent: no answer within 0.2 s" in caplog.text
 
 
@@ -100,18 +100,19 @@ async def test_a_server_that_blocks_is_not_left(
 
 async def test_a_connection_that_stood_is_begun_again_at_once(
     rabbitmq: RabbitServer,
+    proxy: Proxy,
     asker: Asker,
     service: Service,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(runner, "LONGEST_PAUSE", 0.0)
-    async with Proxy(rabbitmq.port) as proxy, running(service, proxy.url) as made:
+    async with running(service, proxy.amqp_url) as made:
 
         async def lost() -> bool:
             return not made.consuming.is_set()
 
-        proxy.cut()
+        proxy.drop()
         await until(lost, pause=0)
         await made.consuming.wait()
         await asker.reply(await asker.ask(event_of(service)))

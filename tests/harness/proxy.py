@@ -1,8 +1,10 @@
 """A network between two programs on this machine, which can be cut and healed: a TCP proxy.
 
 While it is cut nothing passes and nothing is refused: what either side writes waits, and a new
-connection hangs in its handshake. Once healed, what waited arrives in order, unless its sender is
-gone: then its TCP has nothing left to say but a reset. A proxy may be tapped: what passes is shown.
+connection hangs in its handshake, or in silence if the proxy is to go on accepting. Once healed, what
+waited arrives in order, unless its sender is gone: then its TCP has nothing left to say but a reset.
+A proxy may refuse, drop what there is, or say something in the server's place, and may be tapped: what
+passes is shown.
 
 One thread serves every proxy of a `Network`. What one read gives goes out by one write, and nothing
 is delayed: Kamailio's netstring reader loses frames that arrive in pieces.
@@ -134,6 +136,8 @@ class Proxy:
         self.target = target
         self._tap = tap
         self.is_cut = False
+        self.accepted = 0
+        """How many connections it has accepted so far."""
         self._network = network
         self._fillers: list[socket.socket] = []
         self._connections: set[_Connection] = set()
@@ -142,13 +146,34 @@ class Proxy:
         self.port: int = self._listener.getsockname()[1]
         self._listen()
 
-    def cut(self) -> None:
-        """From now on nothing passes, and nothing is refused."""
-        self._network.call(self._cut)
+    @property
+    def amqp_url(self) -> str:
+        """The way to a RabbitMQ behind it."""
+        return f"amqp://guest:guest@{HOST}:{self.port}/"
+
+    def cut(self, *, accepting: bool = False) -> None:
+        """From now on nothing passes, and nothing is refused; ``accepting``: connections come about."""
+        self._network.call(lambda: self._cut(accepting))
 
     def heal(self) -> None:
         """Let everything pass again, and what has waited first."""
         self._network.call(self._heal)
+
+    def refuse(self) -> None:
+        """Refuse further connections; those that there are stay."""
+        self._network.call(self._close_listener)
+
+    def listen(self) -> None:
+        """Undo ``refuse``."""
+        self._network.call(self._open_listener)
+
+    def drop(self) -> None:
+        """Reset every connection, as a network does that forgets them."""
+        self._network.call(self._drop)
+
+    def say(self, data: bytes) -> None:
+        """Tell every client this, as if the server had."""
+        self._network.call(lambda: self._say(data))
 
     @property
     def left(self) -> int:
@@ -157,21 +182,44 @@ class Proxy:
 
     def end(self) -> None:
         """Close every socket. In the network's thread."""
+        self._drop()
+        self._close_listener()
+        for each in self._fillers:
+            each.close()
+
+    def _say(self, data: bytes) -> None:
+        for connection in [*self._connections]:
+            connection.say(data)
+
+    def _drop(self) -> None:
         for connection in [*self._connections]:
             connection.reset()
-        self._network.watch(self._listener, 0, self._accept)
-        for each in (self._listener, *self._fillers):
-            each.close()
+
+    def _close_listener(self) -> None:
+        if self._listener.fileno() != -1:
+            self._network.watch(self._listener, 0, self._accept)
+            self._listener.close()
+
+    def _open_listener(self) -> None:
+        self._listener = socket.create_server((HOST, self.port), backlog=BACKLOG)
+        self._listener.setblocking(False)
+        self._listen()
 
     def _listen(self) -> None:
         self._network.watch(self._listener, select.EPOLLIN, self._accept)
 
-    def _cut(self) -> None:
+    def _cut(self, accepting: bool) -> None:
         if self.is_cut:
             return
         self.is_cut = True
+        if not accepting:
+            self._fill()
+        for connection in self._connections:
+            connection.hold()
+
+    def _fill(self) -> None:
+        """With its queue full, a listener drops the first packet of every further handshake."""
         self._network.watch(self._listener, 0, self._accept)
-        # With its queue full, a listener drops the first packet of every further handshake.
         self._listener.listen(0)
         for _ in range(BACKLOG + 2):
             filler = socket.socket()
@@ -180,8 +228,6 @@ class Proxy:
             self._fillers.append(filler)
             if not _connected(filler):
                 break
-        for connection in self._connections:
-            connection.hold()
 
     def _heal(self) -> None:
         if not self.is_cut:
@@ -208,6 +254,9 @@ class Proxy:
             else:
                 made = _Connection(self._network, client, self.target, self._connections, self._tap)
                 self._connections.add(made)
+                self.accepted += 1
+                if self.is_cut:
+                    made.hold()
 
 
 class _Connection:
@@ -226,7 +275,7 @@ class _Connection:
         self._others = others
         self._server = socket.socket()
         self._sides = (client, self._server)
-        self._standby: dict[socket.socket, deque[bytes]] = {client: deque(), self._server: deque()}
+        self._pending: dict[socket.socket, deque[bytes]] = {client: deque(), self._server: deque()}
         self._finished: set[socket.socket] = set()
         self._connecting = True
         for side in self._sides:
@@ -234,6 +283,12 @@ class _Connection:
             side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._server.connect_ex((HOST, target))
         self._network.watch(self._server, select.EPOLLOUT, self._on_server)
+
+    def say(self, data: bytes) -> None:
+        """Write this to the client."""
+        self._pending[self._sides[0]].append(data)
+        self._write(self._sides[0])
+        self._watch()
 
     def hold(self) -> None:
         """Move nothing."""
@@ -270,8 +325,8 @@ class _Connection:
     def _watch(self) -> None:
         client, server = self._sides
         for side, other, handler in ((client, server, self._on_client), (server, client, self._on_server)):
-            reads = side not in self._finished and not self._standby[other]
-            events = (select.EPOLLIN if reads else 0) | (select.EPOLLOUT if self._standby[side] else 0)
+            reads = side not in self._finished and not self._pending[other]
+            events = (select.EPOLLIN if reads else 0) | (select.EPOLLOUT if self._pending[side] else 0)
             self._network.watch(side, events, handler)
 
     def _on_client(self, events: int) -> None:
@@ -291,12 +346,12 @@ class _Connection:
         try:
             if events & select.EPOLLOUT:
                 self._write(side)
-            if events & ~select.EPOLLOUT and not self._standby[other] and side not in self._finished:
+            if events & ~select.EPOLLOUT and not self._pending[other] and side not in self._finished:
                 data = side.recv(READ_BYTES)
                 # Kamailio leaves Nagle's algorithm on: what it writes next waits for this.
                 side.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
                 if data:
-                    self._standby[other].append(data)
+                    self._pending[other].append(data)
                 else:
                     self._finished.add(side)
                 self._write(other)
@@ -305,13 +360,13 @@ class _Connection:
         except OSError:
             self.reset()
             return
-        if len(self._finished) == 2 and not any(self._standby.values()):
+        if len(self._finished) == 2 and not any(self._pending.values()):
             self.reset()
         else:
             self._watch()
 
     def _write(self, side: socket.socket) -> None:
-        held = self._standby[side]
+        held = self._pending[side]
         with contextlib.suppress(BlockingIOError):  # the rest once it is writable
             while held:
                 sent = side.send(held[0], socket.MSG_EOR | socket.MSG_NOSIGNAL)
