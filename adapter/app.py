@@ -311,7 +311,7 @@ class Bridge:
             "links": bool(self.nodes.readers) or bool(self.nodes.known and not self.placement.wanted),
             "accepting": self.roles.drain.accepts and not self._listens,
             "replies": not self.broker.unheard,
-            "clock": not self.roles.astray,
+            "clock": not self.roles.clock_wrong,
         }
 
     @property

@@ -222,7 +222,7 @@ class Bench:
         moved, ticks and beats have gone on meanwhile.
         """
         if not self.membership.away:
-            self.roles.look(self.now)
+            self.roles.refresh(self.now)
             self.look()
         self.trip.on_events(node, events)
         await self.trip.idle()

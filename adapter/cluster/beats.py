@@ -59,7 +59,7 @@ class Beats:
     def state(self) -> Beat:
         """What this replica says of itself."""
         readers, stuck = frozenset(self._nodes.readers), frozenset(self._nodes.unsound)
-        accepting = self._roles.drain.accepts and not self._roles.astray
+        accepting = self._roles.drain.accepts and not self._roles.clock_wrong
         deaf = frozenset(node for node in readers if not self._broker.takes_replies(node))
         names = self._nodes.names if self._membership.bus else ()
         decisions = [(node, self._roles.of(node)) for node in names]

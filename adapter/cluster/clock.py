@@ -98,7 +98,7 @@ class Timekeeping:
             self._clock.move(-min(max(self.off, -most), most))
         return 0.0
 
-    def astray(self, others: Iterable[float]) -> bool:
+    def is_wrong(self, others: Iterable[float]) -> bool:
         """Return True if calls are harmed by how far this clock is off, and less so by another's.
 
         Args:

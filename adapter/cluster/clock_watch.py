@@ -77,11 +77,11 @@ class ClockWatch:
             # Who is not accepting since its clock is wrong, too, is not left the nodes.
             if beat.accepting and beat.broker and beat.nodes.issuperset(self._nodes.readers)
         ]
-        astray = keeping.astray(can_serve)
-        if astray != roles.astray:
-            roles.astray = astray
+        clock_wrong = keeping.is_wrong(can_serve)
+        if clock_wrong != roles.clock_wrong:
+            roles.clock_wrong = clock_wrong
             off = round(keeping.off, 3)
-            if astray:
+            if clock_wrong:
                 log.error("clock wrong: nodes are left to other replicas", seconds_ahead=off, do=RESTART)
             else:
                 log.info("clock right again, or no other replica has a better one", seconds_ahead=off)

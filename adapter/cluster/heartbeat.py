@@ -113,7 +113,7 @@ class Heartbeat:
             await self._say(state)
             self._metrics.replicas.set(len(self._membership.replicas))
             with contextlib.suppress(StoreUnavailable):  # whoever is to leave stays for now
-                await self._placement.look(state.broker and state.accepting)
+                await self._placement.update(state.broker and state.accepting)
             self._look_at_names(state)
             await self._look_after_nodes()
             if self.store_ready and self._membership.priority != state.priority:
@@ -123,7 +123,7 @@ class Heartbeat:
     async def _say(self, state: Beat) -> None:
         """Beat, and take in what the store answers."""
         membership, asked = self._membership, self._clock()
-        membership.here(state.identities)
+        membership.set_identities(state.identities)
         lapsed = self._takeover.has_lapsed()
         try:
             snapshot = await self._inflight.beat(self._beats.numbered(state))
@@ -155,7 +155,7 @@ class Heartbeat:
         found = clashes(self._beats.everybody(own))
         if self._membership.away:  # what was told lasts until the others can be seen again
             found += self.watch.told
-        began, ended = self.watch.look(found, self._clock())
+        began, ended = self.watch.update(found, self._clock())
         for clash in began:
             log.error(clash.kind, names=clash.names, sides=clash.sides, do=clash.do)
         for clash in ended:

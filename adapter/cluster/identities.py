@@ -159,7 +159,7 @@ class Watch:
         """The clashes that were told and last."""
         return list(self._told.values())
 
-    def look(self, found: Iterable[Clash], now: float) -> tuple[list[Clash], list[Clash]]:
+    def update(self, found: Iterable[Clash], now: float) -> tuple[list[Clash], list[Clash]]:
         """Take in what clashes now.
 
         Args:

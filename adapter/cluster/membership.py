@@ -215,7 +215,7 @@ class Membership:
             each.contact += by
         self.version += 1
 
-    def here(self, identities: Mapping[str, str]) -> None:
+    def set_identities(self, identities: Mapping[str, str]) -> None:
         """Take in which Kamailio each node is to which this replica is linked.
 
         Whether another replica's link is to another Kamailio, only a look can tell that comes later: after

@@ -34,7 +34,7 @@ gets the answers that wait for it."""
 
 
 class Placement:
-    """To be ``look``\\ ed at after each beat. ``count``: how many replicas connect to each node; 0: all.
+    """To be ``update``\\ d after each beat. ``count``: how many replicas connect to each node; 0: all.
     ``clock`` gives epoch seconds."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Placement:
         self.wanted: frozenset[str] = frozenset()
         """The nodes that this replica is to connect to."""
 
-    async def look(self, able: bool) -> None:
+    async def update(self, able: bool) -> None:
         """Connect to what is this replica's share, and leave what no longer is, where that can be done.
 
         ``able``: whether this replica may and can take a suspension all the way. Raises StoreUnavailable.

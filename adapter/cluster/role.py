@@ -128,7 +128,7 @@ def decide(view: View, now: float) -> Decision:
     here, seen = view.here, view.seen
     yields = seen.away and here.plain and seen.store_is_anothers
     accepts_new = here.claims and here.asks and not seen.paused
-    can_serve = accepts_new and not here.astray and here.sound and not yields
+    can_serve = accepts_new and not here.clock_wrong and here.sound and not yields
     chosen = None if seen.paused else seen.replica if can_serve and seen.preferred else seen.rival
     is_chosen = chosen == seen.replica
     confirmed_at = _confirmed_at(view, now)

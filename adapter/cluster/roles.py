@@ -29,7 +29,7 @@ to that one: a store that crashes again and again is not back for all at one tim
 class Roles:
     """By the membership, and by what this replica can do now.
 
-    To be ``look``\\ ed at often.
+    To be ``refresh``\\ ed often.
 
     Args:
         membership: who else is there.
@@ -59,7 +59,7 @@ class Roles:
         self._made: dict[str, tuple[tuple[object, ...], float, float, Decision]] = {}
         self.drain = Drain.SERVING
         """How far this replica has come in taking no more calls."""
-        self.astray = False
+        self.clock_wrong = False
         """Whether this replica's clock is wrong, and another can serve whose clock is not."""
         self.broker_seen = False
         """Whether the broker was ever there: before that this replica has asked nothing."""
@@ -78,14 +78,14 @@ class Roles:
             links.drops_repeats(node),
             node in membership.elders and bool(links.incarnation(node)),
             self.drain,
-            self.astray,
+            self.clock_wrong,
             self._lost_at,
         )
         made = self._made.get(node)
         if made is not None and made[0] == facts and made[1] <= now < made[2]:
             return made[3]
-        _, asks, sound, drops_repeats, incarnation_known, drain, astray, lost_at = facts
-        here = Here(asks, sound, not drops_repeats, incarnation_known, drain.claims, astray, lost_at)
+        _, asks, sound, drops_repeats, incarnation_known, drain, clock_wrong, lost_at = facts
+        here = Here(asks, sound, not drops_repeats, incarnation_known, drain.claims, clock_wrong, lost_at)
         since = self._active_since.get(node)
         decision = decide(View(here, seen(membership, node), since, self._longest), now)
         if not decision.is_active:
@@ -95,7 +95,7 @@ class Roles:
         self._made[node] = facts, now, decision.until, decision
         return decision
 
-    def look(self, now: float) -> None:
+    def refresh(self, now: float) -> None:
         """Note since when the broker is lost; a gap of a lease tells that this process stood still."""
         if now - self._looked_at > self._membership.lease:
             self._membership.woke(now)
@@ -109,9 +109,9 @@ class Roles:
         """Return True if the broker is lost, and its return has been waited for."""
         return waited(self._lost_at, now)
 
-    def see(self, identities: Mapping[str, str]) -> None:
+    def set_identities(self, identities: Mapping[str, str]) -> None:
         """Take in at once which Kamailio each linked node is: names may clash."""
-        self._membership.here(identities)
+        self._membership.set_identities(identities)
 
     def obey(self) -> bool:
         """Begin to drain if an operator orders it by now, end it if not; True if that changes anything."""

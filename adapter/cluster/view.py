@@ -17,7 +17,7 @@ class Here(NamedTuple):
         plain: the node's configuration drops no second answer.
         incarnation_known: the node's Kamailio tells which incarnation it is.
         claims: no drain keeps this replica from claiming.
-        astray: its clock is wrong, and another replica can serve whose clock is not.
+        clock_wrong: its clock is wrong, and another replica can serve whose clock is not.
         broker_lost_at: when its broker was lost; None: it is there.
     """
 
@@ -26,7 +26,7 @@ class Here(NamedTuple):
     plain: bool
     incarnation_known: bool
     claims: bool
-    astray: bool
+    clock_wrong: bool
     broker_lost_at: float | None
 
 

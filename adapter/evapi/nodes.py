@@ -351,7 +351,7 @@ class Connector:
 
     def on_link(self, link: Link) -> None:
         """Look at what has become of it."""
-        self._roles.see(self._nodes.identities)
+        self._roles.set_identities(self._nodes.identities)
         self.refresh()
         if not link.up and self._nodes.address(link.node) is None:
             self._tasks[link.node].cancel()  # nothing to connect to any more

@@ -119,7 +119,7 @@ class Trip:
     ) -> None:
         """Take what one read of a node's link held. Never waits."""
         now = self._clock()
-        self._roles.look(now)
+        self._roles.refresh(now)
         role = self._roles.of(node)
         suspended: list[wire.Suspended | wire.Malformed | wire.LazySuspended] = []
         notices: list[Publication] = []
@@ -149,7 +149,7 @@ class Trip:
     def tick(self) -> None:
         """Look after frames that are held, requests that the broker did not take, and early replies."""
         now = self._clock()
-        self._roles.look(now)
+        self._roles.refresh(now)
         for node in self._standby:
             role = self._roles.of(node)
             left = self._unclaimed.answerable(node, self._standby.take(node, now - role.wait))

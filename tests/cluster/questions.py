@@ -21,7 +21,7 @@ def here(able: bool = True) -> Here:
         plain=False,
         incarnation_known=True,
         claims=True,
-        astray=False,
+        clock_wrong=False,
         broker_lost_at=None,
     )
 

@@ -114,14 +114,14 @@ class TestOthers:
         machine = Machine(30.0)
         machine.beat()
         assert machine.ahead == pytest.approx(30.0, abs=0.02)
-        assert machine.keeping.astray([0.01])
-        assert not machine.keeping.astray([]), "nobody else can serve"
-        assert not machine.keeping.astray([30.0 - WRONG / 2]), "the other is no better"
-        assert not machine.keeping.astray([-29.5])
+        assert machine.keeping.is_wrong([0.01])
+        assert not machine.keeping.is_wrong([]), "nobody else can serve"
+        assert not machine.keeping.is_wrong([30.0 - WRONG / 2]), "the other is no better"
+        assert not machine.keeping.is_wrong([-29.5])
 
     def test_where_redis_jumps_nobody_leaves_anything(self) -> None:
         machine = Machine()
         machine.beat(fresh=True)
         machine.passed += 0.25
         machine.beat(redis=30.0)
-        assert not machine.keeping.astray([-30.0])
+        assert not machine.keeping.is_wrong([-30.0])

@@ -109,21 +109,21 @@ class TestWatch:
     def test_a_restart_is_no_clash(self) -> None:
         watch = Watch()
         found = clashes({"r1": beat(a="x@h:1"), "r2": beat(a="y@h:1")})
-        assert watch.look(found, 0.0) == ([], [])
-        assert watch.look(found, LASTS - 0.1) == ([], [])
-        assert watch.look([], LASTS) == ([], [])
-        assert watch.look(found, LASTS + 0.1) == ([], []), "it counts from anew"
+        assert watch.update(found, 0.0) == ([], [])
+        assert watch.update(found, LASTS - 0.1) == ([], [])
+        assert watch.update([], LASTS) == ([], [])
+        assert watch.update(found, LASTS + 0.1) == ([], []), "it counts from anew"
 
     def test_what_lasts_is_told_once_and_when_it_ends(self) -> None:
         watch = Watch()
         found = clashes({"r1": beat(a="x@h:1"), "r2": beat(a="y@h:1")})
-        watch.look(found, 0.0)
-        assert watch.look(found, LASTS) == (found, [])
-        assert watch.look(found, LASTS + 9) == ([], [])
+        watch.update(found, 0.0)
+        assert watch.update(found, LASTS) == (found, [])
+        assert watch.update(found, LASTS + 9) == ([], [])
         assert watch.told == found
-        assert watch.look([], LASTS + 9) == ([], found)
+        assert watch.update([], LASTS + 9) == ([], found)
         assert watch.told == []
 
     def test_two_names_are_told_at_once(self) -> None:
         found = clashes({"r1": beat(a="x@h:1", b="x@h:1")})
-        assert Watch().look(found, 0.0) == (found, [])
+        assert Watch().update(found, 0.0) == (found, [])

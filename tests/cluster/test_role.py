@@ -142,7 +142,7 @@ class Replica:
             return
         now = self.world.now
         self.broker.ready = self.world.bus and self.bus_link
-        self.roles.look(now)
+        self.roles.refresh(now)
         if self.broker.ready and not self.late:
             due = [each for each in self.inbox if each[0] <= now]
             self.inbox = self.inbox[len(due) :]

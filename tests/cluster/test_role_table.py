@@ -47,7 +47,7 @@ def check(view: View) -> Decision:
     if found.can_serve:
         assert found.accepts_new
         assert here.sound
-        assert not here.astray
+        assert not here.clock_wrong
     if found.accepts_new:
         assert here.asks
         assert here.claims
@@ -69,8 +69,8 @@ def check(view: View) -> Decision:
 
 
 def heres() -> Iterator[Here]:
-    for asks, sound, plain, claims, astray in product(BOTH, repeat=5):
-        yield Here(asks, sound, plain, True, claims, astray, None)
+    for asks, sound, plain, claims, clock_wrong in product(BOTH, repeat=5):
+        yield Here(asks, sound, plain, True, claims, clock_wrong, None)
 
 
 @pytest.mark.parametrize(("away", "bus"), list(product(BOTH, BOTH)))
@@ -110,7 +110,7 @@ heres_drawn = st.builds(
     plain=st.booleans(),
     incarnation_known=st.booleans(),
     claims=st.booleans(),
-    astray=st.booleans(),
+    clock_wrong=st.booleans(),
     broker_lost_at=st.none() | st.sampled_from((NOW - 1.0, NOW - 0.05, NOW)),
 )
 seen_drawn = st.builds(
@@ -185,7 +185,7 @@ def test_of_those_that_know_of_each_other_at_most_one_claims(
     """Each has beaten, and seen what all the others can do now."""
     there = {name: here._replace(plain=plain) for name, here in there.items()}
     beats = {
-        name: Beat(here.asks, here.claims and not here.astray, frozenset([NODE] if here.sound else []))
+        name: Beat(here.asks, here.claims and not here.clock_wrong, frozenset([NODE] if here.sound else []))
         for name, here in there.items()
     }
     decisions = {}

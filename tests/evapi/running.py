@@ -36,7 +36,7 @@ class Trip:
 
     def __init__(self) -> None:
         self.role = SimpleNamespace(may_write=True, relaxed=False)
-        self.roles = SimpleNamespace(of=lambda _: self.role, see=lambda _: None)
+        self.roles = SimpleNamespace(of=lambda _: self.role, set_identities=lambda _: None)
         self.recovered: list[str] = []
         self.events: list[tuple[str, Any]] = []
         self.read: list[TransactionId] = []

@@ -135,7 +135,7 @@ async def test_one_that_has_moved_is_followed() -> None:
 async def test_which_kamailio_a_name_stands_for_is_known_with_its_hello_and_as_long_as_it_is_linked() -> None:
     async with SimulatedKamailio() as sim, running(a=sim.address, b=sim.address) as (nodes, _, _, trip):
         seen: list[dict[str, str]] = []
-        trip.roles.see = seen.append
+        trip.roles.set_identities = seen.append
         await until(lambda: nodes.readers == ["a", "b"])
         first, second = (nodes.identities[name] for name in ("a", "b"))
         assert first == second
