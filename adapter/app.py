@@ -434,16 +434,13 @@ def _broker(settings: Settings, rules: Policy, clock: Clock) -> Broker:
             return EmbeddedBroker([load(name) for name in settings.consumer], clock=clock)
         except LoadError as exc:
             raise SettingsError("EVAPI_CONSUMER", str(exc)) from exc
-    from adapter.broker.rabbitmq import AmqpBroker
+    from adapter.broker.rabbitmq import AmqpBroker, Kind, Limits
 
     return AmqpBroker(
         settings.amqp_url.get_secret_value(),
+        limits=Limits(settings.prefetch, settings.confirm_timeout),
+        kind=Kind(settings.results_expires, settings.queue_type, rules.longest_deadline),
         services=rules.services,
-        prefetch=settings.prefetch,
-        confirm_timeout=settings.confirm_timeout,
-        results_expires=settings.results_expires,
-        queue_type=settings.queue_type,
-        longest=rules.longest_deadline,
         clock=clock,
     )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import aiormq
 
 from adapter.amqp import footholds
+from adapter.amqp.line import Line
 from adapter.amqp.servers import shown
 from adapter.amqp.wire import Wire
 from adapter.amqp.words import UndecodableMessage, reason
@@ -136,6 +137,10 @@ class Connection:
         channel = await self.in_time(self.below.channel(publisher_confirms=confirms))
         assert isinstance(channel, aiormq.Channel)
         return channel
+
+    async def line(self, confirms: bool = False) -> Line:
+        """Open a channel whose messages go past the library. Raises as ``channel`` does."""
+        return Line(await self.channel(confirms), self.wire)
 
     async def in_time(self, request: Coroutine[Any, Any, T]) -> T:
         """Await the answer to a request for so long as it may take. Raises TimeoutError."""

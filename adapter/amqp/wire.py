@@ -70,7 +70,7 @@ class Wire(aiormq.TransportFactory):
 
     def __init__(self, most_held: int = 8_000_000) -> None:
         self.most_held = most_held
-        self._standby = 0
+        self._held = 0
         self._paused = False
         self._tap: _Tap | None = None
         self._transport: asyncio.Transport | None = None
@@ -102,14 +102,14 @@ class Wire(aiormq.TransportFactory):
 
         A prefetch count bounds messages, not bytes. The server waits meanwhile.
         """
-        self._standby += size
+        self._held += size
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if self._standby > self.most_held and not self._paused:
+        if self._held > self.most_held and not self._paused:
             self._paused = True
             transport.pause_reading()
-        elif self._paused and self._standby <= self.most_held // 2:
+        elif self._paused and self._held <= self.most_held // 2:
             self._paused = False
             transport.resume_reading()
 

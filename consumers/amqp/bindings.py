@@ -27,7 +27,6 @@ from adapter.amqp.topology import Queue, declare_queue, messages_in
 from adapter.amqp.words import NotAllowed, reason
 from adapter.contract import DEAD_EXCHANGE, EVENTS_EXCHANGE, handles_queue, service_queue, word
 from adapter.errors import BrokerUnavailable
-from consumers.amqp.line import Line
 from consumers.amqp.topology import bind_service
 from consumers.amqp.work import Work
 
@@ -101,12 +100,13 @@ class Bindings:
         name, prefetch = f"bindings {self._service.name}", self._limits.prefetch
         connection = self._connection = await Connection.open_any([url], self._limits, name)
         try:
-            line = await Line.open(connection)
+            line = await connection.line(confirms=True)
             await connection.in_time(line.amqp.basic_qos(prefetch_count=prefetch))
             line.amqp.on_consumer_cancel_callbacks.add(self._on_cancelled)
             # Who passes a request on has looked at whose it is.
             own = (self._user,) if self._requests_from else ()
-            work = Work(self._service, line, partial(Line.open, connection), prefetch, requests_from=own)
+            another = partial(connection.line, confirms=True)
+            work = Work(self._service, line, another, prefetch, requests_from=own)
             self._offers = await connection.channel(confirms=True)
             ends = [asyncio.ensure_future(self._keep_bound(connection, line.amqp))]
             try:

@@ -8,8 +8,8 @@ from adapter.amqp.ledgers import Unconfirmed
 from consumers.amqp import frames
 
 if TYPE_CHECKING:
+    from adapter.amqp.line import Line
     from consumers.amqp.delivery import Delivery
-    from consumers.amqp.line import Line
     from consumers.service import Answer
 
 

@@ -18,7 +18,6 @@ from adapter.contract import EVENTS_EXCHANGE, service_queue
 from adapter.errors import BrokerUnavailable
 from consumers import tracing
 from consumers.amqp.bindings import Bindings
-from consumers.amqp.line import Line
 from consumers.amqp.topology import keep_declaring
 from consumers.amqp.work import Work
 from consumers.service import Result, Service
@@ -134,9 +133,9 @@ class Runner:
         bindings = self._bindings
         binding = asyncio.ensure_future(bindings.keep(connection.server))
         try:
-            line = await Line.open(connection)
+            line = await connection.line(confirms=True)
             await connection.in_time(line.amqp.basic_qos(prefetch_count=self.limits.prefetch))
-            another = partial(Line.open, connection)
+            another = partial(connection.line, confirms=True)
             prefetch = self.limits.prefetch
             work = Work(self.service, line, another, prefetch, bindings.pass_on, self.requests_from)
             try:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from adapter.amqp.ledgers import Acknowledgements
 from adapter.amqp.scanner import Returned
+from adapter.contract import MAX_BODY
+from consumers.amqp.delivery import Delivery
 from consumers.amqp.outlet import Outlet, Reply
 from consumers.amqp.unread import Unread
 from consumers.service import Answer, Service, UnknownEvent
@@ -19,9 +21,8 @@ from consumers.service import Answer, Service, UnknownEvent
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable
 
+    from adapter.amqp.line import Line
     from adapter.amqp.scanner import Confirm
-    from consumers.amqp.delivery import Delivery
-    from consumers.amqp.line import Line
 
 _log = logging.getLogger("consumers")
 
@@ -85,7 +86,8 @@ class Work:
         self._numbers = itertools.count(1)
         self._unread = Unread()
         self.in_hand = 0
-        line.listen(self._on_batch, self._end)
+        line.listen(self._on_batch, Delivery.scanned, MAX_BODY)
+        line.on_closed(lambda _: self._end())
 
     async def finished(self, grace: float) -> None:
         """Return once nothing is in hand, or after ``grace`` seconds: the rest is delivered again.
@@ -320,10 +322,11 @@ class Work:
             if self._outlet is refused:
                 line = await self._another()
                 outlet = self._outlet = Outlet(line)
-                line.listen(partial(self._on_confirms, outlet), partial(self._on_outlet_closed, outlet))
+                line.listen(partial(self._on_confirms, outlet))
+                line.on_closed(partial(self._on_outlet_closed, outlet))
                 self._retire(refused)
 
-    def _on_outlet_closed(self, outlet: Outlet) -> None:
+    def _on_outlet_closed(self, outlet: Outlet, _: str = "") -> None:
         if not self._over:
             self._on_refused(outlet, outlet.give_up())
 

@@ -8,6 +8,7 @@ import pika
 import pytest
 
 from adapter.broker.rabbitmq import AmqpBroker
+from adapter.broker.rabbitmq.limits import Limits
 from tests.broker.support import Recorder, unique
 from tests.harness.until import until
 
@@ -36,7 +37,7 @@ async def broker(rabbitmq: RabbitServer, receiver: Recorder) -> AsyncIterator[Am
 @pytest.fixture
 async def hasty(rabbitmq: RabbitServer, receiver: Recorder) -> AsyncIterator[AmqpBroker]:
     """A broker that tries again soon. How long it waits for answers: see ``hurried``."""
-    made = AmqpBroker(rabbitmq.url, confirm_timeout=5.0)
+    made = AmqpBroker(rabbitmq.url, limits=Limits(confirm_timeout=5.0))
     made.limits.backoff_longest = 0.3
     await made.start(receiver)
     await until(lambda: made.ready)

@@ -13,6 +13,7 @@ from adapter.amqp.servers import parse_urls
 from adapter.amqp.topology import declare_queue
 from adapter.broker.rabbitmq import AmqpBroker, topology
 from adapter.broker.rabbitmq.limits import Limits
+from adapter.broker.rabbitmq.topology import Kind
 from adapter.contract import results_queue
 from adapter.ports.broker import Published
 from tests.broker.support import Recorder, bind, reply, request_of
@@ -60,16 +61,16 @@ def arguments(broker: AmqpBroker, node: str) -> dict[str, Any]:
     return dict(broker.kind.results(node).arguments)
 
 
-@pytest.mark.parametrize("settings", [{"longest": 30.0}, {"longest": 30.0, "queue_type": "quorum"}])
+@pytest.mark.parametrize("kind", [Kind(longest=30.0), Kind(queue_type="quorum", longest=30.0)])
 async def test_replies_to_new_calls_go_past_a_long_queue_of_which_none_is_lost(
-    rabbitmq: RabbitServer, client: BlockingChannel, event: str, node: str, settings: dict[str, Any]
+    rabbitmq: RabbitServer, client: BlockingChannel, event: str, node: str, kind: Kind
 ) -> None:
     ids, usual = stale(node, MANY), results_queue(node)
-    declared = arguments(AmqpBroker(rabbitmq.url, **settings), node)
+    declared = arguments(AmqpBroker(rabbitmq.url, kind=kind), node)
     await flood(rabbitmq.url, usual, ids, b"\x80", arguments=declared)
     receiver = Slow()
     receiver.gate.clear()
-    async with on(rabbitmq.url, node, receiver, **settings) as broker:
+    async with on(rabbitmq.url, node, receiver, kind=kind) as broker:
         service = bind(client, event)
         (bypass,) = broker.beside.values()
         assert bypass.startswith(f"{usual}.")

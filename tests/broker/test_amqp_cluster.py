@@ -91,7 +91,7 @@ async def test_who_gives_up_lets_go_of_all(rabbitmq: RabbitServer) -> None:
 async def test_a_server_that_is_lost_is_left_for_the_next(
     rabbitmq: RabbitServer, proxy: Proxy, receiver: Recorder, node: str
 ) -> None:
-    broker = AmqpBroker(f"{proxy.amqp_url},{rabbitmq.url}", confirm_timeout=2.0)
+    broker = AmqpBroker(f"{proxy.amqp_url},{rabbitmq.url}", limits=Limits(confirm_timeout=2.0))
     broker.limits.probe_interval = 0.1
     await broker.start(receiver)
     await attached(broker, node)

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from adapter import contract
 from adapter.broker.rabbitmq import AmqpBroker
+from adapter.broker.rabbitmq.limits import Limits
 from adapter.ports.broker import DeadLetter, Published
 from tests.broker.support import Recorder, attached, bind, hurried, request_of, trip, unique, waiting
 from tests.harness.until import until
@@ -140,7 +141,7 @@ async def test_a_memory_alarm(
     rabbitmq: RabbitServer, client: BlockingChannel, receiver: Recorder, event: str, node: str
 ) -> None:
     changes: list[bool] = []
-    broker = AmqpBroker(rabbitmq.url, on_ready=changes.append, confirm_timeout=30.0)
+    broker = AmqpBroker(rabbitmq.url, on_ready=changes.append, limits=Limits(confirm_timeout=30.0))
     await broker.start(receiver)
     await attached(broker, node)
     await until(lambda: broker.ready)
@@ -242,7 +243,7 @@ async def test_a_server_that_hangs_for_a_moment(
     """It is not ready from the moment of silence, and again with the answer to the probe."""
     bind(client, event)
     changes: list[bool] = []
-    broker = AmqpBroker(rabbitmq.url, confirm_timeout=0.5, on_ready=changes.append)
+    broker = AmqpBroker(rabbitmq.url, limits=Limits(confirm_timeout=0.5), on_ready=changes.append)
     await broker.start(receiver)
     await until(lambda: broker.ready)
     with capture_logs() as logs:

@@ -30,13 +30,13 @@ async def test_thirty_of_a_megabyte_are_refused_unseen(
     for number in range(30):
         properties = pika.BasicProperties(correlation_id=f"{node}:{number}:1:1", content_type=JSON)
         client.basic_publish("", results_queue(node), MEGABYTE, properties)
-        held.append(real.wire._standby)
+        held.append(real.wire._held)
     reply(client, node, f"{node}:30:1:1", b"{}")
     await until(lambda: len(receiver.replies) == 31)
     assert {each.size for each in receiver.replies[:30]} == {1 << 20}
     assert max(len(each.body) for each in receiver.replies) < MAX_REPLY
     assert broker.counters.redelivered == 0
-    await until(lambda: real.wire._standby == 0)
+    await until(lambda: real.wire._held == 0)
 
 
 async def test_while_much_waits_to_be_looked_at_no_more_is_read(
@@ -50,7 +50,7 @@ async def test_while_much_waits_to_be_looked_at_no_more_is_read(
     for number in range(60):
         reply(client, node, f"{node}:{number}:1:1", b" " * 100_000)
     await until(lambda: connection.wire.paused)
-    assert connection.wire._standby < 2_000_000, "a read or two beyond the bound, of 6 MB"
+    assert connection.wire._held < 2_000_000, "a read or two beyond the bound, of 6 MB"
     receiver.gate.set()
     await until(lambda: len(receiver.replies) == 60)
     assert not connection.wire.paused

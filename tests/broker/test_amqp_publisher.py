@@ -17,10 +17,12 @@ from pamqp.header import ContentHeader
 
 from adapter import contract
 from adapter.amqp import frames as written_out
+from adapter.amqp.line import Line
 from adapter.amqp.scanner import Confirm, Returned
 from adapter.broker.rabbitmq.frames import encode
 from adapter.broker.rabbitmq.limits import Counters, Limits
 from adapter.broker.rabbitmq.publisher import Publisher
+from adapter.broker.rabbitmq.shared import Shared
 from adapter.ports.broker import Publication, Published
 from tests.harness.until import until
 
@@ -112,7 +114,9 @@ class Wire:
         self.written: list[bytes] = []
         self.up = True
 
-    def tap(self, _: object, receiver: Callable[[list[None], list[Confirm | Returned]], None]) -> None:
+    def tap(
+        self, _: object, receiver: Callable[[list[None], list[Confirm | Returned]], None], *__: object
+    ) -> None:
         self._receiver = receiver
 
     def write(self, _: object, frames: bytes) -> bool:
@@ -145,7 +149,8 @@ def nack(number: int, multiple: bool = False) -> Confirm:
 
 def publisher_on(wire: Wire, counters: Counters | None = None) -> Publisher:
     limits = replace(LIMITS, confirm_timeout=0.01) if counters is not None else LIMITS
-    return Publisher(Channel(), wire, limits, counters or Counters(), lambda: float(NOW))  # type: ignore[arg-type]
+    line = Line(Channel(), wire)  # type: ignore[arg-type]
+    return Publisher(line, Shared(limits, counters or Counters()), lambda: float(NOW))
 
 
 def notices(count: int) -> list[Publication]:

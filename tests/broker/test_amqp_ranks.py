@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapter.broker.rabbitmq import AmqpBroker
+from adapter.broker.rabbitmq.limits import Limits
+from adapter.broker.rabbitmq.topology import Kind
 from adapter.contract import commands_queue, results_queue
 from tests.broker.support import Recorder, reply, waiting
 from tests.harness.until import until
@@ -27,7 +29,7 @@ class Replica:
 
     def __init__(self, url: str, queue_type: Literal["classic", "quorum"], prefetch: int = 500) -> None:
         self.receiver = Recorder()
-        self.broker = AmqpBroker(url, queue_type=queue_type, prefetch=prefetch, results_expires=60.0)
+        self.broker = AmqpBroker(url, limits=Limits(prefetch), kind=Kind(60.0, queue_type))
 
     @property
     def bodies(self) -> list[bytes]:
@@ -162,7 +164,7 @@ async def test_the_last_rank_counts(
     before = [each.broker.intakes[node].inbox for each in pair]
     for inbox in before:
         assert inbox is not None
-        await inbox._channel.close()
+        await inbox._line.amqp.close()
     await until(lambda: not {each.broker.intakes[node].inbox for each in pair} & {*before, None})
     await first.consumes(node)
     await second.consumes(node)

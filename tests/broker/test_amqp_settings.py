@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from adapter import contract
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq.reply_readiness import PREPARED
+from adapter.broker.rabbitmq.topology import Kind
 from adapter.contract import results_queue
 from adapter.errors import SettingsError
 from adapter.ports.broker import Published
@@ -61,8 +62,8 @@ async def test_each_of_two_settings_consumes_what_the_other_has(
     """Until nobody names a queue any more and its last deadline is over: then it is left, to expire."""
     usual = results_queue(node)
     before, after = Recorder(), Recorder()
-    old = AmqpBroker(rabbitmq.url, results_expires=60.0)
-    new = AmqpBroker(rabbitmq.url, results_expires=61.0)
+    old = AmqpBroker(rabbitmq.url, kind=Kind(60.0))
+    new = AmqpBroker(rabbitmq.url, kind=Kind(61.0))
     await old.start(before)
     await attached(old, node)
     await new.start(after)
@@ -76,7 +77,7 @@ async def test_each_of_two_settings_consumes_what_the_other_has(
     await old.close()
     reply(client, node, f"{node}:1:1:1", b"{}")
     await until(lambda: len(after.replies) == 1)
-    third = AmqpBroker(rabbitmq.url, results_expires=61.0)
+    third = AmqpBroker(rabbitmq.url, kind=Kind(61.0))
     await third.start(Recorder())
     await attached(third, node)
     assert third.beside == {node: beside}

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pamqp import frame
 
+from adapter.amqp.line import Line
 from adapter.broker.rabbitmq.delivery import Delivery, Properties
 from adapter.broker.rabbitmq.limits import Counters, Limits
 from adapter.broker.rabbitmq.results_consumer import ResultsConsumer
+from adapter.broker.rabbitmq.shared import Shared
 from adapter.errors import BrokerUnavailable
 from tests.broker.support import Recorder
 from tests.harness.until import until
@@ -26,6 +28,7 @@ class Channel:
     """As much of aiormq's as an inbox uses."""
 
     number = 1
+    max_content_size = 1000
 
     def __init__(self) -> None:
         self.on_consumer_cancel_callbacks: set[Any] = set()
@@ -86,25 +89,19 @@ class Rig:
         self.receiver, self.channel, self.wire = Recorder(), Channel(), Wire()
         self.counters = Counters()
         self.rank = 0
-        self.held: list[asyncio.Task[Any]] = []
-        self.inbox = ResultsConsumer(
-            "sbc1",
-            "evapi.results.sbc1",
-            self.channel,  # type: ignore[arg-type]
-            self.receiver,
-            lambda _: None,
-            limits,
-            self.counters,
-            lambda: self.rank,
-        )
+        self.shared = Shared(limits, self.counters)
+        self.shared.receiver = self.receiver
+        line = Line(self.channel, self.wire)  # type: ignore[arg-type]
+        self.inbox = ResultsConsumer("sbc1", "evapi.results.sbc1", line, self.shared, lambda: self.rank)
 
-    def hold(self, work: Any) -> asyncio.Task[Any]:
-        self.held.append(asyncio.ensure_future(work))
-        return self.held[-1]
+    @property
+    def held(self) -> set[asyncio.Task[Any]]:
+        """What goes on though nobody waits for it any more."""
+        return self.shared.supervisor._tasks
 
     async def begin(self) -> None:
-        await self.inbox.open(self.wire)  # type: ignore[arg-type]
-        self.running = asyncio.create_task(self.inbox.run(self.hold))
+        await self.inbox.open()
+        self.running = asyncio.create_task(self.inbox.run())
 
     async def taken(self, count: int) -> None:
         await until(lambda: len(self.receiver.replies) == count)
@@ -191,9 +188,9 @@ async def test_a_batch_is_finished_when_its_inbox_is_left(rig: Rig) -> None:
     rig.wire.deliver()
     rig.running.cancel()
     await asyncio.wait([rig.running])
-    assert not rig.held[0].done()
+    assert len(rig.held) == 1
     rig.receiver.gate.set()
-    await asyncio.wait(rig.held)
+    await until(lambda: not rig.held)
     assert len(rig.receiver.replies) == 1  # the next one is left for others
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from adapter.amqp.connection import Connection
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq import bindings as adapter_bindings
+from adapter.broker.rabbitmq.topology import Kind
 from adapter.contract import Request, encode_request
 from adapter.ports.broker import Publication
 from consumers import Service, route
@@ -53,7 +54,7 @@ async def run(cluster: RabbitCluster, seconds: float, new: bool, reconnect: bool
     _note_connections(opened)
     async with running(service, survivor.url):
         heard: list[float] = []
-        broker = AmqpBroker(survivor.url, queue_type="classic")
+        broker = AmqpBroker(survivor.url, kind=Kind(queue_type="classic"))
         broker.join("adapter~1", 1.0, lambda _: heard.append(time.monotonic()))
         await broker.start(receiver)
         for node in (NODE, OTHER):

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from adapter.broker.rabbitmq import AmqpBroker
+from adapter.broker.rabbitmq.topology import Kind
 from adapter.contract import Request, encode_request, results_queue, service_queue
 from adapter.ports.broker import Publication, Published
 from consumers import Service, route
@@ -84,7 +85,7 @@ async def trips(cluster: RabbitCluster) -> AsyncIterator[Trips]:
     service.on(event)(lambda request: route("sip:1@gw"))
     urls = cluster.urls.split(",")
     receiver = Recorder()
-    broker = AmqpBroker(",".join(urls), queue_type="quorum")
+    broker = AmqpBroker(",".join(urls), kind=Kind(queue_type="quorum"))
     async with running(service, *reversed(urls)):
         await broker.start(receiver)
         broker.attach(node)

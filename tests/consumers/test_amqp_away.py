@@ -17,7 +17,6 @@ from adapter.contract import DEAD_QUEUE, Request
 from adapter.errors import BrokerUnavailable
 from consumers import Service, route
 from consumers.amqp import Runner, runner, topology
-from consumers.amqp.line import Line
 from tests.consumers.asker import URI, Asker, event_of, running
 from tests.harness.silent import silent_server
 from tests.harness.until import until
@@ -146,11 +145,11 @@ async def test_what_speaks_no_amqp_is_left_at_once() -> None:
 async def test_a_line_that_is_closed_is_not_written_to(rabbitmq: RabbitServer) -> None:
     """Else the server would end the whole connection."""
     opened = await Connection.open_any([URL(rabbitmq.url)], ConnectionLimits(1))
-    line = await Line.open(opened)
+    line = await opened.line(confirms=True)
     assert line.write(frames.ack(line.number, 0, True))
     await line.close()
     assert not line.write(frames.ack(line.number, 0, True))
-    line = await Line.open(opened)
+    line = await opened.line(confirms=True)
     await opened.close()
     assert not line.write(frames.ack(line.number, 0, True))
 

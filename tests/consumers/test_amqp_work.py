@@ -35,10 +35,12 @@ class Line:
         self.alive = True
         self.closed = False
         self.receive: Callable[[list[Delivery], list[Confirm | Returned]], None] = lambda *_: None
-        self.on_closed: Callable[[], None] = lambda: None
 
-    def listen(self, receiver: Any, on_closed: Callable[[], None]) -> None:
-        self.receive, self.on_closed = receiver, on_closed
+    def listen(self, receiver: Any, *_: object) -> None:
+        self.receive = receiver
+
+    def on_closed(self, tell: Callable[[str], None]) -> None:
+        self.tell_closed = tell
 
     def write(self, frames: bytes) -> bool:
         if not self.alive:
@@ -226,7 +228,7 @@ async def test_a_line_for_replies_that_closes_is_replaced(told: bool) -> None:
     await until(lambda: second.did)
     second.alive = False
     if told:
-        second.on_closed()
+        second.tell_closed("closed")
     else:
         hands.line.deliver(2)  # finds it out
     requests = 1 if told else 2
@@ -349,7 +351,7 @@ async def test_a_closed_line_is_left_alone(caplog: pytest.LogCaptureFixture) -> 
     await asyncio.sleep(0)
     hands.line.deliver(3, event="waits")  # its task has not begun yet
     hands.line.alive = False
-    hands.line.on_closed()
+    hands.line.tell_closed("closed")
     assert hands.work.in_hand == 0
     await hands.work.finished(5)
     await hands.work.close()

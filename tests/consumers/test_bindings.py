@@ -58,7 +58,7 @@ def test_all_of_it_is_on_a_connection_of_its_own(monkeypatch: pytest.MonkeyPatch
             async def open_any(cls, _: list[URL], __: ConnectionLimits, name: str) -> Connection:
                 return cls(name)
 
-            async def channel(self, confirms: bool) -> Any:
+            async def line(self, confirms: bool) -> Any:
                 raise TimeoutError
 
             async def close(self) -> None:

@@ -6,5 +6,6 @@ be let go of, and it takes a batch of publications in one write, at a sixth of t
 
 from adapter.broker.rabbitmq.broker import AmqpBroker
 from adapter.broker.rabbitmq.limits import Counters, Limits
+from adapter.broker.rabbitmq.topology import Kind
 
-__all__ = ["AmqpBroker", "Counters", "Limits"]
+__all__ = ["AmqpBroker", "Counters", "Kind", "Limits"]

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage
 
     from adapter.amqp.connection import Connection
-    from adapter.broker.rabbitmq.limits import Limits
-    from adapter.broker.rabbitmq.supervisor import Supervisor, Up
+    from adapter.broker.rabbitmq.shared import Shared
+    from adapter.broker.rabbitmq.supervisor import Up
 
 SILENT: Final = 3.0
 """Leases without a beat, not even its own, after which a replica reads anew: its consumer may be gone."""
@@ -33,9 +33,9 @@ SILENT: Final = 3.0
 class Beats:
     """To be ``run`` on each connection. Who has not joined has no queue, and says nothing."""
 
-    def __init__(self, supervisor: Supervisor, limits: Limits) -> None:
-        self._supervisor = supervisor
-        self._limits = limits
+    def __init__(self, shared: Shared) -> None:
+        self._supervisor = shared.supervisor
+        self._limits = shared.limits
         self._replica = ""
         self._lease = 1.0
         self._heard: Callable[[bytes], None] = lambda _: None

@@ -26,11 +26,11 @@ from adapter.broker.rabbitmq.beats import Beats
 from adapter.broker.rabbitmq.bindings import Bindings
 from adapter.broker.rabbitmq.commands import Commands
 from adapter.broker.rabbitmq.kept_connection import KeptConnection
-from adapter.broker.rabbitmq.limits import Counters, Limits
+from adapter.broker.rabbitmq.limits import Limits
 from adapter.broker.rabbitmq.publish_session import PublishSession
 from adapter.broker.rabbitmq.reply_readiness import ReplyReadiness
 from adapter.broker.rabbitmq.results_queues import ResultsQueues
-from adapter.broker.rabbitmq.supervisor import Supervisor
+from adapter.broker.rabbitmq.shared import Shared
 from adapter.broker.rabbitmq.topology import Kind
 from adapter.ports.broker import Published
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
     from adapter.amqp.connection import Connection
     from adapter.broker.rabbitmq.supervisor import Up
-    from adapter.broker.rabbitmq.topology import QueueType
     from adapter.ports.broker import DeadLetter, Publication, Receiver
 
 log = structlog.get_logger()
@@ -48,63 +47,53 @@ log = structlog.get_logger()
 class AmqpBroker:
     """RabbitMQ.
 
-    ``urls`` are servers of one cluster, separated by commas, tried in turn. ``services`` are
-    named in the log where nobody has declared their queue. ``queue_type`` is that of the nodes'
-    queues. Times in seconds; ``longest``: the longest deadline that a request may have. ``on_ready``
-    is told each change of ``ready``; ``clock`` gives epoch seconds.
+    Args:
+        urls: servers of one cluster, separated by commas, tried in turn.
+        limits: every limit; read whenever it is needed.
+        kind: of which kind the nodes' queues are.
+        services: are named in the log where nobody has declared their queue.
+        on_ready: is told each change of ``ready``.
+        clock: gives epoch seconds.
 
-    Raises SettingsError for a URL that is none.
+    Raises:
+        SettingsError: a URL is none.
     """
 
     def __init__(
         self,
         urls: str,
         *,
+        limits: Limits | None = None,
+        kind: Kind | None = None,
         services: Collection[str] = (),
-        prefetch: int = 500,
-        confirm_timeout: float = 1.0,
-        results_expires: float = 600.0,
-        queue_type: QueueType = "classic",
-        longest: float = 2.0,
         on_ready: Callable[[bool], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.counters = counters = Counters()
-        self.limits = limits = Limits(prefetch, confirm_timeout)
-        self.kind = Kind(results_expires, queue_type, longest)
+        self.limits = limits or Limits()
+        self.kind = kind or Kind()
+        self._shared = shared = Shared(self.limits)
+        self.counters = shared.counters
         self.intakes: dict[str, ResultsQueues] = {}
         """Those of the nodes that are attached."""
         servers = parse_urls(urls)
-        self._supervisor = supervisor = Supervisor(limits)
-        self._beats = Beats(supervisor, limits)
+        self._supervisor = shared.supervisor
+        self._beats = Beats(shared)
         self._declared = asyncio.Event()
-        self._bindings = Bindings(servers, limits, supervisor, self._declared)
+        self._bindings = Bindings(servers, self.limits, shared.supervisor, self._declared)
         self._results: dict[str, str] = {}  # where replies are to be sent, by node
-        self._session = PublishSession(
-            supervisor, self._bindings, self._results, limits, counters, services, on_ready, clock
-        )
+        self._session = PublishSession(shared, self._bindings, self._results, services, on_ready, clock)
+        shared.dead_letter = self._session.dead_letter
         self._requests = KeptConnection(
-            "connection",
-            servers,
-            limits,
-            counters,
-            supervisor,
-            self._stand_publishing,
-            self._on_requests_lost,
-            watched=False,
+            "connection", servers, shared, self._stand_publishing, self._on_requests_lost, watched=False
         )
-        self._replies = KeptConnection(
-            "replies", servers, limits, counters, supervisor, self._stand_intakes, self._on_replies_lost
-        )
-        self._pushes = KeptConnection("commands", servers, limits, counters, supervisor, self._stand_commands)
-        self._receiver: Receiver
+        self._replies = KeptConnection("replies", servers, shared, self._stand_intakes, self._on_replies_lost)
+        self._pushes = KeptConnection("commands", servers, shared, self._stand_commands)
         self._ranks: dict[str, int] = {}  # of the nodes that are attached
         self._taking: dict[str, asyncio.Task[None]] = {}
         self._obeying: dict[str, asyncio.Task[None]] = {}
         self._commands: dict[str, Commands] = {}  # that are consumed at this instant
         self._preparing: dict[str, asyncio.Event] = {}
-        self._readiness = ReplyReadiness(confirm_timeout)
-        self._sifting = asyncio.Lock()
+        self._readiness = ReplyReadiness(self.limits.confirm_timeout)
 
     def __repr__(self) -> str:
         connection = self._requests.connection
@@ -170,7 +159,7 @@ class AmqpBroker:
 
     async def start(self, receiver: Receiver) -> None:
         """Begin, and stay connected from now on; returns without waiting for a server."""
-        self._receiver = receiver
+        self._shared.receiver = receiver
         for kept in (self._requests, self._replies, self._pushes):
             kept.start()
 
@@ -187,16 +176,7 @@ class AmqpBroker:
 
     def _begin(self, node: str) -> None:
         self.intakes[node] = ResultsQueues(
-            node,
-            self.kind,
-            self._replies,
-            lambda: self._receiver,
-            self.dead_letter,
-            self.limits,
-            self.counters,
-            self._supervisor,
-            lambda: self._ranks.get(node, 0),
-            self._sifting,
+            node, self.kind, self._replies, self._shared, lambda: self._ranks.get(node, 0)
         )
         self._await(node)
         if self._replies.connection is not None:
@@ -360,15 +340,15 @@ class AmqpBroker:
     async def _take_commands(self, node: str, connection: Connection, up: Up) -> None:
         async with asyncio.timeout(self.limits.answer_timeout):
             await self._declare_commands(node, connection)
-            channel = await connection.channel()
+            line = await connection.line()
         step = partial(bind_all, bindings=topology.commands_bindings(node))
         await self._bindings.make(f"node {node} commands bindings", step, self.limits.confirm_timeout)
-        commands = Commands(node, channel, self._receiver, self.dead_letter, self.limits, self.counters)
+        commands = Commands(node, line, self._shared)
         try:
             if self._pushes.sifting:
-                await commands.drain_single(self._pushes.suspect)
+                await commands.drain_single(self._pushes)
             async with asyncio.timeout(self.limits.answer_timeout):
-                await commands.open(connection.wire)
+                await commands.open()
             self._commands[node] = commands
             up()
             await commands.run()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from adapter import contract
 from adapter.amqp import frames
-from adapter.amqp.footholds import untapped
-from adapter.amqp.tasks import ask
+from adapter.amqp.topology import Queue, declare_queue
 from adapter.amqp.words import reason
 from adapter.broker.rabbitmq.delivery import Delivery
 from adapter.broker.rabbitmq.refusals import Refusals
@@ -18,14 +17,9 @@ from adapter.broker.rabbitmq.replies import WRONG_EXCHANGE, letter
 from adapter.errors import BrokerUnavailable, CodecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import aiormq
-    from pamqp.commands import Basic
-
-    from adapter.amqp.wire import Wire
-    from adapter.broker.rabbitmq.limits import Counters, Limits
-    from adapter.ports.broker import DeadLetter, Receiver
+    from adapter.amqp.line import Line
+    from adapter.broker.rabbitmq.kept_connection import KeptConnection
+    from adapter.broker.rabbitmq.shared import Shared
 
 log = structlog.get_logger()
 
@@ -34,72 +28,52 @@ _TAG: Final = "commands"
 
 
 class Commands:
-    """One channel, on which a node's commands are consumed; each is acknowledged as it is pushed."""
+    """One line, on which a node's commands are consumed; each is acknowledged as it is pushed."""
 
-    def __init__(
-        self,
-        node: str,
-        channel: aiormq.Channel,
-        receiver: Receiver,
-        dead_letter: Callable[[DeadLetter], None],
-        limits: Limits,
-        counters: Counters,
-    ) -> None:
-        self._refusals = Refusals(counters)
+    def __init__(self, node: str, line: Line, shared: Shared) -> None:
+        self._refusals = Refusals(shared.counters)
         self._node = node
         self._queue = contract.commands_queue(node)
-        self._channel = channel
-        self._receiver = receiver
-        self._dead_letter = dead_letter
-        self._limits = limits
-        self._wire: Wire
+        self._line = line
+        self._receiver = shared.receiver
+        self._dead_letter = shared.dead_letter
+        self._limits = shared.limits
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._closed = False
 
-    async def open(self, wire: Wire) -> None:
+    async def open(self) -> None:
         """Consume. The queue must be there."""
-        channel = self._channel
-        channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
-        channel.closing.add_done_callback(self._on_closed)
-        self._wire = wire
-        wire.tap(channel, self._on_deliveries, Delivery.scanned, contract.MAX_REPLY)
-        await ask(channel.basic_qos(prefetch_count=self._limits.prefetch_commands))
-        await ask(channel.basic_consume(self._queue, untapped, consumer_tag=_TAG))
+        self._line.on_closed(self._break)
+        self._line.on_cancelled(self._break)
+        self._line.listen(self._on_deliveries, Delivery.scanned, contract.MAX_REPLY)
+        await self._line.consume(self._queue, self._limits.prefetch_commands, _TAG)
 
-    async def drain_single(self, suspect: Callable[[str], None]) -> None:
-        """Take off the queue what waits: see ``ResultsConsumer.sift``."""
-        found = await self._channel.queue_declare(self._queue, passive=True)
-        for _ in range(found.message_count or 0):
-            suspect(self._queue)
-            message = await self._channel.basic_get(self._queue, no_ack=True)
-            suspect("")
-            if message.delivery_tag is None:
-                return
-            self._take(Delivery.of(message))
+    async def drain_single(self, kept: KeptConnection) -> None:
+        """Take off the queue what waits: see ``KeptConnection.drain_single``."""
+        channel = self._line.amqp
+        waiting = await declare_queue(channel, Queue(self._queue), passive=True)
+        async for delivery in kept.drain_single(channel, self._queue, waiting):
+            self._take(delivery)
 
     async def run(self) -> None:
         """Return when the consumer is stopped. Raises BrokerUnavailable when it breaks."""
         await self._over
 
     async def stop(self) -> None:
-        """Get no more."""
-        self._closed = True
-        await ask(self._channel.basic_cancel(_TAG))
+        """Get no more. What is not acknowledged is delivered to another."""
+        self._line.closing = True
+        await self._line.cancel(_TAG)
         if not self._over.done():
             self._over.set_result(None)
 
     async def close(self) -> None:
-        """Close the channel."""
-        self._closed = True  # from here on nothing is written: the server would know no such channel
-        await self._channel.close()
+        """Close the line."""
+        await self._line.close()
 
     def _on_deliveries(self, came: list[Delivery], _: object) -> None:
         for delivery in came:
-            if not self._closed:  # what is not acknowledged is delivered to another
+            if not self._line.closing:
                 self._take(delivery)
-                self._wire.write(
-                    self._channel, frames.ack(self._channel.number, delivery.tag, multiple=False)
-                )
+                self._line.write(frames.ack(self._line.number, delivery.tag, multiple=False))
 
     def _take(self, delivery: Delivery) -> None:
         if delivery.exchange != contract.COMMANDS_EXCHANGE:
@@ -118,12 +92,6 @@ class Commands:
         except Exception as exc:  # a fault of ours: the command is kept, and not tried again
             log.error("command failed", node=self._node, exc_info=exc)
             self._dead_letter(letter(delivery, self._node, "command-failed", reason(exc)))
-
-    def _on_cancelled(self, _: Basic.Cancel) -> None:
-        self._break("the server consumes no more: a queue of it was deleted, or is on a server that is away")
-
-    def _on_closed(self, closing: asyncio.Future[Any]) -> None:
-        self._break("closed" if closing.cancelled() else f"channel closed: {reason(closing.exception())}")
 
     def _break(self, why: str) -> None:
         if not self._over.done():

@@ -11,18 +11,19 @@ from adapter.amqp.connection import Connection
 from adapter.amqp.tasks import end
 from adapter.amqp.topology import declare_queue
 from adapter.amqp.words import UndecodableMessage
+from adapter.broker.rabbitmq.delivery import Delivery
 from adapter.errors import BrokerUnavailable
 from adapter.ports.broker import REMEDY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     import aiormq
     from yarl import URL
 
     from adapter.amqp.topology import Queue
-    from adapter.broker.rabbitmq.limits import Counters, Limits
-    from adapter.broker.rabbitmq.supervisor import Supervisor, Up
+    from adapter.broker.rabbitmq.shared import Shared
+    from adapter.broker.rabbitmq.supervisor import Up
 
 log = structlog.get_logger()
 
@@ -39,9 +40,7 @@ class KeptConnection:
         self,
         part: str,
         urls: Sequence[URL],
-        limits: Limits,
-        counters: Counters,
-        supervisor: Supervisor,
+        shared: Shared,
         stand: Callable[[Connection], Sequence[asyncio.Task[None]]],
         fallen: Callable[[], None] = lambda: None,
         watched: bool = True,
@@ -52,13 +51,15 @@ class KeptConnection:
         """Whether the last try to connect, to each of the servers, was in vain."""
         self.sifting = False
         """Whether the last one was closed over a message: what waits is to be got one at a time."""
+        self.one_at_a_time = asyncio.Lock()
+        """Is held by whoever gets them."""
         self.dropped: dict[str, int] = {}
         """Messages that were dropped for that, by queue."""
         self._urls = list(urls)
-        self._limits = limits
-        self._counters = counters
+        self._limits = shared.limits
+        self._counters = shared.counters
         self._suspect = ""
-        self._supervisor = supervisor
+        self._supervisor = shared.supervisor
         self._stand = stand
         self._fallen = fallen
         self._watched = watched
@@ -92,9 +93,19 @@ class KeptConnection:
         finally:
             self._supervisor.aside(connection.close(self._limits.close_timeout))
 
-    def suspect(self, queue: str) -> None:
-        """A message of this queue is got, without a way back; empty: it is here."""
-        self._suspect = queue
+    async def drain_single(self, channel: aiormq.Channel, queue: str, most: int) -> AsyncIterator[Delivery]:
+        """Take ``most`` messages off a queue, one at a time and acknowledged as it is sent.
+
+        A message that the server or the library cannot hand over closes the connection. It would come
+        again with each new one and close that, too; got in this way it is gone (RabbitMQ 3.10 to 4.3).
+        """
+        for _ in range(most):
+            self._suspect = queue
+            message = await channel.basic_get(queue, no_ack=True)
+            self._suspect = ""
+            if message.delivery_tag is None:
+                return
+            yield Delivery.of(message)
 
     def _tell_dropped(self) -> bool:
         queue, self._suspect = self._suspect, ""

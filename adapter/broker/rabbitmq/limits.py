@@ -11,6 +11,7 @@ from adapter.amqp.limits import ConnectionLimits
 class Limits(ConnectionLimits):
     """Every limit, shared by the parts of one broker. Times in seconds."""
 
+    prefetch: int = 500
     backoff_first: float = 0.1
     backoff_longest: float = 1.0
     """Between two attempts. A part that stood for longer than this is begun again at once."""

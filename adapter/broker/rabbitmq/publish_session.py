@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from adapter.amqp.connection import Connection
     from adapter.broker.rabbitmq.bindings import Bindings
-    from adapter.broker.rabbitmq.limits import Counters, Limits
-    from adapter.broker.rabbitmq.supervisor import Supervisor, Up
+    from adapter.broker.rabbitmq.shared import Shared
+    from adapter.broker.rabbitmq.supervisor import Up
     from adapter.ports.broker import DeadLetter, Publication
 
 log = structlog.get_logger()
@@ -45,20 +45,19 @@ class PublishSession:
 
     def __init__(
         self,
-        supervisor: Supervisor,
+        shared: Shared,
         bindings: Bindings,
         results: Mapping[str, str],
-        limits: Limits,
-        counters: Counters,
         services: Collection[str],
         on_ready: Callable[[bool], None],
         clock: Callable[[], float],
     ) -> None:
-        self._supervisor = supervisor
+        self._shared = shared
+        self._supervisor = shared.supervisor
         self._bindings = bindings
         self._results = results
-        self._limits = limits
-        self._counters = counters
+        self._limits = limits = shared.limits
+        self._counters = shared.counters
         self._services = services
         self._on_ready = on_ready
         self._clock = clock
@@ -167,12 +166,9 @@ class PublishSession:
             self._supervisor.aside(publisher.close())
 
     async def _open(self, connection: Connection, wake: asyncio.Event) -> Publisher:
-        async with asyncio.timeout(self._limits.answer_timeout):
-            channel = await connection.channel(confirms=True)
         told = partial(self._on_silence, wake.set)
-        return Publisher(
-            channel, connection.wire, self._limits, self._counters, self._clock, told, self._results
-        )
+        line = await connection.line(confirms=True)
+        return Publisher(line, self._shared, self._clock, told, self._results)
 
     async def _replace(self, connection: Connection, wake: asyncio.Event) -> None:
         """Go on with a new channel; what is under way on the old one gets its answers there."""

@@ -22,11 +22,9 @@ from adapter.ports.broker import DeadLetter, Publication, Published
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import aiormq
-
+    from adapter.amqp.line import Line
     from adapter.amqp.scanner import Confirm
-    from adapter.amqp.wire import Wire
-    from adapter.broker.rabbitmq.limits import Counters, Limits
+    from adapter.broker.rabbitmq.shared import Shared
 
 _PERSISTENT: Final = 2
 _LETTER_KEY: Final = "dead-letter"
@@ -63,17 +61,15 @@ class _Batch:
 
 
 class Publisher:
-    """One channel with confirms, of which it is the only user.
+    """One line with confirms, of which it is the only user.
 
     It numbers what it publishes, from 1, as the server does: by these numbers it is confirmed.
     """
 
     def __init__(
         self,
-        channel: aiormq.Channel,
-        wire: Wire,
-        limits: Limits,
-        counters: Counters,
+        line: Line,
+        shared: Shared,
         clock: Callable[[], float],
         on_silence: Callable[[], None] = lambda: None,
         results: Mapping[str, str] = MappingProxyType({}),
@@ -85,19 +81,18 @@ class Publisher:
         self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
         self.heard_at = self._loop.time()
         """When the server last answered, by the loop's clock."""
-        self.channel = channel
-        self._wire = wire
+        self.channel = line.amqp
+        self._line = line
         self._on_silence = on_silence
-        self._limits = limits
-        self._counters = counters
+        self._limits = shared.limits
+        self._counters = shared.counters
         self._clock = clock
         self._reply_to = results  # where replies are to be sent, by node
-        self._closed = False
         self._unanswered: Unconfirmed[_Batch] = Unconfirmed()
         self._numbers: dict[str, int] = {}  # by id, of those that may come back
         self._waiting: dict[_Batch, None] = {}  # the one that was written first comes first
         self._timer: asyncio.TimerHandle | None = None
-        wire.tap(channel, self._on_confirms)
+        line.listen(self._on_confirms)
 
     @property
     def unconfirmed(self) -> int:
@@ -115,8 +110,7 @@ class Publisher:
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """Publish each; what has no time left is not sent."""
-        now, channel = self._clock(), self.channel.number
-        most = self.channel.max_content_size
+        now, channel, most = self._clock(), self._line.number, self._line.most
         messages = [self._message(each, now, channel, most) for each in publications]
         results = iter(await self._send([each for each in messages if each is not None]))
         return [Published.UNAVAILABLE if each is None else next(results) for each in messages]
@@ -139,7 +133,7 @@ class Publisher:
             timestamp=datetime.fromtimestamp(self._clock(), UTC),
             app_id=contract.APP_ID,
         )
-        number, most = self.channel.number, self.channel.max_content_size
+        number, most = self._line.number, self._line.most
         method = publish_method(number, contract.DEAD_EXCHANGE, _LETTER_KEY)
         header = ContentHeader(body_size=len(body), properties=properties).marshal()
         flags, values = int.from_bytes(header[PROPERTIES - 2 : PROPERTIES], "big"), header[PROPERTIES:]
@@ -155,9 +149,8 @@ class Publisher:
 
     async def close(self) -> None:
         """Close the channel."""
-        self._closed = True  # from here on nothing is written: the server would know no such channel
         self.fail()
-        await self.channel.close()
+        await self._line.close()
 
     def fail(self) -> None:
         """Give up what is under way: nobody will answer it."""
@@ -212,9 +205,9 @@ class Publisher:
 
     def _write(self, messages: Sequence[_Message]) -> _Batch | None:
         """Write them and give them their numbers: both at once, so that the server counts the same."""
-        if self._closed or self.silent:
+        if self.silent:
             return None
-        if not self._wire.write(self.channel, b"".join([message.frames for message in messages])):
+        if not self._line.write(b"".join([message.frames for message in messages])):
             return None
         until = self._loop.time() + self._limits.confirm_timeout
         batch = _Batch(messages, until, self._loop.create_future())

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import aiormq
 import structlog
 
 from adapter import contract
-from adapter.amqp.footholds import untapped
 from adapter.amqp.ledgers import Acknowledgements
-from adapter.amqp.tasks import ask
-from adapter.amqp.words import reason, refused
+from adapter.amqp.topology import Queue, declare_queue
+from adapter.amqp.words import reason
 from adapter.broker.rabbitmq.delivery import Delivery
 from adapter.broker.rabbitmq.refusals import Refusals
 from adapter.broker.rabbitmq.replies import WRONG_EXCHANGE, read_reply
@@ -23,23 +21,23 @@ from adapter.ports.broker import DeadLetter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pamqp.commands import Basic
-    from pamqp.common import FieldValue
-
-    from adapter.amqp.wire import Wire
-    from adapter.broker.rabbitmq.limits import Counters, Limits
-    from adapter.ports.broker import Receiver, Reply
+    from adapter.amqp.line import Line
+    from adapter.broker.rabbitmq.kept_connection import KeptConnection
+    from adapter.broker.rabbitmq.shared import Shared
+    from adapter.ports.broker import Reply
 
 log = structlog.get_logger()
 
 _FEW: Final = 10
 """Replies at a time that cost nobody anything, even if they are stale."""
+_REQUEUED: Final = 0.1
+"""Seconds until what a connection that was closed had is surely back in its queue."""
 _REPLIES: Final = "replies"
 """The consumers, as the server is told to call them; there may be one after the other."""
 
 
 class ResultsConsumer:
-    """One channel, on which one queue of a node's replies is consumed.
+    """One line, on which one queue of a node's replies is consumed.
 
     Replies are taken in batch by batch: while one is under way the next one gathers. Order is
     kept. A batch that is large, in number or bytes, is looked at in slices, so that the loop gets
@@ -55,11 +53,8 @@ class ResultsConsumer:
         self,
         node: str,
         queue: str,
-        channel: aiormq.Channel,
-        receiver: Receiver,
-        dead_letter: Callable[[DeadLetter], None],
-        limits: Limits,
-        counters: Counters,
+        line: Line,
+        shared: Shared,
         rank: Callable[[], int] = lambda: 0,
         aside: bool = False,
     ) -> None:
@@ -67,35 +62,30 @@ class ResultsConsumer:
         self.node = node
         self.queue = queue
         self._rank = rank
-        self._channel = channel
-        self._receiver = receiver
-        self._dead_letter = dead_letter
-        self._limits = limits
-        self._counters = counters
-        self._refusals = Refusals(counters)
-        self._wire: Wire
+        self._line = line
+        self._shared = shared
+        self._limits = shared.limits
+        self._counters = shared.counters
+        self._refusals = Refusals(shared.counters)
         self._pending: list[Delivery] = []
-        self._standby = 0  # bytes of those that are here and not looked at
+        self._held = 0  # bytes of those that are here and not looked at
         self._wake = asyncio.Event()
         self._broken: BrokerUnavailable | None = None
         self._stopping = False
         self._left = False
-        self._acknowledgements = Acknowledgements(channel.number)
+        self._acknowledgements = Acknowledgements(line.number)
         self._acknowledging: asyncio.TimerHandle | None = None
         self._failing = False
         self._tag = ""
         self._consumed = 0
         self._consumed_as = 0
         self._consuming = asyncio.Lock()
-        self._closed = False
 
-    async def open(self, wire: Wire) -> None:
+    async def open(self) -> None:
         """Consume. The queue must be there."""
-        channel = self._channel
-        channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
-        channel.closing.add_done_callback(self._on_closed)
-        self._wire = wire
-        wire.tap(channel, self._on_deliveries, Delivery.scanned, contract.MAX_REPLY)
+        self._line.on_closed(self._break)
+        self._line.on_cancelled(self._break)
+        self._line.listen(self._on_deliveries, Delivery.scanned, contract.MAX_REPLY)
         async with self._consuming:
             await self._consume()
 
@@ -110,62 +100,37 @@ class ResultsConsumer:
                 return
             old = self._tag
             await self._consume()
-            await self._ask(self._channel.basic_cancel(old))
+            await self._line.cancel(old)
 
     async def _consume(self) -> None:
         self._consumed_as = rank = self._rank()
-        await self._ask(self._channel.basic_qos(prefetch_count=self._limits.prefetch))
         self._consumed += 1
         tag = f"{_REPLIES}-{self._consumed}"
-        arguments: dict[str, FieldValue] = {"x-priority": rank}
-        try:
-            await self._ask(
-                self._channel.basic_consume(self.queue, untapped, consumer_tag=tag, arguments=arguments)
-            )
-        except aiormq.AMQPError as exc:
-            raise refused("queue", self.queue, exc) from exc
+        await self._line.consume(self.queue, self._limits.prefetch, tag, rank)
         self._tag = tag
 
-    async def _ask(self, request: Any) -> None:
-        try:
-            await ask(request)
-        except asyncio.CancelledError:
-            self._closed = True  # nothing must be written on the channel any more
-            raise
+    async def drain_single(self, kept: KeptConnection) -> None:
+        """Take off the queue what waits, and no more than that: what is sound comes on meanwhile."""
+        channel = self._line.amqp
+        waiting = await declare_queue(channel, Queue(self.queue), passive=True)
+        if not waiting:
+            await asyncio.sleep(_REQUEUED)
+            waiting = await declare_queue(channel, Queue(self.queue), passive=True)
+        async for delivery in kept.drain_single(channel, self.queue, waiting):
+            if replies := self._read([delivery]):
+                await self._shared.receiver.on_replies(replies)
 
-    async def waiting(self) -> int:
-        """How many messages are in the queue and nobody's."""
-        found = await self._channel.queue_declare(self.queue, passive=True)
-        return found.message_count or 0
-
-    async def drain_single(self, most: int, suspect: Callable[[str], None]) -> None:
-        """Take ``most`` messages off the queue, one at a time and acknowledged as it is sent.
-
-        A message that the server or the library cannot hand over closes the connection. It would come
-        again with each new one and close that, too; got in this way it is gone (RabbitMQ 3.10 to 4.3).
-        ``suspect`` is told the queue before, and nothing after each.
-        """
-        for _ in range(most):
-            suspect(self.queue)
-            message = await self._channel.basic_get(self.queue, no_ack=True)
-            suspect("")
-            if message.delivery_tag is None:
-                return
-            replies = self._read([Delivery.of(message)])
-            if replies:
-                await self._receiver.on_replies(replies)
-
-    async def run(self, hold: Callable[[Any], asyncio.Task[Any]]) -> None:
+    async def run(self) -> None:
         """Hand on what comes, until told to stop. Raises BrokerUnavailable when it comes no more.
 
-        A batch once begun is finished, whatever becomes of the channel: ``hold`` keeps it.
+        A batch once begun is finished, whatever becomes of the channel: the supervisor keeps it.
         """
         try:
-            await asyncio.shield(hold(self._pump()))
+            await asyncio.shield(self._shared.supervisor.aside(self._pump()))
         finally:
             self._left = True
             self._wake.set()
-            self._release(self._standby)
+            self._release(self._held)
 
     async def _pump(self) -> None:
         while not self._left:
@@ -187,7 +152,7 @@ class ResultsConsumer:
     def _slices(self, batch: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
         """The batch in parts that are looked at in a few milliseconds each; most are one."""
         most, most_bytes = self._limits.slice_replies, self._limits.slice_bytes
-        if len(batch) <= most and self._standby <= most_bytes:
+        if len(batch) <= most and self._held <= most_bytes:
             yield batch
             return
         first = size = 0
@@ -203,16 +168,15 @@ class ResultsConsumer:
     async def stop(self) -> None:
         """Get no more, and end ``run`` when what is here has been taken in."""
         async with self._consuming:
-            await self._ask(self._channel.basic_cancel(self._tag))
+            await self._line.cancel(self._tag)
             self._stopping = True
         self._acknowledge_all()
         self._wake.set()
 
     async def close(self) -> None:
-        """Close the channel."""
+        """Close the line."""
         self._acknowledge_all()
-        self._closed = True  # from here on nothing is written: the server would know no such channel
-        await self._channel.close()
+        await self._line.close()
 
     def _on_deliveries(self, came: list[Delivery], _: object) -> None:
         size = 0
@@ -220,19 +184,13 @@ class ResultsConsumer:
             self._counters.redelivered += delivery.redelivered
             size += len(delivery.body)
         self._pending += came
-        self._standby += size
-        self._wire.hold(size)
+        self._held += size
+        self._line.wire.hold(size)
         self._wake.set()
 
     def _release(self, size: int) -> None:
-        self._standby -= size
-        self._wire.hold(-size)
-
-    def _on_cancelled(self, _: Basic.Cancel) -> None:
-        self._break("the server consumes no more: a queue of it was deleted, or is on a server that is away")
-
-    def _on_closed(self, closing: asyncio.Future[Any]) -> None:
-        self._break("closed" if closing.cancelled() else f"channel closed: {reason(closing.exception())}")
+        self._held -= size
+        self._line.wire.hold(-size)
 
     def _break(self, why: str) -> None:
         self._broken = BrokerUnavailable(why)
@@ -250,7 +208,7 @@ class ResultsConsumer:
         replies = self._read(batch)
         try:
             if replies:
-                await self._receiver.on_replies(replies)
+                await self._shared.receiver.on_replies(replies)
         except Exception as exc:
             # Whatever it is, the replies are not lost: they are delivered again, here or elsewhere.
             await self._give_back(last, exc)
@@ -270,13 +228,16 @@ class ResultsConsumer:
             elif isinstance(found, DeadLetter):
                 if found.reason == WRONG_EXCHANGE:
                     self._refusals.note(self.node, found.detail)
-                self._dead_letter(found)
+                self._shared.dead_letter(found)
             else:
                 replies.append(found)
         return replies
 
     def _acknowledge(self, last: int) -> None:
-        """Soon, with those that come meanwhile; at once where the server waits for it, or at the end."""
+        """Soon, with those that come meanwhile; at once where the server waits for it, or at the end.
+
+        What cannot be acknowledged any more the server delivers again.
+        """
         self._acknowledgements.done_up_to(last)
         if self._stopping or self._acknowledgements.waiting * 4 >= self._limits.prefetch:
             self._acknowledge_all()
@@ -289,7 +250,7 @@ class ResultsConsumer:
             self._acknowledging.cancel()
             self._acknowledging = None
         for frame in self._acknowledgements.take()[1]:
-            self._answer(frame)
+            self._line.write(frame)
 
     async def _give_back(self, last: int, exc: Exception) -> None:
         if not self._failing:
@@ -298,9 +259,4 @@ class ResultsConsumer:
         self._counters.requeued += 1
         self._acknowledge_all()  # what came before is not given back with it
         await asyncio.sleep(self._limits.requeue_pause)
-        self._answer(self._acknowledgements.give_back_up_to(last))
-
-    def _answer(self, answer: bytes) -> None:
-        """Acknowledge, where that can be done: what is not the server delivers again."""
-        if not self._closed:
-            self._wire.write(self._channel, answer)
+        self._line.write(self._acknowledgements.give_back_up_to(last))

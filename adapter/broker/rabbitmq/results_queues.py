@@ -35,23 +35,19 @@ if TYPE_CHECKING:
 
     from adapter.amqp.connection import Connection
     from adapter.broker.rabbitmq.kept_connection import KeptConnection
-    from adapter.broker.rabbitmq.limits import Counters, Limits
-    from adapter.broker.rabbitmq.supervisor import Supervisor, Up
+    from adapter.broker.rabbitmq.shared import Shared
+    from adapter.broker.rabbitmq.supervisor import Up
     from adapter.broker.rabbitmq.topology import Kind
-    from adapter.ports.broker import DeadLetter, Receiver
 
 log = structlog.get_logger()
 
 _NAMED: Final = float("inf")
-_REQUEUED: Final = 0.1
-"""Seconds until what a connection that was closed had is surely back in its queue."""
 
 
 class ResultsQueues:
     """Of one node, on one connection after the other, which ``kept`` has.
 
-    ``receiver`` tells who gets the replies; ``rank`` is asked with which priority they are to be consumed.
-    ``sifting`` is held by whoever gets messages one at a time.
+    ``rank`` is asked with which priority the replies are to be consumed.
     """
 
     def __init__(
@@ -59,13 +55,8 @@ class ResultsQueues:
         node: str,
         kind: Kind,
         kept: KeptConnection,
-        receiver: Callable[[], Receiver],
-        dead_letter: Callable[[DeadLetter], None],
-        limits: Limits,
-        counters: Counters,
-        supervisor: Supervisor,
+        shared: Shared,
         rank: Callable[[], int],
-        sifting: asyncio.Lock,
     ) -> None:
         self.node = node
         self.queue = contract.results_queue(node)
@@ -76,13 +67,10 @@ class ResultsQueues:
         """Seconds for which a queue that nobody names any more is consumed."""
         self._kind = kind
         self._kept = kept
-        self._receiver = receiver
-        self._dead_letter = dead_letter
-        self._limits = limits
-        self._counters = counters
-        self._supervisor = supervisor
+        self._shared = shared
+        self._limits = shared.limits
+        self._supervisor = shared.supervisor
         self._rank = rank
-        self._sifting = sifting
         self._consumed = asyncio.Event()  # whether the own queue is
         self._others: dict[str, float] = {}  # queues, and until when, by the loop's clock
         self._consuming: dict[str, asyncio.Task[None]] = {}  # those of them that are, or are looked for
@@ -168,47 +156,29 @@ class ResultsQueues:
         return await messages_in(await connection.channel(), queue) is not None
 
     async def _consume(self, queue: str, connection: Connection, up: Up) -> None:
-        async with asyncio.timeout(self._limits.answer_timeout):
-            channel = await connection.channel()
-        inbox = ResultsConsumer(
-            self.node,
-            queue,
-            channel,
-            self._receiver(),
-            self._dead_letter,
-            self._limits,
-            self._counters,
-            self._rank,
-            aside=queue != self.queue,
-        )
+        aside = queue != self.queue
+        line = await connection.line()
+        inbox = ResultsConsumer(self.node, queue, line, self._shared, self._rank, aside)
         try:
             if self._kept.sifting:
-                if queue != self.queue:  # it may be long
+                if aside:  # it may be long
                     await self._consumed.wait()
                 # One at a time: what is on its way to another is lost where the connection closes.
-                async with self._sifting:
-                    await self._sift(inbox)
+                async with self._kept.one_at_a_time:
+                    await inbox.drain_single(self._kept)
             async with asyncio.timeout(self._limits.answer_timeout):
-                await inbox.open(connection.wire)
+                await inbox.open()
             self.inboxes[queue] = inbox
             if queue == self.queue:
                 self._consumed.set()
             up()
             async with asyncio.timeout(self._limits.answer_timeout):
                 await inbox.rerank()  # it may have changed since it was consumed
-            await inbox.run(self._supervisor.aside)
+            await inbox.run()
         finally:
             if self.inboxes.get(queue) is inbox:
                 del self.inboxes[queue]
             self._supervisor.aside(inbox.close())
-
-    async def _sift(self, inbox: ResultsConsumer) -> None:
-        """Get what waits one at a time, and no more than that: what is sound comes on meanwhile."""
-        left = await inbox.waiting()
-        if not left:
-            await asyncio.sleep(_REQUEUED)
-            left = await inbox.waiting()
-        await inbox.drain_single(left, self._kept.suspect)
 
     async def rerank(self) -> None:
         """Consume with the present rank."""

@@ -61,7 +61,7 @@ class Kind:
     longest deadline, past which no reply is of use.
     """
 
-    expires: float
+    expires: float = 600.0
     queue_type: QueueType = "classic"
     longest: float = 2.0
 
