@@ -19,7 +19,7 @@ import structlog
 from adapter.cluster.identities import identity
 from adapter.cluster.role import READ_PAUSE
 from adapter.evapi.coalesce import ReadCoalescing
-from adapter.evapi.half_open import SURE_AFTER, HalfOpen
+from adapter.evapi.half_open import HalfOpen
 from adapter.evapi.redial import AT_ONCE, WHY_AT_ONCE, Redial, Told
 from adapter.evapi.socket import Stream, connect, say
 from adapter.evapi.window import Outgoing, Window, in_segments
@@ -34,12 +34,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-HELLO_WAIT: Final = 1.0
-"""Seconds after which a connection without a hello counts as a plain configuration."""
-PLAIN_AFTER: Final = 30.0
-"""The same for a node that has said hello before: more likely it hangs than has lost its include."""
-STATUS_INTERVAL: Final = 1.0
-"""Seconds between two frames for the health gate, whose entry expires after 3."""
 PLAIN_MAX: Final = 8_000
 """Bytes of a payload for a configuration without hello: in quotes, "$evapi(msg)" gives nothing from
 8,192 bytes (Kamailio's pv_buffer_size, which the include raises), and the answer would be lost."""
@@ -47,8 +41,6 @@ POLL: Final = 0.7
 """Seconds for which a link without receipts stays open after the last answer: EVAPI's workers look for
 frames each 0.5 s by default (wait_idle). Measured on 6.1.5: closed at once 40 of 40 answers are lost, after
 0.5 s all in five of six runs, after 0.7 s none in six."""
-HELD_INTERVAL: Final = 0.02
-"""Seconds between two looks whether this replica may write again, and the kernel takes more."""
 MACHINE: Final = socket.gethostname()
 MAX_COUNTED: Final = 100_000
 """Transactions whose suspensions are counted here, where the frames do not count them."""
@@ -229,7 +221,7 @@ class Link:
         again before it brings an event.
         """
         if self._hello is None and self.up and self._half_open.suspect(ago, self._loop.time()):
-            self._loop.call_later(SURE_AFTER, self._end_half_open, self._stream)
+            self._loop.call_later(self._settings.sure_after, self._end_half_open, self._stream)
 
     def _end_half_open(self, stream: Stream | None) -> None:
         if stream is not None and stream is self._stream and self._half_open.confirm():
@@ -290,7 +282,7 @@ class Link:
         self._asked.clear()
         self.writer.connected(self._name, stream.segment)
         up = self._loop.call_later(AT_ONCE if self._redial.refused else 0, self._say_up, stream)
-        wait = PLAIN_AFTER if self._greeted else HELLO_WAIT
+        wait = self._settings.plain_after if self._greeted else self._settings.hello_wait
         no_hello = self._loop.call_later(wait, self._no_hello)
         telling = asyncio.create_task(self._tell_each_second())
         self._owner.on_link(self)
@@ -330,7 +322,7 @@ class Link:
     async def _tell_each_second(self) -> None:
         while True:
             self._tell_status()
-            await asyncio.sleep(STATUS_INTERVAL)
+            await asyncio.sleep(self._settings.status_interval)
 
     def _tell_status(self) -> None:
         if self.gated:
@@ -455,7 +447,7 @@ class Link:
             return
         now = max(self._loop.time(), least)
         if stream.blocked or not self._owner.may_write(self.node):
-            self._wake_by(now + HELD_INTERVAL)
+            self._wake_by(now + self._settings.held_interval)
             return
         frames = self.writer.take(now)
         if frames:

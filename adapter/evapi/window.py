@@ -96,6 +96,8 @@ class Window:
     ) -> None:
         self._on_read = on_read
         self._receipt_timeout = receipt_timeout
+        self.sync_delay = SYNC_DELAY
+        """Seconds after which a sync follows."""
         self._queue: deque[Outgoing] = deque()
         self._queued = 0  # bytes of them
         self._parts: deque[_Part] = deque()  # asked for and unread, numbered up to ``_token``
@@ -159,7 +161,7 @@ class Window:
         late_at = self._waited_from + self._patience if self._parts else None
         if not self._tail.size:
             return late_at
-        sync_at = self._tail.began + SYNC_DELAY
+        sync_at = self._tail.began + self.sync_delay
         return sync_at if late_at is None else min(sync_at, late_at)
 
     def connected(self, link: str, segment: int) -> None:
@@ -313,7 +315,7 @@ class Window:
         tail = self._tail
         if not tail.size or tail.size >= SYNC_BYTES:
             return tail.size > 0
-        return now >= tail.began + SYNC_DELAY or (bool(self._queue) and not self._parts)
+        return now >= tail.began + self.sync_delay or (bool(self._queue) and not self._parts)
 
     def _sync(self, now: float) -> bytes:
         """Ask for a receipt of all that was written before."""

@@ -52,9 +52,11 @@ class Trip:
 
 
 @asynccontextmanager
-async def running(**addresses: str) -> AsyncIterator[tuple[Nodes, Connector, Broker, Trip]]:
+async def running(
+    hello_wait: float = 1.0, **addresses: str
+) -> AsyncIterator[tuple[Nodes, Connector, Broker, Trip]]:
     given = [NodeAddress(name, Address.parse(text)) for name, text in addresses.items()]
-    settings = LinkSettings(backoff_min=0.001, backoff_max=0.01, receipt_timeout=0.3)
+    settings = LinkSettings(backoff_min=0.001, backoff_max=0.01, receipt_timeout=0.3, hello_wait=hello_wait)
     nodes, broker, trip = Nodes(), Broker(), Trip()
     roles, metrics = trip.roles, Metrics()
     connector = Connector(nodes, trip, roles, trip, broker, metrics, "r1", settings)  # type: ignore[arg-type]

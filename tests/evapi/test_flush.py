@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adapter.evapi import link as link_module
-from adapter.evapi import window as window_module
 from adapter.evapi.socket import Stream
 from adapter.evapi.window import Window
 from adapter.wire import netstring
@@ -34,9 +32,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-@pytest.fixture(autouse=True)
-def _one_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "STATUS_INTERVAL", 60.0)
+ONE_STATUS: dict[str, Any] = {"status_interval": 60.0}
 
 
 def hasten(link: Link) -> None:
@@ -46,13 +42,11 @@ def hasten(link: Link) -> None:
     link._wake()
 
 
-async def test_resumes_of_a_moment_share_a_receipt_and_its_coming_costs_no_flush(
-    monkeypatch: pytest.MonkeyPatch, taken: list[int]
-) -> None:
+async def test_resumes_of_a_moment_share_a_receipt_and_its_coming_costs_no_flush(taken: list[int]) -> None:
     peer = Peer()
-    async with linked(peer, receipt_timeout=3600.0) as (link, owner):
+    async with linked(peer, receipt_timeout=3600.0, **ONE_STATUS) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
-        monkeypatch.setattr(window_module, "SYNC_DELAY", 60.0)
+        link.writer.sync_delay = 60.0
         taken.clear()
         for label in range(3):
             send(link, label)
@@ -66,9 +60,9 @@ async def test_resumes_of_a_moment_share_a_receipt_and_its_coming_costs_no_flush
         assert len(asked) == 2, "one for the status, one for all three"
 
 
-async def test_timers_are_not_set_anew_for_each_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window_module, "SYNC_DELAY", 60.0)
-    async with linked(Peer()) as (link, _):
+async def test_timers_are_not_set_anew_for_each_frame() -> None:
+    async with linked(Peer(), **ONE_STATUS) as (link, _):
+        link.writer.sync_delay = 60.0
         await until(lambda: link.sound)
         waking = set()
         for label in range(5):
@@ -82,7 +76,7 @@ async def test_timers_are_not_set_anew_for_each_frame(monkeypatch: pytest.Monkey
 
 
 async def test_a_timer_for_a_receipt_gives_way_to_an_earlier_one_for_a_sync() -> None:
-    async with linked(Peer(), receipt_timeout=60.0) as (link, owner):
+    async with linked(Peer(), receipt_timeout=60.0, **ONE_STATUS) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
         for label in range(3):
             timer = link._waking
@@ -92,12 +86,10 @@ async def test_a_timer_for_a_receipt_gives_way_to_an_earlier_one_for_a_sync() ->
             assert timer.cancelled()
 
 
-async def test_a_timer_takes_along_what_was_queued_in_its_turn(
-    monkeypatch: pytest.MonkeyPatch, taken: list[int]
-) -> None:
-    async with linked(Peer(), receipt_timeout=3600.0) as (link, owner):
+async def test_a_timer_takes_along_what_was_queued_in_its_turn(taken: list[int]) -> None:
+    async with linked(Peer(), receipt_timeout=3600.0, **ONE_STATUS) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
-        monkeypatch.setattr(window_module, "SYNC_DELAY", 20.0)
+        link.writer.sync_delay = 20.0
         send(link, 1)
         await turns()
         taken.clear()
@@ -109,7 +101,7 @@ async def test_a_timer_takes_along_what_was_queued_in_its_turn(
 
 async def test_a_receipt_makes_room_for_what_waits() -> None:
     peer = Peer()
-    async with linked(peer, receipt_timeout=60.0) as (link, owner):
+    async with linked(peer, receipt_timeout=60.0, **ONE_STATUS) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
         peer.answering = False
         for label in range(1000):
@@ -126,7 +118,7 @@ async def test_a_receipt_makes_room_for_what_waits() -> None:
 
 async def test_once_a_late_receipt_came_the_next_is_looked_for_in_time() -> None:
     peer = Peer()
-    async with linked(peer, receipt_timeout=60.0) as (link, owner):
+    async with linked(peer, receipt_timeout=60.0, **ONE_STATUS) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
         peer.answering = False
         send(link, 1)
@@ -146,10 +138,9 @@ async def test_while_the_kernel_takes_no_more_it_looks_at_one_pace(
     monkeypatch: pytest.MonkeyPatch, taken: list[int]
 ) -> None:
     blocked = True
-    async with linked(Peer()) as (link, owner):
+    async with linked(Peer(), held_interval=0.001, **ONE_STATUS) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
         monkeypatch.setattr(Stream, "blocked", property(lambda _: blocked))
-        monkeypatch.setattr(link_module, "HELD_INTERVAL", 0.001)
         taken.clear()
         send(link, 1)
         await turns()
@@ -158,13 +149,11 @@ async def test_while_the_kernel_takes_no_more_it_looks_at_one_pace(
         await until(lambda: owner.read)
 
 
-async def test_a_timer_that_comes_a_moment_early_counts_as_in_time(
-    monkeypatch: pytest.MonkeyPatch, taken: list[int]
-) -> None:
+async def test_a_timer_that_comes_a_moment_early_counts_as_in_time(taken: list[int]) -> None:
     """uvloop's clock counts whole milliseconds; else the link would look again and again until then."""
-    async with linked(Peer(), receipt_timeout=3600.0) as (link, owner):
+    async with linked(Peer(), receipt_timeout=3600.0, **ONE_STATUS) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
-        monkeypatch.setattr(window_module, "SYNC_DELAY", 60.0)
+        link.writer.sync_delay = 60.0
         taken.clear()
         send(link, 1)
         await turns()
@@ -175,7 +164,7 @@ async def test_a_timer_that_comes_a_moment_early_counts_as_in_time(
 
 async def test_the_receipts_of_other_links_do_nothing(taken: list[int]) -> None:
     peer = Peer()
-    async with linked(peer) as (link, owner):
+    async with linked(peer, **ONE_STATUS) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
         taken.clear()
         assert peer.writer is not None

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapter.evapi import link as link_module
 from adapter.evapi.half_open import CLOCKS, SILENT, HalfOpen
 from adapter.wire import netstring
 from tests.evapi.peers import Owner, Peer, linked
@@ -57,20 +56,17 @@ class TestHalfOpen:
 
 
 @asynccontextmanager
-async def silent(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Link, Owner]]:
+async def silent(peer: Peer) -> AsyncIterator[tuple[Link, Owner]]:
     """A link that has brought nothing for a while. It takes a peer without hello for a plain one at once."""
-    monkeypatch.setattr(link_module, "HELLO_WAIT", 0.001)
-    async with linked(peer) as (link, owner):
+    async with linked(peer, hello_wait=0.001) as (link, owner):
         await until(lambda: link.sound and link.writer.all_read)
         await asyncio.sleep(SILENT)
         yield link, owner
 
 
 class TestLink:
-    async def test_a_plain_link_that_brings_nothing_is_given_up_and_proves_itself(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        async with silent(peer := Peer(b""), monkeypatch) as (link, owner):
+    async def test_a_plain_link_that_brings_nothing_is_given_up_and_proves_itself(self) -> None:
+        async with silent(peer := Peer(b"")) as (link, owner):
             link.missed(0.0)
             await until(lambda: link.connects == 2 and link.up)
             await until(lambda: link.identity)  # it is known what configuration is there
@@ -79,11 +75,9 @@ class TestLink:
             peer.writer.write(EVENT)
             await until(lambda: link.sound and owner.events)
 
-    async def test_one_that_brings_something_yet_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(link_module, "HELLO_WAIT", 0.001)
-        monkeypatch.setattr(link_module, "SURE_AFTER", 0.1)
+    async def test_one_that_brings_something_yet_is_kept(self) -> None:
         peer = Peer(b"")
-        async with linked(peer) as (link, owner):
+        async with linked(peer, hello_wait=0.001, sure_after=0.1) as (link, owner):
             await until(lambda: link.sound)
             await asyncio.sleep(SILENT)
             link.missed(0.0)
@@ -93,8 +87,8 @@ class TestLink:
             await asyncio.sleep(0.2)
             assert (link.sound, link.connects) == (True, 1)
 
-    async def test_with_receipts_these_tell(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        async with silent(Peer(), monkeypatch) as (link, _):
+    async def test_with_receipts_these_tell(self) -> None:
+        async with silent(Peer()) as (link, _):
             link.missed(0.0)
             await asyncio.sleep(0.2)
             assert (link.sound, link.connects) == (True, 1)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import structlog
 
-from adapter.evapi import link as link_module
 from adapter.evapi.limits import LinkSettings
 from adapter.evapi.link import Link
 from adapter.evapi.socket import Stream
@@ -73,16 +72,14 @@ async def test_resumes_go_out_in_windows_and_count_as_read_with_their_receipt() 
     assert len(asked) > 2, "1,000 resumes do not fit one window"
 
 
-async def test_without_hello_resumes_only_and_no_adapter_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "HELLO_WAIT", 0.01)
-    monkeypatch.setattr(link_module, "STATUS_INTERVAL", 0.01)
+async def test_without_hello_resumes_only_and_no_adapter_frames() -> None:
     seen: list[dict[str, Any]] = []
 
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             seen.append(await frame(reader))
 
-    async with linked(peer) as (link, owner):
+    async with linked(peer, hello_wait=0.01, status_interval=0.01) as (link, owner):
         await until(lambda: link.up)
         link.set_status("ready")
         for label in range(300):
@@ -92,9 +89,7 @@ async def test_without_hello_resumes_only_and_no_adapter_frames(monkeypatch: pyt
     assert all("tm_trans" in told for told in seen)
 
 
-async def test_status_is_told_each_interval_and_on_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "HELLO_WAIT", 0.01)
-    monkeypatch.setattr(link_module, "STATUS_INTERVAL", 0.01)
+async def test_status_is_told_each_interval_and_on_change() -> None:
     seen: list[dict[str, str]] = []
 
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -106,7 +101,7 @@ async def test_status_is_told_each_interval_and_on_change(monkeypatch: pytest.Mo
             else:
                 writer.write(netstring.encode(json.dumps({"adapter": {"synced": told["sync"]}}).encode()))
 
-    async with linked(peer) as (link, _):
+    async with linked(peer, hello_wait=0.01, status_interval=0.01) as (link, _):
         await until(lambda: len(seen) > 3)
         link.set_status("ready")
         await until(lambda: link.opens_gate)

@@ -18,16 +18,13 @@ if TYPE_CHECKING:
     import pytest
 
 
-async def test_a_node_without_receipts_is_left_once_it_has_handled_what_was_written(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_node_without_receipts_is_left_once_it_has_handled_what_was_written() -> None:
     """From Kamailio 5.7 on workers poll, and what they find of a link that is closed by then is lost."""
-    monkeypatch.setattr(link_module, "HELLO_WAIT", 0.01)
     loop = asyncio.get_running_loop()
     async with (
         SimulatedKamailio() as first,
         SimulatedKamailio(configuration="plain") as second,
-        running(include=first.address, plain=second.address) as (nodes, _, _, trip),
+        running(0.01, include=first.address, plain=second.address) as (nodes, _, _, trip),
     ):
         await until(lambda: len(nodes.readers) == 2)
         await nodes.handled()  # nothing was written

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from adapter.evapi import link as link_module
 from adapter.wire import netstring
 from tests.evapi.peers import Peer, hello, linked, resume, send, synced, turns
 from tests.harness.until import until
@@ -30,20 +30,17 @@ class TestSound:
             assert owner.sound == [False, True], "told of once"
         assert not link.sound
 
-    async def test_a_plain_configuration_is_once_no_hello_came(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(link_module, "HELLO_WAIT", 0.01)
-        async with linked(Peer(b"")) as (link, owner):
+    async def test_a_plain_configuration_is_once_no_hello_came(self) -> None:
+        async with linked(Peer(b""), hello_wait=0.01) as (link, owner):
             await until(lambda: link.sound)
             assert (link.incarnation, link.gated, owner.sound) == ("", False, [False, True])
         assert owner.sound == [False, True, False]
 
-    async def test_a_node_that_said_hello_before_is_not_because_it_hangs(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_a_node_that_said_hello_before_is_not_because_it_hangs(self) -> None:
         """Its kernel accepts the connection; what was written to it would count as read."""
-        monkeypatch.setattr(link_module, "HELLO_WAIT", 0.02)
+        soon: dict[str, Any] = {"hello_wait": 0.02}
         hung = Peer()
-        async with linked(hung) as (link, _), linked(Peer(b"")) as (plain, _):
+        async with linked(hung, **soon) as (link, _), linked(Peer(b""), **soon) as (plain, _):
             await until(lambda: link.sound and plain.sound)
             hung.first = b""
             hung.reading.clear()
@@ -53,7 +50,7 @@ class TestSound:
             await until(lambda: plain.connects == 2 and plain.sound)
             assert link.up
             assert not link.sound
-            monkeypatch.setattr(link_module, "PLAIN_AFTER", 0.02)
+            link._settings = replace(link._settings, plain_after=0.02)
             link.reset("it does not read")
             await until(lambda: link.connects == 3 and link.sound)
             assert not link.gated, "its include is gone"
@@ -159,10 +156,9 @@ class TestAgain:
             await until(lambda: owner.read)
         assert peer.labels == [7]
 
-    async def test_one_without_receipts_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(link_module, "HELLO_WAIT", 0.01)
+    async def test_one_without_receipts_too(self) -> None:
         peer = Peer(b"")
-        async with linked(peer) as (link, owner):
+        async with linked(peer, hello_wait=0.01) as (link, owner):
             await until(lambda: link.sound)
             send(link, 7, again=True)
             await until(lambda: owner.read and peer.labels)
@@ -194,10 +190,9 @@ class TestAgain:
 
 
 class TestMayWrite:
-    async def test_nothing_is_written_until_it_may(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(link_module, "HELD_INTERVAL", 0.001)
+    async def test_nothing_is_written_until_it_may(self) -> None:
         peer = Peer()
-        async with linked(peer) as (link, owner):
+        async with linked(peer, held_interval=0.001) as (link, owner):
             await until(lambda: link.sound and link.writer.all_read)
             owner.may = False
             for label in range(3):
@@ -211,9 +206,8 @@ class TestMayWrite:
             await until(lambda: owner.read)
         assert peer.labels == [9]
 
-    async def test_however_much_is_queued_it_looks_at_one_pace(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(link_module, "HELD_INTERVAL", 60.0)
-        async with linked(Peer()) as (link, owner):
+    async def test_however_much_is_queued_it_looks_at_one_pace(self) -> None:
+        async with linked(Peer(), held_interval=60.0) as (link, owner):
             await until(lambda: link.sound and link.writer.all_read)
             owner.may = False
             waking = set()

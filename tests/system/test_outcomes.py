@@ -6,13 +6,14 @@ import asyncio
 import json
 import re
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aio_pika
 import msgpack
 import pytest
 
-from adapter.evapi import link as link_module
+from adapter.evapi.limits import LinkSettings
 from adapter.simulator import SimulatedKamailio
 from consumers import Request, Service
 from tests.harness.process import free_port
@@ -366,8 +367,9 @@ async def test_replies_to_nothing_are_dropped_and_counted(scaled: dict[str, str]
 async def test_a_lost_resume_is_written_again_and_counted_once(
     scaled: dict[str, str], node: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "HELLO_WAIT", 60.0)
-    monkeypatch.setattr(link_module, "STATUS_INTERVAL", 60.0)  # no status but the first comes between
+    # No status but the first comes between.
+    patient = partial(LinkSettings, hello_wait=60.0, status_interval=60.0)
+    monkeypatch.setattr("adapter.app.LinkSettings", patient)
     async with (
         SimulatedKamailio() as sim,
         bridged(sim, node, {**scaled, "receipt_timeout": "0.5"}) as bridge,
