@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from adapter.errors import StoreUnavailable
 from adapter.model.transaction import Outcome, Settlement, State, Transaction
@@ -34,6 +34,14 @@ BEAT_AGAIN: Final = 0.2
 LOSABLE: Final = 2.0
 """Seconds before the outage from which Redis may have lost what it confirmed: a failover loses what the new
 master had not got yet, and until an outage is noticed a timeout passes."""
+
+
+class Pushed(NamedTuple):
+    """What came of a push: how many records are another's, and the ids that Redis had and then forgot, as it
+    does if it loses its memory at that moment."""
+
+    dropped: int = 0
+    forgotten: frozenset[TransactionId] = frozenset()
 
 
 class Resync:
@@ -95,26 +103,38 @@ class Resync:
         ]
 
     async def _push_again(self, records: Sequence[Transaction]) -> None:
-        self.dropped += await self.push(records)
-        self._pushed.update((record.id, record) for record in records)
+        pushed = await self.push(records)
+        self.dropped += pushed.dropped
+        self._pushed.update((record.id, record) for record in records if record.id not in pushed.forgotten)
 
-    async def push(self, records: Sequence[Transaction]) -> int:
-        """Claim what is claimed here, as settled what is settled. Return how many are another's.
+    async def push(self, records: Sequence[Transaction]) -> Pushed:
+        """Claim what is claimed here, as settled what is settled.
+
+        Returns:
+            How many are another's by now, and which Redis had and forgot meanwhile.
 
         Raises:
             StoreUnavailable: Redis may have got some of it.
         """
         if not records:
-            return 0
+            return Pushed()
         results = await self._remote.claim(records, NO_LIMIT)
         lost = [each for each, result in zip(records, results, strict=True) if result is Claim.LOST]
         if not lost:
-            return 0
+            return Pushed()
         answers = [_answer(record) for record in lost if record.state is State.SETTLED]
         taken = {record.id for record in await self._remote.settle(answers) if record is not None}
         open_ = [record for record in lost if record.id not in taken]
         found = await asyncio.gather(*(self._remote.get(record.id) for record in open_))
-        return sum(map(self._compare, open_, found))
+        gone = [record.id for record, theirs in zip(open_, found, strict=True) if theirs is None]
+        over = await self._remote.answered(gone) if gone else []
+        forgotten = frozenset(gone).difference(over)
+        compared = [
+            self._compare(record, theirs)
+            for record, theirs in zip(open_, found, strict=True)
+            if record.id not in forgotten
+        ]
+        return Pushed(sum(compared), forgotten)
 
     def _compare(self, record: Transaction, theirs: Transaction | None) -> bool:
         """Go by the record in Redis, which has not taken this one. True if it is another replica's."""

@@ -13,6 +13,7 @@ from adapter.errors import StoreUnavailable
 from adapter.inflight.resync import BEAT_AGAIN, LOSABLE, STEP
 from adapter.model.transaction import Outcome, State
 from adapter.ports.store import Claim
+from tests.harness.until import until
 from tests.inflight.faulty import Bench, Fault
 from tests.inflight.worlds import LIVE, claimed, decided, settled_claim, suspension
 
@@ -223,6 +224,27 @@ async def test_where_it_has_lost_its_memory_all_is_handed_back() -> None:
     }
     assert await remote.unclaimed([C, D]) == [D]
     assert await one.settle([decided(A)]) != [None]
+
+
+async def test_where_it_loses_its_memory_while_all_is_handed_back_nothing_is_dropped() -> None:
+    """It has a record, so that the claim is lost, and when asked whose that is it has forgotten it."""
+    bench = Bench()
+    one = bench.one
+    await one.beat(LIVE)
+    await one.claim([bench.claim(A), bench.claim(B)], 10)
+    await one.settle([decided(B)])
+    await one.resumed([B])
+    await bench.goes()
+    bench.remote.held["settle"] = asyncio.Event()  # the step between the claim and the question whose it is
+    before = bench.remote.calls["settle"]
+    returning = asyncio.create_task(bench.returns())
+    await until(lambda: bench.remote.calls["settle"] > before)
+    bench.remote.forget(bench.world)
+    bench.remote.held.pop("settle").set()
+    await returning
+    assert await states(bench) == {A: (State.CLAIMED, "one")}
+    (record,) = await one.settle([decided(A)])
+    assert record is not None
 
 
 async def test_what_the_remote_store_has_forgotten_is_answered_by_who_had_claimed_it() -> None:
