@@ -12,10 +12,10 @@ from tests.harness.rabbitmq import RabbitServer
 from tests.harness.redis import RedisServer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.chaos.servers import Servers
-    from tests.chaos.tally import Tally
     from tests.harness.proxy import Network, Proxy
 
 TOLD: Final = ("warning", "error", "critical")
@@ -26,8 +26,8 @@ class Replica:
 
     The last two are None where the servers are several, which know themselves by address. ``name``: of
     its log; ``told_name``: what it is told to be called. ``links``: replicas that connect to each node.
-    ``nodes``: each with the number of the Kamailio that it is. ``clock`` is None unless its clock can be
-    put wrong.
+    ``nodes``: each with the number of the Kamailio that it is, to which ``way`` leads. ``clock`` is None
+    unless its clock can be put wrong.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Replica:
         folder: Path,
         servers: Servers,
         network: Network,
-        tally: Tally,
+        way: Callable[[int], Proxy],
         policy: Path,
         *,
         told_name: str,
@@ -48,10 +48,7 @@ class Replica:
         self.nodes = nodes
         self.plain = servers.kind is Kind.PLAIN
         # One each, so that one Kamailio with two names has two addresses, too: the same one is refused.
-        ways = {
-            node: network.proxy(servers.kamailios[number].evapi_port, tally.tap)
-            for node, number in nodes.items()
-        }
+        ways = {node: way(number) for node, number in nodes.items()}
         self.evapi = ways[min(ways)]
         self.amqp: Proxy | None = None
         self.redis: Proxy | None = None

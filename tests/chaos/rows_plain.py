@@ -75,7 +75,7 @@ PLAIN: Final = (
         "plain: replicas name the node differently",
         faults.nothing,
         Bounds(0.0, silent=SILENT),
-        Setup(names=(NODE, "sbc2"), odd=True),
+        Setup(names=(NODE, "sbc2"), odd=True, one_address=True),  # it says nothing else of itself
         lasts=0.0,
         kind=Kind.PLAIN,
         seconds=15.0,

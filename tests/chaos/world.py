@@ -17,7 +17,7 @@ from tests.chaos.servers import NODE
 from tests.chaos.tally import Tally
 from tests.harness.bridge import Consumer
 from tests.harness.process import HarnessError, wait_until
-from tests.harness.proxy import Network
+from tests.harness.proxy import Network, Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,8 +49,9 @@ class Setup:
 
     ``names``: what each replica calls its Kamailio, in turn, with commas between several. ``one_name``:
     all replicas are called the same. ``links``: replicas that connect to each node; 0: all. ``odd``:
-    names are wrong somewhere, so that it is not known who is to be ready. ``clocked``: replicas and
-    consumers have clocks that can be put wrong.
+    names are wrong somewhere, so that it is not known who is to be ready. ``one_address``: all
+    replicas find a Kamailio at one address. ``clocked``: replicas and consumers have clocks that can be
+    put wrong.
     """
 
     replicas: int = 2
@@ -63,6 +64,7 @@ class Setup:
     one_name: bool = False
     links: int = LINKS
     odd: bool = False
+    one_address: bool = False
     clocked: bool = False
 
 
@@ -93,6 +95,7 @@ class World:
         self._pinned: Replica | None = None
         self._stack = contextlib.ExitStack()
         self._network = self._stack.enter_context(Network())
+        self._ways: dict[int, Proxy] = {}  # the last one made, by Kamailio
         self._policy = folder / "policy.toml"
         self._policy.write_text(POLICY.format(deadline=DEADLINE, in_flight=setup.in_flight))
         self.replicas = [self._replica(number) for number in range(setup.replicas)]
@@ -118,13 +121,20 @@ class World:
             self.folder,
             self.servers,
             self._network,
-            self.tally,
+            self._way,
             self._policy,
             told_name="adapter-1" if setup.one_name else name,
             links=setup.links,
             nodes=dict.fromkeys(setup.names[number % len(setup.names)].split(","), kamailio),
             clocked=setup.clocked,
         )
+
+    def _way(self, kamailio: int) -> Proxy:
+        """A way to a Kamailio: of its own for each link, unless all are to find one address."""
+        if kamailio not in self._ways or not self.setup.one_address:
+            port = self.servers.kamailios[kamailio].evapi_port
+            self._ways[kamailio] = self._network.proxy(port, self.tally.tap)
+        return self._ways[kamailio]
 
     def add_replica(self) -> Replica:
         """Start one more; it is not waited for."""
