@@ -46,8 +46,9 @@ class Outlet(io.RawIOBase):
     ``on_lost``: called in the thread once lines can be written again, with their number and the trouble.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, stuck_after: float = STUCK) -> None:
         super().__init__()
+        self._stuck_after = stuck_after
         self.lost = 0
         self.trouble = ""
         self.on_lost: Callable[[int, str], None] = _ignore
@@ -67,7 +68,7 @@ class Outlet(io.RawIOBase):
     def stuck(self) -> bool:
         """Whether the reader is there and does not read."""
         since = self._writing_since
-        return since is not None and time.monotonic() - since > STUCK
+        return since is not None and time.monotonic() - since > self._stuck_after
 
     def writable(self) -> bool:
         """It is."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapter import outlet
 from adapter.outlet import LIMIT, SLOW, Outlet
 from tests.harness.process import fill, wait_until
 
@@ -36,12 +35,9 @@ def test_what_is_written_comes_out_in_order(pipe: tuple[int, int]) -> None:
     assert (out.lost, out.trouble, out.stuck) == (0, "", False)
 
 
-def test_a_reader_that_does_not_read_holds_nobody_up(
-    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outlet, "STUCK", 0.0)
+def test_a_reader_that_does_not_read_holds_nobody_up(pipe: tuple[int, int]) -> None:
     told: list[tuple[int, str]] = []
-    out = Outlet(pipe[1])
+    out = Outlet(pipe[1], stuck_after=0.0)
     out.on_lost = lambda *given: told.append(given)
     line = b"x" * 999 + b"\n"
     for _ in range(3 * LIMIT // 1000):

@@ -47,7 +47,12 @@ class Done:
 
 
 async def settle(
-    settings: Settings, store: OperatorStore, urls: str, record: Transaction, answer: Answer
+    settings: Settings,
+    store: OperatorStore,
+    urls: str,
+    record: Transaction,
+    answer: Answer,
+    wait: float = WAIT,
 ) -> Done:
     """Give the answer and wait for what becomes of it. Closes the store.
 
@@ -59,7 +64,7 @@ async def settle(
             content_type=contract.JSON,
             correlation_id=str(record.id),
             delivery_mode=1,
-            expiration=str(round(max(left, WAIT) * 1000)),
+            expiration=str(round(max(left, wait) * 1000)),
             app_id=contract.APP_ID,
             headers={
                 contract.HEADER_STATUS: contract.STATUS_OPERATOR,
@@ -74,11 +79,11 @@ async def settle(
             bound = False
         if not bound:
             return Done(None, False, f"no queue is bound for {node}: no adapter has a link to the node")
-        return await _came(store, record.id, answer)
+        return await _came(store, record.id, answer, wait)
 
 
-async def _came(store: OperatorStore, id_: TransactionId, answer: Answer) -> Done:
-    end = time.monotonic() + WAIT
+async def _came(store: OperatorStore, id_: TransactionId, answer: Answer, wait: float) -> Done:
+    end = time.monotonic() + wait
     while time.monotonic() < end:
         record = await store.get(id_)
         if record is None:
@@ -87,7 +92,7 @@ async def _came(store: OperatorStore, id_: TransactionId, answer: Answer) -> Don
             ours = record.outcome is Outcome.OPERATOR and record.decision == answer.body
             return _judged(record.outcome.value, ours=ours)
         await asyncio.sleep(LOOK)
-    why = f"the answer waits in {contract.results_queue(id_.node)}, and no adapter took it within {WAIT:g} s"
+    why = f"the answer waits in {contract.results_queue(id_.node)}, and no adapter took it within {wait:g} s"
     return Done(None, False, why)
 
 

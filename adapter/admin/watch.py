@@ -37,7 +37,8 @@ left out."""
 class Watch:
     """Looks, and looks again. ``store`` or ``amqp`` are ``None`` where that server is not asked.
 
-    ``also``: services to look for beside those that are known. To be closed.
+    ``also``: services to look for beside those that are known. ``patience``: seconds for one look;
+    ``budget``: bytes of journals that the first may read. To be closed.
     """
 
     def __init__(
@@ -48,7 +49,11 @@ class Watch:
         also: Sequence[str] = (),
         *,
         journals: bool = True,
+        patience: float = PATIENCE,
+        budget: int = BUDGET,
     ) -> None:
+        self._patience = patience
+        self._budget = budget
         self._settings = settings
         self._store = store
         self._amqp = amqp
@@ -65,7 +70,7 @@ class Watch:
     async def look(self) -> Overview:
         """How it is now. Raises PolicyError, SettingsError; never Unavailable."""
         (store, store_problem), (bus, bus_problem) = await asyncio.gather(
-            _within("Redis", self._ask_store()), _within("RabbitMQ", self._ask_bus())
+            self._within("Redis", self._ask_store()), self._within("RabbitMQ", self._ask_bus())
         )
         return Overview(
             self._settings.lease, store, store_problem, bus, bus_problem, self._recent, self._nodes
@@ -112,7 +117,7 @@ class Watch:
         self, store: OperatorStore, recent: Recent, now: float, replicas: Sequence[str]
     ) -> None:
         end, span, read = now + 1.0, 2.0, 0
-        while span > 0 and read < BUDGET:
+        while span > 0 and read < self._budget:
             begin = end - span
             found = await asyncio.gather(*(_between(store, replica, begin, end) for replica in replicas))
             for replica, entries in zip(replicas, found, strict=True):
@@ -122,7 +127,7 @@ class Watch:
                 if entries and replica not in self._read:
                     self._read[replica] = entries[-1][0]
             end = begin
-            affordable = (BUDGET - read) / max(read / (now + 1.0 - end), 1.0)
+            affordable = (self._budget - read) / max(read / (now + 1.0 - end), 1.0)
             span = min(2 * span, affordable, WINDOW - (now - end))
         recent.covered = now - end
 
@@ -165,20 +170,19 @@ class Watch:
             self._managed = False
         return await services(self._settings, rabbit, None, also), False
 
+    async def _within(self, server: str, asking: Awaitable[T]) -> tuple[T | None, str]:
+        """What it told, or what is the matter with it."""
+        try:
+            return await asyncio.wait_for(asking, self._patience), ""
+        except (StoreUnavailable, BrokerUnavailable) as exc:
+            return None, str(exc)
+        except TimeoutError:
+            return None, f"{server}: answers too slowly; within {self._patience:g} s not all that was asked"
+
     async def _leave(self) -> None:
         rabbit, self._rabbit = self._rabbit, None
         if rabbit is not None:
             await rabbit.__aexit__(None, None, None)
-
-
-async def _within(server: str, asking: Awaitable[T]) -> tuple[T | None, str]:
-    """What it told, or what is the matter with it."""
-    try:
-        return await asyncio.wait_for(asking, PATIENCE), ""
-    except (StoreUnavailable, BrokerUnavailable) as exc:
-        return None, str(exc)
-    except TimeoutError:
-        return None, f"{server}: answers too slowly; within {PATIENCE:g} s not all that was asked"
 
 
 async def _between(store: OperatorStore, replica: str, begin: float, end: float) -> list[tuple[str, bytes]]:

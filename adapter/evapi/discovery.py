@@ -56,7 +56,13 @@ class Resolver(Protocol):
 
 
 class SystemResolver:
-    """As this machine is set up: hosts file, search domains, ``/etc/resolv.conf``."""
+    """As this machine is set up: hosts file, search domains, ``/etc/resolv.conf``.
+
+    ``timeout``: seconds for the answer about a service.
+    """
+
+    def __init__(self, timeout: float = TIMEOUT) -> None:
+        self._timeout = timeout
 
     async def addresses(self, host: str) -> Sequence[str]:
         """See ``Resolver``. IPv4 where there is any: a pod with an address of both families is one node."""
@@ -79,7 +85,7 @@ class SystemResolver:
         import dns.resolver
 
         try:
-            answer = await dns.asyncresolver.resolve(name, "SRV", search=True, lifetime=TIMEOUT)
+            answer = await dns.asyncresolver.resolve(name, "SRV", search=True, lifetime=self._timeout)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return []
         except (dns.exception.DNSException, OSError) as exc:
@@ -88,8 +94,12 @@ class SystemResolver:
 
 
 class Discovery:
-    """``on_nodes`` is told all nodes at the start and whenever they change; ``refresh``: seconds between
-    two lookups. A fixed node wins over one that was looked up and has its name or its address."""
+    """Looks nodes up, again and again. A fixed node wins over one that was looked up and has its name or its
+    address.
+
+    ``on_nodes`` is told all nodes at the start and whenever they change; ``refresh``: seconds between two
+    lookups; ``timeout``: seconds for one.
+    """
 
     def __init__(
         self,
@@ -98,11 +108,13 @@ class Discovery:
         on_nodes: Callable[[Sequence[NodeAddress]], None],
         refresh: float,
         resolver: Resolver | None = None,
+        timeout: float = TIMEOUT,
     ) -> None:
         self._fixed = tuple(fixed)
         self._lookups = tuple(lookups)
         self._on_nodes = on_nodes
         self._refresh = refresh
+        self._timeout = timeout
         self._resolver = SystemResolver() if resolver is None else resolver
         self._found: dict[Lookup, list[NodeAddress]] = {}
         self._trouble: dict[Lookup, str] = {}  # told already
@@ -141,10 +153,10 @@ class Discovery:
 
     async def _ask(self, lookup: Lookup) -> tuple[Lookup, list[NodeAddress]]:
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(self._timeout):
                 found = await (self._hosts(lookup) if lookup.kind == "dns" else self._services(lookup))
         except TimeoutError as exc:
-            raise LookupFailed(f"no answer within {TIMEOUT:g} s") from exc
+            raise LookupFailed(f"no answer within {self._timeout:g} s") from exc
         if len(found) > MAX_NODES:
             raise LookupFailed(f"{len(found)} nodes; at most {MAX_NODES} are believed")
         return lookup, sorted(found)

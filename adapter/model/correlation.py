@@ -25,7 +25,7 @@ _TAG_BYTES: Final = 9  # 72 bits, to be guessed within one deadline; 12 characte
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _TAG: Final = re.compile(r"[A-Za-z0-9_-]{12}")
 _PERSON: Final = b"evapi id tag"
-_REMEMBERED: Final = 8192
+REMEMBERED: Final = 8192
 """Ids of one generation, of which two are remembered: some seconds of 2,000 calls/s, about 5 MB."""
 
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 14, 8, 1
@@ -48,7 +48,8 @@ class Ids:
             have no tag, and none is asked for: where consumers run in this process.
     """
 
-    def __init__(self, keys: Sequence[bytes] = ()) -> None:
+    def __init__(self, keys: Sequence[bytes] = (), remembered: int = REMEMBERED) -> None:
+        self._remembered = remembered
         self._hashes = [hashlib.blake2b(digest_size=_TAG_BYTES, key=key, person=_PERSON) for key in keys]
         self._texts: dict[TransactionId, str] = {}
         self._ids: dict[str, TransactionId] = {}
@@ -117,7 +118,7 @@ class Ids:
         return id_
 
     def _remember(self, id_: TransactionId, text: str) -> None:
-        if len(self._texts) >= _REMEMBERED:
+        if len(self._texts) >= self._remembered:
             self._older_texts, self._texts = self._texts, {}
             self._older_ids, self._ids = self._ids, {}
         self._texts[id_] = text

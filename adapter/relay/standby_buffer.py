@@ -34,7 +34,8 @@ class HeldFrame(NamedTuple):
 class StandbyBuffer:
     """Of each node a queue in the order of arrival."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
         self._queues: dict[str, deque[HeldFrame]] = {}
 
     def __len__(self) -> int:
@@ -48,7 +49,7 @@ class StandbyBuffer:
         """Keep a frame."""
         queue = self._queues.get(node)
         if queue is None:
-            queue = self._queues[node] = deque(maxlen=MOST)
+            queue = self._queues[node] = deque(maxlen=self._most)
         queue.append(frame)
 
     def take(self, node: str, until: float) -> list[HeldFrame]:

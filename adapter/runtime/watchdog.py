@@ -44,9 +44,12 @@ class Watchdog:
     death by SIGPROF. Nothing ends a process whose C code sleeps with that lock held.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limit: float = 3.0) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limit: float = 3.0, last_words: float = LAST_WORDS
+    ) -> None:
         self._loop = loop
         self._limit = limit
+        self._last_words = last_words
         self._tick = limit / TICKS
         self._turns = 0
         self._beat: asyncio.TimerHandle | None = None
@@ -58,7 +61,7 @@ class Watchdog:
         """Begin, once. To be called in the loop."""
         self._stacks_to = _not_blocking(_STDERR)
         faulthandler.register(signal.SIGPROF, self._stacks_to, all_threads=True, chain=True)
-        self._role()
+        self._turn()
         self._thread.start()
 
     def stop(self) -> None:
@@ -74,9 +77,9 @@ class Watchdog:
             os.close(self._stacks_to)
             self._stacks_to = None
 
-    def _role(self) -> None:
+    def _turn(self) -> None:
         self._turns += 1
-        self._beat = self._loop.call_later(self._tick / 2, self._role)
+        self._beat = self._loop.call_later(self._tick / 2, self._turn)
 
     def _watch(self) -> None:
         seen, still = -1, 0
@@ -97,7 +100,7 @@ class Watchdog:
 
         def to_log() -> None:
             log.critical("the event loop stands still: ended", seconds=self._limit, threads=stacks)
-            if outlet.drain(LAST_WORDS):
+            if outlet.drain(self._last_words):
                 said.set()
 
         def to_stderr() -> None:
@@ -106,10 +109,10 @@ class Watchdog:
 
         try:
             threading.Thread(target=to_log, daemon=True).start()
-            if not said.wait(LAST_WORDS):
+            if not said.wait(self._last_words):
                 last = threading.Thread(target=to_stderr, daemon=True)
                 last.start()
-                last.join(LAST_WORDS)
+                last.join(self._last_words)
         finally:
             os._exit(EXIT_CODE)
 

@@ -226,12 +226,12 @@ async def recent(watch: Watch) -> Recent:
 class World:
     """Redis as replicas leave it, and who watches it."""
 
-    def __init__(self, url: str, journals: bool = True, **flags: Any) -> None:
+    def __init__(self, url: str, journals: bool = True, nodes: str | None = None, **limits: Any) -> None:
         self.prefix = f"t{uuid4().hex[:8]}"
-        self.settings = settings.load(bridge=False, redis_url=url, redis_prefix=self.prefix, **flags)
+        self.settings = settings.load(bridge=False, redis_url=url, redis_prefix=self.prefix, nodes=nodes)
         self.replica = RedisStore(url, "r1~a", prefix=self.prefix)
         store = OperatorStore(url, "op", prefix=self.prefix, timeout=1.0)
-        self.watch = Watch(self.settings, store, None, journals=journals)
+        self.watch = Watch(self.settings, store, None, journals=journals, **limits)
 
     async def __aenter__(self) -> World:
         return self
@@ -259,11 +259,8 @@ class TestWatch:
             assert (await recent(world.watch)).calls == 9, "each once"
             await late.close()
 
-    async def test_of_very_many_calls_it_reads_the_latest(
-        self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("adapter.admin.watch.BUDGET", 5_000)
-        async with World(redis_server.url) as world:
+    async def test_of_very_many_calls_it_reads_the_latest(self, redis_server: RedisServer) -> None:
+        async with World(redis_server.url, budget=5_000) as world:
             await world.replica.beat(beat("sbc1"))
             at = int(redis_server.ask("TIME")[0]) * 1000
             for seconds_ago in range(50, -1, -1):
@@ -309,12 +306,9 @@ class TestWatch:
                 server.start()
                 assert (await world.watch.look()).store is not None
 
-    async def test_a_server_that_answers_bit_by_bit_is_not_waited_for(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("adapter.admin.watch.PATIENCE", 0.05)
+    async def test_a_server_that_answers_bit_by_bit_is_not_waited_for(self, tmp_path: Path) -> None:
         with RedisServer(tmp_path) as server:
-            async with World(server.url) as world:
+            async with World(server.url, patience=0.05) as world:
                 server.pause()
                 assert "answers too slowly" in (await world.watch.look()).store_problem
                 server.resume()

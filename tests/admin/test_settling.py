@@ -35,6 +35,7 @@ class World:
         self.operator = OperatorStore(url, "eve~cli", prefix=prefix, timeout=10.0)
         self.call = Transaction(ID, "invite_request", time.time() + 30, time.time(), b"", "r1")
         self.published: list[Any] = []
+        self.wait = 1.0
         self.then: Callable[[], Awaitable[bool]]
         monkeypatch.setattr(settling, "Rabbit", lambda _: self)
 
@@ -69,12 +70,11 @@ class World:
         self.then = then
         await self.replica.claim([self.call], 10)
         chosen = settings.load(bridge=False)
-        return await settling.settle(chosen, self.operator, "amqp://", self.call, ANSWER)
+        return await settling.settle(chosen, self.operator, "amqp://", self.call, ANSWER, self.wait)
 
 
 @pytest.fixture
 async def world(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(settling, "WAIT", 1.0)
     found = World(redis_server.url, monkeypatch)
     yield found
     await found.replica.close()
@@ -114,11 +114,11 @@ async def test_and_without_one_it_is_not_known(world: World, monkeypatch: pytest
     assert "no journal tells how" in done.why
 
 
-async def test_nobody_takes_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nobody_takes_it(world: World) -> None:
     async def taken() -> bool:
         return True
 
-    monkeypatch.setattr(settling, "WAIT", 0.1)
+    world.wait = 0.1
     done = await world.done(taken)
     assert (done.outcome, done.by_us) == (None, False)
     assert "evapi.results.sbc1" in done.why

@@ -103,8 +103,8 @@ def rounds(
     """Measure each build so often, in turn; the first of ``builds`` is this tree."""
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     notes: dict[str, set[str]] = defaultdict(set)
-    for role in range(number):
-        for build in builds if role % 2 else reversed(builds):
+    for turn in range(number):
+        for build in builds if turn % 2 else reversed(builds):
             for name, (value, note) in one(build).items():
                 found[name][build.name].append(value)
                 if note:

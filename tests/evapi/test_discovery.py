@@ -12,7 +12,6 @@ import dns.rcode
 import pytest
 from structlog.testing import capture_logs
 
-from adapter.evapi import discovery
 from adapter.evapi.discovery import Discovery, LookupFailed, SystemResolver, Target, short
 from adapter.settings import Address, Lookup, NodeAddress
 from tests.harness.dns_server import DnsServer
@@ -61,10 +60,10 @@ class Told:
 
 @asynccontextmanager
 async def running(
-    *lookups: Lookup, fixed: Sequence[NodeAddress] = (), resolver: Any = None
+    *lookups: Lookup, fixed: Sequence[NodeAddress] = (), resolver: Any = None, within: float = 3.0
 ) -> AsyncIterator[tuple[Resolver, Told]]:
     resolver, told = resolver or Resolver(), Told()
-    task = asyncio.create_task(Discovery(fixed, lookups, told, 0.001, resolver).run())
+    task = asyncio.create_task(Discovery(fixed, lookups, told, 0.001, resolver, within).run())
     try:
         yield resolver, told
     finally:
@@ -165,11 +164,10 @@ async def test_no_such_name_is_an_answer() -> None:
     ]
 
 
-async def test_one_that_hangs_does_not_delay_the_others_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(discovery, "TIMEOUT", 0.01)
+async def test_one_that_hangs_does_not_delay_the_others_for_ever() -> None:
     resolver = ready(kamailio=["10.0.0.6"], other=["10.0.0.7"])
     resolver.hanging.add("kamailio")
-    async with running(HOST, Lookup("dns", "other", 1), resolver=resolver) as (_, told):
+    async with running(HOST, Lookup("dns", "other", 1), resolver=resolver, within=0.01) as (_, told):
         await until(lambda: len(told.calls) == 2)
         assert told.calls[-1] == ["10.0.0.7:1=10.0.0.7:1"]
         resolver.hanging.clear()
@@ -285,10 +283,9 @@ class TestSystemResolver:
                 await SystemResolver().targets(SERVICE.host)
 
     async def test_a_dns_server_that_says_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(discovery, "TIMEOUT", 0.05)
         async with DnsServer() as server:
             monkeypatch.setattr(dns.asyncresolver, "get_default_resolver", lambda: server.resolver)
             server.silent = True
             with pytest.raises(LookupFailed, match="lifetime expired"):
-                await SystemResolver().targets(SERVICE.host)
+                await SystemResolver(timeout=0.05).targets(SERVICE.host)
             assert server.asked

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.model import correlation
 from adapter.model.correlation import Ids, WrongTag, derived_keys, keys_of, parts
 from adapter.model.transaction import TransactionId
 
@@ -82,9 +81,8 @@ def test_what_is_no_id(text: str) -> None:
         assert not isinstance(caught.value, WrongTag)
 
 
-def test_what_is_remembered_is_bounded_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(correlation, "_REMEMBERED", 8)
-    ours, fresh = Ids(KEYS), Ids(KEYS)
+def test_what_is_remembered_is_bounded_and_changes_nothing() -> None:
+    ours, fresh = Ids(KEYS, remembered=8), Ids(KEYS)
     many = [TransactionId("sbc1", number, 7, 1) for number in range(100)]
     for id_ in many:
         assert ours.read(ours.text(id_)) == id_

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.relay import standby_buffer as standby_buffer_module
 from adapter.relay.standby_buffer import HeldFrame, StandbyBuffer
 from adapter.relay.translate import Claimer
 from tests.relay_bench import suspended
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def frame(arrived: float, label: int = 1) -> HeldFrame:
@@ -50,9 +44,8 @@ def test_nothing_is_ever_long_enough_to_wait_for() -> None:
     assert held.take("sbc1", float("-inf")) == []
 
 
-def test_of_too_many_of_one_node_the_oldest_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standby_buffer_module, "MOST", 3)
-    held = StandbyBuffer()
+def test_of_too_many_of_one_node_the_oldest_are_dropped() -> None:
+    held = StandbyBuffer(most=3)
     held.put("sbc2", frame(0.0))
     for label in range(5):
         held.put("sbc1", frame(float(label), label))

@@ -16,7 +16,6 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from adapter.runtime import watchdog
 from adapter.runtime.watchdog import EXIT_CODE, TICKS, Watchdog
 from tests.harness.process import Process, fill, wait_until
 
@@ -167,11 +166,10 @@ def test_what_cannot_be_logged_is_written(
 ) -> None:
     freed = threading.Event()
     monkeypatch.setattr(os, "_exit", lambda code: freed.set())
-    monkeypatch.setattr(watchdog, "LAST_WORDS", 0.05)
     structlog.configure(processors=[lambda *_: str(freed.wait())])
     before = set(threading.enumerate())
     try:
-        Watchdog(Loop(), 1.0)._end()  # type: ignore[arg-type]
+        Watchdog(Loop(), 1.0, last_words=0.05)._end()  # type: ignore[arg-type]
     finally:
         for thread in set(threading.enumerate()) - before:
             thread.join()  # else the log's would go on in the next test

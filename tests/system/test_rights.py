@@ -124,7 +124,7 @@ def rows(done: Done) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
-class StandbyBuffer:
+class HeldService:
     """A service whose handler waits until it is let go."""
 
     def __init__(self, name: str = "least_cost", event: str = "invite_request") -> None:
@@ -162,7 +162,7 @@ async def test_calls_are_decided_with_exactly_these_rights(
     users: Users, bridge: tuple[Bridge, SimulatedKamailio]
 ) -> None:
     made, sim = bridge
-    held = StandbyBuffer()
+    held = HeldService()
     held.go.set()
     async with running(held.service, users.amqp(SERVICE), requests_from=[ADAPTER, OPERATOR]):
         for _ in range(3):
@@ -190,7 +190,7 @@ class TestForgery:
 
     async def test_it_decides_nothing(self, users: Users, bridge: tuple[Bridge, SimulatedKamailio]) -> None:
         made, sim = bridge
-        held = StandbyBuffer()
+        held = HeldService()
         async with running(held.service, users.amqp(SERVICE), requests_from=[ADAPTER]):
             call = await sim.suspend("invite_request", {})
             await until(lambda: held.asked)
@@ -230,7 +230,7 @@ class TestForgery:
         self, users: Users, bridge: tuple[Bridge, SimulatedKamailio]
     ) -> None:
         _, sim = bridge
-        held = StandbyBuffer()
+        held = HeldService()
         held.go.set()
         body = msgpack.packb({"event": "invite_request", "node": NODE, "data": {}})
         async with running(held.service, users.amqp(SERVICE), requests_from=[ADAPTER]):
@@ -296,8 +296,8 @@ async def test_what_rabbitmq_forbids_a_service(
     users: Users, bridge: tuple[Bridge, SimulatedKamailio]
 ) -> None:
     async with (
-        running(StandbyBuffer().service, users.amqp(SERVICE)),
-        running(StandbyBuffer("screening", "screening_request").service, users.amqp("screening")),
+        running(HeldService().service, users.amqp(SERVICE)),
+        running(HeldService("screening", "screening_request").service, users.amqp("screening")),
     ):
         with users.client(SERVICE) as client:
             for what, attempt in FORBIDDEN.items():
@@ -318,7 +318,7 @@ async def test_what_rabbitmq_forbids_an_adapter_and_an_operator(
         ADAPTER: {"command": command, "by hand": by_hand},
         OPERATOR: {"replies": FORBIDDEN["take replies"]},
     }
-    async with running(StandbyBuffer().service, users.amqp(SERVICE)):
+    async with running(HeldService().service, users.amqp(SERVICE)):
         for user, others in more.items():
             with users.client(user) as client:
                 for what, attempt in (service | others).items():
@@ -332,7 +332,7 @@ async def test_what_rabbitmq_forbids_an_adapter_and_an_operator(
 
 async def test_an_operator_operates(users: Users, bridge: tuple[Bridge, SimulatedKamailio]) -> None:
     made, sim = bridge
-    held = StandbyBuffer()
+    held = HeldService()
     async with running(held.service, users.amqp(SERVICE), requests_from=[ADAPTER, OPERATOR]):
         call = await sim.suspend("invite_request", {"call_id": "a@h"})
         await until(lambda: held.asked)
@@ -365,7 +365,7 @@ async def test_an_operator_operates(users: Users, bridge: tuple[Bridge, Simulate
     assert problems(made) == {}
 
 
-async def replays(users: Users, held: StandbyBuffer) -> None:
+async def replays(users: Users, held: HeldService) -> None:
     """A request that was rejected is found, seen, and asked again, in the operator's name."""
     body = msgpack.packb({"event": "invite_request", "node": NODE, "data": {"again": True}})
     dead = {"x-death": [{"reason": "rejected", "queue": "evapi.decide.least_cost"}], "x-node": NODE}
