@@ -176,22 +176,32 @@ ORDERS = frozenset([node_order(NODE)])
     st.booleans(),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
     st.data(),
 )
 @settings(max_examples=examples(200), deadline=None)
 def test_of_those_that_know_of_each_other_at_most_one_claims(
-    there: dict[str, Here], plain: bool, bus: bool, paused: bool, data: st.DataObject
+    there: dict[str, Here], plain: bool, bus: bool, paused: bool, away: bool, data: st.DataObject
 ) -> None:
-    """Each has beaten, and seen what all the others can do now."""
+    """Each has beaten, and seen what all the others can do now; then the store may go away for all."""
     there = {name: here._replace(plain=plain) for name, here in there.items()}
+    claiming = data.draw(st.none() | st.sampled_from(sorted(there)))
     beats = {
-        name: Beat(here.asks, here.claims and not here.clock_wrong, frozenset([NODE] if here.sound else []))
+        name: Beat(
+            here.asks,
+            here.claims and not here.clock_wrong,
+            frozenset([NODE] if here.sound else []),
+            claims=frozenset([NODE] if name == claiming else []),
+        )
         for name, here in there.items()
     }
     decisions = {}
     for name, here in there.items():
         found = Membership(name, LEASE, bus)
         found.update(Snapshot(beats, True, ORDERS if paused else frozenset()), NOW, NOW)
+        found.said(beats[name], NOW)
+        if away:
+            found.lost(NOW)
         known = seen(found, NODE)
         if bus:
             drawn = data.draw(seen_drawn)
@@ -202,13 +212,14 @@ def test_of_those_that_know_of_each_other_at_most_one_claims(
     active = [name for name, each in decisions.items() if each.is_active]
     able = [name for name, each in decisions.items() if each.can_serve]
     assert len(active) <= 1
-    assert set(active) <= {choose(NODE, able)}
-    if not (bus and plain):
-        assert bool(active) == bool(able), "the store is there: somebody does"
+    stays = away and claiming in able and not paused
+    assert set(active) <= {claiming if stays else choose(NODE, able)}, "without need nothing changes hands"
+    if not bus or not (plain or away):
+        assert bool(active) == bool(able), "somebody does"
     assert len([each for each in decisions.values() if each.publishes_notices]) <= (
         1 if able or paused else len(there)
     )
-    assert sum(each.sweeps for each in decisions.values()) <= 1
+    assert away or sum(each.sweeps for each in decisions.values()) <= 1
     assert sum(each.writes_left for each in decisions.values()) == any(each.sound for each in there.values())
 
 
