@@ -4,9 +4,8 @@ The order for each request: the handler decides, the reply is published, RabbitM
 then the request is acknowledged. So a request whose consumer dies at any instant is delivered
 again, and a handler may see one twice, before its deadline.
 
-aiormq, the lower half of aio-pika, is used directly: it tells when the server cancels a
-consumer, and gives the socket, so that a server that hangs can be let go of. Requests, replies
-and what is said of them go past it (``consumers.amqp.tap``), all of a turn of the loop at once.
+Requests, replies and what is said of them go past the library (``adapter.amqp``), all of a turn of the
+loop at once.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiormq
 
+from adapter.amqp.backoff import Backoff
 from adapter.amqp.connection import Connection
 from adapter.amqp.footholds import untapped
 from adapter.amqp.tasks import outcome
@@ -84,16 +85,17 @@ class Bindings:
 
     async def keep(self, url: URL) -> None:
         """Stay connected, until cancelled; what is in hand is finished then."""
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, spread=False)
         self.bound.clear()
         self._due.clear()
         while True:
             trouble = await outcome(self._session(url))
-            pause = FIRST_PAUSE if self.bound.is_set() else min(2 * pause, LONGEST_PAUSE)
+            if self.bound.is_set():
+                backoff.reset()
             self.bound.clear()
             self._due.set()
             self._tell_once(f"bindings: {reason(trouble)}; trying again")
-            await asyncio.sleep(pause)
+            await asyncio.sleep(backoff.pause())
 
     async def _session(self, url: URL) -> None:
         self._user = url.user or "guest"

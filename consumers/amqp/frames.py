@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from adapter.amqp import fields
-from adapter.amqp.frames import TRANSIENT, constant, integer_field, message, publish_method, short, text_field
-from adapter.contract import APP_ID, HEADER_RECEIVED, HEADER_REPLIED
+from adapter.amqp import fields, reply_times
+from adapter.amqp.frames import TRANSIENT, constant, message, publish_method, short, text_field
+from adapter.contract import APP_ID
 
 if TYPE_CHECKING:
     from consumers.service import Answer
 
-_RECEIVED: Final = integer_field(HEADER_RECEIVED)
-_REPLIED: Final = integer_field(HEADER_REPLIED)
-_times: Final = struct.Struct(f">{len(_RECEIVED)}sq{len(_REPLIED)}sq").pack
-_TIMES: Final = len(_RECEIVED) + len(_REPLIED) + 16
 _ALWAYS: Final = fields.HEADERS | fields.DELIVERY_MODE | fields.MESSAGE_ID | fields.APP_ID
 
 
@@ -47,7 +42,7 @@ def reply(
         (
             content_type,
             *_table(tuple(answer.headers.items())),
-            _times(_RECEIVED, round(received * 1e6), _REPLIED, round(replied * 1e6)),
+            reply_times.written(received, replied),
             TRANSIENT,
             correlation_id,
             short(message_id),
@@ -61,4 +56,4 @@ def reply(
 def _table(headers: tuple[tuple[str, str], ...]) -> tuple[bytes, bytes]:
     """The length of the headers with the times that follow, and the headers before these."""
     found = b"".join([text_field(name, value) for name, value in headers])
-    return (len(found) + _TIMES).to_bytes(4, "big"), found
+    return (len(found) + reply_times.SIZE).to_bytes(4, "big"), found

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from adapter.amqp.backoff import Backoff
 from adapter.amqp.connection import Connection
 from adapter.amqp.footholds import untapped
 from adapter.amqp.limits import ConnectionLimits
@@ -78,25 +78,26 @@ class Runner:
 
     async def run(self) -> None:
         """Consume until ``stop()``. A server that is away is waited for, for ever."""
-        failures = 0
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while not self._stop.is_set():
             self._consuming_since, self._at = None, ""
             trouble = await self._until_stopped()
             if trouble is not None:
-                failures, pause = self._after(failures)
+                pause = self._pause(backoff)
                 self._tell(f"{self._at}{reason(trouble)}", pause)
                 await self._wait(pause)
         counts = ", ".join(f"{self.service.counts[result]} {result}" for result in Result)
         _log.info("%s: stopped: %s", self.service.name, counts)
 
-    def _after(self, failures: int) -> tuple[int, float]:
-        """How many attempts have failed, and the pause before the next: none after one that stood."""
+    def _pause(self, backoff: Backoff) -> float:
+        """Seconds before the next session: none after one that stood."""
         if self._at:
             self._urls.append(self._urls.pop(0))  # it may hang: the others first
-        if self._consuming_since is None:
-            return failures + 1, _pause(failures + 1)
-        stood = asyncio.get_running_loop().time() - self._consuming_since
-        return 0, 0.0 if stood > LONGEST_PAUSE else _pause(0)
+        if self._consuming_since is not None:
+            backoff.reset()
+            if asyncio.get_running_loop().time() - self._consuming_since > LONGEST_PAUSE:
+                return 0.0
+        return backoff.pause()
 
     def _tell(self, trouble: str, pause: float) -> None:
         """Log why there is no connection: once for each reason, however often it is tried again."""
@@ -162,7 +163,7 @@ class Runner:
             if changed.is_set() and not self._stop.is_set():
                 # The queue was deleted, or went to another node of a cluster. What is in hand goes on.
                 self.consuming.clear()
-                pause = _pause(1)
+                pause = Backoff(2 * FIRST_PAUSE, LONGEST_PAUSE).pause()
                 _log.warning("%s: cancelled by %s; again in %.1f s", self.service.name, connection.url, pause)
                 await self._wait(pause)
         await work.finished(self.grace)
@@ -215,11 +216,6 @@ async def _declare(connection: Connection, service: Service, bindings: Bindings)
 async def _question(channel: Channel) -> None:
     """Also finds out that somebody deleted the exchange, and all bindings with it: nobody is told of that."""
     await channel.exchange_declare(EVENTS_EXCHANGE, passive=True)
-
-
-def _pause(failures: int) -> float:
-    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 16))
-    return random.uniform(longest / 2, longest)
 
 
 def _failed(done: asyncio.Future[Any]) -> bool:

@@ -1,7 +1,13 @@
 """The broker as RabbitMQ, 3.10 and later.
 
-aio-pika's lower half, aiormq, is used directly: it gives the socket, so that a hung server can
-be let go of, and it takes a batch of publications in one write, at a sixth of the cost.
+``adapter.amqp`` has what a service needs as well: the connection, the frames, the ledgers. Here is what the
+adapter does with it:
+
+- ``broker`` is the port; ``kept_connection`` keeps up its three connections, ``supervisor`` what stands on
+  them.
+- Out: ``publish_session``, with a ``publisher`` on one line after the other (``channel_renewal``, ``probe``).
+- In: ``results_queues`` of a node, each read by a ``results_consumer``; ``commands``; ``beats`` of replicas.
+- ``topology`` is what is declared; ``bindings`` are made on a connection of their own.
 """
 
 from adapter.broker.rabbitmq.broker import AmqpBroker

@@ -345,7 +345,7 @@ class AmqpBroker:
         await self._bindings.make(f"node {node} commands bindings", step, self.limits.confirm_timeout)
         commands = Commands(node, line, self._shared)
         try:
-            if self._pushes.sifting:
+            if self._pushes.drains_single:
                 await commands.drain_single(self._pushes)
             async with asyncio.timeout(self.limits.answer_timeout):
                 await commands.open()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from adapter.amqp import fields
+from adapter.amqp import fields, reply_times
 from adapter.amqp.fields import (
     CONTENT_TYPE,
     CORRELATION_ID,
@@ -26,7 +26,6 @@ from adapter.amqp.fields import (
     PROPERTIES,
     REPLY_TO,
 )
-from adapter.amqp.frames import integer_field
 from adapter.amqp.scanner import BEGINNING
 from adapter.contract import HEADER_RECEIVED, HEADER_REPLIED, MAX_REPLY
 
@@ -40,11 +39,6 @@ _size: Final = struct.Struct(">I").unpack_from
 _tag: Final = struct.Struct(">QB").unpack_from
 
 _OF_TIME: Final = (HEADER_RECEIVED, HEADER_REPLIED)
-_RECEIVED: Final = integer_field(HEADER_RECEIVED)
-_REPLIED: Final = integer_field(HEADER_REPLIED)
-_times: Final = struct.Struct(f">q{len(_REPLIED)}sq").unpack_from
-_TIMES: Final = len(_RECEIVED) + len(_REPLIED) + 16
-
 _KIND: Final = CONTENT_TYPE | ENCODING | HEADERS | DELIVERY_MODE | PRIORITY
 _UNUSUAL: Final = REPLY_TO | EXPIRATION | MORE
 """In what comes to us."""
@@ -149,14 +143,14 @@ def _usual(header: bytes, flags: int) -> Properties | None:
     table, times = at, None
     if flags & HEADERS:
         at += 4 + _size(header, at)[0]
-        times = _times_at(header, at - _TIMES)
+        times = reply_times.found(header, at)
     end = at
     at += bool(flags & DELIVERY_MODE) + bool(flags & PRIORITY)
     if times is None:
         raw = header[PROPERTIES:at]
     else:  # they differ with each reply: without them the rest is known
-        length = (end - table - 4 - _TIMES).to_bytes(4, "big")
-        raw = header[PROPERTIES:table] + length + header[table + 4 : end - _TIMES] + header[end:at]
+        length = (end - table - 4 - reply_times.SIZE).to_bytes(4, "big")
+        raw = header[PROPERTIES:table] + length + header[table + 4 : end - reply_times.SIZE] + header[end:at]
     kind = _decoded(flags & _KIND, raw)
     correlation_id = None
     if flags & CORRELATION_ID:
@@ -167,14 +161,6 @@ def _usual(header: bytes, flags: int) -> Properties | None:
     if at > len(header):
         return None  # cut off
     return Properties(kind.content_type, kind.headers, correlation_id, times or kind.times)
-
-
-def _times_at(header: bytes, at: int) -> tuple[int, int] | None:
-    """The times, where they stand there as the SDK writes them: the last of the headers."""
-    if at < 0 or not header.startswith(_RECEIVED, at):
-        return None
-    received, name, replied = _times(header, at + len(_RECEIVED))
-    return (received, replied) if name == _REPLIED else None
 
 
 def _decoded(flags: int, raw: bytes) -> Properties:

@@ -49,7 +49,7 @@ class KeptConnection:
         self.connection: Connection | None = None
         self.gone = False
         """Whether the last try to connect, to each of the servers, was in vain."""
-        self.sifting = False
+        self.drains_single = False
         """Whether the last one was closed over a message: what waits is to be got one at a time."""
         self.one_at_a_time = asyncio.Lock()
         """Is held by whoever gets them."""
@@ -132,7 +132,7 @@ class KeptConnection:
             await connection.lost()
         except BrokerUnavailable as exc:
             self._urls.append(self._urls.pop(0))  # it may hang: the others first
-            self.sifting = isinstance(exc, UndecodableMessage)
+            self.drains_single = isinstance(exc, UndecodableMessage)
             if isinstance(exc, UndecodableMessage):
                 self._counters.undecodable += 1
                 exc.dropped = self._tell_dropped()

@@ -160,7 +160,7 @@ class ResultsQueues:
         line = await connection.line()
         inbox = ResultsConsumer(self.node, queue, line, self._shared, self._rank, aside)
         try:
-            if self._kept.sifting:
+            if self._kept.drains_single:
                 if aside:  # it may be long
                     await self._consumed.wait()
                 # One at a time: what is on its way to another is lost where the connection closes.

@@ -7,12 +7,12 @@ level that breaks takes down what stands on it and nothing else.
 from __future__ import annotations
 
 import asyncio
-import random
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from adapter.amqp.backoff import Backoff
 from adapter.amqp.tasks import end, outcome
 from adapter.amqp.words import EXPECTED, UndecodableMessage, reason
 
@@ -43,7 +43,7 @@ class Supervisor:
 
     async def _keep(self, part: str, level: Level, base: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
-        pause = self._limits.backoff_first
+        backoff = Backoff(self._limits.backoff_first, self._limits.backoff_longest)
         try:
             while True:
                 exc = await outcome(level(partial(self._up, part)))
@@ -56,10 +56,9 @@ class Supervisor:
                 self._down(part, exc)
                 further = isinstance(exc, UndecodableMessage) and exc.dropped
                 if further or stood > self._limits.backoff_longest:
-                    pause = self._limits.backoff_first
+                    backoff.reset()
                 else:
-                    await asyncio.sleep(pause * random.uniform(0.5, 1))
-                    pause = min(pause * 2, self._limits.backoff_longest)
+                    await asyncio.sleep(backoff.pause())
         finally:
             self.problems.pop(part, None)
 
