@@ -48,7 +48,7 @@ class Connection:
         self.below = footholds.below(pika)
         """aiormq's connection, under aio-pika's."""
         self._aborted = ""
-        self._blocked = footholds.blocked(self.below)
+        self._unblocked = footholds.unblocked(self.below)
 
     @classmethod
     async def open_any(
@@ -155,7 +155,9 @@ class Connection:
     @property
     def blocked(self) -> bool:
         """Whether the server takes no publications (memory or disk alarm)."""
-        return self._blocked()
+        if self._unblocked is not None:
+            return not self._unblocked.is_set()
+        return footholds.is_blocked(self.below)
 
     @property
     def aborted(self) -> bool:

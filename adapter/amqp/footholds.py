@@ -22,7 +22,6 @@ import aio_pika
 if TYPE_CHECKING:
     import asyncio
     import ssl
-    from collections.abc import Callable
 
     import aiormq
     from aiormq.abc import DeliveredMessage
@@ -52,26 +51,23 @@ async def tls(url: URL, options: dict[str, Any]) -> ssl.SSLContext | None:
     return cast("ssl.SSLContext", await provider.get_context()) if url.scheme == "amqps" else None
 
 
-def blocked(connection: aiormq.Connection) -> Callable[[], bool]:
-    """Return what tells whether the server takes no publications (memory or disk alarm).
+def unblocked(connection: aiormq.Connection) -> asyncio.Event | None:
+    """Return the event that is set while the server takes publications: no memory or disk alarm (7.2.4).
 
-    aiormq has a coroutine for it, ``ready``; asked ten times for each publication it cost 1 % of all CPU. So
-    its private event is read (7.2.4); without one the coroutine is asked.
+    To ask ``is_blocked`` ten times for each publication cost 1 % of all CPU. None if there is no such event.
     """
-    event: asyncio.Event | None = getattr(connection, "_Connection__connection_unblocked", None)
-    if event is not None:
-        return lambda: not event.is_set()
+    return getattr(connection, "_Connection__connection_unblocked", None)
 
-    def ask() -> bool:
-        ready = connection.ready()
-        try:
-            ready.send(None)  # it has to wait where, and only where, the server has blocked us
-        except StopIteration:
-            return False
-        ready.close()
-        return True
 
-    return ask
+def is_blocked(connection: aiormq.Connection) -> bool:
+    """Whether the server takes no publications, by what aiormq has for it: a coroutine."""
+    ready = connection.ready()
+    try:
+        ready.send(None)  # it has to wait where, and only where, the server has blocked us
+    except StopIteration:
+        return False
+    ready.close()
+    return True
 
 
 def usable(channel: aiormq.abc.AbstractChannel) -> bool:

@@ -80,9 +80,10 @@ def give_back(channel: int, tag: int) -> bytes:
 def short(text: str) -> bytes:
     """Encode a short string. Raises ValueError for more than 255 bytes."""
     raw = text.encode()
-    if len(raw) > MAX_TEXT:
-        raise ValueError(f"{len(raw)} bytes in a property, at most {MAX_TEXT} allowed")
-    return len(raw).to_bytes(1, "big") + raw
+    size = len(raw)
+    if size > MAX_TEXT:
+        raise ValueError(f"{size} bytes in a property, at most {MAX_TEXT} allowed")
+    return size.to_bytes(1, "big") + raw
 
 
 @lru_cache(maxsize=256)

@@ -28,11 +28,13 @@ class Unconfirmed(Generic[T]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, entry: T) -> int:
-        """Note one that is written now; gives its number."""
-        self._number = number = self._number + 1
-        self._entries[number] = entry
-        return number
+    def add(self, entry: T, count: int = 1) -> int:
+        """Note so many that are written now, of which the same is kept; gives the number of the first."""
+        first = self._number + 1
+        self._number += count
+        for number in range(first, first + count):
+            self._entries[number] = entry
+        return first
 
     def get(self, number: int) -> T | None:
         """Return what is kept of a publication; None once it is answered."""

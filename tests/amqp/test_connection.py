@@ -20,8 +20,8 @@ class Watched(Connection):
     def __init__(self, answers: Any) -> None:
         self.limits = ConnectionLimits(1)
         self.wire: Any = SimpleNamespace(paused=False, heard_at=float("-inf"))
-        self.is_blocked = False
-        self._blocked = lambda: self.is_blocked
+        self._unblocked: asyncio.Event = asyncio.Event()
+        self._unblocked.set()
         self.answers = answers
         self.asked: list[float] = []
         self.aborted_for = ""
@@ -88,10 +88,11 @@ def test_one_that_owes_no_answer_is_waited_for_and_watched_again(state: str) -> 
         watched = Watched(gate.wait)
 
         def is_so(so: bool) -> None:
-            if state == "blocked":
-                watched.is_blocked = so
+            watched.wire.paused = so and state == "paused"
+            if so and state == "blocked":
+                watched._unblocked.clear()
             else:
-                watched.wire.paused = so
+                watched._unblocked.set()
 
         task = asyncio.create_task(watched.watch(watched.ask))
         await asyncio.sleep(1.5)

@@ -77,17 +77,18 @@ async def test_aiormq_gives_the_tls_context_to_the_factory(rabbitmq: RabbitServe
 
 
 async def test_whether_we_are_blocked_is_an_event_of_aiormqs(connection: Connection) -> None:
-    below = connection.below
-    event = below._Connection__connection_unblocked  # type: ignore[attr-defined]
-    without: Any = type("Other", (), {"ready": below.ready})()
-    for tells in (footholds.blocked(below), footholds.blocked(without)):
-        assert not tells()
-        await below._Connection__handle_connection_blocked(aiormq.spec.Connection.Blocked("x"))  # type: ignore[attr-defined]
-        assert tells()
-        assert connection.blocked
-        await below._Connection__handle_connection_unblocked(aiormq.spec.Connection.Unblocked())  # type: ignore[attr-defined]
-        assert not tells()
+    below: Any = connection.below
+    event = footholds.unblocked(below)
+    assert event is not None
     assert event.is_set()
+    assert not footholds.is_blocked(below)
+    await below._Connection__handle_connection_blocked(aiormq.spec.Connection.Blocked("x"))
+    assert not event.is_set()
+    assert footholds.is_blocked(below)
+    assert connection.blocked
+    await below._Connection__handle_connection_unblocked(aiormq.spec.Connection.Unblocked())
+    assert event.is_set()
+    assert not connection.blocked
 
 
 async def test_aiormq_knows_its_channels_by_number(connection: Connection) -> None:

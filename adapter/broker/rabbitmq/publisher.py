@@ -211,10 +211,10 @@ class Publisher:
             return None
         until = self._loop.time() + self._limits.confirm_timeout
         batch = _Batch(messages, until, self._loop.create_future())
-        add, numbers = self._unanswered.add, self._numbers
-        for each in messages:
-            numbers[each.id] = number = add(batch)
-        batch.first = number + 1 - len(messages)
+        batch.first = self._unanswered.add(batch, len(messages))
+        numbers = self._numbers
+        for number, each in enumerate(messages, batch.first):
+            numbers[each.id] = number
         return batch
 
     def _on_confirms(self, _: object, came: list[Confirm | Returned]) -> None:
