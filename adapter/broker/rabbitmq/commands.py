@@ -28,7 +28,7 @@ _TAG: Final = "commands"
 
 
 class Commands:
-    """One line, on which a node's commands are consumed; each is acknowledged as it is pushed."""
+    """Consumes a node's commands, on a line of its own, and acknowledges each as it is pushed."""
 
     def __init__(self, node: str, line: Line, shared: Shared) -> None:
         self._refusals = Refusals(shared.counters)

@@ -29,11 +29,16 @@ log = structlog.get_logger()
 
 
 class KeptConnection:
-    """A connection of its own, with what stands on it.
+    """Keeps a connection up, with what stands on it.
 
-    ``stand`` begins that on each new connection, in tasks that end with the connection; ``fallen`` is
-    called when it is lost. ``watched``: the server is asked for a sign of life while it says nothing,
-    since the library waits for missing heartbeats much longer than a caller does.
+    Args:
+        part: its name in the log.
+        urls: the servers, tried in turn.
+        shared: what it has in common with the other parts of the broker.
+        stand: begins what stands on a new connection, and gives the tasks that are to end with it.
+        fallen: is called when the connection is lost.
+        watched: whether the server is asked for a sign of life while it says nothing, see
+            ``Connection.watch``; whoever publishes finds that out by its confirms.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The publishing, on one connection after the other: whether it works, and what becomes of it."""
+"""Publishes requests, on one connection after the other, and knows whether that works at present."""
 
 from __future__ import annotations
 
@@ -37,10 +37,15 @@ SILENT: Final = "the server is silent: it confirms nothing"
 
 
 class PublishSession:
-    """``on_ready`` is told each change of ``ready``, ``clock`` gives epoch seconds.
+    """Publishes requests and keeps dead letters.
 
-    ``services`` are named in the log where nobody has declared their queue. ``results``: where
-    replies are to be sent, by node.
+    Args:
+        shared: what it has in common with the other parts of the broker.
+        bindings: makes the bindings of the dead letters.
+        results: the queue to which replies are to be sent, by node; it changes while this publishes.
+        services: are named in the log if nobody has declared their queue.
+        on_ready: is told each change of ``ready``.
+        clock: gives epoch seconds.
     """
 
     def __init__(
@@ -85,7 +90,7 @@ class PublishSession:
         return self._connection is not None and self._connection.blocked
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
-        """Publish each: UNAVAILABLE at once where it is not ready."""
+        """Publish each, in order; all are UNAVAILABLE at once if it is not ready."""
         results, publisher = await self._publish(publications)
         while Published.REFUSED in results and await self._renewal.worth_another(
             publisher is self._publisher
@@ -133,9 +138,15 @@ class PublishSession:
             self._counters.dead_letters_dropped += 1
 
     async def run(self, connection: Connection, declared: asyncio.Event, up: Up) -> None:
-        """Publish on a connection until that breaks: raises BrokerUnavailable then.
+        """Publish on a connection until that breaks.
 
-        ``declared`` is set once the exchanges are there.
+        Args:
+            connection: is used for nothing else.
+            declared: is set once the exchanges are there.
+            up: is called once publications are taken.
+
+        Raises:
+            BrokerUnavailable: the connection or its channel is gone, or the server is silent.
         """
         if connection.blocked:
             self._supervisor.waits(PART, BLOCKED)

@@ -37,16 +37,21 @@ _REPLIES: Final = "replies"
 
 
 class ResultsConsumer:
-    """One line, on which one queue of a node's replies is consumed.
+    """Consumes one queue of a node's replies, on a line of its own.
 
-    Replies are taken in batch by batch: while one is under way the next one gathers. Order is
-    kept. A batch that is large, in number or bytes, is looked at in slices, so that the loop gets
-    its turn; while much waits to be looked at, no more is read. What is not acknowledged when the
-    channel closes goes to another consumer at once. ``rank`` is asked with which priority the
-    replies are to be consumed.
+    It hands replies to the receiver batch by batch, in their order: while one batch is under way the next
+    one gathers. It looks at a batch that is large, in number or bytes, in slices, so that the loop gets its
+    turn, and reads no more from the socket while much waits to be looked at. If the channel closes, RabbitMQ
+    gives what is not acknowledged to another consumer at once.
 
-    ``aside``: replies to new calls come by another queue. What is in this one may be stale, and much, so
-    this inbox rests after each slice of many replies, for as long as they took.
+    Args:
+        node: whose replies they are.
+        queue: is consumed; it must be there.
+        line: is used for nothing else.
+        shared: what it has in common with the other parts of the broker.
+        rank: gives the priority with which the replies are to be consumed.
+        aside: whether replies to new calls come by another queue. This one may then be long and stale, so
+            after each slice of many replies the consumer rests for as long as they took.
     """
 
     def __init__(

@@ -45,9 +45,14 @@ _NAMED: Final = float("inf")
 
 
 class ResultsQueues:
-    """Of one node, on one connection after the other, which ``kept`` has.
+    """Consumes the replies of one node, from one queue or several.
 
-    ``rank`` is asked with which priority the replies are to be consumed.
+    Args:
+        node: whose replies they are.
+        kind: with which arguments its own queue is declared.
+        kept: has the connection for replies, one after the other.
+        shared: what it has in common with the other parts of the broker.
+        rank: gives the priority with which the replies are to be consumed.
     """
 
     def __init__(
@@ -86,7 +91,13 @@ class ResultsQueues:
     async def run(self, connection: Connection, prepared: Callable[[], Awaitable[None]], up: Up) -> None:
         """Declare the own queue, then consume it and the others' until that breaks.
 
-        ``prepared`` is called in between. Raises BrokerUnavailable.
+        Args:
+            connection: what ``kept`` has now.
+            prepared: is called once the own queue is there, before it is consumed.
+            up: is called once the own queue is consumed.
+
+        Raises:
+            BrokerUnavailable: the connection is gone, or the server refuses the queue.
         """
         self._consumed.clear()
         async with asyncio.timeout(self._limits.answer_timeout):
