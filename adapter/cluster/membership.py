@@ -85,12 +85,14 @@ class Membership:
         """When others have had the time to show, if this replica saw nobody at first."""
         self.lost_to_all = NEVER
         """Until when, as far as is known, the store answered nobody."""
+        self.untagged_until = NEVER
+        """Until when correlation ids may come without a tag: replies to a replica of the former build, which
+        beats or did until a moment ago. It ends by itself after a rolling update."""
         self._heard: dict[str, _Heard] = {}
         self._here: Mapping[str, str] = {}  # which Kamailio each of this replica's nodes is
         self._woke = NEVER  # and not heard of the others since
         self._remembers_since = NEVER
         self._untraced_until = NEVER
-        self._untagged_until = NEVER
 
     def __repr__(self) -> str:
         state = "as last seen" if self.away else "live"
@@ -108,7 +110,7 @@ class Membership:
         self.paused = frozenset(order[len(_PAUSE) :] for order in snapshot.orders if order.startswith(_PAUSE))
         former = [now - each.at for each in self._heard.values() if not each.beat.tags]
         if former:
-            self._untagged_until = max(self._untagged_until, now - min(former) + FORMER_FOR)
+            self.untagged_until = max(self.untagged_until, now - min(former) + FORMER_FOR)
         self.top_priority = max([self.top_priority, *(each.beat.priority for each in self._heard.values())])
         first = self.updated_at == NEVER
         self.updated_at = asked
@@ -301,8 +303,3 @@ class Membership:
             self._leaves_no_trace(each) or name not in self.others for name, each in others
         )
         return max(self._untraced_until, self.echo.since) if untraced else self._untraced_until
-
-    def untagged(self, now: float) -> bool:
-        """Return True if correlation ids may come without a tag: replies to a replica of the former build,
-        which beats or did until a moment ago. It ends by itself after a rolling update."""
-        return now < self._untagged_until

@@ -58,7 +58,7 @@ class ReplyReader:
 
     def read(self, replies: Sequence[Reply]) -> list[tuple[Reply, Settlement]]:
         """Return what each reply that is understood asks for."""
-        untagged = self._membership.untagged(self._clock())
+        untagged = self._clock() < self._membership.untagged_until
         here: dict[str, bool] = {}  # by node
         found: list[tuple[Reply, Settlement]] = []
         for reply in replies:
