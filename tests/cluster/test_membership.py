@@ -384,19 +384,19 @@ class TestFormerBuild:
 
     def test_such_ids_are_good_while_it_beats_and_for_a_while(self) -> None:
         found = membership({"r1": replace(SERVING, tags=False)})
-        assert 0.0 < found.untagged_until
-        assert FORMER_FOR - 0.1 < found.untagged_until
-        assert FORMER_FOR >= found.untagged_until
+        assert found.untagged_until > 0.0
+        assert found.untagged_until > FORMER_FOR - 0.1
+        assert found.untagged_until <= FORMER_FOR
 
     def test_nor_is_one_forgotten_that_was_killed(self) -> None:
         killed = replace(SERVING, tags=False, age=20.0)
         found = membership({"r1": killed})
-        assert FORMER_FOR - 20.1 < found.untagged_until
-        assert FORMER_FOR - 20.0 >= found.untagged_until
+        assert found.untagged_until > FORMER_FOR - 20.1
+        assert found.untagged_until <= FORMER_FOR - 20.0
 
     def test_among_this_build_none_is(self) -> None:
-        assert 0.0 >= membership({"r1": SERVING, "r3": DRAINING}).untagged_until
-        assert 0.0 >= membership().untagged_until
+        assert membership({"r1": SERVING, "r3": DRAINING}).untagged_until <= 0.0
+        assert membership().untagged_until <= 0.0
 
 
 class TestAges:
