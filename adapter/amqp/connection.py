@@ -15,6 +15,7 @@ import aiormq
 from adapter.amqp import footholds
 from adapter.amqp.line import Line
 from adapter.amqp.servers import shown
+from adapter.amqp.tasks import happens
 from adapter.amqp.wire import Wire
 from adapter.amqp.words import UndecodableMessage, reason
 from adapter.errors import BrokerUnavailable
@@ -214,12 +215,9 @@ class Connection:
         doubt = doubt or asyncio.Event()
         channel = await self.channel()
         while True:
-            try:
-                async with asyncio.timeout(limits.probe_interval):
-                    await doubt.wait()
-            except TimeoutError:
-                if wire.paused or loop.time() - wire.heard_at < limits.probe_interval:
-                    continue
+            doubted = await happens(doubt, limits.probe_interval)
+            if not doubted and (wire.paused or loop.time() - wire.heard_at < limits.probe_interval):
+                continue
             doubt.clear()
             asking = asyncio.ensure_future(question(channel))
             try:

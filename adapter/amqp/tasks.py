@@ -47,3 +47,13 @@ async def ask(request: Coroutine[Any, Any, Any]) -> None:
         await end(asking)
         raise
     asking.result()
+
+
+async def happens(event: asyncio.Event, within: float) -> bool:
+    """Wait for an event, for so many seconds at most. Gives whether it has happened."""
+    try:
+        async with asyncio.timeout(within):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -23,7 +23,7 @@ import aiormq
 from adapter.amqp.backoff import Backoff
 from adapter.amqp.connection import Connection
 from adapter.amqp.footholds import untapped
-from adapter.amqp.tasks import outcome
+from adapter.amqp.tasks import happens, outcome
 from adapter.amqp.topology import Queue, declare_queue, messages_in
 from adapter.amqp.words import NotAllowed, reason
 from adapter.contract import DEAD_EXCHANGE, EVENTS_EXCHANGE, handles_queue, service_queue, word
@@ -147,11 +147,7 @@ class Bindings:
             # Behind the queues, so that who unbinds sees them: see _unbind.
             await bind_service(connection, self._service)
             self.bound.set()
-            try:
-                async with asyncio.timeout(AGAIN_EACH):
-                    await self._due.wait()
-            except TimeoutError:
-                pass  # the usual end
+            await happens(self._due, AGAIN_EACH)
 
     async def _consume(self, connection: Connection, channel: aiormq.Channel, queue: str) -> None:
         """Take what other instances pass on. Where that is refused, they keep it to themselves."""

@@ -12,7 +12,7 @@ from adapter.amqp.connection import Connection
 from adapter.amqp.footholds import untapped
 from adapter.amqp.limits import ConnectionLimits
 from adapter.amqp.servers import parse_urls
-from adapter.amqp.tasks import end, outcome
+from adapter.amqp.tasks import end, happens, outcome
 from adapter.amqp.words import reason
 from adapter.contract import EVENTS_EXCHANGE, service_queue
 from adapter.errors import BrokerUnavailable
@@ -85,7 +85,7 @@ class Runner:
             if trouble is not None:
                 pause = self._pause(backoff)
                 self._tell(f"{self._at}{reason(trouble)}", pause)
-                await self._wait(pause)
+                await happens(self._stop, pause)
         counts = ", ".join(f"{self.service.counts[result]} {result}" for result in Result)
         _log.info("%s: stopped: %s", self.service.name, counts)
 
@@ -165,7 +165,7 @@ class Runner:
                 self.consuming.clear()
                 pause = Backoff(2 * FIRST_PAUSE, LONGEST_PAUSE).pause()
                 _log.warning("%s: cancelled by %s; again in %.1f s", self.service.name, connection.url, pause)
-                await self._wait(pause)
+                await happens(self._stop, pause)
         await work.finished(self.grace)
         await connection.in_time(channel.close())  # behind the last acknowledgements, so they have arrived
 
@@ -196,14 +196,6 @@ class Runner:
                 future.result()
         if self._stop.is_set():
             await connection.in_time(channel.basic_cancel(str(begun.consumer_tag)))
-
-    async def _wait(self, seconds: float) -> None:
-        """Pause, not longer than until ``stop()``."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stop.wait()
-        except TimeoutError:
-            pass  # the usual end of a pause
 
 
 async def _declare(connection: Connection, service: Service, bindings: Bindings) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from adapter.amqp.ledgers import Acknowledgements
 from adapter.amqp.scanner import Returned
+from adapter.amqp.tasks import happens
 from adapter.contract import MAX_BODY
 from consumers.amqp.delivery import Delivery
 from consumers.amqp.outlet import Outlet, Reply
@@ -96,10 +97,7 @@ class Work:
         """
         self._most_done = 0
         self._flush()
-        try:
-            async with asyncio.timeout(grace):
-                await self._idle.wait()
-        except TimeoutError:
+        if not await happens(self._idle, grace):
             _log.warning("%s: %d requests left after %g s", self._service.name, self.in_hand, grace)
         self._end()
 

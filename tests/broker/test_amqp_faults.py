@@ -82,7 +82,9 @@ async def test_connections_closed_by_an_operator(
     await attached(broker, node)
     await until(lambda: broker.ready)
     with capture_logs() as logs:
-        closed = 'rabbit_networking:close_connections(rabbit_networking:connections(), "maintenance")'
+        # One that is for bindings alone may have closed by itself meanwhile.
+        closing = 'catch rabbit_networking:close_connection(Each, "maintenance")'
+        closed = f"[{closing} || Each <- rabbit_networking:connections()]"
         await asyncio.to_thread(rabbitmq.eval, closed)
         await until(lambda: broker.counters.connects == 2 and broker.ready)
         await attached(broker, node)

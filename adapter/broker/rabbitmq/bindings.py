@@ -12,7 +12,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from adapter.amqp.connection import Connection
-from adapter.amqp.tasks import end
+from adapter.amqp.tasks import end, happens, outcome
 from adapter.amqp.words import EXPECTED, reason
 from adapter.errors import BrokerUnavailable
 
@@ -70,12 +70,8 @@ class Bindings:
             self._task = asyncio.create_task(self._run(), name="broker: bindings")
         if part in self._made:
             return
-        try:
-            async with asyncio.timeout(within):
-                await wanted.tried.wait()
-        except TimeoutError:
-            if self._wanted.get(part) is wanted:
-                self._supervisor.waits(part, "no answer in time")
+        if not await happens(wanted.tried, within) and self._wanted.get(part) is wanted:
+            self._supervisor.waits(part, "no answer in time")
 
     def forget(self, part: str) -> None:
         """It is not wanted any more."""
@@ -132,27 +128,21 @@ class Bindings:
 
     async def _try(self, connection: Connection, step: Step) -> str | None:
         """What hinders a step, ``None`` where it is done."""
-        try:
+
+        async def make() -> None:
             async with asyncio.timeout(self._limits.answer_timeout):
                 channel = await connection.channel()
                 await step(channel)
                 await channel.close()
-        except TimeoutError as exc:
+
+        exc = await outcome(make())
+        if isinstance(exc, TimeoutError):
             connection.abort("a binding got no answer")  # the server would close it later
-            return reason(exc)
-        except asyncio.CancelledError:
-            if asyncio.current_task() is not None and asyncio.current_task().cancelling():  # type: ignore[union-attr]
-                raise
-            return "the connection was closed"
-        except EXPECTED as exc:
-            return reason(exc)
-        return None
+        if exc is not None and not isinstance(exc, EXPECTED):
+            raise exc
+        return None if exc is None else reason(exc)
 
     async def _wait(self) -> None:
         """The pause grows; something new cuts it short."""
         pause, self._pause = self._pause, min(self._pause * 2, self._limits.bind_longest)
-        try:
-            async with asyncio.timeout(pause or self._limits.backoff_first):
-                await self._more.wait()
-        except TimeoutError:
-            pass
+        await happens(self._more, pause or self._limits.backoff_first)

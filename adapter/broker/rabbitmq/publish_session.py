@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from adapter.amqp.tasks import happens
 from adapter.amqp.words import DeclaredOtherwise, reason
 from adapter.broker.rabbitmq import sender, topology
 from adapter.broker.rabbitmq.channel_renewal import ChannelRenewal
@@ -206,9 +206,7 @@ class PublishSession:
                 self._note()
                 if publisher.unconfirmed > self._limits.max_unconfirmed:
                     raise BrokerUnavailable(f"{publisher.unconfirmed} publications were never confirmed")
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._limits.watch_interval):
-                        await wake.wait()
+                await happens(wake, self._limits.watch_interval)
                 wake.clear()
                 if publisher is not self._publisher:
                     return
