@@ -216,8 +216,8 @@ class EmbeddedBroker:
         """Begin; ``receiver`` gets the replies."""
         self._receiver = receiver
 
-    def attach(self, node: str, rank: int = 0) -> None:
-        """Deliver the node's replies, those that waited first. Nobody else does, whatever the rank."""
+    def attach(self, node: str, priority: int = 0) -> None:
+        """Deliver the node's replies, those that waited first. Nobody else does, whatever the priority."""
         results = self._results_of(node)
         results.attached = True
         self._deliver_soon(results)

@@ -148,11 +148,11 @@ class Broker(Protocol):
         """Begin, and stay connected from now on; returns without waiting for a server."""
         ...
 
-    def attach(self, node: str, rank: int = 0) -> None:
+    def attach(self, node: str, priority: int = 0) -> None:
         """This process has a live link to the node: take in its replies and commands.
 
-        Of the replicas that do, the one with the highest ``rank`` gets the replies; a call with
-        another rank changes it.
+        Of the replicas that do, the one with the highest ``priority`` gets the replies; a call with
+        another priority changes it.
         """
         ...
 

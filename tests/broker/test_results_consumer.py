@@ -88,11 +88,11 @@ class Rig:
     def __init__(self, limits: Limits) -> None:
         self.receiver, self.channel, self.wire = Recorder(), Channel(), Wire()
         self.counters = Counters()
-        self.rank = 0
+        self.priority = 0
         self.shared = Shared(limits, self.counters)
         self.shared.receiver = self.receiver
         line = Line(self.channel, self.wire)  # type: ignore[arg-type]
-        self.inbox = ResultsConsumer("sbc1", "evapi.results.sbc1", line, self.shared, lambda: self.rank)
+        self.inbox = ResultsConsumer("sbc1", "evapi.results.sbc1", line, self.shared, lambda: self.priority)
 
     @property
     def held(self) -> set[asyncio.Task[Any]]:
@@ -200,7 +200,7 @@ async def test_nothing_is_written_once_a_request_to_the_server_was_given_up(rig:
     rig.wire.deliver()
     await until(lambda: rig.receiver.under_way)
     rig.channel.answers.clear()
-    rig.rank = 1
+    rig.priority = 1
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
             await rig.inbox.rerank()
@@ -211,7 +211,7 @@ async def test_nothing_is_written_once_a_request_to_the_server_was_given_up(rig:
 
 
 async def test_each_rank_has_a_consumer_of_its_own(rig: Rig) -> None:
-    rig.rank = 1
+    rig.priority = 1
     await rig.inbox.rerank()
     results = "evapi.results.sbc1"
     assert rig.channel.consumers == [(results, "replies-1"), (results, "replies-2")]

@@ -24,8 +24,8 @@ class Broker:
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
 
-    def attach(self, node: str, rank: int = 0) -> None:
-        self.calls.append((node, rank))
+    def attach(self, node: str, priority: int = 0) -> None:
+        self.calls.append((node, priority))
 
     def detach(self, node: str) -> None:
         self.calls.append((node, None))

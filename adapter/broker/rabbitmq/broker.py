@@ -88,7 +88,7 @@ class AmqpBroker:
         )
         self._replies = KeptConnection("replies", servers, shared, self._stand_intakes, self._on_replies_lost)
         self._pushes = KeptConnection("commands", servers, shared, self._stand_commands)
-        self._ranks: dict[str, int] = {}  # of the nodes that are attached
+        self._priorities: dict[str, int] = {}  # of the nodes that are attached
         self._taking: dict[str, asyncio.Task[None]] = {}
         self._obeying: dict[str, asyncio.Task[None]] = {}
         self._commands: dict[str, Commands] = {}  # that are consumed at this instant
@@ -163,10 +163,10 @@ class AmqpBroker:
         for kept in (self._requests, self._replies, self._pushes):
             kept.start()
 
-    def attach(self, node: str, rank: int = 0) -> None:
-        """Take in the node's replies, before all consumers of a lower rank, and its commands."""
-        known = node in self._ranks
-        self._ranks[node] = rank
+    def attach(self, node: str, priority: int = 0) -> None:
+        """Take in the node's replies, before all consumers of a lower priority, and its commands."""
+        known = node in self._priorities
+        self._priorities[node] = priority
         if not known:
             self._begin(node)
         elif self.hears(node):
@@ -176,7 +176,7 @@ class AmqpBroker:
 
     def _begin(self, node: str) -> None:
         self.intakes[node] = ResultsQueues(
-            node, self.kind, self._replies, self._shared, lambda: self._ranks.get(node, 0)
+            node, self.kind, self._replies, self._shared, lambda: self._priorities.get(node, 0)
         )
         self._await(node)
         if self._replies.connection is not None:
@@ -192,7 +192,7 @@ class AmqpBroker:
 
     def detach(self, node: str) -> None:
         """Leave the node's replies to others; what is here and not acknowledged goes back at once."""
-        self._ranks.pop(node, None)
+        self._priorities.pop(node, None)
         self._readiness.forget(node)
         self._prepared(node)
         self.intakes.pop(node, None)
@@ -275,7 +275,7 @@ class AmqpBroker:
 
     def _stand_intakes(self, connection: Connection) -> list[asyncio.Task[None]]:
         self.counters.reply_connects += 1
-        for node in self._ranks:
+        for node in self._priorities:
             self._await(node)
             self._take(node, connection)
         return []
@@ -323,7 +323,7 @@ class AmqpBroker:
 
     def _stand_commands(self, connection: Connection) -> list[asyncio.Task[None]]:
         self.counters.reply_connects += 1
-        for node in self._ranks:
+        for node in self._priorities:
             self._obey(node, connection)
         # Not by the connection for requests: without majority RabbitMQ 4.3 closes that one for its binding.
         meet = partial(self._beats.run, connection, self._declared)

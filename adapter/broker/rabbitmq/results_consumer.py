@@ -49,7 +49,7 @@ class ResultsConsumer:
         queue: is consumed; it must be there.
         line: is used for nothing else.
         shared: what it has in common with the other parts of the broker.
-        rank: gives the priority with which the replies are to be consumed.
+        priority: gives that with which the replies are to be consumed.
         aside: whether replies to new calls come by another queue. This one may then be long and stale, so
             after each slice of many replies the consumer rests for as long as they took.
     """
@@ -60,13 +60,13 @@ class ResultsConsumer:
         queue: str,
         line: Line,
         shared: Shared,
-        rank: Callable[[], int] = lambda: 0,
+        priority: Callable[[], int] = lambda: 0,
         aside: bool = False,
     ) -> None:
         self._aside = aside
         self.node = node
         self.queue = queue
-        self._rank = rank
+        self._priority = priority
         self._line = line
         self._shared = shared
         self._limits = shared.limits
@@ -95,23 +95,23 @@ class ResultsConsumer:
             await self._consume()
 
     async def rerank(self) -> None:
-        """Consume the replies with the present rank, where it is another.
+        """Consume the replies with the present priority, where it is another.
 
         The new consumer begins before the old one ends, on the same channel: none of the replies
         that are here goes back, and none has to wait.
         """
         async with self._consuming:
-            if self._rank() == self._consumed_as or self._stopping or self._broken is not None:
+            if self._priority() == self._consumed_as or self._stopping or self._broken is not None:
                 return
             old = self._tag
             await self._consume()
             await self._line.cancel(old)
 
     async def _consume(self) -> None:
-        self._consumed_as = rank = self._rank()
+        self._consumed_as = priority = self._priority()
         self._consumed += 1
         tag = f"{_REPLIES}-{self._consumed}"
-        await self._line.consume(self.queue, self._limits.prefetch, tag, rank)
+        await self._line.consume(self.queue, self._limits.prefetch, tag, priority)
         self._tag = tag
 
     async def drain_single(self, kept: KeptConnection) -> None:

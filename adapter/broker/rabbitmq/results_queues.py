@@ -52,7 +52,7 @@ class ResultsQueues:
         kind: with which arguments its own queue is declared.
         kept: has the connection for replies, one after the other.
         shared: what it has in common with the other parts of the broker.
-        rank: gives the priority with which the replies are to be consumed.
+        priority: gives that with which the replies are to be consumed.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ResultsQueues:
         kind: Kind,
         kept: KeptConnection,
         shared: Shared,
-        rank: Callable[[], int],
+        priority: Callable[[], int],
     ) -> None:
         self.node = node
         self.queue = contract.results_queue(node)
@@ -75,7 +75,7 @@ class ResultsQueues:
         self._shared = shared
         self._limits = shared.limits
         self._supervisor = shared.supervisor
-        self._rank = rank
+        self._priority = priority
         self._consumed = asyncio.Event()  # whether the own queue is
         self._others: dict[str, float] = {}  # queues, and until when, by the loop's clock
         self._consuming: dict[str, asyncio.Task[None]] = {}  # those of them that are, or are looked for
@@ -169,7 +169,7 @@ class ResultsQueues:
     async def _consume(self, queue: str, connection: Connection, up: Up) -> None:
         aside = queue != self.queue
         line = await connection.line()
-        inbox = ResultsConsumer(self.node, queue, line, self._shared, self._rank, aside)
+        inbox = ResultsConsumer(self.node, queue, line, self._shared, self._priority, aside)
         try:
             if self._kept.drains_single:
                 if aside:  # it may be long
@@ -192,7 +192,7 @@ class ResultsQueues:
             self._supervisor.aside(inbox.close())
 
     async def rerank(self) -> None:
-        """Consume with the present rank."""
+        """Consume with the present priority."""
         async with asyncio.timeout(self._limits.answer_timeout):
             for inbox in list(self.inboxes.values()):
                 await inbox.rerank()

@@ -1,4 +1,4 @@
-"""Several replicas consume the replies of one node: those go to the one with the highest rank."""
+"""Several replicas consume the replies of one node: those go to the one with the highest priority."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class Replica:
         await until(lambda: len(self.bodies) == count)
 
     async def consumes(self, node: str) -> None:
-        """Return once it does, and with the rank it was last given."""
-        intakes, ranks = self.broker.intakes, self.broker._ranks
+        """Return once it does, and with the priority it was last given."""
+        intakes, priorities = self.broker.intakes, self.broker._priorities
 
         def consumed() -> bool:
             inbox = intakes[node].inbox
-            return inbox is not None and inbox._consumed_as == ranks[node]
+            return inbox is not None and inbox._consumed_as == priorities[node]
 
         await until(consumed)
         inbox = intakes[node].inbox
         assert inbox is not None
         async with inbox._consuming:
-            pass  # the consumer of the rank before has ended, too
+            pass  # the consumer of the priority before has ended, too
 
 
 @pytest.fixture(params=["classic", "quorum"])
@@ -76,7 +76,7 @@ def answer(client: BlockingChannel, node: str, *numbers: int) -> None:
         reply(client, node, f"{node}:{number}:1:1", b"%d" % number)
 
 
-async def test_the_higher_rank_gets_the_replies(
+async def test_the_higher_priority_gets_the_replies(
     pair: tuple[Replica, Replica], client: BlockingChannel, node: str
 ) -> None:
     low, high = pair
@@ -120,7 +120,7 @@ async def test_one_that_hangs_is_passed_over(
     await until(lambda: standby.bodies == [b"2", b"3", b"1"])
 
 
-async def test_what_is_in_hand_stays_when_the_rank_changes(
+async def test_what_is_in_hand_stays_when_the_priority_changes(
     pair: tuple[Replica, Replica], client: BlockingChannel, node: str
 ) -> None:
     alone = pair[1].broker
@@ -147,14 +147,14 @@ async def test_what_is_in_hand_stays_when_the_rank_changes(
     assert alone.counters.connects == 1
 
 
-async def test_the_last_rank_counts(
+async def test_the_last_priority_counts(
     rabbitmq: RabbitServer, pair: tuple[Replica, Replica], client: BlockingChannel, node: str
 ) -> None:
     """Given while the intake is being set up, and after a reconnect."""
     first, second = pair
     first.broker.attach(node, 3)
-    for rank in (1, 5, 2):
-        second.broker.attach(node, rank)
+    for priority in (1, 5, 2):
+        second.broker.attach(node, priority)
     await second.consumes(node)
     second.broker.attach(node, 4)
     await first.consumes(node)
