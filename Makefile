@@ -129,7 +129,7 @@ pictures: install ## draw the pictures of README.md anew
 
 .PHONY: chaos
 chaos: DEBIAN += faketime
-chaos: install ## what becomes of calls when anything dies or is cut off (about 60 minutes; LONG=30: pairs for so long)
+chaos: install ## what becomes of calls when anything dies or is cut off (about 30 minutes; LONG=30: pairs for so long)
 	@$(BIN)/python -m tests.chaos $(if $(LONG),--long $(LONG),--pairs 12 --random 600) $(if $(SEED),--seed $(SEED))
 
 .PHONY: hooks
