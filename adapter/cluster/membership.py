@@ -10,7 +10,7 @@ beaten again. Who may claim when is in ``role``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from adapter.cluster.echo import Echo
@@ -31,14 +31,12 @@ _PAUSE: Final = node_order("")
 @dataclass(slots=True)
 class _Heard:
     """The last beat of another replica. ``at``: until when it is known to have lived. ``contact``: when the
-    store answered it last, at the latest. ``bus``: when it was last heard over the bus. ``serving``: by node,
-    since when it says that it can serve it."""
+    store answered it last, at the latest. ``bus``: when it was last heard over the bus."""
 
     beat: Beat
     at: float
     contact: float
     bus: float = NEVER
-    serving: Mapping[str, float] = field(default_factory=dict)
 
 
 class Membership:
@@ -144,8 +142,6 @@ class Membership:
 
     def _newer(self, replica: str, heard: _Heard, now: float) -> _Heard:
         before = self._heard.get(replica)
-        since = before.serving if before is not None and now - before.at <= self.lease else {}
-        heard.serving = {n: since.get(n, now) for n in heard.beat.nodes if heard.beat.serves(n)}
         if before is not None:
             heard.bus = max(heard.bus, before.bus)
             heard.contact = max(heard.contact, before.contact)
@@ -219,7 +215,6 @@ class Membership:
             each.at += by
             each.bus += by
             each.contact += by
-            each.serving = {node: since + by for node, since in each.serving.items()}
         self.version += 1
 
     def set_identities(self, identities: Mapping[str, str]) -> None:
@@ -252,11 +247,6 @@ class Membership:
     def serves(self, replica: str, node: str) -> bool:
         """Return True if another replica that lives can take a suspension of this node all the way."""
         return self.others[replica].serves(node) and not self.elsewhere(replica, node)
-
-    def serving_since(self, replica: str, node: str) -> float:
-        """Return since when another replica says that it can serve a node; FOREVER: it does not."""
-        heard = self._heard.get(replica)
-        return FOREVER if heard is None else heard.serving.get(node, FOREVER)
 
     def elsewhere(self, replica: str, node: str) -> bool:
         """Return True if another replica that lives calls another Kamailio by this name."""

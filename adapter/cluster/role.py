@@ -129,7 +129,7 @@ def decide(view: View, now: float) -> Decision:
     yields = seen.away and here.plain and seen.store_is_anothers
     accepts_new = here.claims and here.asks and not seen.paused
     can_serve = accepts_new and not here.clock_wrong and here.sound and not yields
-    chosen = _chosen(here.plain, can_serve, seen, now)
+    chosen = None if seen.paused else seen.replica if can_serve and seen.preferred else seen.rival
     is_chosen = chosen == seen.replica
     confirmed_at = _confirmed_at(view, now)
     role = _role(
@@ -167,16 +167,6 @@ def decide(view: View, now: float) -> Decision:
         plain=here.plain,
         until=_until(role, confirmed_at, view, now),
     )
-
-
-def _chosen(plain: bool, can_serve: bool, seen: Seen, now: float) -> str | None:
-    """Return who is to claim. On a plain node whoever claims goes on until the one that hashing prefers may:
-    for half a lease after that one has come, nobody else would.
-    """
-    if seen.paused:
-        return None
-    keeps = plain and seen.bus and seen.claimed and not seen.away and now < seen.rival_ready_at
-    return seen.replica if can_serve and (seen.preferred or keeps) else seen.rival
 
 
 def waited(broker_lost_at: float | None, now: float) -> bool:
@@ -310,7 +300,6 @@ def _until(role: Role, confirmed_at: float, view: View, now: float) -> float:
         seen.listened_at,
         seen.alone_at,
         seen.trusted_at,
-        seen.rival_ready_at,
         seen.bus_given_up_at,
         NEVER if here.broker_lost_at is None else here.broker_lost_at + RETURN_WAIT,
     )

@@ -161,7 +161,6 @@ def seen(membership: Membership, node: str) -> Seen:
         remembers_from=membership.remembers_from,
         rival=rival,
         preferred=preferred,
-        rival_serves_since=NEVER if rival is None else membership.serving_since(rival, node),
         contact=NEVER if preferred or rival is None else membership.contact(rival),
         served=rival is not None and node not in membership.paused,
         linked=bool(linked),

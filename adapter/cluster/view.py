@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-SUCCESSION: Final = 0.1
-"""Seconds by which a replica may hear its own beat later than others do."""
 NEVER: Final = float("-inf")
 FOREVER: Final = float("inf")
 
@@ -48,7 +46,6 @@ class Seen(NamedTuple):
         remembers_from: since when the store has forgotten nothing; FOREVER: it is away.
         rival: whom hashing picks of the others that serve the node.
         preferred: hashing picks this replica rather than the rival.
-        rival_serves_since: since when the rival says that it can serve the node; FOREVER: it does not.
         contact: when the store answered the rival last; NEVER if this replica is preferred.
         served: another replica can serve the node.
         linked: another replica can write to it.
@@ -78,7 +75,6 @@ class Seen(NamedTuple):
     remembers_from: float = NEVER
     rival: str | None = None
     preferred: bool = True
-    rival_serves_since: float = NEVER
     contact: float = NEVER
     served: bool = False
     linked: bool = False
@@ -104,11 +100,6 @@ class Seen(NamedTuple):
     def alone_at(self) -> float:
         """When whoever else is there would have been heard over the bus."""
         return self.echo_since + self.lease
-
-    @property
-    def rival_ready_at(self) -> float:
-        """When the rival may claim, as far as is heard here: it waits for so long (``trusted_at``)."""
-        return self.rival_serves_since + self.lease / 2 + SUCCESSION
 
     @property
     def trusted_at(self) -> float:

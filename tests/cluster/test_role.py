@@ -322,22 +322,6 @@ class TestWithoutTheStore:
 
 
 class TestWithTheStore:
-    @pytest.mark.parametrize("number", [2, 3])
-    def test_a_node_goes_back_to_the_preferred_one_with_hardly_a_gap(self, number: int) -> None:
-        """It may claim half a lease after it has come back; until then the other goes on."""
-        world = world_of(number)
-        (first,) = world.active()
-        first.store_link = False
-        world.run((YIELDS_AFTER + 1) * LEASE)
-        assert first not in world.active()
-        first.store_link = True
-        nobody = 0
-        for _ in range(round(3 * LEASE / STEP)):
-            world.run(STEP)
-            nobody += not world.active()
-        assert world.active() == [first]
-        assert nobody <= 2 * LATENCY
-
     def test_who_claims_goes_on_though_its_echo_is_late(self) -> None:
         world = world_of(2)
         (first,) = world.active()
