@@ -15,10 +15,9 @@ import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from adapter import outlet
-from adapter.amqp.urls import ADVICE, split_urls, stray_comma
+from adapter.amqp.urls import split_urls
 from adapter.errors import SettingsError
 from consumers import tracing
 from consumers.command_line import MisplacedPassword, hide_passwords
@@ -117,17 +116,6 @@ def amqp_urls(flag: str | None) -> list[str]:
             f"{URL_VARIABLE}: no RabbitMQ is named; write for example "
             f"--amqp-url amqp://guest:guest@127.0.0.1:5672/"
         )
-    for number, url in enumerate(urls, 1):
-        try:
-            parts = urlsplit(url)
-            good = parts.scheme in ("amqp", "amqps") and parts.hostname and parts.port != 0
-            good = good and not stray_comma(url)
-        except ValueError:
-            good = False
-        if not good:
-            raise UsageError(
-                f"{URL_VARIABLE}: URL {number} is no amqp://user:password@host:port/vhost; {ADVICE}"
-            )
     from adapter.amqp.servers import parse_urls  # here, so that --help needs no AMQP
 
     try:

@@ -11,24 +11,29 @@ from adapter.amqp.urls import ADVICE, split_urls, stray_comma
 from adapter.errors import SettingsError
 
 _VARIABLE: Final = "EVAPI_AMQP_URL"
+FORM: Final = "amqp://user:password@host:port/vhost"
 
 
 def parse_urls(urls: str) -> list[URL]:
     """The servers to try in turn, of a list separated by commas. Raises SettingsError."""
     found = []
     for number, text in enumerate(split_urls(urls), 1):
-        if stray_comma(text):
-            raise SettingsError(_VARIABLE, f"number {number} of the URLs: {ADVICE}")
-        try:
-            url = URL(text)
-        except ValueError:
-            # Neither the text nor the cause is quoted: they may hold the password.
-            raise SettingsError(_VARIABLE, f"number {number} of the URLs is none") from None
-        if url.scheme not in ("amqp", "amqps") or not url.host:
-            raise SettingsError(_VARIABLE, f"{shown(url)} is no amqp://HOST or amqps://HOST")
+        url = None if stray_comma(text) else _parsed(text)
+        if url is None:
+            # The text is not quoted: it may hold the password.
+            raise SettingsError(_VARIABLE, f"URL {number} is no {FORM}; {ADVICE}")
         _check_options(url)
         found.append(url)
     return found
+
+
+def _parsed(text: str) -> URL | None:
+    try:
+        url = URL(text)
+    except ValueError:
+        return None
+    good = url.scheme in ("amqp", "amqps") and url.host and url.port != 0
+    return url if good else None
 
 
 def _check_options(url: URL) -> None:
