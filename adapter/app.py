@@ -112,7 +112,7 @@ class Bridge:
         self.metrics = Metrics(rules.events)
         self.clock = Clock()
         self.timekeeping = Timekeeping(self.clock)
-        # Each life has a name of its own: what a killed one left is adopted as anybody's.
+        # Each start has a name of its own: what a killed replica left is adopted as anybody's.
         incarnation = f"{settings.replica}~{secrets.token_hex(2)}"
         self.inflight = _inflight(
             settings, incarnation, self.clock, lambda: self.membership.lost(float("-inf"))
@@ -232,7 +232,7 @@ class Bridge:
         await self.broker.start(self.trip)
         self._tasks = [
             asyncio.create_task(self.discovery.run(), name="discovery"),
-            asyncio.create_task(self.ticker.run(), name="sweeper"),
+            asyncio.create_task(self.ticker.run(), name="ticker"),
         ]
         log.info(
             "started",

@@ -34,8 +34,18 @@ gets the answers that wait for it."""
 
 
 class Placement:
-    """To be ``update``\\ d after each beat. ``count``: how many replicas connect to each node; 0: all.
-    ``clock`` gives epoch seconds."""
+    """To be ``update``\\ d after each beat.
+
+    Args:
+        count: how many replicas connect to each node; 0: all.
+        nodes: which nodes there are, and those that this replica is linked to.
+        connector: connects to a node, and leaves it.
+        membership: who else is there.
+        roles: what this replica does for each node: one that it is active for is not left.
+        recovery: forgets what is in flight of a node that is gone.
+        inflight: whether anything of a node is this replica's own.
+        clock: gives epoch seconds.
+    """
 
     def __init__(
         self,

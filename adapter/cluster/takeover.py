@@ -46,6 +46,7 @@ class Takeover:
         roles: what this replica does for each node.
         broker: whether requests can be published.
         nodes: what this replica is linked to.
+        connector: says before whom the replies of a node are consumed.
         recovery: goes on with what is in the store.
         metrics: of the cluster.
         clock: gives epoch seconds.

@@ -71,7 +71,7 @@ class Resync:
 
         Args:
             beat: what to say of this replica where that takes long.
-            roll: what the last beat gave.
+            snapshot: what the last beat gave.
             since: when the outage began, in epoch seconds.
 
         Returns:

@@ -67,7 +67,20 @@ MAX_UNREAD: Final = 10_000
 
 
 class Trip:
-    """See above. ``clock`` gives epoch seconds, by which the membership goes, too."""
+    """See above.
+
+    Args:
+        inflight: gives the licences to ask and to answer.
+        broker: takes requests, notices and dead letters.
+        links: the way to Kamailio.
+        policy: deadlines, fallbacks and limits.
+        metrics: counts what is no step of a call.
+        observer: is told of each step.
+        membership: who else is there.
+        roles: what this replica does for each node.
+        clock: gives epoch seconds, by which the membership goes, too.
+        ids: writes and reads correlation ids; without a tag by default.
+    """
 
     def __init__(
         self,

@@ -70,7 +70,7 @@ async def running(
 
 
 async def refreshed(connector: Connector, condition: Any) -> None:
-    """What the sweeper does, until it has led to something."""
+    """What the ticker does, until it has led to something."""
 
     def look() -> Any:
         connector.refresh()

@@ -32,7 +32,7 @@ class Nodes:
 
 
 class Swept(Bench):
-    """A relay with a sweeper."""
+    """A trip with a ticker."""
 
     def __init__(self, nodes: Sequence[str] = ("sbc1",)) -> None:
         super().__init__(nodes=nodes)
