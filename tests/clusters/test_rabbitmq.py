@@ -60,6 +60,13 @@ class Trips:
         else:
             self.others.append(found)
 
+    async def led(self) -> None:
+        """Return once a request is taken: a quorum queue that was declared just now has no leader yet."""
+        async with asyncio.timeout(30):
+            while not self.taken:
+                await self._ask()
+        self.others.clear()
+
     @property
     def answered(self) -> set[str]:
         return {reply.correlation_id for reply in self.receiver.replies}
@@ -91,6 +98,7 @@ async def trips(cluster: RabbitCluster) -> AsyncIterator[Trips]:
         broker.attach(node)
         await until(lambda: broker.ready)
         found = Trips(broker, receiver, service, node)
+        await found.led()
         asking = asyncio.create_task(found.run())
         try:
             await found.more()

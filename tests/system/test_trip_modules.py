@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ from tests.system.conftest import bridged
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
+
+    from adapter.app import Bridge
 
 MODULES = 25
 LINES = 6_000
@@ -60,14 +63,24 @@ def _modules(frame: FrameType | None) -> Iterator[str]:
         first, frame = False, frame.f_back
 
 
+async def stop(bridge: Bridge) -> None:
+    """Have nothing done by the clock any more."""
+    for task in bridge._tasks:
+        task.cancel()
+    await asyncio.wait(bridge._tasks)
+    await bridge.replicas.stop()
+
+
 async def test_a_call_passes_few_modules() -> None:
     seen: set[str] = set()
-    # What a replica does for a node is decided again at a beat, and not for a call: none comes meanwhile.
+    # What a replica does for a node is decided again after a beat, not for a call: there is none meanwhile.
     options = {"consumer": "tests.system.test_trip_modules:service", "lease": "30"}
     async with SimulatedKamailio() as sim, bridged(sim, "sbc1", options, PATIENT) as bridge:
         warm = await sim.suspend("passed", {})
         await warm.resumed()
         await until(lambda: bridge.roles.of("sbc1").role is Role.ACTIVE)  # decided once, until a fact changes
+        await stop(bridge)
+        bridge.roles.of("sbc1")
         sys.setprofile(passed(seen))
         try:
             call = await sim.suspend("passed", {})
