@@ -6,16 +6,20 @@ Times are epoch seconds (float) in these classes and epoch milliseconds (int) in
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any, Final
 
 import msgpack
 
+from adapter import bodies
+from adapter.bodies import MAX_BODY as MAX_BODY
 from adapter.errors import CodecError as CodecError
 from adapter.errors import VersionError as VersionError
 from adapter.records import record
@@ -46,6 +50,8 @@ APP_ID: Final = "evapi-adapter"
 VERSION: Final = 1
 MSGPACK: Final = "application/msgpack"
 JSON: Final = "application/json"
+BASE64: Final = "base64"
+"""The one key of a map that stands for bytes in JSON."""
 
 HEADER_NODE: Final = "x-node"
 HEADER_DEADLINE: Final = "x-deadline"
@@ -53,6 +59,8 @@ HEADER_TIME_LEFT: Final = "x-time-left"
 """Of a request: milliseconds until its deadline when it was published. Unlike ``x-deadline``, which is by
 the adapters' clock, it says the same to a consumer whose clock is another."""
 HEADER_VERSION: Final = "x-version"
+HEADER_CORRELATION_ID: Final = "x-correlation-id"
+"""Of a reply: read if the property is missing. RabbitMQ 4 puts a binary correlation id of AMQP 1.0 there."""
 HEADER_SERVICE: Final = "x-service"
 HEADER_STATUS: Final = "x-status"
 HEADER_RECEIVED: Final = "x-received"
@@ -64,8 +72,6 @@ HEADER_DETAIL: Final = "x-detail"
 STATUS_FAILED: Final = "failed"
 STATUS_OPERATOR: Final = "operator"
 
-MAX_BODY: Final = 1 << 20
-"""Bytes of a request or reply body that a reader takes on. A resume holds 32,000 at most."""
 MAX_REPLY: Final = 128_000
 """Bytes of a reply's body that the adapter looks at: four times what a resume holds, so that JSON with
 white space and escapes is judged by what it says. A longer one is ``oversized`` unseen."""
@@ -131,7 +137,8 @@ class Request:
     """An event as a consumer gets it.
 
     ``data`` is a map, or bytes where Kamailio sent no JSON object. Of a notice, for which
-    nothing is suspended and nobody waits, the ids and the deadline are ``None``.
+    nothing is suspended and nobody waits, the ids and the deadline are ``None``. ``raw_headers``: of the
+    message that brought it; read ``headers``.
     """
 
     event: str
@@ -141,6 +148,19 @@ class Request:
     tm_label: int | None = None
     seq: int | None = None
     deadline: float | None = None
+    correlation_id: str | None = field(default=None, compare=False)
+    raw_headers: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """The message's headers, read only."""
+        return MappingProxyType(self.raw_headers or {})
+
+    @property
+    def call_id(self) -> str | None:
+        """The SIP Call-ID, if the event's data tell it as ``call_id``."""
+        found = self.data.get("call_id") if type(self.data) is dict else None
+        return found if type(found) is str else None
 
     @property
     def is_notice(self) -> bool:
@@ -151,9 +171,16 @@ class Request:
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
-def encode_request(request: Request) -> bytes:
-    """The msgpack body. Raises CodecError where the data cannot be packed (an integer over
-    64 bits, a lone surrogate, nesting too deep) or would pass ``MAX_BODY``.
+def encode_request(request: Request, as_json: bool = False) -> bytes:
+    """Write the body of a request.
+
+    Args:
+        request: what is asked.
+        as_json: whether in JSON, where bytes become ``{"base64": "..."}``, rather than in msgpack.
+
+    Raises:
+        CodecError: the data cannot be written (in msgpack an integer over 64 bits; a lone surrogate,
+            nesting too deep), or the body would pass ``MAX_BODY``.
     """
     deadline = request.deadline
     body: dict[str, Any]
@@ -170,7 +197,7 @@ def encode_request(request: Request) -> bytes:
             "data": request.data,
         }
     try:
-        packed: bytes = _pack(body)
+        packed: bytes = _json(body).encode() if as_json else _pack(body)
     except (ValueError, TypeError, OverflowError, RecursionError) as exc:
         raise CodecError("unencodable", f"{type(exc).__name__}: {exc}") from exc
     if len(packed) > MAX_BODY:
@@ -178,14 +205,19 @@ def encode_request(request: Request) -> bytes:
     return packed
 
 
+def content_type(body: bytes) -> str:
+    """The content type of a body that ``encode_request`` made."""
+    return JSON if body.startswith(b"{") else MSGPACK
+
+
 def decode_request(body: bytes, version: int = VERSION) -> Request:
-    """Undo ``encode_request``; unknown keys are ignored.
+    """Undo ``encode_request``, whatever format it chose; unknown keys are ignored.
 
     Raises VersionError for a higher major ``x-version``, CodecError for anything not a request.
     """
     if version > VERSION:
         raise VersionError("version", f"x-version {version}, this reader knows {VERSION}")
-    raw = _unpack(body)
+    raw = bodies.decode(body)
     try:
         event, node = raw["event"], raw["node"]
         index, label, seq = raw.get("tm_index"), raw.get("tm_label"), raw.get("seq")
@@ -201,7 +233,28 @@ def decode_request(body: bytes, version: int = VERSION) -> Request:
     if not (deadline is None or (type(deadline) in (int, float) and math.isfinite(deadline))):
         raise CodecError("not-a-request", "deadline is no number")
     seconds = None if deadline is None else deadline / 1000
-    return Request(event, node, raw.get("data"), index, label, seq, seconds)
+    data = raw.get("data")
+    if type(data) is dict and data.keys() == {BASE64} and body.startswith(b"{"):
+        data = _plain_bytes(data[BASE64])
+    return Request(event, node, data, index, label, seq, seconds)
+
+
+def _bytes_as_json(value: Any) -> dict[str, str]:
+    if isinstance(value, bytes):
+        return {BASE64: base64.b64encode(value).decode()}
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+_json: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_bytes_as_json
+).encode
+
+
+def _plain_bytes(text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (ValueError, TypeError) as exc:
+        raise CodecError("not-a-request", f"data of bytes is no base64: {exc}") from exc
 
 
 def encode_reply(decision: Decision) -> bytes:
@@ -213,34 +266,6 @@ def encode_reply(decision: Decision) -> bytes:
     return packed
 
 
-def decode_reply(body: bytes, content_type: str | None) -> dict[str, Any]:
-    """The decision of a reply, msgpack or JSON as its content type says.
-
-    Raises CodecError: another content type, not that format, not a map, over ``MAX_BODY``.
-    """
-    if len(body) > MAX_BODY:
-        raise CodecError("too-large", f"body of {len(body)} bytes, at most {MAX_BODY} allowed")
-    kind = (content_type or "").partition(";")[0].strip().lower()
-    if kind == MSGPACK:
-        return _unpack(body)
-    if kind != JSON:
-        raise CodecError("content-type", f"{content_type!r} is neither {MSGPACK} nor {JSON}")
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError) as exc:
-        raise CodecError("not-json", str(exc)) from exc
-    if not isinstance(found, dict):
-        raise CodecError("not-a-map", f"a JSON {type(found).__name__}")
-    return found
-
-
-def _unpack(body: bytes) -> dict[str, Any]:
-    if len(body) > MAX_BODY:
-        raise CodecError("too-large", f"body of {len(body)} bytes, at most {MAX_BODY} allowed")
-    try:
-        found = msgpack.unpackb(body)
-    except (ValueError, RecursionError) as exc:  # every msgpack error is a ValueError
-        raise CodecError("not-msgpack", f"{type(exc).__name__}: {exc}") from exc
-    if not isinstance(found, dict):
-        raise CodecError("not-a-map", f"a msgpack {type(found).__name__}")
-    return found
+def decode_reply(body: bytes) -> dict[str, Any]:
+    """Read the decision of a reply: see ``adapter.bodies.read``. Raises CodecError."""
+    return bodies.read(body)[0]

@@ -49,7 +49,7 @@ async def ask(
     if answer.result is not Result.DECIDED or answer.body is None:
         raise Undecided(f"{service.name} on {event}: {_why(answer)}", answer) from answer.error
     try:
-        decision = decode_reply(answer.body, answer.content_type)
+        decision = decode_reply(answer.body)
         json.dumps(decision, allow_nan=False)
     except Exception as exc:
         raise Undecided(f"{service.name} on {event}: its decision is no JSON: {exc}", answer) from exc

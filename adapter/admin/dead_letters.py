@@ -303,9 +303,9 @@ def body(letter: Letter) -> Any:
     if letter.kind in (Kind.REQUEST, Kind.NOTICE):
         request = contract.decode_request(raw)
         found = {field.name: getattr(request, field.name) for field in fields(request)}
-    elif letter.message.properties.content_type == contract.MSGPACK:
+    else:
         with contextlib.suppress(CodecError):  # it is shown as text then
-            found = contract.decode_reply(raw, contract.MSGPACK)
+            found = contract.decode_reply(raw)
     return masked(found or _json(raw) or _colon(raw) or _text_of(raw))
 
 

@@ -30,8 +30,8 @@ from adapter.contract import (
     HEADER_TIME_LEFT,
     HEADER_TRACEPARENT,
     HEADER_VERSION,
-    MSGPACK,
     VERSION,
+    content_type,
 )
 from adapter.ports.broker import DeadLetter, Published, Reply
 from adapter.records import record
@@ -65,7 +65,11 @@ class Delivery:
     correlation_id: str | None
     deadline: float | None
     headers: Mapping[str, Any]
-    content_type: str = MSGPACK
+
+    @property
+    def content_type(self) -> str:
+        """Of the body."""
+        return content_type(self.body)
 
 
 class Answered(Protocol):
@@ -346,12 +350,12 @@ class EmbeddedBroker:
             self._reply(delivery.node, reply)
 
     def _reject(self, queue: _Queue, delivery: Delivery) -> None:
-        reason, service = "rejected", queue.core.name
+        reason, service, kind = "rejected", queue.core.name, delivery.content_type
         self.dead_letter(
-            DeadLetter(reason, service, delivery.body, delivery.node, delivery.correlation_id, MSGPACK)
+            DeadLetter(reason, service, delivery.body, delivery.node, delivery.correlation_id, kind)
         )
         if delivery.correlation_id is not None:
-            reply = Reply(delivery.correlation_id, delivery.body, MSGPACK, None, service, reason)
+            reply = Reply(delivery.correlation_id, delivery.body, kind, None, service, reason)
             self._reply(delivery.node, reply)
 
     def _results_of(self, node: str) -> _Results:

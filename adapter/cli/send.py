@@ -8,6 +8,7 @@ import random
 import sys
 import time
 import uuid
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -34,6 +35,13 @@ MAX_NAME: Final = 100
 _STANDARD_INPUT: Final = "-"
 _FIRST_SEQ: Final = 1 << 30
 """No transaction of a Kamailio's is suspended so often."""
+
+
+class BodyFormat(StrEnum):
+    """Of a question's body."""
+
+    MSGPACK = "msgpack"
+    JSON = "json"
 
 
 def _json(value: Any) -> str:
@@ -69,6 +77,9 @@ def send(
     ] = None,
     data: Annotated[str, typer.Option(metavar="JSON", help="The event's data; -: from stdin.")] = "{}",
     node: Annotated[str, typer.Option(metavar="NAME", help="The node that seems to ask.")] = TEST_NODE,
+    body: Annotated[
+        BodyFormat, typer.Option(help="How the question is written: as the policy's format for the event.")
+    ] = BodyFormat.MSGPACK,
     timeout: Annotated[float, typer.Option(min=0.05, max=60, help="Seconds that they have.")] = 2.0,
     amqp_url: options.AmqpUrl = None,
     output: options.As = Format.TABLE,
@@ -93,7 +104,7 @@ def send(
             raise SettingsError(name, f"is a name of 1 to {MAX_NAME} bytes")
     url = options.amqp(options.settings(more, amqp_url=amqp_url))
     if event is not None:
-        row = options.run(_asked(url, event, node, _data(data), timeout))
+        row = options.run(_asked(url, event, node, _data(data), timeout, body is BodyFormat.JSON))
         out.one(row, COLUMNS_QUESTION)
         ok = row["outcome"] == "decided"
     else:
@@ -153,7 +164,9 @@ async def _sent(url: str, target: str, body: bytes) -> dict[str, Any]:
     }
 
 
-async def _asked(url: str, event: str, node: str, data: dict[str, Any], seconds: float) -> dict[str, Any]:
+async def _asked(
+    url: str, event: str, node: str, data: dict[str, Any], seconds: float, as_json: bool
+) -> dict[str, Any]:
     from adapter import contract
     from adapter.admin.rabbit import NoRights, NotThere, Rabbit
     from adapter.amqp.topology import Binding
@@ -169,14 +182,20 @@ async def _asked(url: str, event: str, node: str, data: dict[str, Any], seconds:
         with contextlib.suppress(NotThere, NoRights):
             await rabbit.bind(Binding(contract.DEAD_BY_NODE_EXCHANGE, queue, key))
         began = time.perf_counter()
-        if await _published(rabbit, request, queue, key, row["correlation_id"], seconds):
+        if await _published(rabbit, request, as_json, queue, key, row["correlation_id"], seconds):
             answer = await _answer(came, row["correlation_id"], seconds + MORE_TIME)
             row |= {"seconds": round(time.perf_counter() - began, 6), **_judged(answer)}
     return row | {"advice": _advice(row["outcome"], event, seconds)}
 
 
 async def _published(
-    rabbit: Rabbit, request: Request, queue: str, key: str, correlation_id: str, seconds: float
+    rabbit: Rabbit,
+    request: Request,
+    as_json: bool,
+    queue: str,
+    key: str,
+    correlation_id: str,
+    seconds: float,
 ) -> bool:
     from datetime import UTC, datetime
 
@@ -186,11 +205,11 @@ async def _published(
 
     assert request.deadline is not None, "a question has one"
     try:
-        body = contract.encode_request(request)
+        body = contract.encode_request(request, as_json)
     except CodecError as exc:
         raise SettingsError("--data", f"cannot be sent: {exc}") from exc
     properties = Basic.Properties(
-        content_type=contract.MSGPACK,
+        content_type=contract.content_type(body),
         headers={
             contract.HEADER_NODE: request.node,
             contract.HEADER_DEADLINE: round(request.deadline * 1000),
@@ -235,7 +254,7 @@ def _judged(answer: Message | None) -> dict[str, Any]:
         return {"outcome": outcome, "service": letter.service, "detail": letter.reason}
     found: dict[str, Any] = {"service": str(answer.headers.get(contract.HEADER_SERVICE) or "")}
     try:
-        decision = contract.decode_reply(answer.body, answer.properties.content_type)
+        decision = contract.decode_reply(answer.body)
     except CodecError as exc:
         return found | {"outcome": "malformed", "detail": str(exc)}
     failed = answer.headers.get(contract.HEADER_STATUS) == contract.STATUS_FAILED
@@ -251,5 +270,5 @@ def _advice(outcome: str, event: str, seconds: float) -> str:
         "timeout": f"no reply within {seconds:g} s: a service has the question, or had it; see its log",
         "expired": f"no service took it off its queue within {seconds:g} s; see evapi-adapter services",
         "failed": "the service failed or rejected it; see its log",
-        "malformed": "the reply cannot be understood: a map in msgpack or JSON is, with its content type",
+        "malformed": "the reply cannot be understood: a JSON object or a msgpack map is",
     }[outcome]

@@ -65,6 +65,9 @@ class TripMetrics(Sink):
             "evapi_replies_refused_total",
             "Replies and dead requests whose correlation id has no good tag: of no request of ours.",
         )
+        self.replies_empty = counter(
+            "evapi_replies_empty_total", "Replies without a body, which answer nothing: their calls wait on."
+        )
         self.decision_seconds = spread(
             "evapi_decision_seconds", "From the claim of a suspension to its resume.", ["outcome"], SECONDS
         )

@@ -13,6 +13,7 @@ A policy is a TOML file (``EVAPI_POLICY``); every table and key may be left out:
     [events.invite_request]       # what differs for one event
     deadline = 3.0
     services = ["least_cost"]     # who decides it: named when their queue is missing
+    format = "json"               # of its requests; "msgpack" if it is left out
 
     [events.emergency_request]
     emergency = true              # never shed before the others
@@ -40,17 +41,22 @@ MAX_FALLBACK: Final = 7_000
 """Bytes of a fallback as JSON: with its envelope it always fits a resume, a plain one too (8,000)."""
 IN_FLIGHT: Final = 10_000
 EMERGENCY: Final = 1_000
+FORMATS: Final = ("msgpack", "json")
 FALLBACK: Final = {"action": "reject", "code": 503, "reason": "No decision"}
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one event is handled. ``deadline`` in seconds; ``fallback`` is JSON text."""
+    """How one event is handled.
+
+    ``deadline`` in seconds; ``fallback`` is JSON text; ``as_json``: its requests are in JSON.
+    """
 
     deadline: float = 2.0
     fallback: bytes = decision_json(FALLBACK)
     services: tuple[str, ...] = ()
     emergency: bool = False
+    as_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,7 @@ def _number(limits: Mapping[str, Any], key: str, default: int, least: int) -> in
 
 
 def _plan(base: Plan, raw: Mapping[str, Any], where: str) -> Plan:
-    _only(raw, where, "deadline", "fallback", "services", "emergency")
+    _only(raw, where, "deadline", "fallback", "services", "emergency", "format")
     plan = base
     if "deadline" in raw:
         seconds = raw["deadline"]
@@ -154,6 +160,10 @@ def _plan(base: Plan, raw: Mapping[str, Any], where: str) -> Plan:
         if not isinstance(raw["emergency"], bool):
             raise PolicyError(f"{where}.emergency", f"{raw['emergency']!r} is neither true nor false")
         plan = replace(plan, emergency=raw["emergency"])
+    if "format" in raw:
+        if raw["format"] not in FORMATS:
+            raise PolicyError(f"{where}.format", f"{raw['format']!r} is neither {' nor '.join(FORMATS)}")
+        plan = replace(plan, as_json=raw["format"] == "json")
     return plan
 
 

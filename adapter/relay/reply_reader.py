@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from adapter.bodies import Habit
 from adapter.model.transaction import Outcome, Settlement
 from adapter.observe.sparse import Sparse
 from adapter.relay import translate
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 
 REFUSALS: Final = 2
 """Log lines a second about replies that nobody was asked for."""
+SERVICES: Final = 1000
+"""Services that are told what they should change. Their names come from peers."""
 FAILURES: Final = 20
 """Log lines a second about replies that were not understood or say that the request failed."""
 
@@ -55,6 +58,7 @@ class ReplyReader:
         self._clock = clock
         self._ids = ids
         self._refusals, self._failures = Sparse(REFUSALS), Sparse(FAILURES)
+        self._told: set[tuple[str | None, Habit]] = set()
 
     def read(self, replies: Sequence[Reply]) -> list[tuple[Reply, Settlement]]:
         """Return what each reply that is understood asks for."""
@@ -62,7 +66,9 @@ class ReplyReader:
         here: dict[str, bool] = {}  # by node
         found: list[tuple[Reply, Settlement]] = []
         for reply in replies:
-            settlement, dead = translate.settlement(reply, self._ids, untagged)
+            settlement, dead, habit = translate.settlement(reply, self._ids, untagged)
+            if habit is not None:
+                self._tell(reply, habit)
             if settlement is not None:
                 node = settlement.id.node
                 if node not in here:
@@ -78,6 +84,16 @@ class ReplyReader:
                 said = {"reason": reply.rejected or "x-status", "service": reply.service}
                 log.info("request failed", correlation_id=reply.correlation_id, **said)
         return found
+
+    def _tell(self, reply: Reply, habit: Habit) -> None:
+        """Say once of each service what it should change."""
+        if habit is Habit.EMPTY:
+            self._metrics.replies_empty.inc()
+        which = reply.service, habit
+        if which not in self._told and len(self._told) < SERVICES:
+            self._told.add(which)
+            said = {"service": reply.service, "correlation_id": reply.correlation_id}
+            log.warning("odd reply, told once for each service", **said, problem=habit.value)
 
     def _refuse(self, reply: Reply, dead: DeadLetter) -> None:
         """Keep a reply that was not understood, or that is nobody's answer."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from adapter import contract
+from adapter import bodies, contract
+from adapter.bodies import Habit
 from adapter.errors import CodecError
 from adapter.model.correlation import Ids, WrongTag, parts
 from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
@@ -61,11 +62,13 @@ def claim(
     if isinstance(found, wire.Malformed):
         return _malformed(found, claimer, policy, arrived), None
     node, event, data = claimer.node, found.event, found.data
-    deadline = arrived + policy.plan(event).deadline
+    plan = policy.plan(event)
+    deadline = arrived + plan.deadline
     id_ = id_of(found, node)
     _, index, label, seq = id_
     try:
-        body = contract.encode_request(contract.Request(event, node, data, index, label, seq, deadline))
+        request = contract.Request(event, node, data, index, label, seq, deadline)
+        body = contract.encode_request(request, plan.as_json)
     except CodecError as exc:
         ids = index, label, seq
         malformed = wire.Malformed(exc.reason, exc.detail, repr(found).encode(), event, ids)
@@ -103,8 +106,17 @@ WRONG_TAG: Final = "wrong-tag"
 """Why a reply is kept whose sender was not given the request."""
 
 
-def settlement(reply: Reply, ids: Ids, untagged: bool = False) -> tuple[Settlement | None, DeadLetter | None]:
-    """What a reply asks for, and what is kept of it where it could not be understood.
+class Reading(NamedTuple):
+    """What a reply asks for, what is kept of one that could not be understood, and what its service should
+    change."""
+
+    settlement: Settlement | None
+    dead: DeadLetter | None = None
+    habit: Habit | None = None
+
+
+def settlement(reply: Reply, ids: Ids, untagged: bool = False) -> Reading:
+    """Read a reply.
 
     ``untagged``: correlation ids without a tag are good, too. Those of an operator's answer always are.
     """
@@ -114,32 +126,37 @@ def settlement(reply: Reply, ids: Ids, untagged: bool = False) -> tuple[Settleme
         else:
             id_ = ids.read(reply.correlation_id, untagged)
     except WrongTag as exc:
-        return None, letter(reply, WRONG_TAG, str(exc), "")
+        return Reading(None, letter(reply, WRONG_TAG, str(exc), ""))
     except ValueError as exc:
-        return None, letter(reply, "correlation-id", str(exc), "")
+        return Reading(None, letter(reply, "correlation-id", str(exc), ""))
     if reply.rejected is not None or reply.status == contract.STATUS_FAILED:
-        return Settlement(id_, Outcome.FAILED), None
+        return Reading(Settlement(id_, Outcome.FAILED))
+    if not reply.body:
+        return Reading(None, None, Habit.EMPTY)
     if max(len(reply.body), reply.size) > contract.MAX_REPLY:
-        return Settlement(id_, Outcome.OVERSIZED), None
+        return Reading(Settlement(id_, Outcome.OVERSIZED))
     try:
-        decision = _decision(reply.body, reply.content_type)
+        decision, habit = _decision(reply.body)
     except CodecError as exc:
-        return Settlement(id_, Outcome.MALFORMED), letter(reply, exc.reason, exc.detail, id_.node)
+        came = f"{exc.detail} (content type: {reply.content_type or 'none'})"
+        return Reading(Settlement(id_, Outcome.MALFORMED), letter(reply, exc.reason, came, id_.node))
     if len(decision) > netstring.MAX_OUT:  # not worth keeping for the retention: it cannot be sent
-        return Settlement(id_, Outcome.OVERSIZED), None
-    return Settlement(id_, Outcome.OPERATOR if reply.by_operator else Outcome.DECIDED, decision), None
+        return Reading(Settlement(id_, Outcome.OVERSIZED))
+    outcome = Outcome.OPERATOR if reply.by_operator else Outcome.DECIDED
+    return Reading(Settlement(id_, outcome, decision), None, habit)
 
 
-def _decision(body: bytes, content_type: str | None) -> bytes:
+def _decision(body: bytes) -> tuple[bytes, Habit | None]:
     """The decision of a reply as JSON text. Raises CodecError."""
     read = _frequent if len(body) <= _SHORT else _frequent.__wrapped__
-    return read(body, content_type)
+    return read(body)
 
 
 @lru_cache(maxsize=1024)
-def _frequent(body: bytes, content_type: str | None) -> bytes:
+def _frequent(body: bytes) -> tuple[bytes, Habit | None]:
     """Services give the same short decisions again and again: one costs 12 us to translate, 0.3 to find."""
-    return wire.decision_json(contract.decode_reply(body, content_type))
+    decision, habit = bodies.read(body)
+    return wire.decision_json(decision), habit
 
 
 def letter(reply: Reply, reason: str, detail: str, node: str) -> DeadLetter:

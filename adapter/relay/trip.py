@@ -265,7 +265,8 @@ class Trip:
 
     def _add_notice(self, notices: list[Publication], node: str, found: wire.Notice) -> None:
         try:
-            body = contract.encode_request(contract.Request(found.event, node, found.data))
+            request = contract.Request(found.event, node, found.data)
+            body = contract.encode_request(request, self._policy.plan(found.event).as_json)
         except CodecError as exc:
             self._keep(node, wire.Malformed(exc.reason, exc.detail, repr(found).encode(), found.event))
         else:

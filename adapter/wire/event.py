@@ -19,6 +19,7 @@ import contextlib
 import json
 import re
 from dataclasses import replace
+from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -334,13 +335,21 @@ def _event_name(value: Any) -> str:
     return value
 
 
-_decision_text: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+def _time_as_text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+_decision_text: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_time_as_text
+).encode
 
 
 def decision_json(decision: Any) -> bytes:
-    """A decision as JSON text that Kamailio's parser (jansson) takes.
+    """A decision as JSON text that Kamailio's parser (jansson) takes. Times become ISO 8601 text.
 
-    Raises CodecError where there is none: bytes, dates, NaN, an integer over 64 bits, a lone
+    Raises CodecError where there is none: bytes, NaN, an integer over 64 bits, a lone
     surrogate, a NUL, a key that is no string (two of them may become one key), deep nesting.
     jansson refuses the whole frame for each of the last five, and the call would wait for
     Kamailio's timer.

@@ -56,6 +56,20 @@ async def test_a_property_that_python_cannot_hold_costs_nobody_a_reply(
     assert broker.problems == {}
 
 
+@pytest.mark.parametrize("binary", [False, True])
+async def test_a_correlation_id_in_the_headers(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, node: str, binary: bool
+) -> None:
+    """RabbitMQ 4 writes a binary correlation id of AMQP 1.0 there, and libraries that fill in the property
+    by themselves leave no other way."""
+    await attached(broker, node)
+    id_ = f"{node}:1:1:1"
+    headers = {"x-correlation-id": id_.encode() if binary else id_}
+    client.basic_publish("", results_queue(node), b"{}", pika.BasicProperties(headers=headers))
+    await until(lambda: receiver.replies)
+    assert [each.correlation_id for each in receiver.replies] == [id_]
+
+
 async def test_an_operator_sees_dead_letters_with_such_properties(
     rabbitmq: RabbitServer, client: BlockingChannel, broker: AmqpBroker
 ) -> None:

@@ -177,9 +177,12 @@ def node() -> str:
     return unique("sbc")
 
 
-def request_of(service: Service, node: str, number: int = 1, lasts: float = 5.0) -> Publication:
+def request_of(
+    service: Service, node: str, number: int = 1, lasts: float = 5.0, body: bytes = b""
+) -> Publication:
     deadline = time.time() + lasts
-    return Publication(service.event, node, b"request %d" % number, f"{node}:{number}:7:1", deadline)
+    body = body or b"request %d" % number
+    return Publication(service.event, node, body, f"{node}:{number}:7:1", deadline)
 
 
 def echo(got: Got) -> Answer:
@@ -301,6 +304,20 @@ async def test_a_rejected_request_comes_back_as_such(bus: Bus, node: str) -> Non
     assert (reply.rejected, reply.body) == ("rejected", asked.body)
     assert reply.correlation_id == asked.correlation_id
     assert reply.content_type == contract.MSGPACK
+
+
+async def test_the_content_type_is_that_of_the_body(bus: Bus, node: str) -> None:
+    service, receiver = Service(unique("event"), echo), Recorder()
+    await bus.begin(service, receiver)
+    bus.broker.attach(node)
+    await bus.broker.publish(
+        [request_of(service, node, 1, body=b'{"n":1}'), request_of(service, node, 2, body=b"\x81\xa1n\1")]
+    )
+    await until(lambda: len(receiver.replies) == 2)
+    assert {got.body[:1]: got.content_type for got in service.got} == {
+        b"{": contract.JSON,
+        b"\x81": contract.MSGPACK,
+    }
 
 
 async def test_what_has_expired_is_not_handed_over(bus: Bus, node: str) -> None:

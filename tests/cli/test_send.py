@@ -189,7 +189,7 @@ class TestQuestions:
         done = await asking
         row = json.loads(done.out)
         assert (done.code, row["outcome"]) == (1, "malformed")
-        assert row["detail"].startswith("content-type")
+        assert row["detail"].startswith("format")
         channel.connection.close()
 
     reply_to = correlation_id = ""

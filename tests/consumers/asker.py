@@ -81,7 +81,7 @@ class Asker:
         async with self._came:
             await self._came.wait_for(lambda: id_ in self.replies)
         message = self.replies[id_]
-        return decode_reply(message.body, message.header.properties.content_type)
+        return decode_reply(message.body)
 
     async def dead_letter(self, id_: str) -> Any:
         async with self._came:

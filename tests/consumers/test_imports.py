@@ -24,6 +24,7 @@ def test_no_driver_comes_along(module: str) -> None:
     assert not loaded & DRIVERS
     assert {name for name in loaded if name.split(".")[0] == "adapter"} - RUNNERS == {
         "adapter",
+        "adapter.bodies",
         "adapter.contract",
         "adapter.errors",
         "adapter.records",

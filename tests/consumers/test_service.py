@@ -37,7 +37,7 @@ def service() -> Service:
 
 def decision(answer: Answer) -> dict[str, Any]:
     assert answer.body is not None
-    return decode_reply(answer.body, answer.content_type)
+    return decode_reply(answer.body)
 
 
 async def test_an_async_handler_decides(service: Service) -> None:

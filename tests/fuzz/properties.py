@@ -141,7 +141,7 @@ def check_reply(reply: Reply) -> None:
     else:
         assert str(id_) == reply.correlation_id
     try:
-        decision = event.decision_json(contract.decode_reply(reply.body, reply.content_type))
+        decision = event.decision_json(contract.decode_reply(reply.body))
     except CodecError as exc:
         check_error(exc)
         return

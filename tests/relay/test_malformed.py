@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from adapter import contract
+from adapter.bodies import Habit
 from adapter.model.transaction import RESEND_FOR, State
 from adapter.ports.broker import Reply
+from adapter.relay.policy import parse
 from adapter.relay.trip import COMPLAIN_EACH
 from adapter.wire.event import Malformed
 from tests.relay_bench import FALLBACK, Bench, id_of, reply, suspended
@@ -76,12 +79,10 @@ class TestMalformedFrame:
 
 
 BROKEN_REPLIES = {
-    "no content type": ({"content_type": None}, "content-type"),
-    "text": ({"content_type": "text/plain"}, "content-type"),
-    "no msgpack": ({"body": b"\xc1"}, "not-msgpack"),
+    "text": ({"body": b"route", "content_type": "text/plain"}, "format"),
+    "no msgpack": ({"body": b"\xc1"}, "format"),
     "cut off": ({"body": contract.encode_reply(ROUTE)[:-1]}, "not-msgpack"),
     "bytes after it": ({"body": contract.encode_reply(ROUTE) + b"\x00"}, "not-msgpack"),
-    "empty": ({"body": b""}, "not-msgpack"),
     "no map": ({"body": b"\x93\x01\x02\x03"}, "not-a-map"),
     "a key that is no string": ({"body": b"\x81\x01\x02"}, "not-msgpack"),
     "bytes in it": ({"body": b"\x81\xa1a\xc4\x01x"}, "not-json"),
@@ -89,7 +90,6 @@ BROKEN_REPLIES = {
     "no number": ({"body": b"\x81\xa1a\xcb\x7f\xf8\0\0\0\0\0\0"}, "not-json"),
     "over 64 bits signed": ({"body": b"\x81\xa1a\xcf" + b"\xff" * 8}, "integer"),
     "a NUL": ({"body": b"\x81\xa1a\xa1\x00"}, "nul"),
-    "a timestamp": ({"body": b"\x81\xa1a\xd6\xff\0\0\0\0"}, "not-json"),
     "no JSON": ({"body": b"{", "content_type": "application/json"}, "not-json"),
     "a JSON list": ({"body": b"[]", "content_type": "application/json"}, "not-a-map"),
     "a deep one": (
@@ -120,6 +120,15 @@ class TestMalformedReply:
         assert (letter.body, letter.node, letter.correlation_id) == (broken.body, "sbc1", str(id_of(1)))
         assert letter.content_type == broken.content_type
 
+    async def test_it_is_told_what_came(self, bench: Bench) -> None:
+        await bench.events(suspended(1))
+        await bench.reply(reply(1, body=b"[1]", content_type="text/plain"))
+        (letter,) = bench.broker.letters
+        assert letter.detail == (
+            "a JSON array: it begins with 5b 31 5d ('[1]'); send a JSON object or a msgpack map "
+            "(content type: text/plain)"
+        )
+
     async def test_an_answer_for_a_node_that_is_not_here_is_kept_and_settles_nothing(self) -> None:
         here = Bench()
         there = Bench(store=here.store.inner.beside("r2"), nodes=["sbc2"])
@@ -137,3 +146,70 @@ class TestMalformedReply:
         (letter,) = bench.broker.letters
         assert (letter.reason, letter.node) == ("correlation-id", "")
         assert letter.correlation_id == correlation_id
+
+
+class TestHabits:
+    @pytest.mark.parametrize(
+        "content_type", [None, "", "text/plain", "application/x-msgpack", "application/json"]
+    )
+    @pytest.mark.parametrize("body", [contract.encode_reply(ROUTE), json.dumps(ROUTE).encode()])
+    async def test_the_content_type_decides_nothing(
+        self, bench: Bench, body: bytes, content_type: str | None
+    ) -> None:
+        await bench.events(suspended(1))
+        await bench.reply(reply(1, body=body, content_type=content_type))
+        assert bench.links.frames[0]["decision"] == ROUTE
+        assert bench.broker.letters == []
+
+    async def test_an_empty_reply_is_no_answer(self, bench: Bench) -> None:
+        await bench.events(suspended(1))
+        await bench.reply(reply(1, body=b""))
+        assert bench.outcomes == []
+        assert bench.counted("replies_empty_total") == 1
+        await bench.reply(reply(1))
+        assert bench.outcomes == [(1, "decided")]
+
+    async def test_an_empty_reply_that_says_failed_is_one(self, bench: Bench) -> None:
+        await bench.events(suspended(1))
+        await bench.reply(reply(1, body=b"", status="failed"))
+        assert bench.outcomes == [(1, "failed")]
+
+    async def test_each_service_is_told_once(self, bench: Bench) -> None:
+        await bench.events(*(suspended(n) for n in range(1, 7)))
+        odd: dict[str, Any] = {"body": b"{}"}
+        with capture_logs() as logs:
+            await bench.reply(*(reply(n, service="lcr", **odd) for n in (1, 2, 3)))
+            await bench.reply(reply(4, service="other", **odd), reply(5, body=b"", service="lcr"))
+            await bench.reply(reply(6, service="lcr"))
+        told = [(entry["service"], entry["problem"]) for entry in logs if entry["log_level"] == "warning"]
+        assert told == [
+            ("lcr", Habit.NO_ACTION.value),
+            ("other", Habit.NO_ACTION.value),
+            ("lcr", Habit.EMPTY.value),
+        ]
+
+    async def test_a_time_becomes_text(self, bench: Bench) -> None:
+        await bench.events(suspended(1))
+        await bench.reply(reply(1, body=b"\x81\xa1a\xd6\xff\0\0\0\0"))
+        assert bench.links.frames[0]["decision"] == {"a": "1970-01-01T00:00:00+00:00"}
+
+
+class TestJsonRequests:
+    async def test_the_policy_says_which_format_an_event_has(self) -> None:
+        policy = parse({"default": {"format": "json"}, "events": {"packed": {"format": "msgpack"}}})
+        bench = Bench(policy=policy)
+        await bench.events(suspended(1, data={"n": 1}), suspended(2, "packed"), suspended(3, data=b"\xff\0"))
+        bodies = [publication.body for publication in bench.broker.published]
+        assert [contract.content_type(body) for body in bodies] == [
+            contract.JSON,
+            contract.MSGPACK,
+            contract.JSON,
+        ]
+        assert json.loads(bodies[0])["data"] == {"n": 1}
+        assert json.loads(bodies[2])["data"] == {"base64": "/wA="}
+        assert [contract.decode_request(body).data for body in bodies][2] == b"\xff\0"
+
+    async def test_an_integer_of_any_size_is_written(self) -> None:
+        bench = Bench(policy=parse({"default": {"format": "json"}}))
+        await bench.events(suspended(1, data={"n": 1 << 64}))
+        assert json.loads(bench.broker.published[0].body)["data"] == {"n": 1 << 64}

@@ -126,6 +126,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("events.a", {"events": {"a": {"dead_line": 2.0}}}),
     *(("limits.in_flight", {"limits": {"in_flight": value}}) for value in (0, -1, 1.5, "1", True, None)),
     *(("limits.emergency", {"limits": {"emergency": value}}) for value in (-1, 1.5, "1", True, None)),
+    *(("events.a.format", {"events": {"a": {"format": bad}}}) for bad in ("xml", "JSON", "")),
     *(("events.a.emergency", {"events": {"a": {"emergency": value}}}) for value in (1, 0, "true", None)),
     *(
         ("default.deadline", {"default": {"deadline": value}})

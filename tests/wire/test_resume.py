@@ -93,7 +93,7 @@ def test_decisions_that_kamailio_takes(decision: dict[str, Any]) -> None:
         (float("nan"), "not-json"),
         (float("inf"), "not-json"),
         (b"bytes", "not-json"),
-        (datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC), "not-json"),
+        (datetime.date(2026, 1, 1), "not-json"),
         ({1, 2}, "not-json"),
         (object(), "not-json"),
         ({1: "a", "1": "b"}, "key"),
@@ -117,6 +117,11 @@ def test_decisions_that_kamailio_would_not_take(around: Any, bad: Any, reason: s
     with pytest.raises(CodecError) as caught:
         event.decision_json(around(bad))
     assert caught.value.reason == reason
+
+
+def test_a_time_becomes_text() -> None:
+    at = datetime.datetime(2026, 1, 1, 12, 30, tzinfo=datetime.UTC)
+    assert event.decision_json({"at": [at]}) == b'{"at":["2026-01-01T12:30:00+00:00"]}'
 
 
 def test_a_decision_that_holds_itself() -> None:

@@ -38,7 +38,7 @@ _REQUEST: Final = _NOTICE | fields.CORRELATION_ID | fields.REPLY_TO | fields.EXP
 
 
 class _Route(NamedTuple):
-    """What is the same in every request, and in every notice, of one event of one node."""
+    """What is the same in every request, and in every notice, of one event of one node, in one format."""
 
     method: bytes
     notice: bytes
@@ -73,7 +73,7 @@ def encode(
         publication.deadline,
     )
     trace = _trace(publication.traceparent) if publication.traceparent else b""
-    route = _route(channel, event, node, len(trace), reply_to, user)
+    route = _route(channel, event, node, len(trace), reply_to, user, contract.content_type(body))
     stamp = short(message_id)
     if correlation_id is None or deadline is None:
         flags = _NOTICE
@@ -100,12 +100,14 @@ def encode(
 
 
 @lru_cache(maxsize=1024)
-def _route(channel: int, event: str, node: str, more: int, reply_to: str, user: str) -> _Route:
+def _route(
+    channel: int, event: str, node: str, more: int, reply_to: str, user: str, content_type: str
+) -> _Route:
     """``more``: bytes of the headers that follow the time left."""
     always = text_field(contract.HEADER_NODE, node)
     always += integer_field(contract.HEADER_VERSION) + long(contract.VERSION)
     deadline = integer_field(contract.HEADER_DEADLINE)
-    kind = short(contract.MSGPACK)
+    kind = short(content_type)
     with_deadline = len(always) + len(deadline) + 8 + len(_TIME_LEFT) + 8 + more
     return _Route(
         publish_method(channel, contract.EVENTS_EXCHANGE, contract.routing_key(event, node)),

@@ -18,6 +18,7 @@ reply can write to every queue, by its name; by which exchange it came the serve
 forge that."""
 _EXPIRED: Final = "expired"
 _MAX_TEXT: Final = 200
+_MAX_ID: Final = 1024  # bytes; more than a node's name, three numbers and a tag have
 _LATEST: Final = 1 << 53  # microseconds: what a float holds exactly, and the year 2255
 
 
@@ -26,6 +27,8 @@ def read_reply(delivery: Delivery, node: str) -> Reply | DeadLetter | None:
     content_type, headers, correlation_id, times = delivery.properties
     if delivery.exchange == contract.DEAD_EXCHANGE:
         return _given_up(delivery, node)
+    if not correlation_id:
+        correlation_id = _text(headers.get(contract.HEADER_CORRELATION_ID), _MAX_ID)
     if not correlation_id:
         return letter(delivery, node, "no-correlation-id", "a reply carries that of its request")
     status, detail = headers.get(contract.HEADER_STATUS), headers.get(contract.HEADER_DETAIL)
@@ -84,10 +87,10 @@ def _seconds(times: tuple[int, int] | None) -> tuple[float | None, float | None]
     return times[0] / 1e6, times[1] / 1e6
 
 
-def _text(value: Any) -> str | None:
+def _text(value: Any, most: int = _MAX_TEXT) -> str | None:
     """A header as text, whatever type a consumer gave it, and no longer than a log line bears."""
     if value is None or isinstance(value, str):
-        return None if value is None else value[:_MAX_TEXT]
+        return None if value is None else value[:most]
     if isinstance(value, bytes | bytearray):
-        return bytes(value[:_MAX_TEXT]).decode(errors="replace")
-    return str(value)[:_MAX_TEXT]
+        return bytes(value[:most]).decode(errors="replace")
+    return str(value)[:most]
