@@ -22,7 +22,9 @@ from __future__ import annotations
 from adapter.contract import Decision, Request
 from consumers.decisions import DecisionError, allow, redirect, reject, route
 from consumers.loading import LoadError, load
-from consumers.service import Answer, Message, Result, Service, time_left
+from consumers.messages import Answer, Message, Result
+from consumers.parameters import PayloadError, SignatureError
+from consumers.service import Service, time_left
 
 __all__ = [
     "Answer",
@@ -30,9 +32,11 @@ __all__ = [
     "DecisionError",
     "LoadError",
     "Message",
+    "PayloadError",
     "Request",
     "Result",
     "Service",
+    "SignatureError",
     "allow",
     "load",
     "redirect",

@@ -1,6 +1,7 @@
 """``python -m consumers module:service``: run services on RabbitMQ until SIGTERM or SIGINT.
 
-Exit codes: 0 stopped, after the work in hand; 2 wrong usage, settings or service.
+Exit codes: 0 stopped, after the work in hand; 1 a lifespan could not be opened; 2 wrong usage, settings or
+service.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from adapter.amqp.urls import split_urls
 from adapter.errors import SettingsError
 from consumers import tracing
 from consumers.command_line import MisplacedPassword, hide_passwords
+from consumers.lifespan import LifespanError
 from consumers.loading import LoadError, load
 
 if TYPE_CHECKING:
@@ -219,6 +221,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(services, urls, options.prefetch, names(options.requests_from)))
+    except LifespanError as exc:
+        print(f"python -m consumers: {exc}", file=sys.stderr)
+        return 1
     finally:
         if traces is not None:
             traces.close()

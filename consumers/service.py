@@ -12,13 +12,13 @@ import inspect
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from adapter.contract import (
+    HEADER_DETAIL,
     HEADER_SERVICE,
     HEADER_STATUS,
     HEADER_TIME_LEFT,
@@ -33,15 +33,25 @@ from adapter.contract import (
     encode_reply,
     word,
 )
-from adapter.records import record
 from consumers import tracing
 from consumers.deadline import Deadline, TimeLeft
 from consumers.decisions import DecisionError
+from consumers.handlers import Handlers
+from consumers.messages import Answer, Result, UnknownEvent
+from consumers.parameters import PayloadError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from consumers.handlers import Around
+    from consumers.messages import Incoming
 
 _log = logging.getLogger("consumers")
 
-Handler = Callable[[Request], Decision | None] | Callable[[Request], Awaitable[Decision | None]]
+Handler = Callable[..., Decision | None] | Callable[..., Awaitable[Decision | None]]
 _H = TypeVar("_H", bound=Handler)
+Lifespan = Callable[[], AsyncIterator[Any]] | Callable[[], "AbstractAsyncContextManager[Any]"]
+_L = TypeVar("_L", bound=Lifespan)
 
 _DAY: Final = 86_400.0
 _CLOCKS_DIFFER: Final = 0.05
@@ -54,76 +64,6 @@ _FORGETS: Final = 0.9
 """What is left of that after a request that was given up for it."""
 _TRIP: Final = 0.03
 """Seconds for which an answer is on its way back, behind one that computes, at most."""
-
-
-class Result(StrEnum):
-    """What became of a message."""
-
-    DECIDED = "decided"  # the handler decided; the answer has a body
-    FAILED = "failed"  # the handler raised or gave no decision; the answer says so
-    NOTED = "noted"  # a notice: nobody waits for an answer
-    EXPIRED = "expired"  # not handled: its deadline had passed, or would have by the time of the answer
-    LATE = "late"  # its deadline passed while the handler was at it: cancelled
-    REJECTED = "rejected"  # not a request: to the dead letters
-    UNHANDLED = "unhandled"  # no handler of its event: this service has no say in it
-    REFUSED = "refused"  # from somebody who may not ask this service: to the dead letters
-
-
-class UnknownEvent(LookupError):
-    """No handler is registered for the event of a request."""
-
-    def __init__(self, service: str, event: str) -> None:
-        super().__init__(f"{service} has no handler of {event!r}")
-        self.event = event
-
-
-class Incoming(Protocol):
-    """What the core reads of a message."""
-
-    @property
-    def body(self) -> bytes:
-        """The encoded request."""
-        ...
-
-    @property
-    def correlation_id(self) -> str | None:
-        """The id of the answer; ``None`` where nobody waits for one."""
-        ...
-
-    @property
-    def headers(self) -> Mapping[str, Any]:
-        """The message's headers."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A request as it came from a transport."""
-
-    body: bytes
-    correlation_id: str | None = None
-    content_type: str | None = MSGPACK
-    headers: Mapping[str, Any] = field(default_factory=dict)
-
-
-@record
-class Answer:
-    """What to do with a message: send ``body``, where there is one, then acknowledge or reject.
-
-    ``error`` is why it failed or was rejected. It stays in this process.
-    """
-
-    result: Result
-    correlation_id: str | None = None
-    body: bytes | None = None
-    content_type: str | None = MSGPACK
-    headers: Mapping[str, str] = field(default_factory=dict)
-    error: BaseException | None = None
-
-    @property
-    def rejected(self) -> bool:
-        """Whether the message belongs to the dead letters."""
-        return self.result in (Result.REJECTED, Result.REFUSED)
 
 
 def time_left(request: Request) -> float | None:
@@ -165,7 +105,8 @@ class Service:
         self.counts: Counter[Result] = Counter()
         self._headers: Mapping[str, str] = MappingProxyType({HEADER_SERVICE: name})
         self._clock = clock
-        self._handlers: dict[str, tuple[bool, Callable[[Request], Any]]] = {}
+        self._handlers = Handlers()
+        self._find = self._handlers.bound.get
         self._at_start: list[Callable[[], object]] = []
         self._hinted = self._refused_at = float("-inf")
         self.unread: Callable[[], float] = lambda: 0.0
@@ -185,11 +126,16 @@ class Service:
     def on(self, *events: str) -> Callable[[_H], _H]:
         """Register a handler of ``events``: ``async def decide(request: Request) -> Decision``.
 
-        It gets ``None`` for an answer of a notice: that is ignored. A handler still at work at
-        its request's deadline is cancelled. A plain ``def`` runs on the event loop, so it must
-        compute, not wait; what blocks belongs into ``await asyncio.to_thread(...)``. Inside the adapter
-        (the embedded broker) what blocks for 3 s ends the process.
-        Raises ValueError where an event has a handler already.
+        Its parameters get what their annotations ask for: ``Request``, the event's data in a type of the
+        handler's own, what a lifespan made (see ``consumers.parameters``). The answer to a notice is
+        ignored. A handler still at work at its request's deadline is cancelled. A plain ``def`` runs on the
+        event loop, so it must compute, not wait; what blocks belongs into
+        ``await asyncio.to_thread(...)``. Inside the adapter (the embedded broker) what blocks for 3 s ends
+        the process.
+
+        Raises:
+            ValueError: no event is named, one has a handler already, or the handler is no function. What is
+                wrong with its parameters is told by ``check``.
         """
         if not events or not all(isinstance(event, str) and event for event in events):
             raise ValueError('name the event: @service.on("invite_request")')
@@ -200,10 +146,52 @@ class Service:
             for event in events:
                 if event in self._handlers:
                     raise ValueError(f"{self.name} has a handler of {event!r} already")
-                self._handlers[event] = (_is_async(handler), handler)
+                self._handlers.add(event, handler)
             return handler
 
         return register
+
+    def lifespan(self, function: _L) -> _L:
+        """Register what is opened before the first request, and closed after the last handler has ended.
+
+        ``function`` is an async generator that yields once, or gives an async context manager. Handlers get
+        what it yields by the type that its annotation tells: ``-> AsyncIterator[Pool]``.
+
+        Raises:
+            ValueError: the annotation does not say what it yields, or another one yields the same type.
+        """
+        self._handlers.add_lifespan(function)
+        return function
+
+    def wrap(self, around: Around) -> None:
+        """Put something around every handler: a measurement, a context for its log."""
+        self._handlers.wrap(around)
+
+    def check(self) -> None:
+        """Raises SignatureError if a handler's parameters ask for what nothing gives."""
+        self._handlers.check()
+
+    async def open(self, instead: Mapping[Any, Any] = MappingProxyType({})) -> None:
+        """Open what ``lifespan`` registered.
+
+        Args:
+            instead: values by type, in place of what lifespans would yield.
+
+        Raises:
+            SignatureError: see ``check``.
+            LifespanError: a lifespan failed.
+        """
+        self.check()
+        await self._handlers.lifespans.open(instead)
+
+    async def close(self) -> None:
+        """Close what ``open`` opened; nothing if it is not open."""
+        await self._handlers.lifespans.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what the lifespans make is there."""
+        return self._handlers.lifespans.are_open
 
     def at_start(self, check: Callable[[], object]) -> Callable[[], object]:
         """Register what must succeed before the service begins, such as reading its files."""
@@ -211,9 +199,10 @@ class Service:
         return check
 
     def prepare(self) -> None:
-        """Run what ``at_start`` registered; raises what that raises."""
+        """Run what ``at_start`` registered, and ``check``; raises what these raise."""
         for check in self._at_start:
             check()
+        self.check()
 
     async def answer(self, message: Incoming) -> Answer:
         """The answer to a message. Raises nothing: whatever goes wrong is in the answer."""
@@ -225,6 +214,8 @@ class Service:
         try:
             headers = message.headers
             request = decode_request(message.body, _version(headers))
+            request.correlation_id = message.correlation_id  # type: ignore[misc]  # a copy costs 0.6 us
+            request.raw_headers = headers  # type: ignore[misc]
         except Exception as exc:  # bytes from anywhere: none of them may end the service
             return self._rejected(message, exc)
         left = None
@@ -238,7 +229,7 @@ class Service:
                     request = replace(request, deadline=now + left)
             if not left > 0:  # so that NaN counts as passed
                 return self._expired(message, left)
-        found = self._handlers.get(request.event)
+        found = self._find(request.event)
         if found is None:
             return self._unhandled(message, request.event)
         is_async, handler = found
@@ -327,12 +318,17 @@ class Service:
         return self._count(Answer(Result.DECIDED, message.correlation_id, body, MSGPACK, self._headers))
 
     def _failed(self, message: Incoming, request: Request, error: BaseException) -> Answer:
-        _log.error("%s: %s failed: %s", self.name, request.event, _id(message), exc_info=error)
+        fits = not isinstance(error, PayloadError)
+        why = "" if fits else f": its data do not fit: {error}"
+        told = (self.name, request.event, _id(message), why)
+        _log.error("%s: %s failed: %s%s", *told, exc_info=error if fits else None)
         if message.correlation_id is None:
             return self._count(Answer(Result.FAILED, error=error))
         # The type only: what the error says may be about other people's calls.
         body = encode_reply({"error": type(error).__name__})
         headers = {**self._headers, HEADER_STATUS: STATUS_FAILED}
+        if not fits:
+            headers[HEADER_DETAIL] = str(error)
         return self._count(Answer(Result.FAILED, message.correlation_id, body, MSGPACK, headers, error))
 
     def _rejected(self, message: Incoming, error: Exception) -> Answer:
@@ -358,10 +354,6 @@ class Service:
     def _count(self, answer: Answer) -> Answer:
         self.counts[answer.result] += 1
         return answer
-
-
-def _is_async(handler: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
 def _version(headers: Mapping[str, Any]) -> int:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from adapter.contract import Request
     from consumers.exporting import Export
-    from consumers.service import Answer
+    from consumers.messages import Answer
 
 TRACES_VARIABLE: Final = "EVAPI_TRACES"
 """Share of the calls that the adapter traces, from 0 to 1. A consumer follows the adapter: here it

@@ -114,6 +114,14 @@ class Core(Protocol):
         """How many requests it works on at a time."""
         ...
 
+    async def open(self) -> None:
+        """Open what its handlers need, before the first request."""
+        ...
+
+    async def close(self) -> None:
+        """Close that again, after the last; nothing if it is not open."""
+        ...
+
     def begin(self, message: Delivery, /) -> Answered | Coroutine[Any, Any, Answered]:
         """Answer a request: at once, or by a coroutine where the handler waits for something."""
         ...
@@ -217,7 +225,13 @@ class EmbeddedBroker:
         return {"expired": self.expired, "dead_letters": self._letters}
 
     async def start(self, receiver: Receiver) -> None:
-        """Begin; ``receiver`` gets the replies."""
+        """Begin; ``receiver`` gets the replies. Raises what the services raise that cannot be opened."""
+        try:
+            for queue in self._queues:
+                await queue.core.open()
+        except BaseException:
+            await self._close_cores()
+            raise
         self._receiver = receiver
 
     def attach(self, node: str, priority: int = 0) -> None:
@@ -261,6 +275,11 @@ class EmbeddedBroker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._close_cores()
+
+    async def _close_cores(self) -> None:
+        for queue in self._queues:
+            await queue.core.close()
 
     def _publish(self, publication: Publication, now: float) -> Published:
         if not self.ready:

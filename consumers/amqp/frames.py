@@ -10,7 +10,7 @@ from adapter.amqp.frames import TRANSIENT, constant, message, publish_method, sh
 from adapter.contract import APP_ID
 
 if TYPE_CHECKING:
-    from consumers.service import Answer
+    from consumers.messages import Answer
 
 _ALWAYS: Final = fields.HEADERS | fields.DELIVERY_MODE | fields.MESSAGE_ID | fields.APP_ID
 

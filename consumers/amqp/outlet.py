@@ -10,7 +10,7 @@ from consumers.amqp import frames
 if TYPE_CHECKING:
     from adapter.amqp.line import Line
     from consumers.amqp.delivery import Delivery
-    from consumers.service import Answer
+    from consumers.messages import Answer
 
 
 class Reply(NamedTuple):

@@ -20,12 +20,14 @@ from consumers import tracing
 from consumers.amqp.bindings import Bindings
 from consumers.amqp.topology import keep_declaring
 from consumers.amqp.work import Work
-from consumers.service import Result, Service
+from consumers.messages import Result
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from aiormq import Channel
+
+    from consumers.service import Service
 
 _log = logging.getLogger("consumers")
 
@@ -77,7 +79,22 @@ class Runner:
         self._stop.set()
 
     async def run(self) -> None:
-        """Consume until ``stop()``. A server that is away is waited for, for ever."""
+        """Consume until ``stop()``. A server that is away is waited for, for ever.
+
+        The service's lifespans are opened before and closed after it, in the same task.
+
+        Raises:
+            SignatureError: a handler's parameters ask for what nothing gives.
+            LifespanError: a lifespan cannot be opened.
+        """
+        if not self.service.is_open:
+            await self.service.open()
+        try:
+            await self._until_the_end()
+        finally:
+            await self.service.close()
+
+    async def _until_the_end(self) -> None:
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while not self._stop.is_set():
             self._consuming_since, self._at = None, ""

@@ -17,13 +17,14 @@ from adapter.contract import MAX_BODY
 from consumers.amqp.delivery import Delivery
 from consumers.amqp.outlet import Outlet, Reply
 from consumers.amqp.unread import Unread
-from consumers.service import Answer, Service, UnknownEvent
+from consumers.messages import Answer, UnknownEvent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable
 
     from adapter.amqp.line import Line
     from adapter.amqp.scanner import Confirm
+    from consumers.service import Service
 
 _log = logging.getLogger("consumers")
 

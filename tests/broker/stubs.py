@@ -33,6 +33,12 @@ class Stub:
     events: tuple[str, ...] = ("e",)
     prefetch: int = 10
 
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
     def begin(self, message: Delivery, /) -> Answer | Coroutine[Any, Any, Answer]:
         return self.act(message)
 

@@ -85,6 +85,10 @@ class _Core:
         self.events = [service.event]
         self._service = service
 
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
     def begin(self, message: Delivery, /) -> Answered:
         return self._service.take(
             Got(message.correlation_id, message.body, message.headers, message.content_type)

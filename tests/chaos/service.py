@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from adapter.contract import Decision
-    from consumers.service import Answer, Incoming
+    from consumers.messages import Answer, Incoming
 
 TAKES: Final = "CHAOS_DECISION_MS"
 PREFETCH: Final = "CHAOS_PREFETCH"

@@ -15,7 +15,7 @@ from pamqp.header import ContentHeader
 from consumers import Request, Service, allow
 from consumers.__main__ import names, parser
 from consumers.amqp.delivery import Delivery, PropertiesError
-from consumers.service import Message, Result
+from consumers.messages import Message, Result
 
 texts = st.text("abé:", min_size=1, max_size=9)
 PROPERTIES = {

@@ -9,7 +9,7 @@ import pytest
 from adapter.contract import Request, encode_request
 from consumers import Service, route
 from consumers.deadline import DRIFT, TimeLeft
-from consumers.service import Message, Result
+from consumers.messages import Message, Result
 
 NOW = 1_790_000_000.0
 

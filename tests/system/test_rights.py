@@ -18,7 +18,7 @@ from pika.exceptions import ChannelClosedByBroker
 from adapter.admin.checks_rights import Refusal, Rights
 from adapter.simulator import SimulatedKamailio
 from consumers import Request, Service, route
-from consumers.service import Result
+from consumers.messages import Result
 from tests.cli.command import evapi_adapter
 from tests.consumers.asker import running
 from tests.harness.process import free_port

@@ -1,0 +1,71 @@
+"""The handlers of a service: what a request of each event calls."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from adapter.contract import Request
+from consumers.lifespan import Lifespans
+from consumers.parameters import Call, SignatureError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Bound = Callable[[Request], Any]
+Around = Callable[[str, bool, Bound], Bound]
+"""Given an event, whether its handler is a coroutine, and the handler: gives what is called in its place."""
+
+
+class Handlers:
+    """Those of one service, and what they get from its lifespans.
+
+    ``bound``: for each event whether its handler is a coroutine, and what to call with the request.
+    """
+
+    def __init__(self) -> None:
+        self.bound: dict[str, tuple[bool, Bound]] = {}
+        self.lifespans = Lifespans()
+        self._calls: dict[str, Call] = {}
+        self._troubles: dict[str, str] = {}
+        self._around: list[Around] = []
+
+    def __iter__(self) -> Iterator[str]:
+        """The events."""
+        return iter(self._calls)
+
+    def add(self, event: str, handler: Callable[..., Any]) -> None:
+        """Register the handler of an event that has none."""
+        name = getattr(handler, "__name__", type(handler).__name__)
+        self._calls[event] = Call(handler, f"{name} of {event!r}", self.lifespans.made)
+        self._bind(event)
+
+    def add_lifespan(self, function: Callable[[], Any]) -> None:
+        """Register a lifespan. Raises SignatureError."""
+        self.lifespans.add(function)
+        self._bind(*self._calls)
+
+    def wrap(self, around: Around) -> None:
+        """Put something around every handler."""
+        self._around.append(around)
+        self._bind(*self._calls)
+
+    def check(self) -> None:
+        """Raises SignatureError if a handler's parameters ask for what nothing gives."""
+        troubles = sorted({trouble for trouble in self._troubles.values() if trouble})
+        if troubles:
+            raise SignatureError("; ".join(troubles))
+
+    def _bind(self, *events: str) -> None:
+        for event in events:
+            call = self._calls[event]
+            is_async = _is_async(call.handler)
+            bound, self._troubles[event] = call.bound(self.lifespans.kinds)
+            for around in self._around:
+                bound = around(event, is_async, bound)
+            self.bound[event] = (is_async, bound)
+
+
+def _is_async(handler: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)

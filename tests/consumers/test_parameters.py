@@ -1,0 +1,460 @@
+"""What handlers ask for by their annotations, and what they get."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, NewType, Protocol
+
+import pytest
+from pydantic import BaseModel, Field, field_validator
+from typing_extensions import TypedDict
+
+from adapter.contract import Request, decode_reply, encode_request
+from consumers import Message, PayloadError, Result, Service, SignatureError, allow
+from consumers.lifespan import LifespanError
+from consumers.testing import Undecided, ask, opened, tell
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from elsewhere import Unknown  # type: ignore[import-not-found]
+
+DATA = {"user": "441632960000", "rate": "3", "call_id": "abc@sbc1"}
+
+
+@dataclass
+class AsDataclass:
+    user: str
+    rate: int = 0
+
+
+class AsTypedDict(TypedDict):
+    user: str
+
+
+class AsModel(BaseModel):
+    user: str = Field(min_length=3)
+    rate: Annotated[int, Field(gt=0)] = 1
+
+    @field_validator("user")
+    @classmethod
+    def _not_secret(cls, value: str) -> str:
+        if value == "secret":
+            raise ValueError(f"{value} is not allowed")
+        return value
+
+
+class Pool:
+    """What a lifespan makes."""
+
+    def __init__(self, name: str = "real") -> None:
+        self.name = name
+        self.closed = False
+
+
+class Named(Protocol):
+    name: str
+
+
+Rates = NewType("Rates", dict)  # type: ignore[type-arg]
+
+
+@dataclass
+class Settings:
+    name: str
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service("typed")
+
+
+def asked(data: Any, event: str = "e", correlation_id: str | None = "n:1:2:3", **headers: Any) -> Message:
+    request = Request(event, "n", data, *((None,) * 3 if correlation_id is None else (1, 2, 3)))
+    return Message(encode_request(request), correlation_id, headers=headers)
+
+
+async def test_the_data_come_as_the_type_that_is_asked_for(service: Service) -> None:
+    @service.on("dataclass")
+    async def first(request: Request, call: AsDataclass) -> dict[str, Any]:
+        return allow(user=call.user, rate=call.rate, kind=type(call).__name__, event=request.event)
+
+    @service.on("typed_dict")
+    def second(call: AsTypedDict) -> dict[str, Any]:
+        return allow(user=call["user"], kind="TypedDict")
+
+    @service.on("model")
+    def third(*, call: AsModel, request: Request) -> dict[str, Any]:
+        return allow(user=call.user, rate=call.rate, kind=type(call).__name__, event=request.event)
+
+    @service.on("plain")
+    def fourth(_: Any, data: Mapping[str, str] | bytes) -> dict[str, Any]:
+        return allow(user=data.decode() if isinstance(data, bytes) else data["user"])
+
+    service.check()
+    found = await ask(service, "dataclass", DATA)
+    assert found == allow(user=DATA["user"], rate=3, kind="AsDataclass", event="dataclass")
+    assert await ask(service, "typed_dict", DATA) == allow(user=DATA["user"], kind="TypedDict")
+    found = await ask(service, "model", DATA)
+    assert found == allow(user=DATA["user"], rate=3, kind="AsModel", event="model")
+    assert await ask(service, "plain", DATA) == allow(user=DATA["user"])
+    assert await ask(service, "plain", b"44") == allow(user="44")
+
+
+async def test_what_does_not_fit_has_failed_at_once_with_the_field_named(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    @service.on("e")
+    async def decide(call: AsModel) -> dict[str, Any]:
+        raise AssertionError("not to be called")
+
+    answer = await service.answer(asked({"user": "1", "rate": "high"}))
+    told = (
+        "user: String should have at least 3 characters; "
+        "rate: Input should be a valid integer, unable to parse string as an integer"
+    )
+    assert answer.result is Result.FAILED
+    assert answer.headers == {"x-service": "typed", "x-status": "failed", "x-detail": told}
+    assert answer.body is not None
+    assert decode_reply(answer.body) == {"error": "PayloadError"}
+    (record,) = caplog.records
+    assert record.getMessage() == f"typed: e failed: n:1:2:3: its data do not fit: {told}"
+    assert record.exc_info is None
+    with pytest.raises(Undecided, match="user: Field required") as caught:
+        await ask(service, "e", {})
+    assert isinstance(caught.value.__cause__, PayloadError)
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_notice_that_does_not_fit_is_logged_and_not_answered(
+    service: Service, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def hear(call: AsDataclass) -> None:
+        raise AssertionError("not to be called")
+
+    service.on("e")(hear if is_async else lambda call: None)
+    if not is_async:
+        service = Service("plain")
+        service.on("e")(functools.partial(_hear))
+    answer = await service.answer(asked({}, correlation_id=None))
+    assert (answer.result, answer.body) == (Result.FAILED, None)
+    assert "its data do not fit: user: Field required" in caplog.text
+    with pytest.raises(Undecided, match="user: Field required"):
+        await tell(service, "e", {})
+
+
+def _hear(call: AsDataclass) -> None:
+    raise AssertionError("not to be called")
+
+
+@pytest.mark.parametrize(
+    "data, told",
+    [
+        ({"user": "secret"}, "user: is refused"),  # a validator's text may quote what is nobody's business
+        (b"\xff", "data: Input should be a valid dictionary or instance of AsModel"),
+        ({"user": "x" * 9, "rate": {"a": 1}}, "rate: Input should be a valid integer"),
+    ],
+)
+async def test_what_is_told_quotes_no_data(service: Service, data: Any, told: str) -> None:
+    service.on("e")(_decide_model)
+    answer = await service.answer(asked(data))
+    assert answer.headers["x-detail"] == told
+
+
+def _decide_model(call: AsModel) -> dict[str, Any]:
+    raise AssertionError("not to be called")
+
+
+async def test_what_is_told_is_one_short_line_whatever_comes(service: Service) -> None:
+    @service.on("e")
+    def decide(data: dict[str, int]) -> dict[str, Any]:
+        raise AssertionError("not to be called")
+
+    answer = await service.answer(asked({f"\n\x1b{number}": "x" for number in range(100)}))
+    told = answer.headers["x-detail"]
+    assert len(told) == 255
+    assert told.isprintable()
+
+
+async def test_a_request_tells_of_its_message(service: Service) -> None:
+    seen: list[Request] = []
+
+    @service.on("e")
+    def decide(request: Request) -> dict[str, Any]:
+        seen.append(request)
+        return allow()
+
+    await service.answer(asked(DATA, **{"x-node": "n"}))
+    (request,) = seen
+    assert (request.correlation_id, request.call_id) == ("n:1:2:3", "abc@sbc1")
+    assert request.headers == {"x-node": "n"}
+    with pytest.raises(TypeError):
+        request.headers["x-node"] = "other"  # type: ignore[index]
+    await service.answer(asked(b"no map", correlation_id=None))
+    assert (seen[1].correlation_id, seen[1].call_id, dict(seen[1].headers)) == (None, None, {})
+    assert Request("e", "n", {"call_id": 7}).call_id is None
+    assert dict(Request("e", "n", {}).headers) == {}
+
+
+async def test_what_a_lifespan_makes_is_given_by_type(service: Service) -> None:
+    steps: list[str] = []
+
+    @service.on("e")
+    async def decide(call: AsDataclass, pool: Pool, rates: Rates, request: Request) -> dict[str, Any]:
+        steps.append("asked")
+        assert not pool.closed
+        return allow(pool=pool.name, rates=rates, event=request.event)
+
+    @service.on("named")
+    def decide_named(named: Named | None = None, *, pool: Pool) -> dict[str, Any]:
+        return allow(pool=pool.name, named=named)
+
+    @service.lifespan
+    async def open_pool() -> AsyncIterator[Pool]:
+        pool = Pool()
+        steps.append("opened")
+        yield pool
+        await asyncio.sleep(0)
+        pool.closed = True
+        steps.append("closed")
+
+    @service.lifespan
+    @asynccontextmanager
+    async def read_rates() -> AsyncIterator[Rates]:
+        steps.append("read")
+        yield Rates({"44": 1})
+        steps.append("forgotten")
+
+    @service.lifespan
+    async def beside() -> AsyncIterator[None]:
+        yield
+
+    service.prepare()
+    async with opened(service):
+        for _ in range(2):
+            assert await ask(service, "e", DATA) == allow(pool="real", rates={"44": 1}, event="e")
+    assert steps == ["opened", "read", "asked", "asked", "forgotten", "closed"]
+    assert await ask(service, "named", DATA) == allow(pool="real", named=None)
+    async with opened(service, {Pool: Pool("fake")}):
+        assert (await ask(service, "e", DATA))["pool"] == "fake"
+    answer = await service.answer(asked(DATA))
+    assert "the lifespans are not open" in str(answer.error)
+
+
+async def test_a_dataclass_that_a_lifespan_makes_is_no_payload(service: Service) -> None:
+    @service.on("e")
+    def decide(settings: Settings, call: AsDataclass) -> dict[str, Any]:
+        return allow(name=settings.name, user=call.user)
+
+    @service.lifespan
+    async def read() -> AsyncIterator[Settings]:
+        yield Settings("mine")
+
+    assert await ask(service, "e", DATA) == allow(name="mine", user=DATA["user"])
+
+
+async def test_a_base_class_is_enough(service: Service) -> None:
+    class Special(Pool):
+        pass
+
+    service.lifespan(functools.partial(_yielding, Special()))  # what it says it yields counts: a Pool
+
+    @service.on("e")
+    def decide(pool: Pool) -> dict[str, Any]:
+        return allow(kind=type(pool).__name__)
+
+    assert await ask(service, "e", DATA) == allow(kind="Special")
+
+
+@asynccontextmanager
+async def _yielding(pool: Pool) -> AsyncIterator[Pool]:
+    yield pool
+
+
+async def test_a_lifespan_that_fails_closes_those_before_it(service: Service) -> None:
+    pool = Pool()
+
+    @service.lifespan
+    async def first() -> AsyncIterator[Pool]:
+        yield pool
+        pool.closed = True
+
+    @service.lifespan
+    async def second() -> AsyncIterator[Rates]:
+        raise ConnectionRefusedError("no database")
+        yield
+
+    with pytest.raises(LifespanError, match="second cannot be opened: ConnectionRefusedError: no database"):
+        await service.open()
+    assert (pool.closed, service.is_open) == (True, False)
+
+
+async def test_a_lifespan_that_cannot_be_closed_is_told(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    @service.lifespan
+    async def broken() -> AsyncIterator[Pool]:
+        yield Pool()
+        raise OSError("gone")
+
+    async with opened(service):
+        pass
+    assert "a lifespan could not be closed" in caplog.text
+    assert "OSError: gone" in caplog.text
+
+
+def _no_annotation(request, other):  # type: ignore[no-untyped-def]
+    return allow()
+
+
+def _nothing_gives(request: Request, pool: Pool) -> Any:
+    return allow()
+
+
+def _number(request: Request, code: int) -> Any:
+    return allow()
+
+
+def _unreadable(request: Request, what: Unknown) -> Any:
+    return allow()
+
+
+def _two(one: AsModel, other: AsDataclass) -> Any:
+    return allow()
+
+
+def _unclear(pool: Pool) -> Any:
+    return allow()
+
+
+@pytest.mark.parametrize(
+    "handler, told",
+    [
+        (
+            _no_annotation,
+            r"_no_annotation of 'e': its parameter 'other' has no annotation: annotate it with Request, with",
+        ),
+        (
+            _nothing_gives,
+            r"_nothing_gives of 'e': nothing gives its parameter 'pool' \(Pool\): let a @service.lifespan "
+            r"yield one \(-> AsyncIterator\[Pool\]\), or make the type a dataclass",
+        ),
+        (_number, r"nothing gives its parameter 'code' \(int\)"),
+        (
+            _unreadable,
+            r"the annotation of its parameter 'what' cannot be read \(NameError: name 'Unknown' "
+            r"is not defined\): define or import the type at the head of the module",
+        ),
+        (_two, "two of its parameters are for the event's data: leave one"),
+    ],
+)
+async def test_what_nothing_can_fill_is_refused_at_the_start(
+    service: Service, handler: Callable[..., Any], told: str
+) -> None:
+    service.on("e", "e2")(handler)
+    with pytest.raises(SignatureError, match=told):
+        service.prepare()
+    with pytest.raises(SignatureError, match=told):
+        await service.open()
+    assert (await service.answer(asked(DATA))).result is Result.FAILED
+
+
+def test_what_could_be_either_is_refused(service: Service) -> None:
+    class One(Pool):
+        pass
+
+    class Other(Pool):
+        pass
+
+    for kind in (One, Other):
+        function = functools.partial(_yielding, Pool())
+        service._handlers.lifespans._functions.append((kind, function))
+    service.on("e")(_unclear)
+    with pytest.raises(SignatureError, match=r"'pool' \(Pool\) could be .*One and .*Other: annotate it"):
+        service.check()
+
+
+def _silent():  # type: ignore[no-untyped-def]
+    yield
+
+
+async def _lost() -> AsyncIterator[Unknown]:
+    yield
+
+
+@pytest.mark.parametrize(
+    "function, told",
+    [
+        (_silent, "lifespan _silent does not say what it yields: write `-> AsyncIterator"),
+        (_lost, r"lifespan _lost: what it returns cannot be read \(NameError"),
+    ],
+)
+def test_a_lifespan_says_what_it_yields(service: Service, function: Any, told: str) -> None:
+    with pytest.raises(SignatureError, match=told):
+        service.lifespan(function)
+
+
+def test_no_two_lifespans_yield_the_same(service: Service) -> None:
+    service.lifespan(functools.partial(_yielding, Pool()))
+    with pytest.raises(SignatureError, match="another one yields Pool already"):
+        service.lifespan(functools.partial(_yielding, Pool()))
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="since Python 3.12 both will do")
+def test_a_typed_dict_that_pydantic_cannot_read_is_refused(service: Service) -> None:
+    service.on("e")(_old_typed_dict)
+    with pytest.raises(SignatureError, match=r"typing_extensions\.TypedDict"):
+        service.check()
+
+
+if sys.version_info < (3, 12):
+    import typing
+
+    class OldTypedDict(typing.TypedDict):
+        user: str
+
+    def _old_typed_dict(call: OldTypedDict) -> Any:
+        return allow()
+
+
+async def test_handlers_as_they_always_were(service: Service) -> None:
+    class Later:
+        async def __call__(self, request: Request) -> dict[str, Any]:
+            return allow(event=request.event)
+
+        def method(self, request: Request) -> dict[str, Any]:
+            return allow(event=request.event)
+
+    handlers: list[Any] = [
+        lambda request: allow(event=request.event),
+        lambda *args: allow(event=args[0].event),
+        lambda: allow(event="e"),
+        Later(),
+        Later().method,
+        functools.partial(_coded, 7),
+        functools.partial(_coded, code=7),
+    ]
+    for handler in handlers:
+        made = Service("old")
+        made.on("e")(handler)
+        made.check()
+        assert await ask(made, "e", {}) == allow(event="e")
+
+
+def _coded(code: int, request: Request) -> dict[str, Any]:
+    assert code == 7
+    return allow(event=request.event)
+
+
+def test_the_fast_way_calls_the_handler_itself(service: Service) -> None:
+    """What a plain handler costs has not grown: nothing stands between."""
+
+    def decide(request: Request) -> dict[str, Any]:
+        return allow()
+
+    service.on("e")(decide)
+    assert service._handlers.bound["e"] == (False, decide)
