@@ -9,8 +9,9 @@ What it does to a stream depends on where each ``recv`` ends:
 - a frame that fills the buffer: ``recv`` is asked for 0 bytes, gives 0, and that is taken for
   the client's end.
 
-White space between frames is passed over. tests/kamailio/test_reader.py holds all of this to the real
-Kamailio (5.6.3).
+White space between frames is passed over. As soon as it reads a length of more than 32,768, Kamailio 6.1.5
+throws away what it holds; those before it count with C's int and wait for so many.
+tests/kamailio/test_reader.py holds all of this to the real Kamailio (5.6.3, 6.0.1, 6.1.5).
 """
 
 from __future__ import annotations
@@ -22,14 +23,23 @@ if TYPE_CHECKING:
     from adapter.simulator.counters import Counters
 
 BUFFER: Final = 32_767
+LONGEST: Final = 32_768
+"""The largest length that Kamailio 6.1.5 does not refuse."""
 _LENGTH = re.compile(rb"[ \t\r\n]*([0-9]*)")
 
 
 class Reader:
-    """One connection's buffer. ``faulty=False`` waits where Kamailio throws away for no reason."""
+    """One connection's buffer.
 
-    def __init__(self, counters: Counters, *, faulty: bool = True) -> None:
+    Args:
+        counters: of what is thrown away.
+        faulty: if False it waits where Kamailio throws away for no reason.
+        checks_lengths: whether it refuses lengths beyond its buffer, as Kamailio 6.1.5 does.
+    """
+
+    def __init__(self, counters: Counters, *, faulty: bool = True, checks_lengths: bool = False) -> None:
         self._counters = counters
+        self._checks_lengths = checks_lengths
         self._faulty = faulty
         self._partial = b""
 
@@ -54,7 +64,7 @@ class Reader:
             if colon == end and not self._faulty:
                 self._partial = buffer[start:]
                 break
-            length = _c_int(digits)
+            length = _checked(digits) if self._checks_lengths else _c_int(digits)
             if colon == end or buffer[colon] != 0x3A or length <= 0:
                 self._discard(end - start)
                 break
@@ -72,6 +82,12 @@ class Reader:
     def _discard(self, size: int) -> None:
         self._counters.discards += 1
         self._counters.discarded_bytes += size
+
+
+def _checked(digits: bytes) -> int:
+    """The digits' value; 0 for one that Kamailio 6.1.5 refuses."""
+    value = _c_int(digits) if len(digits.lstrip(b"0")) < 10 else 0
+    return value if value <= LONGEST else 0
 
 
 def _c_int(digits: bytes) -> int:

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harness.evapi_client import EvapiClient
+from tests.harness.kamailio import version
 from tests.kamailio.conftest import settled
+from tests.kamailio.recvs import CHECKS_LENGTHS
 
 if TYPE_CHECKING:
     from tests.harness.kamailio import KamailioServer
 
 KAMAILIO = {"cfg": Path(__file__).with_name("counting.cfg")}
-FRAMES = 20_000
 
 
 def frames() -> list[bytes]:
-    """The frames of KAMAILIO.md's table: 80 to 700 bytes, the same in every run."""
+    """Some of 80 to 700 bytes, the same in every run."""
     sizes = random.Random(1)
-    return [b"%d:%b," % (size, b"y" * size) for size in (sizes.randint(80, 700) for _ in range(FRAMES))]
+    return [b"%d:%b," % (size, b"y" * size) for size in (sizes.randint(80, 700) for _ in range(100))]
 
 
 async def counted(link: EvapiClient) -> int:
@@ -39,22 +40,25 @@ async def counted(link: EvapiClient) -> int:
 async def test_frames_written_one_by_one_all_arrive(kamailio: KamailioServer) -> None:
     async with await EvapiClient.connect(kamailio.evapi_port) as link:
         await link.json()
-        for number, frame in enumerate(frames()[:100]):
+        for number, frame in enumerate(frames()):
             await link.write_raw(frame)
             await link.receipt(f"l:{number}")
         assert await counted(link) == 100
 
 
-async def test_the_same_frames_in_one_write_do_not_all_arrive(kamailio: KamailioServer) -> None:
+async def test_frames_in_one_write_do_not_all_arrive(kamailio: KamailioServer) -> None:
+    """Three of four bytes are one after which a recv must not end. (Of longer frames so few are that
+    sometimes all arrive: 20,000 of 80 to 700 bytes are some 240 recvs.)"""
+    many = 100_000
     async with await EvapiClient.connect(kamailio.evapi_port) as link:
         await link.json()
-        await link.write_raw(b"".join(frames()))
-        assert 0 < await counted(link) < FRAMES
+        await link.write_raw(b"1:y," * many)
+        assert 0 < await counted(link) < many
 
 
 @pytest.mark.parametrize(
     ("size", "delivered", "closed"),
-    [(32_760, 1, False), (32_761, 0, False), (32_762, 0, True), (40_000, 0, True)],
+    [(32_760, 1, False), (32_761, 0, False), (32_762, 0, True), (40_000, 0, version() < CHECKS_LENGTHS)],
 )
 async def test_the_longest_frame(kamailio: KamailioServer, size: int, delivered: int, closed: bool) -> None:
     async with (

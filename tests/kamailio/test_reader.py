@@ -11,13 +11,15 @@ import pytest
 from adapter.simulator import Counters
 from adapter.simulator.reader import Reader
 from tests.harness.evapi_client import EvapiClient
-from tests.kamailio.recvs import CASES, drawn
+from tests.harness.kamailio import version
+from tests.kamailio.recvs import CASES, CHECKS_LENGTHS, REFUSED, WRAPPED, drawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.harness.kamailio import KamailioServer
 
+CHECKS = version() >= CHECKS_LENGTHS
 KAMAILIO = {"cfg": Path(__file__).with_name("reading.cfg")}
 
 
@@ -42,7 +44,7 @@ async def told(watcher: EvapiClient) -> bytes:
     return base64.b64decode(event["data"]["base64"])
 
 
-@pytest.mark.parametrize(("recvs", "delivered"), CASES)
+@pytest.mark.parametrize(("recvs", "delivered"), [*CASES, REFUSED if CHECKS else WRAPPED])
 async def test_what_it_delivers(kamailio: KamailioServer, recvs: list[bytes], delivered: list[bytes]) -> None:
     assert await read(kamailio, recvs) == delivered
 
@@ -50,6 +52,6 @@ async def test_what_it_delivers(kamailio: KamailioServer, recvs: list[bytes], de
 async def test_the_model_reads_as_it_does(kamailio: KamailioServer) -> None:
     for seed in range(60):
         recvs = drawn(seed)
-        reader = Reader(Counters())
+        reader = Reader(Counters(), checks_lengths=CHECKS)
         modelled = [frame for data in recvs for frame in reader.feed(data)]
         assert await read(kamailio, recvs) == modelled, recvs

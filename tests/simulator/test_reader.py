@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adapter.simulator import Counters, SimulatedKamailio
 from adapter.simulator.reader import BUFFER, Reader
-from tests.kamailio.recvs import CASES, PIECES
+from tests.kamailio.recvs import CASES, PIECES, REFUSED, WRAPPED
 from tests.simulator.client import Client, netstring
 
 
@@ -80,7 +80,13 @@ def test_reader_without_faults_loses_nothing(sent: list[bytes], data: st.DataObj
     assert (got, counters.discards) == (sent, 0)
 
 
-@pytest.mark.parametrize(("recvs", "delivered"), CASES)
+@pytest.mark.parametrize(("recvs", "delivered"), [*CASES, REFUSED])
+def test_where_the_newer_one_loses_frames(recvs: list[bytes], delivered: list[bytes]) -> None:
+    reader = Reader(Counters(), checks_lengths=True)
+    assert [frame for data in recvs for frame in reader.feed(data)] == delivered
+
+
+@pytest.mark.parametrize(("recvs", "delivered"), [*CASES, WRAPPED])
 def test_where_the_reader_loses_frames(recvs: list[bytes], delivered: list[bytes]) -> None:
     reader = Reader(Counters())
     assert [frame for data in recvs for frame in reader.feed(data)] == delivered
