@@ -13,23 +13,26 @@
             return reject(403, "Forbidden")
         return route("sip:gw1.example.net")
 
-Ready ones: ``consumers.least_cost:service`` and ``consumers.screening:service``. To test your
-own without a broker: ``consumers.testing.ask``.
+Ready ones: ``consumers.least_cost:service``, ``consumers.screening:service`` and, for decisions by HTTP, the
+settings of a webhook (``webhook.toml``: see ``consumers.webhook``). To test your own without a broker:
+``consumers.testing.ask``.
 """
 
 from __future__ import annotations
 
 from adapter.contract import Decision, Request
-from consumers.decisions import DecisionError, allow, redirect, reject, route
+from consumers.decisions import NO_ANSWER, DecisionError, Failed, allow, redirect, reject, route
 from consumers.loading import LoadError, load
 from consumers.messages import Answer, Message, Result
 from consumers.parameters import PayloadError, SignatureError
 from consumers.service import Service, time_left
 
 __all__ = [
+    "NO_ANSWER",
     "Answer",
     "Decision",
     "DecisionError",
+    "Failed",
     "LoadError",
     "Message",
     "PayloadError",

@@ -41,6 +41,11 @@ examples:
   python -m consumers consumers.least_cost:service --amqp-url amqp://guest:guest@127.0.0.1/
   EVAPI_AMQP_URL=amqps://user:pw@rabbit1,amqps://user:pw@rabbit2 \\
       python -m consumers consumers.screening:service my_service:service --prefetch 20
+  python -m consumers webhook.toml
+
+webhook.toml, so that an HTTP function decides:
+  events = ["invite_request"]
+  urls = ["https://decide.example.net/evapi"]
 
 my_service.py, in the current folder:
   from consumers import Request, Service, route
@@ -71,7 +76,12 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,  # hide_passwords looks for the whole name
     )
-    made.add_argument("services", nargs="+", metavar="module:service", help="what to run")
+    made.add_argument(
+        "services",
+        nargs="+",
+        metavar="module:service",
+        help="what to run; also the settings of a webhook, webhook.toml",
+    )
     made.add_argument(
         "--amqp-url",
         metavar="URL",

@@ -7,7 +7,8 @@ with the adapter knows. What is wrong with one is told where it is made, not by 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,28 @@ _URI = re.compile(r"(?:sips?|tel):[!#-;=?-~]+", re.IGNORECASE)
 
 class DecisionError(ValueError):
     """A decision that cannot be carried out; the text says what is wrong with it."""
+
+
+class Failed(Exception):
+    """Raised by a handler: the call is ``failed``, for a reason that the text tells.
+
+    It is logged in a line, without a traceback, and goes with the reply (``x-detail``), so it must hold
+    nothing of other people's calls.
+    """
+
+    about: ClassVar[str] = ""
+    """What the text begins with in the log."""
+
+
+class NoAnswer(Enum):
+    """The type of ``NO_ANSWER``."""
+
+    NO_ANSWER = "no answer"
+
+
+NO_ANSWER: Final = NoAnswer.NO_ANSWER
+"""Returned by a handler that has no say in a call: no reply is sent. Another service decides it, or nobody
+until its deadline."""
 
 
 def route(uri: str, **more: Any) -> dict[str, Any]:

@@ -1,14 +1,18 @@
-"""A service by its name, ``module:service``, as commands and settings give it."""
+"""A service by its name, as commands and settings give it: ``module:service``, or a webhook's settings."""
 
 from __future__ import annotations
 
 import importlib
 import re
+from pathlib import Path
 from typing import Final
 
 from consumers.service import Service
+from consumers.watched import TableError
 
 EXAMPLE: Final = "consumers.least_cost:service"
+SETTINGS: Final = ".toml"
+"""What the name of a webhook's settings ends with."""
 _NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
@@ -17,7 +21,32 @@ class LoadError(ValueError):
 
 
 def load(name: str) -> Service:
-    """Import the module, take the service out of it and prepare it. Raises LoadError."""
+    """Get the service of a name, prepared.
+
+    Args:
+        name: ``module:service``, or the path of a webhook's settings, which ends with ``.toml``.
+
+    Raises:
+        LoadError: There is none, or it cannot begin.
+    """
+    found = _webhook(name) if name.endswith(SETTINGS) else _imported(name)
+    try:
+        found.prepare()
+    except Exception as exc:
+        raise LoadError(f"{name} cannot begin: {exc}") from exc
+    return found
+
+
+def _webhook(path: str) -> Service:
+    from consumers.webhook.service import make_service  # here, so that other services do not wait for aiohttp
+
+    try:
+        return make_service(Path(path))
+    except TableError as exc:
+        raise LoadError(str(exc)) from exc
+
+
+def _imported(name: str) -> Service:
     if not _NAME.fullmatch(name):
         raise LoadError(f"{name!r} is no module:service; write for example {EXAMPLE}")
     module_name, _, attribute = name.partition(":")
@@ -41,8 +70,4 @@ def load(name: str) -> Service:
         raise LoadError(f"{attribute!r} of {module_name} is no consumers.Service; {hint}")
     if not found.events:
         raise LoadError(f'{name} has no handler; it needs one: @{attribute}.on("invite_request")')
-    try:
-        found.prepare()
-    except Exception as exc:
-        raise LoadError(f"{name} cannot begin: {exc}") from exc
     return found

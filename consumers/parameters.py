@@ -18,6 +18,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_origin
 
 from adapter.contract import Request
+from consumers.decisions import Failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -39,8 +40,10 @@ class SignatureError(ValueError):
     """A function's parameters or annotations cannot be used; the text says which, and what to write."""
 
 
-class PayloadError(ValueError):
+class PayloadError(Failed, ValueError):
     """An event's data do not fit the type that a handler asks for; the text names the fields."""
+
+    about = "its data do not fit: "
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -35,10 +35,9 @@ from adapter.contract import (
 )
 from consumers import tracing
 from consumers.deadline import Deadline, TimeLeft
-from consumers.decisions import DecisionError
+from consumers.decisions import NO_ANSWER, DecisionError, Failed, NoAnswer
 from consumers.handlers import Handlers
 from consumers.messages import Answer, Result, UnknownEvent
-from consumers.parameters import PayloadError
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("consumers")
 
-Handler = Callable[..., Decision | None] | Callable[..., Awaitable[Decision | None]]
+Handler = Callable[..., Decision | NoAnswer | None] | Callable[..., Awaitable[Decision | NoAnswer | None]]
 _H = TypeVar("_H", bound=Handler)
 Lifespan = Callable[[], AsyncIterator[Any]] | Callable[[], "AbstractAsyncContextManager[Any]"]
 _L = TypeVar("_L", bound=Lifespan)
@@ -306,6 +305,8 @@ class Service:
     def _decided(self, message: Incoming, request: Request, found: Any) -> Answer:
         if message.correlation_id is None:
             return self._count(Answer(Result.NOTED))
+        if found is NO_ANSWER:
+            return self._count(Answer(Result.SILENT, message.correlation_id))
         try:
             if type(found) is not dict and not isinstance(found, Mapping):
                 raise DecisionError(f"a decision is a map, not {_described(found)}")
@@ -318,16 +319,16 @@ class Service:
         return self._count(Answer(Result.DECIDED, message.correlation_id, body, MSGPACK, self._headers))
 
     def _failed(self, message: Incoming, request: Request, error: BaseException) -> Answer:
-        fits = not isinstance(error, PayloadError)
-        why = "" if fits else f": its data do not fit: {error}"
+        foreseen = isinstance(error, Failed)
+        why = f": {error.about}{error}" if isinstance(error, Failed) else ""
         told = (self.name, request.event, _id(message), why)
-        _log.error("%s: %s failed: %s%s", *told, exc_info=error if fits else None)
+        _log.error("%s: %s failed: %s%s", *told, exc_info=None if foreseen else error)
         if message.correlation_id is None:
             return self._count(Answer(Result.FAILED, error=error))
         # The type only: what the error says may be about other people's calls.
         body = encode_reply({"error": type(error).__name__})
         headers = {**self._headers, HEADER_STATUS: STATUS_FAILED}
-        if not fits:
+        if foreseen:
             headers[HEADER_DETAIL] = str(error)
         return self._count(Answer(Result.FAILED, message.correlation_id, body, MSGPACK, headers, error))
 

@@ -88,6 +88,17 @@ def of(traceparent: Any, service: str, correlation_id: str | None, request: Requ
     return Traced(traceparent, f"decide {request.event}", attributes)
 
 
+def passed_on(traceparent: str) -> str:
+    """The header for whomever a handler asks: its own span's, or the one that came where it has none."""
+    if _LOADED not in sys.modules:
+        return traceparent
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
+    return carrier.get("traceparent", traceparent)
+
+
 class Traced:
     """A span from ``with`` to its end, and the current one within."""
 

@@ -8,11 +8,12 @@ import time
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 _log = logging.getLogger("consumers")
 _T = TypeVar("_T")
+_Signature = tuple[tuple[int, int, int] | None, ...]
 
 CHECK_EVERY: Final = 1.0
 """Seconds between two looks at the file."""
@@ -36,20 +37,34 @@ class TableError(ValueError):
 class Watched(Generic[_T]):
     """What ``parse`` makes of a file's text, kept up to date.
 
-    ``parse`` raises TableError where the text is no good. A change is noticed by time of
+    A change is noticed by time of
     modification, size or inode, at most every ``CHECK_EVERY`` seconds, and read in a thread, so
     that a large file holds nobody up. While the new file is broken or gone the last good one
     counts, and the log says so once.
+
+    Args:
+        path: The file.
+        parse: What makes the value of its text. Raises TableError where the text is no good.
+        names: Gives the other files that a text names, which ``parse`` reads: they are looked at, too.
+            Raises TableError as ``parse`` does.
+        clock: Gives seconds.
     """
 
     def __init__(
-        self, path: Path, parse: Callable[[str], _T], *, clock: Callable[[], float] = time.monotonic
+        self,
+        path: Path,
+        parse: Callable[[str], _T],
+        *,
+        names: Callable[[str], Iterable[Path]] = lambda text: (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
         self._parse = parse
+        self._names = names
         self._clock = clock
         self._value: _T | None = None
-        self._seen: tuple[int, int, int] | None = None
+        self._others: tuple[Path, ...] = ()
+        self._seen: _Signature = ()
         self._next_check = float("-inf")
         self._thread: threading.Thread | None = None
 
@@ -60,9 +75,12 @@ class Watched(Generic[_T]):
 
     def load(self) -> _T:
         """Read the file now. Raises TableError."""
-        self._seen = self._signature()
+        own, *_ = self._seen = self._signature()
         try:
-            value = self._parse(self.path.read_text(encoding="utf-8-sig"))
+            text = self.path.read_text(encoding="utf-8-sig")
+            self._others = tuple(self._names(text))
+            self._seen = (own, *map(_look, self._others))
+            value = self._parse(text)
         except OSError as exc:
             raise TableError(f"{self.path} cannot be read: {exc.strerror}") from exc
         except UnicodeDecodeError as exc:
@@ -96,9 +114,13 @@ class Watched(Generic[_T]):
         else:
             _log.info("%s: read again", self.path)
 
-    def _signature(self) -> tuple[int, int, int] | None:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None  # gone or out of reach: a change like any other, told by load()
-        return found.st_mtime_ns, found.st_size, found.st_ino
+    def _signature(self) -> _Signature:
+        return (_look(self.path), *map(_look, self._others))
+
+
+def _look(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None  # gone or out of reach: a change like any other, told by load()
+    return found.st_mtime_ns, found.st_size, found.st_ino

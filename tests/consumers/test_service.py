@@ -373,8 +373,8 @@ async def test_what_it_says_of_itself(service: Service) -> None:
     service.on("invite_request")(lambda request: route(URI))
     await service.answer(asked())
     assert repr(service) == (
-        "<Service routes on invite_request decided=1 failed=0 noted=0 expired=0 late=0 rejected=0 "
-        "unhandled=0 refused=0>"
+        "<Service routes on invite_request decided=1 failed=0 silent=0 noted=0 expired=0 late=0 "
+        "rejected=0 unhandled=0 refused=0>"
     )
 
 
