@@ -10,6 +10,9 @@ CALLS ?= 500
 SECONDS ?= 600
 MINUTES ?= 30
 BASE ?= main
+TIMES ?= 10
+SUITE ?=
+FILES ?= tests
 LONG ?=
 SEED ?=
 ONLY ?=
@@ -80,8 +83,18 @@ test-beside: install
 
 .PHONY: unit
 unit: DEBIAN :=
-unit: $(VENV)/.installed ## the tests that need no server and no Debian package (under a minute)
+unit: $(VENV)/.installed ## the tests that need no server and no Debian package (2,900 tests in a minute or two)
 	$(BIN)/pytest -n $(BESIDE) --unit tests
+
+.PHONY: bare
+bare: DEBIAN += mmdebstrap
+bare: install ## README's two commands on a Debian that has only git and make (SUITE=trixie; about 20 minutes each, as root)
+	@$(BIN)/python -m tests.matrix.bare $(SUITE)
+
+.PHONY: again
+again: install ## the same tests TIMES times, which must pass each time (FILES='tests/relay tests/system/test_names.py')
+	@for round in $$(seq $(TIMES)); do echo "round $$round of $(TIMES)"; \
+	  $(BIN)/pytest -n $(BESIDE) --dist loadfile --no-loadscope-reorder $(FILES) || exit 1; done
 
 .PHONY: matrix
 matrix: DEBIAN += prometheus kamailio-utils-modules mmdebstrap

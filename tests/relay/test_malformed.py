@@ -98,7 +98,7 @@ BROKEN_REPLIES = {
     ),
     "one too deep to read": (
         {"body": b'{"a":' * 20_000 + b"1" + b"}" * 20_000, "content_type": "application/json"},
-        "not-json",
+        "not-json or depth",  # Python 3.14 reads deeper
     ),
 }
 NO_CORRELATION_IDS = (
@@ -116,7 +116,7 @@ class TestMalformedReply:
         assert bench.outcomes == [(1, "malformed"), (2, "decided")]
         assert bench.links.frames[0]["decision"] == FALLBACK
         (letter,) = bench.broker.letters
-        assert letter.reason == reason
+        assert letter.reason in reason.split(" or ")
         assert (letter.body, letter.node, letter.correlation_id) == (broken.body, "sbc1", str(id_of(1)))
         assert letter.content_type == broken.content_type
 

@@ -1,0 +1,98 @@
+"""``make bare SUITE=trixie``: README's two commands, as typed, on a Debian that has nothing but git and make.
+
+A new root is made by mmdebstrap, what is committed is cloned into it, and there ``make demo`` and
+``make test`` install what they miss. The root has this machine's network, and goes afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from tests.harness.process import HarnessError
+from tests.matrix.roots import SUITES, kept_folder, root
+from tests.matrix.within import PATH, PROJECT, REACHING_OUT, UNSHARE
+
+TOOLS: Final = ("git", "make")
+COMMANDS: Final = ("make demo", "make test")
+HOME: Final = "root"
+SCRIPT: Final = """\
+set -eu
+mount -t tmpfs none {root}/tmp
+mount --rbind /proc {root}/proc
+mount --rbind /sys {root}/sys
+mount --rbind /dev {root}/dev
+{reaching_out}
+exec chroot {root} /usr/bin/env -i -C /{home}/evapi-adapter HOME=/{home} PATH={path} {given} sh -c {command!r}
+"""
+
+
+def prepared(suite: str) -> Path:
+    """Return a root of ``suite`` of its own, with a clone of what is committed in its home."""
+    kept = root(suite, TOOLS)
+    folder = Path(tempfile.mkdtemp(prefix=f"{suite}-", dir=kept_folder()))
+    subprocess.run(["cp", "--archive", f"{kept}/.", str(folder)], check=True)
+    policy = folder / "usr/sbin/policy-rc.d"  # as images of Debian have it: no package starts its servers
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    clone = folder / HOME / "evapi-adapter"
+    subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(PROJECT), str(clone)], check=True)
+    return folder
+
+
+def run(folder: Path, command: str) -> int:
+    """Run a command line in the clone; return its exit code."""
+    here = [each for each in REACHING_OUT if each.exists()]
+    for each in here:
+        there = folder / each.relative_to("/")
+        if each.is_dir():
+            there.mkdir(parents=True, exist_ok=True)
+        else:
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.touch()
+    script = SCRIPT.format(
+        root=folder,
+        home=HOME,
+        path=PATH,
+        command=command,
+        given=" ".join(f"{name}={value}" for name, value in os.environ.items() if name.startswith("PIP_")),
+        reaching_out="\n".join(f"mount --rbind {each} {folder}{each}" for each in here),
+    )
+    return subprocess.run([*UNSHARE, "sh", "-c", script], check=False).returncode
+
+
+def main() -> int:
+    """Run both commands in each suite that is named; 1 if any of them failed."""
+    parser = argparse.ArgumentParser(prog="make bare", description=__doc__)
+    parser.add_argument("suites", nargs="*", default=list(SUITES), help=", ".join(SUITES))
+    parser.add_argument("--command", action="append", help=f"in place of {' and '.join(COMMANDS)}")
+    given = parser.parse_args()
+    told: list[str] = []
+    good = True
+    for suite in given.suites:
+        folder = prepared(suite)
+        try:
+            for command in given.command or COMMANDS:
+                begun = time.monotonic()
+                code = run(folder, command)
+                told.append(f"{SUITES[suite]}: {command}: exit {code}, {time.monotonic() - begun:.0f} s")
+                print(told[-1], file=sys.stderr, flush=True)
+                good = good and code == 0
+        finally:
+            shutil.rmtree(folder)
+    print("\n".join(told))
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except HarnessError as exc:
+        sys.exit(f"bare: {exc}")
