@@ -1,28 +1,4 @@
-"""The settings of a webhook: a TOML file. Pure.
-
-::
-
-    name = "webhook"                     # of the service: its queue is evapi.decide.webhook
-    events = ["invite_request"]
-    urls = ["https://decide.example.net/evapi", "https://decide-2.example.net/evapi"]   # tried in this order
-
-    timeout = 5.0                        # seconds that one attempt has, within the call's deadline
-    connect_timeout = 1.0                # seconds of it until the connection stands
-    attempts = 3                         # in all, over all URLs
-    retry = ["connect", "busy"]          # after what another attempt is made; also: "read", "5xx"
-    breaker = { after = 5, pause = 5.0 } # so many failures in a row: not asked for so many seconds
-    requests = 100                       # at a time, of one process
-    keep_alive = 15.0                    # seconds that an idle connection is kept
-    max_request = 1048576                # bytes
-    max_response = 128000
-    secrets = [{ file = "/run/secrets/webhook" }]    # each signs; or "whsec_..." itself
-    ca_file = "/etc/ssl/own-ca.pem"      # who vouches for the servers; default: the system's authorities
-    allow_networks = ["10.0.0.0/8"]      # private networks that a connection may go to
-    headers = { authorization = { file = "/run/secrets/token" } }   # or "Bearer ..." itself
-
-``events`` and ``urls`` are needed, the rest has the default shown, but for ``secrets``, ``ca_file``,
-``allow_networks`` and ``headers``, which are empty.
-"""
+"""The settings of a webhook: a TOML file, whose keys ``consumers/README.md`` tells ("HTTP"). Pure."""
 
 from __future__ import annotations
 
@@ -87,7 +63,7 @@ class Url:
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """All settings of one file: see the head of this module. Times in seconds, sizes in bytes."""
+    """All settings of one file. Times in seconds, sizes in bytes."""
 
     name: str
     events: tuple[str, ...]

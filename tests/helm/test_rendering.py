@@ -150,6 +150,10 @@ def test_extra_objects_are_templates(chart: Charts) -> None:
             {"consumers": [{"name": "a", "module": "a:b", "replicas": 2, "autoscaling": {"kind": "hpa"}}]},
             "the autoscaler says how many",
         ),
+        (
+            {"consumers": [{"name": "a", "module": "webhook.toml", "files": {"other.toml": ""}}]},
+            "consumers: a: module is webhook.toml, which is not in files: give its text there",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_with_what_to_do(chart: Charts, change: Object, said: str) -> None:

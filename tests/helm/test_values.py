@@ -11,12 +11,14 @@ import yaml
 
 import adapter.kamailio
 from adapter.settings import Settings, examine
+from consumers.webhook import files
 from tests.harness.helm_binary import HelmError
 from tests.helm.chart import CHART, DIGEST, LEAST, VALUES, Charts, changed
 from tests.helm.objects import Object, of, one, pods, strings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -167,6 +169,23 @@ def test_every_variable_is_a_setting_of_the_program(chart: Charts, values: str, 
                 variable["name"] for variable in container["env"] if variable["name"].startswith("EVAPI_")
             }
             assert names <= OF_CONSUMERS | own
+
+
+def test_the_webhook_of_the_example_begins_as_the_pod_runs_it(chart: Charts, tmp_path: Path) -> None:
+    """Its settings are those that the program takes, and the files that they name are mounted."""
+    objects = chart.named("webhook")
+    (its,) = (each for each in of(objects, "Deployment") if _component(each) == "consumer")
+    (container,) = its["spec"]["template"]["spec"]["containers"]
+    assert (container["command"], container["args"]) == (["python", "-m", "consumers"], ["webhook.toml"])
+    text = one(objects, "ConfigMap", its["metadata"]["name"])["data"]["webhook.toml"]
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert "/app" in mounted, "where the image begins"
+    assert {str(path.parent) for path in files.names(text, tmp_path)} <= mounted
+
+
+def test_a_webhook_may_be_a_file_of_a_volume(chart: Charts) -> None:
+    consumer = {"name": "a", "module": "/etc/webhook/webhook.toml"}
+    assert "/etc/webhook/webhook.toml" in str(chart.render(changed(LEAST, consumers=[consumer])))
 
 
 def _component(found: Object) -> str:

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 
 import pytest
 
 from consumers.watched import TableError
 from consumers.webhook import settings
 from consumers.webhook.settings import Hook, Reason, Source, parse
+from tests.harness.readme import CONSUMERS, block
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 LEAST = 'events = ["e"]\nurls = ["https://f.example.net/hidden?code=hidden"]\n'
@@ -22,9 +22,8 @@ def test_the_least() -> None:
     assert "hidden" not in repr(found)
 
 
-def test_all_that_the_head_of_the_module_shows() -> None:
-    assert settings.__doc__ is not None
-    text = re.sub(r"^ {4}", "", settings.__doc__.split("::\n")[1].split("``events``")[0], flags=re.MULTILINE)
+def test_all_that_the_readme_shows() -> None:
+    text = block("toml", "events =", CONSUMERS)
     found = parse(text)
     assert set(settings._KEYS) == {line.split(" = ")[0] for line in text.splitlines() if " = " in line}
     plain = Hook(found.name, found.events, found.urls)

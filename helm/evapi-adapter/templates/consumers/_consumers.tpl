@@ -32,6 +32,10 @@
 {{- if has $consumer.name (list "rabbitmq" "redis" "dashboards" "test" "keda") -}}
 {{- fail (printf "%s: an object of the chart is called %s: take another name" $who $consumer.fullname) -}}
 {{- end -}}
+{{- $module := $consumer.module | default "" -}}
+{{- if and (hasSuffix ".toml" $module) (not (contains "/" $module)) (not (hasKey ($consumer.files | default dict) $module)) -}}
+{{- fail (printf "%s: module is %s, which is not in files: give its text there, or the path of a file that extraVolumeMounts brings" $who $module) -}}
+{{- end -}}
 {{- if not (has $scaling.kind (list "none" "hpa" "keda")) -}}
 {{- fail (printf "%s: autoscaling.kind is %v: there are none, hpa and keda" $who $scaling.kind) -}}
 {{- end -}}
