@@ -271,7 +271,7 @@ def _answer(id_: TransactionId, decision: str, reason: str) -> Answer:
     """Raises SettingsError for what Kamailio would not read."""
     from adapter.admin.settling import Answer
     from adapter.model.transaction import Outcome
-    from adapter.wire import event as wire
+    from adapter.wire import to_kamailio
     from adapter.wire.netstring import MAX_OUT
 
     if not reason.strip() or len(reason) > REASON:
@@ -280,10 +280,10 @@ def _answer(id_: TransactionId, decision: str, reason: str) -> Answer:
         found = json.loads(decision)
         if not isinstance(found, dict):
             raise SettingsError("--decision", 'is no JSON object, such as {"action":"reject","code":486}')
-        body = wire.decision_json(found)
+        body = to_kamailio.decision_json(found)
     except (ValueError, RecursionError, CodecError) as exc:
         raise SettingsError("--decision", f"Kamailio cannot be told this: {escaped(str(exc))}") from exc
-    if len(wire.resume(id_, "", Outcome.OPERATOR, body)) > MAX_OUT:
+    if len(to_kamailio.resume(id_, "", Outcome.OPERATOR, body)) > MAX_OUT:
         raise SettingsError("--decision", f"is too long: Kamailio reads {MAX_OUT} bytes in all")
     return Answer(body, options.who(), " ".join(reason.split()))
 

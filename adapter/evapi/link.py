@@ -23,7 +23,7 @@ from adapter.evapi.half_open import HalfOpen
 from adapter.evapi.redial import AT_ONCE, WHY_AT_ONCE, Redial, Told
 from adapter.evapi.socket import Stream, connect, say
 from adapter.evapi.window import Outgoing, Window, in_segments
-from adapter.wire import event, netstring
+from adapter.wire import event, netstring, to_kamailio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,7 +136,7 @@ class Link:
             self._questions += 1
             token = f"{self._name}:?{self._questions}"
             self._asked[token] = outgoing
-            self.writer.put(Outgoing(netstring.encode(event.still_open(token, id)), until))
+            self.writer.put(Outgoing(netstring.encode(to_kamailio.still_open(token, id)), until))
         else:
             self.writer.put(outgoing)
         if self._flushing is None:
@@ -326,7 +326,7 @@ class Link:
 
     def _tell_status(self) -> None:
         if self.gated:
-            self.writer.put_status(event.status(self._status, self._replica, self.node))
+            self.writer.put_status(to_kamailio.status(self._status, self._replica, self.node))
             self._flush_soon()
 
     def _on_data(self, data: bytes) -> None:

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from adapter.wire import event, netstring
+from adapter.wire import netstring, to_kamailio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -320,7 +320,7 @@ class Window:
     def _sync(self, now: float) -> bytes:
         """Ask for a receipt of all that was written before."""
         self._token += 1
-        frame = netstring.encode(event.sync(f"{self._link}:{self._token}"))
+        frame = netstring.encode(to_kamailio.sync(f"{self._link}:{self._token}"))
         if not self._parts:
             self._waited_from = now
         self._tail.asked = now

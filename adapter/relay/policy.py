@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from adapter.contract import word
 from adapter.errors import CodecError, PolicyError
-from adapter.wire.event import decision_json
+from adapter.wire.to_kamailio import decision_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

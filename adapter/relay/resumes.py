@@ -11,7 +11,7 @@ from adapter.cluster.identities import is_linked
 from adapter.model.transaction import BY_SOMEBODY, RESEND_FOR, Outcome, Transaction, TransactionId
 from adapter.relay.answers import Answer, Verdict, is_untraced, verdict
 from adapter.relay.unwritten import GRACE, SHARE, Unwritten
-from adapter.wire import event as wire
+from adapter.wire import to_kamailio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -148,17 +148,17 @@ class Resumes:
             decision = self._fallback(transaction)
         traceparent = self._observer.traceparent(transaction)
         tag = self._ids.suffix(id_)
-        payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
+        payload = to_kamailio.resume(id_, transaction.event, outcome, decision, traceparent, tag)
         if len(payload) > self._links.max_payload(id_.node):
             outcome, decision = Outcome.OVERSIZED, self._fallback(transaction)
-            payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
+            payload = to_kamailio.resume(id_, transaction.event, outcome, decision, traceparent, tag)
         now = self._clock()
         left = max(transaction.deadline - now, 0.0)
         soon = left * SHARE if outcome in BY_SOMEBODY else left + GRACE
         if not self._links.in_time(id_.node, len(payload), soon):
             if outcome in BY_SOMEBODY:
                 outcome, decision = Outcome.OVERLOAD, self._fallback(transaction)
-                payload = wire.resume(id_, transaction.event, outcome, decision, traceparent, tag)
+                payload = to_kamailio.resume(id_, transaction.event, outcome, decision, traceparent, tag)
             silent = not self._links.in_time(id_.node, len(payload), left + GRACE)
             self._unwritten.shed(id_, now, silent)
             if silent:

@@ -40,7 +40,7 @@ from adapter.relay.resumes import Resumes
 from adapter.relay.standby_buffer import HeldFrame, StandbyBuffer
 from adapter.relay.unclaimed import Unclaimed
 from adapter.wire import event as wire
-from adapter.wire import netstring
+from adapter.wire import netstring, to_kamailio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -370,7 +370,7 @@ class Trip:
 
     def on_command(self, node: str, body: bytes) -> None:
         """Push a frame as it is. Raises CodecError where Kamailio would take it for another."""
-        wire.check_command(body)
+        to_kamailio.check_command(body)
         if not self._links.takes_commands(node):
             raise CodecError("no-hello", "the node's configuration does not tell commands from resumes")
         if self._links.waiting(node) >= MAX_UNREAD:

@@ -24,7 +24,7 @@ from adapter.evapi.limits import LinkSettings
 from adapter.evapi.link import Link
 from adapter.model.transaction import Outcome, TransactionId
 from adapter.settings import Address
-from adapter.wire import event
+from adapter.wire import event, to_kamailio
 from tests.harness.kamailio import KamailioServer
 from tests.harness.sipp import SippCaller
 
@@ -71,7 +71,9 @@ class Owner:
     def answer(self, link: Link, index: int, label: int) -> None:
         """One answer of any size."""
         decision = b'{"action":"reject","code":486,"reason":"Busy","notes":"%b"}'
-        self.write(link, event.resume(TransactionId("n", index, label, 1), "e", Outcome.DECIDED, decision))
+        self.write(
+            link, to_kamailio.resume(TransactionId("n", index, label, 1), "e", Outcome.DECIDED, decision)
+        )
 
     def fill(self, link: Link) -> None:
         """Frames that continue nothing, of the same sizes."""

@@ -22,7 +22,7 @@ from adapter.evapi.link import Link
 from adapter.model.transaction import Outcome, TransactionId
 from adapter.settings import Address
 from adapter.simulator import SimulatedKamailio
-from adapter.wire import event
+from adapter.wire import event, to_kamailio
 from tests.harness.kamailio import KamailioServer
 from tests.harness.process import HarnessError
 from tests.harness.until import until
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 NODE: Final = "bench1"
 EVENT: Final = "invite_request"
-DECISION: Final = event.decision_json({"action": "route", "uri": "sip:+441632960000@gw7.example.net:5060"})
+DECISION: Final = to_kamailio.decision_json(
+    {"action": "route", "uri": "sip:+441632960000@gw7.example.net:5060"}
+)
 PATIENCE: Final = 60.0
 """Seconds for each step."""
 COUNTING: Final = Path(__file__).parent.parent / "kamailio" / "counting.cfg"
@@ -168,7 +170,7 @@ async def _send(link: Link, owner: Replier, ids: Sequence[TransactionId]) -> tup
     deadline = asyncio.get_running_loop().time() + PATIENCE
     begun, cpu = monotonic(), process_time()
     for id_ in ids:
-        link.send(event.resume(id_, EVENT, Outcome.DECIDED, DECISION), deadline, id_)
+        link.send(to_kamailio.resume(id_, EVENT, Outcome.DECIDED, DECISION), deadline, id_)
     await until(lambda: owner.read >= len(ids), PATIENCE)
     return monotonic() - begun, process_time() - cpu
 

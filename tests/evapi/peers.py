@@ -11,7 +11,7 @@ from adapter.evapi.limits import LinkSettings
 from adapter.evapi.link import Link
 from adapter.model.transaction import Outcome, TransactionId
 from adapter.settings import Address
-from adapter.wire import event, netstring
+from adapter.wire import netstring, to_kamailio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -97,7 +97,7 @@ async def linked(peer: Any, port: int = 0, **limits: Any) -> AsyncIterator[tuple
 
 def resume(label: int = 1, node: str = "sbc1") -> tuple[bytes, TransactionId]:
     id_ = TransactionId(node, 1, label, 1)
-    return event.resume(id_, "e", Outcome.DECIDED, b"{}"), id_
+    return to_kamailio.resume(id_, "e", Outcome.DECIDED, b"{}"), id_
 
 
 def soon() -> float:

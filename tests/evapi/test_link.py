@@ -15,7 +15,7 @@ from adapter.evapi.link import Link
 from adapter.evapi.socket import Stream
 from adapter.model.transaction import Outcome, TransactionId
 from adapter.settings import Address
-from adapter.wire import event, netstring
+from adapter.wire import event, netstring, to_kamailio
 from tests.evapi.peers import HELLO, Owner, frame, hello, linked, resume, send, soon, turns
 from tests.harness.process import free_port
 from tests.harness.until import until
@@ -283,7 +283,7 @@ async def test_an_answer_to_a_first_question_never_reaches_the_second_where_noth
             frames.append(await frame(reader))
 
     def answer(link: Link, id_: TransactionId) -> None:
-        link.send(event.resume(id_, "e", Outcome.DECIDED, b"{}"), link._loop.time() + 60, id_)
+        link.send(to_kamailio.resume(id_, "e", Outcome.DECIDED, b"{}"), link._loop.time() + 60, id_)
 
     async with linked(peer) as (link, owner):
         await until(lambda: owner.events)

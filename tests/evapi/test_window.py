@@ -6,10 +6,10 @@ import pytest
 
 from adapter.evapi.window import SYNC_BYTES, SYNC_DELAY, WINDOW_BYTES
 from adapter.simulator.reader import BUFFER
-from adapter.wire import event
+from adapter.wire import to_kamailio
 from tests.evapi.model import Bench
 
-STATUS = event.status("ready", "r1", "sbc1")
+STATUS = to_kamailio.status("ready", "r1", "sbc1")
 
 
 def syncs(frames: list[bytes]) -> list[bool]:

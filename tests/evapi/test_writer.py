@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from adapter.evapi.window import Outgoing
 from adapter.simulator.reader import BUFFER
-from adapter.wire import event, netstring
+from adapter.wire import netstring, to_kamailio
 from tests.evapi.model import FOREVER, SEGMENTS, Bench
 from tests.harness.examples import examples
 
 if TYPE_CHECKING:
     from random import Random
 
-STATUS = event.status("ready", "r1", "sbc1")
+STATUS = to_kamailio.status("ready", "r1", "sbc1")
 
 sizes = st.lists(
     st.one_of(st.integers(20, 700), st.sampled_from((8_000, 29_900, 31_999, 32_000))), max_size=120

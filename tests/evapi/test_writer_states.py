@@ -6,10 +6,10 @@ import pytest
 
 from adapter.evapi.window import Outgoing
 from adapter.simulator.reader import BUFFER
-from adapter.wire import event, netstring
+from adapter.wire import netstring, to_kamailio
 from tests.evapi.model import FOREVER, Bench
 
-STATUS = event.status("ready", "r1", "sbc1")
+STATUS = to_kamailio.status("ready", "r1", "sbc1")
 
 
 class TestLate:
@@ -130,7 +130,7 @@ class TestStatus:
         bench = Bench()
         bench.put()
         for state in ("ready", "degraded"):
-            bench.writer.put_status(event.status(state, "r1", "sbc1"))
+            bench.writer.put_status(to_kamailio.status(state, "r1", "sbc1"))
         status, frame, sync = bench.take_all()
         assert b"degraded" in status
         assert b'"n":0' in frame
@@ -139,7 +139,7 @@ class TestStatus:
     def test_it_is_read_only_with_its_receipt(self) -> None:
         bench = Bench()
         assert bench.writer.all_read
-        bench.writer.put_status(event.status("draining", "r1", "sbc1"))
+        bench.writer.put_status(to_kamailio.status("draining", "r1", "sbc1"))
         assert not bench.writer.all_read
         assert len(bench.take()) == 1
         assert not bench.writer.status_read

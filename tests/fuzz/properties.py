@@ -13,7 +13,7 @@ from adapter.broker.rabbitmq.delivery import Delivery, Properties
 from adapter.errors import CodecError
 from adapter.model.transaction import Outcome, TransactionId
 from adapter.ports.broker import DeadLetter
-from adapter.wire import event, netstring
+from adapter.wire import event, netstring, to_kamailio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +108,7 @@ def check_request(name: str, ids: tuple[int, int, int | None], data: Any) -> Non
 
 def check_resume(id_: TransactionId, name: str, decision: bytes) -> None:
     """The frame says what it is to say, and no more."""
-    frame = json.loads(event.resume(id_, name, Outcome.DECIDED, decision))
+    frame = json.loads(to_kamailio.resume(id_, name, Outcome.DECIDED, decision))
     assert frame == {
         "tm_trans": {"tm_index": id_.index, "tm_label": id_.label, "seq": id_.seq},
         "event": name,
@@ -141,7 +141,7 @@ def check_reply(reply: Reply) -> None:
     else:
         assert str(id_) == reply.correlation_id
     try:
-        decision = event.decision_json(contract.decode_reply(reply.body))
+        decision = to_kamailio.decision_json(contract.decode_reply(reply.body))
     except CodecError as exc:
         check_error(exc)
         return
@@ -157,7 +157,7 @@ def _refused(constant: str) -> Any:
 def check_command(body: bytes) -> None:
     """A command resumes nothing and feeds no gate."""
     with contextlib.suppress(CodecError):
-        event.check_command(body)
+        to_kamailio.check_command(body)
         frame = json.loads(body)
         assert isinstance(frame, dict)
         assert not {"tm_trans", "adapter", "tm_index", "tm_label"} & set(frame)

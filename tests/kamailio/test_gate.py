@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adapter.model.transaction import TransactionId
-from adapter.wire import event
+from adapter.wire import event, to_kamailio
 from tests.harness.evapi_client import EvapiClient
 from tests.harness.kamailio import KamailioServer, version
 from tests.kamailio.conftest import is_asked, ready_link, settled
@@ -73,7 +73,7 @@ async def test_receipts_come_in_the_order_of_the_syncs(kamailio: KamailioServer)
 async def still_open(link: EvapiClient, ids: dict[str, Any], seq: int) -> object:
     """What a receipt says of a suspension; None: nothing."""
     id_ = TransactionId("sbc1", ids["tm_index"], ids["tm_label"], seq)
-    link.write(event.still_open(f"l:?{seq}", id_))
+    link.write(to_kamailio.still_open(f"l:?{seq}", id_))
     before = await link.receipt()
     (found,) = (each for each in before if each.get("adapter", {}).get("synced") == f"l:?{seq}")
     return found["adapter"].get("open")

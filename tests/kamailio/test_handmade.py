@@ -10,7 +10,7 @@ from adapter.evapi.limits import LinkSettings
 from adapter.evapi.link import Link
 from adapter.model.transaction import Outcome, TransactionId
 from adapter.settings import Address
-from adapter.wire import event
+from adapter.wire import event, to_kamailio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Answering:
                 ids, outcome = found.ids[:2], Outcome.MALFORMED
             id_ = TransactionId("n", *ids, 1)
             until = asyncio.get_running_loop().time() + TIMEOUT
-            link.send(event.resume(id_, "invite_request", outcome, b"{}"), until, id_)
+            link.send(to_kamailio.resume(id_, "invite_request", outcome, b"{}"), until, id_)
 
     def on_read(self, link: Link, ids: Sequence[TransactionId]) -> None: ...
 

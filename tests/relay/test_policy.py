@@ -14,7 +14,7 @@ from adapter.evapi.link import PLAIN_MAX
 from adapter.model.transaction import Outcome, Transaction, TransactionId
 from adapter.relay import policy
 from adapter.relay.policy import EMERGENCY, FALLBACK, IN_FLIGHT, MAX_FALLBACK, Plan, Policy
-from adapter.wire import event
+from adapter.wire import to_kamailio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -166,7 +166,7 @@ class TestWhatIsWrong:
             assert len(json.dumps({"reason": reason}, ensure_ascii=False).encode()) >= MAX_FALLBACK
             return
         most = 2**32 - 1
-        frame = event.resume(
+        frame = to_kamailio.resume(
             TransactionId("n" * 100, most, most, most),
             "\N{LATIN SMALL LETTER E WITH ACUTE}" * 60,
             Outcome.UNROUTABLE,

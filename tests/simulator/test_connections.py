@@ -11,11 +11,11 @@ import pytest
 
 from adapter.model.transaction import TransactionId
 from adapter.simulator import NotResumed, SimTransaction, SimulatedKamailio, State
-from adapter.wire import event as wire
+from adapter.wire import to_kamailio
 from adapter.wire.event import Notice, Suspended, Synced
 from tests.simulator.client import Client, netstring, resume_of, until_event
 
-READY = wire.status("ready", "r1", "sbc1")
+READY = to_kamailio.status("ready", "r1", "sbc1")
 
 
 async def test_every_client_gets_every_event_and_every_hello() -> None:
@@ -113,8 +113,10 @@ async def test_a_receipt_tells_whether_a_suspension_still_waits() -> None:
         await client.frame()
         ids = TransactionId("sbc1", call.index, call.label, 1)
         unknown = TransactionId("sbc1", call.index, call.label, 2)
-        await client.say(wire.still_open("l:1", ids), wire.still_open("l:2", unknown), resume_of(call))
-        await client.say(wire.still_open("l:3", ids), b'{"adapter":{"sync":"l:4","asked":"nonsense"}}')
+        await client.say(
+            to_kamailio.still_open("l:1", ids), to_kamailio.still_open("l:2", unknown), resume_of(call)
+        )
+        await client.say(to_kamailio.still_open("l:3", ids), b'{"adapter":{"sync":"l:4","asked":"nonsense"}}')
         found = [await client.event() for _ in range(4)]
     assert found == [Synced("l:1", True), Synced("l:2", False), Synced("l:3", False), Synced("l:4")]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapter.simulator import SimulatedKamailio, State
-from adapter.wire import event as wire
+from adapter.wire import to_kamailio
 from tests.simulator.client import Client, resume_of
 
 
@@ -30,14 +30,14 @@ async def test_plain_resumes_the_second_question_with_the_first_answer() -> None
 
 async def test_plain_takes_a_sync_for_the_resume_before_it() -> None:
     async with SimulatedKamailio("plain") as sim, Client(sim) as client:
-        await client.say(wire.sync("l:1"), b"oops")
+        await client.say(to_kamailio.sync("l:1"), b"oops")
         await sim.until(lambda: sim.counters.frames_in == 2)
         assert (sim.counters.other, sim.counters.not_found) == (2, 0)
         call = await sim.suspend("first", b"")
         await client.say(resume_of(call))
         await call.resumed()
         await sim.suspend("second", b"", again=call)
-        await client.say(wire.sync("l:2"))
+        await client.say(to_kamailio.sync("l:2"))
         assert "adapter" in await call.resumed()
         assert sim.counters.receipts == 0
 

@@ -8,6 +8,7 @@ import pytest
 
 from adapter.simulator import NotResumed, SimulatedKamailio, State
 from adapter.wire import event as wire
+from adapter.wire import to_kamailio
 from tests.simulator.client import Client, resume_of
 
 
@@ -17,7 +18,7 @@ async def test_receipts_go_to_everybody() -> None:
         async with Client(sim) as other:
             await other.frame()
             await one.frame()
-            await one.say(wire.sync("a:1"))
+            await one.say(to_kamailio.sync("a:1"))
             assert await one.event() == wire.Synced("a:1")
             assert await other.event() == wire.Synced("a:1")
             assert sim.counters.receipts == 1
@@ -27,10 +28,10 @@ async def test_receipts_withheld() -> None:
     async with SimulatedKamailio() as sim, Client(sim) as client:
         await client.frame()
         sim.withhold_receipts()
-        await client.say(wire.sync("a:1"))
+        await client.say(to_kamailio.sync("a:1"))
         await sim.until(lambda: sim.counters.receipts_withheld == 1)
         sim.withhold_receipts(False)
-        await client.say(wire.sync("a:2"))
+        await client.say(to_kamailio.sync("a:2"))
         assert await client.event() == wire.Synced("a:2")
 
 
@@ -40,7 +41,7 @@ async def test_frames_lost_on_request() -> None:
         call = await sim.suspend("e", {})
         await client.frame()
         sim.lose_frames(2)
-        await client.say(resume_of(call), wire.sync("a:1"), wire.sync("a:2"))
+        await client.say(resume_of(call), to_kamailio.sync("a:1"), to_kamailio.sync("a:2"))
         assert await client.event() == wire.Synced("a:2")
         assert (sim.counters.lost, sim.counters.frames_in, call.state) == (2, 1, State.SUSPENDED)
 
@@ -50,7 +51,7 @@ async def test_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
 
         async def tell(client: Client, state: str, replica: str) -> None:
             before = sim.counters.statuses
-            await client.say(wire.status(state, replica, "sbc1"))
+            await client.say(to_kamailio.status(state, replica, "sbc1"))
             await sim.until(lambda: sim.counters.statuses == before + 1)
 
         assert not sim.gate_open
@@ -81,11 +82,11 @@ async def test_nothing_is_suspended_while_the_gate_is_closed() -> None:
         assert (closed.state, sim.counters.gated, sim.counters.suspended) == (State.LOCAL, 1, 0)
         with pytest.raises(NotResumed, match="local"):
             await closed.resumed()
-        await client.say(wire.status("ready", "r1", "sbc1"))
+        await client.say(to_kamailio.status("ready", "r1", "sbc1"))
         await sim.until(lambda: sim.gate_open)
         opened = await sim.suspend("e", {})
         assert opened.state is State.SUSPENDED
-        await client.say(resume_of(opened), wire.status("draining", "r1", "sbc1"))
+        await client.say(resume_of(opened), to_kamailio.status("draining", "r1", "sbc1"))
         await opened.resumed()
         await sim.until(lambda: not sim.gate_open)
         assert (await sim.suspend("e", {}, again=opened)).state is State.LOCAL

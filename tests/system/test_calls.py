@@ -13,7 +13,7 @@ from adapter.evapi.limits import LinkSettings
 from adapter.evapi.link import Link
 from adapter.model.transaction import Outcome, TransactionId
 from adapter.settings import Address
-from adapter.wire import event
+from adapter.wire import event, to_kamailio
 from tests.harness.bridge import Bridge
 from tests.harness.kamailio import KamailioServer
 from tests.harness.pika_service import PikaService
@@ -124,7 +124,7 @@ async def test_the_writer_brings_20000_frames_flat_out_to_the_real_kamailio(tmp_
             ids = [TransactionId("sbc1", number, number, 1) for number in range(20_000)]
             for id_ in ids:
                 decision = b'{"pad":"%b"}' % (b"x" * (id_.index * 7 % 600))
-                link.send(event.resume(id_, "e", Outcome.DECIDED, decision), loop.time() + 60, id_)
+                link.send(to_kamailio.resume(id_, "e", Outcome.DECIDED, decision), loop.time() + 60, id_)
             await until(lambda: len(owner.read) >= 20_000, 30)
             link.send(b'{"count":"now"}', loop.time() + 60)
             await until(lambda: owner.counted)

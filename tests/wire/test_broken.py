@@ -11,9 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapter.errors import CodecError
-from adapter.wire.event import Malformed, Notice, Suspended, check_command, parse, peek_ids, read_on
+from adapter.wire.event import Malformed, Notice, Suspended, parse, peek_ids, read_on
 from adapter.wire.json_text import decode
 from adapter.wire.netstring import HEAD, Oversized
+from adapter.wire.to_kamailio import check_command
 from tests.wire.frames import BAD_IDS, IDS, MAX, dumps, malformed
 
 # Broken JSON: ids are read only where nothing a caller wrote can stand before them.

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from adapter.model.transaction import TransactionId
-from adapter.wire.event import MAX_INCARNATION, Hello, Notice, Suspended, Synced, parse, still_open
+from adapter.wire.event import MAX_INCARNATION, Hello, Notice, Suspended, Synced, parse
+from adapter.wire.to_kamailio import still_open
 from tests.wire.frames import BAD_IDS, MAX, colon, dumps, malformed
 
 # The colon form.

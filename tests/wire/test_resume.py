@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from adapter.errors import CodecError
 from adapter.model.transaction import Outcome, TransactionId
-from adapter.wire import event
+from adapter.wire import to_kamailio
 from tests.wire import jansson
 
 ID = TransactionId("sbc1", 37, 1840980198, 1)
@@ -21,11 +21,11 @@ ROUTE = {"action": "route", "uri": "sip:gw7.example.net"}
 
 
 def framed(decision: bytes) -> bytes:
-    return event.resume(ID, "invite_request", Outcome.DECIDED, decision)
+    return to_kamailio.resume(ID, "invite_request", Outcome.DECIDED, decision)
 
 
 def test_a_resume_is_the_contract_s_example() -> None:
-    assert framed(event.decision_json(ROUTE)) == (
+    assert framed(to_kamailio.decision_json(ROUTE)) == (
         b'{"tm_trans":{"tm_index":37,"tm_label":1840980198,"seq":1},'
         b'"event":"invite_request",'
         b'"outcome":"decided",'
@@ -40,7 +40,7 @@ def test_a_resume_is_the_contract_s_example() -> None:
 )
 @pytest.mark.parametrize("name", ["invite_request", 'na"me\\', "é😀", ""])
 def test_every_resume_is_read_by_kamailio(outcome: Outcome, id_: TransactionId, name: str) -> None:
-    frame = event.resume(id_, name, outcome, b'{"action":"reject"}')
+    frame = to_kamailio.resume(id_, name, outcome, b'{"action":"reject"}')
     assert jansson.takes(frame)
     told = json.loads(frame)
     assert told == {
@@ -76,7 +76,7 @@ class Code(IntEnum):
     ],
 )
 def test_decisions_that_kamailio_takes(decision: dict[str, Any]) -> None:
-    text = event.decision_json(decision)
+    text = to_kamailio.decision_json(decision)
     assert jansson.takes(framed(text))
     assert json.loads(text) == json.loads(json.dumps(decision))
 
@@ -115,20 +115,20 @@ def test_decisions_that_kamailio_takes(decision: dict[str, Any]) -> None:
 )
 def test_decisions_that_kamailio_would_not_take(around: Any, bad: Any, reason: str) -> None:
     with pytest.raises(CodecError) as caught:
-        event.decision_json(around(bad))
+        to_kamailio.decision_json(around(bad))
     assert caught.value.reason == reason
 
 
 def test_a_time_becomes_text() -> None:
     at = datetime.datetime(2026, 1, 1, 12, 30, tzinfo=datetime.UTC)
-    assert event.decision_json({"at": [at]}) == b'{"at":["2026-01-01T12:30:00+00:00"]}'
+    assert to_kamailio.decision_json({"at": [at]}) == b'{"at":["2026-01-01T12:30:00+00:00"]}'
 
 
 def test_a_decision_that_holds_itself() -> None:
     decision: dict[str, Any] = {}
     decision["self"] = decision
     with pytest.raises(CodecError, match="not-json: ValueError: Circular reference"):
-        event.decision_json(decision)
+        to_kamailio.decision_json(decision)
 
 
 def nested(depth: int, inner: str = "") -> Any:
@@ -138,13 +138,13 @@ def nested(depth: int, inner: str = "") -> Any:
 
 @pytest.mark.parametrize(("levels", "inner"), [(200, ""), (199, "1"), (199, "{}")])
 def test_decisions_are_as_deep_as_that(levels: int, inner: str) -> None:
-    assert jansson.takes(framed(event.decision_json(nested(levels, inner))))
+    assert jansson.takes(framed(to_kamailio.decision_json(nested(levels, inner))))
 
 
 @pytest.mark.parametrize(("levels", "inner"), [(201, ""), (200, "1"), (400, "{}")])
 def test_and_no_deeper(levels: int, inner: str) -> None:
     with pytest.raises(CodecError, match="depth: more than 200 levels"):
-        event.decision_json(nested(levels, inner))
+        to_kamailio.decision_json(nested(levels, inner))
 
 
 scalars = (
@@ -175,18 +175,18 @@ def test_decision_json_refuses_exactly_what_jansson_refuses(decision: dict[str, 
     except ValueError:  # NaN, an infinity, a lone surrogate: no JSON at all
         raw = None
     if raw is not None and jansson.takes(framed(raw)):
-        text = event.decision_json(decision)
+        text = to_kamailio.decision_json(decision)
         assert jansson.takes(framed(text))
         assert json.loads(text) == decision
     else:
         with pytest.raises(CodecError):
-            event.decision_json(decision)
+            to_kamailio.decision_json(decision)
 
 
 @given(decisions)
 def test_no_decision_breaks_the_frame_around_it(decision: dict[str, Any]) -> None:
     try:
-        text = event.decision_json(decision)
+        text = to_kamailio.decision_json(decision)
     except CodecError:
         return
     told = json.loads(framed(text))
@@ -195,10 +195,10 @@ def test_no_decision_breaks_the_frame_around_it(decision: dict[str, Any]) -> Non
 
 
 def test_frames_beside_resumes() -> None:
-    assert event.sync("4f2a:17") == b'{"adapter":{"sync":"4f2a:17"}}'
-    told = event.status("ready", 'pod"1\\', "sbc1")
+    assert to_kamailio.sync("4f2a:17") == b'{"adapter":{"sync":"4f2a:17"}}'
+    told = to_kamailio.status("ready", 'pod"1\\', "sbc1")
     assert told == b'{"adapter":{"status":"ready","replica":"pod\\"1\\\\","node":"sbc1"}}'
     assert jansson.takes(told)
     # The configuration tells them from resumes by these bytes.
-    assert event.sync("a:1").startswith(b'{"adapter":')
+    assert to_kamailio.sync("a:1").startswith(b'{"adapter":')
     assert told.startswith(b'{"adapter":')
