@@ -1,0 +1,95 @@
+/**
+ * What a consumer answers: plain objects, checked before they leave. A decision may be any object; these are
+ * the ones that the configuration shipped with the adapter knows.
+ */
+
+/** @typedef {import('./contract.js').Decision} Decision */
+
+/** Bytes of a URI: Kamailio's own limit. */
+const MAX_URI = 1024;
+/** Characters of a reason phrase. */
+const MAX_REASON = 128;
+// Brackets, quotes and white space would end the URI in a header and begin something else.
+const URI = /^(?:sips?|tel):[!#-;=?-~]+$/i;
+
+/** A decision cannot be carried out; the text says what is wrong with it. */
+export class DecisionError extends Error {
+  name = 'DecisionError';
+}
+
+/**
+ * Send the call to `uri`.
+ * @param {string} uri
+ * @param {Decision} [more] is passed on beside it, for a configuration that reads it
+ * @returns {Decision}
+ * @throws {DecisionError} if that is no SIP URI
+ */
+export function route(uri, more) {
+  return { action: 'route', uri: checkedUri(uri), ...more };
+}
+
+/**
+ * Refuse the call.
+ * @param {number} code a SIP status from 400 to 699
+ * @param {string} reason one line
+ * @param {Decision} [more]
+ * @returns {Decision}
+ * @throws {DecisionError} for anything else
+ */
+export function reject(code, reason, more) {
+  if (typeof reason !== 'string' || /\p{C}|\p{Zl}|\p{Zp}/u.test(reason) || reason.length > MAX_REASON) {
+    throw new DecisionError(`${shown(reason)} is no reason phrase: a line of at most ${MAX_REASON} characters`);
+  }
+  return { action: 'reject', code: checkedCode(code, 400, 699), reason, ...more };
+}
+
+/**
+ * Send the caller elsewhere; the first contact is preferred.
+ * @param {string | string[]} contacts
+ * @param {number} [code] a SIP status from 300 to 399
+ * @param {Decision} [more]
+ * @returns {Decision}
+ * @throws {DecisionError} if there is no contact, or one that is no SIP URI
+ */
+export function redirect(contacts, code = 302, more) {
+  const found = typeof contacts === 'string' ? [contacts] : contacts;
+  if (!found.length) throw new DecisionError('redirect: at least one contact is needed');
+  return { action: 'redirect', contacts: found.map(checkedUri), code: checkedCode(code, 300, 399), ...more };
+}
+
+/**
+ * Let the call go on as it was.
+ * @param {Decision} [more]
+ * @returns {Decision}
+ */
+export function allow(more) {
+  return { action: 'allow', ...more };
+}
+
+/** @param {unknown} uri */
+function checkedUri(uri) {
+  if (typeof uri !== 'string' || uri.length > MAX_URI || !URI.test(uri)) {
+    throw new DecisionError(
+      `${shown(uri)} is no SIP URI such as sip:441632960000@gw1.example.net ` +
+        `(printable ASCII without spaces, brackets or quotes, at most ${MAX_URI} bytes)`,
+    );
+  }
+  return uri;
+}
+
+/**
+ * @param {number} code
+ * @param {number} low
+ * @param {number} high
+ */
+function checkedCode(code, low, high) {
+  if (!Number.isInteger(code) || code < low || code > high) {
+    throw new DecisionError(`${shown(code)} is no SIP status from ${low} to ${high}`);
+  }
+  return code;
+}
+
+/** @param {unknown} value */
+function shown(value) {
+  return JSON.stringify(String(value).slice(0, 100));
+}

@@ -1,0 +1,232 @@
+/** The requests in hand of one channel: decide, reply, acknowledge. */
+import {
+  APP_ID,
+  HEADER_RECEIVED,
+  HEADER_REPLIED,
+  MSGPACK,
+  messageOf,
+} from './contract.js';
+import { Unread } from './time_left.js';
+
+/** @typedef {import('amqplib').ConsumeMessage} ConsumeMessage */
+/** @typedef {import('./connection.js').Channel} Channel */
+/** @typedef {import('./connection.js').ConfirmChannel} ConfirmChannel */
+/** @typedef {import('./service.js').Answer} Answer */
+/** @typedef {import('./service.js').Service} Service */
+
+/** In about a second: a quorum queue without a leader refuses, and an election takes less. */
+const REPLY_ATTEMPTS = 8;
+/** Milliseconds before the second attempt, twice as many before the third; less at random. */
+const REPLY_PAUSE = 50;
+
+/**
+ * A request in hand.
+ * @typedef {object} Delivery
+ * @property {ConsumeMessage} message
+ * @property {number} received epoch microseconds
+ * @property {number} at the same by the monotonic clock, in milliseconds
+ * @property {number} attempts how often its reply was refused
+ */
+
+/**
+ * @typedef {object} Options
+ * @property {(message: ConsumeMessage, event: string) => Promise<void>} [passOn] is given a request that the
+ *   service has no handler for; then it is acknowledged
+ * @property {string[]} [requestsFrom] the users of RabbitMQ whose requests are taken; empty: everybody's
+ */
+
+/**
+ * Takes requests until the channel closes; RabbitMQ then delivers again what was not acknowledged. A request
+ * is acknowledged once RabbitMQ has confirmed its reply.
+ */
+export class Work {
+  #service;
+  #channel;
+  #openReplies;
+  #options;
+  #replies;
+  /** @type {Promise<void> | undefined} */
+  #renewing;
+  #unread = new Unread();
+  /** @type {Set<() => void>} what gives up those that handlers are at */
+  #handled = new Set();
+  #numbers = 0;
+  #inHand = 0;
+  #over = false;
+  #onIdle = () => {};
+
+  /**
+   * @param {Service} service
+   * @param {Channel} channel on which the requests come
+   * @param {ConfirmChannel} replies on which nobody else publishes
+   * @param {() => Promise<ConfirmChannel>} openReplies opens another: RabbitMQ 3.10 refuses all that comes on one
+   *   whose first publication met a quorum queue without a leader
+   * @param {Options} [options]
+   */
+  constructor(service, channel, replies, openReplies, options = {}) {
+    this.#service = service;
+    this.#channel = channel;
+    this.#openReplies = openReplies;
+    this.#options = options;
+    this.#replies = this.#listened(replies);
+  }
+
+  /**
+   * Take a request.
+   * @param {ConsumeMessage} message
+   */
+  take(message) {
+    if (this.#over) return;
+    this.#unread.batch();
+    this.#inHand += 1;
+    const delivery = { message, received: Date.now() * 1000, at: performance.now(), attempts: 0 };
+    const { headers = {}, userId, correlationId } = message.properties;
+    const { requestsFrom } = this.#options;
+    if (requestsFrom?.length && !requestsFrom.includes(userId)) {
+      return this.#settle(delivery, this.#service.refuse(userId, correlationId));
+    }
+    const answer = this.#service.answer({ content: message.content, correlationId, headers, inHand: this.#handled });
+    if (answer instanceof Promise) answer.then((found) => this.#settle(delivery, found));
+    else this.#settle(delivery, answer);
+  }
+
+  /**
+   * Return once nothing is in hand, or after `grace` milliseconds: the rest is delivered again.
+   * @param {number} grace
+   */
+  async finished(grace) {
+    if (this.#inHand) {
+      await new Promise((resolve) => {
+        const timer = setTimeout(resolve, grace);
+        this.#onIdle = () => resolve(clearTimeout(timer));
+      });
+    }
+    if (this.#inHand) {
+      this.#service.log.warn(`${this.#service.name}: ${this.#inHand} requests left after ${grace} ms`);
+    }
+    this.close();
+  }
+
+  /** Milliseconds for which a request may have lain unread here, at most. */
+  get unread() {
+    return this.#unread.milliseconds();
+  }
+
+  /** Settle nothing more; the signals of those that handlers are at abort. */
+  close() {
+    this.#over = true;
+    this.#unread.close();
+    for (const giveUp of this.#handled) giveUp();
+  }
+
+  /**
+   * Have done what an answer asks for.
+   * @param {Delivery} delivery
+   * @param {Answer} answer
+   */
+  #settle(delivery, answer) {
+    if (this.#over) return;
+    const { passOn } = this.#options;
+    if (answer.body && delivery.message.properties.replyTo) this.#reply(delivery, answer);
+    else if (answer.result === 'rejected' || answer.result === 'refused') this.#done(delivery, false);
+    else if (passOn && answer.event !== undefined) {
+      passOn(delivery.message, answer.event).then(() => this.#done(delivery));
+    } else this.#done(delivery);
+  }
+
+  /**
+   * @param {Delivery} delivery
+   * @param {Answer} answer
+   */
+  #reply(delivery, answer) {
+    const { replyTo, correlationId } = delivery.message.properties;
+    const outlet = this.#replies;
+    const took = Math.round((performance.now() - delivery.at) * 1000);
+    try {
+      outlet.publish('', replyTo, /** @type {Buffer} */ (answer.body), {
+        contentType: MSGPACK,
+        correlationId,
+        messageId: `${this.#service.name}:${(this.#numbers += 1)}`,
+        appId: APP_ID,
+        mandatory: true,
+        persistent: false,
+        headers: {
+          ...answer.headers,
+          [HEADER_RECEIVED]: delivery.received,
+          [HEADER_REPLIED]: delivery.received + took,
+        },
+      }, (error) => {
+        if (error) this.#again(outlet, delivery, answer);
+        else this.#done(delivery);
+      });
+    } catch {
+      this.#again(outlet, delivery, answer); // its channel is closed
+    }
+  }
+
+  /**
+   * Reply once more, on another channel.
+   * @param {ConfirmChannel} refused
+   * @param {Delivery} delivery
+   * @param {Answer} answer
+   */
+  async #again(refused, delivery, answer) {
+    if (this.#over) return;
+    const { name, log } = this.#service;
+    const { correlationId, replyTo } = delivery.message.properties;
+    try {
+      await this.#renew(refused);
+    } catch (error) {
+      log.error(`${name}: ${correlationId}: no channel for its reply: ${messageOf(error)}`);
+      return this.#done(delivery, false);
+    }
+    if ((delivery.attempts += 1) < REPLY_ATTEMPTS) {
+      const pause = REPLY_PAUSE * delivery.attempts * (0.5 + Math.random() / 2);
+      setTimeout(() => this.#over || this.#reply(delivery, answer), pause);
+    } else {
+      log.error(`${name}: ${correlationId}: ${replyTo} takes no reply`);
+      this.#done(delivery, false);
+    }
+  }
+
+  /**
+   * Reply on another channel from now on; once for all that were refused on this one.
+   * @param {ConfirmChannel} refused
+   */
+  async #renew(refused) {
+    if (this.#replies !== refused) return;
+    this.#renewing ??= this.#openReplies()
+      .then((opened) => {
+        this.#replies = this.#listened(opened);
+        refused.waitForConfirms().then(() => refused.close()).catch(() => {}); // closed, or with the connection
+      })
+      .finally(() => (this.#renewing = undefined));
+    await this.#renewing;
+  }
+
+  /** @param {ConfirmChannel} replies */
+  #listened(replies) {
+    replies.on('error', () => {}); // its unconfirmed replies are told of it, each
+    replies.on('return', ({ fields, properties }) => {
+      const { name, log } = this.#service;
+      log.warn(`${name}: ${properties.correlationId}: there is no queue ${fields.routingKey}`);
+    });
+    return replies;
+  }
+
+  /**
+   * Acknowledge a request, or reject it: to the dead letters.
+   * @param {Delivery} delivery
+   * @param {boolean} [good]
+   */
+  #done(delivery, good = true) {
+    if (this.#over) return;
+    try {
+      if (good) this.#channel.ack(delivery.message);
+      else this.#channel.nack(delivery.message, false, false);
+    } catch {
+      this.#over = true; // the channel is closed: all comes again
+    }
+    if ((this.#inHand -= 1) === 0) this.#onIdle();
+  }
+}
