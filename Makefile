@@ -32,6 +32,8 @@ BESIDE ?= 4
 SIP := kamailio kamailio-extra-modules sip-tester
 SERVERS := rabbitmq-server redis-server openssl
 IMAGE := buildah podman runc catatonit containernetworking-plugins mmdebstrap
+# Debian's npm brings some 400 packages: only where nobody has put another there.
+NODE := $(shell command -v node >/dev/null && command -v npm >/dev/null || echo nodejs npm)
 DEBIAN := python3-venv $(SIP) $(if $(EMBEDDED),,$(SERVERS))
 
 .PHONY: help
@@ -71,7 +73,7 @@ lint: install ## ruff, mypy --strict, import contracts
 	$(BIN)/lint-imports --verbose | tail -12
 
 .PHONY: test
-test: DEBIAN += prometheus kamailio-utils-modules $(IMAGE)
+test: DEBIAN += prometheus kamailio-utils-modules $(IMAGE) $(NODE)
 test: install ## lint and every test, with the real servers
 	@$(MAKE) --no-print-directory -j 2 lint test-beside
 	$(BIN)/pytest --cov --cov-append --cov-report=term:skip-covered $(ALONE)
@@ -97,7 +99,7 @@ again: install ## the same tests TIMES times, which must pass each time (FILES='
 	  $(BIN)/pytest -n $(BESIDE) --dist loadfile --no-loadscope-reorder $(FILES) || exit 1; done
 
 .PHONY: matrix
-matrix: DEBIAN += prometheus kamailio-utils-modules mmdebstrap
+matrix: DEBIAN += prometheus kamailio-utils-modules mmdebstrap $(NODE)
 matrix: install ## tests and demo against each version of servers and Python, into COMPATIBILITY.md (about 45 minutes; ONLY='*-sid', FRESH=1)
 	@$(SUDO) $(if $(SUDO),--preserve-env) $(BIN)/python -m tests.matrix $(if $(ONLY),--only '$(ONLY)') $(if $(FRESH),--fresh)
 
@@ -206,4 +208,4 @@ sbom: image wheel ## what wheel and image are made of, as CycloneDX, into dist (
 
 .PHONY: clean
 clean: ## remove what was built; Debian packages stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz .coverage dist
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz .coverage dist $(addprefix consumers/node/,node_modules types .installing)

@@ -19,6 +19,7 @@ from tests.release import image, sbom
 if TYPE_CHECKING:
     from pathlib import Path
 
+LEFT = shutil.ignore_patterns("__pycache__", "node_modules", "types")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 STATUS = """Package: libc6
 Status: install ok installed
@@ -79,7 +80,7 @@ def test_wheel_and_archive_are_twice_the_same(tmp_path: Path) -> None:
     for name in ("adapter", "consumers", "helm/locks", "LICENSE", "README.md", "pyproject.toml"):
         place = ROOT / name
         if place.is_dir():
-            shutil.copytree(place, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(place, copy / name, ignore=LEFT)
         else:
             shutil.copyfile(place, copy / name)
     first = image.packages(tmp_path / "1", copy)

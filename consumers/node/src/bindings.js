@@ -149,6 +149,7 @@ export class Bindings {
     // Behind the queues, so that who unbinds sees them: see #unbind.
     await bindService(connection, this.#service);
     this.#onBound();
+    this.#tellOnce(`bound to ${this.#service.events.join(', ')}`, 'info');
     if (!this.#stop.reason) await this.#due.within(AGAIN_EACH);
   }
 
@@ -260,10 +261,13 @@ export class Bindings {
     }
   }
 
-  /** @param {string} text */
-  #tellOnce(text) {
+  /**
+   * @param {string} text
+   * @param {'info' | 'warn'} [level]
+   */
+  #tellOnce(text, level = 'warn') {
     if (this.#told.has(text)) return;
     this.#told.add(text);
-    this.#service.log.warn(`${this.#service.name}: ${text}`);
+    this.#service.log[level](`${this.#service.name}: ${text}`);
   }
 }

@@ -50,7 +50,10 @@ export class Request {
     return this.#until - performance.now();
   }
 
-  /** Aborts at the deadline, and if the request is lost: for `fetch`, a database, whatever takes an AbortSignal. */
+  /**
+   * Aborts at the deadline, and if the request is lost: for `fetch`, a database, whatever takes an AbortSignal.
+   * @returns {AbortSignal}
+   */
   get signal() {
     // Made when it is asked for: most handlers compute, and need none.
     this.#controller ??= new AbortController();

@@ -12,6 +12,7 @@ function variable(name) {
   return found;
 }
 
+// Without noDelay a connection takes 40 ms longer.
 export const URL_ = variable('EVAPI_TEST_AMQP_URL');
 /** The same by TLS, with `?cafile=`. */
 export const TLS_URL = variable('EVAPI_TEST_AMQPS_URL');
@@ -73,7 +74,7 @@ export async function start(test, service, options = {}) {
  * @returns {Promise<T>}
  */
 export async function onChannel(use) {
-  const connection = await connect(URL_);
+  const connection = await connect(URL_, { noDelay: true });
   try {
     return await use(await connection.createConfirmChannel());
   } finally {
@@ -87,7 +88,7 @@ export async function onChannel(use) {
  * @param {string} [exchange] to which it is bound
  */
 export async function inbox(test, exchange) {
-  const connection = await connect(URL_);
+  const connection = await connect(URL_, { noDelay: true });
   test.after(() => connection.close());
   const channel = await connection.createConfirmChannel();
   const { queue } = await channel.assertQueue('', { exclusive: true });

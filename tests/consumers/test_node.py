@@ -1,0 +1,110 @@
+"""The Node.js SDK (consumers/node): its types, its own tests, and the package as it is handed on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import tarfile
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from consumers import Service, allow
+from tests.consumers.asker import running
+from tests.harness import node
+from tests.harness.node import PACKAGE
+from tests.harness.process import Process
+from tests.harness.readme import block
+from tests.harness.until import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.harness.rabbitmq import RabbitServer
+
+ROOT = PACKAGE.parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _installed() -> None:
+    node.install()
+
+
+def test_its_types_hold() -> None:
+    node.run(["npm", "run", "--silent", "check"], PACKAGE)
+
+
+def test_its_own_tests(rabbitmq: RabbitServer) -> None:
+    urls = {"EVAPI_TEST_AMQP_URL": rabbitmq.url, "EVAPI_TEST_AMQPS_URL": rabbitmq.tls_url}
+    told = node.run(["npm", "test", "--silent"], PACKAGE, {**os.environ, **urls})
+    assert "# fail 0" in told or "ℹ fail 0" in told
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Put a package where npm would, beside what it depends on: without asking a registry."""
+    with tarfile.open(archive) as opened:
+        opened.extractall(folder, filter="data")
+    (folder / "package").rename(folder / "evapi-consumers")
+    for name in json.loads((PACKAGE / "package.json").read_text("utf-8"))["dependencies"]:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).symlink_to(PACKAGE / "node_modules" / name)
+
+
+def test_the_package_has_what_its_users_need(tmp_path: Path) -> None:
+    (packed,) = json.loads(node.run(["npm", "pack", "--json", "--pack-destination", str(tmp_path)], PACKAGE))
+    names = {each["path"] for each in packed["files"]}
+    assert {"LICENSE", "README.md", "package.json", "src/index.js", "types/index.d.ts"} <= names
+    assert not [name for name in names if name.startswith(("test/", "node_modules/"))]
+    unpack(tmp_path / packed["filename"], tmp_path / "node_modules")
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "service.ts").write_text(block("ts", "new Service", PACKAGE / "README.md"))
+    decided = block("js", "evapi-consumers/testing", PACKAGE / "README.md")
+    service = "import type { Service } from 'evapi-consumers';\ndeclare const service: Service;\n"
+    (tmp_path / "tested.ts").write_text(service + decided)
+    options = ["--noEmit", "--strict", "--module", "nodenext", "--target", "es2022"]
+    types = ["--typeRoots", str(PACKAGE / "node_modules/@types"), "--types", "node"]
+    tsc = PACKAGE / "node_modules/.bin/tsc"
+    node.run([str(tsc), *options, *types, "service.ts", "tested.ts"], tmp_path)
+
+
+def test_it_is_told_alike_wherever_it_is_told() -> None:
+    told = json.loads((PACKAGE / "package.json").read_text("utf-8"))
+    assert told["license"] == "MIT"
+    assert (PACKAGE / "LICENSE").read_text("utf-8") == (ROOT / "LICENSE").read_text("utf-8")
+    lock = (PACKAGE / "package-lock.json").read_text("utf-8")
+    assert '"resolved"' not in lock, "no registry's host"
+
+
+async def test_instances_of_both_sdks_share_a_service(tmp_path: Path, rabbitmq: RabbitServer) -> None:
+    """Neither finds the queue declared otherwise; what one has no handler of, the other gets."""
+    name = f"both-{uuid4().hex[:8]}"
+    service = Service(name)
+    service.on(f"{name}-python")(lambda _: allow(by="python"))
+    node.provide(tmp_path)
+    (tmp_path / "service.mjs").write_text(f"""\
+        import {{ Service, allow, run }} from 'evapi-consumers';
+        await run(new Service('{name}').on('{name}-node', () => allow({{ by: 'node' }})));
+    """)
+    (tmp_path / "ask.mjs").write_text("""\
+        import { ask } from 'evapi-consumers/testing';
+        for (let at = 0; at < 4; at += 1) console.log((await ask(process.argv[2], {})).by);
+    """)
+    env = {"EVAPI_AMQP_URL": rabbitmq.url}
+    other = Process("node", [shutil.which("node") or "node", str(tmp_path / "service.mjs")], tmp_path, env)
+    async with running(service, rabbitmq.url) as runner:
+        await runner._bindings.bound.wait()
+        other.start()
+        try:
+            await until(lambda: "bound to" in other.log.read_text())
+            for by in ("python", "node"):
+                command = ["node", "ask.mjs", f"{name}-{by}"]
+                told = await asyncio.to_thread(node.run, command, tmp_path, {**os.environ, **env})
+                assert told.split() == [by] * 4
+        finally:
+            assert other.stop() == 0
+    said = other.log.read_text()
+    assert "used as it is" not in said
+    assert "stopped: " in said

@@ -1,0 +1,55 @@
+"""The Node.js SDK: its packages, installed once and kept, and consumers written with it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from tests.harness.process import HarnessError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PACKAGE = Path(__file__).parents[2] / "consumers/node"
+_INSTALLED = PACKAGE / "node_modules/.installed"
+
+
+def run(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> str:
+    """Run a program to its end; gives its output. Raises HarnessError with that, if it fails."""
+    program = shutil.which(command[0])
+    if program is None:
+        raise HarnessError(f"no {command[0]}: apt-get install nodejs npm")
+    done = subprocess.run(
+        [program, *command[1:]],
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode:
+        raise HarnessError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def install() -> None:
+    """Install what ``package-lock.json`` lists, unless it is there. Raises HarnessError."""
+    wanted = sha256((PACKAGE / "package-lock.json").read_bytes()).hexdigest()
+    with FileLock(PACKAGE / ".installing"):
+        if not (_INSTALLED.exists() and _INSTALLED.read_text() == wanted):
+            run(["npm", "ci", "--no-audit", "--no-fund"], PACKAGE)
+            _INSTALLED.write_text(wanted)
+
+
+def provide(folder: Path) -> None:
+    """Let what is in ``folder`` import the package. Raises HarnessError."""
+    install()
+    (folder / "node_modules").mkdir()
+    (folder / "node_modules/evapi-consumers").symlink_to(PACKAGE)
