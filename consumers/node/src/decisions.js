@@ -18,6 +18,20 @@ export class DecisionError extends Error {
 }
 
 /**
+ * Thrown by a handler: the call is `failed`, for a reason that the text tells. It goes with the reply (`x-detail`),
+ * so it must hold nothing of other people's calls.
+ */
+export class Failed extends Error {
+  name = 'Failed';
+}
+
+/**
+ * Returned by a handler that has no say in a call: no reply is sent. Another service decides it, or nobody until its
+ * deadline.
+ */
+export const NO_ANSWER = Object.freeze({ answer: null }); // no symbol: TypeScript widens it in async functions
+
+/**
  * Send the call to `uri`.
  * @param {string} uri
  * @param {Decision} [more] is passed on beside it, for a configuration that reads it

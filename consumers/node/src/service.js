@@ -16,7 +16,7 @@ import {
   messageOf,
   word,
 } from './contract.js';
-import { DecisionError } from './decisions.js';
+import { DecisionError, Failed, NO_ANSWER } from './decisions.js';
 import { stderr } from './log.js';
 import { Request } from './request.js';
 import { TimeLeft } from './time_left.js';
@@ -26,8 +26,8 @@ import { TimeLeft } from './time_left.js';
 /** @typedef {import('./log.js').Log} Log */
 
 /**
- * A decision; nothing, for a notice.
- * @typedef {Decision | null | undefined | void} Decided
+ * A decision, or `NO_ANSWER`; nothing, for a notice.
+ * @typedef {Decision | typeof NO_ANSWER | null | undefined | void} Decided
  */
 
 /**
@@ -50,10 +50,10 @@ import { TimeLeft } from './time_left.js';
 
 /**
  * What became of a message:
- * `decided`, the answer has a body; `failed`, the handler threw or gave no decision; `noted`, a notice;
+ * `decided`, the answer has a body; `silent`, the handler has no say; `failed`, the handler threw or gave no decision; `noted`, a notice;
  * `expired`, its deadline had passed; `late`, it passed while the handler was at it; `rejected`, no request: to
  * the dead letters; `unhandled`, no handler of its event; `refused`, from somebody who may not ask.
- * @typedef {'decided' | 'failed' | 'noted' | 'expired' | 'late' | 'rejected' | 'unhandled' | 'refused'} Result
+ * @typedef {'decided' | 'silent' | 'failed' | 'noted' | 'expired' | 'late' | 'rejected' | 'unhandled' | 'refused'} Result
  */
 
 /**
@@ -68,7 +68,6 @@ import { TimeLeft } from './time_left.js';
 
 /** Milliseconds between two warnings of the same kind, of which there may be one for each request. */
 const TELL_EACH = 5_000;
-const MAX_DETAIL = 200;
 
 /** Handlers of events under one name. Its instances, in any number of processes, compete. */
 export class Service {
@@ -225,6 +224,7 @@ export class Service {
    */
   #decided(request, found) {
     if (request.correlationId === undefined) return this.#count({ result: 'noted' });
+    if (found === NO_ANSWER) return this.#count({ result: 'silent' });
     try {
       if (!isMap(found)) throw new DecisionError(`a decision is an object, not ${described(found)}`);
       return this.#count({ result: 'decided', body: encodeReply(found), headers: this.#headers });
@@ -239,12 +239,15 @@ export class Service {
    * @returns {Answer}
    */
   #failed(request, error) {
-    this.log.error(`${this.name}: ${request.event} failed: ${shown(request.correlationId)}`, error);
+    const told = `${this.name}: ${request.event} failed: ${shown(request.correlationId)}`;
+    if (error instanceof Failed) this.log.error(`${told}: ${error.message}`);
+    else this.log.error(told, error);
     if (request.correlationId === undefined) return this.#count({ result: 'failed', error });
     // The type only: what the error says may be about other people's calls.
     const type = error instanceof Error ? error.name : typeof error;
-    const detail = `the handler of ${request.event} threw ${type}`.slice(0, MAX_DETAIL);
-    const headers = { ...this.#headers, [HEADER_STATUS]: STATUS_FAILED, [HEADER_DETAIL]: detail };
+    /** @type {{ [key: string]: string }} */
+    const headers = { ...this.#headers, [HEADER_STATUS]: STATUS_FAILED };
+    if (error instanceof Failed) headers[HEADER_DETAIL] = error.message;
     return this.#count({ result: 'failed', body: encodeReply({ error: type }), headers, error });
   }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { DecisionError, Service, allow, redirect, reject, route } from '../src/index.js';
+import { DecisionError, Failed, NO_ANSWER, Service, allow, redirect, reject, route } from '../src/index.js';
 import { decodeReply, encodeRequest } from '../src/contract.js';
 import { Undecided, ask } from '../src/testing.js';
 
@@ -44,13 +44,19 @@ for (const [what, handler] of /** @type {[string, Handler][]} */ ([
     const found = await answer(made(handler));
     assert.equal(found.result, 'failed');
     assert.deepEqual(decodeReply(found.body ?? Buffer.alloc(0)), { error: 'RangeError' });
-    assert.deepEqual(found.headers, {
-      'x-service': 's',
-      'x-status': 'failed',
-      'x-detail': 'the handler of e threw RangeError',
-    });
+    assert.deepEqual(found.headers, { 'x-service': 's', 'x-status': 'failed' });
   });
 }
+
+test('a handler may say why it fails', async () => {
+  const found = await answer(made(() => { throw new Failed('the accounts are away'); }));
+  assert.deepEqual(decodeReply(found.body ?? Buffer.alloc(0)), { error: 'Failed' });
+  assert.equal(found.headers?.['x-detail'], 'the accounts are away');
+});
+
+test('a handler may have no say', async () => {
+  assert.deepEqual(await answer(made(async () => NO_ANSWER)), { result: 'silent' });
+});
 
 for (const value of [undefined, null, 'allow', [1], new Map(), Buffer.from('a'), { uri: 1n }]) {
   test(`no decision: ${Object.prototype.toString.call(value)}`, async () => {
