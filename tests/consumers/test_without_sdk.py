@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.harness.rabbitmq import RabbitServer
 
 NAME = "pika-page"
-TEXT = block("python", "my_service", CONSUMERS).replace("my_service", NAME).replace("invite_request", NAME)
+TEXT = block("python", "basic_consume", CONSUMERS).replace("my_service", NAME).replace("invite_request", NAME)
 
 
 @pytest.fixture

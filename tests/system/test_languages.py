@@ -30,7 +30,8 @@ QUEUE = "evapi.decide.my_service"
 
 def written(language: str, folder: Path, gateway: int) -> list[str]:
     """Write the page's text to a file; gives the command that runs it."""
-    text = block(language, "my_service", CONSUMERS).replace("gw1.example.net", f"127.0.0.1:{gateway}")
+    text = block(language, {NODE: "evapi-consumers", PIKA: "basic_consume"}[language], CONSUMERS)
+    text = text.replace("gw1.example.net", f"127.0.0.1:{gateway}")
     path = folder / {NODE: "my_service.mjs", PIKA: "my_service.py"}[language]
     path.write_text(text)
     if language == PIKA:
