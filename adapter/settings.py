@@ -22,6 +22,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from adapter.address import Address as Address
 from adapter.amqp.urls import ADVICE, split_urls, stray_comma
 from adapter.contract import ALL_NODES
 from adapter.errors import SettingsError
@@ -29,7 +30,6 @@ from adapter.errors import SettingsError
 PREFIX: Final = "EVAPI_"
 DEFAULT_NODE: Final = "127.0.0.1:8448"
 _NAME = re.compile(r"[A-Za-z0-9_.:\[\]-]{1,100}")
-_HOST = re.compile(r"[\w.:%-]+")
 _SRV = re.compile(r"_[\w-]+\._[\w-]+(\.[\w-]+)+\.?")
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -37,27 +37,6 @@ SHORTEST_KEY: Final = 16
 """Characters of EVAPI_ID_KEY, which whoever was sent a request may guess at as fast as computers can."""
 
 Positive = Annotated[float, Field(gt=0, le=86_400)]
-
-
-class Address(NamedTuple):
-    """A TCP address."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @classmethod
-    def parse(cls, text: str) -> Address:
-        """Read ``host:port`` or ``[v6]:port``. Raises ValueError."""
-        host, colon, port = text.rpartition(":")
-        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-        if not colon or not _HOST.fullmatch(bare) or (":" in bare and bare == host) or not port.isdecimal():
-            raise ValueError(f"{text!r} is no host:port")
-        if not 0 < int(port) < 65536:
-            raise ValueError(f"{port} is no TCP port")
-        return cls(bare, int(port))
 
 
 class NodeAddress(NamedTuple):

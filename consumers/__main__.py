@@ -1,28 +1,25 @@
 """``python -m consumers module:service``: run services on RabbitMQ until SIGTERM or SIGINT.
 
-Exit codes: 0 stopped, after the work in hand; 1 a lifespan could not be opened; 2 wrong usage, settings or
-service.
+Exit codes: 0 stopped, after the work in hand; 1 a lifespan cannot be opened, or the HTTP port is taken; 2
+wrong usage, settings or service.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import os
-import re
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from adapter import outlet
+from adapter.address import Address
 from adapter.amqp.urls import split_urls
-from adapter.errors import SettingsError
-from consumers import tracing
+from adapter.errors import AdapterError, SettingsError
+from consumers import logs, reloading, tracing
 from consumers.command_line import MisplacedPassword, hide_passwords
-from consumers.lifespan import LifespanError
 from consumers.loading import LoadError, load
 
 if TYPE_CHECKING:
@@ -34,7 +31,6 @@ if TYPE_CHECKING:
 URL_VARIABLE: Final = "EVAPI_AMQP_URL"
 LOG_VARIABLE: Final = "EVAPI_LOG"
 FROM_VARIABLE: Final = "EVAPI_REQUESTS_FROM"
-_LEVELS: Final = ("debug", "info", "warning", "error")
 
 EXAMPLES = """\
 examples:
@@ -99,10 +95,22 @@ def parser() -> argparse.ArgumentParser:
         f"those of operators who send test questions [{FROM_VARIABLE}; default: everybody's]",
     )
     made.add_argument(
+        "--http",
+        metavar="ADDRESS:PORT",
+        type=_address,
+        help="where /livez, /readyz and /metrics are served; default: nowhere",
+    )
+    made.add_argument(
+        reloading.FLAG,
+        action="store_true",
+        help="start again when a Python file beside the services has changed; needs evapi-adapter[reload]",
+    )
+    made.add_argument(
         "--log",
         metavar="WORDS",
         default=os.environ.get(LOG_VARIABLE, ""),
-        help=f"json or console, and a level: {', '.join(_LEVELS)} [{LOG_VARIABLE}; default: console,info]",
+        help=f"json or console, and a level: {', '.join(logs.LEVELS)} "
+        f"[{LOG_VARIABLE}; default: console on a terminal, else json; info]",
     )
     return made
 
@@ -111,6 +119,13 @@ def _prefetch(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65_536:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 65535")
     return int(text)
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{exc}; write for example 0.0.0.0:9464") from exc
 
 
 def amqp_urls(flag: str | None) -> list[str]:
@@ -142,37 +157,6 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-class _JsonLines(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {
-            "timestamp": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
-            "level": record.levelname.lower(),
-            "event": record.getMessage(),
-        }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
-
-
-def set_up_logging(words: str) -> None:
-    """Log to stderr, as ``EVAPI_LOG`` says. Raises UsageError."""
-    found = [word.lower() for word in re.split(r"[,: ]+", words) if word]
-    for word in found:
-        if word not in ("json", "console", *_LEVELS):
-            known = f"json, console, {', '.join(_LEVELS)}"
-            raise UsageError(f"{LOG_VARIABLE}: {word!r} is none of {known}")
-    level = next((word for word in found if word in _LEVELS), "info")
-    handler = logging.StreamHandler()
-    handler.setFormatter(
-        _JsonLines() if "json" in found else logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
-    )
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    if level != "debug":
-        # What matters of a lost connection is one line of ours; these write a traceback each.
-        for name in ("aiormq", "aio_pika"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
 def _tell_lost(lines: int, trouble: str) -> None:
     logging.getLogger("consumers").warning("log: %d lines were lost: %s", lines, trouble)
 
@@ -186,24 +170,20 @@ def exported(services: Sequence[Service]) -> Export | None:
         raise UsageError(f"{tracing.TRACES_VARIABLE}: {exc}") from exc
 
 
-async def serve(
-    services: Sequence[Service],
-    urls: Sequence[str],
-    prefetch: int | None,
-    requests_from: Sequence[str] = (),
-) -> None:
-    """Run the services until SIGTERM or SIGINT."""
-    from consumers.amqp import Runner  # here, so that --help and `import consumers` need no AMQP
+def _set_up_logging(words: str) -> None:
+    try:
+        logs.set_up(words)
+    except ValueError as exc:
+        raise UsageError(f"{LOG_VARIABLE}: {exc}") from exc
 
-    runners = [Runner(service, urls, prefetch=prefetch, requests_from=requests_from) for service in services]
 
-    def stop() -> None:
-        for runner in runners:
-            runner.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
-    await asyncio.gather(*(runner.run() for runner in runners))
+def _reload(services: Sequence[str], arguments: Sequence[str]) -> int:
+    try:
+        reloading.run(services, arguments)
+    except reloading.ReloadError as exc:
+        print(f"python -m consumers: {exc}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -215,23 +195,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"python -m consumers: {exc}", file=sys.stderr)
             return 2
     options = parser().parse_args(arguments)
+    if options.reload:
+        return _reload(options.services, sys.argv[1:] if arguments is None else arguments)
     outlets = outlet.install()
     try:
-        set_up_logging(options.log)
+        _set_up_logging(options.log)
         for each in outlets:
             each.on_lost = _tell_lost
         urls = amqp_urls(options.amqp_url)
         services = [load(name) for name in options.services]
+        for service in services:
+            logs.tell_requests(service)
         traces = exported(services)
     except (UsageError, LoadError) as exc:
         print(f"python -m consumers: {exc}", file=sys.stderr)
         return 2
-    import uvloop  # here for the same reason
+    import uvloop  # here, so that --help need not wait for it
+
+    from consumers.serving import serve
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(services, urls, options.prefetch, names(options.requests_from)))
-    except LifespanError as exc:
+            runner.run(serve(services, urls, options.prefetch, names(options.requests_from), options.http))
+    except AdapterError as exc:
         print(f"python -m consumers: {exc}", file=sys.stderr)
         return 1
     finally:

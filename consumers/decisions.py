@@ -6,6 +6,7 @@ with the adapter knows. What is wrong with one is told where it is made, not by 
 
 from __future__ import annotations
 
+import inspect
 import re
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -100,3 +101,11 @@ def _reason(reason: object) -> str:
             f"one printable line of at most {MAX_REASON} characters"
         )
     return reason
+
+
+def described(found: object) -> str:
+    """What somebody gave for a decision, for people."""
+    if inspect.iscoroutine(found):
+        found.close()
+        return "a coroutine (is an await missing?)"
+    return type(found).__name__

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from adapter.contract import MSGPACK
+from adapter.contract import HEADER_VERSION, MSGPACK, VERSION
 from adapter.records import record
 
 if TYPE_CHECKING:
@@ -84,3 +84,22 @@ class Answer:
     def rejected(self) -> bool:
         """Whether the message belongs to the dead letters."""
         return self.result in (Result.REJECTED, Result.REFUSED)
+
+
+def version_of(headers: Mapping[str, Any]) -> int:
+    """The version of a request. Raises ValueError for what is no number."""
+    version = headers.get(HEADER_VERSION, VERSION)
+    if type(version) is not int:
+        raise ValueError(f"{HEADER_VERSION} {version!r:.40} is no number")
+    return version
+
+
+def told(message: Incoming) -> str:
+    """Which message it is, for people."""
+    return "a notice" if message.correlation_id is None else message.correlation_id
+
+
+def about(service: str, message: Incoming) -> dict[str, Any]:
+    """What a line of the log about a message has beside its text."""
+    found = {"service": service}
+    return found if message.correlation_id is None else {**found, "correlation_id": message.correlation_id}

@@ -8,7 +8,6 @@ deadlines and failures.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import time
 from collections import Counter
@@ -23,10 +22,8 @@ from adapter.contract import (
     HEADER_STATUS,
     HEADER_TIME_LEFT,
     HEADER_TRACEPARENT,
-    HEADER_VERSION,
     MSGPACK,
     STATUS_FAILED,
-    VERSION,
     Decision,
     Request,
     decode_request,
@@ -35,9 +32,9 @@ from adapter.contract import (
 )
 from consumers import tracing
 from consumers.deadline import Deadline, TimeLeft
-from consumers.decisions import NO_ANSWER, DecisionError, Failed, NoAnswer
+from consumers.decisions import NO_ANSWER, DecisionError, Failed, NoAnswer, described
 from consumers.handlers import Handlers
-from consumers.messages import Answer, Result, UnknownEvent
+from consumers.messages import Answer, Result, UnknownEvent, about, told, version_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -74,7 +71,11 @@ class Service:
     """Handlers of events under one name. Its instances, in any number of processes, compete.
 
     name: names its queue, ``evapi.decide.<name>``; letters, digits, ``_`` and ``-``.
-    prefetch: how many requests one process works on at a time.
+    prefetch: how many requests one process holds at a time, those that wait for ``concurrency`` among
+    them, which no other instance can take meanwhile; by default 100, or twice ``concurrency``.
+    concurrency: how many ``async`` handlers run at a time in one process; by default all that it holds.
+    A plain ``def`` runs alone in any case. Waiting for its turn takes of a request's time: at its deadline
+    it is dropped.
     queue_type, max_length, delivery_limit: of its queue, fixed when that is first declared.
     ``max_length``: what waits at most (the oldest gives way); ``delivery_limit``, of a quorum
     queue only: how often a request is tried whose consumer died over it.
@@ -84,7 +85,8 @@ class Service:
         self,
         name: str,
         *,
-        prefetch: int = 100,
+        prefetch: int | None = None,
+        concurrency: int | None = None,
         queue_type: Literal["classic", "quorum"] = "classic",
         max_length: int = 100_000,
         delivery_limit: int = 3,
@@ -94,14 +96,22 @@ class Service:
             raise ValueError(f"service name {name!r}: 1 to 100 letters, digits, _ and -")
         if queue_type not in ("classic", "quorum"):
             raise ValueError(f"queue_type {queue_type!r} is neither 'classic' nor 'quorum'")
+        if concurrency is not None and not 0 < concurrency < 65_536:
+            raise ValueError(f"concurrency {concurrency} is not from 1 to 65535")
+        if prefetch is None:
+            prefetch = 100 if concurrency is None else min(2 * concurrency, 65_535)
         if not 0 < prefetch < 65_536:
             raise ValueError(f"prefetch {prefetch} is not from 1 to 65535")
+        if concurrency is not None and prefetch < concurrency:
+            raise ValueError(f"prefetch {prefetch} is below concurrency {concurrency}: so many never run")
         self.name = name
         self.prefetch = prefetch
+        self.concurrency = concurrency
         self.queue_type = queue_type
         self.max_length = max_length
         self.delivery_limit = delivery_limit
         self.counts: Counter[Result] = Counter()
+        self._turns = None if concurrency is None else asyncio.Semaphore(concurrency)
         self._headers: Mapping[str, str] = MappingProxyType({HEADER_SERVICE: name})
         self._clock = clock
         self._handlers = Handlers()
@@ -212,7 +222,7 @@ class Service:
         """As ``answer``, but at once where the handler is a plain ``def``: that needs no task."""
         try:
             headers = message.headers
-            request = decode_request(message.body, _version(headers))
+            request = decode_request(message.body, version_of(headers))
             request.correlation_id = message.correlation_id  # type: ignore[misc]  # a copy costs 0.6 us
             request.raw_headers = headers  # type: ignore[misc]
         except Exception as exc:  # bytes from anywhere: none of them may end the service
@@ -221,9 +231,9 @@ class Service:
         if request.deadline is not None:
             now = self._clock()
             left = request.deadline - now
-            told = headers.get(HEADER_TIME_LEFT)
-            if type(told) is int:
-                by_clock, left = left, self._time_left.of(request.deadline, told / 1000)
+            at_first = headers.get(HEADER_TIME_LEFT)
+            if type(at_first) is int:
+                by_clock, left = left, self._time_left.of(request.deadline, at_first / 1000)
                 if abs(by_clock - left) > _CLOCKS_DIFFER:
                     request = replace(request, deadline=now + left)
             if not left > 0:  # so that NaN counts as passed
@@ -242,6 +252,8 @@ class Service:
             traced = tracing.of(traceparent, self.name, message.correlation_id, request)
         if is_async:
             if traced is None:
+                if self._turns is not None:
+                    return self._await_turn(self._turns, message, request, handler, left)
                 return self._await(message, request, handler, left)
             return self._await_traced(traced, message, request, handler, left)
         if traced is None:
@@ -257,7 +269,8 @@ class Service:
             _log.warning(
                 "%s: refused, to the dead letters: a request by %s, whose requests are not taken "
                 "(EVAPI_REQUESTS_FROM): %s; %d so far",
-                *(self.name, user or "nobody known", _id(message), self.counts[Result.REFUSED] + 1),
+                *(self.name, user or "nobody known", told(message), self.counts[Result.REFUSED] + 1),
+                extra=about(self.name, message),
             )
         return self._count(Answer(Result.REFUSED, message.correlation_id))
 
@@ -280,7 +293,30 @@ class Service:
         left: float | None,
     ) -> Answer:
         with traced:
-            return traced.told(await self._await(message, request, handler, left))
+            if self._turns is None:
+                return traced.told(await self._await(message, request, handler, left))
+            return traced.told(await self._await_turn(self._turns, message, request, handler, left))
+
+    async def _await_turn(
+        self,
+        turns: asyncio.Semaphore,
+        message: Incoming,
+        request: Request,
+        handler: Callable[[Request], Any],
+        left: float | None,
+    ) -> Answer:
+        """As ``_await``, once fewer than ``concurrency`` handlers are at work."""
+        time_of = asyncio.get_running_loop().time
+        until = None if left is None else time_of() + min(left, _DAY)
+        try:
+            async with asyncio.timeout_at(until):
+                await turns.acquire()
+        except TimeoutError:
+            return self._expired(message, 0.0)
+        try:
+            return await self._await(message, request, handler, None if until is None else until - time_of())
+        finally:
+            turns.release()
 
     async def _await(
         self, message: Incoming, request: Request, handler: Callable[[Request], Any], left: float | None
@@ -298,7 +334,8 @@ class Service:
             if not deadline.passed:
                 return self._failed(message, request, exc)
         if deadline.passed:
-            _log.warning("%s: %s cancelled at its deadline: %s", self.name, request.event, _id(message))
+            named = (self.name, request.event, told(message))
+            _log.warning("%s: %s cancelled at its deadline: %s", *named, extra=about(self.name, message))
             return self._count(Answer(Result.LATE, message.correlation_id))
         return self._decided(message, request, found)
 
@@ -309,7 +346,7 @@ class Service:
             return self._count(Answer(Result.SILENT, message.correlation_id))
         try:
             if type(found) is not dict and not isinstance(found, Mapping):
-                raise DecisionError(f"a decision is a map, not {_described(found)}")
+                raise DecisionError(f"a decision is a map, not {described(found)}")
             for key in found:
                 if type(key) is not str:
                     raise DecisionError("a decision's keys are strings")
@@ -321,8 +358,9 @@ class Service:
     def _failed(self, message: Incoming, request: Request, error: BaseException) -> Answer:
         foreseen = isinstance(error, Failed)
         why = f": {error.about}{error}" if isinstance(error, Failed) else ""
-        told = (self.name, request.event, _id(message), why)
-        _log.error("%s: %s failed: %s%s", *told, exc_info=None if foreseen else error)
+        named = (self.name, request.event, told(message), why)
+        fields = about(self.name, message)
+        _log.error("%s: %s failed: %s%s", *named, exc_info=None if foreseen else error, extra=fields)
         if message.correlation_id is None:
             return self._count(Answer(Result.FAILED, error=error))
         # The type only: what the error says may be about other people's calls.
@@ -333,7 +371,8 @@ class Service:
         return self._count(Answer(Result.FAILED, message.correlation_id, body, MSGPACK, headers, error))
 
     def _rejected(self, message: Incoming, error: Exception) -> Answer:
-        _log.error("%s: not a request, to the dead letters: %s: %s", self.name, _id(message), error)
+        named = (self.name, told(message), error)
+        _log.error("%s: not a request, to the dead letters: %s: %s", *named, extra=about(self.name, message))
         return self._count(Answer(Result.REJECTED, message.correlation_id, error=error))
 
     def _expired(self, message: Incoming, left: float, takes: float = 0.0) -> Answer:
@@ -343,7 +382,8 @@ class Service:
             _log.warning(
                 "%s: dropped, with %.3f s left where the handler takes %.3f s (overload, or clocks that "
                 "differ?): %s; %d so far",
-                *(self.name, left, takes, _id(message), self.counts[Result.EXPIRED] + 1),
+                *(self.name, left, takes, told(message), self.counts[Result.EXPIRED] + 1),
+                extra=about(self.name, message),
             )
         return self._count(Answer(Result.EXPIRED, message.correlation_id))
 
@@ -355,21 +395,3 @@ class Service:
     def _count(self, answer: Answer) -> Answer:
         self.counts[answer.result] += 1
         return answer
-
-
-def _version(headers: Mapping[str, Any]) -> int:
-    version = headers.get(HEADER_VERSION, VERSION)
-    if type(version) is not int:
-        raise ValueError(f"{HEADER_VERSION} {version!r:.40} is no number")
-    return version
-
-
-def _id(message: Incoming) -> str:
-    return "a notice" if message.correlation_id is None else message.correlation_id
-
-
-def _described(found: object) -> str:
-    if inspect.iscoroutine(found):
-        found.close()
-        return "a coroutine (is an await missing?)"
-    return type(found).__name__

@@ -20,8 +20,8 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from adapter.observe.collectors import Spread, Tally
 from adapter.observe.trip_metrics import SECONDS, TripMetrics
+from adapter.runtime.collectors import Spread, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

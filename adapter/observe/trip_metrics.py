@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import Counter, Gauge
 
 from adapter.model.transaction import Outcome, State
-from adapter.observe.collectors import Series, Spread, Tally
 from adapter.observe.latency import ConsumerLatency
 from adapter.observe.sink import Sink
+from adapter.runtime.collectors import Series, Spread, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

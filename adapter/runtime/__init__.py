@@ -1,1 +1,1 @@
-"""What keeps the process in good order: health, watchdog, logs."""
+"""What keeps a process in good order, the adapter's or a consumer's: health, metrics, watchdog, logs."""

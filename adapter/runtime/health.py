@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from adapter.settings import Address
+    from adapter.address import Address
 
 KEEPALIVE: Final = 75.0
 """Seconds after which an idle connection is closed."""

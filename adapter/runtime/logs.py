@@ -11,17 +11,24 @@ import structlog
 from adapter.terminal import escaped
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from structlog.typing import EventDict, Processor
 
 
-def configure(form: str | None, level: str) -> None:
-    """Set up structlog, and the standard library's logging (of libraries, warnings only) through it.
+def configure(form: str | None, level: str, others: str = "warning", more: Sequence[Processor] = ()) -> None:
+    """Set up structlog, and the standard library's logging through it.
 
-    ``form``: ``json``, ``console``, or ``None`` for console on a terminal and JSON elsewhere.
+    Args:
+        form: ``json``, ``console``, or ``None`` for console on a terminal and JSON elsewhere.
+        level: from which lines are written, such as ``info``.
+        others: the same for lines of the standard library's logging; ``level``, if that is higher.
+        more: processors that see each entry before the form is given to it.
     """
     console = form == "console" or (form is None and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        *more,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -32,7 +39,8 @@ def configure(form: str | None, level: str) -> None:
         plain = structlog.dev.plain_traceback
         last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
         shared.append(_escape)
-    number = logging.getLevelNamesMapping()[level.upper()]
+    numbers = logging.getLevelNamesMapping()
+    number = numbers[level.upper()]
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -42,14 +50,15 @@ def configure(form: str | None, level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
         )
     )
-    logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
+    logging.basicConfig(handlers=[handler], level=max(number, numbers[others.upper()]), force=True)
     # What these two report of a lost connection, the broker reports once itself.
-    for name in ("aio_pika", "aiormq"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if numbers[others.upper()] > logging.DEBUG:
+        for name in ("aio_pika", "aiormq"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _escape(_: Any, __: str, entry: EventDict) -> EventDict:

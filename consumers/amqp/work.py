@@ -17,7 +17,7 @@ from adapter.contract import MAX_BODY
 from consumers.amqp.delivery import Delivery
 from consumers.amqp.outlet import Outlet, Reply
 from consumers.amqp.unread import Unread
-from consumers.messages import Answer, UnknownEvent
+from consumers.messages import Answer, UnknownEvent, about, told
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable
@@ -204,7 +204,8 @@ class Work:
             self._publish(Reply(delivery, answer, answer.body, to, message_id, time.time()))
             return
         if answer.body is not None:
-            _log.warning("%s: %s: no reply_to, so no reply", self._service.name, _id(delivery))
+            named = (self._service.name, told(delivery))
+            _log.warning("%s: %s: no reply_to, so no reply", *named, extra=about(named[0], delivery))
         if answer.rejected:
             self._acknowledgements.reject(delivery.tag)
         elif self._pass_on is not None and isinstance(answer.error, UnknownEvent):
@@ -236,7 +237,8 @@ class Work:
 
     def _give_up(self, delivery: Delivery) -> None:
         """Give a request to the dead letters over the exception that is being handled."""
-        _log.exception("%s: %s: to the dead letters", self._service.name, _id(delivery))
+        named = (self._service.name, told(delivery))
+        _log.exception("%s: %s: to the dead letters", *named, extra=about(named[0], delivery))
         self._acknowledgements.reject(delivery.tag)
 
     def _on_confirms(self, outlet: Outlet, _: object, confirms: list[Confirm | Returned]) -> None:
@@ -306,7 +308,8 @@ class Work:
                 await asyncio.sleep(REPLY_PAUSE * reply.attempts * random.uniform(0.5, 1))
                 self._publish(reply)
             else:
-                _log.error("%s: %s: %s takes no reply", self._service.name, _id(reply.request), reply.to)
+                named = (self._service.name, told(reply.request), reply.to)
+                _log.error("%s: %s: %s takes no reply", *named, extra=about(named[0], reply.request))
                 self._acknowledgements.reject(reply.request.tag)
         except Exception:  # whatever the library raised
             if self._line.alive:
@@ -342,7 +345,3 @@ async def _close(line: Line) -> None:
         await line.close()
     except Exception as exc:  # whatever the library raised: it ends with the connection at the latest
         _log.debug("a line for replies: %r", exc)
-
-
-def _id(delivery: Delivery) -> str:
-    return delivery.correlation_id or "a notice"

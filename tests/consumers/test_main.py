@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import logging
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import pytest
 
 from adapter.errors import SettingsError
 from consumers import LoadError, Service, load
-from consumers.__main__ import UsageError, amqp_urls, main, set_up_logging
+from consumers.__main__ import UsageError, amqp_urls, main
 from consumers.amqp import Runner
 
 if TYPE_CHECKING:
@@ -141,27 +140,11 @@ def test_help_shows_examples_and_variables() -> None:
         assert part in done.stdout
 
 
-def test_logs_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    set_up_logging("json,warning")
-    log = logging.getLogger("consumers")
-    log.info("not this")
-    try:
-        raise KeyError("x")
-    except KeyError:
-        log.exception("this: %s", "é")
-    (line,) = capsys.readouterr().err.splitlines()
-    entry = json.loads(line)
-    assert (entry["level"], entry["event"]) == ("error", "this: é")
-    assert "KeyError: 'x'" in entry["exception"]
-
-
-def test_logs_for_people_by_default(capsys: pytest.CaptureFixture[str]) -> None:
-    set_up_logging("")
-    logging.getLogger("consumers").info("said")
-    logging.getLogger("consumers").debug("not said")
-    logging.getLogger("aiormq").error("not said")
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("INFO    said")
+@pytest.mark.parametrize("address", ["9464", "127.0.0.1:0", "a b:80"])
+def test_a_wrong_address_is_told(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["svc_good:service", "--amqp-url", URL, "--http", address])
+    assert "write for example 0.0.0.0:9464" in capsys.readouterr().err
 
 
 def test_a_wrong_word_about_logs_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -356,6 +356,8 @@ def test_a_deadline_beyond_all_time_is_no_trouble() -> None:
         (lambda: Service("a b"), "service name"),
         (lambda: Service("x" * 101), "service name"),
         (lambda: Service("x", prefetch=0), "prefetch 0"),
+        (lambda: Service("x", concurrency=0), "concurrency 0 is not from 1"),
+        (lambda: Service("x", concurrency=5, prefetch=4), "prefetch 4 is below concurrency 5"),
         (lambda: Service("x", queue_type="stream"), "queue_type 'stream'"),  # type: ignore[arg-type]
         (lambda: Service("x").on(), "name the event"),
         (lambda: Service("x").on(""), "name the event"),
