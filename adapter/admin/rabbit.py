@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 
     from aiormq.abc import DeliveredMessage
+    from yarl import URL
 
+    from adapter.amqp.line import Line
     from adapter.amqp.topology import Binding, Queue
 
 T = TypeVar("T")
@@ -151,6 +153,11 @@ class Rabbit:
         await self._connection.close(_GOODBYE)
 
     @property
+    def server(self) -> URL:
+        """The server that is connected, password and all."""
+        return self._connection.server
+
+    @property
     def properties(self) -> Mapping[str, Any]:
         """What the server says of itself."""
         return self._connection.server_properties
@@ -210,6 +217,10 @@ class Rabbit:
             self._publisher = await self._channel(confirms=True)
         what = f"exchange {exchange}" if exchange else f"queue {key}"
         return await self.ask(_publish(self._publisher, exchange, key, body, properties), what)
+
+    async def line(self) -> Line:
+        """Open a channel with confirms, whose messages go past the library. Raises BrokerUnavailable."""
+        return await self.ask(self._connection.line(confirms=True), "channel")
 
     @contextlib.asynccontextmanager
     async def browse(self, queue: str) -> AsyncIterator[Browse]:

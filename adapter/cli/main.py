@@ -12,6 +12,7 @@ import typer
 
 from adapter.cli import (
     check,
+    conformance,
     control,
     dead_letters,
     doctor,
@@ -114,6 +115,7 @@ app.command(epilog=tail.EPILOG)(tail.tail)
 app.command(epilog=overview.EPILOG_REPLICAS)(overview.replicas)
 app.command(epilog=overview.EPILOG_NODES)(overview.nodes)
 app.command(epilog=services.EPILOG)(services.services)
+app.command(epilog=conformance.EPILOG)(conformance.conformance)
 app.add_typer(dead_letters.app)
 app.add_typer(topology.app)
 app.command(epilog=control.EPILOG_DRAIN)(control.drain)
