@@ -1,4 +1,4 @@
-"""The map in a body, whose format its first byte tells. Pure.
+"""What peers write: the map in a body, whose format its first byte tells, and JSON text, read strictly. Pure.
 
 A JSON object, a msgpack map and an AMQP 1.0 value around either never begin alike, so that no content type
 is needed to read one. (msgpack specification: maps begin with 80 to 8f, de, df; AMQP 1.0, part 1.6: the
@@ -19,6 +19,8 @@ from adapter.errors import CodecError
 
 MAX_BODY: Final = 1 << 20
 """Bytes of a request or reply body that a reader takes on. A resume holds 32,000 at most."""
+MAX_DEPTH: Final = 200
+"""Levels of an event or a decision: no Python fails to write them, and jansson reads 2048."""
 WANTED: Final = "send a JSON object or a msgpack map"
 
 _MSGPACK: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
@@ -152,3 +154,60 @@ def _bytes_in(found: dict[str, Any]) -> bytes | None:
         return bytes(numbers)
     except (TypeError, ValueError):  # other values than bytes: a decision that looks alike
         return None
+
+
+# JSON text. A member that stands twice is refused on every level: parsers differ in which one counts, so
+# that in a frame which a configuration has pasted together by hand the caller's header would pick the event,
+# the ids or a value. jansson, which builds the frames of the shipped configuration, refuses such text, too.
+
+
+def _not_in_json(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) != len(members):
+        names = [name for name, _ in members]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise CodecError("twice", f"member {twice[:40]!r} stands twice")
+    return found
+
+
+JSON: Final = json.JSONDecoder(parse_constant=_not_in_json, object_pairs_hook=_once)
+"""Refuses what stands twice."""
+
+
+def decode_json(text: str) -> Any:
+    """Read JSON text of at most ``MAX_DEPTH`` levels.
+
+    What parses at Python's recursion limit might fail whoever only looks at it later, so the limit is far
+    from that one.
+
+    Raises:
+        CodecError: a member stands twice.
+        ValueError, RecursionError: it is no JSON, or too deep.
+    """
+    # The decoder's own ``decode`` looks for white space around the value first: 2 of 10 us.
+    found, end = JSON.raw_decode(text) if text.startswith("{") else (None, -1)
+    if end != len(text):
+        found = JSON.decode(text)
+    if text.count("{") + text.count("[") >= MAX_DEPTH and _deep(found):
+        raise ValueError(f"more than {MAX_DEPTH} levels")
+    return found
+
+
+def _deep(value: Any) -> bool:
+    """Whether there are more than ``MAX_DEPTH`` levels, what is no container counted as one."""
+    level, depth = [value], 1
+    while level:
+        if depth > MAX_DEPTH:
+            return True
+        below: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                below += each.values()
+            elif isinstance(each, list):
+                below += each
+        level, depth = below, depth + 1
+    return False

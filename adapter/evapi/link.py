@@ -18,10 +18,9 @@ import structlog
 
 from adapter.cluster.identities import identity
 from adapter.cluster.role import READ_PAUSE
-from adapter.evapi.coalesce import ReadCoalescing
 from adapter.evapi.half_open import HalfOpen
 from adapter.evapi.redial import AT_ONCE, WHY_AT_ONCE, Redial, Told
-from adapter.evapi.socket import Stream, connect, say
+from adapter.evapi.socket import ReadCoalescing, Stream, connect, say
 from adapter.evapi.window import Outgoing, Window, in_segments
 from adapter.wire import event, netstring, to_kamailio
 

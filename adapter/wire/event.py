@@ -19,9 +19,9 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from adapter.bodies import JSON, decode_json
 from adapter.errors import CodecError
 from adapter.records import record
-from adapter.wire.json_text import JSON, decode
 from adapter.wire.netstring import HEAD, CutShort, Oversized, Payload
 
 MAX_EVENT_NAME: Final = 120
@@ -148,7 +148,7 @@ def _parse_json(frame: bytes, problem: CodecError | None) -> Event | None:
     raw: dict[str, Any] = {}
     if problem is None:
         try:
-            raw = decode(frame.decode())
+            raw = decode_json(frame.decode())
         except CodecError as exc:
             problem = exc
         except (ValueError, RecursionError) as exc:
@@ -214,7 +214,7 @@ def _colon_data(field: bytes) -> Any:
     if data[:1] != b"{":
         return data
     try:
-        return decode(data.decode())
+        return decode_json(data.decode())
     except (ValueError, RecursionError):
         return data  # it only looks like JSON
 

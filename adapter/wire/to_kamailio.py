@@ -11,9 +11,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from adapter.bodies import MAX_DEPTH, decode_json
 from adapter.errors import CodecError
 from adapter.model.transaction import Outcome
-from adapter.wire.json_text import MAX_DEPTH, decode
 from adapter.wire.netstring import MAX_OUT
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def check_command(body: bytes) -> None:
     if len(body) > MAX_OUT:  # before it is read: it may be as long as the broker lets it be
         raise CodecError("too-large", f"{len(body)} bytes, at most {MAX_OUT} allowed")
     try:
-        frame = decode(body.decode())
+        frame = decode_json(body.decode())
     except (ValueError, RecursionError) as exc:
         raise CodecError("not-json", str(exc)) from exc
     if not isinstance(frame, dict) or not frame.keys().isdisjoint(_NOT_A_COMMAND):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapter.evapi.coalesce import ENOUGH, FAST, GATHER, WINDOW, ReadCoalescing
+from adapter.evapi.socket import ENOUGH, FAST, GATHER, WINDOW, ReadCoalescing
 
 
 def paused(rate: float, frames: int = 1, seconds: float = 1.0) -> list[float]:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from adapter import contract
+from adapter.bodies import MAX_DEPTH
 from adapter.errors import CodecError
 from adapter.wire import event, netstring, to_kamailio
 from adapter.wire.event import Malformed, Suspended
-from adapter.wire.json_text import MAX_DEPTH
 
 
 def nested(levels: int, opening: bytes = b"[", closing: bytes = b"]") -> bytes:

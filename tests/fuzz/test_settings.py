@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adapter.bodies import MAX_DEPTH
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import PolicyError, SettingsError
 from adapter.inflight.redis import RedisStore
 from adapter.relay import policy
 from adapter.settings import load, without_password
-from adapter.wire.json_text import MAX_DEPTH
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates()
 tables = st.recursive(

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from adapter.bodies import decode_json
 from adapter.errors import CodecError
 from adapter.wire.event import Malformed, Notice, Suspended, parse, peek_ids, read_on
-from adapter.wire.json_text import decode
 from adapter.wire.netstring import HEAD, Oversized
 from adapter.wire.to_kamailio import check_command
 from tests.wire.frames import BAD_IDS, IDS, MAX, dumps, malformed
@@ -265,12 +265,12 @@ def test_a_member_that_stands_once_is_read_and_one_that_stands_twice_never(
     value: dict[str, Any], ascii_: bool, data: st.DataObject
 ) -> None:
     text = json.dumps(value, ensure_ascii=ascii_)
-    assert decode(text) == value
+    assert decode_json(text) == value
     if value:
         name = json.dumps(data.draw(st.sampled_from(sorted(value))), ensure_ascii=ascii_)
         again = json.dumps(data.draw(_JSON), ensure_ascii=ascii_)
         with pytest.raises(CodecError, match="stands twice"):
-            decode(text[:-1] + f",{name}:{again}}}")
+            decode_json(text[:-1] + f",{name}:{again}}}")
 
 
 @pytest.mark.parametrize("command", [b'{"a":1,"a":2}', b'{"a":{"b":"x","b":"y"}}'])
