@@ -157,8 +157,9 @@ class Settings(BaseSettings):
     def _consumer(cls, value: Any) -> Any:
         names = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
         for name in names:
-            if not re.fullmatch(r"[\w.]+:\w+", name):
-                raise ValueError(f"{name!r} is no module:service, such as consumers.least_cost:service")
+            if not re.fullmatch(r"[\w.]+:\w+|.+\.toml", name):
+                problem = "is no module:service, such as consumers.least_cost:service, nor a webhook.toml"
+                raise ValueError(f"{name!r} {problem}")
         return tuple(names)
 
     @field_validator("replica")

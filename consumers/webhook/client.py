@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter.amqp.backoff import Backoff
@@ -86,7 +87,7 @@ class Client:
         headers = {**message.headers(call, self._hook.name), **self._headers}
         headers[signing.HEADER_ID] = signing.message_id(call.correlation_id or uuid.uuid4().hex)
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
-        failures: list[str] = []
+        failures: Counter[str] = Counter()
         target: Target | None = None
         for _ in range(self._hook.attempts):
             target = await self._next(target, backoff, call)
@@ -97,10 +98,10 @@ class Client:
                 return verdict.decision
             if isinstance(verdict, Silent):
                 return None
-            failures.append(f"{target.url.shown}: {verdict.text}")
+            failures[f"{target.url.shown}: {verdict.text}"] += 1
             if verdict.reason not in self._hook.retry:
                 break
-        raise NotDecided("; then ".join(failures) or self._resting())
+        raise NotDecided("; ".join(_times(*each) for each in failures.items()) or self._resting())
 
     def _body(self, call: Call) -> bytes:
         try:
@@ -163,6 +164,10 @@ class Client:
                 "%s: %s is not asked for %.1f s: %s",
                 *(self._hook.name, target.url.shown, breaker.left(now), verdict.text),
             )
+
+
+def _times(text: str, number: int) -> str:
+    return text if number == 1 else f"{text} ({number} times)"
 
 
 def _left(call: Call) -> float:

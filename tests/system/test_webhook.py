@@ -89,6 +89,24 @@ async def test_a_call_is_decided_by_http(
     assert SECRET not in log
 
 
+async def test_a_call_is_decided_by_http_with_nothing_but_kamailio(
+    tmp_path: Path, receiver: Process, port: int
+) -> None:
+    (tmp_path / "secret").write_text(SECRET)
+    settings = tmp_path / "webhook.toml"
+    settings.write_text(SETTINGS.format(name="webhook", port=port))
+    with (
+        KamailioServer(tmp_path) as kamailio,
+        Bridge("adapter", tmp_path, {"sbc1": kamailio.evapi_port}, {"consumer": str(settings)}) as bridge,
+    ):
+        bridge.wait_for_gate()
+        async with await Caller.open(kamailio.sip_port) as caller:
+            assert (await caller.call("999").final()).code == 403
+        assert bridge.metric("evapi_outcomes_total", outcome="decided") == 1
+        assert bridge.stop() == 0
+        assert "Unclosed" not in bridge.process.log.read_text()
+
+
 def test_the_receiver_takes_no_word_of_others(receiver: Process, port: int) -> None:
     body, now = b'{"data":{"user":"1"}}', int(time.time())
     good = signature([parse_secret(SECRET)], "evapi_1", now, body)

@@ -3,8 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from consumers.webhook.outcomes import Decided, Failure, Response, Silent, Verdict, judge
+from consumers.webhook.outcomes import LONGEST_REST, Decided, Failure, Response, Silent, Verdict, judge
 from consumers.webhook.settings import Reason
 
 
@@ -96,3 +98,15 @@ def test_retry_after(told: Any, rest: float | None) -> None:
     found = judged(503, retry_after=told)
     assert isinstance(found, Failure)
     assert found.rest == rest
+
+
+@given(
+    st.integers(100, 999), st.none() | st.binary() | st.just(b'{"a":1}'), st.booleans(), st.none() | st.text()
+)
+def test_whatever_comes_means_something(
+    status: int, body: bytes | None, notice: bool, told: str | None
+) -> None:
+    found = judge(Response(status, body, told, told), notice=notice, now=0.0)
+    assert isinstance(found, Decided | Silent | Failure)
+    if isinstance(found, Failure) and found.rest is not None:
+        assert 0 <= found.rest <= LONGEST_REST

@@ -3,6 +3,8 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from consumers.watched import TableError
 from consumers.webhook import settings
@@ -134,3 +136,27 @@ def test_a_wrong_url_is_told_and_not_shown(url: str, told: str) -> None:
 def test_a_private_network_that_is_named() -> None:
     found = parse('events = ["e"]\nurls = ["http://10.1.2.3/", "http://f"]\nallow_networks = ["10.0.0.0/8"]')
     assert [url.encrypted for url in found.urls] == [False, False]
+
+
+VALUES = st.recursive(
+    st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["https://x/", "10.0.0.0/8", SECRET]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9) | st.just("file"), inner),
+    max_leaves=4,
+)
+
+
+@given(st.sampled_from(sorted(settings._KEYS)), VALUES)
+def test_any_value_is_taken_or_told_by_its_key(key: str, value: object) -> None:
+    assert _trouble(key, value).startswith(key)
+
+
+def _trouble(key: str, value: object) -> str:
+    try:
+        settings._KEYS[key](value, key)
+    except TableError as exc:
+        return str(exc)
+    return key
