@@ -142,6 +142,24 @@ fuzz: install ## fuzz what reads from a socket (SECONDS=600 for all of it)
 pictures: install ## draw the pictures of README.md anew
 	@$(BIN)/python -m tests.pictures
 
+# The schema of AsyncAPI comes with its parser, which is an npm package: make test needs none.
+ASYNCAPI := $(VENV)/asyncapi
+ASYNCAPI_PARSER := 3.6.6
+
+$(ASYNCAPI)/.$(ASYNCAPI_PARSER):
+	@command -v npm >/dev/null || { echo "npm is missing, by which the AsyncAPI document is validated: apt-get install npm"; exit 1; }
+	@npm install --silent --no-audit --no-fund --no-package-lock --prefix $(ASYNCAPI) @asyncapi/parser@$(ASYNCAPI_PARSER)
+	@touch $@
+
+.PHONY: contract
+contract: install $(ASYNCAPI)/.$(ASYNCAPI_PARSER) ## write consumers/contract from the code; fails where it has changed, or is no valid AsyncAPI
+	@$(BIN)/python -m tests.contract_files; changed=$$?; \
+	  node tests/contract_files/validate.mjs $(ASYNCAPI) consumers/contract/asyncapi.json && exit $$changed
+
+.PHONY: contract-diff
+contract-diff: install ## whether the contract, as the code has it, breaks consumers that hold to that of BASE=main
+	@$(BIN)/python -m tests.contract_files --base $(BASE)
+
 .PHONY: chaos
 chaos: DEBIAN += faketime
 chaos: install ## what becomes of calls when anything dies or is cut off (about 30 minutes; LONG=30: pairs for so long)

@@ -20,7 +20,13 @@ MAX_REASON: Final = 128
 """Characters of a reason phrase."""
 
 # Brackets, quotes and white space would end the URI in a header and begin something else.
-_URI = re.compile(r"(?:sips?|tel):[!#-;=?-~]+", re.IGNORECASE)
+URI: Final = "(?:[sS][iI][pP][sS]?|[tT][eE][lL]):[!#-;=?-~]+"
+"""A URI, as a regular expression that Python and ECMAScript read alike."""
+REJECT_CODES: Final = (400, 699)
+REDIRECT_CODES: Final = (300, 399)
+"""The SIP status of an action: the lowest and the highest."""
+
+_URI = re.compile(URI)
 
 
 class DecisionError(ValueError):
@@ -59,7 +65,7 @@ def route(uri: str, **more: Any) -> dict[str, Any]:
 
 def reject(code: int, reason: str, **more: Any) -> dict[str, Any]:
     """Refuse the call with a SIP status from 400 to 699. Raises DecisionError for anything else."""
-    return {"action": "reject", "code": _code(code, 400, 699), "reason": _reason(reason), **more}
+    return {"action": "reject", "code": _code(code, *REJECT_CODES), "reason": _reason(reason), **more}
 
 
 def redirect(contacts: str | Sequence[str], code: int = 302, **more: Any) -> dict[str, Any]:
@@ -71,7 +77,7 @@ def redirect(contacts: str | Sequence[str], code: int = 302, **more: Any) -> dic
     if not found:
         raise DecisionError("redirect: at least one contact is needed")
     checked = [_uri(contact) for contact in found]
-    return {"action": "redirect", "contacts": checked, "code": _code(code, 300, 399), **more}
+    return {"action": "redirect", "contacts": checked, "code": _code(code, *REDIRECT_CODES), **more}
 
 
 def allow(**more: Any) -> dict[str, Any]:

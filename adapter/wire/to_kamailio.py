@@ -79,7 +79,8 @@ def _check_for_jansson(decision: Any, text: bytes) -> None:
         level, depth = below, depth + 1
 
 
-_NOT_A_COMMAND: Final = ("tm_trans", "adapter", "tm_index", "tm_label")
+NOT_A_COMMAND: Final = ("tm_trans", "adapter", "tm_index", "tm_label")
+"""Keys by which Kamailio's configuration would take a command for something else."""
 
 
 def check_command(body: bytes) -> None:
@@ -90,7 +91,7 @@ def check_command(body: bytes) -> None:
         frame = decode_json(body.decode())
     except (ValueError, RecursionError) as exc:
         raise CodecError("not-json", str(exc)) from exc
-    if not isinstance(frame, dict) or not frame.keys().isdisjoint(_NOT_A_COMMAND):
+    if not isinstance(frame, dict) or not frame.keys().isdisjoint(NOT_A_COMMAND):
         raise CodecError("not-a-command", "a JSON object without tm_trans and adapter is")
     decision_json(frame)  # what Kamailio's parser refuses would be lost without a word
 

@@ -1,10 +1,14 @@
-"""The AMQP frames of requests and notices: see ``adapter.amqp.frames``. Pure."""
+"""The AMQP frames of requests, notices and dead letters: see ``adapter.amqp.frames``. Pure."""
 
 from __future__ import annotations
 
 import struct
+from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
 
 from adapter import contract
 from adapter.amqp import fields
@@ -20,7 +24,7 @@ from adapter.amqp.frames import (
 )
 
 if TYPE_CHECKING:
-    from adapter.ports.broker import Publication
+    from adapter.ports.broker import DeadLetter, Publication
 
 _TIME_LEFT: Final = integer_field(contract.HEADER_TIME_LEFT)
 _times: Final = struct.Struct(f">q{len(_TIME_LEFT)}sq").pack
@@ -34,6 +38,11 @@ _NOTICE: Final = (
     | fields.TYPE
     | fields.APP_ID
 )
+_OCTETS: Final = "application/octet-stream"
+_PERSISTENT: Final = 2
+_LETTER_KEY: Final = "dead-letter"
+"""One word, so that it is no node's: see ``topology.declare_node``."""
+_MAX_DETAIL: Final = 500
 _REQUEST: Final = _NOTICE | fields.CORRELATION_ID | fields.REPLY_TO | fields.EXPIRATION
 
 
@@ -97,6 +106,41 @@ def encode(
     if user:
         flags |= fields.USER_ID
     return message(route.method, channel, most, flags, properties, body)
+
+
+def letter(channel: int, most: int, kept: DeadLetter, message_id: str, now: int) -> bytes:
+    """Write a dead letter out, as much of it as a body may hold. ``now`` in epoch seconds.
+
+    They are few, so the library writes their properties.
+    """
+    body = kept.body[: contract.MAX_BODY]
+    headers: dict[str, Any] = {
+        contract.HEADER_REASON: kept.reason,
+        contract.HEADER_DETAIL: kept.detail[:_MAX_DETAIL],
+        contract.HEADER_NODE: kept.node,
+    }
+    properties = Basic.Properties(
+        content_type=_fitting(kept.content_type) or _OCTETS,
+        headers=headers,
+        delivery_mode=_PERSISTENT,
+        correlation_id=_fitting(kept.correlation_id),
+        message_id=message_id,
+        timestamp=datetime.fromtimestamp(now, UTC),
+        app_id=contract.APP_ID,
+    )
+    header = ContentHeader(body_size=len(body), properties=properties).marshal()
+    flags, values = (
+        int.from_bytes(header[fields.PROPERTIES - 2 : fields.PROPERTIES], "big"),
+        header[fields.PROPERTIES :],
+    )
+    return message(
+        publish_method(channel, contract.DEAD_EXCHANGE, _LETTER_KEY), channel, most, flags, values, body
+    )
+
+
+def _fitting(text: str | None) -> str | None:
+    """A text as a property of AMQP, which has 255 bytes: what a peer sent may have become longer here."""
+    return text if text is None else text.encode()[:255].decode(errors="ignore")
 
 
 @lru_cache(maxsize=1024)

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-from pamqp.commands import Basic
-from pamqp.header import ContentHeader
+from typing import TYPE_CHECKING, NamedTuple
 
 from adapter import contract
-from adapter.amqp.fields import PROPERTIES
-from adapter.amqp.frames import message, publish_method
 from adapter.amqp.ledgers import Unconfirmed
 from adapter.amqp.scanner import Returned
 from adapter.broker.rabbitmq import frames
@@ -25,11 +19,6 @@ if TYPE_CHECKING:
     from adapter.amqp.line import Line
     from adapter.amqp.scanner import Confirm
     from adapter.broker.rabbitmq.shared import Shared
-
-_PERSISTENT: Final = 2
-_LETTER_KEY: Final = "dead-letter"
-"""One word, so that it is no node's: see ``topology.declare_node``."""
-_MAX_DETAIL: Final = 500
 
 
 class _Message(NamedTuple):
@@ -117,27 +106,8 @@ class Publisher:
 
     async def keep(self, letter: DeadLetter) -> bool:
         """Publish a dead letter, as much of it as a body may hold. Whether a queue has it."""
-        body = letter.body[: contract.MAX_BODY]
-        headers: dict[str, Any] = {
-            contract.HEADER_REASON: letter.reason,
-            contract.HEADER_DETAIL: letter.detail[:_MAX_DETAIL],
-            contract.HEADER_NODE: letter.node,
-        }
-        message_id = uuid.uuid4().hex
-        properties = Basic.Properties(
-            content_type=_fitting(letter.content_type) or "application/octet-stream",
-            headers=headers,
-            delivery_mode=_PERSISTENT,
-            correlation_id=_fitting(letter.correlation_id),
-            message_id=message_id,
-            timestamp=datetime.fromtimestamp(self._clock(), UTC),
-            app_id=contract.APP_ID,
-        )
-        number, most = self._line.number, self._line.most
-        method = publish_method(number, contract.DEAD_EXCHANGE, _LETTER_KEY)
-        header = ContentHeader(body_size=len(body), properties=properties).marshal()
-        flags, values = int.from_bytes(header[PROPERTIES - 2 : PROPERTIES], "big"), header[PROPERTIES:]
-        written = message(method, number, most, flags, values, body)
+        message_id, now = uuid.uuid4().hex, int(self._clock())
+        written = frames.letter(self._line.number, self._line.most, letter, message_id, now)
         return await self._send([_Message(message_id, written)]) == [Published.CONFIRMED]
 
     async def retire(self) -> None:
@@ -260,8 +230,3 @@ class Publisher:
         counters.nacked += results.count(Published.REFUSED)
         counters.returned += results.count(Published.UNROUTABLE)
         return results
-
-
-def _fitting(text: str | None) -> str | None:
-    """A text as a property of AMQP, which has 255 bytes: what a peer sent may have become longer here."""
-    return text if text is None else text.encode()[:255].decode(errors="ignore")

@@ -1,0 +1,209 @@
+"""The properties, headers and keys of every message that crosses the bus: one table. Pure.
+
+Of it the contract's files are made (``make contract``), and messages of each kind are checked against it.
+A new header: its name in ``adapter.contract``, a row here, and the module that writes it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from adapter import contract
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ADAPTER: Final = "adapter"
+CONSUMER: Final = "consumer"
+
+
+class Message(StrEnum):
+    """A kind of message."""
+
+    REQUEST = "request"
+    NOTICE = "notice"
+    REPLY = "reply"
+    COMMAND = "command"
+    DEAD_LETTER = "dead-letter"
+
+    @property
+    def written_by(self) -> str:
+        """Who writes it: ``ADAPTER`` or ``CONSUMER``. The other one reads it."""
+        return CONSUMER if self in (Message.REPLY, Message.COMMAND) else ADAPTER
+
+
+class Place(StrEnum):
+    """Where in a message a field stands."""
+
+    PROPERTY = "property"  # of AMQP's own; the names are those of AMQP 0-9-1, with _ for -
+    HEADER = "header"
+    BODY = "body"
+
+
+class Field(NamedTuple):
+    """A property, a header, or a key of a body.
+
+    ``type``: str, int, or dict; of bytes in a body see ``contract.encode_request``. ``always``: the messages
+    that have it each time. ``sometimes``: those that may have it. ``rules``: what JSON Schema can say of
+    its value, by keyword.
+    """
+
+    name: str
+    type: type[str] | type[int] | type[dict[str, Any]]
+    meaning: str
+    always: tuple[Message, ...] = ()
+    sometimes: tuple[Message, ...] = ()
+    rules: Mapping[str, Any] = MappingProxyType({})
+
+
+def fields(message: Message, place: Place) -> list[Field]:
+    """Return the fields that a message may have in a place, in the order of the table."""
+    return [row for row in FIELDS[place] if message in (*row.always, *row.sometimes)]
+
+
+_REQUEST: Final = (Message.REQUEST,)
+_EVENT: Final = (Message.REQUEST, Message.NOTICE)
+_REPLY: Final = (Message.REPLY,)
+_DEAD: Final = (Message.DEAD_LETTER,)
+
+_NAME: Final[Mapping[str, Any]] = {"maxLength": contract.MAX_NAME}
+_COUNT: Final[Mapping[str, Any]] = {"minimum": 0, "maximum": (1 << 32) - 1}
+_POSITIVE: Final[Mapping[str, Any]] = {"minimum": 1}
+_FORMATS: Final[Mapping[str, Any]] = {"enum": [contract.MSGPACK, contract.JSON]}
+
+_PROPERTIES: Final = (
+    Field(
+        "content_type",
+        str,
+        "The body's format. A reader goes by the first byte alone.",
+        _EVENT,
+        rules=_FORMATS,
+    ),
+    Field(
+        "content_type",
+        str,
+        "Not needed: the body's first byte tells its format.",
+        sometimes=(Message.REPLY, Message.COMMAND),
+    ),
+    Field("content_type", str, "What the writer said of it, or octets.", _DEAD),
+    Field(
+        "delivery_mode",
+        int,
+        "1: need not outlive the server. 2: is kept on its disk.",
+        (*_EVENT, *_DEAD),
+        (Message.REPLY, Message.COMMAND),
+        {"enum": [1, 2]},
+    ),
+    Field("correlation_id", str, "Of the suspension. Opaque; goes into the reply.", _REQUEST),
+    Field(
+        "correlation_id",
+        str,
+        f"That of the request; or the header {contract.HEADER_CORRELATION_ID}.",
+        sometimes=_REPLY,
+    ),
+    Field("correlation_id", str, "That of the message that was not understood.", (), _DEAD),
+    Field(
+        "reply_to",
+        str,
+        "The routing key of the reply, to the default exchange. It may differ in each request.",
+        _REQUEST,
+    ),
+    Field(
+        "expiration",
+        str,
+        "Milliseconds until the deadline, when it was published. Then RabbitMQ drops the request.",
+        _REQUEST,
+        rules={"pattern": "^[0-9]+$"},
+    ),
+    Field("message_id", str, "Of a request its correlation id.", (*_EVENT, *_DEAD), _REPLY),
+    Field("timestamp", int, "When it was published, in epoch seconds.", (*_EVENT, *_DEAD)),
+    Field("type", str, "The event.", _EVENT),
+    Field(
+        "user_id",
+        str,
+        "The adapter's user of RabbitMQ, which vouches for it. Left out where the adapter does not know it.",
+        sometimes=_EVENT,
+    ),
+    Field("app_id", str, f"{contract.APP_ID}, from the adapter and its SDKs.", (*_EVENT, *_DEAD), _REPLY),
+)
+
+_HEADERS: Final = (
+    Field(contract.HEADER_NODE, str, "The name of the Kamailio that suspended it.", (*_EVENT, *_DEAD)),
+    Field(
+        contract.HEADER_VERSION,
+        int,
+        f"{contract.VERSION}. A reader refuses a higher one: the request is not what it knows.",
+        _EVENT,
+        rules={"const": contract.VERSION},
+    ),
+    Field(
+        contract.HEADER_DEADLINE, int, "The deadline, in epoch milliseconds by the adapters' clock.", _REQUEST
+    ),
+    Field(
+        contract.HEADER_TIME_LEFT,
+        int,
+        "Milliseconds until the deadline, when it was published: for a consumer whose clock is another.",
+        _REQUEST,
+        rules=_POSITIVE,
+    ),
+    Field(
+        contract.HEADER_TRACEPARENT,
+        str,
+        "The trace of the call (W3C Trace Context), where it is traced.",
+        sometimes=_REQUEST,
+    ),
+    Field(
+        contract.HEADER_CORRELATION_ID,
+        str,
+        "The correlation id, where the property is missing.",
+        sometimes=_REPLY,
+    ),
+    Field(contract.HEADER_SERVICE, str, "The name of the service that decided.", (), _REPLY),
+    Field(
+        contract.HEADER_STATUS,
+        str,
+        f"{contract.STATUS_FAILED}: no decision; the call ends with this outcome, and its fallback, at once.",
+        sometimes=_REPLY,
+    ),
+    Field(
+        contract.HEADER_RECEIVED,
+        int,
+        "When the request came to the consumer, in epoch microseconds.",
+        sometimes=_REPLY,
+    ),
+    Field(
+        contract.HEADER_REPLIED,
+        int,
+        "When the reply left the consumer, in epoch microseconds.",
+        sometimes=_REPLY,
+    ),
+    Field(contract.HEADER_REASON, str, "Why it was not understood, in one word for programs.", _DEAD),
+    Field(contract.HEADER_DETAIL, str, "Why, in words.", _DEAD, _REPLY),
+)
+
+_BODIES: Final = (
+    Field("event", str, "The event, as Kamailio named it.", _EVENT, rules=_NAME),
+    Field("node", str, "The name of the Kamailio that it is from.", _EVENT, rules=_NAME),
+    Field("tm_index", int, "Of the transaction, in Kamailio.", _REQUEST, rules=_COUNT),
+    Field("tm_label", int, "Of the transaction, in Kamailio.", _REQUEST, rules=_COUNT),
+    Field("seq", int, "Counts the suspensions of the transaction, from 1.", _REQUEST, rules=_POSITIVE),
+    Field("deadline", int, "In epoch milliseconds: a later decision comes to nothing.", _REQUEST),
+    Field(
+        "data",
+        dict,
+        f'What Kamailio told. Bytes, where that was no JSON object; in JSON {{"{contract.BASE64}": "..."}}.',
+        _EVENT,
+    ),
+    Field(
+        "action", str, "By convention, what is to be done: Kamailio's configuration goes by it.", (), _REPLY
+    ),
+)
+
+FIELDS: Final[Mapping[Place, tuple[Field, ...]]] = {
+    Place.PROPERTY: _PROPERTIES,
+    Place.HEADER: _HEADERS,
+    Place.BODY: _BODIES,
+}
+"""The table, by place. A name stands twice where it means another thing in another message."""

@@ -1,0 +1,107 @@
+"""The JSON Schemas of what crosses the bus, made of the table of fields and of the SDK's decisions.
+
+They are of draft 7, which AsyncAPI's own dialect is made of. Each stands for itself, and says who writes what
+it describes: by that ``changes`` judges. They speak of bytes as JSON writes them, of msgpack, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from adapter.message_fields import CONSUMER, Message, Place, fields
+from adapter.wire.netstring import MAX_OUT
+from adapter.wire.to_kamailio import NOT_A_COMMAND
+from consumers import decisions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from adapter.message_fields import Field
+
+Schema = dict[str, Any]
+
+DIALECT: Final = "http://json-schema.org/draft-07/schema#"
+WRITTEN_BY: Final = "x-written-by"
+"""The keyword that says who writes it, and so who must be able to read it: the other one."""
+
+_TYPES: Final[Mapping[type, str]] = {str: "string", int: "integer", dict: "object"}
+_TITLES: Final[Mapping[Message, str]] = {
+    Message.REQUEST: "A suspended transaction, to be decided",
+    Message.NOTICE: "An event for which nothing is suspended and nobody waits",
+    Message.REPLY: "Any decision: a map, which Kamailio's configuration gets as it is",
+    Message.COMMAND: "A JSON object that is pushed to Kamailio as it is",
+}
+_URI: Final[Schema] = {"type": "string", "pattern": f"^{decisions.URI}$", "maxLength": decisions.MAX_URI}
+
+
+def schemas() -> dict[str, Schema]:
+    """Return every schema by its name: of bodies, of headers and of properties, for each kind of message."""
+    found = {message.value: body(message) for message in _TITLES}
+    found["decision"] = decision()
+    for message in Message:
+        for place, title in ((Place.HEADER, "headers"), (Place.PROPERTY, "properties")):
+            if fields(message, place):
+                found[f"{message}.{title}"] = _of(message, place, f"AMQP {title} of a {message}")
+    return found
+
+
+def body(message: Message) -> Schema:
+    """Return the schema of the bodies of a kind of message."""
+    schema = _of(message, Place.BODY, _TITLES[message])
+    if message is Message.COMMAND:
+        schema["description"] = f"At most {MAX_OUT} bytes. Its keys are the configuration's own."
+        schema["not"] = {"anyOf": [{"required": [key]} for key in NOT_A_COMMAND]}
+    return schema
+
+
+def decision() -> Schema:
+    """Return the schema of the decisions that the configurations understand which come along."""
+    return {
+        "$schema": DIALECT,
+        "title": "A decision that the configurations which come along carry out",
+        "description": "A configuration of your own may take any other map: see reply.json.",
+        WRITTEN_BY: CONSUMER,
+        "oneOf": [
+            _action("route", {"uri": _URI}, "Send the call to the URI."),
+            _action("reject", {}, "Refuse the call.", code=_code(*decisions.REJECT_CODES), reason=_reason()),
+            _action(
+                "redirect",
+                {"contacts": {"type": "array", "items": _URI, "minItems": 1}},
+                "Send the caller elsewhere; the first contact is preferred.",
+                code=_code(*decisions.REDIRECT_CODES),
+            ),
+            _action("allow", {}, "Let the call go on as it was."),
+        ],
+    }
+
+
+def _of(message: Message, place: Place, title: str) -> Schema:
+    rows = fields(message, place)
+    schema: Schema = {"$schema": DIALECT, "title": title, WRITTEN_BY: message.written_by, "type": "object"}
+    if rows:
+        schema["properties"] = {row.name: _field(row) for row in rows}
+    required = [row.name for row in rows if message in row.always]
+    return {**schema, "required": required} if required else schema
+
+
+def _field(row: Field) -> Schema:
+    return {"description": row.meaning, "type": _TYPES[row.type], **row.rules}
+
+
+def _action(name: str, needed: Mapping[str, Schema], meaning: str, **more: Schema) -> Schema:
+    return {
+        "title": name,
+        "description": meaning,
+        "type": "object",
+        "properties": {"action": {"const": name}, **needed, **more},
+        "required": ["action", *needed],
+    }
+
+
+def _code(low: int, high: int) -> Schema:
+    return {"description": "The SIP status.", "type": "integer", "minimum": low, "maximum": high}
+
+
+def _reason() -> Schema:
+    printable = {"pattern": "^[^\\u0000-\\u001f\\u007f]*$", "maxLength": decisions.MAX_REASON}
+    return {"description": "The reason phrase, in one line.", "type": "string", **printable}
