@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from adapter import contract
 from adapter.contract import MAX_BODY, Request
 from adapter.errors import AdapterError, CodecError, ProtocolError, VersionError
+from adapter.message_fields import FIELDS, Place
+from tests.contract_files.files import differing, files
 
 # Names.
 
@@ -309,3 +311,15 @@ def test_a_request_that_no_reader_would_take_is_not_packed() -> None:
     with pytest.raises(CodecError) as caught:
         contract.encode_request(request)
     assert caught.value.reason == "too-large"
+
+
+# The contract as files: more in tests/contract_files.
+
+
+def test_every_header_is_in_the_table() -> None:
+    named = {value for name, value in vars(contract).items() if name.startswith("HEADER_")}
+    assert named == {row.name for row in FIELDS[Place.HEADER]}
+
+
+def test_the_files_are_what_the_code_makes() -> None:
+    assert differing(files()) == [], "run make contract, and look at what has changed"

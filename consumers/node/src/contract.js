@@ -206,7 +206,7 @@ function isJson(content) {
  */
 function bytesOfJson(data) {
   if (!isMap(data) || typeof data['base64'] !== 'string' || Object.keys(data).length !== 1) return data;
-  return new Uint8Array(Buffer.from(data['base64'], 'base64'));
+  return Buffer.from(data['base64'], 'base64'); // as msgpack's are, of what came from a broker
 }
 
 /**
