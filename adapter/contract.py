@@ -171,16 +171,17 @@ class Request:
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
 
-def encode_request(request: Request, as_json: bool = False) -> bytes:
+def encode_request(request: Request, as_json: bool = False, most: int = MAX_BODY) -> bytes:
     """Write the body of a request.
 
     Args:
         request: what is asked.
         as_json: whether in JSON, where bytes become ``{"base64": "..."}``, rather than in msgpack.
+        most: bytes that it may have.
 
     Raises:
         CodecError: the data cannot be written (in msgpack an integer over 64 bits; a lone surrogate,
-            nesting too deep), or the body would pass ``MAX_BODY``.
+            nesting too deep), or the body would pass ``most``.
     """
     deadline = request.deadline
     body: dict[str, Any]
@@ -200,8 +201,8 @@ def encode_request(request: Request, as_json: bool = False) -> bytes:
         packed: bytes = _json(body).encode() if as_json else _pack(body)
     except (ValueError, TypeError, OverflowError, RecursionError) as exc:
         raise CodecError("unencodable", f"{type(exc).__name__}: {exc}") from exc
-    if len(packed) > MAX_BODY:
-        raise CodecError("too-large", f"body of {len(packed)} bytes, at most {MAX_BODY} allowed")
+    if len(packed) > most:
+        raise CodecError("too-large", f"body of {len(packed)} bytes, at most {most} allowed")
     return packed
 
 

@@ -105,12 +105,9 @@ class Client:
 
     def _body(self, call: Call) -> bytes:
         try:
-            found = message.body(call)
+            return message.body(call, self._hook.max_request)
         except ValueError as exc:
             raise NotDecided(str(exc)) from exc
-        if len(found) > self._hook.max_request:
-            raise NotDecided(f"the request has {len(found)} bytes, more than max_request")
-        return found
 
     async def _next(self, last: Target | None, backoff: Backoff, call: Call) -> Target | None:
         """The URL behind the last one that may be asked, that one itself at the end, after a pause."""

@@ -39,19 +39,26 @@ class Call:
     traceparent: str = ""
 
 
-def body(call: Call) -> bytes:
+def body(call: Call, most: int) -> bytes:
     """Write the body: the request as the bus has it in JSON, and its ``correlation_id``.
 
     The deadline is in epoch milliseconds, bytes become ``{"base64": "..."}``. A notice has neither ids nor
     deadline.
 
+    Args:
+        call: What is asked.
+        most: Bytes that it may have.
+
     Raises:
         ValueError: The data cannot be written as JSON, or are too many.
     """
     try:
-        made = encode_request(call.request, as_json=True)
+        made = encode_request(call.request, as_json=True, most=most)
     except CodecError as exc:
-        raise ValueError(f"the request cannot be written as JSON ({exc.reason})") from exc
+        problem = (
+            "has more bytes than max_request" if exc.reason == "too-large" else "cannot be written as JSON"
+        )
+        raise ValueError(f"the request {problem}") from exc
     if call.correlation_id is None:
         return made
     return b'{"correlation_id":%s,%s' % (json.dumps(call.correlation_id).encode(), made[1:])

@@ -18,6 +18,8 @@ from consumers.webhook.signing import parse_secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+MOST_REQUEST: Final = 8 * MAX_BODY
+"""Bytes: JSON may be six times as long as the msgpack that came (a control character is ``\\u0001``)."""
 _LONGEST: Final = 120.0
 """Seconds: no deadline is longer."""
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -76,7 +78,7 @@ class Hook:
     breaker_pause: float = 5.0
     requests: int = 100
     keep_alive: float = 15.0
-    max_request: int = MAX_BODY
+    max_request: int = 4 * MAX_BODY
     max_response: int = MAX_REPLY
     secrets: tuple[Source, ...] = ()
     ca_file: str = ""
@@ -293,7 +295,7 @@ _KEYS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
     "breaker": _breaker,
     "requests": _whole(1, 65_535),
     "keep_alive": _seconds,
-    "max_request": _whole(1, MAX_BODY),
+    "max_request": _whole(1, MOST_REQUEST),
     "max_response": _whole(1, MAX_BODY),
     "secrets": _secrets,
     "ca_file": _ca_file,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 FAIR: Final = 0.5
 """Seconds of silence from which on it counts against a URL: what had less was late before it was asked."""
+ONE_WRITE: Final = 1 << 20
+"""Bytes of a body that aiohttp writes in one go; of a longer one it wants a file, piece by piece."""
 DNS_CACHE: Final = 10
 """Seconds for which a name's addresses are kept. Each connection is checked all the same."""
 
@@ -93,7 +96,7 @@ class Target:
         try:
             async with self._session.post(
                 self._url,
-                data=body,
+                data=body if len(body) <= ONE_WRITE else io.BytesIO(body),
                 headers=headers,
                 allow_redirects=False,
                 timeout=timeout,

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from consumers import Service, route
+from aiohttp import web
+
+from consumers import Service, load, route
 from tests.conformance.faulty import EVENT, consuming
 from tests.conformance.plain import plain
 from tests.consumers.asker import running
+from tests.webhook.functions import LOOPBACK, Function, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -54,9 +59,29 @@ async def pika(url: str, name: str) -> AsyncIterator[None]:
         await asyncio.to_thread(made.__exit__, None, None, None)
 
 
+@asynccontextmanager
+async def webhook(url: str, name: str) -> AsyncIterator[None]:
+    """The service that asks HTTP functions, and one that fails for data without a URI."""
+
+    async def decide(asked: web.Request) -> web.Response:
+        return web.json_response(route((await asked.json())["data"]["ruri"]))
+
+    async with serving(Function(decide)) as function:
+        with TemporaryDirectory() as folder:
+            keys = f'name = "{name}"\nevents = ["{EVENT}"]\nurls = ["http://127.0.0.1:{function.port}/"]\n'
+            async with running(load(_written(Path(folder, "webhook.toml"), keys + LOOPBACK)), url):
+                yield
+
+
+def _written(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
 CONSUMERS: Final[Mapping[str, Consuming]] = {
     "sdk": sdk,
     "sdk-quorum": sdk_quorum,
     "pika": pika,
+    "webhook": webhook,
     "aiormq": consuming,
 }

@@ -281,9 +281,17 @@ async def test_nothing_is_unpacked() -> None:
 
 async def test_a_request_that_is_too_long_is_not_sent() -> None:
     async with serving(fixed()) as function, asking(loaded(at(function), max_request=200)) as client:
-        assert "more than max_request" in await undecided(client, call(data={"user": "4" * 200}))
+        assert "more bytes than max_request" in await undecided(client, call(data={"user": "4" * 200}))
         assert "cannot be written as JSON" in await undecided(client, call(data={"user": object()}))
     assert not function.asked
+
+
+async def test_the_longest_request_of_the_bus_is_sent() -> None:
+    """JSON is longer than the msgpack that came."""
+    async with serving(fixed()) as function, asking(loaded(at(function))) as client:
+        assert await client.decide(call(data={"blob": b"x" * (1 << 20)})) == DECIDED
+    headers, body = function.asked[0]
+    assert int(headers["content-length"]) == len(body) > 1 << 20
 
 
 async def test_what_is_no_http_is_told() -> None:

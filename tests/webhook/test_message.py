@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from adapter.contract import Request
+from adapter.contract import MAX_BODY, Request
 from consumers.webhook.message import Call, body, headers, time_left
 
 REQUEST = Request(
@@ -14,7 +14,7 @@ REQUEST = Request(
 
 def test_a_request() -> None:
     call = Call(REQUEST, "sbc1:37:184:1:tag", "00-a-b-01")
-    assert json.loads(body(call)) == {
+    assert json.loads(body(call, MAX_BODY)) == {
         "event": "invite_request",
         "node": "sbc1",
         "correlation_id": "sbc1:37:184:1:tag",
@@ -40,14 +40,18 @@ def test_a_request() -> None:
 
 def test_a_notice_has_neither_ids_nor_deadline() -> None:
     call = Call(Request("call_ended", "sbc1", b"\x01"))
-    assert json.loads(body(call)) == {"event": "call_ended", "node": "sbc1", "data": {"base64": "AQ=="}}
+    assert json.loads(body(call, MAX_BODY)) == {
+        "event": "call_ended",
+        "node": "sbc1",
+        "data": {"base64": "AQ=="},
+    }
     assert not {"x-correlation-id", "x-deadline", "traceparent"} & headers(call, "webhook").keys()
 
 
 @pytest.mark.parametrize("data", [{"a": float("nan")}, {"a": "\ud800"}, {b"a": 1}, object()])
 def test_what_is_no_json_is_told_without_the_data(data: object) -> None:
     with pytest.raises(ValueError, match="cannot be written as JSON"):
-        body(Call(Request("e", "n", data)))
+        body(Call(Request("e", "n", data)), MAX_BODY)
 
 
 def test_names_of_any_kind_fit_a_header() -> None:
