@@ -186,6 +186,16 @@ def _reload(services: Sequence[str], arguments: Sequence[str]) -> int:
     return 0
 
 
+def _all_different(services: Sequence[Service]) -> None:
+    """Raises UsageError for two of one name: they would take each other's requests."""
+    named = [service.name for service in services]
+    for name in named:
+        if named.count(name) > 1:
+            raise UsageError(
+                f"two services are called {name!r}, so have one queue: give each a name of its own"
+            )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Gives the exit code."""
     if arguments is None:
@@ -204,6 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             each.on_lost = _tell_lost
         urls = amqp_urls(options.amqp_url)
         services = [load(name) for name in options.services]
+        _all_different(services)
         for service in services:
             logs.tell_requests(service)
         traces = exported(services)

@@ -54,6 +54,9 @@ class ConsumerMetrics:
         self._outcomes = tally(
             "evapi_consumer_outcomes_total", "What became of them.", ["service", "outcome"]
         )
+        self._asked = tally(
+            "evapi_consumer_asked_total", "What handlers asked of others.", ["service", "whom", "outcome"]
+        )
         self._running = gauge("evapi_consumer_running", "Handlers at work.", ["service"])
         self._ready = gauge("evapi_consumer_ready", "Whether it takes requests.", ["service"])
         self._work = Spread(
@@ -83,6 +86,8 @@ class ConsumerMetrics:
             self._requests.set(sum(service.counts.values()) + measured.running, name)
             for result in Result:
                 self._outcomes.set(service.counts[result], name, result.value)
+            for asked, number in service.asked.items():
+                self._asked.set(number, name, *asked)
             self._running.labels(name).set(measured.running)
             self._ready.labels(name).set(self._is_ready[name]())
 

@@ -111,6 +111,8 @@ class Service:
         self.max_length = max_length
         self.delivery_limit = delivery_limit
         self.counts: Counter[Result] = Counter()
+        self.asked: Counter[tuple[str, str]] = Counter()
+        """What handlers asked of others, by whom and outcome, as far as they count it: for the metrics."""
         self._turns = None if concurrency is None else asyncio.Semaphore(concurrency)
         self._headers: Mapping[str, str] = MappingProxyType({HEADER_SERVICE: name})
         self._clock = clock

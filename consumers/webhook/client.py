@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from adapter.amqp.backoff import Backoff
 from consumers.decisions import Failed
 from consumers.webhook import message, signing
-from consumers.webhook.outcomes import Decided, Failure, Response, Silent, Verdict, judge
+from consumers.webhook.outcomes import Decided, Failure, Response, Silent, Verdict, judge, outcome
 from consumers.webhook.target import Target
 
 if TYPE_CHECKING:
@@ -38,10 +38,17 @@ class Client:
 
     Args:
         loaded: The settings.
+        asked: Counts the attempts, by URL and outcome.
         resolver: Looks names up; None: the system's.
     """
 
-    def __init__(self, loaded: Loaded, resolver: AbstractResolver | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        asked: Counter[tuple[str, str]],
+        resolver: AbstractResolver | None = None,
+    ) -> None:
+        self._asked = asked
         self._hook = loaded.hook
         self._secrets = loaded.secrets
         self._headers = loaded.headers
@@ -119,8 +126,10 @@ class Client:
                 if pause >= _left(call):
                     return None
                 await asyncio.sleep(pause)
-            if _left(call) > 0 and target.breaker.allows(time.monotonic()):
-                return target
+            if _left(call) > 0:
+                if target.breaker.allows(time.monotonic()):
+                    return target
+                self._asked[target.url.shown, "resting"] += 1
         return None
 
     def _resting(self) -> str:
@@ -149,7 +158,8 @@ class Client:
         return verdict
 
     def _note(self, target: Target, verdict: Verdict) -> None:
-        """Tell the breaker, and the log what it makes of it."""
+        """Tell the metrics and the breaker, and the log what that makes of it."""
+        self._asked[target.url.shown, outcome(verdict)] += 1
         now, breaker = time.monotonic(), target.breaker
         if not isinstance(verdict, Failure) or verdict.reason is None:
             if breaker.answered():

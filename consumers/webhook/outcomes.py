@@ -71,6 +71,17 @@ class Failure:
 Verdict = Decided | Silent | Failure
 
 
+def outcome(verdict: Verdict) -> str:
+    """Return the word by which a verdict is counted: ``decided``, ``silent``, ``failed``, or its reason."""
+    match verdict:
+        case Decided():
+            return "decided"
+        case Silent():
+            return "silent"
+        case Failure(reason=reason):
+            return "failed" if reason is None else reason.value
+
+
 def judge(response: Response, *, notice: bool, now: float) -> Verdict:
     """Return what an answer means: see the table at the head.
 

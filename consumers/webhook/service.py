@@ -16,6 +16,7 @@ from consumers.webhook.client import Client
 from consumers.webhook.message import Call
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import AsyncIterator
     from pathlib import Path
 
@@ -32,12 +33,14 @@ class Asker:
 
     Args:
         table: Gives the settings.
+        asked: Counts the attempts, by URL and outcome.
     """
 
-    def __init__(self, table: Watched[Loaded]) -> None:
+    def __init__(self, table: Watched[Loaded], asked: Counter[tuple[str, str]]) -> None:
         self._table = table
+        self._asked = asked
         self._loaded = table.current()
-        self._client = Client(self._loaded)
+        self._client = Client(self._loaded, asked)
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def decide(self, request: Request) -> Decision | NoAnswer:
@@ -52,7 +55,7 @@ class Asker:
 
     def _renew(self, loaded: Loaded) -> None:
         old, self._loaded = self._client, loaded
-        self._client = Client(loaded)
+        self._client = Client(loaded, self._asked)
         retiring = asyncio.ensure_future(old.retire())
         self._retiring.add(retiring)
         retiring.add_done_callback(self._retiring.discard)
@@ -84,7 +87,7 @@ def make_service(path: Path) -> Service:
 
     @made.lifespan
     async def asker() -> AsyncIterator[Asker]:
-        opened = Asker(table)
+        opened = Asker(table, made.asked)
         try:
             yield opened
         finally:

@@ -70,6 +70,11 @@ def test_what_cannot_be_loaded_is_told(name: str, told: str, capsys: pytest.Capt
     assert capsys.readouterr().err.startswith("python -m consumers: ")
 
 
+def test_two_services_of_one_name_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["svc_good:service", "svc_good:service", "--amqp-url", URL]) == 2
+    assert "two services are called 'good', so have one queue: give each a name" in capsys.readouterr().err
+
+
 def test_what_can_be_loaded() -> None:
     assert isinstance(load("svc_good:service"), Service)
     assert load("svc_named:routing").name == "r"

@@ -51,6 +51,22 @@ def service() -> Service:
     return Service("routes", clock=lambda: NOW)
 
 
+async def test_what_a_handler_passes_on_is_its_own_span(
+    service: Service, exported: Callable[[], tuple[ReadableSpan, ...]]
+) -> None:
+    passed: list[str] = []
+
+    @service.on("invite_request")
+    def decide(request: Request) -> dict[str, Any]:
+        passed.append(tracing.passed_on(TRACEPARENT))
+        return DECISION
+
+    await service.answer(asked())
+    (span,) = exported()
+    assert passed == [f"00-{TRACE:032x}-{span.context.span_id:016x}-01"]
+    assert tracing.passed_on(TRACEPARENT) == TRACEPARENT, "outside of any span, as it came"
+
+
 @pytest.mark.parametrize("waits", [False, True])
 async def test_a_decision_is_a_span_and_what_it_asks_is_within(
     service: Service, exported: Callable[[], tuple[ReadableSpan, ...]], waits: bool

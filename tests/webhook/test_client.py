@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import time
+from collections import Counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ NOTICE = Call(Request("e", "n", {}))
 
 @contextlib.asynccontextmanager
 async def asking(settings: Loaded) -> AsyncIterator[Client]:
-    client = Client(settings)
+    client = Client(settings, Counter())
     try:
         yield client
     finally:
@@ -317,13 +318,13 @@ async def test_one_that_retires_finishes_what_it_has_in_hand() -> None:
         return web.Response(body=ALLOW)
 
     async with serving(Function(answer)) as function:
-        client = Client(loaded(at(function)))
+        client = Client(loaded(at(function)), Counter())
         deciding = asyncio.ensure_future(client.decide(call()))
         await until(lambda: function.asked)
         await client.retire()
         go.set()
         assert await deciding == DECIDED
         assert client.closed
-        other = Client(loaded(at(function)))
+        other = Client(loaded(at(function)), Counter())
         await other.retire()
         assert other.closed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,7 +27,7 @@ NAME = "decide.example.net"
 
 async def ask(settings: Loaded, *addresses: str) -> object:
     """Ask once; gives the decision, or why there is none."""
-    client = Client(settings, Pointing(*addresses) if addresses else None)
+    client = Client(settings, Counter(), Pointing(*addresses) if addresses else None)
     try:
         return await client.decide(Call(Request("e", "n", {}, 1, 2, 3, time.time() + 5), "id"))
     except NotDecided as exc:

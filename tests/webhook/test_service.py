@@ -11,6 +11,7 @@ import pytest
 from adapter.contract import Request, encode_request
 from consumers import LoadError, Message, Result, load
 from consumers import watched as watched_module
+from consumers.metrics import ConsumerMetrics
 from consumers.testing import Undecided, ask, opened, tell
 from consumers.webhook.signing import HEADER_SIGNATURE, parse_secret, signature
 from tests.harness.until import until
@@ -62,6 +63,20 @@ async def test_a_function_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFi
     (record,) = caplog.records
     assert record.exc_info is None
     assert "hush" not in caplog.text
+
+
+async def test_what_became_of_attempts_is_counted(tmp_path: Path) -> None:
+    more = "attempts = 2\nbreaker = { after = 2 }\n"
+    async with serving(fixed(500)) as function, opened(load(write(tmp_path, function, more))) as service:
+        whom = f"urls[0] (127.0.0.1:{function.port})"
+        for _ in range(3):
+            with pytest.raises(Undecided):
+                await ask(service, "e", {})
+        assert service.asked == {(whom, "5xx"): 2, (whom, "resting"): 1}
+        metrics = ConsumerMetrics([service], {service.name: lambda: True})
+        metrics.measure()
+        labels = {"service": "webhook", "whom": whom, "outcome": "5xx"}
+        assert metrics.registry.get_sample_value("evapi_consumer_asked_total", labels) == 2
 
 
 async def test_the_trace_goes_on(tmp_path: Path) -> None:
