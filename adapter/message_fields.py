@@ -144,8 +144,9 @@ _HEADERS: Final = (
     Field(
         contract.HEADER_TIME_LEFT,
         int,
-        "Milliseconds until the deadline, when it was published: for a consumer whose clock is another.",
-        _REQUEST,
+        "Milliseconds until the deadline, when it was published: for a consumer whose clock is another. "
+        "Missing in a request that an operator publishes.",
+        sometimes=_REQUEST,
         rules=_POSITIVE,
     ),
     Field(

@@ -102,7 +102,7 @@ class Golden:
     @property
     def body_file(self) -> str:
         """The name of the file of the body's bytes."""
-        return f"{self.name}.{'json' if self.format == 'json' else 'bin'}"
+        return f"{self.name}.bin"
 
     @property
     def frames_file(self) -> str:

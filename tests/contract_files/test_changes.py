@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any
+import subprocess
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.contract_files.__main__ import WITHIN, compare
 from tests.contract_files.changes import changes
 from tests.contract_files.files import DOCUMENT, files
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NOW: dict[str, Any] = {
     name: json.loads(text)
@@ -103,3 +108,43 @@ def test_a_change_that_breaks_nobody(change: tuple[tuple[Any, ...], Any]) -> Non
 def test_other_words_are_no_change() -> None:
     assert differs((REQUEST, "properties", "seq", "description"), "Counts.") == []
     assert differs((DOCUMENT, "channels", "events", "description"), "Events.") == []
+
+
+def committed(root: Path, text: str) -> None:
+    """A repository whose contract is ours, but for a request's schema."""
+    for name, content in files().items():
+        path = root / WITHIN / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (root / WITHIN / REQUEST).write_text(text)
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.net", "-c", "commit.gpgsign=false"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "a contract"]):
+        subprocess.run([*git, *command], cwd=root, check=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "of_type", "code", "told"),
+    [
+        ("seq", "string", 1, "is of the type integer, was string"),
+        ("gone", "string", 1, "gone: is there no more"),
+        ("seq", "integer", 0, "0 of 1 changes since HEAD"),
+    ],
+)
+def test_the_command_compares_with_a_revision(
+    name: str, of_type: str, code: int, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = copy.deepcopy(NOW[REQUEST])
+    del old["properties"]["data"]
+    old["required"].remove("data")
+    old["properties"].setdefault(name, {})["type"] = of_type
+    committed(tmp_path, json.dumps(old))
+    assert compare("HEAD", tmp_path) == code
+    assert told in capsys.readouterr().out
+
+
+def test_the_command_needs_a_revision_with_a_contract(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    assert compare("HEAD", tmp_path) == 2
+    assert "HEAD has no consumers/contract/" in capsys.readouterr().err

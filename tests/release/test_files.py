@@ -57,7 +57,8 @@ def untidy(name: str, text: str) -> list[str]:
 
 
 def test_files_are_as_the_editor_is_told_to_write_them() -> None:
-    found = [each for name in FILES for each in untidy(name, (ROOT / name).read_text("utf-8"))]
+    texts = [name for name in FILES if settings(name)["charset"] == "utf-8"]
+    found = [each for name in texts for each in untidy(name, (ROOT / name).read_text("utf-8"))]
     assert found == []
 
 
