@@ -151,6 +151,9 @@ class Client:
         except asyncio.CancelledError:
             self._note(target, target.silence(time.monotonic() - began))
             raise
+        except BaseException:
+            target.breaker.abandoned()  # or nobody would ask it again, if this was its probe
+            raise
         verdict: Verdict = (
             judge(found, notice=call.request.is_notice, now=now) if isinstance(found, Response) else found
         )

@@ -27,7 +27,7 @@ OPERATOR: Final = (
 )
 MONITORING: Final = ("tests/helm/test_rules.py", "tests/helm/test_scraping.py")
 PURE: Final = (
-    *("tests/wire", "tests/evapi", "tests/amqp", "tests/consumers", "tests/simulator"),
+    *("tests/wire", "tests/evapi", "tests/amqp", "tests/consumers", "tests/webhook", "tests/simulator"),
     *("tests/relay", "tests/cluster", "tests/model", "tests/observe"),
     *("tests/test_contract.py", "tests/test_settings.py"),
     *("tests/inflight/test_conformance.py", "tests/broker/test_conformance.py", "tests/bench_tool"),

@@ -19,6 +19,7 @@ from adapter.contract import Request
 from consumers.webhook import client as module
 from consumers.webhook.client import Client, NotDecided
 from consumers.webhook.message import Call
+from consumers.webhook.target import Target
 from tests.harness.until import until
 from tests.webhook.functions import ALLOW, Function, fixed, loaded, raw, serving
 
@@ -224,6 +225,32 @@ async def test_what_was_late_before_it_was_asked_counts_against_nobody() -> None
             assert "no whole answer" in await undecided(client, call(0.05))
         assert "not asked" in await undecided(client, call(-1))
         assert "closed failures=0" in repr(client)
+
+
+async def test_a_fault_of_ours_leaves_the_probe_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving(fixed(500)) as function:
+        settings = loaded(at(function), breaker="{ after = 1, pause = 0.001 }", attempts=1)
+        async with asking(settings) as client:
+            await undecided(client)
+            function.answer = fixed().answer
+            with monkeypatch.context() as broken:
+                broken.setattr(Target, "post", fault)
+                await until(lambda: _raises(client, ZeroDivisionError))
+            assert await client.decide(call()) == DECIDED
+
+
+async def fault(*_: object) -> None:
+    raise ZeroDivisionError
+
+
+async def _raises(client: Client, kind: type[Exception]) -> bool:
+    try:
+        await client.decide(call())
+    except kind:
+        return True
+    except NotDecided:
+        pass
+    return False
 
 
 @pytest.mark.parametrize("waited, expected", [(0.4, "closed failures=0"), (0.6, "open failures=1")])
