@@ -17,6 +17,7 @@ from adapter.cli import (
     dead_letters,
     doctor,
     inflight,
+    new,
     overview,
     send,
     services,
@@ -123,6 +124,7 @@ app.command(epilog=control.EPILOG_PAUSE)(control.pause)
 app.command(epilog=control.EPILOG_RESUME)(control.resume)
 app.command(epilog=send.EPILOG)(send.send)
 app.add_typer(settings.app)
+app.command(epilog=new.EPILOG)(new.new)
 
 
 @app.command(
