@@ -98,6 +98,11 @@ again: install ## the same tests TIMES times, which must pass each time (FILES='
 	@for round in $$(seq $(TIMES)); do echo "round $$round of $(TIMES)"; \
 	  $(BIN)/pytest -n $(BESIDE) --dist loadfile --no-loadscope-reorder $(FILES) || exit 1; done
 
+.PHONY: conformance
+conformance: DEBIAN += $(NODE)
+conformance: install ## the conformance kit at consumers that are right, TIMES times each: no false alarm
+	@$(BIN)/python -m tests.conformance.again --times $(TIMES)
+
 .PHONY: matrix
 matrix: DEBIAN += prometheus kamailio-utils-modules mmdebstrap $(NODE)
 matrix: install ## tests and demo against each version of servers and Python, into COMPATIBILITY.md (about 45 minutes; ONLY='*-sid', FRESH=1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,10 +12,16 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from adapter.admin.rabbit import Rabbit
 from consumers import Service, load, route
 from tests.conformance.faulty import EVENT, consuming
 from tests.conformance.plain import plain
 from tests.consumers.asker import running
+from tests.harness import node
+from tests.harness.process import Process
+from tests.harness.readme import CONSUMERS as PAGE
+from tests.harness.readme import block
+from tests.harness.until import until
 from tests.webhook.functions import LOOPBACK, Function, serving
 
 if TYPE_CHECKING:
@@ -78,10 +86,55 @@ def _written(path: Path, text: str) -> str:
     return str(path)
 
 
+@asynccontextmanager
+async def page_pika(url: str, name: str) -> AsyncIterator[None]:
+    """The consumer of consumers/README.md, "Without an SDK"."""
+    with TemporaryDirectory() as folder:
+        service = Path(folder) / "service.py"
+        service.write_text(_named(block("python", "basic_consume", PAGE), name))
+        async with _process([sys.executable, str(service)], Path(folder), url, name):
+            yield
+
+
+@asynccontextmanager
+async def page_node(url: str, name: str) -> AsyncIterator[None]:
+    """The consumer of consumers/README.md, "Node.js"."""
+    with TemporaryDirectory() as folder:
+        service = Path(folder) / "service.mjs"
+        service.write_text(_named(block("js", "evapi-consumers", PAGE), name))
+        await asyncio.to_thread(node.provide, Path(folder))
+        async with _process([shutil.which("node") or "node", str(service)], Path(folder), url, name):
+            yield
+
+
+def _named(text: str, name: str) -> str:
+    return text.replace("my_service", name).replace("invite_request", EVENT)
+
+
+@asynccontextmanager
+async def _process(command: list[str], folder: Path, url: str, name: str) -> AsyncIterator[None]:
+    """Run a consumer's process, from when it consumes."""
+    process = Process(name, command, folder, {"EVAPI_AMQP_URL": url})
+    process.start()
+    try:
+        async with Rabbit(url) as rabbit:
+            await until(lambda: _consumed(rabbit, name))
+        yield
+    finally:
+        await asyncio.to_thread(process.stop)
+
+
+async def _consumed(rabbit: Rabbit, name: str) -> bool:
+    state = await rabbit.queue(f"evapi.decide.{name}")
+    return state is not None and state.consumers > 0
+
+
 CONSUMERS: Final[Mapping[str, Consuming]] = {
     "sdk": sdk,
     "sdk-quorum": sdk_quorum,
     "pika": pika,
     "webhook": webhook,
     "aiormq": consuming,
+    "page-pika": page_pika,
+    "page-node": page_node,
 }

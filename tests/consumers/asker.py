@@ -48,12 +48,13 @@ class Asker:
         """Publish a request; gives its correlation id."""
         number = next(numbers)
         id_ = f"n:1:1:{number}"
-        request = Request(event, "n", {"user": "1"}, 1, 1, number, time.time() + left)
+        deadline = time.time() + left
+        request = Request(event, "n", {"user": "1"}, 1, 1, number, deadline)
         properties = Basic.Properties(
             content_type=MSGPACK,
             correlation_id=id_,
             reply_to=reply_to or self.results,
-            headers={"x-node": "n", "x-version": 1},
+            headers={"x-node": "n", "x-version": 1, "x-deadline": round(deadline * 1000)},
         )
         await self._publish(event, encode_request(request) if body is None else body, properties)
         return id_
