@@ -54,6 +54,19 @@ class ManagedQueue:
     policy: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What the consumers of a queue hold, and how they consume. Figures are as old as ``ManagedQueue``'s.
+
+    ``kind``: of the queue. ``unacknowledged``: messages; ``automatic``: consumers to which a message counts
+    as acknowledged once it is delivered.
+    """
+
+    kind: str
+    unacknowledged: int
+    automatic: int
+
+
 class Management:
     """The API of one vhost, as an asynchronous context manager.
 
@@ -125,6 +138,15 @@ class Management:
             for row in rows
             if row.get("name", "").startswith(_PREFIX)
         }
+
+    async def holding(self, queue: str) -> Holding:
+        """What the consumers of one queue hold. Raises ManagementUnavailable."""
+        found = await self._get(f"queues/{self._vhost}/{quote(queue, safe='')}")
+        if not isinstance(found, dict):
+            raise ManagementUnavailable(f"{self.url} answers, but is no management API of RabbitMQ's")
+        consumers = found.get("consumer_details") or []
+        automatic = sum(not each.get("ack_required", True) for each in consumers)
+        return Holding(found.get("type", "classic"), found.get("messages_unacknowledged") or 0, automatic)
 
     async def bindings(self) -> list[Binding]:
         """The bindings of the exchanges called ``evapi.*``. Raises ManagementUnavailable."""

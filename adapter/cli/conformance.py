@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from adapter.admin.conformance.checks import Check
     from adapter.admin.conformance.judgements import Verdict
     from adapter.admin.conformance.questions import Call
+    from adapter.settings import Settings
 
 EPILOG: Final = (
     "Examples:  evapi-adapter conformance --amqp-url amqp://rabbit --service least_cost    "
@@ -70,6 +71,12 @@ def conformance(
     ] = None,
     wait: Annotated[float, typer.Option(min=1, max=600, help="Seconds to wait for it there.")] = 60.0,
     amqp_url: options.AmqpUrl = None,
+    amqp_api: Annotated[
+        str | None,
+        typer.Option(
+            envvar="EVAPI_AMQP_API", help="RabbitMQ's management plugin: tells what stays unacknowledged."
+        ),
+    ] = None,
     output: options.As = Format.TABLE,
     more: options.More = None,
 ) -> None:
@@ -81,23 +88,25 @@ def conformance(
 
     Nodes and queues are the kit's own, each message expires, and no Kamailio is touched: it can run beside
     calls. When a message is acknowledged is seen only with --listen: start the consumer with that address in
-    place of RabbitMQ's.
+    place of RabbitMQ's. With --amqp-api it is told which ones never are, some seconds later.
 
     Exit codes: 0 no error (warnings perhaps), 1 an error, 2 wrong usage, no RabbitMQ, or no consumer.
     """
     from adapter.admin.conformance.player import NobodyThere
+    from adapter.admin.management import ManagementUnavailable
 
     out = Output(output)
     for name, given in (("--service", service), ("--event", event)):
         if not 0 < len(given.encode("utf-8", "replace")) <= MAX_NAME:
             raise SettingsError(name, f"is a name of 1 to {MAX_NAME} bytes")
-    url = options.amqp(options.settings(more, amqp_url=amqp_url))
+    settings = options.settings(more, amqp_url=amqp_url, amqp_api=amqp_api)
+    options.amqp(settings)
     options_of_run = {"wait": wait, "by_exchange": by_exchange, "queue": queue or ""}
     as_json = request_format is RequestFormat.JSON
     call, address = _call(event, data, timeout, as_json), None if listen is None else _address(listen)
     try:
-        found = options.run(_played(url, service, call, address, out, **options_of_run))
-    except (BrokerUnavailable, NobodyThere) as exc:
+        found = options.run(_played(settings, service, call, address, out, **options_of_run))
+    except (BrokerUnavailable, ManagementUnavailable, NobodyThere) as exc:
         out.say(f"evapi-adapter: {exc}")
         raise typer.Exit(USAGE) from exc
     out.rows(COLUMNS, [_row(check, verdict) for check, verdict in found])
@@ -107,22 +116,31 @@ def conformance(
 
 
 async def _played(
-    url: str, service: str, call: Call, listen: tuple[str, int] | None, out: Output, **more: Any
+    settings: Settings, service: str, call: Call, listen: tuple[str, int] | None, out: Output, **more: Any
 ) -> list[tuple[Check, Verdict]]:
     from adapter.admin.conformance.relay import Relay
     from adapter.admin.conformance.run import conform
+    from adapter.admin.management import Management
     from adapter.admin.rabbit import Rabbit
 
     async with contextlib.AsyncExitStack() as stack:
-        rabbit = await stack.enter_async_context(Rabbit(url))
-        relay = None
+        rabbit = await stack.enter_async_context(Rabbit(options.amqp(settings)))
+        management = relay = None
+        if settings.amqp_api is not None:
+            management = await stack.enter_async_context(Management.of(settings))
         if listen is not None:
             relay = await stack.enter_async_context(Relay(rabbit.server, *listen))
             out.say(
                 f"waiting {more['wait']:g} s for {service}: start it with {relay.shown} for RabbitMQ's URL"
             )
         return await conform(
-            rabbit, service, call, relay=relay, say=lambda words: out.say(f"playing {words}"), **more
+            rabbit,
+            service,
+            call,
+            relay=relay,
+            management=management,
+            say=lambda words: out.say(f"playing {words}"),
+            **more,
         )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from adapter.admin.conformance.observations import Observed, Played, Reply
 
-NEEDS_SIGHT: Final = "not checked: only seen with --listen (start the consumer through the kit)"
+NEEDS_SIGHT: Final = "not checked: seen only with --listen (start the consumer through the kit)"
 _SHOWN: Final = 60
 """Characters of an id or a text that a finding quotes."""
 
@@ -191,8 +191,7 @@ def acknowledged(observed: Observed) -> Verdict:
     if observed.seen is not None:
         return _settled(observed)
     if observed.unsettled is not None:
-        answered = sum(each.over for each in observed.played)
-        if 0 < answered <= observed.unsettled:
+        if 0 < observed.answered <= observed.unsettled:
             return _error(f"{observed.unsettled} requests stay unacknowledged, by the management API")
         return _ok("no request stays unacknowledged, by the management API")
     return _unknown(f"{NEEDS_SIGHT}, or with the management API (--amqp-api)")
@@ -209,7 +208,12 @@ def _stopped(observed: Observed) -> int:
 
 def _settled(observed: Observed) -> Verdict:
     taken = [(each, seen) for each in observed.played if (seen := (observed.seen or {}).get(each.id))]
-    open_ = [each.question for each, seen in taken if seen.delivered and not seen.settled]
+    # What a consumer held when it went is the check's that tells over what it went.
+    open_ = [
+        each.question
+        for each, seen in taken
+        if seen.delivered and not seen.settled and not each.lost_consumer
+    ]
     if open_:
         names = ", ".join(sorted(set(open_)))
         return _error(

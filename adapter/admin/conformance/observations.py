@@ -121,6 +121,11 @@ class Observed:
     unsettled: int | None = None
     automatic: int | None = None
 
+    @property
+    def answered(self) -> int:
+        """How many requests got a reply."""
+        return sum(bool(each.replies) for each in self.played)
+
     def of(self, question: Question) -> Played | None:
         """The last time that it was asked."""
         return next((each for each in reversed(self.played) if each.question is question), None)

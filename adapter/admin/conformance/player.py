@@ -55,6 +55,9 @@ class Patience:
         settle: in the end, for acknowledgements.
         look: between two looks at the queue.
         answer: for RabbitMQ.
+        stale: until the figures of the management API are of after the run: they were up to 5.1 s old (3.10).
+        stale_quorum: likewise of a quorum queue: up to 10 s old (4.3).
+        looks: at these figures, while they are bad: beside calls consumers hold now more, now fewer.
     """
 
     grace: float = 3.0
@@ -63,6 +66,9 @@ class Patience:
     settle: float = 5.0
     look: float = 0.1
     answer: float = 5.0
+    stale: float = 6.0
+    stale_quorum: float = 11.0
+    looks: int = 3
 
 
 class Player:
@@ -97,10 +103,10 @@ class Player:
         self.queue = queue or contract.service_queue(service)
         """The consumer's."""
         self._by_exchange = by_exchange
-        self._patience = patience or Patience()
+        self.patience = patience or Patience()
         self._say = say
         self._sight = sight
-        self._publishing = Publishing(rabbit, self._patience.answer)
+        self._publishing = Publishing(rabbit, self.patience.answer)
         self._user = ""
         self._nodes = {Question.OTHER_NODE: f"{node}-b", Question.NOTICE: f"{node}-c"}
         self._ids: dict[str, Played] = {}
@@ -122,7 +128,7 @@ class Player:
             for question in Question:
                 if question is not Question.PLAIN:
                     await self._ask_unless_over(question)
-            await asyncio.sleep(self._patience.quiet)
+            await asyncio.sleep(self.patience.quiet)
             await self._all_settled()
         return self.observed
 
@@ -223,11 +229,11 @@ class Player:
 
     async def _comes_back(self) -> bool:
         """Whether a consumer that went away, or hangs, answers again."""
-        until = time.monotonic() + self._patience.comeback
+        until = time.monotonic() + self.patience.comeback
         while time.monotonic() < until:
             if await self.consumers() and await self._answers():
                 return True
-            await asyncio.sleep(self._patience.look)
+            await asyncio.sleep(self.patience.look)
         return False
 
     async def _ask(self, question: Question) -> Played:
@@ -273,10 +279,10 @@ class Player:
         loop = asyncio.get_running_loop()
         deadline = self._published_at[played.id] + played.timeout
         waited = []
-        while not played.over and loop.time() < deadline + self._patience.grace:
+        while not played.over and loop.time() < deadline + self.patience.grace:
             self._something.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._patience.look):
+                async with asyncio.timeout(self.patience.look):
                     await self._something.wait()
             state = None if played.over else await self._rabbit.queue(self.queue)
             if state is None:
@@ -296,9 +302,9 @@ class Player:
     async def _all_settled(self) -> None:
         """Wait for the acknowledgements of what came by the relay."""
         seen = self.observed.seen or {}
-        until = time.monotonic() + self._patience.settle
+        until = time.monotonic() + self.patience.settle
         while time.monotonic() < until and any(each.delivered and not each.settled for each in seen.values()):
-            await asyncio.sleep(self._patience.look)
+            await asyncio.sleep(self.patience.look)
 
 
 def _kept(stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
