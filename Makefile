@@ -231,4 +231,4 @@ sbom: image wheel ## what wheel and image are made of, as CycloneDX, into dist (
 
 .PHONY: clean
 clean: ## remove what was built; Debian packages stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz .coverage dist $(addprefix consumers/node/,node_modules types .installing)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .fuzz .coverage dist $(addprefix consumers/node/,node_modules types .installing) $(addprefix tests/clients/node/,node_modules .installing)

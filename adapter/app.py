@@ -439,7 +439,7 @@ def _broker(settings: Settings, rules: Policy, clock: Clock) -> Broker:
     return AmqpBroker(
         settings.amqp_url.get_secret_value(),
         limits=Limits(settings.prefetch, settings.confirm_timeout),
-        kind=Kind(settings.results_expires, settings.queue_type, rules.longest_deadline),
+        kind=Kind(settings.results_expires, settings.queue_type, rules.longest_deadline, settings.mqtt),
         services=rules.services,
         clock=clock,
     )

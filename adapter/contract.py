@@ -27,6 +27,8 @@ from adapter.records import record
 EVENTS_EXCHANGE: Final = "evapi.events"
 COMMANDS_EXCHANGE: Final = "evapi.commands"
 OPERATOR_EXCHANGE: Final = "evapi.operator"
+TOPIC_EXCHANGE: Final = "amq.topic"
+"""RabbitMQ's own, from which MQTT clients subscribe and to which they publish."""
 """Takes answers by hand, with a node's name for routing key. Services need, and should have, no right to it:
 an answer counts as an operator's only if the server says that it was published here."""
 REPLICAS_EXCHANGE: Final = "evapi.replicas"
@@ -59,6 +61,8 @@ HEADER_TIME_LEFT: Final = "x-time-left"
 """Of a request: milliseconds until its deadline when it was published. Unlike ``x-deadline``, which is by
 the adapters' clock, it says the same to a consumer whose clock is another."""
 HEADER_VERSION: Final = "x-version"
+HEADER_REPLY_TOPIC: Final = "x-reply-to-topic"
+"""Of which RabbitMQ makes MQTT 5's Response Topic (3.13 and later)."""
 HEADER_CORRELATION_ID: Final = "x-correlation-id"
 """Of a reply: read if the property is missing. RabbitMQ 4 puts a binary correlation id of AMQP 1.0 there."""
 HEADER_SERVICE: Final = "x-service"

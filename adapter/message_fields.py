@@ -150,6 +150,12 @@ _HEADERS: Final = (
         rules=_POSITIVE,
     ),
     Field(
+        contract.HEADER_REPLY_TOPIC,
+        str,
+        "With EVAPI_MQTT: the routing key of a reply by amq.topic, of which MQTT's Response Topic is made.",
+        sometimes=_REQUEST,
+    ),
+    Field(
         contract.HEADER_TRACEPARENT,
         str,
         "The trace of the call (W3C Trace Context), where it is traced.",

@@ -106,6 +106,7 @@ class Settings(BaseSettings):
     receipt_timeout: Positive = 1.0
     results_expires: Positive = 600.0
     queue_type: Literal["classic", "quorum"] = "classic"
+    mqtt: bool = False
     drain_timeout: Positive = 15.0
     prefetch: int = Field(default=500, gt=0, le=65_535)
     max_frame: int = Field(default=1 << 20, ge=4096, le=64 << 20)

@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from tests.harness.examples import examples
 from tests.harness.proxy import Network, Proxy
-from tests.harness.rabbitmq import RabbitServer
+from tests.harness.rabbitmq import SPEAKS, RabbitServer
 from tests.harness.redis import RedisServer
 from tests.unit import is_unit
 
@@ -74,8 +74,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
-    """One RabbitMQ for the session. A test that breaks it puts it right again, or takes its own."""
-    with RabbitServer(tmp_path_factory.mktemp("rabbitmq"), amqp10=True) as server:
+    """One RabbitMQ for the session, which speaks all that it can.
+
+    A test that breaks it puts it right again, or takes its own.
+    """
+    with RabbitServer(tmp_path_factory.mktemp("rabbitmq"), speaks=tuple(SPEAKS)) as server:
         yield server
 
 

@@ -37,6 +37,7 @@ EXAMPLES: dict[str, tuple[str, Any, str, Any]] = {
     "receipt_timeout": ("2", 2.0, "0.5", 0.5),
     "results_expires": ("60", 60.0, "86400", 86_400.0),
     "queue_type": ("quorum", "quorum", "classic", "classic"),
+    "mqtt": ("true", True, "0", False),
     "drain_timeout": ("2", 2.0, "0.5", 0.5),
     "prefetch": ("1", 1, "65535", 65_535),
     "max_frame": ("4096", 4096, "67108864", 64 << 20),

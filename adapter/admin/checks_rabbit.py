@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 from adapter import contract
 from adapter.admin import tried
 from adapter.admin.checks_finding import Finding, Group, Status, counted, version_of
-from adapter.admin.checks_rights import ADAPTER, Rights
+from adapter.admin.checks_rights import ADAPTER, BY_MQTT, Rights
 from adapter.admin.checks_services import vhost_of
 from adapter.admin.rabbit import Rabbit
-from adapter.admin.topology import State, compare
+from adapter.admin.topology import State, apply_command, compare
 from adapter.amqp.servers import parse_urls
 from adapter.amqp.topology import Exchange, Queue
 from adapter.amqp.urls import split_urls
@@ -30,6 +30,7 @@ WAITS_SINCE: Final = (4, 3)
 DISCONNECTED: Final = "consumer-disconnected-timeout"
 """Milliseconds for which a quorum queue of RabbitMQ 4.3 and later waits for a server that is gone."""
 SOON: Final = 5_000
+MQTT5_SINCE: Final = (3, 13)
 ENOUGH: Final = 2
 """Servers of a cluster from which on one may die and another go on."""
 CONNECT: Final = 1.7
@@ -110,11 +111,11 @@ async def messages(urls: str) -> list[Finding]:
     return [RABBIT.error("messages", seen, why, todo)]
 
 
-async def rights(urls: str, nodes: Sequence[str]) -> list[Finding]:
-    """What the user may do. Raises BrokerUnavailable."""
+async def rights(urls: str, nodes: Sequence[str], mqtt: bool = False) -> list[Finding]:
+    """What the user may do. ``mqtt``: the setting. Raises BrokerUnavailable."""
     user, vhost = parse_urls(urls)[0].user or "guest", vhost_of(urls)
     async with Rights(urls) as rabbit:
-        refused = await rabbit.refused(nodes[:TRIED])
+        refused = await rabbit.refused(nodes[:TRIED], mqtt)
         operates = bool(refused) and await rabbit.operates()
     if not refused:
         return [RABBIT.ok("rights", f"{user} may configure, write and read what an adapter must")]
@@ -126,7 +127,9 @@ async def rights(urls: str, nodes: Sequence[str]) -> list[Finding]:
         by.setdefault(refusal.right, []).append(refusal.name)
     told = "; ".join(f"not {right} {', '.join(names)}" for right, names in by.items())
     why = "An adapter cannot declare, publish or consume what is refused: calls get their fallback."
-    todo = f"rabbitmqctl set_permissions -p {vhost} {user} " + " ".join(f"'{each}'" for each in ADAPTER)
+    todo = f"rabbitmqctl set_permissions -p {vhost} {user} " + " ".join(
+        f"'{each}'" for each in (BY_MQTT if mqtt else ADAPTER)
+    )
     return [RABBIT.error("rights", f"{user} may {told}", why, todo)]
 
 
@@ -164,7 +167,7 @@ def _drifted(item: Item, urls: str, live: bool) -> Finding | None:
         if goes_when_unused or results:  # told as "replies"
             return None
         why = "What goes that way is lost: requests, replies, commands or dead letters."
-        todo = "evapi-adapter topology apply"
+        todo = apply_command(item.thing)
         return RABBIT.error("topology", f"{item.kind} {item.name} is missing", why, todo, item.name)
     delete = _delete(item, urls)
     again = "    # then start the service again" if of_service else " && evapi-adapter topology apply"
@@ -238,6 +241,22 @@ async def returned(management: Management, urls: str) -> list[Finding]:
 def _soon(queue: ManagedQueue) -> bool:
     found = (queue.policy.get(DISCONNECTED), queue.arguments.get(f"x-{DISCONNECTED}"))
     return any(isinstance(value, int) and value <= SOON for value in found)
+
+
+async def mqtt(management: Management) -> list[Finding]:
+    """Whether it speaks MQTT 5, which EVAPI_MQTT is for. Raises ManagementUnavailable."""
+    overview = await management.overview()
+    version = str(overview["rabbitmq_version"])
+    if version_of(version) < MQTT5_SINCE:
+        why = "Requests by MQTT 3.1.1 have no correlation id, and no topic to reply to."
+        seen = f"EVAPI_MQTT is set, and RabbitMQ {version} does not speak MQTT 5"
+        todo = "upgrade RabbitMQ to 3.13 or later    # or unset EVAPI_MQTT"
+        return [RABBIT.error("mqtt", seen, why, todo)]
+    spoken = {str(each.get("protocol")) for each in overview.get("listeners") or () if isinstance(each, dict)}
+    if any("mqtt" in each for each in spoken):
+        return [RABBIT.ok("mqtt", "it speaks MQTT 5")]
+    seen, why = "EVAPI_MQTT is set, and no MQTT port is open", "No MQTT client can take a request."
+    return [RABBIT.error("mqtt", seen, why, "rabbitmq-plugins enable rabbitmq_mqtt    # or unset EVAPI_MQTT")]
 
 
 async def dead_letters(urls: str) -> list[Finding]:

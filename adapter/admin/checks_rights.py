@@ -35,6 +35,8 @@ ADAPTER: Final = (
     r"^evapi\.(commands|operator|replicas|dead|dead\.by-node|(results|commands|replicas)\..*)$",
 )
 """What an adapter must be allowed to configure, write and read."""
+BY_MQTT: Final = (*ADAPTER[:2], rf"{ADAPTER[2]}|^amq\.topic$")
+"""The same with EVAPI_MQTT."""
 _REFUSED: Final = re.compile(r"'([^']+)' in vhost")
 LOOK_AGAIN: Final = 0.02
 """Seconds between two looks whether RabbitMQ has told that it takes no messages."""
@@ -51,9 +53,9 @@ class Refusal:
 class Rights(Rabbit):
     """A connection that is used for nothing else."""
 
-    async def refused(self, nodes: Iterable[str]) -> list[Refusal]:
+    async def refused(self, nodes: Iterable[str], mqtt: bool = False) -> list[Refusal]:
         """What an adapter must be allowed to do, and this user is not. Raises BrokerUnavailable."""
-        attempts = [*_of_all(), *(each for node in nodes for each in _of_node(node))]
+        attempts = [*_of_all(), *(each for node in nodes for each in _of_node(node, mqtt))]
         # In turn: numbers of channels that are refused at the same time get mixed up.
         found = [await self._try(*attempt) for attempt in attempts]
         return sorted({refusal for refusal in found if refusal is not None})
@@ -119,11 +121,12 @@ def _of_all() -> list[tuple[str, str, Attempt]]:
     ]
 
 
-def _of_node(node: str) -> list[tuple[str, str, Attempt]]:
+def _of_node(node: str, mqtt: bool) -> list[tuple[str, str, Attempt]]:
     found: list[tuple[str, str, Attempt]] = []
     results, commands = contract.results_queue(node), contract.commands_queue(node)
+    by_mqtt = (contract.TOPIC_EXCHANGE,) if mqtt else ()
     for queue, sources in (
-        (results, (contract.DEAD_BY_NODE_EXCHANGE, contract.OPERATOR_EXCHANGE)),
+        (results, (contract.DEAD_BY_NODE_EXCHANGE, contract.OPERATOR_EXCHANGE, *by_mqtt)),
         (commands, (contract.COMMANDS_EXCHANGE,)),
     ):
         found.append(("configure", queue, _declare(queue)))

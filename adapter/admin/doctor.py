@@ -71,7 +71,7 @@ async def examine(site: Site) -> tuple[list[Finding], int]:
 
 def _place(finding: Finding) -> tuple[int, int]:
     """Where a finding stands; of one group and place in the order in which they were found."""
-    parts = ("reachable", "version", *checks_rabbit.PARTS, "returned")
+    parts = ("reachable", "version", *checks_rabbit.PARTS, "returned", "mqtt")
     names = [group.name for group in ORDER]
     at = parts.index(finding.check) if finding.group == RABBIT.name else 0
     return names.index(finding.group), at
@@ -210,6 +210,7 @@ class Examination:
             self._check(RABBIT, "messages", checks_rabbit.messages(self._urls)),
             self._check(RABBIT, "queue-types", self._queue_types()),
             self._check(RABBIT, "returned", self._returned(self._urls)),
+            self._check(RABBIT, "mqtt", self._mqtt()),
             self._check(RABBIT, "dead-letters", checks_rabbit.dead_letters(self._urls)),
         )
         return [finding for each in found for finding in each]
@@ -221,6 +222,13 @@ class Examination:
 
     async def _returned(self, urls: str) -> list[Finding]:
         return [] if self._management is None else await checks_rabbit.returned(self._management, urls)
+
+    async def _mqtt(self) -> list[Finding]:
+        if not self._settings.mqtt:
+            return []
+        if self._management is None:
+            return [RABBIT.unknown("mqtt", "needs RabbitMQ's management plugin (EVAPI_AMQP_API)")]
+        return await checks_rabbit.mqtt(self._management)
 
     async def _of_both(self, redis: Awaitable[object], rabbit: Awaitable[list[Finding]]) -> list[Finding]:
         """What is to be on RabbitMQ for the nodes that Redis tells of."""
@@ -235,7 +243,7 @@ class Examination:
         deciders = checks_services.deciders(settings, policy, urls, management, also, nodes)
         topology = checks_rabbit.topology(settings, urls, management, also, live)
         found = await asyncio.gather(
-            self._check(RABBIT, "rights", checks_rabbit.rights(urls, nodes)),
+            self._check(RABBIT, "rights", checks_rabbit.rights(urls, nodes, settings.mqtt)),
             self._check(RABBIT, "topology", topology),
             self._check(SERVICES, "service", deciders),
             self._check(SERVICES, "replies", checks_services.replies(urls, nodes, live)),

@@ -149,14 +149,17 @@ class Management:
         return Holding(found.get("type", "classic"), found.get("messages_unacknowledged") or 0, automatic)
 
     async def bindings(self) -> list[Binding]:
-        """The bindings of the exchanges called ``evapi.*``. Raises ManagementUnavailable."""
+        """The bindings of the exchanges called ``evapi.*``, and from ``amq.topic`` to queues called so.
+
+        Raises ManagementUnavailable.
+        """
         rows = await self._rows(f"bindings/{self._vhost}")
         return [
             Binding(
                 row["source"], row["destination"], row["routing_key"], row["destination_type"] == "exchange"
             )
             for row in rows
-            if row.get("source", "").startswith(_PREFIX)
+            if row.get("source", "").startswith(_PREFIX) or _is_mqtts(row)
         ]
 
     async def _rows(self, what: str) -> list[dict[str, Any]]:
@@ -232,6 +235,11 @@ async def reached(settings: Settings, say: Callable[[str], None]) -> AsyncIterat
         else:
             found = management
         yield found
+
+
+def _is_mqtts(row: Mapping[str, Any]) -> bool:
+    """Return True of a binding by which replies come by MQTT."""
+    return row.get("source") == contract.TOPIC_EXCHANGE and str(row.get("destination")).startswith(_PREFIX)
 
 
 def _beside(amqp: URL) -> URL:

@@ -84,14 +84,19 @@ async def compare(
     look = _Look(rabbit, bindings)
     found = [await look.at(each, _OWN) for each in declared.EXCHANGES]
     found += [await look.at(each, _OWN) for each in (declared.DEAD_QUEUE, *declared.DEAD_BINDINGS)]
+    if settings.mqtt:
+        found.append(await look.at(declared.MQTT_BINDING, _OWN))
     expected = {contract.DEAD_QUEUE}
     rules = policy.Policy() if settings.policy is None else policy.read(settings.policy)
-    kind = declared.Kind(settings.results_expires, settings.queue_type, rules.longest_deadline)
+    kind = declared.Kind(settings.results_expires, settings.queue_type, rules.longest_deadline, settings.mqtt)
     for node, _ in settings.fixed_nodes:
         of, queues_of = f"node {node}", (*await _results(rabbit, kind.results(node)), kind.commands(node))
         expected |= {each.name for each in queues_of} | {declared.bypass(kind.results(node)).name}
         *_, results, commands = queues_of
-        bindings_of = (*declared.results_bindings(node, results.name), *declared.commands_bindings(node))
+        bindings_of = (
+            *declared.results_bindings(node, results.name, settings.mqtt),
+            *declared.commands_bindings(node),
+        )
         parts: list[Queue | Binding] = [results, commands, *bindings_of]
         found += [await look.at(each, of) for each in parts]
     for service in known:
@@ -161,7 +166,7 @@ class _Look:
 
     def _binding(self, binding: Binding, of: str) -> Item:
         item = Item("binding", binding_name(binding), State.OK, of, thing=binding)
-        missing = "nothing gets there this way; evapi-adapter topology apply makes it"
+        missing = f"nothing gets there this way; {apply_command(binding)} makes it"
         if not self._missing.isdisjoint((binding.source, binding.to)):
             return replace(item, state=State.MISSING, remark=missing)
         if self._bindings is None:
@@ -169,6 +174,12 @@ class _Look:
         if binding not in self._bindings:
             return replace(item, state=State.MISSING, remark=missing)
         return item
+
+
+def apply_command(thing: Exchange | Queue | Binding | None) -> str:
+    """The command that makes it, for whoever it is missing to."""
+    of_mqtt = isinstance(thing, Binding) and contract.TOPIC_EXCHANGE in (thing.source, thing.to)
+    return f"evapi-adapter topology apply{' --mqtt' if of_mqtt else ''}"
 
 
 def binding_name(binding: Binding) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -43,6 +43,15 @@ COLUMNS_APPLY: Final = (
     Column("remark", "REMARK"),
 )
 
+Mqtt = Annotated[
+    bool | None,
+    typer.Option(
+        "--mqtt",
+        envvar="EVAPI_MQTT",
+        help="Events go to MQTT clients (amq.topic), and replies come from there.",
+    ),
+]
+
 app = typer.Typer(
     name="topology",
     help="Exchanges, queues and bindings as they should be, and as they are.",
@@ -59,6 +68,7 @@ def show(
     amqp_api: options.AmqpApi = None,
     policy: options.PolicyFile = None,
     service: services.Also = None,
+    mqtt: Mqtt = None,
     output: options.As = Format.TABLE,
     more: options.More = None,
 ) -> None:
@@ -67,7 +77,9 @@ def show(
     Bindings, and queues of nodes and services that are not known, need RabbitMQ's management plugin.
     Changes nothing. Exit codes: 0 shown, 1 RabbitMQ cannot be asked, 2 wrong usage.
     """
-    chosen = options.settings(more, nodes=nodes, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy)
+    chosen = options.settings(
+        more, nodes=nodes, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy, mqtt=mqtt
+    )
     out = Output(output)
     out.rows(COLUMNS, map(_row, options.run(_compared(chosen, out, service or []))))
 
@@ -79,6 +91,7 @@ def diff(
     amqp_api: options.AmqpApi = None,
     policy: options.PolicyFile = None,
     service: services.Also = None,
+    mqtt: Mqtt = None,
     output: options.As = Format.TABLE,
     more: options.More = None,
 ) -> None:
@@ -89,7 +102,9 @@ def diff(
     """
     from adapter.admin.topology import State, drift
 
-    chosen = options.settings(more, nodes=nodes, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy)
+    chosen = options.settings(
+        more, nodes=nodes, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy, mqtt=mqtt
+    )
     out = Output(output)
     items = options.run(_compared(chosen, out, service or []))
     found = drift(items)
@@ -109,6 +124,7 @@ def apply(
     amqp_api: options.AmqpApi = None,
     policy: options.PolicyFile = None,
     service: services.Also = None,
+    mqtt: Mqtt = None,
     output: options.As = Format.TABLE,
     more: options.More = None,
 ) -> None:
@@ -120,7 +136,9 @@ def apply(
     """
     from adapter.admin.topology import State
 
-    chosen = options.settings(more, nodes=nodes, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy)
+    chosen = options.settings(
+        more, nodes=nodes, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy, mqtt=mqtt
+    )
     out = Output(output)
     done = options.run(_applied(chosen, out, service or []))
     told = [each for each in done if each.action != "left" or each.item.state is not State.OK]

@@ -103,6 +103,16 @@ class TestApply:
         await bind_all(channel, declared.commands_bindings("sbc1"))
         assert states(await place.items()) == {State.OK}
 
+    async def test_mqtt_is_bound_where_it_is_asked_for(self, place: Place) -> None:
+        await place.apply()
+        by_mqtt = {"evapi.events -> amq.topic [#]", "amq.topic -> evapi.results.sbc1 [evapi.results.sbc1]"}
+        missing = drift((await place.items(mqtt=True)).values())
+        assert {item.name for item in missing} == by_mqtt
+        assert all("evapi-adapter topology apply --mqtt makes it" in item.remark for item in missing)
+        done = await place.apply(mqtt=True)
+        assert {name for name, action in done.items() if action == "bound"} == by_mqtt
+        assert states(await place.items(mqtt=True)) == states(await place.items()) == {State.OK}
+
     async def test_bindings_that_cannot_be_seen_are_made_again(self, place: Place) -> None:
         await place.apply()
         unseen = await place.items(api=False)

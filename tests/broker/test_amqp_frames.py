@@ -52,6 +52,19 @@ def test_a_request(trace: str, body: bytes) -> None:
     assert (header.body_size, found) == (len(body), body)
 
 
+@pytest.mark.parametrize("trace", ["", TRACE])
+def test_a_request_that_may_be_answered_by_mqtt(trace: str) -> None:
+    asked = Publication("invite_request", "sbc1", b"x", "sbc1:1:2:1", NOW + 2.0, trace)
+    for mqtt in (True, False):
+        raw = frames.encode(7, 99, asked, "m", NOW, 2000, "evapi.results.sbc1.0a", "", mqtt)
+        _, header, _ = read(raw)
+        told = header.properties.headers or {}
+        assert told.get("x-reply-to-topic") == ("evapi.results.sbc1.0a" if mqtt else None)
+        assert (told["x-deadline"], told.get("traceparent", "")) == ((NOW + 2) * 1000, trace)
+    _, header, _ = read(frames.encode(7, 99, Publication("e", "n", b"x"), "m", NOW, 0, "", "", True))
+    assert "x-reply-to-topic" not in (header.properties.headers or {})
+
+
 @pytest.mark.parametrize("of", ["sbc1:1:2:1", None])
 def test_who_sends_it(of: str | None) -> None:
     asked = Publication("invite_request", "sbc1", b"x", of, NOW + 2.0)

@@ -1,4 +1,4 @@
-"""The Node.js SDK: its packages, installed once and kept, and consumers written with it."""
+"""Packages of Node.js, installed once and kept: those of the SDK, and of the clients that are tried."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 PACKAGE = Path(__file__).parents[2] / "consumers/node"
-_INSTALLED = PACKAGE / "node_modules/.installed"
+CLIENTS = Path(__file__).parents[1] / "clients/node"
+"""The client libraries of which consumers/README.md tells."""
+_INSTALLED = "node_modules/.installed"
 
 
 def run(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> str:
@@ -39,13 +41,13 @@ def run(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = No
     return done.stdout
 
 
-def install() -> None:
+def install(package: Path = PACKAGE) -> None:
     """Install what ``package-lock.json`` lists, unless it is there. Raises HarnessError."""
-    wanted = sha256((PACKAGE / "package-lock.json").read_bytes()).hexdigest()
-    with FileLock(PACKAGE / ".installing"):
-        if not (_INSTALLED.exists() and _INSTALLED.read_text() == wanted):
-            run(["npm", "ci", "--no-audit", "--no-fund"], PACKAGE)
-            _INSTALLED.write_text(wanted)
+    wanted, installed = sha256((package / "package-lock.json").read_bytes()).hexdigest(), package / _INSTALLED
+    with FileLock(package / ".installing"):
+        if not (installed.exists() and installed.read_text() == wanted):
+            run(["npm", "ci", "--no-audit", "--no-fund"], package)
+            installed.write_text(wanted)
 
 
 def provide(folder: Path) -> None:

@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -22,7 +22,7 @@ from tests.harness.certificates import Authority
 from tests.harness.process import HarnessError, Process, free_port, listening, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
 ROOT = Path(os.environ.get("RABBITMQ_ROOT", "/"))
 """Where RabbitMQ and Erlang are: another Debian's root folder, for another version. There /tmp, /proc and
@@ -52,8 +52,16 @@ MANAGEMENT = (
     *("amqp_client", "cowboy", "cowlib"),
 )
 """The plugin, and those that it needs."""
-AMQP10: Final = ("rabbitmq_amqp1_0", "amqp10_common", "amqp_client")
-"""Likewise. RabbitMQ 4 speaks AMQP 1.0 without."""
+SPEAKS: Final = {
+    "amqp10": ("rabbitmq_amqp1_0", "amqp10_common", "amqp_client"),
+    "mqtt": ("rabbitmq_mqtt", "amqp10_common", "amqp_client"),
+    "stomp": ("rabbitmq_stomp", "amqp_client"),
+}
+"""Likewise, by protocol. RabbitMQ 4 speaks AMQP 1.0 without."""
+SPEAKS_CONFIG: Final = {
+    "mqtt": "mqtt.listeners.tcp.1 = 127.0.0.1:{port}\n",
+    "stomp": "stomp.listeners.tcp.1 = 127.0.0.1:{port}\n",
+}
 CLUSTER_CONFIG = """\
 cluster_formation.peer_discovery_backend = classic_config
 cluster_formation.discovery_retry_limit = {retries}
@@ -132,7 +140,8 @@ class RabbitServer:
     Its certificate is for ``localhost``, by an authority of its own: ``ca``. ``stop()`` and
     ``kill()`` keep the data for the next ``start()``; ``close()`` removes it. A node of a cluster
     shares its ``epmd`` and ``cookie`` with the others. With ``management`` its HTTP API is at ``api``;
-    it takes longer to start then. With ``amqp10`` it speaks AMQP 1.0, too, on the same port.
+    it takes longer to start then. ``speaks``: protocols beside AMQP 0.9.1, of ``SPEAKS``. Each has a port of
+    its own in ``ports``, but AMQP 1.0, which is spoken on the same one.
     """
 
     def __init__(
@@ -142,9 +151,10 @@ class RabbitServer:
         epmd: Epmd | None = None,
         cookie: str | None = None,
         management: bool = False,
-        amqp10: bool = False,
+        speaks: Collection[str] = (),
     ) -> None:
-        self._amqp10 = amqp10
+        self._speaks = tuple(speaks)
+        self.ports = {each: free_port() for each in self._speaks if each in SPEAKS_CONFIG}
         self.port = free_port()
         self.tls_port = free_port()
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/"
@@ -173,9 +183,11 @@ class RabbitServer:
             self.configure(MANAGEMENT_CONFIG.format(port=self._api_port))
             shown += MANAGEMENT
             used.append(MANAGEMENT[0])
-        if self._amqp10:
-            shown += AMQP10
-            used.append(AMQP10[0])
+        for each in self._speaks:
+            shown += SPEAKS[each]
+            used.append(SPEAKS[each][0])
+        for each, port in self.ports.items():
+            self.configure(SPEAKS_CONFIG[each].format(port=port))
         enabled.write_text(f"[{','.join(used)}].\n")
         # It reads through every plugin there is, for 2 s, even where none is enabled: show it none.
         plugins = self._data / "plugins"
@@ -240,6 +252,8 @@ class RabbitServer:
         self._process.wait_until(lambda: listening(self.port), f"RabbitMQ on port {self.port}", START_TIMEOUT)
         if self._api_port:
             self._process.wait_until(lambda: listening(self._api_port), "its management", START_TIMEOUT)
+        for each, port in self.ports.items():
+            self._process.wait_until(partial(listening, port), f"its {each}", START_TIMEOUT)
 
     def stop(self) -> None:
         """End it in an orderly way; the data stays."""

@@ -17,7 +17,7 @@ STORE: Final = (
     "tests/inflight",
     *(f"tests/clusters/test_{name}.py" for name in ("redis_cluster", "sentinel", "stores")),
 )
-BROKER: Final = ("tests/broker", "tests/amqp")
+BROKER: Final = ("tests/broker", "tests/amqp", "tests/protocols")
 CLUSTER: Final = tuple(
     f"tests/clusters/test_{name}.py" for name in ("rabbitmq", "tls", "client_certificates")
 )

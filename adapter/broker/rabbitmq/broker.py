@@ -71,7 +71,7 @@ class AmqpBroker:
     ) -> None:
         self.limits = limits or Limits()
         self.kind = kind or Kind()
-        self._shared = shared = Shared(self.limits)
+        self._shared = shared = Shared(self.limits, mqtt=self.kind.mqtt)
         self.counters = shared.counters
         self.intakes: dict[str, ResultsQueues] = {}
         """Those of the nodes that are attached."""
@@ -301,7 +301,7 @@ class AmqpBroker:
 
         async def prepared() -> None:
             self._results[node] = intake.queue
-            bindings = topology.results_bindings(node, intake.queue)
+            bindings = topology.results_bindings(node, intake.queue, self.kind.mqtt)
             part = f"node {node} bindings"
             step = partial(bind_all, bindings=bindings)
             await self._bindings.make(part, step, self.limits.confirm_timeout)

@@ -67,12 +67,13 @@ def encode(
     left: int,
     reply_to: str,
     user: str = "",
+    mqtt: bool = False,
 ) -> bytes:
     """Write a publication out, for a channel that takes ``most`` bytes of a body in a frame.
 
     ``now`` in epoch seconds; ``left`` in milliseconds, of no interest to a notice, nor is ``reply_to``.
     ``user``: as whom the server knows us, for the property ``user_id``, which is left out where that is
-    empty.
+    empty. ``mqtt``: a request names the topic by which MQTT clients reply.
     """
     event, node, body, correlation_id, deadline = (
         publication.event,
@@ -82,7 +83,7 @@ def encode(
         publication.deadline,
     )
     trace = _trace(publication.traceparent) if publication.traceparent else b""
-    route = _route(channel, event, node, len(trace), reply_to, user, contract.content_type(body))
+    route = _route(channel, event, node, len(trace), reply_to, user, contract.content_type(body), mqtt)
     stamp = short(message_id)
     if correlation_id is None or deadline is None:
         flags = _NOTICE
@@ -145,12 +146,13 @@ def _fitting(text: str | None) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _route(
-    channel: int, event: str, node: str, more: int, reply_to: str, user: str, content_type: str
+    channel: int, event: str, node: str, more: int, reply_to: str, user: str, content_type: str, mqtt: bool
 ) -> _Route:
     """``more``: bytes of the headers that follow the time left."""
     always = text_field(contract.HEADER_NODE, node)
     always += integer_field(contract.HEADER_VERSION) + long(contract.VERSION)
-    deadline = integer_field(contract.HEADER_DEADLINE)
+    topic = text_field(contract.HEADER_REPLY_TOPIC, reply_to) if mqtt else b""
+    deadline = topic + integer_field(contract.HEADER_DEADLINE)
     kind = short(content_type)
     with_deadline = len(always) + len(deadline) + 8 + len(_TIME_LEFT) + 8 + more
     return _Route(

@@ -76,6 +76,7 @@ class Publisher:
         self._limits = shared.limits
         self._counters = shared.counters
         self._clock = clock
+        self._mqtt = shared.mqtt
         self._reply_to = results  # where replies are to be sent, by node
         self._unanswered: Unconfirmed[_Batch] = Unconfirmed()
         self._numbers: dict[str, int] = {}  # by id, of those that may come back
@@ -139,7 +140,9 @@ class Publisher:
         reply_to = self._reply_to.get(publication.node) or contract.results_queue(publication.node)
         return _Message(
             message_id,
-            frames.encode(channel, most, publication, message_id, int(now), left, reply_to, self.user),
+            frames.encode(
+                channel, most, publication, message_id, int(now), left, reply_to, self.user, self._mqtt
+            ),
         )
 
     async def _send(self, messages: Sequence[_Message]) -> list[Published]:

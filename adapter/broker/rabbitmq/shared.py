@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Shared:
-    """``receiver`` and ``dead_letter`` are set before anything is consumed."""
+    """``receiver`` and ``dead_letter`` are set before anything is consumed.
+
+    ``mqtt``: replies may come by MQTT, too.
+    """
 
     limits: Limits
     counters: Counters = field(default_factory=Counters)
+    mqtt: bool = False
     supervisor: Supervisor = field(init=False)
     receiver: Receiver = field(init=False)
     """Is given replies and commands."""

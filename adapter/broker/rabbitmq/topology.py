@@ -51,6 +51,8 @@ DEAD_BINDINGS: Final = (
     Binding(contract.DEAD_EXCHANGE, contract.DEAD_BY_NODE_EXCHANGE, to_exchange=True),
     Binding(contract.DEAD_EXCHANGE, contract.DEAD_QUEUE),
 )
+MQTT_BINDING: Final = Binding(contract.EVENTS_EXCHANGE, contract.TOPIC_EXCHANGE, "#", to_exchange=True)
+"""The way of events to MQTT clients. No adapter makes it: ``evapi-adapter topology apply --mqtt`` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,13 @@ class Kind:
     """Of which kind the queues of a node are.
 
     ``expires``: seconds after which they go when nobody consumes them; ``longest``: seconds of the
-    longest deadline, past which no reply is of use.
+    longest deadline, past which no reply is of use; ``mqtt``: replies may come by MQTT, too.
     """
 
     expires: float = 600.0
     queue_type: QueueType = "classic"
     longest: float = 2.0
+    mqtt: bool = False
 
     @property
     def results_ttl(self) -> float:
@@ -117,12 +120,17 @@ def bypass(queue: Queue) -> Queue:
     return beside(queue, "bypass")
 
 
-def results_bindings(node: str, queue: str) -> tuple[Binding, ...]:
-    """The ways to a queue of the node's replies."""
+def results_bindings(node: str, queue: str, mqtt: bool = False) -> tuple[Binding, ...]:
+    """The ways to a queue of the node's replies. ``mqtt``: whether replies may come by MQTT, too.
+
+    An MQTT client publishes to a topic, which becomes the key: ``evapi/results/sbc1``.
+    """
+    by_mqtt = (Binding(contract.TOPIC_EXCHANGE, queue, queue),) if mqtt else ()
     # A dead request keeps its routing key, <event>.<node>; a dead letter of ours has but one word.
     return (
         Binding(contract.DEAD_BY_NODE_EXCHANGE, queue, f"*.{contract.word(node)}"),
         Binding(contract.OPERATOR_EXCHANGE, queue, node),
+        *by_mqtt,
     )
 
 
