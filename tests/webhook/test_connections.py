@@ -5,19 +5,20 @@ from __future__ import annotations
 import ssl
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from adapter.contract import Request
+from consumers.watched import TableError
+from consumers.webhook import files
 from consumers.webhook.client import Client, NotDecided
 from consumers.webhook.message import Call
 from tests.harness.certificates import Authority
-from tests.webhook.functions import LOOPBACK, Pointing, fixed, loaded, serving
+from tests.webhook.functions import LOOPBACK, Pointing, fixed, loaded, raw, serving
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from consumers.webhook.files import Loaded
     from tests.harness.certificates import Identity
 
@@ -101,9 +102,26 @@ async def test_a_server_without_tls_is_asked_nothing(authority: Authority) -> No
     assert not function.asked
 
 
-def test_an_authority_that_is_none_is_told(tmp_path: Path) -> None:
-    from consumers.watched import TableError
+async def test_a_handshake_that_is_not_answered() -> None:
+    async with raw(b"", close=False) as (port, _):
+        began = time.monotonic()
+        settings = loaded(f"https://127.0.0.1:{port}/", connect_timeout=0.05, attempts=2)
+        assert "no connection within 0.050 s (2 times)" in str(await ask(settings))
+        assert time.monotonic() - began < 4, "the rest of the deadline is left to others"
 
+
+def test_the_files_that_settings_name_are_looked_at(tmp_path: Path) -> None:
+    text = """
+        events = ["e"]
+        urls = ["https://x/"]
+        secrets = [{ file = "secret" }, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]
+        headers = { a = { file = "/run/token" }, b = "c" }
+        ca_file = "ca.pem"
+    """
+    assert [*files.names(text, tmp_path)] == [tmp_path / "secret", Path("/run/token"), tmp_path / "ca.pem"]
+
+
+def test_an_authority_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
     with pytest.raises(TableError, match=r"ca_file: .*ca\.pem holds no PEM certificate"):
         loaded("https://x/", ca_file=f'"{tmp_path}/ca.pem"')
