@@ -133,7 +133,7 @@ def _message(
 ) -> dict[str, Any]:
     found: dict[str, Any] = {"name": message.value, "contentType": content_type}
     if message.value in schemas:
-        found["title"] = schemas[message.value]["title"]
+        found["title"] = schemas[message.value]["description"]
         found["payload"] = {"schemaFormat": SCHEMA_FORMAT, "schema": _payload(message)}
     if f"{message}.headers" in schemas:
         found["headers"] = _schema(f"{message}_headers")
@@ -149,7 +149,8 @@ def _message(
 
 def _payload(message: Message) -> Schema:
     plain = _schema(message.value)
-    return {"anyOf": [_schema("decision"), plain]} if message is Message.REPLY else plain
+    either = {"title": "AnyReply", "anyOf": [_schema("decision"), plain]}
+    return either if message is Message.REPLY else plain
 
 
 def _schema(name: str) -> Schema:

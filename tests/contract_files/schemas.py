@@ -25,31 +25,30 @@ WRITTEN_BY: Final = "x-written-by"
 """The keyword that says who writes it, and so who must be able to read it: the other one."""
 
 _TYPES: Final[Mapping[type, str]] = {str: "string", int: "integer", dict: "object"}
-_TITLES: Final[Mapping[Message, str]] = {
+_MEANINGS: Final[Mapping[Message, str]] = {
     Message.REQUEST: "A suspended transaction, to be decided",
     Message.NOTICE: "An event for which nothing is suspended and nobody waits",
     Message.REPLY: "Any decision: a map, which Kamailio's configuration gets as it is",
-    Message.COMMAND: "A JSON object that is pushed to Kamailio as it is",
+    Message.COMMAND: f"A JSON object of at most {MAX_OUT} bytes, which is pushed to Kamailio as it is",
 }
 _URI: Final[Schema] = {"type": "string", "pattern": f"^{decisions.URI}$", "maxLength": decisions.MAX_URI}
 
 
 def schemas() -> dict[str, Schema]:
     """Return every schema by its name: of bodies, of headers and of properties, for each kind of message."""
-    found = {message.value: body(message) for message in _TITLES}
+    found = {message.value: body(message) for message in _MEANINGS}
     found["decision"] = decision()
     for message in Message:
         for place, title in ((Place.HEADER, "headers"), (Place.PROPERTY, "properties")):
             if fields(message, place):
-                found[f"{message}.{title}"] = _of(message, place, f"AMQP {title} of a {message}")
+                found[f"{message}.{title}"] = _of(message, place, title, f"AMQP {title} of a {message}")
     return found
 
 
 def body(message: Message) -> Schema:
     """Return the schema of the bodies of a kind of message."""
-    schema = _of(message, Place.BODY, _TITLES[message])
+    schema = _of(message, Place.BODY, "", _MEANINGS[message])
     if message is Message.COMMAND:
-        schema["description"] = f"At most {MAX_OUT} bytes. Its keys are the configuration's own."
         schema["not"] = {"anyOf": [{"required": [key]} for key in NOT_A_COMMAND]}
     return schema
 
@@ -58,8 +57,8 @@ def decision() -> Schema:
     """Return the schema of the decisions that the configurations understand which come along."""
     return {
         "$schema": DIALECT,
-        "title": "A decision that the configurations which come along carry out",
-        "description": "A configuration of your own may take any other map: see reply.json.",
+        "title": "Decision",
+        "description": "What the configurations carry out that come along. Any other map is a reply, too.",
         WRITTEN_BY: CONSUMER,
         "oneOf": [
             _action("route", {"uri": _URI}, "Send the call to the URI."),
@@ -75,9 +74,11 @@ def decision() -> Schema:
     }
 
 
-def _of(message: Message, place: Place, title: str) -> Schema:
-    rows = fields(message, place)
-    schema: Schema = {"$schema": DIALECT, "title": title, WRITTEN_BY: message.written_by, "type": "object"}
+def _of(message: Message, place: Place, part: str, meaning: str) -> Schema:
+    """The title is what generators of code name the type by."""
+    rows, title = fields(message, place), f"{message}-{part}".title().replace("-", "")
+    schema: Schema = {"$schema": DIALECT, "title": title, "description": meaning}
+    schema |= {WRITTEN_BY: message.written_by, "type": "object"}
     if rows:
         schema["properties"] = {row.name: _field(row) for row in rows}
     required = [row.name for row in rows if message in row.always]
