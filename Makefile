@@ -74,7 +74,7 @@ lint: install ## ruff, mypy --strict, import contracts
 
 .PHONY: test
 test: DEBIAN += prometheus kamailio-utils-modules $(IMAGE) $(NODE)
-test: install ## lint and every test, with the real servers
+test: install node ## lint and every test, with the real servers
 	@$(MAKE) --no-print-directory -j 2 lint test-beside
 	$(BIN)/pytest --cov --cov-append --cov-report=term:skip-covered $(ALONE)
 
@@ -105,8 +105,14 @@ conformance: install ## the conformance kit at consumers that are right, TIMES t
 
 .PHONY: matrix
 matrix: DEBIAN += prometheus kamailio-utils-modules mmdebstrap $(NODE)
-matrix: install ## tests and demo against each version of servers and Python, into COMPATIBILITY.md (about 45 minutes; ONLY='*-sid', FRESH=1)
+matrix: install node ## tests and demo against each version of servers and Python, into COMPATIBILITY.md (about 45 minutes; ONLY='*-sid', FRESH=1)
 	@$(SUDO) $(if $(SUDO),--preserve-env) $(BIN)/python -m tests.matrix $(if $(ONLY),--only '$(ONLY)') $(if $(FRESH),--fresh)
+
+# Here, as much of the matrix runs without a network.
+.PHONY: node
+node: DEBIAN += $(NODE)
+node: install
+	@$(BIN)/python -m tests.harness.node
 
 .PHONY: test-long
 test-long: install ## properties with ten times as many examples (about 15 minutes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,8 +51,22 @@ def install(package: Path = PACKAGE) -> None:
             installed.write_text(wanted)
 
 
+def main() -> int:
+    """Install what is missing. Returns the exit code."""
+    try:
+        install()
+    except HarnessError as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    return 0
+
+
 def provide(folder: Path) -> None:
     """Let what is in ``folder`` import the package. Raises HarnessError."""
     install()
     (folder / "node_modules").mkdir()
     (folder / "node_modules/evapi-consumers").symlink_to(PACKAGE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
