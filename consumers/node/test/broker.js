@@ -4,6 +4,7 @@ import net from 'node:net';
 import { connect } from 'amqplib';
 import { Runner, Service } from '../src/index.js';
 import { DEAD_EXCHANGE } from '../src/contract.js';
+import { until } from './wait.js';
 
 /** @param {string} name */
 function variable(name) {
@@ -83,7 +84,7 @@ export async function onChannel(use) {
 }
 
 /**
- * Return a queue, there until the test ends, and what comes to it: `next()` waits for it.
+ * Return a queue, there until the test ends, and what comes to it: `next()` waits for one.
  * @param {import('node:test').TestContext} test
  * @param {string} [exchange] to which it is bound
  */
@@ -96,19 +97,9 @@ export async function inbox(test, exchange) {
   if (exchange) await channel.bindQueue(queue, exchange, '#');
   /** @type {import('amqplib').ConsumeMessage[]} */
   const came = [];
-  /** @type {(() => void)[]} */
-  const waiting = [];
-  await channel.consume(queue, (message) => {
-    if (message) came.push(message);
-    waiting.splice(0).forEach((wake) => wake());
-  }, { noAck: true });
-  const next = async (/** @type {string} */ correlationId) => {
-    for (;;) {
-      const found = came.find((message) => message.properties.correlationId === correlationId);
-      if (found) return found;
-      await new Promise((wake) => waiting.push(() => wake(undefined)));
-    }
-  };
+  await channel.consume(queue, (message) => void (message && came.push(message)), { noAck: true });
+  const next = (/** @type {string} */ correlationId) =>
+    until(() => came.find((message) => message.properties.correlationId === correlationId));
   return { queue, next, came, channel };
 }
 
