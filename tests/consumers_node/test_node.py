@@ -16,7 +16,7 @@ from consumers import Service, allow
 from tests.consumers.asker import running
 from tests.harness import node
 from tests.harness.node import PACKAGE
-from tests.harness.process import Process
+from tests.harness.process import Process, wait_until
 from tests.harness.readme import block
 from tests.harness.until import until
 
@@ -76,6 +76,46 @@ def test_it_is_told_alike_wherever_it_is_told() -> None:
     assert (PACKAGE / "LICENSE").read_text("utf-8") == (ROOT / "LICENSE").read_text("utf-8")
     lock = (PACKAGE / "package-lock.json").read_text("utf-8")
     assert '"resolved"' not in lock, "no registry's host"
+
+
+def test_it_lets_go_of_a_server_that_is_short_of_memory(tmp_path: Path, rabbitmq: RabbitServer) -> None:
+    """Which takes the goodbye, and keeps the socket open."""
+    node.provide(tmp_path)
+    (tmp_path / "ask.mjs").write_text("""\
+        import { ask } from 'evapi-consumers/testing';
+        await ask('nobody', {}, { deadline: 200 }).catch((error) => console.log(String(error)));
+    """)
+    env = {"EVAPI_AMQP_URL": rabbitmq.url}
+    asking = Process("ask", [shutil.which("node") or "node", str(tmp_path / "ask.mjs")], tmp_path, env)
+    rabbitmq.memory_alarm(True)
+    try:
+        asking.start()
+        wait_until(lambda: not asking.running, "it to end", 20)
+    finally:
+        rabbitmq.memory_alarm(False)
+        asking.stop()
+    assert "Undecided: nobody: no reply in 200 ms" in asking.log.read_text()
+
+
+def test_it_stops_even_if_the_server_hangs(tmp_path: Path, rabbitmq: RabbitServer) -> None:
+    name = f"hung-{uuid4().hex[:8]}"
+    node.provide(tmp_path)
+    (tmp_path / "service.mjs").write_text(f"""\
+        import {{ Service, allow, run }} from 'evapi-consumers';
+        await run(new Service('{name}').on('{name}', () => allow()));
+    """)
+    env = {"EVAPI_AMQP_URL": rabbitmq.url}
+    service = Process(
+        "service", [shutil.which("node") or "node", str(tmp_path / "service.mjs")], tmp_path, env
+    )
+    service.start()
+    try:
+        service.wait_until(lambda: "bound to" in service.log.read_text(), "it to be bound")
+        rabbitmq.pause()
+        assert service.stop(timeout=9) == 0, "3 s for an answer, 2 s for a goodbye, no heartbeat"
+    finally:
+        rabbitmq.resume()
+        service.stop()
 
 
 async def test_instances_of_both_sdks_share_a_service(tmp_path: Path, rabbitmq: RabbitServer) -> None:

@@ -114,26 +114,31 @@ export class Bindings {
       this.#due.because('lost');
     };
     connection.on('close', closed);
+    /** @type {Work | undefined} */
+    let work;
     try {
       const channel = await inTime(connection.createChannel());
       const openReplies = () => inTime(connection.createConfirmChannel());
       const offers = await openReplies();
       for (const each of [channel, offers]) each.on('error', () => {}).on('close', closed);
       await inTime(channel.prefetch(this.#service.prefetch));
-      const work = new Work(this.#service, channel, await openReplies(), openReplies, {
+      work = new Work(this.#service, channel, await openReplies(), openReplies, {
         requestsFrom: this.#requestsFrom,
       });
       this.#connection = connection;
       this.#offers = offers;
       while (!over.reason && !this.#stop.reason) await this.#makeOnce(connection, channel, work);
       if (over.reason) throw new Error(over.reason);
+      if (this.#stop.reason !== STOPPED) return;
       for (const tag of this.#consumed.values()) await inTime(channel.cancel(tag));
-      await work.finished(this.#stop.reason === STOPPED ? grace : 0);
+      await work.finished(grace);
       await inTime(channel.close()); // behind the last acknowledgements
     } finally {
       this.#connection = this.#offers = undefined;
       this.#consumed.clear();
-      await close(connection);
+      work?.close();
+      const closing = close(connection);
+      if (this.#stop.reason === STOPPED) await closing; // else nobody waits for the goodbye of a server that may hang
     }
   }
 

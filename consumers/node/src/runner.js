@@ -79,7 +79,7 @@ export class Runner {
         await this.#session(this.#over);
       } catch (error) {
         if (performance.now() - began > LONGEST_PAUSE) pause = FIRST_PAUSE;
-        this.#tell(`${this.#at && `${place(this.#at)}: `}${messageOf(error)}; trying again`);
+        this.#tell(`${this.#at && `${place(this.#at)}: `}${messageOf(error)}${this.#stop.reason ? '' : '; trying again'}`);
         this.#urls.sort((one, other) => Number(one === this.#at) - Number(other === this.#at)); // it may hang
         await this.#stop.within(pause * (0.5 + Math.random() / 2));
         pause = Math.min(2 * pause, LONGEST_PAUSE);
@@ -102,6 +102,7 @@ export class Runner {
     const bindings = new Bindings(service, url, requestsFrom);
     /** @type {Work | undefined} */
     let work;
+    let finished = false;
     try {
       const channel = await inTime(connection.createChannel());
       channel.on('error', (error) => over.because(messageOf(error)));
@@ -115,12 +116,14 @@ export class Runner {
       if (over.reason !== STOPPED) throw new Error(over.reason);
       await work.finished(grace);
       await inTime(channel.close()); // behind the last acknowledgements, so they have arrived
+      finished = true;
     } finally {
       this.#consuming = false;
       over.because('over');
       work?.close();
-      await bindings.stop(over.reason === STOPPED);
-      await close(connection);
+      await bindings.stop(finished);
+      const closing = close(connection);
+      if (finished) await closing; // else nobody waits for the goodbye of a server that may hang
     }
   }
 
