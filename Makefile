@@ -157,12 +157,12 @@ pictures: install ## draw the pictures of README.md anew
 ASYNCAPI := $(VENV)/asyncapi
 ASYNCAPI_PARSER := 3.6.6
 
-$(ASYNCAPI)/.$(ASYNCAPI_PARSER):
-	@command -v npm >/dev/null || { echo "npm is missing, by which the AsyncAPI document is validated: apt-get install npm"; exit 1; }
+$(ASYNCAPI)/.$(ASYNCAPI_PARSER): | debian
 	@npm install --silent --no-audit --no-fund --no-package-lock --prefix $(ASYNCAPI) @asyncapi/parser@$(ASYNCAPI_PARSER)
 	@touch $@
 
 .PHONY: contract
+contract: DEBIAN += $(NODE)
 contract: install $(ASYNCAPI)/.$(ASYNCAPI_PARSER) ## write consumers/contract from the code; fails where it has changed, or is no valid AsyncAPI
 	@$(BIN)/python -m tests.contract_files; changed=$$?; \
 	  node tests/contract_files/validate.mjs $(ASYNCAPI) consumers/contract/asyncapi.json && exit $$changed
