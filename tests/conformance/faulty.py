@@ -14,7 +14,7 @@ import msgpack
 from pamqp.commands import Basic
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from aiormq.abc import DeliveredMessage
 
@@ -235,21 +235,23 @@ async def consuming(
     prefetch: int = 0,
     late: float = 1.0,
     through: str = "",
-    kind: str = "classic",
+    more: Mapping[str, Any] | None = None,
+    restarted: bool = False,
 ) -> AsyncIterator[None]:
     """Have it consume its queue, which goes in the end. One that dies loses its connection.
 
-    ``through``: another URL for the consumer. ``kind``: of the queue.
+    ``through``: another URL for the consumer. ``more``: arguments of the queue. ``restarted``: whether one
+    that dies is started again.
     """
     queue = f"evapi.decide.{name}"
     async with aiormq.connect(url) as home:
         channel = await home.channel()
         await channel.exchange_declare("evapi.dead", exchange_type="fanout", durable=True)
         await channel.exchange_declare("evapi.events", exchange_type="topic", durable=True)
-        arguments: dict[str, Any] = {"x-dead-letter-exchange": "evapi.dead", "x-queue-type": kind}
+        arguments: dict[str, Any] = {"x-dead-letter-exchange": "evapi.dead", **(more or {})}
         await channel.queue_declare(queue, durable=True, arguments=arguments)
         await channel.queue_bind(queue, "evapi.events", f"{EVENT}.*")
-        task = asyncio.ensure_future(_consume(through or url, queue, name, fault, prefetch, late))
+        task = asyncio.ensure_future(_consume(through or url, queue, name, fault, prefetch, late, restarted))
         try:
             while not (await channel.queue_declare(queue, passive=True)).consumer_count:
                 await asyncio.sleep(0.002)
@@ -261,12 +263,17 @@ async def consuming(
             await channel.queue_delete(queue)
 
 
-async def _consume(url: str, queue: str, name: str, fault: Fault | None, prefetch: int, late: float) -> None:
-    async with aiormq.connect(url) as connection:
-        channel = await connection.channel(publisher_confirms=False)
-        if prefetch:
-            await channel.basic_qos(prefetch_count=prefetch)
-        assert isinstance(channel, aiormq.Channel)
-        consumer = Consumer(channel, name, fault, late)
-        await channel.basic_consume(queue, consumer.on_message, no_ack=fault is Fault.AUTO_ACK)
-        await consumer.died.wait()
+async def _consume(
+    url: str, queue: str, name: str, fault: Fault | None, prefetch: int, late: float, restarted: bool
+) -> None:
+    while True:
+        async with aiormq.connect(url) as connection:
+            channel = await connection.channel(publisher_confirms=False)
+            if prefetch:
+                await channel.basic_qos(prefetch_count=prefetch)
+            assert isinstance(channel, aiormq.Channel)
+            consumer = Consumer(channel, name, fault, late)
+            await channel.basic_consume(queue, consumer.on_message, no_ack=fault is Fault.AUTO_ACK)
+            await consumer.died.wait()
+        if not restarted:
+            return

@@ -221,7 +221,7 @@ class Player:
             del self.observed.left_out[played.question]
             return True
         silent = not played.replies and not played.rejected and not played.lost_consumer
-        return silent and played.question.answerable
+        return silent and self._awaited(played.question)
 
     async def _answers(self) -> bool:
         """Whether a plain call is answered."""
@@ -245,9 +245,13 @@ class Player:
             self._sight.of(played.id)
         self._say(question)
         await self._publish(played, replace(self._call, node=node), seq)
-        if question.answerable:
+        if self._awaited(question) and question not in self.observed.left_out:
             await self._answered(played)
         return played
+
+    def _awaited(self, question: Question) -> bool:
+        """Whether something is to come back that can be seen."""
+        return question.answerable and (self.observed.letters_seen or not question.refusable)
 
     async def _publish(self, played: Played, call: Call, seq: int) -> None:
         now, question = time.time(), played.question
@@ -261,7 +265,7 @@ class Player:
 
         self._published_at[played.id] = asyncio.get_running_loop().time()
         if question is Question.REDELIVERED:
-            if not await self._publishing.twice(self.queue, played.id, write):
+            if not await self._publishing.twice(self.queue, played.id, write, lambda: played.over):
                 self.observed.left_out[question] = "not checked: the kit could not take the request first"
                 return
         elif not await self._publishing.publish(write):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pamqp import frame as frames
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 PRIORITY: Final = 1_000
 """Of the kit's own consumer: RabbitMQ gives it a message before any other."""
+_NO_RIGHT: Final = "; let the user write amq.default, or --by-exchange where it may write evapi.events"
+_LOOK: Final = 0.05
 _TAG: Final = "conformance"
 _tag: Final = struct.Struct(">Q").unpack_from
 
@@ -89,9 +92,12 @@ class Publishing:
     def _on_closed(self, why: str) -> None:
         for waiting in self._unconfirmed.give_up():
             if not waiting.done():
-                waiting.set_exception(BrokerUnavailable(f"RabbitMQ: {why}"))
+                todo = _NO_RIGHT if "ACCESS_REFUSED" in why else ""
+                waiting.set_exception(BrokerUnavailable(why + todo))
 
-    async def twice(self, queue: str, id_: str, write: Callable[[tuple[int, int]], bytes]) -> bool:
+    async def twice(
+        self, queue: str, id_: str, write: Callable[[tuple[int, int]], bytes], missed: Callable[[], bool]
+    ) -> bool:
         """Publish, take the message off the queue before anybody else, and give it back.
 
         The consumer and the publication are written in one piece, and the kit holds one message at most. So
@@ -101,6 +107,7 @@ class Publishing:
             queue: where it comes to.
             id_: its message id.
             write: makes its frames.
+            missed: whether somebody else got it, as far as is known.
 
         Returns:
             Whether it was this message that was given back: it is delivered again, and says so.
@@ -124,7 +131,9 @@ class Publishing:
                 queue=queue, consumer_tag=_TAG, nowait=True, arguments={"x-priority": PRIORITY}
             )
             line.write(frames.marshal(consume, line.number) + write((line.number, line.most)))
-            await asyncio.wait({came}, timeout=self._within)
+            until = time.monotonic() + self._within
+            while not (came.done() or missed()) and time.monotonic() < until:
+                await asyncio.wait({came}, timeout=_LOOK)
             delivery = came.result() if came.done() and not came.cancelled() else None
             if line.alive:
                 cancel = frames.marshal(Basic.Cancel(consumer_tag=_TAG, nowait=True), line.number)

@@ -65,6 +65,11 @@ class Question(StrEnum):
         """Whether a reply, or a rejection, is to come; of the others silence is right."""
         return self not in (Question.EXPIRED, Question.NOTICE)
 
+    @property
+    def refusable(self) -> bool:
+        """Whether it may be rejected to the dead letters."""
+        return self in (Question.BYTES, Question.BATCH, Question.UNREADABLE)
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
