@@ -168,7 +168,12 @@ def in_json(value: Mapping[str, Any]) -> bytes:
 
 
 def asked(
-    name: str, request: Request, as_json: bool = False, traceparent: str = "", user: str = USER
+    name: str,
+    request: Request,
+    as_json: bool = False,
+    traceparent: str = "",
+    user: str = USER,
+    mqtt: bool = False,
 ) -> Golden:
     """A request or a notice, as the adapter publishes it at ``NOW``."""
     body = contract.encode_request(request, as_json)
@@ -176,7 +181,7 @@ def asked(
     publication = Publication(request.event, request.node, body, id_, request.deadline, traceparent)
     left = 0 if request.deadline is None else int((request.deadline - NOW) * 1000)
     to = contract.results_queue(request.node)
-    written = frames.encode(CHANNEL, MOST, publication, id_ or NOTICE_ID, int(NOW), left, to, user)
+    written = frames.encode(CHANNEL, MOST, publication, id_ or NOTICE_ID, int(NOW), left, to, user, mqtt)
     return Golden(name, Message.NOTICE if request.is_notice else Message.REQUEST, body, written)
 
 
@@ -195,6 +200,7 @@ def _requests() -> list[Golden]:
         asked("request-in-json", ASKED, as_json=True),
         asked("request-traced", ASKED, traceparent=TRACEPARENT),
         asked("request-without-user", ASKED, user=""),
+        asked("request-for-mqtt", ASKED, mqtt=True),
         asked("request-of-bytes", octets),
         asked("request-of-bytes-in-json", octets, as_json=True),
         asked("request-of-every-type", wide),

@@ -91,6 +91,7 @@ def test_the_frames_of_requests_are_written_from_the_index(entry: dict[str, Any]
     written = frames.encode(
         *(CHANNEL, MOST, publication, properties["message_id"], properties["timestamp"], left),
         *(properties.get("reply_to", ""), properties.get("user_id", "")),
+        contract.HEADER_REPLY_TOPIC in headers,
     )
     assert written == bytes_of(entry, "frames")
 
