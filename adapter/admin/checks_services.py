@@ -12,7 +12,7 @@ from adapter.admin.services import services
 from adapter.amqp.servers import parse_urls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from adapter.admin.management import Management
     from adapter.admin.services import Service
@@ -25,6 +25,10 @@ WAITING: Final = 100
 _TIMES_OUT: Final = (
     "What is published to it is not answered: calls wait for their deadline (outcome timeout)."
 )
+_SILENT: Final = (
+    "Each of these calls waits for its deadline (outcome timeout). Some client libraries acknowledge what "
+    "they cannot decode (kombu, Celery); a reply without its request's correlation id is none (dead letters)."
+)
 _START: Final = "python -m consumers MODULE:{}"
 
 
@@ -35,10 +39,14 @@ async def deciders(
     management: Management | None,
     also: Sequence[str],
     nodes: Sequence[str],
+    silent: Mapping[str, int],
 ) -> list[Finding]:
-    """A finding for each service and each event. Raises BrokerUnavailable, ManagementUnavailable."""
+    """A finding for each service and each event. ``silent``: see ``silence.silent_events``.
+
+    Raises BrokerUnavailable, ManagementUnavailable.
+    """
     async with Rabbit(urls) as rabbit:
-        found = await services(settings, rabbit, management, also)
+        found = await services(settings, rabbit, management, also, silent)
     must = {*policy.services, *also}
     return [
         *_services(found, must, management is not None, vhost_of(urls)),
@@ -75,6 +83,11 @@ def _service(each: Service, needed: bool, vhost: str) -> Finding:
     if each.messages > WAITING:
         why = "Its consumers are slower than calls come: decisions come late, or too late."
         return SERVICES.warning("service", told, why, f"{start}    # one more of it", each.name)
+    if each.silence:
+        todo = (
+            f"evapi-adapter conformance --service {each.name}    # what it does wrong; it plays calls at it"
+        )
+        return SERVICES.error("service", f"{told}: {each.silence}", _SILENT, todo, each.name)
     return SERVICES.ok("service", told, each.name)
 
 

@@ -32,6 +32,7 @@ from adapter.admin.checks_services import SERVICES
 from adapter.admin.checks_settings import SETTINGS
 from adapter.admin.management import Management, ManagementUnavailable
 from adapter.admin.overview import Overview, Store
+from adapter.admin.silence import silent_events
 from adapter.errors import AdapterError, SettingsError, StoreUnavailable
 from adapter.inflight.operator import OperatorStore
 from adapter.settings import Address, NodeAddress
@@ -47,6 +48,8 @@ LIMIT: Final = 2.0
 WHOLE: Final = 2.2
 """Seconds for all of them."""
 GOODBYE: Final = 0.2
+SILENCE: Final = 0.7
+"""Seconds to read the last calls: other checks of services wait for it."""
 MANAGEMENT: Final = 1.0
 """Seconds for RabbitMQ's management API to answer: others wait for it."""
 ORDER: Final = (SETTINGS, REDIS, RABBIT, REPLICAS, NODES, SERVICES)
@@ -240,7 +243,8 @@ class Examination:
         addresses = tuple(NodeAddress(name, Address("", 0)) for name in nodes)
         settings = self._settings.model_copy(update={"nodes": addresses})
         also, policy, management = site.services, site.policy, self._management
-        deciders = checks_services.deciders(settings, policy, urls, management, also, nodes)
+        silent = await self._silent()
+        deciders = checks_services.deciders(settings, policy, urls, management, also, nodes, silent)
         topology = checks_rabbit.topology(settings, urls, management, also, live)
         found = await asyncio.gather(
             self._check(RABBIT, "rights", checks_rabbit.rights(urls, nodes, settings.mqtt)),
@@ -251,6 +255,15 @@ class Examination:
         seen = "no node is known: EVAPI_NODES is not set, and no replica tells"
         nobody = [] if nodes else [SERVICES.unknown("replies", seen)]
         return [*(finding for each in found for finding in each), *nobody]
+
+    async def _silent(self) -> dict[str, int]:
+        """The events that nobody answers; none if Redis cannot tell: another finding says why."""
+        if self._store is None or self.overview.store is None:
+            return {}
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
+            async with asyncio.timeout(SILENCE):
+                return await silent_events(self._store)
+        return {}
 
     def _node_names(self) -> Sequence[str]:
         """Those the replicas tell of and those that are set; where nothing else can tell, the default."""

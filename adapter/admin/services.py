@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from adapter import contract
@@ -26,7 +27,8 @@ class Service:
     ``messages`` wait on its queue and ``consumers`` take them; both ``None`` where there is no queue.
     ``events`` are those that the queue is bound to, ``None`` where nobody tells. ``asked_for`` are those
     that the policy says it decides; ``by_default``: all that are not named there. ``unhandled``: events
-    that the queue is bound to, while none of the instances has a handler of them.
+    that the queue is bound to, while none of the instances has a handler of them. ``silent``: events that
+    come to it and that nobody answers, each with the number of calls that timed out (see ``silence``).
     """
 
     name: str
@@ -37,6 +39,7 @@ class Service:
     asked_for: tuple[str, ...] = ()
     by_default: bool = False
     unhandled: tuple[str, ...] = ()
+    silent: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def unbound(self) -> tuple[str, ...]:
@@ -44,6 +47,14 @@ class Service:
         if self.events is None or "#" in self.events or "*" in self.events:
             return ()
         return tuple(event for event in self.asked_for if contract.word(event) not in self.events)
+
+    @property
+    def silence(self) -> str:
+        """That it takes requests and answers none, if that is so; else empty."""
+        if not self.silent or not self.consumers:
+            return ""
+        events, calls = ", ".join(sorted(self.silent)), sum(self.silent.values())
+        return f"takes requests and answers none: the last {calls} calls of {events} timed out"
 
     @property
     def remark(self) -> str:
@@ -57,6 +68,8 @@ class Service:
             return "bound to nothing: no event comes to it; restart it, its start binds it"
         if self.unbound:
             return f"the policy has it decide {', '.join(self.unbound)}, to which it is not bound"
+        if self.silence:
+            return f"{self.silence}; evapi-adapter conformance --service {self.name} finds out why"
         if self.unhandled:
             return (
                 f"bound to {', '.join(self.unhandled)} without a handler: unbound by the next request of it; "
@@ -66,10 +79,15 @@ class Service:
 
 
 async def services(
-    settings: Settings, rabbit: Rabbit, management: Management | None, also: Iterable[str] = ()
+    settings: Settings,
+    rabbit: Rabbit,
+    management: Management | None,
+    also: Iterable[str] = (),
+    silent: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Service]:
     """Those that the policy names, that have a queue (where the API tells), and ``also``; by name.
 
+    ``silent``: the events that nobody answers, see ``silence.silent_events``.
     Raises PolicyError, BrokerUnavailable, ManagementUnavailable.
     """
     read = policy.Policy() if settings.policy is None else policy.read(settings.policy)
@@ -95,6 +113,7 @@ async def services(
                 asked.get(name, ()),
                 name in read.default.services,
                 _unhandled(name, bound or (), queues),
+                _silent(silent, asked.get(name, ()) if bound is None else bound),
             )
         )
     return found
@@ -108,6 +127,14 @@ def _unhandled(service: str, bound: Iterable[str], queues: Iterable[str]) -> tup
     prefix = contract.handles_queues(service)
     handled = {contract.word(name.removeprefix(prefix)) for name in queues if name.startswith(prefix)}
     return tuple(event for event in bound if handled and contract.word(event) == event not in handled)
+
+
+def _silent(silent: Mapping[str, int], bound: Iterable[str]) -> Mapping[str, int]:
+    """Those of the events that come to a queue, by what it is bound to."""
+    keys = frozenset(bound)
+    words = frozenset(map(contract.word, keys))
+    everything = not keys.isdisjoint("#*")
+    return {event: number for event, number in silent.items() if everything or contract.word(event) in words}
 
 
 def asked_for(read: policy.Policy) -> Mapping[str, tuple[str, ...]]:

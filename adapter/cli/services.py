@@ -51,8 +51,9 @@ def services(
     """List the services that decide, with what is wrong with each.
 
     They are those that the policy names and, where RabbitMQ's management plugin answers, all that have a
-    queue; only it knows to which events they are bound (else: ?). Exit codes: 0 listed, 1 RabbitMQ cannot
-    be asked, 2 wrong usage.
+    queue; only it knows to which events they are bound (else: ?). With EVAPI_REDIS_URL, it also tells of a
+    service that takes requests and answers none, by the last minute's calls. Exit codes: 0 listed, 1 RabbitMQ
+    cannot be asked, 2 wrong usage.
     """
     chosen = options.settings(more, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy)
     out = Output(output)
@@ -66,7 +67,7 @@ async def _rows(chosen: Settings, out: Output, also: list[str]) -> list[dict[str
     from adapter.admin.rabbit import Rabbit
 
     async with Rabbit(options.amqp(chosen)) as rabbit, reached(chosen, out.say) as management:
-        found = await admin.services(chosen, rabbit, management, also)
+        found = await admin.services(chosen, rabbit, management, also, await _silent(chosen, out))
     return [
         {
             "name": each.name,
@@ -79,3 +80,19 @@ async def _rows(chosen: Settings, out: Output, also: list[str]) -> list[dict[str
         }
         for each in found
     ]
+
+
+async def _silent(chosen: Settings, out: Output) -> dict[str, int]:
+    """The events that nobody answers, as Redis tells; none if there is no Redis."""
+    from adapter.admin import calls
+    from adapter.admin.silence import silent_events
+    from adapter.errors import StoreUnavailable
+
+    if chosen.redis_url is None:
+        return {}
+    try:
+        async with calls.opened(chosen, options.redis(chosen)) as store:
+            return await silent_events(store)
+    except StoreUnavailable as exc:
+        out.say(f"{exc}; so whether a service answers is not known")
+        return {}
