@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import tarfile
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import pika
 import pytest
 
+from adapter.contract import DEAD_QUEUE, DEAD_QUEUE_ARGUMENTS
 from consumers import Service, allow
 from tests.consumers.asker import running
 from tests.harness import node
 from tests.harness.node import PACKAGE
 from tests.harness.process import Process, wait_until
-from tests.harness.readme import block
+from tests.harness.readme import README, block
 from tests.harness.until import until
 
 if TYPE_CHECKING:
@@ -78,6 +81,25 @@ def test_it_is_told_alike_wherever_it_is_told() -> None:
     assert '"resolved"' not in lock, "no registry's host"
 
 
+def service(folder: Path, url: str, name: str) -> Process:
+    """A service that decides the event of its own name."""
+    node.provide(folder)
+    (folder / "service.mjs").write_text(f"""\
+        import {{ Service, allow, run }} from 'evapi-consumers';
+        await run(new Service('{name}').on('{name}', () => allow({{ by: 'node' }})));
+    """)
+    (folder / "ask.mjs").write_text("""\
+        import { ask } from 'evapi-consumers/testing';
+        for (let at = 0; at < 4; at += 1) console.log((await ask(process.argv[2], {})).by);
+    """)
+    command = [shutil.which("node") or "node", str(folder / "service.mjs")]
+    return Process("service", command, folder, {"EVAPI_AMQP_URL": url})
+
+
+def bound(process: Process) -> bool:
+    return "bound to" in process.log.read_text()
+
+
 def test_it_lets_go_of_a_server_that_is_short_of_memory(tmp_path: Path, rabbitmq: RabbitServer) -> None:
     """Which takes the goodbye, and keeps the socket open."""
     node.provide(tmp_path)
@@ -98,50 +120,52 @@ def test_it_lets_go_of_a_server_that_is_short_of_memory(tmp_path: Path, rabbitmq
 
 
 def test_it_stops_even_if_the_server_hangs(tmp_path: Path, rabbitmq: RabbitServer) -> None:
-    name = f"hung-{uuid4().hex[:8]}"
-    node.provide(tmp_path)
-    (tmp_path / "service.mjs").write_text(f"""\
-        import {{ Service, allow, run }} from 'evapi-consumers';
-        await run(new Service('{name}').on('{name}', () => allow()));
-    """)
-    env = {"EVAPI_AMQP_URL": rabbitmq.url}
-    service = Process(
-        "service", [shutil.which("node") or "node", str(tmp_path / "service.mjs")], tmp_path, env
-    )
-    service.start()
+    process = service(tmp_path, rabbitmq.url, f"hung-{uuid4().hex[:8]}")
+    process.start()
     try:
-        service.wait_until(lambda: "bound to" in service.log.read_text(), "it to be bound")
+        process.wait_until(lambda: bound(process), "it to be bound")
         rabbitmq.pause()
-        assert service.stop(timeout=9) == 0, "3 s for an answer, 2 s for a goodbye, no heartbeat"
+        assert process.stop(timeout=9) == 0, "3 s for an answer, 2 s for a goodbye, no heartbeat"
     finally:
         rabbitmq.resume()
-        service.stop()
+        process.stop()
+
+
+def test_the_rights_that_the_readme_gives_are_enough(tmp_path: Path, rabbitmq: RabbitServer) -> None:
+    name = f"rights_{uuid4().hex[:8]}"
+    line = next(line for line in README.read_text().splitlines() if "set_permissions -p / least-cost" in line)
+    rights = re.findall(r"'([^']+)'", line.replace("least_cost", name))
+    url = rabbitmq.add_user(name, "secret", *rights)
+    with pika.BlockingConnection(pika.URLParameters(rabbitmq.url)) as connection:  # an adapter makes these
+        for exchange, kind in (("evapi.events", "topic"), ("evapi.dead", "fanout")):
+            connection.channel().exchange_declare(exchange, kind, durable=True)
+        connection.channel().queue_declare(DEAD_QUEUE, durable=True, arguments=dict(DEAD_QUEUE_ARGUMENTS))
+    process = service(tmp_path, url, name)
+    process.start()
+    try:
+        process.wait_until(lambda: bound(process), "it to be bound")
+        told = node.run(["node", "ask.mjs", name], tmp_path, {**os.environ, "EVAPI_AMQP_URL": rabbitmq.url})
+    finally:
+        assert process.stop() == 0
+        rabbitmq.delete_user(name)
+    assert told.split() == ["node"] * 4
+    assert "WARNING" not in process.log.read_text()
 
 
 async def test_instances_of_both_sdks_share_a_service(tmp_path: Path, rabbitmq: RabbitServer) -> None:
     """Neither finds the queue declared otherwise; what one has no handler of, the other gets."""
-    name = f"both-{uuid4().hex[:8]}"
-    service = Service(name)
-    service.on(f"{name}-python")(lambda _: allow(by="python"))
-    node.provide(tmp_path)
-    (tmp_path / "service.mjs").write_text(f"""\
-        import {{ Service, allow, run }} from 'evapi-consumers';
-        await run(new Service('{name}').on('{name}-node', () => allow({{ by: 'node' }})));
-    """)
-    (tmp_path / "ask.mjs").write_text("""\
-        import { ask } from 'evapi-consumers/testing';
-        for (let at = 0; at < 4; at += 1) console.log((await ask(process.argv[2], {})).by);
-    """)
-    env = {"EVAPI_AMQP_URL": rabbitmq.url}
-    other = Process("node", [shutil.which("node") or "node", str(tmp_path / "service.mjs")], tmp_path, env)
-    async with running(service, rabbitmq.url) as runner:
+    name = f"both_{uuid4().hex[:8]}"
+    python = Service(name)
+    python.on(f"{name}_python")(lambda _: allow(by="python"))
+    other = service(tmp_path, rabbitmq.url, name)
+    async with running(python, rabbitmq.url) as runner:
         await runner._bindings.bound.wait()
         other.start()
         try:
-            await until(lambda: "bound to" in other.log.read_text())
-            for by in ("python", "node"):
-                command = ["node", "ask.mjs", f"{name}-{by}"]
-                told = await asyncio.to_thread(node.run, command, tmp_path, {**os.environ, **env})
+            await until(lambda: bound(other))
+            env = {**os.environ, "EVAPI_AMQP_URL": rabbitmq.url}
+            for event, by in ((f"{name}_python", "python"), (name, "node")):
+                told = await asyncio.to_thread(node.run, ["node", "ask.mjs", event], tmp_path, env)
                 assert told.split() == [by] * 4
         finally:
             assert other.stop() == 0
