@@ -62,20 +62,22 @@ class Parameter:
 
 
 def signature(function: Callable[..., Any]) -> inspect.Signature:
-    """Return a function's signature; annotations that cannot be read yet stay text."""
-    if sys.version_info >= (3, 14):
-        from annotationlib import Format
+    """Return a function's signature. Its annotations are text, or what they stand for."""
+    try:
+        return inspect.signature(function)
+    except NameError:  # from Python 3.14 on they are evaluated here, and one is for the type checker alone
+        if sys.version_info >= (3, 14):
+            from annotationlib import Format
 
-        return inspect.signature(function, annotation_format=Format.FORWARDREF)
-    return inspect.signature(function)
+            return inspect.signature(function, annotation_format=Format.STRING)
+        raise
 
 
 def evaluated(annotation: Any, function: Callable[..., Any]) -> Any:
     """Return what an annotation of ``function`` stands for. Raises whatever its text raises."""
-    text = getattr(annotation, "__forward_arg__", annotation)
-    if not isinstance(text, str):
+    if not isinstance(annotation, str):
         return annotation
-    return eval(text, {}, ChainMap(_globals(function), _KNOWN))
+    return eval(annotation, {}, ChainMap(_globals(function), _KNOWN))
 
 
 def _globals(function: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from adapter.amqp.urls import EMBEDDED
 from adapter.contract import (
     HEADER_DEADLINE,
+    HEADER_DETAIL,
     HEADER_NODE,
     HEADER_SERVICE,
     HEADER_STATUS,
@@ -365,7 +366,8 @@ class EmbeddedBroker:
             headers = answer.headers
             status, service = headers.get(HEADER_STATUS), headers.get(HEADER_SERVICE)
             id_, body, kind = delivery.correlation_id, answer.body, answer.content_type
-            reply = Reply(id_, body, kind, status, service, None, received, replied)
+            detail = None if status is None else headers.get(HEADER_DETAIL)
+            reply = Reply(id_, body, kind, status, service, None, received, replied, detail)
             self._reply(delivery.node, reply)
 
     def _reject(self, queue: _Queue, delivery: Delivery) -> None:

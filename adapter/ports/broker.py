@@ -49,7 +49,8 @@ class Reply:
     ``status`` is the header ``x-status``. ``rejected`` says why the broker gave a request up
     (``rejected``, ``delivery_limit``, ``maxlen``); the body is then the request's own. ``received``
     and ``replied``: when the consumer had the request and gave the reply, in epoch seconds by its clock,
-    where it says so. ``detail`` is the header ``x-detail``: why an operator answers by hand.
+    where it says so. ``detail`` is the header ``x-detail``: why an operator answers by
+    hand, or a service failed.
     ``by_operator``: it came the way on which only operators may send. ``size``: bytes of the body, where
     it is longer than what was kept of it.
     """

@@ -28,6 +28,8 @@ SERVICES: Final = 1000
 """Services that are told what they should change. Their names come from peers."""
 FAILURES: Final = 20
 """Log lines a second about replies that were not understood or say that the request failed."""
+MAX_DETAIL: Final = 255
+"""Characters of what a service says of its failure that are logged."""
 
 
 class ReplyReader:
@@ -82,6 +84,8 @@ class ReplyReader:
                 self._refuse(reply, dead)
             elif settlement is not None and settlement.outcome is Outcome.FAILED:
                 said = {"reason": reply.rejected or "x-status", "service": reply.service}
+                if reply.detail:
+                    said["detail"] = reply.detail[:MAX_DETAIL]
                 log.info("request failed", correlation_id=reply.correlation_id, **said)
         return found
 

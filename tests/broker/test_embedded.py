@@ -166,6 +166,16 @@ async def test_a_rejected_request_comes_back_and_is_kept() -> None:
     await broker.close()
 
 
+async def test_why_a_service_failed_goes_with_its_reply() -> None:
+    headers = {"x-status": "failed", "x-detail": "user: Field required"}
+    broker, receiver = await started(Stub(lambda _: Answer(b"x", headers=headers)))
+    await broker.publish([asked()])
+    await receiver.has(1)
+    (found,) = receiver.batches[0]
+    assert (found.status, found.detail) == ("failed", "user: Field required")
+    await broker.close()
+
+
 async def test_the_dead_letters_are_bounded() -> None:
     broker = EmbeddedBroker([])
     for number in range(2_000):

@@ -220,6 +220,13 @@ class TestFailed:
         assert (frame["outcome"], frame["decision"]) == ("failed", FALLBACK)
         assert bench.broker.letters == []
 
+    async def test_the_log_says_why(self, bench: Bench) -> None:
+        await bench.events(suspended())
+        with capture_logs() as logs:
+            await bench.reply(reply(status="failed", service="screening", detail="user: Field required"))
+        (told,) = [entry for entry in logs if entry["event"] == "request failed"]
+        assert (told["service"], told["detail"]) == ("screening", "user: Field required")
+
     @pytest.mark.parametrize("why", ["rejected", "delivery_limit", "maxlen"])
     async def test_a_request_that_the_broker_gave_up(self, bench: Bench, why: str) -> None:
         await bench.events(suspended())
