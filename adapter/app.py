@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import re
 import secrets
 import signal
-import sys
 import time
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -27,19 +24,19 @@ from adapter.cluster.membership import Membership
 from adapter.cluster.placement import Placement
 from adapter.cluster.roles import Roles
 from adapter.cluster.takeover import Takeover
-from adapter.errors import AdapterError, SettingsError, StoreUnavailable
+from adapter.errors import AdapterError, StoreUnavailable
 from adapter.evapi.discovery import Discovery
 from adapter.evapi.limits import LinkSettings
 from adapter.evapi.nodes import Connector, Nodes
-from adapter.model.correlation import Ids, derived_keys, keys_of
 from adapter.observe import traces
 from adapter.observe.journal import Journal
 from adapter.observe.metrics import Metrics
 from adapter.observe.observer import CallLog, Observer
+from adapter.parts import follow_policy, make_broker, make_ids, make_store
 from adapter.ports.broker import REMEDY
 from adapter.ports.store import NOTE_INTERVAL
 from adapter.relay import policy
-from adapter.relay.policy import Policy
+from adapter.relay.policy import LivePolicy, Policy
 from adapter.relay.recovery import StoreRecovery
 from adapter.relay.ticker import Ticker
 from adapter.relay.trip import Trip
@@ -50,12 +47,10 @@ from adapter.runtime.watchdog import Watchdog
 from adapter.settings import without_password
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from pydantic import SecretStr
 
-    from adapter.ports.broker import Broker
-    from adapter.ports.store import Store
     from adapter.settings import Settings
 
 log = structlog.get_logger()
@@ -114,10 +109,11 @@ class Bridge:
         self.timekeeping = Timekeeping(self.clock)
         # Each start has a name of its own: what a killed replica left is adopted as anybody's.
         incarnation = f"{settings.replica}~{secrets.token_hex(2)}"
-        self.inflight = _inflight(
+        self.inflight = make_store(
             settings, incarnation, self.clock, lambda: self.membership.lost(float("-inf"))
         )
-        self.broker = _broker(settings, rules, self.clock)
+        self.policy = LivePolicy(rules, self.clock)
+        self.broker = make_broker(settings, self.policy, self.clock)
         self.nodes = Nodes()
         self.membership = Membership(
             self.inflight.replica,
@@ -126,7 +122,7 @@ class Bridge:
         )
         keeps = settings.journal > 0 and settings.redis_url is not None
         self.journal = Journal(keeps, settings.journal_payloads)
-        ids = _ids(settings)
+        ids = make_ids(settings)
         self._traces = traces.start(
             settings.traces,
             settings.replica,
@@ -138,12 +134,13 @@ class Bridge:
         sinks = [self.metrics.trip, CallLog(ids)]
         sinks += [each for each in (self.journal if keeps else None, self._traces) if each is not None]
         observer = Observer(sinks, self._traces, self.clock)
-        self.roles = Roles(self.membership, self.broker, self.nodes, self.clock, rules.longest_deadline)
+        longest = lambda: self.policy.longest_deadline  # noqa: E731
+        self.roles = Roles(self.membership, self.broker, self.nodes, self.clock, longest)
         self.trip = Trip(
             self.inflight,
             self.broker,
             self.nodes,
-            rules,
+            self.policy,
             self.metrics.trip,
             observer,
             self.membership,
@@ -210,6 +207,7 @@ class Bridge:
             self.metrics.process,
             (self._obey, self.replicas.tick, self._look),
         )
+        self.policy_file = follow_policy(settings, self.policy)
         self._health = HealthServer(
             settings.http, self.metrics.registry, self.checks, self._measure, self._details
         )
@@ -330,6 +328,8 @@ class Bridge:
             found[f"queue {queue}"] = f"{number} replies dropped that RabbitMQ cannot hand over: {REMEDY}"
         if trouble := outlet.trouble():
             found["log"] = trouble
+        if problem := self._policy_problem:
+            found["policy"] = f"{problem}; the one before it counts: {self.policy.now.revision}"
         keeping = self.timekeeping
         if abs(keeping.corrected) > WRONG:
             found["machine's clock"] = f"{keeping.corrected:+.1f} s off Redis' when this replica started"
@@ -337,10 +337,16 @@ class Bridge:
             found["clock"] = f"{keeping.off:+.1f} s off Redis'"
         return found
 
+    @property
+    def _policy_problem(self) -> str:
+        return "" if self.policy_file is None else self.policy_file.problem
+
     def _look(self, now: float) -> None:
         if self.roles.drain.accepts:
             self.nodes.set_status(lambda node: "ready" if self.replicas.serves(node) else "degraded")
         self.journal.pack()
+        if self.policy_file is not None:
+            self.policy_file.look()
         if now >= self._note_at:
             self._note_at = now + NOTE_INTERVAL
             entry = self.journal.take()
@@ -396,66 +402,10 @@ class Bridge:
         self.metrics.process.log_lost.set(outlet.lost())
         self.metrics.process.http_dropped.set(self._health.connections.dropped)
         self.metrics.process.journal_dropped.set(self.journal.dropped)
+        self.metrics.process.policy(self.policy.now.revision, bool(self._policy_problem))
         broker = "rabbitmq" if self._settings.amqp_url else "embedded"
         store = "redis" if self._settings.redis_url else "embedded"
         self.metrics.process.replica_info.labels(self._settings.replica, broker, store).set(1)
-
-
-def _inflight(settings: Settings, owner: str, clock: Clock, on_away: Callable[[], None]) -> Store:
-    if settings.redis_url is None:
-        from adapter.inflight.local import LocalStore
-
-        return LocalStore(owner, retention=settings.retention, clock=clock)
-    from adapter.inflight.failover import FailoverStore
-    from adapter.inflight.redis import RedisStore
-
-    return FailoverStore(
-        RedisStore(
-            settings.redis_url.get_secret_value(),
-            owner,
-            prefix=settings.redis_prefix,
-            retention=settings.retention,
-            timeout=settings.store_timeout,
-            clock=clock,
-        ),
-        still=settings.lease,
-        clock=clock,
-        on_away=on_away,
-    )
-
-
-def _broker(settings: Settings, rules: Policy, clock: Clock) -> Broker:
-    if settings.amqp_url is None:
-        from adapter.broker.embedded import EmbeddedBroker
-        from consumers import LoadError, load
-
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: my_service.py of this folder
-        try:
-            return EmbeddedBroker([load(name) for name in settings.consumer], clock=clock)
-        except LoadError as exc:
-            raise SettingsError("EVAPI_CONSUMER", str(exc)) from exc
-    from adapter.broker.rabbitmq import AmqpBroker, Kind, Limits
-
-    return AmqpBroker(
-        settings.amqp_url.get_secret_value(),
-        limits=Limits(settings.prefetch, settings.confirm_timeout),
-        kind=Kind(settings.results_expires, settings.queue_type, rules.longest_deadline, settings.mqtt),
-        services=rules.services,
-        clock=clock,
-    )
-
-
-def _ids(settings: Settings) -> Ids:
-    """How correlation ids are signed: not at all where consumers run in this process."""
-    if settings.amqp_url is None:
-        return Ids()
-    if settings.id_key is not None:
-        return Ids(keys_of(settings.id_keys))
-    urls = settings.amqp_url.get_secret_value()
-    if re.search("auth=external", urls, re.IGNORECASE):
-        # What is in such a URL is no secret, so that ids made of it can be guessed.
-        log.warning("EVAPI_ID_KEY is not set", do="set it: `openssl rand -base64 32`, alike for all replicas")
-    return Ids(derived_keys(urls))
 
 
 def _shown(url: SecretStr | None, otherwise: str) -> str:

@@ -29,10 +29,10 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from adapter.watched import TableError, Watched
 from consumers.decisions import reject, route
 from consumers.phone import is_number, normal, user_of
 from consumers.service import Service
-from consumers.watched import TableError, Watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Final
 
+from adapter.watched import TableError
 from consumers.service import Service
-from consumers.watched import TableError
 
 EXAMPLE: Final = "consumers.least_cost:service"
 SETTINGS: Final = ".toml"

@@ -28,10 +28,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from adapter.watched import TableError, Watched
 from consumers.decisions import DecisionError, allow, reject
 from consumers.phone import normal, user_of
 from consumers.service import Service
-from consumers.watched import TableError, Watched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,7 @@ from adapter.observe.journal import Journal
 from adapter.observe.metrics import Metrics
 from adapter.observe.observer import CallLog, Observer
 from adapter.ports.broker import Publication, Published, Reply
-from adapter.relay.policy import Policy
+from adapter.relay.policy import LivePolicy, Policy
 from adapter.relay.recovery import StoreRecovery
 from adapter.relay.trip import Trip
 from adapter.wire import netstring
@@ -182,12 +182,16 @@ class Bench:
         self.broker = Broker()
         self.links = Links(*nodes)
         self.metrics = Metrics(policy.events if policy else ())
-        self.policy = policy or Policy()
+        self.policy = LivePolicy(policy or Policy(), lambda: self.now)
         self.membership = Membership(self.name, LEASE)
         self.others: dict[str, Beat] = {}
         clock = lambda: self.now  # noqa: E731
         self.roles = Roles(
-            self.membership, cast("Any", self.broker), self.links, clock, self.policy.longest_deadline
+            self.membership,
+            cast("Any", self.broker),
+            self.links,
+            clock,
+            lambda: self.policy.longest_deadline,
         )
         observer = Observer((self.metrics.trip, Journal(), CallLog()), clock=clock)
         self.trip = Trip(

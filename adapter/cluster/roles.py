@@ -36,7 +36,7 @@ class Roles:
         broker: whether requests can be published, and replies come.
         links: whether the nodes read what is written to them.
         clock: gives epoch seconds, by which the membership goes, too.
-        longest: seconds of the longest deadline.
+        longest: gives the seconds of the longest deadline.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Roles:
         broker: Broker,
         links: Links,
         clock: Callable[[], float],
-        longest: float = 2.0,
+        longest: Callable[[], float] = lambda: 2.0,
     ) -> None:
         self._membership = membership
         self._broker = broker
@@ -87,7 +87,7 @@ class Roles:
         _, asks, sound, drops_repeats, incarnation_known, drain, clock_wrong, lost_at = facts
         here = Here(asks, sound, not drops_repeats, incarnation_known, drain.claims, clock_wrong, lost_at)
         since = self._active_since.get(node)
-        decision = decide(View(here, seen(membership, node), since, self._longest), now)
+        decision = decide(View(here, seen(membership, node), since, self._longest()), now)
         if not decision.is_active:
             self._active_since.pop(node, None)
         elif since is None:

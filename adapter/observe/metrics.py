@@ -155,6 +155,12 @@ class ProcessMetrics:
             registry,
         ).labels()
         gauge("evapi_build_info", "Always 1.", ["version"]).labels(version("evapi-adapter")).set(1)
+        self._policy = gauge(
+            "evapi_policy_info", "Always 1: the revision of the policy that counts.", ["revision"]
+        )
+        self._policy_wrong = gauge(
+            "evapi_policy_wrong", "1 while the policy's file is wrong, and the policy before it counts."
+        )
         self.replica_info = gauge(
             "evapi_replica_info",
             "Always 1: this replica's name, and what it uses (embedded, rabbitmq; embedded, redis).",
@@ -163,6 +169,12 @@ class ProcessMetrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
+
+    def policy(self, revision: str, wrong: bool) -> None:
+        """Tell which policy counts, and whether its file is wrong by now."""
+        self._policy.clear()
+        self._policy.labels(revision).set(1)
+        self._policy_wrong.set(wrong)
 
     def broker_counted(self, counts: Mapping[str, int]) -> None:
         """Take in what a broker has counted since the start (``Broker.counts``)."""

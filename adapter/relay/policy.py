@@ -21,6 +21,7 @@ A policy is a TOML file (``EVAPI_POLICY``); every table and key may be left out:
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -30,17 +31,21 @@ from adapter.errors import CodecError, PolicyError
 from adapter.wire.to_kamailio import decision_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from adapter.model.transaction import Transaction
 
 MIN_DEADLINE: Final = 0.01
 MAX_DEADLINE: Final = 120.0
+KEPT: Final = 2 * MAX_DEADLINE
+"""Seconds for which a policy that was replaced is kept: no call under way is as old."""
 MAX_FALLBACK: Final = 7_000
 """Bytes of a fallback as JSON: with its envelope it always fits a resume, a plain one too (8,000)."""
 IN_FLIGHT: Final = 10_000
 EMERGENCY: Final = 1_000
+BUILT_IN: Final = "built-in"
+"""The revision of the policy that counts without a file."""
 FORMATS: Final = ("msgpack", "json")
 FALLBACK: Final = {"action": "reject", "code": 503, "reason": "No decision"}
 
@@ -62,13 +67,14 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Plans by event, and limits. ``in_flight``: suspensions claimed for one node at a time, and
-    ``emergency``: how many more of them the emergency lane may make.
+    ``emergency``: how many more of them the emergency lane may make. ``revision``: a hash of its text.
     """
 
     default: Plan = Plan()
     events: Mapping[str, Plan] = field(default_factory=dict)
     in_flight: int = IN_FLIGHT
     emergency: int = EMERGENCY
+    revision: str = BUILT_IN
 
     def plan(self, event: str) -> Plan:
         """The plan of an event; the default for one that is not named."""
@@ -96,18 +102,72 @@ class Policy:
         return max(self.default.deadline, *(plan.deadline for plan in self.events.values()), 0.0)
 
 
+class LivePolicy:
+    """Holds the policy, which may be replaced at any time.
+
+    Args:
+        policy: the first one.
+        clock: gives epoch seconds, as claims have them.
+    """
+
+    def __init__(self, policy: Policy, clock: Callable[[], float]) -> None:
+        self.now = policy
+        self._clock = clock
+        self._before: list[tuple[float, Policy]] = []  # until when it counted; the oldest first
+
+    def replace(self, policy: Policy) -> None:
+        """Let this one count for what is claimed from now on."""
+        at = self._clock()
+        self._before = [(until, each) for until, each in self._before if until > at - KEPT]
+        self._before.append((at, self.now))
+        self.now = policy
+
+    @property
+    def longest_deadline(self) -> float:
+        """Seconds of the longest deadline that a call under way may have."""
+        return max(self.now.longest_deadline, *(each.longest_deadline for _, each in self._before), 0.0)
+
+    def plan(self, event: str) -> Plan:
+        """The plan of an event that is claimed now."""
+        return self.now.plan(event)
+
+    def plan_of(self, transaction: Transaction) -> Plan:
+        """The plan by which a suspension was claimed."""
+        for until, policy in self._before:
+            if transaction.claimed_at < until:
+                return policy.plan(transaction.event)
+        return self.now.plan(transaction.event)
+
+    def admission_classes(
+        self, transactions: Sequence[Transaction]
+    ) -> list[tuple[int, Sequence[Transaction]]]:
+        """See ``Policy.admission_classes``."""
+        return self.now.admission_classes(transactions)
+
+
 def read(path: Path) -> Policy:
     """Read a policy file. Raises PolicyError, naming the file and the key."""
     try:
-        raw = tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8-sig")
     except OSError as exc:
         raise PolicyError(str(path), f"cannot be read: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
+    except UnicodeDecodeError as exc:
         raise PolicyError(str(path), f"is no TOML: {exc}") from exc
     try:
-        return parse(raw)
+        return parse_text(text)
     except PolicyError as exc:
-        raise PolicyError(f"{path}, {exc.variable}", exc.problem) from exc
+        where = f"{path}, {exc.variable}" if exc.variable else str(path)
+        raise PolicyError(where, exc.problem) from exc
+
+
+def parse_text(text: str) -> Policy:
+    """A policy from the text of its file. Raises PolicyError, naming the key."""
+    try:
+        raw = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise PolicyError("", f"is no TOML: {exc}") from exc
+    revision = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return replace(parse(raw), revision=revision)
 
 
 def parse(raw: Mapping[str, Any]) -> Policy:

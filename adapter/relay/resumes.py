@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from adapter.observe.observer import Observer
     from adapter.observe.trip_metrics import TripMetrics
     from adapter.ports.links import Links
-    from adapter.relay.policy import Policy
+    from adapter.relay.policy import LivePolicy
 
 log = structlog.get_logger()
 
@@ -46,7 +46,7 @@ class Resumes:
     def __init__(
         self,
         links: Links,
-        policy: Policy,
+        policy: LivePolicy,
         metrics: TripMetrics,
         observer: Observer,
         membership: Membership,
@@ -171,4 +171,4 @@ class Resumes:
         self._observer.resumed(now, transaction, outcome, decision)
 
     def _fallback(self, transaction: Transaction) -> bytes:
-        return self._policy.plan(transaction.event).fallback
+        return self._policy.plan_of(transaction).fallback

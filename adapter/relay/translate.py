@@ -16,7 +16,7 @@ from adapter.wire import event as wire
 from adapter.wire import netstring, to_kamailio
 
 if TYPE_CHECKING:
-    from adapter.relay.policy import Policy
+    from adapter.relay.policy import LivePolicy
 
 
 MAX_CALL_ID: Final = 255
@@ -47,7 +47,7 @@ def id_of(found: wire.Suspended | wire.Malformed | wire.LazySuspended, node: str
 def claim(
     found: wire.Suspended | wire.Malformed | wire.LazySuspended,
     claimer: Claimer,
-    policy: Policy,
+    policy: LivePolicy,
     arrived: float,
 ) -> tuple[Transaction, wire.Malformed | None]:
     """The claim for a frame that came at ``arrived`` (epoch seconds).
@@ -86,7 +86,7 @@ def call_id_of(data: Any) -> str:
     return found if type(found) is str and len(found) <= MAX_CALL_ID else ""
 
 
-def _malformed(found: wire.Malformed, claimer: Claimer, policy: Policy, arrived: float) -> Transaction:
+def _malformed(found: wire.Malformed, claimer: Claimer, policy: LivePolicy, arrived: float) -> Transaction:
     return Transaction(
         id_of(found, claimer.node),
         found.event,

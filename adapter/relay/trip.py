@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from adapter.observe.observer import Observer
     from adapter.observe.trip_metrics import TripMetrics
     from adapter.ports.links import Links
-    from adapter.relay.policy import Policy
+    from adapter.relay.policy import LivePolicy
 
 log = structlog.get_logger()
 
@@ -87,7 +87,7 @@ class Trip:
         inflight: Store,
         broker: Broker,
         links: Links,
-        policy: Policy,
+        policy: LivePolicy,
         metrics: TripMetrics,
         observer: Observer,
         membership: Membership,

@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from consumers.watched import TableError
+from adapter.watched import TableError
 from consumers.webhook.settings import Hook, Source, check_secret, check_value, parse
 
 if TYPE_CHECKING:

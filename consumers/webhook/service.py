@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from adapter.contract import HEADER_TRACEPARENT, Request
+from adapter.watched import TableError, Watched
 from consumers import tracing
 from consumers.decisions import NO_ANSWER, NoAnswer
 from consumers.service import Service
-from consumers.watched import TableError, Watched
 from consumers.webhook import files
 from consumers.webhook.client import Client
 from consumers.webhook.message import Call

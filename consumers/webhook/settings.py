@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from adapter.contract import MAX_BODY, MAX_NAME, MAX_REPLY, word
-from consumers.watched import TableError
+from adapter.watched import TableError
 from consumers.webhook.addresses import Network, why_refused
 from consumers.webhook.signing import parse_secret
 

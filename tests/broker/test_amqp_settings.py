@@ -146,7 +146,7 @@ async def test_services_that_nobody_runs_are_named(
     there, missing = unique("there"), unique("missing")
     client.queue_declare(contract.service_queue(there), exclusive=True)
     with capture_logs() as logs:
-        broker = AmqpBroker(rabbitmq.url, services={there, missing})
+        broker = AmqpBroker(rabbitmq.url, services=lambda: {there, missing})
         await broker.start(receiver)
         await until(lambda: [entry for entry in logs if "services" in entry])
     assert [entry["services"] for entry in logs if "services" in entry] == [[missing]]

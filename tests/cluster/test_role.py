@@ -102,7 +102,7 @@ class Replica:
         self.membership = Membership(name, LEASE, bus=True)
         self.broker, self.links = Broker(), Links()
         clock, longest = (lambda: world.now), LONGEST
-        self.roles = Roles(self.membership, self.broker, self.links, clock, longest)  # type: ignore[arg-type]
+        self.roles = Roles(self.membership, self.broker, self.links, clock, lambda: longest)  # type: ignore[arg-type]
         self.store_link = self.bus_link = True
         self.stopped = False
         self.late = False  # what comes over the bus is not looked at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import itertools
 import time
 from contextlib import asynccontextmanager
@@ -74,9 +75,16 @@ class Trips:
     async def more(self, number: int = 50) -> None:
         """Return once so many that are asked from now on have been answered."""
         asked, answered = len(self.taken), self.answered
-        await until(lambda: len(self.taken) > asked + number, 30)
-        wanted = set(self.taken[asked : asked + number])
-        await until(lambda: wanted <= self.answered - answered, 30)
+        try:
+            await until(lambda: len(self.taken) > asked + number, 30)
+            wanted = set(self.taken[asked : asked + number])
+            await until(lambda: wanted <= self.answered - answered, 30)
+        except TimeoutError:
+            taken, others = len(self.taken) - asked, collections.Counter(self.others)
+            back = len(self.answered - answered)
+            raise AssertionError(
+                f"{taken} taken, others {others}, {back} answered, {self.broker!r}"
+            ) from None
 
     async def all_answered(self) -> None:
         """Ask no more; return once every request that was taken has been answered."""

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapter.watched import TableError
 from consumers import LoadError, least_cost, load
 from consumers.least_cost import EXAMPLE_RATES, make_service, parse_rates
 from consumers.testing import Undecided, ask
-from consumers.watched import TableError
 
 if TYPE_CHECKING:
     from pathlib import Path

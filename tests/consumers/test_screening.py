@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapter.watched import TableError
 from consumers.screening import EXAMPLE_LIST, Patterns, make_service, parse_rules
 from consumers.testing import Undecided, ask
-from consumers.watched import TableError
 
 ALLOWED = {"action": "allow"}
 

@@ -94,13 +94,14 @@ def test_what_changes_for_a_pod_replaces_it(release: Release) -> None:
     release.put("upgrade", values)
     assert release.template() == before
     for change in (
-        {"policy": "[default]\ndeadline = 1.0\n"},
         {"rabbitmq": {"url": "amqp://u:other-word@r/"}},
         {"settings": {"lease": 2}},
         {"image": {"tag": "9.9.9"}},
     ):
         release.put("upgrade", changed(values, **change))
         assert release.template() != before, change
+    release.put("upgrade", changed(values, policy="[default]\ndeadline = 1.0\n"))
+    assert release.template() == before, "a policy is followed"
     release.put("upgrade", values)
     assert release.template() == before
 

@@ -293,10 +293,10 @@ def test_the_http_port_is_one_everywhere(chart: Charts) -> None:
 
 
 def test_checksums_cannot_be_taken_away(chart: Charts) -> None:
-    objects = chart.render(changed(LEAST, podAnnotations={"checksum/config": "mine", "a": "b"}))
+    objects = chart.render(changed(LEAST, podAnnotations={"checksum/secret": "mine", "a": "b"}))
     annotations = one(objects, "Deployment", ADAPTER)["spec"]["template"]["metadata"]["annotations"]
     assert annotations["a"] == "b"
-    assert annotations["checksum/config"] != "mine"
+    assert annotations["checksum/secret"] != "mine"
 
 
 def test_who_does_not_ask_redis_has_nothing_of_it(chart: Charts) -> None:

@@ -220,7 +220,7 @@ class TestAnyOrder:
         both = (pair.first, pair.second)
         wanted = {(label, seq) for label in range(labels) for seq in (1, 2)}
         for bench in both:
-            bench.trip._policy = Policy(in_flight=labels)
+            bench.policy.replace(Policy(in_flight=labels))
             bench.broker.answers = {"other": Published.UNROUTABLE, "doubtful": Published.UNAVAILABLE}
         steps: list[Any] = [
             (kind, bench, label, seq)

@@ -20,6 +20,8 @@ from tests.harness.until import until
 from tests.system.conftest import bridged
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from adapter.app import Bridge
     from adapter.model.beat import Beat, Snapshot
 
@@ -80,6 +82,29 @@ async def test_health_and_metrics() -> None:
         await until(lambda: not bridge.nodes.up)
         status, body = await get(bridge, "/readyz")
         assert (status, json.loads(body)["checks"]["links"]) == (503, False)
+
+
+async def test_a_change_of_the_policy_counts_and_a_wrong_one_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text('[default]\ndeadline = 0.05\nfallback = { action = "reject", code = 480 }\n')
+    options = {**EMBEDDED, "policy": str(path)}
+    async with SimulatedKamailio() as sim, bridged(sim, "sbc1", options) as bridge:
+        await until(lambda: bridge.policy.now.plan("held").deadline == 0.05)
+        first = bridge.policy.now.revision
+        call = await sim.suspend("held", {"hold": True})
+        assert (await call.resumed())["decision"]["code"] == 480
+        path.write_text('[default]\ndeadline = 0.05\nfallback = { action = "reject", code = 486 }\n')
+        await until(lambda: bridge.policy.now.revision != first)
+        call = await sim.suspend("held", {"hold": True})
+        assert (await call.resumed())["decision"]["code"] == 486
+        path.write_text("[default]\ndeadline = 0\n")
+        await until(lambda: bridge.policy_file is not None and bridge.policy_file.problem)
+        status, body = await get(bridge, "/readyz")
+        assert status == 200, "the one before counts"
+        assert "default.deadline" in json.loads(body)["details"]["policy"]
+        _, metrics = await get(bridge, "/metrics")
+        assert "evapi_policy_wrong 1.0" in metrics.splitlines()
+        assert f'evapi_policy_info{{revision="{bridge.policy.now.revision}"}} 1.0' in metrics.splitlines()
 
 
 async def test_a_drain_tells_kamailio_first_and_finishes_what_is_in_flight() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapter.contract import Request
-from consumers.watched import TableError
+from adapter.watched import TableError
 from consumers.webhook import files
 from consumers.webhook.client import Client, NotDecided
 from consumers.webhook.message import Call

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from adapter import watched as watched_module
 from adapter.contract import Request, encode_request
 from consumers import LoadError, Message, Result, load
-from consumers import watched as watched_module
 from consumers.metrics import ConsumerMetrics
 from consumers.testing import Undecided, ask, opened, tell
 from consumers.webhook.signing import HEADER_SIGNATURE, parse_secret, signature

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.watched import TableError
+from adapter.watched import TableError
 from consumers.webhook import settings
 from consumers.webhook.settings import Hook, Reason, Source, parse
 from tests.harness.readme import CONSUMERS, block

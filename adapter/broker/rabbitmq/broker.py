@@ -51,7 +51,7 @@ class AmqpBroker:
         urls: servers of one cluster, separated by commas, tried in turn.
         limits: every limit; read whenever it is needed.
         kind: of which kind the nodes' queues are.
-        services: are named in the log where nobody has declared their queue.
+        services: gives those that are named in the log if nobody has declared their queue.
         on_ready: is told each change of ``ready``.
         clock: gives epoch seconds.
 
@@ -65,7 +65,7 @@ class AmqpBroker:
         *,
         limits: Limits | None = None,
         kind: Kind | None = None,
-        services: Collection[str] = (),
+        services: Callable[[], Collection[str]] = tuple,
         on_ready: Callable[[bool], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:

@@ -43,7 +43,7 @@ class PublishSession:
         shared: what it has in common with the other parts of the broker.
         bindings: makes the bindings of the dead letters.
         results: the queue to which replies are to be sent, by node; it changes while this publishes.
-        services: are named in the log if nobody has declared their queue.
+        services: gives those that are named in the log if nobody has declared their queue.
         on_ready: is told each change of ``ready``.
         clock: gives epoch seconds.
     """
@@ -53,7 +53,7 @@ class PublishSession:
         shared: Shared,
         bindings: Bindings,
         results: Mapping[str, str],
-        services: Collection[str],
+        services: Callable[[], Collection[str]],
         on_ready: Callable[[bool], None],
         clock: Callable[[], float],
     ) -> None:
@@ -242,7 +242,7 @@ class PublishSession:
 
     async def _look_for_services(self, connection: Connection) -> None:
         async with asyncio.timeout(self._limits.answer_timeout):
-            missing = await topology.missing_services(connection, self._services)
+            missing = await topology.missing_services(connection, self._services())
         if missing and missing != self._missing:
             log.warning("services without a queue: nobody will decide their events", services=missing)
         self._missing = missing

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 QueueType = Literal["classic", "quorum"]
 
 _TTL: Final = 5.0
+_AFTER_DEADLINE: Final = 1.0  # seconds for which a reply is kept after the longest deadline, at least
 """Seconds for which replies are kept at least."""
 REPLICA_QUEUE_EXPIRES: Final = 30.0
 _NO_LIMIT: Final = 1_000_000
@@ -74,9 +75,14 @@ class Kind:
         deadline by a second. Coarse, so that few changes of a policy change the queue's arguments.
         """
         found = _TTL
-        while found < self.longest + 1:
+        while found < self.longest + _AFTER_DEADLINE:
             found *= 2
         return found
+
+    @property
+    def longest_kept(self) -> float:
+        """Seconds of the longest deadline for which replies are kept long enough."""
+        return self.results_ttl - _AFTER_DEADLINE
 
     @property
     def _arguments(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers.watched import TableError, Watched
+from adapter.watched import TableError, Watched
 from tests.harness.process import wait_until
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A file that a service decides by, read again when it changes."""
+"""A file that somebody decides by, read again when it changes."""
 
 from __future__ import annotations
 
@@ -40,13 +40,15 @@ class Watched(Generic[_T]):
     A change is noticed by time of
     modification, size or inode, at most every ``CHECK_EVERY`` seconds, and read in a thread, so
     that a large file holds nobody up. While the new file is broken or gone the last good one
-    counts, and the log says so once.
+    counts, and that is told once.
 
     Args:
         path: The file.
         parse: What makes the value of its text. Raises TableError where the text is no good.
         names: Gives the other files that a text names, which ``parse`` reads: they are looked at, too.
             Raises TableError as ``parse`` does.
+        told: Is given what is wrong with a change, or an empty text once one was read; in the thread that
+            reads. By default the log is.
         clock: Gives seconds.
     """
 
@@ -56,11 +58,13 @@ class Watched(Generic[_T]):
         parse: Callable[[str], _T],
         *,
         names: Callable[[str], Iterable[Path]] = lambda text: (),
+        told: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
         self._parse = parse
         self._names = names
+        self._told = self._log if told is None else told
         self._clock = clock
         self._value: _T | None = None
         self._others: tuple[Path, ...] = ()
@@ -110,7 +114,13 @@ class Watched(Generic[_T]):
         try:
             self.load()
         except TableError as exc:
-            _log.error("%s; the one before it still counts", exc)
+            self._told(str(exc))
+        else:
+            self._told("")
+
+    def _log(self, problem: str) -> None:
+        if problem:
+            _log.error("%s; the one before it still counts", problem)
         else:
             _log.info("%s: read again", self.path)
 
