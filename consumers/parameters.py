@@ -104,7 +104,10 @@ def _parameter(found: inspect.Parameter, handler: Callable[..., Any], first: boo
     try:
         kind = Any if kind is _EMPTY else evaluated(kind, handler)
     except Exception as exc:  # whatever its text does
-        kind, trouble = None, f"{type(exc).__name__}: {exc}"
+        if str(kind).rpartition(".")[2] == Request.__name__:
+            kind = Request  # of a module that is imported for the type checker alone
+        else:
+            kind, trouble = None, f"{type(exc).__name__}: {exc}"
     if first and kind in (Any, object):
         kind = Request
     keyword = found.kind is inspect.Parameter.KEYWORD_ONLY

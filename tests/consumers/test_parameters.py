@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from elsewhere import Unknown  # type: ignore[import-not-found]
 
+    from adapter import contract
+
 DATA = {"user": "441632960000", "rate": "3", "call_id": "abc@sbc1"}
 
 
@@ -293,12 +295,17 @@ async def test_handlers_as_they_always_were(service: Service) -> None:
         Later().method,
         functools.partial(_coded, 7),
         functools.partial(_coded, code=7),
+        _of_a_module_for_types,
     ]
     for handler in handlers:
         made = Service("old")
         made.on("e")(handler)
         made.check()
         assert await ask(made, "e", {}) == allow(event="e")
+
+
+def _of_a_module_for_types(request: contract.Request) -> dict[str, Any]:
+    return allow(event=request.event)
 
 
 def _coded(code: int, request: Request) -> dict[str, Any]:
