@@ -73,9 +73,8 @@ class Service:
     name: names its queue, ``evapi.decide.<name>``; letters, digits, ``_`` and ``-``.
     prefetch: how many requests one process holds at a time, those that wait for ``concurrency`` among
     them, which no other instance can take meanwhile; by default 100, or twice ``concurrency``.
-    concurrency: how many ``async`` handlers run at a time in one process; by default all that it holds.
-    A plain ``def`` runs alone in any case. Waiting for its turn takes of a request's time: at its deadline
-    it is dropped.
+    concurrency: how many ``async`` handlers run at a time in one process; by default all that it holds. A
+    plain ``def`` runs alone in any case. A request whose turn does not come is dropped at its deadline.
     queue_type, max_length, delivery_limit: of its queue, fixed when that is first declared.
     ``max_length``: what waits at most (the oldest gives way); ``delivery_limit``, of a quorum
     queue only: how often a request is tried whose consumer died over it.
@@ -193,6 +192,8 @@ class Service:
             LifespanError: a lifespan failed.
         """
         self.check()
+        if self.concurrency is not None:
+            self._turns = asyncio.Semaphore(self.concurrency)  # of this event loop
         await self._handlers.lifespans.open(instead)
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapter.contract import Request, encode_request
 from consumers import Message, Result, Service, allow
+from consumers.testing import ask, opened
 from tests.harness.until import until
 
 if TYPE_CHECKING:
@@ -90,3 +91,21 @@ def test_what_is_held_by_default() -> None:
     assert Service("s", concurrency=20).prefetch == 40
     assert Service("s", concurrency=65_535).prefetch == 65_535
     assert Service("s", concurrency=20, prefetch=25).prefetch == 25
+
+
+def test_one_event_loop_after_the_other() -> None:
+    """As a suite of tests has them, all with the same service."""
+    service = Service("twice", concurrency=1)
+    service.on("e")(_pause)
+
+    async def several() -> list[dict[str, Any]]:
+        async with opened(service):
+            return await asyncio.gather(*(ask(service, "e", {}) for _ in range(3)))
+
+    for _ in range(2):
+        assert asyncio.run(several()) == [allow()] * 3
+
+
+async def _pause(_: Request) -> dict[str, Any]:
+    await asyncio.sleep(0.001)
+    return allow()
