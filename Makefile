@@ -161,6 +161,19 @@ $(ASYNCAPI)/.$(ASYNCAPI_PARSER): | debian
 	@npm install --silent --no-audit --no-fund --no-package-lock --prefix $(ASYNCAPI) @asyncapi/parser@$(ASYNCAPI_PARSER)
 	@touch $@
 
+CLIENTS := $(VENV)/clients
+$(CLIENTS)/.installed: tests/clients/requirements.txt | install
+	@echo "installing clients into $(CLIENTS)"
+	@$(PYTHON) -m venv --clear $(CLIENTS)
+	@$(CLIENTS)/bin/pip install -q --disable-pip-version-check -r tests/clients/requirements.txt
+	@touch $@
+
+.PHONY: clients
+clients: DEBIAN += $(NODE) golang-go golang-github-rabbitmq-amqp091-go-dev ruby-bunny php-cli php-msgpack php-amqplib \
+	gcc pkg-config libssl-dev python3-dev
+clients: install $(CLIENTS)/.installed ## the smallest consumer of each client library, and what comes of it, into consumers/README.md (about 2 minutes)
+	@$(BIN)/python -m tests.clients --python $(CLIENTS)/bin/python
+
 .PHONY: contract
 contract: DEBIAN += $(NODE)
 contract: install $(ASYNCAPI)/.$(ASYNCAPI_PARSER) ## write consumers/contract from the code; fails where it has changed, or is no valid AsyncAPI
