@@ -109,13 +109,14 @@ export class Bindings {
   async #session(grace) {
     const { connection } = await open([this.#url], `bindings ${this.#service.name}`);
     const over = new End();
+    /** @type {Work | undefined} */
+    let work;
     const closed = () => {
       over.because('the connection, or a channel, was closed');
       this.#due.because('lost');
+      work?.close();
     };
     connection.on('close', closed);
-    /** @type {Work | undefined} */
-    let work;
     try {
       const channel = await inTime(connection.createChannel());
       const openReplies = () => inTime(connection.createConfirmChannel());

@@ -98,10 +98,13 @@ export class Runner {
     const { grace, prefetch, requestsFrom } = this.#options;
     const { connection, url } = await open(this.#urls, `consumer ${service.name}`);
     this.#at = url;
-    connection.on('close', () => over.because('the connection was closed'));
     const bindings = new Bindings(service, url, requestsFrom);
     /** @type {Work | undefined} */
     let work;
+    connection.on('close', () => {
+      over.because('the connection was closed');
+      work?.close(); // what is in hand is delivered again
+    });
     let finished = false;
     try {
       const channel = await inTime(connection.createChannel());

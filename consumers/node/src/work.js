@@ -117,6 +117,7 @@ export class Work {
     this.#over = true;
     this.#unread.close();
     for (const giveUp of this.#handled) giveUp();
+    this.#onIdle();
   }
 
   /**

@@ -141,6 +141,26 @@ test('what a stop cannot wait for is delivered again', async (t) => {
   await next(id);
 });
 
+test('a stop does not wait for what is lost with the connection', async (t) => {
+  const { queue } = await inbox(t);
+  const event = unique();
+  const { service } = quiet();
+  let taken = false;
+  service.on(event, () => new Promise(() => (taken = true)));
+  const way = await proxy(t);
+  const { stop } = await start(t, service, { url: way.url, grace: 15_000 });
+  await request(event, queue);
+  await until(() => taken);
+  const began = performance.now();
+  const stopped = stop();
+  await until(() => onChannel(async (channel) => {
+    return (await channel.checkQueue(`evapi.decide.${service.name}`)).consumerCount === 0;
+  }));
+  way.cut();
+  await stopped;
+  assert.ok(performance.now() - began < 10_000);
+});
+
 test('a connection that breaks is opened again, by the next URL', async (t) => {
   const event = unique();
   const { service, log } = quiet();
