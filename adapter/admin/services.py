@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +11,7 @@ from adapter.admin.management import events_of
 from adapter.relay import policy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from adapter.admin.management import Management
     from adapter.admin.rabbit import Rabbit
@@ -47,6 +47,12 @@ class Service:
         if self.events is None or "#" in self.events or "*" in self.events:
             return ()
         return tuple(event for event in self.asked_for if contract.word(event) not in self.events)
+
+    def takes(self, event: str) -> bool:
+        """Return True if the event comes to its queue, as far as that is known."""
+        if self.events is None:
+            return event in self.asked_for
+        return not {"#", "*", contract.word(event)}.isdisjoint(self.events)
 
     @property
     def silence(self) -> str:
@@ -113,10 +119,9 @@ async def services(
                 asked.get(name, ()),
                 name in read.default.services,
                 _unhandled(name, bound or (), queues),
-                _silent(silent, asked.get(name, ()) if bound is None else bound),
             )
         )
-    return found
+    return _told_of_silence(found, silent) if silent else found
 
 
 def _unhandled(service: str, bound: Iterable[str], queues: Iterable[str]) -> tuple[str, ...]:
@@ -129,12 +134,20 @@ def _unhandled(service: str, bound: Iterable[str], queues: Iterable[str]) -> tup
     return tuple(event for event in bound if handled and contract.word(event) == event not in handled)
 
 
-def _silent(silent: Mapping[str, int], bound: Iterable[str]) -> Mapping[str, int]:
-    """Those of the events that come to a queue, by what it is bound to."""
-    keys = frozenset(bound)
-    words = frozenset(map(contract.word, keys))
-    everything = not keys.isdisjoint("#*")
-    return {event: number for event, number in silent.items() if everything or contract.word(event) in words}
+def _told_of_silence(found: Sequence[Service], silent: Mapping[str, int]) -> list[Service]:
+    """Note at each service the events that come to it and that nobody answers.
+
+    If the policy names who decides an event, these are meant: others may only listen. If one that is meant
+    does not run, or does not get the event, that is told of it, and nobody is called silent.
+    """
+    events: dict[str, dict[str, int]] = {}
+    for event, calls in silent.items():
+        takers = [each for each in found if each.takes(event)]
+        meant = [each for each in found if event in each.asked_for] or takers
+        if all(each.consumers and each in takers for each in meant):
+            for each in meant:
+                events.setdefault(each.name, {})[event] = calls
+    return [replace(each, silent=events.get(each.name, {})) for each in found]
 
 
 def asked_for(read: policy.Policy) -> Mapping[str, tuple[str, ...]]:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 import pytest
 
-from adapter.admin.silence import unanswered
+from adapter.admin.silence import silent_events, unanswered
+from adapter.inflight.operator import OperatorStore
 from adapter.observe.journal import Kind
 from tests.cli.ground import Ground, on_ground
 from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
     from tests.harness.rabbitmq import RabbitServer
     from tests.harness.redis import RedisServer
@@ -31,9 +33,9 @@ async def ground(
         yield made
 
 
-async def listed(ground: Ground) -> dict[str, str]:
+async def listed(ground: Ground, **variables: str) -> dict[str, str]:
     """The remark on each service."""
-    done = await ground.run("services", "-o", "json")
+    done = await ground.run("services", "-o", "json", **variables)
     return {row["name"]: row["remark"] for row in done.rows}
 
 
@@ -59,6 +61,29 @@ async def test_one_that_acknowledges_and_never_answers(ground: Ground) -> None:
     assert finding["todo"].startswith("evapi-adapter conformance --service mute")
     (fine,) = [row for row in done.rows if (row["check"], row["of"]) == ("service", "lcr")]
     assert fine["status"] == "ok"
+
+
+async def test_who_only_listens_is_not_blamed(ground: Ground, tmp_path: Path) -> None:
+    """One that hears everything, beside one that decides and does not run, or is named by the policy."""
+    ground.service("audit", lambda _: None, ["#"])
+    ground.abandoned("lcr")
+    await ground.calls(3, "invite")
+
+    store = OperatorStore(ground.redis_url, "test", prefix=ground.node)
+
+    async def told() -> bool:
+        return bool(await silent_events(store))
+
+    try:
+        await until(told)
+    finally:
+        await store.close()
+    assert "takes requests" not in str(await listed(ground))
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[events.invite]\nservices = ["audit"]\n')
+    assert "answers none" in (await listed(ground, EVAPI_POLICY=str(policy)))["audit"]
+    policy.write_text('[events.invite]\nservices = ["lcr"]\n')
+    assert "takes requests" not in (await listed(ground, EVAPI_POLICY=str(policy)))["audit"]
 
 
 async def test_without_redis_nothing_is_said(ground: Ground) -> None:

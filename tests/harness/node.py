@@ -54,7 +54,8 @@ def install(package: Path = PACKAGE) -> None:
 def main() -> int:
     """Install what is missing. Returns the exit code."""
     try:
-        install()
+        for package in (PACKAGE, CLIENTS):
+            install(package)
     except HarnessError as exc:
         print(exc, file=sys.stderr)
         return 1

@@ -24,13 +24,14 @@ PACKAGES = ("kamailio", "kamailio-extra-modules", "rabbitmq-server")
 SHARE = (
     "tests/kamailio/test_ask.py::test_an_answer_is_applied_once",
     "tests/broker/test_amqp.py::test_properties_of_a_request",
+    "tests/protocols/test_mqtt.py::test_it_decides",
 )
 TIMEOUT = 300.0
 
 pytestmark = pytest.mark.timeout(2 * TIMEOUT)
 
 
-def test_debian_13_decides_a_call_and_takes_a_request(tmp_path: Path) -> None:
+def test_debian_13_decides_calls_and_takes_requests(tmp_path: Path) -> None:
     there = root("trixie", PACKAGES)
     found = versions(there)
     assert found["Kamailio"].startswith("6.")
