@@ -11,7 +11,7 @@ from adapter.contract import HEADER_DETAIL, HEADER_STATUS, Request, encode_reque
 from consumers import NO_ANSWER, Failed, Message, Result, Service
 from consumers.testing import Undecided, ask, tell
 
-REQUEST = encode_request(Request("e", "n", {}, 1, 2, 3, time.time() + 60))
+REQUEST = encode_request(Request("e", "n", {}, 1, 2, 3, time.time() + 3600))
 
 
 async def test_who_has_no_say_sends_no_reply() -> None:
