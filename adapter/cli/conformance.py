@@ -101,11 +101,11 @@ def conformance(
             raise SettingsError(name, f"is a name of 1 to {MAX_NAME} bytes")
     settings = options.settings(more, amqp_url=amqp_url, amqp_api=amqp_api)
     options.amqp(settings)
-    options_of_run = {"wait": wait, "by_exchange": by_exchange, "queue": queue or ""}
+    way = {"by_exchange": by_exchange, "queue": queue or "", "mqtt": settings.mqtt}
     as_json = request_format is RequestFormat.JSON
     call, address = _call(event, data, timeout, as_json), None if listen is None else _address(listen)
     try:
-        found = options.run(_played(settings, service, call, address, out, **options_of_run))
+        found = options.run(_played(settings, service, call, address, out, wait=wait, **way))
     except (BrokerUnavailable, ManagementUnavailable, NobodyThere) as exc:
         out.say(f"evapi-adapter: {exc}")
         raise typer.Exit(USAGE) from exc

@@ -43,7 +43,7 @@ def test_names_are_their_own_and_each_has_a_remedy() -> None:
 
 
 def test_a_consumer_that_went_is_told_though_another_answers() -> None:
-    observed = of(Question.UNREADABLE, letters=["rejected"], consumers=2, consumers_after=1, alive=True)
+    observed = of(Question.UNREADABLE, letters=["rejected"], lost_consumer=True, alive=True)
     assert told(observed, "unreadable") == (
         Status.ERROR,
         "the consumer went away over a body that is no request",

@@ -36,11 +36,13 @@ class Way:
         exchange: empty: the default exchange, which gives it to the queue ``key`` and to nobody else.
         key: the routing key.
         user: as whom RabbitMQ knows the kit; empty: it does not tell.
+        mqtt: whether requests name the topic by which MQTT clients reply.
     """
 
     exchange: str
     key: str
     user: str = ""
+    mqtt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def written(
         None if to.notice else deadline,
     )
     left = round(timeout * 1000)
-    raw = frames.encode(channel, most, publication, to.id, int(now), left, to.reply_to, way.user)
+    raw = frames.encode(channel, most, publication, to.id, int(now), left, to.reply_to, way.user, way.mqtt)
     method, header, rest = _cut(raw)
     if way.exchange != contract.EVENTS_EXCHANGE:
         method = publish_method(channel, way.exchange, way.key)

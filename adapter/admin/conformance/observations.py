@@ -62,8 +62,8 @@ class Played:
     """Why RabbitMQ gave the request to the dead letters: ``rejected``, ``expired``."""
     untaken: bool = False
     """Whether it was still on the queue when nobody waited for its reply any more, beside a consumer."""
-    consumers_after: int | None = None
-    """Of the queue, once the kit had done with it."""
+    lost_consumer: bool = False
+    """Whether a consumer went while it was played, or over the next calls."""
     alive: bool | None = None
     """Whether a plain call was answered after it; ``None`` if none was played: it was answered itself."""
 
@@ -91,11 +91,6 @@ class Played:
     def expired(self) -> bool:
         """Whether RabbitMQ gave it up: it was on the queue until its expiry, or was delivered too often."""
         return any(letter != "rejected" for letter in self.letters)
-
-    @property
-    def lost_consumer(self) -> bool:
-        """Whether a consumer went while it was played."""
-        return self.consumers_after is not None and self.consumers_after < self.consumers
 
 
 @dataclass(slots=True)

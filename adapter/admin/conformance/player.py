@@ -12,20 +12,19 @@ import itertools
 import secrets
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from adapter import contract
 from adapter.admin import dead_letters
 from adapter.admin.conformance import messages, questions
+from adapter.admin.conformance.mailbox import Mailbox
 from adapter.admin.conformance.observations import Observed, Played, Reply
 from adapter.admin.conformance.publishing import Publishing
 from adapter.admin.conformance.questions import Call, Question
-from adapter.admin.rabbit import NoRights, NotThere
-from adapter.amqp.topology import Binding
 from adapter.errors import AdapterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from adapter.admin.conformance.sight import Sight
     from adapter.admin.rabbit import Message, Rabbit
@@ -34,8 +33,6 @@ TRIES: Final = 3
 """Plain calls until one is answered in time: the first one may meet a consumer that is still cold."""
 AGAIN: Final = 1
 """Times that another question is asked again if nothing came back: a fault is there each time."""
-_OWN: Final = "evapi.answers."
-"""Begins the names of the kit's queues: an operator has the rights to those."""
 _FIRST_SEQ: Final = 1 << 30
 """No transaction of a Kamailio's is suspended so often."""
 
@@ -83,6 +80,7 @@ class Player:
         say: is told of each question.
         by_exchange: publish to the exchange of all events, as the adapter does, not to the one queue.
         queue: of the consumer, if it is not the service's.
+        mqtt: whether requests name the topic by which MQTT clients reply.
     """
 
     def __init__(
@@ -96,6 +94,7 @@ class Player:
         say: Callable[[str], None] = lambda _: None,
         by_exchange: bool = False,
         queue: str = "",
+        mqtt: bool = False,
     ) -> None:
         node = f"conformance-{secrets.token_hex(4)}"
         self._rabbit = rabbit
@@ -109,21 +108,28 @@ class Player:
         self._publishing = Publishing(rabbit, self.patience.answer)
         self._user = ""
         self._nodes = {Question.OTHER_NODE: f"{node}-b", Question.NOTICE: f"{node}-c"}
+        self._all_nodes = (node, *self._nodes.values())
+        self._mailbox = Mailbox(rabbit, self._all_nodes, self._nodes[Question.OTHER_NODE], mqtt)
+        self._mqtt = mqtt
         self._ids: dict[str, Played] = {}
         self._current: Played
         self._published_at: dict[str, float] = {}
         self._seq = itertools.count(_FIRST_SEQ + secrets.randbelow(1 << 29))
         self._something = asyncio.Event()
         self._gone = ""
+        self._hidden = self._away = False
         self.observed = Observed(service, seen=None if sight is None else sight.requests)
 
     async def run(self) -> Observed:
         """Ask everything. Raises BrokerUnavailable, and NobodyThere if there is no consumer."""
+        state = await self._rabbit.queue(self.queue)
+        self._hidden = state is None and self._by_exchange  # the consumer has a queue that nobody names
         if not await self.consumers():
             raise NobodyThere(f"nobody consumes the queue {self.queue}: start the consumer first")
         self._user = await self._rabbit.user()
-        async with contextlib.AsyncExitStack() as stack:
-            await self._listen(stack)
+        async with contextlib.aclosing(self._mailbox) as mailbox:
+            keys = {self._way(node).key for node in self._all_nodes}
+            self.observed.letters_seen = await mailbox.open(self._on_reply, self._on_letter, keys)
             await self._ask_plain()
             for question in Question:
                 if question is not Question.PLAIN:
@@ -132,46 +138,22 @@ class Player:
             await self._all_settled()
         return self.observed
 
-    async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
-        """Have queues for replies, for those that go where a node's usually go, and for dead letters."""
-        for question in (Question.PLAIN, Question.OTHER_NODE, Question.NOTICE):
-            await self._listen_to(stack, self._reply_to(question))
-            with contextlib.suppress(NoRights):  # the name tells of a fault, and no more
-                await self._listen_to(stack, contract.results_queue(self._node(question)))
-        letters = f"{_OWN}letters.{self._call.node}"
-        came = await stack.enter_async_context(self._rabbit.listen(letters))
-        self.observed.letters_seen = await self._bind_letters(letters)
-        _kept(stack, self._take_letters(came))
-
-    async def _listen_to(self, stack: contextlib.AsyncExitStack, queue: str) -> None:
-        came = await stack.enter_async_context(self._rabbit.listen(queue))
-        _kept(stack, self._take(came, queue))
-
     def _node(self, question: Question) -> str:
         return self._nodes.get(question, self._call.node)
 
-    def _reply_to(self, question: Question) -> str:
-        """Of another name than a node's usual one: an adapter may have such a one, too."""
-        return f"{_OWN}{self._node(question)}"
+    def _on_reply(self, message: Message, queue: str) -> None:
+        id_ = message.properties.correlation_id or message.headers.get("x-correlation-id") or ""
+        id_ = id_.decode(errors="replace") if isinstance(id_, bytes) else str(id_)
+        played = self._ids.get(id_) or self._asked_at(queue)
+        after = asyncio.get_running_loop().time() - self._published_at[played.id]
+        kind = message.properties.content_type
+        played.replies.append(Reply(id_, queue, after, message.body, kind, message.headers))
+        self._something.set()
 
-    async def _bind_letters(self, queue: str) -> bool:
-        keys = {self._way(each).key for each in (Question.PLAIN, Question.OTHER_NODE, Question.NOTICE)}
-        for exchange in (contract.DEAD_BY_NODE_EXCHANGE, contract.DEAD_EXCHANGE):
-            with contextlib.suppress(NotThere, NoRights):
-                for key in keys:
-                    await self._rabbit.bind(Binding(exchange, queue, key))
-                return True
-        return False
-
-    async def _take(self, came: asyncio.Queue[Message], queue: str) -> None:
-        while True:
-            message = await came.get()
-            id_ = message.properties.correlation_id or message.headers.get("x-correlation-id") or ""
-            id_ = id_.decode(errors="replace") if isinstance(id_, bytes) else str(id_)
-            played = self._ids.get(id_) or self._asked_at(queue)
-            after = asyncio.get_running_loop().time() - self._published_at[played.id]
-            kind = message.properties.content_type
-            played.replies.append(Reply(id_, queue, after, message.body, kind, message.headers))
+    def _on_letter(self, message: Message, _: str) -> None:
+        played = self._ids.get(message.properties.message_id or "")
+        if played is not None:
+            played.letters.append(dead_letters.read(0, message).reason)
             self._something.set()
 
     def _asked_at(self, queue: str) -> Played:
@@ -180,14 +162,6 @@ class Player:
         if notice is not None and queue.endswith(self._node(Question.NOTICE)):
             return notice
         return self._current
-
-    async def _take_letters(self, came: asyncio.Queue[Message]) -> None:
-        while True:
-            message = await came.get()
-            played = self._ids.get(message.properties.message_id or "")
-            if played is not None:  # others' dead letters may come by the exchange, too
-                played.letters.append(dead_letters.read(0, message).reason)
-                self._something.set()
 
     async def _ask_plain(self) -> None:
         for _ in range(TRIES):
@@ -202,6 +176,7 @@ class Player:
         if self._gone:
             self.observed.left_out[question] = self._gone
             return
+        self._away = False
         played = await self._ask(question)
         for _ in range(AGAIN):
             if not self._in_doubt(played):
@@ -211,7 +186,7 @@ class Player:
             return
         # Silence is right for some questions: whether it broke anything, the next calls tell.
         played.alive = await self._answers() or await self._answers()
-        played.consumers_after = await self.consumers()
+        played.lost_consumer = self._away or await self.consumers() < played.consumers
         if not played.alive and not (played.lost_consumer and await self._comes_back()):
             self._gone = f"left out: nothing is answered any more since {question}"
 
@@ -238,7 +213,7 @@ class Player:
 
     async def _ask(self, question: Question) -> Played:
         node, seq = self._node(question), next(self._seq)
-        played = Played(question, f"{node}:0:0:{seq}", self._reply_to(question), self._call.timeout)
+        played = Played(question, f"{node}:0:0:{seq}", self._mailbox.reply_to(node), self._call.timeout)
         played.consumers = await self.consumers()
         self._current = self._ids[played.id] = played
         if self._sight is not None:
@@ -258,7 +233,7 @@ class Player:
         content = questions.content(question, call, seq, now)
         notice = question is Question.NOTICE
         to = messages.Addressed(call.event, call.node, played.id, notice, played.reply_to)
-        way = self._way(question)
+        way = self._way(call.node)
 
         def write(line: tuple[int, int]) -> bytes:
             return messages.written(line, way, to, content, now, call.timeout)
@@ -272,11 +247,11 @@ class Player:
             raise NobodyThere(f"no queue takes {call.event}: {self.queue} is gone, or not bound to it")
         self.observed.played.append(played)
 
-    def _way(self, question: Question) -> messages.Way:
+    def _way(self, node: str) -> messages.Way:
         if not self._by_exchange:
-            return messages.Way("", self.queue, self._user)
-        key = contract.routing_key(self._call.event, self._node(question))
-        return messages.Way(contract.EVENTS_EXCHANGE, key, self._user)
+            return messages.Way("", self.queue, self._user, self._mqtt)
+        key = contract.routing_key(self._call.event, node)
+        return messages.Way(contract.EVENTS_EXCHANGE, key, self._user, self._mqtt)
 
     async def _answered(self, played: Played) -> None:
         """Return once something came back, nobody is there any more, or the time is over."""
@@ -291,15 +266,17 @@ class Player:
             state = None if played.over else await self._rabbit.queue(self.queue)
             if state is None:
                 continue
-            played.consumers_after = state.consumers
-            if played.lost_consumer or not state.consumers:
+            if state.consumers < played.consumers or not state.consumers:
+                played.lost_consumer = self._away = True
                 break
             if loop.time() < deadline:
-                waited.append(state.messages > 0 and state.consumers > 0)
+                waited.append(state.messages > 0)
         played.untaken = not played.replies and bool(waited) and all(waited)
 
     async def consumers(self) -> int:
-        """Return how many consume its queue. Raises BrokerUnavailable."""
+        """Return how many consume its queue; 1 if nobody can know. Raises BrokerUnavailable."""
+        if self._hidden:
+            return 1
         state = await self._rabbit.queue(self.queue)
         return 0 if state is None else state.consumers
 
@@ -309,9 +286,3 @@ class Player:
         until = time.monotonic() + self.patience.settle
         while time.monotonic() < until and any(each.delivered and not each.settled for each in seen.values()):
             await asyncio.sleep(self.patience.look)
-
-
-def _kept(stack: contextlib.AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
-    """Have something done until the stack is left."""
-    task = asyncio.ensure_future(work)
-    stack.callback(task.cancel)

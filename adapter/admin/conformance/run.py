@@ -33,6 +33,7 @@ async def conform(
     say: Callable[[str], None] = lambda _: None,
     by_exchange: bool = False,
     queue: str = "",
+    mqtt: bool = False,
 ) -> list[tuple[Check, Verdict]]:
     """Play calls at a consumer and judge it.
 
@@ -47,6 +48,7 @@ async def conform(
         say: is told how far it is.
         by_exchange: publish to the exchange of all events.
         queue: of the consumer, if it is not the service's.
+        mqtt: whether requests name the topic by which MQTT clients reply.
 
     Returns:
         Each check with its verdict.
@@ -65,6 +67,7 @@ async def conform(
         say=say,
         by_exchange=by_exchange,
         queue=queue,
+        mqtt=mqtt,
     )
     if relay is not None:
         await _come(player, relay, wait)
