@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from adapter.model.transaction import Transaction, TransactionId
 
@@ -35,15 +35,18 @@ class ConsumerLatency:
         calls, asked = self._calls, self._asked
         asked.update({id_: now for id_ in ids if id_ in calls and asked.get(id_) != _ANSWERED})
 
-    def answered(self, now: float, ids: Iterable[TransactionId]) -> Iterator[float]:
-        """For how long each was the consumer's: 0 where its reply was quicker than the broker's confirm.
-        A second reply, and what is not known here, give nothing."""
-        calls, asked = self._calls, self._asked
-        for id_ in ids:
-            since = asked.get(id_, now)
-            if since != _ANSWERED and id_ in calls:
-                asked[id_] = _ANSWERED
-                yield max(now - since, 0.0)
+    def answered(self, now: float, id_: TransactionId) -> tuple[float, float] | None:
+        """Take in a reply.
+
+        Returns:
+            For how many seconds the call was the consumer's, 0 if its reply was quicker than the broker's
+            confirm, and for how many it is claimed. None for a second reply, and for a call not known here.
+        """
+        since, call = self._asked.get(id_, now), self._calls.get(id_)
+        if since == _ANSWERED or call is None:
+            return None
+        self._asked[id_] = _ANSWERED
+        return max(now - since, 0.0), max(now - call[0], 0.0)
 
     def over(self, id_: TransactionId) -> None:
         """It is answered."""

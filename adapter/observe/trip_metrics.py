@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Up to SIP's timers: T1 is 0.5 s, Kamailio's fr_timer 30 s by default."""
 SHARES: Final = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
-HOPS: Final = ("claim", "publish", "consumer", "settle", "receipt")
+HOPS: Final = ("claim", "publish", "consumer", "queue", "work", "settle", "receipt")
 FAILING: Final = ("publish", "consumer")
 """Hops that fail for single calls. A claim or settlement that the store does not take is made in this
 process; of what Kamailio does not read ``evapi_receipts_missed_total`` tells."""
@@ -83,8 +83,9 @@ class TripMetrics(Sink):
         self.hop_seconds = spread(
             "evapi_hop_seconds",
             "What each hop took: claim, publish (to the confirm) and settle, of a batch of calls; consumer, "
-            "of a call, from the confirm to the reply; receipt, from asking Kamailio how far it has read to "
-            "its answer.",
+            "of a call, from the confirm to the reply; work, the part of it for which the service had the "
+            "request, by its clock alone; queue, the rest; receipt, from asking Kamailio how far it has read "
+            "to its answer.",
             ["hop"],
             SECONDS,
         )
@@ -171,8 +172,22 @@ class TripMetrics(Sink):
     def replied(self, at: float, replies: Sequence[tuple[TransactionId, Reply]]) -> None:
         """Consumers have replied to these."""
         observe = self._hops["consumer"].observe
-        for seconds in self._waiting.answered(at, [id_ for id_, _ in replies]):
-            observe(seconds)
+        for id_, reply in replies:
+            times = self._waiting.answered(at, id_)
+            if times is not None:
+                observe(times[0])
+                if reply.received is not None and reply.replied is not None:
+                    self._divide(*times, reply.replied - reply.received)
+
+    def _divide(self, consumer: float, age: float, work: float) -> None:
+        """Tell a call's time in queues from the service's work.
+
+        Both of the service's times are by its own clock, so that another clock than ours makes no difference;
+        one that was set meanwhile tells nothing, or at most that the work took as long as the call is old.
+        """
+        if work >= 0:
+            self._hops["work"].observe(min(work, age))
+            self._hops["queue"].observe(max(consumer - work, 0.0))
 
     def adopted(
         self, at: float, node: str, owners: Sequence[str], state: State, transactions: Sequence[Transaction]

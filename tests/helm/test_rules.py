@@ -150,6 +150,8 @@ def test_what_is_not_there_is_found(expression: str, exported: dict[str, frozens
 def test_the_served_call_has_left_its_trace(scraped: str) -> None:
     for line in (
         'evapi_hop_seconds_count{hop="consumer"} 1.0',
+        'evapi_hop_seconds_count{hop="queue"} 1.0',
+        'evapi_hop_seconds_count{hop="work"} 1.0',
         'evapi_hop_seconds_count{hop="publish"} 1.0',
         'evapi_deadline_used_ratio_count{event="invite_request"} 1.0',
         'evapi_outcomes_total{event="invite_request",node="sbc1",outcome="unroutable"} 0.0',

@@ -113,6 +113,45 @@ def test_a_reply_before_the_confirm_took_no_time() -> None:
     assert metrics.trip._waiting._asked == {}
 
 
+def divided(received: float, replied: float) -> tuple[float | None, float | None]:
+    """What queue and work are told to have taken of a call of 0.5 s, claimed 1.5 s ago."""
+    metrics = Metrics()
+    metrics.trip.claimed(NOW, [call()])
+    metrics.trip.published(NOW + 1, [call()])
+    reply = Reply(str(ID), b"", received=received, replied=replied)
+    metrics.trip.replied(NOW + 1.5, [(ID, reply)])
+    metrics.trip.replied(NOW + 1.6, [(ID, reply)])
+    assert value(metrics, "hop_seconds_sum", hop="consumer") == 0.5
+    counts = {value(metrics, "hop_seconds_count", hop=hop) for hop in ("queue", "work")}
+    if counts == {0}:
+        return None, None
+    assert counts == {1}
+    return value(metrics, "hop_seconds_sum", hop="queue"), value(metrics, "hop_seconds_sum", hop="work")
+
+
+def test_queue_and_work_are_told_apart_by_the_clock_of_the_service_alone() -> None:
+    for clock in (NOW, NOW - 86_400, NOW + 86_400, 1.0):
+        assert divided(clock + 7, clock + 7.125) == (0.375, 0.125)
+
+
+def test_work_may_begin_before_the_confirm_and_the_queue_then_took_nothing() -> None:
+    assert divided(NOW, NOW + 0.75) == (0.0, 0.75)
+
+
+def test_a_clock_of_a_service_that_was_set_meanwhile_does_no_harm() -> None:
+    assert divided(NOW, NOW - 3600) == (None, None)
+    assert divided(NOW, NOW + 3600) == (0.0, 1.5), "no longer than the call is old"
+
+
+def test_a_reply_without_times_is_not_divided() -> None:
+    metrics = Metrics()
+    metrics.trip.claimed(NOW, [call()])
+    metrics.trip.replied(NOW, [(ID, Reply(str(ID), b""))])
+    assert value(metrics, "hop_seconds_count", hop="consumer") == 1
+    for hop in ("queue", "work"):
+        assert value(metrics, "hop_seconds_count", hop=hop) == 0
+
+
 def test_what_is_asked_again_is_measured_from_then_on() -> None:
     metrics = Metrics()
     metrics.trip.claimed(NOW, [call()])
