@@ -111,6 +111,29 @@ async def compare(
     return found
 
 
+async def compare_queue(
+    rabbit: Rabbit, management: Management | None, service: str, events: Iterable[str]
+) -> list[Item]:
+    """The queue of a service that cannot declare it itself, as it should be, and its bindings.
+
+    Args:
+        rabbit: is asked.
+        management: knows the bindings; None if it does not answer.
+        service: its name.
+        events: what its queue is to be bound to.
+
+    Raises:
+        BrokerUnavailable, ManagementUnavailable: who was asked does not answer.
+    """
+    bindings = None if management is None else frozenset(await management.bindings())
+    look, of = _Look(rabbit, bindings), f"service {service}"
+    queue = Queue(contract.service_queue(service), {"x-dead-letter-exchange": contract.DEAD_EXCHANGE})
+    keys = [f"{contract.word(event)}.*" for event in events]
+    bound = [Binding(contract.EVENTS_EXCHANGE, queue.name, key) for key in keys]
+    parts: list[Queue | Binding] = [queue, *bound]
+    return [await look.at(each, of) for each in parts]
+
+
 async def _results(rabbit: Rabbit, queue: Queue) -> tuple[Queue, ...]:
     """The queues of a node's replies that may be there; the last one is that of these settings."""
     beside = declared.beside(queue)

@@ -52,6 +52,15 @@ Mqtt = Annotated[
     ),
 ]
 
+QueueOf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--queue",
+        metavar="NAME=EVENT,...",
+        help="Declare the queue of a service that cannot, and bind it to these events; may be repeated.",
+    ),
+]
+
 app = typer.Typer(
     name="topology",
     help="Exchanges, queues and bindings as they should be, and as they are.",
@@ -124,6 +133,7 @@ def apply(
     amqp_api: options.AmqpApi = None,
     policy: options.PolicyFile = None,
     service: services.Also = None,
+    queue: QueueOf = None,
     mqtt: Mqtt = None,
     output: options.As = Format.TABLE,
     more: options.More = None,
@@ -131,8 +141,9 @@ def apply(
     """Declare what is missing of what the adapter needs. Deletes nothing, and may be repeated.
 
     What is there with other arguments is told, not touched. A service declares its own queue when it
-    starts; nodes' queues that nobody consumes go again after EVAPI_RESULTS_EXPIRES. Exit codes: 0 all of
-    it is there, 1 something is there with other arguments, or RabbitMQ cannot be asked, 2 wrong usage.
+    starts; of one that cannot (by AMQP 1.0), --queue does. Nodes' queues that nobody consumes go again after
+    EVAPI_RESULTS_EXPIRES. Exit codes: 0 all of it is there, 1 something is there with other arguments, or
+    RabbitMQ cannot be asked, 2 wrong usage.
     """
     from adapter.admin.topology import State
 
@@ -140,7 +151,7 @@ def apply(
         more, nodes=nodes, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy, mqtt=mqtt
     )
     out = Output(output)
-    done = options.run(_applied(chosen, out, service or []))
+    done = options.run(_applied(chosen, out, service or [], [_queue_of(each) for each in queue or ()]))
     told = [each for each in done if each.action != "left" or each.item.state is not State.OK]
     out.rows(COLUMNS_APPLY, ({"action": each.action, **_row(each.item)} for each in told))
     out.say(_summary(done))
@@ -163,14 +174,30 @@ async def _compared(chosen: Settings, out: Output, also: list[str]) -> list[Item
         return await topology.compare(await _with_nodes(chosen, out), rabbit, management, also)
 
 
-async def _applied(chosen: Settings, out: Output, also: list[str]) -> list[Done]:
+async def _applied(
+    chosen: Settings, out: Output, also: list[str], queues: list[tuple[str, list[str]]]
+) -> list[Done]:
     from adapter.admin import topology
     from adapter.admin.management import reached
     from adapter.admin.rabbit import Rabbit
 
     async with Rabbit(options.amqp(chosen)) as rabbit, reached(chosen, out.say) as management:
         found = await topology.compare(await _with_nodes(chosen, out), rabbit, management, also)
+        for name, events in queues:
+            found = [item for item in found if item.of != f"service {name}"]
+            found += await topology.compare_queue(rabbit, management, name, events)
         return await topology.apply(rabbit, found)
+
+
+def _queue_of(given: str) -> tuple[str, list[str]]:
+    """Read NAME=EVENT,EVENT. Raises SettingsError."""
+    from adapter.errors import SettingsError
+
+    name, _, events = given.partition("=")
+    found = [event.strip() for event in events.split(",") if event.strip()]
+    if not name or not found:
+        raise SettingsError("--queue", "takes NAME=EVENT,EVENT, such as fraud=invite_request")
+    return name, found
 
 
 async def _with_nodes(chosen: Settings, out: Output) -> Settings:

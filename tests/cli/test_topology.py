@@ -89,6 +89,18 @@ def test_a_service_by_name(topology: Topology) -> None:
     assert topology("apply", "--service", "least_cost").code == 0  # a service declares its own
 
 
+def test_the_queue_of_a_service_that_cannot_declare_it(topology: Topology) -> None:
+    wanted = ("--queue", "least_cost=invite_request,call.ended")
+    done = topology("apply", *wanted)
+    assert (done.code, done.err) == (0, "10 declared, 8 bound, 0 left alone\n")
+    assert "evapi.events -> evapi.decide.least_cost [call_ended.*]" in done.out
+    assert topology("apply", *wanted, "--service", "least_cost").err == "0 declared, 0 bound, 18 left alone\n"
+    for wrong in ("least_cost", "=invite_request", "least_cost="):
+        refused = topology("apply", "--queue", wrong)
+        assert refused.code == 2
+        assert "takes NAME=EVENT,EVENT" in refused.err
+
+
 def test_help() -> None:
     done = evapi_adapter("topology")
     assert done.code == 2

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tests.harness.rabbitmq import RabbitServer
 
-RULES = {"default": {"deadline": 8.0, "format": "json"}}
+RULES = {"default": {"deadline": 4.0, "format": "json"}}  # as long as the usual queues keep replies
 
 
 class Calls(NamedTuple):

@@ -6,17 +6,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import aio_pika
 import pytest
 
+from tests.cli.ground import in_thread
 from tests.harness import node
 from tests.harness.process import Process
 from tests.harness.until import until
 from tests.protocols.conftest import Calls, decides
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tests.harness.rabbitmq import RabbitServer
 
 PROGRAM = Path(__file__).with_name("rhea.js")
@@ -28,17 +26,19 @@ def packages() -> None:
 
 
 @pytest.fixture
-async def queue(rabbitmq: RabbitServer, calls: Calls) -> AsyncIterator[str]:
-    """A service's, which AMQP 1.0 alone cannot bind."""
-    name = f"evapi.decide.{calls.event}"
-    async with await aio_pika.connect(rabbitmq.url) as connection:
-        channel = await connection.channel()
-        made = await channel.declare_queue(
-            name, durable=True, arguments={"x-dead-letter-exchange": "evapi.dead"}
-        )
-        await made.bind("evapi.events", f"{calls.event}.*")
-        yield name
-        await made.delete(if_unused=False, if_empty=False)
+async def queue(rabbitmq: RabbitServer, calls: Calls) -> str:
+    """A service's, which AMQP 1.0 alone cannot bind: made as the page says."""
+    words = (
+        "topology",
+        "apply",
+        "--nodes",
+        f"{calls.node}=127.0.0.1:1",
+        "--queue",
+        f"screening-{calls.event}={calls.event}",
+    )
+    done = await in_thread(*words, EVAPI_AMQP_URL=rabbitmq.url)
+    assert done.code == 0, done.err
+    return f"evapi.decide.screening-{calls.event}"
 
 
 @pytest.mark.usefixtures("packages")
