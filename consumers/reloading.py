@@ -67,6 +67,8 @@ def _folder(service: str) -> Path:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
         spec = None
+    if spec is not None and spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations)))
     if spec is None or spec.origin is None:
         raise ReloadError(
             f"there is no module {package!r}; for my_service.py in the current folder "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adapter.contract import service_queue
+from consumers import reloading
 from tests.consumers.asker import numbers
 from tests.harness.process import Process, free_port
 from tests.harness.until import until
@@ -151,3 +152,18 @@ def test_what_is_no_module_cannot_be_followed(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert "there is no module 'absent'; for my_service.py in the current folder" in done.stderr
+
+
+def test_what_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of a module, of a package (with and without __init__.py), or of a webhook's settings."""
+    for path in ("followed_module.py", "followed_package/__init__.py", "followed_folder/deep/service.py"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, folder in {
+        "followed_module:service": "",
+        "followed_package.inner:service": "followed_package",
+        "followed_folder.deep.service:service": "followed_folder",
+        f"{tmp_path}/settings/webhook.toml": "settings",
+    }.items():
+        assert reloading._folder(name) == tmp_path / folder
