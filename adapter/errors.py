@@ -4,7 +4,7 @@
 
     AdapterError
     ├── SettingsError            wrong usage or settings: exit code 2, names the variable
-    │   └── PolicyError          the policy file: names the table and key
+    │   └── PolicyError          the policy file: names the line, the table and key, and the remedy
     ├── ProtocolError            a peer broke a protocol
     │   ├── FramingError         the byte stream is out of step: fatal to the link
     │   └── CodecError           one whole message is not understood: the link lives
@@ -18,6 +18,18 @@ Losing a race is never an error: see ``adapter.ports.store``.
 """
 
 from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import TypeAlias
+
+    PolicyPath: TypeAlias = tuple[str | int, ...]
+
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class AdapterError(Exception):
@@ -37,7 +49,36 @@ class SettingsError(AdapterError):
 
 
 class PolicyError(SettingsError):
-    """The policy file is wrong; ``variable`` is its path and the key within it."""
+    """The policy is wrong. ``variable`` is the key, dotted as TOML has it.
+
+    Args:
+        path: keys, and places in arrays, from the top; empty if it is the file as a whole.
+        problem: what is wrong there.
+        do: what to write instead.
+        line: of the file, from 1; 0 if it is not known.
+        file: its path; empty if the policy came as text.
+    """
+
+    def __init__(self, path: PolicyPath, problem: str, do: str, *, line: int = 0, file: str = "") -> None:
+        super().__init__(self.dotted(path), problem)
+        self.path = path
+        self.do = do
+        self.line = line
+        self.file = file
+
+    @property
+    def where(self) -> str:
+        """File, line and key, as far as they are known."""
+        return ", ".join(filter(None, (self.file, f"line {self.line}" if self.line else "", self.variable)))
+
+    def __str__(self) -> str:
+        colon = ":" if self.line or self.variable else ""
+        return f"{self.where}{colon} {self.problem}; {self.do}".lstrip()
+
+    @staticmethod
+    def dotted(path: Iterable[str | int]) -> str:
+        """A path as TOML writes it: quotes where they are needed."""
+        return ".".join(str(key) if _BARE.fullmatch(str(key)) else json.dumps(key) for key in path)
 
 
 class ProtocolError(AdapterError):

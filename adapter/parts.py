@@ -11,8 +11,8 @@ import structlog
 
 from adapter.errors import SettingsError
 from adapter.model.correlation import Ids, derived_keys, keys_of
-from adapter.relay.policy import MAX_DEADLINE
 from adapter.relay.policy_file import PolicyFile
+from adapter.relay.policy_keys import MAX_DEADLINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

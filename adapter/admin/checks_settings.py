@@ -22,6 +22,7 @@ SETTINGS: Final = Group("settings")
 ALIKE: Final = 0.8
 """How like a setting's name a variable's must be to be taken for a slip of it."""
 _ENDS: Final = "An adapter that starts with it ends at once, with exit code 2; one that runs goes on."
+_ENDS_OR_KEEPS: Final = f"{_ENDS.removesuffix('.')} with the policy that it had."
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +116,10 @@ def _policy(chosen: Settings) -> tuple[Policy | None, Finding]:
     try:
         rules = policy.read(chosen.policy)
     except PolicyError as exc:
-        todo = f"correct {exc.variable}: {exc.problem}"
-        return None, SETTINGS.error("policy", str(exc), _ENDS, todo)
+        seen = f"{exc.where}: {exc.problem}"
+        return None, SETTINGS.error("policy", seen, _ENDS_OR_KEEPS, exc.do)
     named = ", ".join(sorted(rules.services)) or "none"
     events, longest = counted(len(rules.events), "event"), rules.longest_deadline
     told = f"{chosen.policy}: {events}, longest deadline {longest:g} s, services: {named}"
+    told += f", revision {rules.revision}"
     return rules, SETTINGS.ok("policy", told)

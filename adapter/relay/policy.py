@@ -27,26 +27,24 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter.contract import word
-from adapter.errors import CodecError, PolicyError
+from adapter.errors import PolicyError
+from adapter.relay import policy_keys as keys
+from adapter.relay import policy_lines
 from adapter.wire.to_kamailio import decision_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from adapter.errors import PolicyPath
     from adapter.model.transaction import Transaction
 
-MIN_DEADLINE: Final = 0.01
-MAX_DEADLINE: Final = 120.0
-KEPT: Final = 2 * MAX_DEADLINE
+KEPT: Final = 2 * keys.MAX_DEADLINE
 """Seconds for which a policy that was replaced is kept: no call under way is as old."""
-MAX_FALLBACK: Final = 7_000
-"""Bytes of a fallback as JSON: with its envelope it always fits a resume, a plain one too (8,000)."""
 IN_FLIGHT: Final = 10_000
 EMERGENCY: Final = 1_000
 BUILT_IN: Final = "built-in"
 """The revision of the policy that counts without a file."""
-FORMATS: Final = ("msgpack", "json")
 FALLBACK: Final = {"action": "reject", "code": 503, "reason": "No decision"}
 
 
@@ -146,107 +144,74 @@ class LivePolicy:
 
 
 def read(path: Path) -> Policy:
-    """Read a policy file. Raises PolicyError, naming the file and the key."""
+    """Read a policy file. Raises PolicyError, naming the file, the line and the key."""
+    file = str(path)
     try:
         text = path.read_text("utf-8-sig")
     except OSError as exc:
-        raise PolicyError(str(path), f"cannot be read: {exc.strerror}") from exc
+        do = "name a file that can be read, by --policy or EVAPI_POLICY"
+        raise PolicyError((), f"cannot be read: {exc.strerror}", do, file=file) from exc
     except UnicodeDecodeError as exc:
-        raise PolicyError(str(path), f"is no TOML: {exc}") from exc
-    try:
-        return parse_text(text)
-    except PolicyError as exc:
-        where = f"{path}, {exc.variable}" if exc.variable else str(path)
-        raise PolicyError(where, exc.problem) from exc
+        line = exc.object.count(b"\n", 0, exc.start) + 1
+        wrong = f"is no TOML: it is not UTF-8 ({exc.reason})"
+        raise PolicyError((), wrong, "save it as UTF-8", line=line, file=file) from exc
+    return parse_text(text, file)
 
 
-def parse_text(text: str) -> Policy:
-    """A policy from the text of its file. Raises PolicyError, naming the key."""
+def parse_text(text: str, file: str = "") -> Policy:
+    """A policy from the text of its file. Raises PolicyError, naming the line and the key."""
     try:
         raw = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as exc:
-        raise PolicyError("", f"is no TOML: {exc}") from exc
-    revision = hashlib.sha256(text.encode()).hexdigest()[:12]
-    return replace(parse(raw), revision=revision)
+    except tomllib.TOMLDecodeError as exc:
+        line, said, do = policy_lines.broken_at(text, exc)
+        raise PolicyError((), f"is no TOML: {said}", do, line=line, file=file) from exc
+    except RecursionError as exc:
+        raise PolicyError((), "is no TOML: nested too deeply", "nest it less deeply", file=file) from exc
+    try:
+        found = parse(raw)
+    except PolicyError as exc:
+        line = policy_lines.line_of(text, exc.path)
+        raise PolicyError(exc.path, exc.problem, exc.do, line=line, file=file) from exc
+    return replace(found, revision=hashlib.sha256(text.encode()).hexdigest()[:12])
 
 
 def parse(raw: Mapping[str, Any]) -> Policy:
     """A policy from its tables. Raises PolicyError, naming the key."""
-    _only(raw, "the top level", "default", "limits", "events")
-    default = _plan(Plan(), _table(raw, "default"), "default")
-    events = _table(raw, "events")
+    keys.known(raw, (), keys.TABLES)
+    default = _plan(Plan(), keys.table(raw, "default"), ("default",))
+    events = keys.table(raw, "events")
     _meet_nowhere(events)
-    plans = {name: _plan(default, _table(events, name, "events."), f"events.{name}") for name in events}
-    limits = _table(raw, "limits")
-    _only(limits, "limits", "in_flight", "emergency")
-    in_flight = _number(limits, "in_flight", IN_FLIGHT, 1)
-    return Policy(default, plans, in_flight, _number(limits, "emergency", EMERGENCY, 0))
+    plans = {name: _plan(default, keys.table(events, name, ("events",)), ("events", name)) for name in events}
+    limits = keys.table(raw, "limits")
+    keys.known(limits, ("limits",), keys.LIMITS)
+    in_flight = keys.number(limits, "in_flight", IN_FLIGHT, 1)
+    return Policy(default, plans, in_flight, keys.number(limits, "emergency", EMERGENCY, 0))
 
 
 def _meet_nowhere(events: Iterable[str]) -> None:
     """Raises PolicyError for two events with one routing key: a service of either would get both."""
-    keys: dict[str, str] = {}
+    taken: dict[str, str] = {}
     for name in events:
-        other = keys.setdefault(word(name), name)
+        other = taken.setdefault(word(name), name)
         if other != name:
-            problem = f"has the routing key {word(name)}.*, as {other} has: every service of one gets both"
-            raise PolicyError(f"events.{name}", f"{problem}; rename one of them")
+            wrong = f"has the routing key {word(name)}.*, as {other} has: services of one get both"
+            raise PolicyError(("events", name), wrong, "rename one of them")
 
 
-def _number(limits: Mapping[str, Any], key: str, default: int, least: int) -> int:
-    found = limits.get(key, default)
-    if type(found) is not int or found < least:
-        raise PolicyError(f"limits.{key}", f"{found!r} is no whole number of at least {least}")
-    return found
+def _plan(base: Plan, raw: Mapping[str, Any], path: PolicyPath) -> Plan:
+    keys.known(raw, path, keys.PLAN)
+    given: dict[str, Any] = {}
+    for key, check, name in _CHECKS:
+        if key in raw:
+            given[name] = check(raw[key], (*path, key))
+    return replace(base, **given)
 
 
-def _plan(base: Plan, raw: Mapping[str, Any], where: str) -> Plan:
-    _only(raw, where, "deadline", "fallback", "services", "emergency", "format")
-    plan = base
-    if "deadline" in raw:
-        seconds = raw["deadline"]
-        if type(seconds) not in (int, float) or not MIN_DEADLINE <= seconds <= MAX_DEADLINE:
-            allowed = f"{MIN_DEADLINE} to {MAX_DEADLINE:.0f} seconds"
-            raise PolicyError(f"{where}.deadline", f"{seconds!r} is not within {allowed}")
-        plan = replace(plan, deadline=float(seconds))
-    if "fallback" in raw:
-        plan = replace(plan, fallback=_fallback(raw["fallback"], f"{where}.fallback"))
-    if "services" in raw:
-        services = raw["services"]
-        if not isinstance(services, list) or not all(isinstance(name, str) and name for name in services):
-            raise PolicyError(f"{where}.services", "is no list of service names")
-        plan = replace(plan, services=tuple(services))
-    if "emergency" in raw:
-        if not isinstance(raw["emergency"], bool):
-            raise PolicyError(f"{where}.emergency", f"{raw['emergency']!r} is neither true nor false")
-        plan = replace(plan, emergency=raw["emergency"])
-    if "format" in raw:
-        if raw["format"] not in FORMATS:
-            raise PolicyError(f"{where}.format", f"{raw['format']!r} is neither {' nor '.join(FORMATS)}")
-        plan = replace(plan, as_json=raw["format"] == "json")
-    return plan
-
-
-def _fallback(raw: Any, where: str) -> bytes:
-    if not isinstance(raw, dict):
-        raise PolicyError(where, "is no table such as { action = 'reject', code = 503 }")
-    try:
-        text = decision_json(raw)
-    except CodecError as exc:
-        raise PolicyError(where, f"cannot be sent to Kamailio: {exc.detail}") from exc
-    if len(text) > MAX_FALLBACK:
-        raise PolicyError(where, f"is {len(text)} bytes of JSON, at most {MAX_FALLBACK} allowed")
-    return text
-
-
-def _table(raw: Mapping[str, Any], key: str, prefix: str = "") -> Mapping[str, Any]:
-    found = raw.get(key, {})
-    if not isinstance(found, dict):
-        raise PolicyError(prefix + key, "is no table")
-    return found
-
-
-def _only(raw: Mapping[str, Any], where: str, *known: str) -> None:
-    for key in raw:
-        if key not in known:
-            raise PolicyError(where, f"no such key: {key!r} (known: {', '.join(known)})")
+_CHECKS: Final[tuple[tuple[str, Callable[[Any, PolicyPath], Any], str], ...]] = (
+    ("deadline", keys.deadline, "deadline"),
+    ("fallback", keys.fallback, "fallback"),
+    ("services", keys.services, "services"),
+    ("emergency", keys.truth, "emergency"),
+    ("format", keys.as_json, "as_json"),
+)
+"""Each key of a plan: how it is checked, and its field."""

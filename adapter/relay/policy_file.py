@@ -8,11 +8,14 @@ import structlog
 
 from adapter.errors import PolicyError
 from adapter.relay.policy import Policy, parse_text
+from adapter.relay.policy_lines import line_of
 from adapter.watched import TableError, Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from adapter.errors import PolicyPath
 
 log = structlog.get_logger()
 
@@ -36,6 +39,7 @@ class PolicyFile:
         self._count = count
         self._said = ""
         self._told = ""
+        self._wrong = ""
         self._file = Watched(path, self._read, told=self._tell)
 
     def look(self, _: float = 0.0) -> None:
@@ -43,7 +47,8 @@ class PolicyFile:
         try:
             found = self._file.current()
         except TableError as exc:  # it was good at the start, a moment ago
-            found, self._told = self._now, str(exc)
+            found = self._now
+            self._tell(str(exc))
         if found.revision != self._now.revision:
             self._count(found)
             self._now = found
@@ -55,14 +60,34 @@ class PolicyFile:
                 log.error("policy: not taken", problem=self.problem, revision=self._now.revision, do=do)
 
     def _tell(self, problem: str) -> None:  # in the thread that reads
-        self._told = problem
+        self._told, self._wrong = problem and (self._wrong or problem), ""
 
     def _read(self, text: str) -> Policy:
+        file = str(self._path)
         try:
-            found = parse_text(text)
+            found = parse_text(text, file)
+            refuse_too_long(found, text, self._most, file)
         except PolicyError as exc:
-            raise TableError(f"{exc.variable} {exc.problem}") from exc
-        if found.longest_deadline > self._most:
-            longest = f"the longest deadline, {found.longest_deadline:g} s, is over {self._most:g} s"
-            raise TableError(f"{longest}, until which RabbitMQ keeps replies: restart the adapter with it")
+            self._wrong = str(exc)  # in the words of the start
+            raise TableError(self._wrong) from exc
         return found
+
+
+def refuse_too_long(policy: Policy, text: str, most: float, file: str = "") -> None:
+    """Raise PolicyError if an adapter that runs cannot take a policy, since a deadline is too long.
+
+    Args:
+        policy: it would follow.
+        text: of its file.
+        most: seconds of the longest deadline for which the adapter's queues keep replies.
+        file: the path, for the error.
+    """
+    if policy.longest_deadline <= most:
+        return
+    named = (name for name, plan in policy.events.items() if plan.deadline == policy.longest_deadline)
+    path: PolicyPath = ("default", "deadline")
+    if policy.default.deadline < policy.longest_deadline:
+        path = ("events", next(named), "deadline")
+    wrong = f"{policy.longest_deadline:g} s is longer than RabbitMQ keeps replies for, {most:g} s"
+    do = f"restart the adapter with it, or write {most:g} at most"
+    raise PolicyError(path, wrong, do, line=line_of(text, path), file=file)

@@ -100,13 +100,16 @@ class TestSettings:
         file.write_text("[default]\ndeadline = 0\n")
         site, found = read(policy=str(file))
         assert bad(found) == [("policy", "", "error")]
-        assert "default.deadline" in found[-1].todo
+        assert f"{file}, line 2, default.deadline: 0 is not within" in found[-1].seen
+        assert found[-1].todo == "write deadline = 2.0, for example"
         assert site.settings is not None
         assert site.settings.policy is None  # so that the rest is looked at with the default
         file.write_text('[events.invite]\ndeadline = 3\nservices = ["lcr"]\n')
         site, found = read(policy=str(file))
         assert bad(found) == []
-        assert found[-1].seen.endswith("1 event, longest deadline 3 s, services: lcr")
+        assert found[-1].seen.endswith(
+            f"1 event, longest deadline 3 s, services: lcr, revision {site.policy.revision}"
+        )
         assert site.policy.longest_deadline == 3.0
 
 

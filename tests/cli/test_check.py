@@ -269,7 +269,7 @@ class TestUnknown:
             (("--redis-url", "http://x"), "EVAPI_REDIS_URL: does not begin with redis://"),
             (("--redis-url", "redis://x", "--p99", "5"), "--p99: '5' is no limit; write 2s or 1s:2s"),
             (("--redis-url", "redis://x", "--inflight", "9:1"), "--inflight: '9:1'"),
-            (("--redis-url", "redis://x", "--policy", "/no/such.toml"), "/no/such.toml: cannot be read"),
+            (("--redis-url", "redis://x", "--policy", "/no/such.toml"), "/no/such.toml cannot be read"),
         ],
     )
     async def test_wrong_settings(self, words: tuple[str, ...], told: str) -> None:

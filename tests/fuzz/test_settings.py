@@ -12,7 +12,7 @@ from adapter.bodies import MAX_DEPTH
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import PolicyError, SettingsError
 from adapter.inflight.redis import RedisStore
-from adapter.relay import policy
+from adapter.relay import policy, policy_keys
 from adapter.settings import load, without_password
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates()
@@ -55,8 +55,8 @@ def test_any_policy(raw: dict[str, Any]) -> None:
         assert refused.problem
         return
     for plan in (found.default, *found.events.values()):
-        assert policy.MIN_DEADLINE <= plan.deadline <= policy.MAX_DEADLINE
-        assert len(plan.fallback) <= policy.MAX_FALLBACK
+        assert policy_keys.MIN_DEADLINE <= plan.deadline <= policy_keys.MAX_DEADLINE
+        assert len(plan.fallback) <= policy_keys.MAX_FALLBACK
     assert found.in_flight >= 1
 
 

@@ -13,7 +13,8 @@ from adapter.errors import PolicyError, SettingsError
 from adapter.evapi.link import PLAIN_MAX
 from adapter.model.transaction import Outcome, Transaction, TransactionId
 from adapter.relay import policy
-from adapter.relay.policy import EMERGENCY, FALLBACK, IN_FLIGHT, MAX_FALLBACK, Plan, Policy
+from adapter.relay.policy import EMERGENCY, FALLBACK, IN_FLIGHT, Plan, Policy
+from adapter.relay.policy_keys import MAX_FALLBACK
 from adapter.wire import to_kamailio
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class TestRead:
         path = written(tmp_path, text)
         with pytest.raises(PolicyError, match="is no TOML") as caught:
             policy.read(path)
-        assert caught.value.variable == str(path)
+        assert caught.value.file == str(path)
         assert isinstance(caught.value, SettingsError)
 
     def test_nested_without_end(self, tmp_path: Path) -> None:
@@ -97,31 +98,23 @@ class TestRead:
     def test_no_file(self, tmp_path: Path, name: str) -> None:
         with pytest.raises(PolicyError, match="cannot be read") as caught:
             policy.read(tmp_path / name)
-        assert caught.value.variable == str(tmp_path / name)
-
-    def test_the_error_names_file_and_key(self, tmp_path: Path) -> None:
-        path = written(tmp_path, "[events.invite_request]\ndeadline = 0")
-        with pytest.raises(PolicyError) as caught:
-            policy.read(path)
-        assert str(caught.value) == (
-            f"{path}, events.invite_request.deadline: 0 is not within 0.01 to 120 seconds"
-        )
+        assert caught.value.file == str(tmp_path / name)
 
 
 NO_FALLBACKS: list[Any] = [
     *("reject", [], 503, {"x": float("nan")}, {"x": 1 << 63}, {"x": "\0"}, {"x": object()}),
 ]
 BAD: list[tuple[str, dict[str, Any]]] = [
-    ("the top level", {"defaults": {}}),
-    ("the top level", {"deadline": 2.0}),
+    ("defaults", {"defaults": {}}),
+    ("deadline", {"deadline": 2.0}),
     ("default", {"default": 2.0}),
-    ("default", {"default": {"timeout": 2.0}}),
+    ("default.timeout", {"default": {"timeout": 2.0}}),
     ("limits", {"limits": []}),
-    ("limits", {"limits": {"inflight": 1}}),
+    ("limits.inflight", {"limits": {"inflight": 1}}),
     ("events", {"events": "a"}),
     ("events.a", {"events": {"a": 2.0}}),
     ("events.a_b", {"events": {"a.b": {}, "ab": {}, "a_b": {}}}),
-    ("events.a", {"events": {"a": {"dead_line": 2.0}}}),
+    ("events.a.dead_line", {"events": {"a": {"dead_line": 2.0}}}),
     *(("limits.in_flight", {"limits": {"in_flight": value}}) for value in (0, -1, 1.5, "1", True, None)),
     *(("limits.emergency", {"limits": {"emergency": value}}) for value in (-1, 1.5, "1", True, None)),
     *(("events.a.format", {"events": {"a": {"format": bad}}}) for bad in ("xml", "JSON", "")),
