@@ -15,22 +15,12 @@ from adapter.contract import Request, encode_request
 from consumers import Message, Service, allow, logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 own = logging.getLogger("my_service")
 
 
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    libraries = {name: logging.getLogger(name).level for name in ("aio_pika", "aiormq")}
-    yield
-    structlog.reset_defaults()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, was in libraries.items():
-        logging.getLogger(name).setLevel(was)
+pytestmark = pytest.mark.usefixtures("logs_as_before")
 
 
 @pytest.fixture

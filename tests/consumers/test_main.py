@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -29,17 +28,14 @@ MODULES = {
 
 
 @pytest.fixture(autouse=True)
-def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs_as_before: None) -> Iterator[None]:
     """Modules to load, no settings from outside, and the logging as it was."""
     for name, text in MODULES.items():
         (tmp_path / f"svc_{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     for variable in ("EVAPI_AMQP_URL", "EVAPI_AMQP_URL_FILE", "EVAPI_LOG"):
         monkeypatch.delenv(variable, raising=False)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     yield
-    root.handlers[:], root.level = handlers, level
     for name in list(sys.modules):
         if name.startswith("svc_"):
             del sys.modules[name]

@@ -14,24 +14,12 @@ import structlog
 from adapter.runtime import logs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 HOSTILE = "\x1b[2J\x07\x9b31m\u202eevil\r"
 
 
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """Logging is a global of the process: put it back."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    libraries = {name: logging.getLogger(name).level for name in ("aio_pika", "aiormq")}
-    yield
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, was in libraries.items():
-        logging.getLogger(name).setLevel(was)
+pytestmark = pytest.mark.usefixtures("logs_as_before")
 
 
 class Terminal(io.StringIO):
