@@ -170,6 +170,7 @@ $(CLIENTS)/.installed: tests/clients/requirements.txt | install
 
 .PHONY: clients
 clients: DEBIAN += $(NODE) golang-go golang-github-rabbitmq-amqp091-go-dev ruby-bunny php-cli php-msgpack php-amqplib \
+	librabbitmq-client-java $(if $(shell command -v javac),,default-jdk-headless) \
 	gcc pkg-config libssl-dev python3-dev
 clients: install $(CLIENTS)/.installed ## the smallest consumer of each client library, and what comes of it, into consumers/README.md (about 2 minutes)
 	@$(BIN)/python -m tests.clients --python $(CLIENTS)/bin/python

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Kind = Literal["python", "node", "go", "ruby", "php"]
+Kind = Literal["python", "node", "go", "java", "ruby", "php"]
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,7 @@ ROWS: Final = (
             "tags",
         ),
     ),
+    Row("Java client", "librabbitmq-client-java", "java", "Rpc.java", "", _RPC),
     Row(
         *("bunny", "ruby-bunny", "ruby", "bunny_rpc.rb", "slash", "RPC tutorial"),
         *("a URL without the slash at its end: with it the vhost has no name", "bare"),

@@ -61,6 +61,7 @@ def command(kind: Kind, python: str = sys.executable) -> list[str]:
         "python": [python],
         "node": ["node"],
         "go": ["go", "run"],
+        "java": ["java", "-cp", "/usr/share/java/*"],
         "ruby": ["ruby"],
         "php": ["php", "-d", "include_path=/usr/share/php"],
     }[kind]
