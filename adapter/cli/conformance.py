@@ -82,7 +82,7 @@ def conformance(
 ) -> None:
     """Play calls at a running consumer, in any language, and say what it does wrong.
 
-    Some twenty requests, one at a time, go to the consumer's queue as the adapter writes them: plain ones,
+    Some fifteen requests, one at a time, go to the consumer's queue as the adapter writes them: plain ones,
     some with keys and headers of later versions, a redelivered one, 1 MB, one that is too late, a notice, and
     some that no consumer can read. For each check there is one line, with the remedy where it failed.
 

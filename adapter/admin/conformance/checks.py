@@ -51,7 +51,8 @@ CHECKS: Final = (
     Check(
         "answers",
         "It answers a call.",
-        "publish a reply to the default exchange, with the request's reply_to for routing key",
+        "publish a reply to the default exchange, with the request's reply_to for routing key; if it finds "
+        "each deadline over, compare the clocks",
         judgements.answers,
     ),
     Check(
@@ -130,7 +131,7 @@ CHECKS: Final = (
     Check(
         "expired",
         "It does not answer a request whose deadline is over.",
-        "acknowledge without a reply once x-deadline is over: nobody waits any more",
+        "acknowledge without a reply once x-deadline is over, or x-time-left is used up",
         judgements.silent(Question.EXPIRED, "a request whose deadline is over"),
     ),
     Check(

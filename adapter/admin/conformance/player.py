@@ -21,6 +21,7 @@ from adapter.admin.conformance.mailbox import Mailbox
 from adapter.admin.conformance.observations import Observed, Played, Reply
 from adapter.admin.conformance.publishing import Publishing
 from adapter.admin.conformance.questions import Call, Question
+from adapter.admin.rabbit import NoRights
 from adapter.errors import AdapterError
 
 if TYPE_CHECKING:
@@ -122,8 +123,7 @@ class Player:
 
     async def run(self) -> Observed:
         """Ask everything. Raises BrokerUnavailable, and NobodyThere if there is no consumer."""
-        state = await self._rabbit.queue(self.queue)
-        self._hidden = state is None and self._by_exchange  # the consumer has a queue that nobody names
+        self._hidden = self._by_exchange and not await self._is_seen()
         if not await self.consumers():
             raise NobodyThere(f"nobody consumes the queue {self.queue}: start the consumer first")
         self._user = await self._rabbit.user()
@@ -272,6 +272,12 @@ class Player:
             if loop.time() < deadline:
                 waited.append(state.messages > 0)
         played.untaken = not played.replies and bool(waited) and all(waited)
+
+    async def _is_seen(self) -> bool:
+        """Whether the queue can be looked at. That of an MQTT client, for one, has a name of its own."""
+        with contextlib.suppress(NoRights):  # RabbitMQ 4.3 asks for some right, even to look
+            return await self._rabbit.queue(self.queue) is not None
+        return False
 
     async def consumers(self) -> int:
         """Return how many consume its queue; 1 if nobody can know. Raises BrokerUnavailable."""
