@@ -263,6 +263,7 @@ async def test_a_later_batch_has_its_whole_time(wire: Wire) -> None:
     """One timer serves them all."""
     counters = Counters()
     publisher = publisher_on(wire, counters)
+    publisher._limits.confirm_timeout = 0.5  # so long that the second has begun
     first = await begun(wire, publisher.publish(notices(1)))
     publisher._limits.confirm_timeout = 60.0
     second = await begun(wire, publisher.publish(notices(1)))
