@@ -78,7 +78,7 @@ def test_frames_are_read_as_written(
     assert b"".join(each.value for _, each in bodies) == body
     headers: dict[str, Any] = {contract.HEADER_NODE: node, contract.HEADER_VERSION: contract.VERSION}
     expected = Basic.Properties(
-        content_type=contract.MSGPACK,
+        content_type=contract.content_type(body),
         delivery_mode=1,
         message_id="id-é",
         timestamp=datetime.fromtimestamp(NOW, UTC),
