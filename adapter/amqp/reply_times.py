@@ -1,6 +1,7 @@
 """When a service had a request and gave the reply: the last two headers of a reply of the SDK's. Pure.
 
-They differ with each reply and what is before them does not: so they are written, and found, without it.
+They differ with each reply and the others do not: so they are written, and found, without these. RabbitMQ 4
+sorts headers by name (seen on 4.0.5 and 4.3.6), which makes them the first two.
 """
 
 from __future__ import annotations
@@ -24,10 +25,17 @@ def written(received: float, replied: float) -> bytes:
     return _times.pack(_RECEIVED, round(received * 1e6), _REPLIED, round(replied * 1e6))
 
 
-def found(header: bytes, end: int) -> tuple[int, int] | None:
-    """Return the times, in epoch microseconds, if the two headers end there; None if others do."""
+def found(header: bytes, start: int, end: int) -> tuple[int, int, int] | None:
+    """Return the times, in epoch microseconds, and where their headers begin.
+
+    ``start`` and ``end`` are those of all headers; None if the two are neither the first nor the last.
+    """
     at = end - SIZE
-    if at < 0 or not header.startswith(_RECEIVED, at):
+    if at < start:
         return None
+    if not header.startswith(_RECEIVED, at):
+        at = start
+        if not header.startswith(_RECEIVED, at):
+            return None
     _, received, name, replied = _times.unpack_from(header, at)
-    return (received, replied) if name == _REPLIED else None
+    return (received, replied, at) if name == _REPLIED else None

@@ -8,6 +8,7 @@ import pika
 import pytest
 
 from adapter.admin.rabbit import Rabbit
+from adapter.broker.rabbitmq.delivery import _known
 from adapter.contract import DEAD_EXCHANGE, DEAD_QUEUE, results_queue
 from tests.broker.support import attached, reply
 from tests.harness.until import until
@@ -54,6 +55,25 @@ async def test_a_property_that_python_cannot_hold_costs_nobody_a_reply(
     assert broker.counters.connects == connects
     assert broker.counters.redelivered == broker.counters.undecodable == 0
     assert broker.problems == {}
+
+
+async def test_replies_that_differ_in_their_times_alone_are_decoded_once(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, node: str
+) -> None:
+    """RabbitMQ 3 keeps the order of headers, RabbitMQ 4 sorts them by name: x-service then comes last."""
+    await attached(broker, node)
+    before = _known.cache_info().misses
+    for number in range(20):
+        times = {"x-received": MICROSECONDS + number, "x-replied": MICROSECONDS + 2 * number}
+        properties = pika.BasicProperties(
+            correlation_id=f"{node}:{number}:2:1", headers={"x-service": node, **times}
+        )
+        client.basic_publish("", results_queue(node), b"{}", properties)
+    await until(lambda: len(receiver.replies) == 20)
+    received = [each.received for each in receiver.replies]
+    assert received == [(MICROSECONDS + number) / 1e6 for number in range(20)]
+    assert {each.service for each in receiver.replies} == {node}
+    assert _known.cache_info().misses == before + 1
 
 
 @pytest.mark.parametrize("binary", [False, True])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import frame
+from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from adapter.broker.rabbitmq.delivery import Properties, _known, read_properties
@@ -16,8 +18,6 @@ from tests.amqp.drawn import properties
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from pamqp.commands import Basic
 
 
 def outcome(read: Callable[[], Any]) -> Any:
@@ -78,3 +78,14 @@ def test_the_times_of_the_sdks_replies_cost_no_decoding_of_the_rest() -> None:
         for number in range(3)
     ]
     assert {str(found.headers) for found in read} == {"{'x-service': 'lcr'}"}
+
+
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_wherever_a_server_puts_the_times(where: int) -> None:
+    """RabbitMQ 4 sorts headers by name."""
+    times = [("x-received", 1_790_000_000_000_001), ("x-replied", 1_790_000_000_000_002)]
+    others: list[tuple[str, Any]] = [("x-service", "lcr"), ("x-status", "failed")]
+    table = dict([*others[:where], *times, *others[where:]])
+    header = ContentHeader(0, 7, Basic.Properties(correlation_id="n:1:2:3", headers=table))
+    found = read_properties(header.marshal())
+    assert (found.times, found.headers) == ((times[0][1], times[1][1]), dict(others))

@@ -143,14 +143,15 @@ def _usual(header: bytes, flags: int) -> Properties | None:
     table, times = at, None
     if flags & HEADERS:
         at += 4 + _size(header, at)[0]
-        times = reply_times.found(header, at)
+        times = reply_times.found(header, table + 4, at)
     end = at
     at += bool(flags & DELIVERY_MODE) + bool(flags & PRIORITY)
     if times is None:
         raw = header[PROPERTIES:at]
     else:  # they differ with each reply: without them the rest is known
-        length = (end - table - 4 - reply_times.SIZE).to_bytes(4, "big")
-        raw = header[PROPERTIES:table] + length + header[table + 4 : end - reply_times.SIZE] + header[end:at]
+        length, cut = (end - table - 4 - reply_times.SIZE).to_bytes(4, "big"), times[2]
+        rest = header[cut + reply_times.SIZE : at]
+        raw = header[PROPERTIES:table] + length + header[table + 4 : cut] + rest
     kind = _decoded(flags & _KIND, raw)
     correlation_id = None
     if flags & CORRELATION_ID:
@@ -160,7 +161,7 @@ def _usual(header: bytes, flags: int) -> Properties | None:
         at += 1 + header[at]
     if at > len(header):
         return None  # cut off
-    return Properties(kind.content_type, kind.headers, correlation_id, times or kind.times)
+    return Properties(kind.content_type, kind.headers, correlation_id, times[:2] if times else kind.times)
 
 
 def _decoded(flags: int, raw: bytes) -> Properties:
