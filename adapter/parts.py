@@ -95,8 +95,13 @@ def follow_policy(settings: Settings, rules: LivePolicy) -> PolicyFile | None:
     if settings.policy is None:
         return None
     embedded = settings.amqp_url is None
-    most = MAX_DEADLINE if embedded else _kind(settings, rules.now).longest_kept
+    most = MAX_DEADLINE if embedded else longest_taken_live(settings, rules.now)
     return PolicyFile(settings.policy, rules.now, most, rules.replace)
+
+
+def longest_taken_live(settings: Settings, rules: Policy) -> float:
+    """Seconds of the longest deadline that an adapter on RabbitMQ, started with ``rules``, takes live."""
+    return _kind(settings, rules).longest_kept
 
 
 def make_ids(settings: Settings) -> Ids:

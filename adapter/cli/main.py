@@ -27,6 +27,7 @@ from adapter.cli import (
     topology,
     trace,
 )
+from adapter.cli import policy as policies
 from adapter.cli.bench import EPILOG, bench
 from adapter.cli.options import pair
 from adapter.errors import AdapterError, SettingsError
@@ -124,6 +125,7 @@ app.command(epilog=control.EPILOG_PAUSE)(control.pause)
 app.command(epilog=control.EPILOG_RESUME)(control.resume)
 app.command(epilog=send.EPILOG)(send.send)
 app.add_typer(settings.app)
+app.add_typer(policies.app)
 app.command(epilog=new.EPILOG)(new.new)
 
 

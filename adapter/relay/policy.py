@@ -13,6 +13,7 @@ A policy is a TOML file (``EVAPI_POLICY``); every table and key may be left out:
     [events.invite_request]       # what differs for one event
     deadline = 3.0
     services = ["least_cost"]     # who decides it: named when their queue is missing
+    fallback_on = { timeout = { action = "allow" } }   # instead of the fallback, by outcome
     format = "json"               # of its requests; "msgpack" if it is left out
 
     [events.emergency_request]
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adapter.errors import PolicyPath
-    from adapter.model.transaction import Transaction
+    from adapter.model.transaction import Outcome, Transaction
 
 KEPT: Final = 2 * keys.MAX_DEADLINE
 """Seconds for which a policy that was replaced is kept: no call under way is as old."""
@@ -52,7 +53,8 @@ FALLBACK: Final = {"action": "reject", "code": 503, "reason": "No decision"}
 class Plan:
     """How one event is handled.
 
-    ``deadline`` in seconds; ``fallback`` is JSON text; ``as_json``: its requests are in JSON.
+    ``deadline`` in seconds; ``fallback`` is JSON text, ``fallback_on`` the same for some outcomes;
+    ``as_json``: its requests are in JSON; ``own``: the keys that its own table gives, for who explains it.
     """
 
     deadline: float = 2.0
@@ -60,6 +62,12 @@ class Plan:
     services: tuple[str, ...] = ()
     emergency: bool = False
     as_json: bool = False
+    fallback_on: Mapping[Outcome, bytes] = field(default_factory=dict)
+    own: frozenset[str] = field(default=frozenset(), compare=False)
+
+    def fallback_of(self, outcome: Outcome) -> bytes:
+        """The decision, as JSON text, of a call that nobody decided."""
+        return self.fallback_on.get(outcome, self.fallback)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,16 +208,17 @@ def _meet_nowhere(events: Iterable[str]) -> None:
 
 def _plan(base: Plan, raw: Mapping[str, Any], path: PolicyPath) -> Plan:
     keys.known(raw, path, keys.PLAN)
-    given: dict[str, Any] = {}
-    for key, check, name in _CHECKS:
-        if key in raw:
-            given[name] = check(raw[key], (*path, key))
-    return replace(base, **given)
+    given = {name: check(raw[key], (*path, key)) for key, check, name in _CHECKS if key in raw}
+    on = given.get("fallback_on", {})
+    # An event's own fallback counts before what the default has for an outcome.
+    given["fallback_on"] = on if "fallback" in raw else {**base.fallback_on, **on}
+    return replace(base, **given, own=frozenset(raw).union(f"fallback_on.{outcome}" for outcome in on))
 
 
 _CHECKS: Final[tuple[tuple[str, Callable[[Any, PolicyPath], Any], str], ...]] = (
     ("deadline", keys.deadline, "deadline"),
     ("fallback", keys.fallback, "fallback"),
+    ("fallback_on", keys.fallback_on, "fallback_on"),
     ("services", keys.services, "services"),
     ("emergency", keys.truth, "emergency"),
     ("format", keys.as_json, "as_json"),

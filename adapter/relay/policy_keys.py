@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter.errors import CodecError, PolicyError
+from adapter.model.transaction import BY_SOMEBODY, Outcome
 from adapter.wire.to_kamailio import decision_json
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ MAX_FALLBACK: Final = 7_000
 FORMATS: Final = ("msgpack", "json")
 TABLES: Final = ("default", "limits", "events")
 LIMITS: Final = ("in_flight", "emergency")
-PLAN: Final = ("deadline", "fallback", "services", "emergency", "format")
+PLAN: Final = ("deadline", "fallback", "fallback_on", "services", "emergency", "format")
 """Keys of ``[default]`` and of each event's table."""
+WITH_FALLBACK: Final = tuple(outcome for outcome in Outcome if outcome not in BY_SOMEBODY)
+"""The outcomes of calls that nobody decided."""
 _ALSO_CALLED: Final = {"timeout": "deadline", "ttl": "deadline", "limit": "in_flight"}
 _SHOWN: Final = 60
 """Letters of a wrong value that are shown."""
@@ -105,6 +108,18 @@ def fallback(raw: Any, path: PolicyPath) -> bytes:
     if len(text) > MAX_FALLBACK:
         raise PolicyError(path, f"is {len(text)} bytes of JSON", f"shorten it to {MAX_FALLBACK} bytes")
     return text
+
+
+def fallback_on(raw: Any, path: PolicyPath) -> dict[Outcome, bytes]:
+    """Return decisions as JSON, by outcome. Raises PolicyError."""
+    if not isinstance(raw, dict):
+        do = 'write { timeout = { action = "allow" } }, for example'
+        raise PolicyError(path, f"{shown(raw)} is no table by outcome", do)
+    for key in raw:
+        if key in BY_SOMEBODY:
+            raise PolicyError((*path, key), "is somebody's decision, never a fallback", "leave it out")
+    known(raw, path, WITH_FALLBACK)
+    return {Outcome(key): fallback(value, (*path, key)) for key, value in raw.items()}
 
 
 def services(raw: Any, path: PolicyPath) -> tuple[str, ...]:

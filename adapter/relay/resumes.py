@@ -145,19 +145,21 @@ class Resumes:
         assert outcome is not None, "only what is settled is resumed"
         decision = transaction.decision
         if decision is None:
-            decision = self._fallback(transaction)
+            decision = self._fallback(transaction, outcome)
         traceparent = self._observer.traceparent(transaction)
         tag = self._ids.suffix(id_)
         payload = to_kamailio.resume(id_, transaction.event, outcome, decision, traceparent, tag)
         if len(payload) > self._links.max_payload(id_.node):
-            outcome, decision = Outcome.OVERSIZED, self._fallback(transaction)
+            outcome = Outcome.OVERSIZED
+            decision = self._fallback(transaction, outcome)
             payload = to_kamailio.resume(id_, transaction.event, outcome, decision, traceparent, tag)
         now = self._clock()
         left = max(transaction.deadline - now, 0.0)
         soon = left * SHARE if outcome in BY_SOMEBODY else left + GRACE
         if not self._links.in_time(id_.node, len(payload), soon):
             if outcome in BY_SOMEBODY:
-                outcome, decision = Outcome.OVERLOAD, self._fallback(transaction)
+                outcome = Outcome.OVERLOAD
+                decision = self._fallback(transaction, outcome)
                 payload = to_kamailio.resume(id_, transaction.event, outcome, decision, traceparent, tag)
             silent = not self._links.in_time(id_.node, len(payload), left + GRACE)
             self._unwritten.shed(id_, now, silent)
@@ -170,5 +172,5 @@ class Resumes:
             return
         self._observer.resumed(now, transaction, outcome, decision)
 
-    def _fallback(self, transaction: Transaction) -> bytes:
-        return self._policy.plan_of(transaction).fallback
+    def _fallback(self, transaction: Transaction, outcome: Outcome) -> bytes:
+        return self._policy.plan_of(transaction).fallback_of(outcome)

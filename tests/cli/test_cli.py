@@ -164,7 +164,8 @@ class TestWrong:
         done = in_pipes("run", *INSIDE, EVAPI_POLICY="policy.toml")
         assert done.code == 2
         assert done.err == (
-            "evapi-adapter: policy.toml, default.deadline: 'soon' is not within 0.01 to 120 seconds\n"
+            'evapi-adapter: policy.toml, line 2, default.deadline: "soon" is no number of seconds; '
+            "write deadline = 2.0, for example\n"
         )
 
     @pytest.mark.parametrize(

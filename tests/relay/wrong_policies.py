@@ -63,7 +63,7 @@ KEYS: Final = [
     (
         "[events.a]\nquorums = 2\n",
         "line 2, events.a.quorums",
-        "is not known here; known are deadline, fallback, services, emergency, format",
+        "is not known here; known are deadline, fallback, fallback_on, services, emergency, format",
     ),
     (
         "[limits]\nin_flight = 0\n",
@@ -159,6 +159,36 @@ KEYS: Final = [
         '[default]\nformat = "xml"\n',
         "line 2, default.format",
         '"xml" is neither msgpack nor json; write format = "json", or leave it out',
+    ),
+    (
+        '[default]\nfallback_on = "timeout"\n',
+        "line 2, default.fallback_on",
+        '"timeout" is no table by outcome; write { timeout = { action = "allow" } }, for example',
+    ),
+    (
+        '[default]\nfallback_on = { timeouts = { action = "allow" } }\n',
+        "line 2, default.fallback_on.timeouts",
+        "is not known here; did you mean timeout?",
+    ),
+    (
+        '[events.a.fallback_on]\ndecided = { action = "allow" }\n',
+        "line 2, events.a.fallback_on.decided",
+        "is somebody's decision, never a fallback; leave it out",
+    ),
+    (
+        '[events.a.fallback_on]\ntimeout = "allow"\n',
+        "line 2, events.a.fallback_on.timeout",
+        '"allow" is no table; write { action = "reject", code = 503 }, for example',
+    ),
+    (
+        '[events.a]\nfallback_on = { timeout = { action = "allow" }, failed = { n = nan } }\n',
+        "line 2, events.a.fallback_on.failed",
+        "cannot be sent to Kamailio: JSON has no such value; write times in quotes, and no nan or inf",
+    ),
+    (
+        "[events.a]\nfallbackon = {}\n",
+        "line 2, events.a.fallbackon",
+        "is not known here; did you mean fallback_on?",
     ),
 ]
 """Text, where, what and what to do."""

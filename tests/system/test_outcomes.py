@@ -242,6 +242,23 @@ async def test_the_fallback_is_the_events_own(scaled: dict[str, str], node: str)
         check(await call.resumed(), call, node, "unroutable", {"action": "allow", "note": "ü"})
 
 
+async def test_the_fallback_of_an_outcome(scaled: dict[str, str], node: str) -> None:
+    busy = {"action": "reject", "code": 486}
+    on = {"failed": busy, "timeout": {"action": "allow"}}
+    rules = {"default": {"deadline": 30.0, "fallback_on": on}, "events": {SILENT: {"deadline": 0.3}}}
+    async with (
+        SimulatedKamailio() as sim,
+        bridged(sim, node, scaled, rules),
+        consuming(scaled["amqp_url"], node),
+    ):
+        failed = await sim.suspend("told", {"do": "fail"})
+        silent = await sim.suspend(SILENT, {"do": "silence"})
+        nobody = await sim.suspend("unheard_of", {})
+        check(await failed.resumed(), failed, node, "failed", busy)
+        check(await silent.resumed(), silent, node, "timeout", {"action": "allow"})
+        check(await nobody.resumed(), nobody, node, "unroutable", FALLBACK)
+
+
 SPOILED: dict[str, tuple[Form, Callable[[bytes], bytes]]] = {
     "broken JSON": ("json", lambda frame: frame.replace(b'"route"', b'"ro"ute"')),
     "cut JSON": ("json", lambda frame: frame[:-4]),

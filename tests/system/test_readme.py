@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from adapter import kamailio, settings
 from adapter.model.transaction import Outcome
 from adapter.relay import policy
+from tests.cli.command import evapi_adapter
 from tests.harness.bridge import Bridge
 from tests.harness.kamailio import KamailioServer
 from tests.harness.readme import README, block
@@ -72,6 +73,8 @@ def test_the_policy_can_be_read(tmp_path: Path) -> None:
     found = policy.read(path)
     assert found.plan("screening_request").deadline == 0.5
     assert found.services == {"screening"}
+    for words in (("check", str(path)), ("show",), ("explain", "screening_request")):
+        assert evapi_adapter("policy", *words, EVAPI_POLICY=str(path)).code == 0
 
 
 def test_the_tables_name_every_outcome_and_every_setting() -> None:
