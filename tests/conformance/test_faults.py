@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from tests.harness.rabbitmq import RabbitServer
 
 PATIENCE = Patience(grace=2.0, comeback=0.0, quiet=0.3, settle=2.0)
-TIMEOUT = 0.5
-LATE = 0.8
-AT_ONCE = 12
+TIMEOUT = 1.0
+LATE = 1.3
+AT_ONCE = 9
 """Kits that play side by side."""
 
 TOLD: Mapping[Fault, str] = {
