@@ -34,7 +34,7 @@ def told(observed: Observed, name: str) -> tuple[Status, str]:
 
 def of(question: Question, *replies: Reply, **more: Any) -> Observed:
     """A run in which a plain call was decided before it."""
-    return Observed("lcr", [played(Question.PLAIN, reply()), played(question, *replies, **more)])
+    return Observed([played(Question.PLAIN, reply()), played(question, *replies, **more)])
 
 
 def test_names_are_their_own_and_each_has_a_remedy() -> None:
@@ -68,18 +68,18 @@ def test_delivered_too_often() -> None:
 
 
 def test_what_is_left_out_says_why() -> None:
-    observed = Observed("lcr", [played(Question.PLAIN, reply())])
+    observed = Observed([played(Question.PLAIN, reply())])
     observed.left_out[Question.REDELIVERED] = "not checked: no rights"
     assert told(observed, "redelivery") == (Status.UNKNOWN, "not checked: no rights")
 
 
 def test_a_plain_call_that_is_rejected() -> None:
-    observed = Observed("lcr", [played(Question.PLAIN, letters=["rejected"])])
+    observed = Observed([played(Question.PLAIN, letters=["rejected"])])
     assert told(observed, "answers") == (Status.ERROR, "a plain call is rejected")
 
 
 def test_the_relay_tells_where_a_reply_went() -> None:
-    observed = Observed("lcr", [played(Question.PLAIN)])
+    observed = Observed([played(Question.PLAIN)])
     sent_to = [("evapi.events", "x\x1b[0m")]
     observed.seen = {"n1:0:0:plain": Seen(1, settled=3, replied=2, sent_to=sent_to)}
     status, seen = told(observed, "answers")
@@ -90,13 +90,13 @@ def test_the_relay_tells_where_a_reply_went() -> None:
 
 
 def test_the_relay_tells_that_a_silent_one_acknowledged() -> None:
-    observed = Observed("lcr", [played(Question.PLAIN)])
+    observed = Observed([played(Question.PLAIN)])
     observed.seen = {"n1:0:0:plain": Seen(1, settled=2)}
     assert told(observed, "answers")[1].endswith("no reply came and it was acknowledged")
 
 
 def test_nothing_came_by_the_relay() -> None:
-    observed = Observed("lcr", [played(Question.PLAIN, reply())])
+    observed = Observed([played(Question.PLAIN, reply())])
     observed.seen = {}
     assert told(observed, "acknowledges") == (Status.UNKNOWN, "not checked: no request came by the relay")
     assert told(observed, "acknowledges-last")[0] is Status.UNKNOWN
@@ -104,6 +104,6 @@ def test_nothing_came_by_the_relay() -> None:
 
 def test_what_a_reply_says_cannot_move_the_cursor() -> None:
     wrong = Reply("\x1b[2J", TO, 0.01, b'{"action":"allow"}')
-    status, seen = told(Observed("lcr", [played(Question.PLAIN, wrong)]), "correlation-id")
+    status, seen = told(Observed([played(Question.PLAIN, wrong)]), "correlation-id")
     assert status is Status.ERROR
     assert "\x1b" not in seen

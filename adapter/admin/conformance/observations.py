@@ -98,7 +98,6 @@ class Observed:
     """A whole run.
 
     Args:
-        service: the consumer's name.
         played: every question, in the order in which it was asked; of ``Question.PLAIN`` there are several.
         left_out: why a question was not asked, by question.
         letters_seen: whether dead letters come to the kit.
@@ -108,7 +107,6 @@ class Observed:
         automatic: how many of the queue's consumers acknowledge automatically; ``None`` if nobody told.
     """
 
-    service: str
     played: list[Played] = field(default_factory=list)
     left_out: dict[Question, str] = field(default_factory=dict)
     letters_seen: bool = True

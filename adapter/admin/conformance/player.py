@@ -119,7 +119,7 @@ class Player:
         self._something = asyncio.Event()
         self._gone = ""
         self._hidden = self._away = False
-        self.observed = Observed(service, seen=None if sight is None else sight.requests)
+        self.observed = Observed(seen=None if sight is None else sight.requests)
 
     async def run(self) -> Observed:
         """Ask everything. Raises BrokerUnavailable, and NobodyThere if there is no consumer."""
