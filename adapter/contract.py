@@ -33,6 +33,12 @@ TOPIC_EXCHANGE: Final = "amq.topic"
 an answer counts as an operator's only if the server says that it was published here."""
 REPLICAS_EXCHANGE: Final = "evapi.replicas"
 """Takes the beats of the adapter's replicas, for each other alone."""
+SERVICES_EXCHANGE: Final = "evapi.services"
+"""On it instances of services say hello, and are asked who is there: see ``adapter.hello``."""
+HELLO: Final = "hello"
+"""The first word of the routing key of a hello."""
+ASK: Final = "ask"
+"""The routing key of the question who is there; its body is not looked at."""
 DEAD_EXCHANGE: Final = "evapi.dead"
 DEAD_BY_NODE_EXCHANGE: Final = "evapi.dead.by-node"
 """Takes all that ``evapi.dead`` takes: by it an adapter learns that a request of its node died."""
@@ -119,6 +125,21 @@ def handles_queue(service: str, event: str) -> str:
 def handles_queues(service: str) -> str:
     """What the names of these queues of a service begin with."""
     return f"evapi.handles.{service}."
+
+
+def hello_key(service: str, instance: str) -> str:
+    """The routing key under which an instance of a service says hello."""
+    return f"{HELLO}.{word(service)}.{word(instance)}"
+
+
+def ask_key(service: str) -> str:
+    """The routing key of the question who of a service is there. Each instance hears it, and ``ASK``."""
+    return f"{ASK}.{word(service)}"
+
+
+def asked_queue(service: str, instance: str) -> str:
+    """The queue on which an instance hears that somebody asks who is there."""
+    return f"evapi.asked.{service}.{word(instance)}"
 
 
 def results_queue(node: str) -> str:

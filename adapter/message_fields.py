@@ -10,7 +10,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from adapter import contract
+from adapter import contract, hello
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,11 +27,12 @@ class Message(StrEnum):
     REPLY = "reply"
     COMMAND = "command"
     DEAD_LETTER = "dead-letter"
+    HELLO = "hello"
 
     @property
     def written_by(self) -> str:
         """Who writes it: ``ADAPTER`` or ``CONSUMER``. The other one reads it."""
-        return CONSUMER if self in (Message.REPLY, Message.COMMAND) else ADAPTER
+        return CONSUMER if self in (Message.REPLY, Message.COMMAND, Message.HELLO) else ADAPTER
 
 
 class Place(StrEnum):
@@ -45,13 +46,13 @@ class Place(StrEnum):
 class Field(NamedTuple):
     """A property, a header, or a key of a body.
 
-    ``type``: str, int, or dict; of bytes in a body see ``contract.encode_request``. ``always``: the messages
-    that have it each time. ``sometimes``: those that may have it. ``rules``: what JSON Schema can say of
-    its value, by keyword.
+    ``type``: str, int, dict, or list; of bytes in a body see ``contract.encode_request``. ``always``: the
+    messages that have it each time. ``sometimes``: those that may have it. ``rules``: what JSON Schema can
+    say of its value, by keyword.
     """
 
     name: str
-    type: type[str] | type[int] | type[dict[str, Any]]
+    type: type[str] | type[int] | type[dict[str, Any]] | type[list[Any]]
     meaning: str
     always: tuple[Message, ...] = ()
     sometimes: tuple[Message, ...] = ()
@@ -67,10 +68,13 @@ _REQUEST: Final = (Message.REQUEST,)
 _EVENT: Final = (Message.REQUEST, Message.NOTICE)
 _REPLY: Final = (Message.REPLY,)
 _DEAD: Final = (Message.DEAD_LETTER,)
+_HELLO: Final = (Message.HELLO,)
 
 _NAME: Final[Mapping[str, Any]] = {"maxLength": contract.MAX_NAME}
 _COUNT: Final[Mapping[str, Any]] = {"minimum": 0, "maximum": (1 << 32) - 1}
 _POSITIVE: Final[Mapping[str, Any]] = {"minimum": 1}
+_ANY_COUNT: Final[Mapping[str, Any]] = {"minimum": 0}
+_TEXT: Final[Mapping[str, Any]] = {"maxLength": 200}
 _FORMATS: Final[Mapping[str, Any]] = {"enum": [contract.MSGPACK, contract.JSON]}
 
 _PROPERTIES: Final = (
@@ -85,7 +89,7 @@ _PROPERTIES: Final = (
         "content_type",
         str,
         "Not needed: the body's first byte tells its format.",
-        sometimes=(Message.REPLY, Message.COMMAND),
+        sometimes=(Message.REPLY, Message.COMMAND, Message.HELLO),
     ),
     Field("content_type", str, "What the writer said of it, or octets.", _DEAD),
     Field(
@@ -93,7 +97,7 @@ _PROPERTIES: Final = (
         int,
         "1: need not outlive the server. 2: is kept on its disk.",
         (*_EVENT, *_DEAD),
-        (Message.REPLY, Message.COMMAND),
+        (Message.REPLY, Message.COMMAND, Message.HELLO),
         {"enum": [1, 2]},
     ),
     Field("correlation_id", str, "Of the suspension. Opaque; goes into the reply.", _REQUEST),
@@ -117,6 +121,13 @@ _PROPERTIES: Final = (
         _REQUEST,
         rules={"pattern": "^[0-9]+$"},
     ),
+    Field(
+        "expiration",
+        str,
+        "Milliseconds after which nobody needs it any more.",
+        sometimes=_HELLO,
+        rules={"pattern": "^[0-9]+$"},
+    ),
     Field("message_id", str, "Of a request its correlation id.", (*_EVENT, *_DEAD), _REPLY),
     Field("timestamp", int, "When it was published, in epoch seconds.", (*_EVENT, *_DEAD)),
     Field("type", str, "The event.", _EVENT),
@@ -126,7 +137,13 @@ _PROPERTIES: Final = (
         "The adapter's user of RabbitMQ, which vouches for it. Left out where the adapter does not know it.",
         sometimes=_EVENT,
     ),
-    Field("app_id", str, f"{contract.APP_ID}, from the adapter and its SDKs.", (*_EVENT, *_DEAD), _REPLY),
+    Field(
+        "app_id",
+        str,
+        f"{contract.APP_ID}, from the adapter and its SDKs.",
+        (*_EVENT, *_DEAD),
+        (Message.REPLY, Message.HELLO),
+    ),
 )
 
 _HEADERS: Final = (
@@ -136,6 +153,7 @@ _HEADERS: Final = (
         int,
         f"{contract.VERSION}. A reader refuses a higher one: the request is not what it knows.",
         _EVENT,
+        _HELLO,
         rules={"const": contract.VERSION},
     ),
     Field(
@@ -203,6 +221,40 @@ _BODIES: Final = (
         f'What Kamailio told. Bytes, where that was no JSON object; in JSON {{"{contract.BASE64}": "..."}}.',
         _EVENT,
     ),
+    Field("service", str, "The service; the routing key says the same, and counts.", sometimes=_HELLO),
+    Field("instance", str, "Tells apart the instances of a service.", sometimes=_HELLO),
+    Field("host", str, "The machine or container that it runs on.", sometimes=_HELLO, rules=_TEXT),
+    Field("version", str, "Of the service.", sometimes=_HELLO, rules=_TEXT),
+    Field("sdk", str, "What says hello, and its version.", sometimes=_HELLO, rules=_TEXT),
+    Field(
+        "state",
+        str,
+        "leaves: it stops, and says no more.",
+        sometimes=_HELLO,
+        rules={"enum": [hello.HERE, hello.LEAVES]},
+    ),
+    Field(
+        "events",
+        list,
+        "Those that it has a handler of.",
+        sometimes=_HELLO,
+        rules={"items": {"type": "string"}, "maxItems": hello.MAX_EVENTS},
+    ),
+    Field("uptime", int, "For how long it is there, in milliseconds.", sometimes=_HELLO, rules=_ANY_COUNT),
+    Field("requests", int, "How many it is done with since then.", sometimes=_HELLO, rules=_ANY_COUNT),
+    Field("decided", int, "How many of them it decided.", sometimes=_HELLO, rules=_ANY_COUNT),
+    Field("failed", int, "How many of them failed.", sometimes=_HELLO, rules=_ANY_COUNT),
+    Field("prefetch", int, "How many it holds at a time.", sometimes=_HELLO, rules=_ANY_COUNT),
+    Field("concurrency", int, "How many it works on at a time.", sometimes=_HELLO, rules=_ANY_COUNT),
+    Field(
+        "per_decision",
+        int,
+        "From a request's arrival to its reply, in microseconds: the mean of the last ones.",
+        sometimes=_HELLO,
+        rules=_ANY_COUNT,
+    ),
+    Field("error", str, "What its handlers raised last.", sometimes=_HELLO, rules=_TEXT),
+    Field("error_age", int, "How long ago, in milliseconds.", sometimes=_HELLO, rules=_ANY_COUNT),
     Field(
         "action", str, "By convention, what is to be done: Kamailio's configuration goes by it.", (), _REPLY
     ),

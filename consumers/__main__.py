@@ -18,6 +18,7 @@ from adapter import outlet
 from adapter.address import Address
 from adapter.amqp.urls import split_urls
 from adapter.errors import AdapterError, SettingsError
+from adapter.hello import EACH
 from consumers import logs, reloading, tracing
 from consumers.command_line import MisplacedPassword, hide_passwords
 from consumers.loading import LoadError, load
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 URL_VARIABLE: Final = "EVAPI_AMQP_URL"
 LOG_VARIABLE: Final = "EVAPI_LOG"
 FROM_VARIABLE: Final = "EVAPI_REQUESTS_FROM"
+HELLO_VARIABLE: Final = "EVAPI_HELLO"
 
 EXAMPLES = """\
 examples:
@@ -95,6 +97,14 @@ def parser() -> argparse.ArgumentParser:
         f"those of operators who send test questions [{FROM_VARIABLE}; default: everybody's]",
     )
     made.add_argument(
+        "--hello",
+        metavar="SECONDS",
+        type=_seconds,
+        default=os.environ.get(HELLO_VARIABLE, f"{EACH:g}"),
+        help=f"after which each service says that it is there, for evapi-adapter services; 0: never "
+        f"[{HELLO_VARIABLE}; default: {EACH:g}]",
+    )
+    made.add_argument(
         "--http",
         metavar="ADDRESS:PORT",
         type=_address,
@@ -119,6 +129,16 @@ def _prefetch(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65_536:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 65535")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not (found == 0 or 1 <= found <= 3600):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 0 nor a number of seconds from 1 to 3600")
+    return found
 
 
 def _address(text: str) -> Address:
@@ -227,7 +247,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(services, urls, options.prefetch, names(options.requests_from), options.http))
+            users = names(options.requests_from)
+            runner.run(serve(services, urls, options.prefetch, users, options.http, options.hello))
     except AdapterError as exc:
         print(f"python -m consumers: {exc}", file=sys.stderr)
         return 1

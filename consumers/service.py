@@ -78,6 +78,7 @@ class Service:
     queue_type, max_length, delivery_limit: of its queue, fixed when that is first declared.
     ``max_length``: what waits at most (the oldest gives way); ``delivery_limit``, of a quorum
     queue only: how often a request is tried whose consumer died over it.
+    version: its own, as ``evapi-adapter services`` shows it.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Service:
         queue_type: Literal["classic", "quorum"] = "classic",
         max_length: int = 100_000,
         delivery_limit: int = 3,
+        version: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not name or word(name) != name or len(name) > 100:
@@ -109,9 +111,14 @@ class Service:
         self.queue_type = queue_type
         self.max_length = max_length
         self.delivery_limit = delivery_limit
+        self.version = version
         self.counts: Counter[Result] = Counter()
         self.asked: Counter[tuple[str, str]] = Counter()
         """What handlers asked of others, by whom and outcome, as far as they count it: for the metrics."""
+        self.spent = 0.0
+        """Seconds from a request's arrival to its reply, of all that got one."""
+        self.last_failure: tuple[float, str] | None = None
+        """When a request failed last, by the monotonic clock, and why: the type, unless it is foreseen."""
         self._turns = None if concurrency is None else asyncio.Semaphore(concurrency)
         self._headers: Mapping[str, str] = MappingProxyType({HEADER_SERVICE: name})
         self._clock = clock
@@ -363,6 +370,7 @@ class Service:
         why = f": {error.about}{error}" if isinstance(error, Failed) else ""
         named = (self.name, request.event, told(message), why)
         fields = about(self.name, message)
+        self.last_failure = time.monotonic(), f"{request.event}: {type(error).__name__}{why}"
         _log.error("%s: %s failed: %s%s", *named, exc_info=None if foreseen else error, extra=fields)
         if message.correlation_id is None:
             return self._count(Answer(Result.FAILED, error=error))

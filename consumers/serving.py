@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from adapter.errors import AdapterError
+from adapter.hello import EACH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ async def serve(
     prefetch: int | None = None,
     requests_from: Sequence[str] = (),
     http: Address | None = None,
+    hello: float = EACH,
 ) -> None:
     """Run the services until SIGTERM or SIGINT.
 
@@ -32,13 +34,17 @@ async def serve(
         prefetch: requests at a time of each service; by default what it says itself.
         requests_from: the users of RabbitMQ whose requests are taken; empty: everybody's.
         http: where ``/livez``, ``/readyz`` and ``/metrics`` are served, if they are.
+        hello: seconds after which each says that it is there; 0: never.
 
     Raises:
         AdapterError: the address cannot be listened on, or a lifespan cannot be opened.
     """
     from consumers.amqp import Runner  # here, so that --help and `import consumers` need no AMQP
 
-    runners = [Runner(service, urls, prefetch=prefetch, requests_from=requests_from) for service in services]
+    runners = [
+        Runner(service, urls, prefetch=prefetch, requests_from=requests_from, hello=hello)
+        for service in services
+    ]
 
     def stop() -> None:
         for runner in runners:

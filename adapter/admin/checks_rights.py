@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Attempt = Callable[[aiormq.Channel], Coroutine[Any, Any, Any]]
 
 ADAPTER: Final = (
-    r"^evapi\.(events|commands|operator|replicas|dead|dead\.by-node|dead-letters|(results|commands|replicas)\..*)$",
+    r"^evapi\.(events|commands|operator|replicas|services|dead|dead\.by-node|dead-letters|(results|commands|replicas)\..*)$",
     r"^evapi\.(events|replicas|dead|dead\.by-node|dead-letters|(results|commands|replicas)\..*)$",
     r"^evapi\.(commands|operator|replicas|dead|dead\.by-node|(results|commands|replicas)\..*)$",
 )

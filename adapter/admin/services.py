@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapter import contract
 from adapter.admin.management import events_of
+from adapter.admin.presence import is_heard
 from adapter.relay import policy
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from adapter.admin.management import Management
     from adapter.admin.rabbit import Rabbit
+    from adapter.hello import Hello
     from adapter.settings import Settings
 
 _QUEUE: Final = contract.service_queue("")
@@ -29,6 +31,8 @@ class Service:
     that the policy says it decides; ``by_default``: all that are not named there. ``unhandled``: events
     that the queue is bound to, while none of the instances has a handler of them. ``silent``: events that
     come to it and that nobody answers, each with the number of calls that timed out (see ``silence``).
+    ``instances``: those that said hello when they were asked (see ``presence``). ``deaf``: none did, though
+    one hears the question.
     """
 
     name: str
@@ -40,6 +44,25 @@ class Service:
     by_default: bool = False
     unhandled: tuple[str, ...] = ()
     silent: Mapping[str, int] = field(default_factory=dict)
+    instances: tuple[Hello, ...] = ()
+    deaf: bool = False
+
+    @property
+    def handled(self) -> tuple[str, ...] | None:
+        """The events that its instances have handlers of; None if none of them says so."""
+        return tuple(sorted({event for each in self.instances for event in each.events})) or None
+
+    @property
+    def hanging(self) -> str:
+        """That consumers do not answer who is there, if that is so; else empty."""
+        if self.deaf:
+            return "its consumers do not answer who is there: they hang; restart them"
+        missing = (self.consumers or 0) - len(self.instances)
+        if self.instances and missing > 0:
+            of, one = f"{missing} of {self.consumers} consumers", missing == 1
+            verbs = ("does", "it hangs", "is") if one else ("do", "they hang", "are")
+            return f"{of} {verbs[0]} not answer who is there: {verbs[1]}, or {verbs[2]} none of the SDK"
+        return ""
 
     @property
     def unbound(self) -> tuple[str, ...]:
@@ -74,6 +97,8 @@ class Service:
             return "bound to nothing: no event comes to it; restart it, its start binds it"
         if self.unbound:
             return f"the policy has it decide {', '.join(self.unbound)}, to which it is not bound"
+        if self.hanging:
+            return self.hanging
         if self.silence:
             return f"{self.silence}; evapi-adapter conformance --service {self.name} finds out why"
         if self.unhandled:
@@ -90,15 +115,17 @@ async def services(
     management: Management | None,
     also: Iterable[str] = (),
     silent: Mapping[str, int] = MappingProxyType({}),
+    present: Mapping[str, tuple[Hello, ...]] | None = None,
 ) -> list[Service]:
-    """Those that the policy names, that have a queue (where the API tells), and ``also``; by name.
+    """Those that the policy names, that have a queue (where the API tells), that are there, and ``also``.
 
-    ``silent``: the events that nobody answers, see ``silence.silent_events``.
+    They come by name. ``silent``: the events that nobody answers, see ``silence.silent_events``. ``present``:
+    who answered, see ``presence.who_is_there``; None if nobody was asked.
     Raises PolicyError, BrokerUnavailable, ManagementUnavailable.
     """
     read = policy.Policy() if settings.policy is None else policy.read(settings.policy)
     asked = asked_for(read)
-    names = set(read.services).union(also)
+    names = set(read.services).union(also, present or ())
     bindings, queues = None, frozenset[str]()
     if management is not None:
         queues = frozenset(await management.queues())
@@ -109,6 +136,8 @@ async def services(
         queue = contract.service_queue(name)
         state = await rabbit.queue(queue)
         bound = None if bindings is None else events_of(name, bindings)
+        instances = (present or {}).get(name, ())
+        asks = present is not None and not instances and state is not None and state.consumers > 0
         found.append(
             Service(
                 name,
@@ -119,6 +148,8 @@ async def services(
                 asked.get(name, ()),
                 name in read.default.services,
                 _unhandled(name, bound or (), queues),
+                instances=instances,
+                deaf=asks and await is_heard(rabbit, name),
             )
         )
     return _told_of_silence(found, silent) if silent else found

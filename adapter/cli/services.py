@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from adapter.cli import options
-from adapter.cli.output import Column, Format, Output, text
+from adapter.cli.output import Column, Format, Output, seconds, text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from adapter.admin.rabbit import Rabbit
+    from adapter.hello import Hello
     from adapter.settings import Settings
 
 EPILOG: Final = (
@@ -40,6 +45,23 @@ COLUMNS: Final = (
 )
 
 
+INSTANCES: Final = (
+    Column("service", "SERVICE", style="bold"),
+    Column("instance", "INSTANCE"),
+    Column("version", "VERSION"),
+    Column("uptime", "UP", seconds, right=True),
+    Column("requests", "REQUESTS", right=True),
+    Column("decided", "DECIDED", right=True),
+    Column("failed", "FAILED", right=True),
+    Column("per_decision", "PER DECISION", seconds, right=True),
+    Column("prefetch", "PREFETCH", right=True),
+    Column("concurrency", "CONCURRENCY", right=True),
+    Column("error_age", "AGO", seconds, right=True),
+    Column("error", "LAST ERROR", style="yellow"),
+)
+"""Of who answers; in JSON each service has its own."""
+
+
 def services(
     amqp_url: options.AmqpUrl = None,
     amqp_api: options.AmqpApi = None,
@@ -50,15 +72,21 @@ def services(
 ) -> None:
     """List the services that decide, with what is wrong with each.
 
-    They are those that the policy names and, where RabbitMQ's management plugin answers, all that have a
-    queue; only it knows to which events they are bound (else: ?). With EVAPI_REDIS_URL, it also tells of a
-    service that takes requests and answers none, by the last minute's calls. Exit codes: 0 listed, 1 RabbitMQ
-    cannot be asked, 2 wrong usage.
+    They are those that the policy names, those whose instances answer within a second when they are asked who
+    is there and, where RabbitMQ's management plugin answers, all that have a queue. Only the plugin knows to
+    which events they are bound; without it you see those that instances have handlers of (else: ?). A second
+    table has what each instance says of itself. A consumer that does not answer hangs, or is none of the SDK.
+    With EVAPI_REDIS_URL, it also tells of a service that takes requests and answers none, by the last calls.
+    Exit codes: 0 listed, 1 RabbitMQ cannot be asked, 2 wrong usage.
     """
     chosen = options.settings(more, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy)
     out = Output(output)
     rows = options.run(_rows(chosen, out, service or []))
     out.rows(COLUMNS, rows, "no service is known: name it with --service, or in the policy (EVAPI_POLICY)")
+    instances = [{"service": row["name"], **each} for row in rows for each in row["instances"]]
+    if instances and out.format is Format.TABLE:
+        typer.echo()
+        out.rows(INSTANCES, instances)
 
 
 async def _rows(chosen: Settings, out: Output, also: list[str]) -> list[dict[str, Any]]:
@@ -67,19 +95,39 @@ async def _rows(chosen: Settings, out: Output, also: list[str]) -> list[dict[str
     from adapter.admin.rabbit import Rabbit
 
     async with Rabbit(options.amqp(chosen)) as rabbit, reached(chosen, out.say) as management:
-        found = await admin.services(chosen, rabbit, management, also, await _silent(chosen, out))
+        silent, present = await _silent(chosen, out), await _present(rabbit, out)
+        found = await admin.services(chosen, rabbit, management, also, silent, present)
     return [
         {
             "name": each.name,
             "queue": each.queue,
             "messages": each.messages,
             "consumers": each.consumers,
-            "events": each.events,
+            "events": each.handled if each.events is None else each.events,
             "expected_events": each.asked_for,
             "remark": each.remark,
+            "instances": [_instance(told) for told in each.instances],
         }
         for each in found
     ]
+
+
+def _instance(told: Hello) -> dict[str, Any]:
+    found = asdict(told)
+    del found["service"], found["leaves"]
+    return found
+
+
+async def _present(rabbit: Rabbit, out: Output) -> Mapping[str, tuple[Hello, ...]] | None:
+    """Who answers, by service; None if this user may not ask."""
+    from adapter.admin.presence import who_is_there
+    from adapter.admin.rabbit import NoRights
+
+    try:
+        return await who_is_there(rabbit)
+    except NoRights as exc:
+        out.say(f"{exc}; so which instances are there is not known")
+        return None
 
 
 async def _silent(chosen: Settings, out: Output) -> dict[str, int]:

@@ -23,7 +23,7 @@ import aiormq
 from adapter.amqp.backoff import Backoff
 from adapter.amqp.connection import Connection
 from adapter.amqp.footholds import untapped
-from adapter.amqp.tasks import happens, outcome
+from adapter.amqp.tasks import end, happens, outcome
 from adapter.amqp.topology import Queue, declare_queue, messages_in
 from adapter.amqp.words import NotAllowed, reason
 from adapter.contract import DEAD_EXCHANGE, EVENTS_EXCHANGE, handles_queue, service_queue, word
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from adapter.amqp.limits import ConnectionLimits
     from consumers.amqp.delivery import Delivery
+    from consumers.amqp.presence import Presence
     from consumers.service import Service
 
 _log = logging.getLogger("consumers")
@@ -59,12 +60,17 @@ class Bindings:
     """The bindings of one instance of a service, and the requests that came by one it has no use for.
 
     ``bound`` is set while the service is bound to its events, as far as can be known. ``requests_from``:
-    see ``Work``.
+    see ``Work``. ``presence``: says hello on the same connection, once the service is bound.
     """
 
     def __init__(
-        self, service: Service, limits: ConnectionLimits, requests_from: Collection[str] = ()
+        self,
+        service: Service,
+        limits: ConnectionLimits,
+        requests_from: Collection[str] = (),
+        presence: Presence | None = None,
     ) -> None:
+        self._presence = presence
         self._requests_from = requests_from
         self._user = ""
         self.bound = asyncio.Event()
@@ -111,6 +117,7 @@ class Bindings:
             work = Work(self._service, line, another, prefetch, requests_from=own)
             self._offers = await connection.channel(confirms=True)
             ends = [asyncio.ensure_future(self._keep_bound(connection, line.amqp))]
+            hello = asyncio.ensure_future(self._say_hello(connection))
             try:
                 await asyncio.wait(
                     [*ends, line.amqp.closing, self._offers.closing], return_when=asyncio.FIRST_COMPLETED
@@ -124,10 +131,16 @@ class Bindings:
                 if line.alive:
                     await self._finish(connection, line.amqp, work)
                 await work.close()
+                await end(hello)
         finally:
             self._connection = self._offers = None
             self._consumed.clear()
             await connection.close()
+
+    async def _say_hello(self, connection: Connection) -> None:
+        if self._presence is not None:
+            await self.bound.wait()
+            await self._presence.keep(connection)
 
     async def _finish(self, connection: Connection, channel: aiormq.Channel, work: Work) -> None:
         """Take no more from others, and decide what they have passed on."""

@@ -16,8 +16,10 @@ from adapter.amqp.tasks import end, happens, outcome
 from adapter.amqp.words import reason
 from adapter.contract import EVENTS_EXCHANGE, service_queue
 from adapter.errors import BrokerUnavailable
+from adapter.hello import EACH
 from consumers import tracing
 from consumers.amqp.bindings import Bindings
+from consumers.amqp.presence import Presence
 from consumers.amqp.topology import keep_declaring
 from consumers.amqp.work import Work
 from consumers.messages import Result
@@ -45,7 +47,8 @@ class Runner:
 
     ``run()`` ends after ``stop()``, once the work in hand is done or ``grace`` seconds are over.
     ``consuming`` is set while requests are taken in. ``requests_from``: the users of RabbitMQ whose
-    requests are taken; empty: everybody's. Made and used in one event loop. Raises SettingsError for a URL
+    requests are taken; empty: everybody's. ``hello``: seconds after which it says that it is there, 0 for
+    never: see ``Presence``. Made and used in one event loop. Raises SettingsError for a URL
     that is none.
     """
 
@@ -57,6 +60,7 @@ class Runner:
         prefetch: int | None = None,
         grace: float = GRACE,
         requests_from: Collection[str] = (),
+        hello: float = EACH,
     ) -> None:
         self.service = service
         self.limits = ConnectionLimits(prefetch or service.prefetch)
@@ -68,7 +72,8 @@ class Runner:
         self._at = ""  # where it is connected to, in this session
         self._consuming_since: float | None = None  # by the loop's clock, in this session
         self._told: set[str] = set()
-        self._bindings = Bindings(service, self.limits, self.requests_from)
+        presence = Presence(service, self.limits.prefetch, hello) if hello else None
+        self._bindings = Bindings(service, self.limits, self.requests_from, presence)
 
     def __repr__(self) -> str:
         state = "consuming" if self.consuming.is_set() else "not consuming"

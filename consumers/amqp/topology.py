@@ -57,7 +57,7 @@ async def declare(connection: Connection, service: Service) -> None:
     are waiting. On channels of its own, since each refusal closes one.
     """
     for exchange in _EXCHANGES:
-        await _exchange(connection, exchange)
+        await declare_missing(connection, exchange)
     await _dead_queue(connection)
     await _queue(connection, Queue(service_queue(service.name), queue_arguments(service)))
 
@@ -91,8 +91,8 @@ async def keep_declaring(connection: Connection, service: Service) -> None:
             return
 
 
-async def _exchange(connection: Connection, exchange: Exchange) -> None:
-    """Declare an exchange where there is none."""
+async def declare_missing(connection: Connection, exchange: Exchange) -> None:
+    """Declare an exchange where there is none. Raises BrokerUnavailable, also if the user may not make it."""
     for passive in (True, False):
         channel = await connection.channel()
         try:

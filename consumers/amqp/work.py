@@ -200,8 +200,9 @@ class Work:
         """Have done what an answer asks for."""
         to = delivery.reply_to
         if answer.body is not None and to:
-            message_id = f"{self._service.name}:{next(self._numbers)}"
-            self._publish(Reply(delivery, answer, answer.body, to, message_id, time.time()))
+            message_id, now = f"{self._service.name}:{next(self._numbers)}", time.time()
+            self._service.spent += now - delivery.received
+            self._publish(Reply(delivery, answer, answer.body, to, message_id, now))
             return
         if answer.body is not None:
             named = (self._service.name, told(delivery))

@@ -27,6 +27,7 @@ NAMES = {
     "evapi.commands",
     "evapi.operator",
     "evapi.replicas",
+    "evapi.services",
     "evapi.dead",
     "evapi.dead.by-node",
     "evapi.dead-letters",

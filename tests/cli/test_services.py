@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pika
 import pytest
 
 from tests.cli.command import evapi_adapter, on_terminal
-from tests.harness.process import free_port
+from tests.harness.process import free_port, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +23,12 @@ if TYPE_CHECKING:
 
     from tests.harness.rabbitmq import RabbitServer
 
-KEYS = ["name", "queue", "messages", "consumers", "events", "expected_events", "remark"]
+KEYS = ["name", "queue", "messages", "consumers", "events", "expected_events", "remark", "instances"]
+
+INSTANCE = [
+    *("instance", "host", "version", "sdk", "events", "uptime", "requests", "decided", "failed"),
+    *("prefetch", "concurrency", "per_decision", "error", "error_age"),
+]
 
 
 @pytest.fixture
@@ -71,6 +80,42 @@ class TestListing:
         assert known.split() == ["least_cost", "0", "1", "?"]
         assert "management API" in done.err
         assert "connection refused" in done.err
+
+
+@pytest.fixture
+def child(vhost: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``python -m consumers``, which takes requests."""
+    environment = {**os.environ, "EVAPI_AMQP_URL": vhost}
+    words = [sys.executable, "-m", "consumers", "consumers.screening:service"]
+    with subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL) as process:
+        yield process
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+
+
+class TestWhoIsThere:
+    def listed(self, vhost: str) -> list[dict[str, Any]]:
+        away = f"http://127.0.0.1:{free_port()}"
+        return evapi_adapter("services", "-o", "json", EVAPI_AMQP_URL=vhost, EVAPI_AMQP_API=away).rows
+
+    def test_an_instance_and_one_that_hangs(self, vhost: str, child: subprocess.Popen[bytes]) -> None:
+        wait_until(lambda: self.listed(vhost), "a hello")
+        (row,) = self.listed(vhost)
+        (instance,) = row["instances"]
+        assert row["consumers"] == 1
+        assert list(instance) == INSTANCE
+        assert f"-{child.pid}-" in instance["instance"]
+        assert row["events"] == instance["events"]
+        done = evapi_adapter("services", EVAPI_AMQP_URL=vhost, EVAPI_AMQP_API="http://127.0.0.1:1")
+        first, second = done.out.split("\n\n")
+        assert first.splitlines()[1].split()[0] == row["name"]
+        assert second.splitlines()[0].split()[:5] == ["SERVICE", "INSTANCE", "VERSION", "UP", "REQUESTS"]
+        assert instance["instance"] in second
+        child.send_signal(signal.SIGSTOP)
+        words = ("services", "-o", "json", "--service", row["name"])
+        (hung,) = evapi_adapter(*words, EVAPI_AMQP_URL=vhost, EVAPI_AMQP_API="http://127.0.0.1:1").rows
+        assert hung["instances"] == []
+        assert hung["remark"] == "its consumers do not answer who is there: they hang; restart them"
 
 
 def test_nobody_is_known(managed_rabbitmq: RabbitServer, vhost: str) -> None:

@@ -7,7 +7,14 @@ import sys
 
 import pytest
 
-RUNNERS = {"adapter.address", "adapter.outlet", "adapter.watched", "adapter.amqp", "adapter.amqp.urls"}
+RUNNERS = {
+    "adapter.address",
+    "adapter.hello",
+    "adapter.outlet",
+    "adapter.watched",
+    "adapter.amqp",
+    "adapter.amqp.urls",
+}
 """What both sides share beside the contract."""
 DRIVERS = {"redis", "typer", "aio_pika", "aiormq", "aiohttp", "structlog", "pydantic", "uvloop"}
 

@@ -26,6 +26,7 @@ SCHEMA_FORMAT: Final = "application/schema+json;version=draft-07"
 _KINDS: Final = {exchange.name: exchange.kind for exchange in EXCHANGES}
 _CONTENT_TYPES: Final = {
     Message.COMMAND: contract.JSON,
+    Message.HELLO: contract.JSON,
     Message.DEAD_LETTER: "application/octet-stream",
 }
 """The others are written as msgpack or as JSON."""
@@ -33,6 +34,7 @@ _PARAMETERS: Final = {
     "event": "The event; characters outside [A-Za-z0-9_-] are _.",
     "node": "The name of a Kamailio.",
     "service": "The name of a service.",
+    "instance": "Tells apart the instances of a service.",
 }
 
 
@@ -85,6 +87,14 @@ def _channels() -> dict[str, Any]:
             f"Commands to one Kamailio, or to {contract.ALL_NODES}.",
             ("command",),
         ),
+        "services": _exchange(
+            contract.SERVICES_EXCHANGE,
+            "hello.{service}.{instance}",
+            "Who is there. Each instance says hello every few seconds and when it leaves, and hears what has "
+            f"the key {contract.ASK} or {contract.ask_key('SERVICE')}, whatever its body: then it says it at "
+            "once.",
+            ("hello",),
+        ),
         "dead_letters": _exchange(
             contract.DEAD_EXCHANGE,
             "dead-letter",
@@ -112,6 +122,7 @@ def _operations() -> dict[str, Any]:
         ),
         "notify": _operation("send", "events", "Tell of an event.", ("notice", "notice_json")),
         "push": _operation("receive", "commands", "Push a frame to Kamailio, as it is.", ("command",)),
+        "hear": _operation("receive", "services", "Hear who is there.", ("hello",)),
         "keep": _operation("send", "dead_letters", "Keep what was not understood.", ("dead-letter",)),
     }
 

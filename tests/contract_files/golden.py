@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Any, Final
 from pamqp import body as amqp_body
 from pamqp import commands, frame, header
 
-from adapter import contract
+from adapter import contract, hello
 from adapter.broker.rabbitmq import frames
 from adapter.contract import Request
+from adapter.hello import Hello
 from adapter.message_fields import Message
 from adapter.ports.broker import DeadLetter, Publication
 from consumers import Service, allow, redirect, reject, route
 from consumers.amqp import frames as replies
+from consumers.amqp import presence
 from consumers.messages import Answer
 from consumers.messages import Message as Asked
 from consumers.parameters import PayloadError
@@ -122,7 +124,7 @@ class Golden:
 
 def goldens() -> list[Golden]:
     """Make all of them."""
-    return [*_requests(), *_notices(), *_replies(), _command(), _dead_letter()]
+    return [*_requests(), *_notices(), *_replies(), _command(), _dead_letter(), *_hellos()]
 
 
 def told(publication: bytes) -> dict[str, Any]:
@@ -257,6 +259,35 @@ def _unlogged() -> Iterator[None]:
 
 def _command() -> Golden:
     return Golden("command", Message.COMMAND, in_json({"event": "reload", "table": "rates"}))
+
+
+def _hellos() -> list[Golden]:
+    """As the SDK publishes them: by the library, whose frames pamqp makes."""
+    plain = Hello(
+        "least_cost", "host-1-0a1b2c3d", "host", "2.1.0", "python 1.0.0", ("invite_request",), prefetch=100
+    )
+    fared = replace(
+        plain,
+        uptime=3600.5,
+        requests=1000,
+        decided=990,
+        failed=3,
+        concurrency=20,
+        per_decision=0.0025,
+        error="invite_request: LookupError",
+        error_age=12.5,
+    )
+    leaving = replace(plain, leaves=True)
+    return [said("hello", fared), said("hello-at-first", plain), said("hello-at-the-end", leaving)]
+
+
+def said(name: str, told: Hello) -> Golden:
+    """A hello, with the frames that it leaves in."""
+    body = hello.encode(told)
+    content = header.ContentHeader(0, len(body), presence.properties())
+    method = commands.Basic.Publish(exchange=contract.SERVICES_EXCHANGE, routing_key=told.key)
+    parts = (method, content, amqp_body.ContentBody(body))
+    return Golden(name, Message.HELLO, body, b"".join(frame.marshal(part, CHANNEL) for part in parts))
 
 
 def _dead_letter() -> Golden:

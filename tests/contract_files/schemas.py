@@ -24,12 +24,13 @@ DIALECT: Final = "http://json-schema.org/draft-07/schema#"
 WRITTEN_BY: Final = "x-written-by"
 """The keyword that says who writes it, and so who must be able to read it: the other one."""
 
-_TYPES: Final[Mapping[type, str]] = {str: "string", int: "integer", dict: "object"}
+_TYPES: Final[Mapping[type, str]] = {str: "string", int: "integer", dict: "object", list: "array"}
 _MEANINGS: Final[Mapping[Message, str]] = {
     Message.REQUEST: "A suspended transaction, to be decided",
     Message.NOTICE: "An event for which nothing is suspended and nobody waits",
     Message.REPLY: "Any decision: a map, which Kamailio's configuration gets as it is",
     Message.COMMAND: f"A JSON object of at most {MAX_OUT} bytes, which is pushed to Kamailio as it is",
+    Message.HELLO: "What an instance of a service says of itself; each key may be missing",
 }
 _URI: Final[Schema] = {"type": "string", "pattern": f"^{decisions.URI}$", "maxLength": decisions.MAX_URI}
 

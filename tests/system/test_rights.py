@@ -18,6 +18,7 @@ from pika.exceptions import ChannelClosedByBroker
 from adapter.admin.checks_rights import Refusal, Rights
 from adapter.simulator import SimulatedKamailio
 from consumers import Request, Service, route
+from consumers.amqp import presence
 from consumers.messages import Result
 from tests.cli.command import evapi_adapter
 from tests.consumers.asker import running
@@ -102,9 +103,10 @@ class Users:
 def users(managed_rabbitmq: RabbitServer, vhost: str, redis_server: RedisServer) -> Iterator[Users]:
     found = Users(managed_rabbitmq, vhost, redis_server)
     with pika.BlockingConnection(pika.URLParameters(vhost)) as client:  # as README says for 4.3
-        client.channel().exchange_declare("evapi.events", "topic", durable=True)
+        for name in ("evapi.events", "evapi.services"):
+            client.channel().exchange_declare(name, "topic", durable=True)
     lines = block("sh", "set_permissions") + block("", "ACL SETUSER")
-    assert len(re.findall("^rabbitmqctl|^ACL", lines, re.MULTILINE)) == 9
+    assert len(re.findall("^rabbitmqctl|^ACL", lines, re.MULTILINE)) == 10
     try:
         for line in lines.splitlines():
             found.follow(line)
@@ -176,6 +178,11 @@ async def test_calls_are_decided_with_exactly_these_rights(
                 "", "evapi.decide.least_cost", b"\xc1", pika.BasicProperties(user_id=SERVICE)
             )
             await until(lambda: held.service.counts[Result.REFUSED])
+        (listed,) = rows(await users.operate("services", "-o", "jsonl"))
+        (instance,) = listed["instances"]
+        assert (listed["name"], listed["events"], listed["remark"]) == ("least_cost", ["invite_request"], "")
+        assert (instance["decided"], instance["failed"]) == (3, 1)
+        assert instance["error"] == "invite_request: RuntimeError"
         call = await sim.suspend("nobody_decides_this", {})
         assert (await call.resumed())["outcome"] == "unroutable"
     assert problems(made) == {}
@@ -183,6 +190,35 @@ async def test_calls_are_decided_with_exactly_these_rights(
     assert refusals(made) == (0, 0)
     async with Rights(users.amqp(ADAPTER)) as rabbit:
         assert await rabbit.refused([NODE]) == [], "doctor asks for no more than README gives"
+
+
+async def test_a_service_without_the_right_to_say_hello_serves_all_the_same(
+    users: Users,
+    bridge: tuple[Bridge, SimulatedKamailio],
+    managed_rabbitmq: RabbitServer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the rights that a service had before there were hellos."""
+    monkeypatch.setattr(presence, "FIRST_RETRY", 0.05)
+    given = {
+        "configure": r"^evapi\.(decide\.least_cost|handles\.least_cost\..*)$",
+        "write": r"^(evapi\.decide\.least_cost|evapi\.dead|amq\.default)$",
+        "read": r"^evapi\.(decide\.least_cost|handles\.least_cost\..*|events)$",
+    }
+    managed_rabbitmq.call("PUT", f"permissions/{users.vhost}/{SERVICE}", given)
+    _, sim = bridge
+    held = HeldService()
+    held.go.set()
+    async with running(held.service, users.amqp(SERVICE)):
+        await until(lambda: "cannot say hello" in caplog.text)
+        for _ in range(3):
+            call = await sim.suspend("invite_request", {})
+            assert (await call.resumed())["outcome"] == "decided"
+        done = await users.operate("services", "--service", "least_cost", "-o", "jsonl")
+    (listed,) = rows(done)
+    assert (listed["consumers"], listed["instances"], listed["remark"]) == (1, [], "")
+    assert caplog.text.count("cannot say hello") == 1
 
 
 class TestForgery:
@@ -262,6 +298,15 @@ FORBIDDEN: dict[str, Callable[[Any], object]] = {
     "get every event": lambda channel: channel.queue_bind("evapi.decide.least_cost", "evapi.events", "#"),
     "get what died": lambda channel: channel.queue_bind("evapi.decide.least_cost", "evapi.dead", ""),
     "declare what is not its own": lambda channel: channel.queue_declare("evapi.results.sbc9"),
+    "say hello in another's name": lambda channel: channel.basic_publish(
+        "evapi.services", "hello.screening.x", b"{}"
+    ),
+    "ask who is there": lambda channel: channel.basic_publish("evapi.services", "ask", b""),
+    "hear who is there": lambda channel: channel.queue_bind(
+        "evapi.decide.least_cost", "evapi.services", "hello.#"
+    ),
+    "take another's questions": lambda channel: channel.queue_declare("evapi.asked.screening.x"),
+    "delete where they say hello": lambda channel: channel.exchange_delete("evapi.services"),
     "an alternate exchange": lambda channel: channel.exchange_declare(
         "evapi.decide.least_cost", arguments={"alternate-exchange": "evapi.operator"}
     ),

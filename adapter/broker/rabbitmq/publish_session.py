@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from adapter.amqp.tasks import happens
-from adapter.amqp.words import DeclaredOtherwise, reason
+from adapter.amqp.topology import declare_exchange
+from adapter.amqp.words import DeclaredOtherwise, NotAllowed, reason
 from adapter.broker.rabbitmq import sender, topology
 from adapter.broker.rabbitmq.channel_renewal import ChannelRenewal
 from adapter.broker.rabbitmq.probe import Probe, SilentServer
@@ -67,6 +68,7 @@ class PublishSession:
         self._on_ready = on_ready
         self._clock = clock
         self._missing: list[str] = []
+        self._no_hello = False
         self._looked, self._returned = float("-inf"), -1
         self._renewal = ChannelRenewal(limits)
         self._connection: Connection | None = None
@@ -165,6 +167,8 @@ class PublishSession:
             self._connection, self._publisher = connection, publisher
             self._renewal.begin(partial(self._replace, connection, wake))
             up()
+            making = self._bindings.make("services", self._declare_services, self._limits.answer_timeout)
+            self._supervisor.aside(making)
             self._note()
             while True:
                 publisher = self._publisher
@@ -175,6 +179,15 @@ class PublishSession:
             await self._renewal.end()
             self._note()
             self._supervisor.aside(publisher.close())
+
+    async def _declare_services(self, channel: aiormq.Channel) -> None:
+        """Make the exchange on which services say hello. No call depends on it, so a refusal is told once."""
+        try:
+            await declare_exchange(channel, topology.SERVICES)
+        except (NotAllowed, DeclaredOtherwise) as exc:
+            if not self._no_hello:
+                self._no_hello = True
+                log.warning("services cannot say hello (README, Security)", reason=str(exc))
 
     async def _open(self, connection: Connection, wake: asyncio.Event) -> Publisher:
         told = partial(self._on_silence, wake.set)

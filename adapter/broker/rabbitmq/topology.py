@@ -39,11 +39,14 @@ _NO_LIMIT: Final = 1_000_000
 
 REPLICAS: Final = Exchange(contract.REPLICAS_EXCHANGE, "fanout")
 """Declared with the queue on which a replica reads: who has no right to it serves all the same."""
+SERVICES: Final = Exchange(contract.SERVICES_EXCHANGE, "topic")
+"""Made for services, which need no right to make it; the adapter itself has no use for it."""
 EXCHANGES: Final = (
     Exchange(contract.EVENTS_EXCHANGE, "topic"),
     Exchange(contract.COMMANDS_EXCHANGE, "topic"),
     Exchange(contract.OPERATOR_EXCHANGE, "direct"),
     REPLICAS,
+    SERVICES,
     Exchange(contract.DEAD_EXCHANGE, "fanout"),
     Exchange(contract.DEAD_BY_NODE_EXCHANGE, "topic", internal=True),
 )
@@ -148,9 +151,9 @@ def commands_bindings(node: str) -> tuple[Binding, ...]:
 
 
 async def declare_exchanges(channel: aiormq.Channel) -> None:
-    """The exchanges, but that of the replicas. Raises BrokerUnavailable."""
+    """The exchanges that calls depend on. Raises BrokerUnavailable."""
     for exchange in EXCHANGES:
-        if exchange is not REPLICAS:
+        if exchange not in (REPLICAS, SERVICES):
             await declare_exchange(channel, exchange)
 
 
