@@ -17,6 +17,7 @@ import { Work } from './work.js';
 /** @typedef {import('./connection.js').Channel} Channel */
 /** @typedef {import('./connection.js').Connection} Connection */
 /** @typedef {import('./connection.js').ConfirmChannel} ConfirmChannel */
+/** @typedef {import('./presence.js').Presence} Presence */
 /** @typedef {import('./service.js').Service} Service */
 
 /** Milliseconds after which the bindings are made again: somebody may have taken one away. */
@@ -39,6 +40,7 @@ export class Bindings {
   #url;
   #user;
   #requestsFrom;
+  #presence;
   #stop = new End();
   #due = new End();
   #onBound = () => {};
@@ -61,9 +63,11 @@ export class Bindings {
    * @param {Service} service
    * @param {string} url
    * @param {string[]} requestsFrom the users of RabbitMQ whose requests are taken; empty: everybody's
+   * @param {Presence} presence says hello on the same connection, once the service is bound
    */
-  constructor(service, url, requestsFrom) {
+  constructor(service, url, requestsFrom, presence) {
     this.#service = service;
+    this.#presence = presence;
     this.#url = url;
     this.#user = userOf(url);
     // Who passes a request on has looked at whose it is.
@@ -109,9 +113,13 @@ export class Bindings {
   async #session(grace) {
     const { connection } = await open([this.#url], `bindings ${this.#service.name}`);
     const over = new End();
+    const leaves = new End();
+    /** @type {Promise<void> | undefined} */
+    let hello;
     /** @type {Work | undefined} */
     let work;
     const closed = () => {
+      leaves.because('lost');
       over.because('the connection, or a channel, was closed');
       this.#due.because('lost');
       work?.close();
@@ -128,15 +136,19 @@ export class Bindings {
       });
       this.#connection = connection;
       this.#offers = offers;
+      hello = this.bound.then(() => this.#presence.keep(connection, leaves));
       while (!over.reason && !this.#stop.reason) await this.#makeOnce(connection, channel, work);
       if (over.reason) throw new Error(over.reason);
       if (this.#stop.reason !== STOPPED) return;
       for (const tag of this.#consumed.values()) await inTime(channel.cancel(tag));
       await work.finished(grace);
+      leaves.because(STOPPED);
+      await hello;
       await inTime(channel.close()); // behind the last acknowledgements
     } finally {
       this.#connection = this.#offers = undefined;
       this.#consumed.clear();
+      leaves.because('over');
       work?.close();
       const closing = close(connection);
       if (this.#stop.reason === STOPPED) await closing; // else nobody waits for the goodbye of a server that may hang

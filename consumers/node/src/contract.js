@@ -6,6 +6,10 @@ import { createHash } from 'node:crypto';
 import { Decoder, Encoder } from '@msgpack/msgpack';
 
 export const EVENTS_EXCHANGE = 'evapi.events';
+/** On it instances of services say hello, and are asked who is there. */
+export const SERVICES_EXCHANGE = 'evapi.services';
+/** The routing key of the question who is there. */
+export const ASK = 'ask';
 export const DEAD_EXCHANGE = 'evapi.dead';
 export const DEAD_QUEUE = 'evapi.dead-letters';
 /** Bounds of the dead letters: number, bytes, age in ms. Whoever declares the queue gives these. */
@@ -19,6 +23,7 @@ export const DEAD_QUEUE_ARGUMENTS = Object.freeze({
 export const APP_ID = 'evapi-adapter';
 export const VERSION = 1;
 export const MSGPACK = 'application/msgpack';
+export const JSON_TYPE = 'application/json';
 
 export const HEADER_NODE = 'x-node';
 export const HEADER_DEADLINE = 'x-deadline';
@@ -37,6 +42,10 @@ export const STATUS_FAILED = 'failed';
 export const MAX_BODY = 1 << 20;
 /** Characters of an event's or a node's name: AMQP has no longer ones. */
 export const MAX_NAME = 255;
+/** Of a hello: bytes, events, characters of a text. */
+const MAX_HELLO = 16_000;
+const MAX_EVENTS = 100;
+const MAX_TEXT = 200;
 
 /** A body cannot be read or written; the text says why. */
 export class CodecError extends Error {
@@ -100,6 +109,70 @@ export function handlesQueue(service, event) {
   const name = `evapi.handles.${service}.${event}`;
   if (Buffer.byteLength(name) <= MAX_NAME) return name;
   return `evapi.handles.${service}.${createHash('sha256').update(event).digest('hex')}`;
+}
+
+/**
+ * Return the routing key under which an instance of a service says hello.
+ * @param {string} service
+ * @param {string} instance
+ */
+export function helloKey(service, instance) {
+  return `hello.${word(service)}.${word(instance)}`;
+}
+
+/**
+ * Return the routing key of the question who of a service is there.
+ * @param {string} service
+ */
+export function askKey(service) {
+  return `${ASK}.${word(service)}`;
+}
+
+/**
+ * Return the queue on which an instance hears that somebody asks who is there.
+ * @param {string} service
+ * @param {string} instance
+ */
+export function askedQueue(service, instance) {
+  return `evapi.asked.${service}.${word(instance)}`;
+}
+
+/**
+ * What an instance says of itself, as it is written; times in milliseconds, `per_decision` in microseconds.
+ * @typedef {object} Hello
+ * @property {string} service
+ * @property {string} instance
+ * @property {string} host
+ * @property {string} version of the service
+ * @property {string} sdk
+ * @property {'here' | 'leaves'} state
+ * @property {string[]} events
+ * @property {number} uptime
+ * @property {number} requests
+ * @property {number} decided
+ * @property {number} failed
+ * @property {number} prefetch
+ * @property {number} [concurrency]
+ * @property {number} [per_decision]
+ * @property {string} [error]
+ * @property {number} [error_age]
+ */
+
+/**
+ * Write a hello: texts of 200 characters and 100 events at most.
+ * @param {Hello} hello
+ */
+export function encodeHello(hello) {
+  const short = (/** @type {unknown} */ value) => (typeof value === 'string' ? value.slice(0, MAX_TEXT) : value);
+  const events = hello.events.slice(0, MAX_EVENTS);
+  const body = (/** @type {string[]} */ named) =>
+    Buffer.from(JSON.stringify({ ...hello, events: named }, (_, value) => short(value)));
+  let written = body(events);
+  while (written.length > MAX_HELLO && events.length) {
+    events.length >>= 1; // letters may be of several bytes each
+    written = body(events);
+  }
+  return written;
 }
 
 /**

@@ -3,6 +3,7 @@ import { Bindings } from './bindings.js';
 import { NoAnswer, close, inTime, open, parseUrls, place } from './connection.js';
 import { EVENTS_EXCHANGE, messageOf, serviceQueue } from './contract.js';
 import { End, STOPPED } from './end.js';
+import { HELLO_EACH, Presence } from './presence.js';
 import { declare } from './topology.js';
 import { Work } from './work.js';
 
@@ -28,12 +29,14 @@ const GRACE = 10_000;
  * @property {number} [grace] milliseconds that work in hand has to finish at a stop
  * @property {string[]} [requestsFrom] the users of RabbitMQ whose requests are taken; default:
  *   EVAPI_REQUESTS_FROM, or everybody's
+ * @property {number} [hello] milliseconds after which it says that it is there, 0 for never; default: 10,000
  */
 
 /** One service on one RabbitMQ, which may be a cluster. */
 export class Runner {
   #urls;
   #options;
+  #presence;
   #stop = new End();
   /** @type {End} of this session */
   #over = new End();
@@ -54,7 +57,8 @@ export class Runner {
   constructor(service, options) {
     this.service = service;
     this.#urls = parseUrls(options.url);
-    this.#options = { prefetch: service.prefetch, grace: GRACE, requestsFrom: [], ...options };
+    this.#options = { prefetch: service.prefetch, grace: GRACE, requestsFrom: [], hello: HELLO_EACH, ...options };
+    this.#presence = new Presence(service, this.#options.prefetch, this.#options.hello);
   }
 
   /** Whether requests are taken in. */
@@ -98,7 +102,7 @@ export class Runner {
     const { grace, prefetch, requestsFrom } = this.#options;
     const { connection, url } = await open(this.#urls, `consumer ${service.name}`);
     this.#at = url;
-    const bindings = new Bindings(service, url, requestsFrom);
+    const bindings = new Bindings(service, url, requestsFrom, this.#presence);
     /** @type {Work | undefined} */
     let work;
     connection.on('close', () => {

@@ -85,6 +85,7 @@ export class Service {
    *   declared
    * @param {number} [options.maxLength] what waits at most; the oldest gives way
    * @param {number} [options.deliveryLimit] of a quorum queue: how often a request is tried whose consumer died
+   * @param {string} [options.version] its own, as `evapi-adapter services` shows it
    * @param {Log} [options.log]
    * @throws {TypeError} for a name or option that is none
    */
@@ -104,9 +105,14 @@ export class Service {
     this.queueType = queueType;
     this.maxLength = maxLength;
     this.deliveryLimit = deliveryLimit;
+    this.version = options.version ?? '';
     this.log = options.log ?? stderr;
     /** @type {{ [result in Result]?: number }} */
     this.counts = {};
+    /** Milliseconds from a request's arrival to its reply, of all that got one. */
+    this.spent = 0;
+    /** @type {{ at: number, why: string } | undefined} When, by the monotonic clock, and why a request failed last. */
+    this.lastFailure = undefined;
     /** Gives the milliseconds for which a message may have lain unread in this process, at most. */
     this.unread = () => 0;
     this.#headers = { [HEADER_SERVICE]: name };
@@ -242,9 +248,11 @@ export class Service {
     const told = `${this.name}: ${request.event} failed: ${shown(request.correlationId)}`;
     if (error instanceof Failed) this.log.error(`${told}: ${error.message}`);
     else this.log.error(told, error);
-    if (request.correlationId === undefined) return this.#count({ result: 'failed', error });
     // The type only: what the error says may be about other people's calls.
     const type = error instanceof Error ? error.name : typeof error;
+    const why = `${request.event}: ${type}${error instanceof Failed ? `: ${error.message}` : ''}`;
+    this.lastFailure = { at: performance.now(), why };
+    if (request.correlationId === undefined) return this.#count({ result: 'failed', error });
     /** @type {{ [key: string]: string }} */
     const headers = { ...this.#headers, [HEADER_STATUS]: STATUS_FAILED };
     if (error instanceof Failed) headers[HEADER_DETAIL] = error.message;

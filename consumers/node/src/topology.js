@@ -76,11 +76,12 @@ export async function queueExists(connection, name) {
 }
 
 /**
+ * Declare an exchange if there is none.
  * @param {Connection} connection
  * @param {string} name
  * @param {string} kind
  */
-async function exchange(connection, name, kind) {
+export async function exchange(connection, name, kind) {
   try {
     await onChannel(connection, (channel) => channel.checkExchange(name));
   } catch (error) {

@@ -142,7 +142,9 @@ export class Work {
   #reply(delivery, answer) {
     const { replyTo, correlationId } = delivery.message.properties;
     const outlet = this.#replies;
-    const took = Math.round((performance.now() - delivery.at) * 1000);
+    const spent = performance.now() - delivery.at;
+    const took = Math.round(spent * 1000);
+    if (!delivery.attempts) this.#service.spent += spent;
     try {
       outlet.publish('', replyTo, /** @type {Buffer} */ (answer.body), {
         contentType: MSGPACK,
