@@ -121,7 +121,7 @@ class Bridge:
             bus=settings.amqp_url is not None and settings.redis_url is not None,
         )
         keeps = settings.journal > 0 and settings.redis_url is not None
-        self.journal = Journal(keeps, settings.journal_payloads)
+        self.journal = Journal(keeps, settings.journal_payloads, self.policy.revision_of)
         ids = make_ids(settings)
         self._traces = traces.start(
             settings.traces,
@@ -374,6 +374,8 @@ class Bridge:
             "clock_corrected": round(self.timekeeping.corrected, 3),
             "clock_off": round(self.timekeeping.off, 3),
             "dropped": list(self.broker.dropped.items()),
+            "policy": self.policy.now.revision,
+            "policy_problem": self._policy_problem,
         }
 
     async def _finished(self) -> None:

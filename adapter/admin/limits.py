@@ -142,6 +142,7 @@ def _store(overview: Overview, limits: Limits) -> Iterator[Finding]:
         return
     yield Finding("redis", Level.OK, "Redis answers")
     yield from _replicas(overview, limits)
+    yield from _policy(overview)
     for clash in names_that_clash(overview):
         name, run = clash.names[0], "evapi-adapter doctor"
         yield Finding("names", Level.WARNING, f"{clash.text}; {clash.do}", name, run=run)
@@ -180,6 +181,25 @@ def _replicas(overview: Overview, limits: Limits) -> Iterator[Finding]:
             text = "has no broker: it cannot publish" + (", nor can another" if alone else "; others do")
             level = Level.CRITICAL if alone else Level.WARNING
             yield Finding("replica", level, text, name, run="evapi-adapter doctor")
+
+
+def _policy(overview: Overview) -> Iterator[Finding]:
+    """Which policy counts, by what the replicas say."""
+    there, run = live(overview), "evapi-adapter policy check FILE"
+    names = short(there)
+    told = {
+        names[full]: str(revision) for full, beat in there.items() if (revision := beat.about.get("policy"))
+    }
+    if len(set(told.values())) > 1:
+        each = ", ".join(f"{name} has {revision}" for name, revision in sorted(told.items()))
+        text = f"replicas differ: {each}; give all of them one file"
+        yield Finding("policy", Level.WARNING, text, run="evapi-adapter replicas -o json")
+    elif told:
+        yield Finding("policy", Level.OK, f"revision {next(iter(told.values()))}")
+    for full, beat in there.items():
+        if problem := beat.about.get("policy_problem"):
+            text = f"its file is wrong, the policy before it counts: {problem}"
+            yield Finding("policy", Level.WARNING, text, names[full], run=run)
 
 
 def _node(overview: Overview, row: Mapping[str, Any]) -> Finding:

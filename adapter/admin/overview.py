@@ -199,6 +199,7 @@ def replica_rows(overview: Overview) -> list[dict[str, Any]]:
                 "since": since,
                 "up": None if since is None else max(store.at - since, 0.0),
                 "http": str(beat.about.get("http", "")),
+                "policy": str(beat.about.get("policy", "")),
                 "order": ordered,
             }
         )

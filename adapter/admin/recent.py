@@ -57,7 +57,7 @@ class Recent:
         # ``journal.unpack`` makes an object of each step, which takes three times as long: too long
         # for the 100,000 and more that a minute may hold.
         try:
-            for kind, _, items in msgpack.unpackb(entry, unicode_errors="surrogatepass"):
+            for kind, _, items, *_ in msgpack.unpackb(entry, unicode_errors="surrogatepass"):
                 if kind == Kind.RESUME:
                     _count(second, items)
                 elif kind == Kind.REPLY:

@@ -63,7 +63,7 @@ def unanswered(entries: Iterable[bytes]) -> Mapping[str, int]:
     for entry in entries:
         try:
             # Not ``journal.unpack``, which makes an object of each step: see ``recent``.
-            for kind, _, items in msgpack.unpackb(entry, unicode_errors="surrogatepass", use_list=False):
+            for kind, _, items, *_ in msgpack.unpackb(entry, unicode_errors="surrogatepass", use_list=False):
                 if kind == Kind.REPLY:
                     replied.update(item[0] for item in items)
                 elif kind == Kind.RESUME:

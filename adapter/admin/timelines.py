@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from adapter import contract
 from adapter.admin.overview import short
 from adapter.errors import CodecError
-from adapter.model.transaction import State, TransactionId
+from adapter.model.transaction import BY_SOMEBODY, State, TransactionId
 from adapter.observe.journal import Kind, Step
 
 if TYPE_CHECKING:
@@ -150,13 +150,21 @@ def _moments(each: Noted, replica: str, begun: float, end: Step | None) -> Itera
         case Kind.REPLY:
             yield from _reply(step, who, begun, late=end is not None and step.at > end.at)
         case Kind.RESUME:
-            more = {**who, "outcome": step.more["outcome"]}
-            text = f"resume written: {step.more['outcome']}"
-            yield Moment(step.at, "resume", "adapter", text, more=more)
+            yield _resume(step, who)
         case Kind.READ:
             yield Moment(step.at, "read", "kamailio", "read by Kamailio", more=who)
         case _:
             yield Moment(step.at, "adopted", "adapter", f"adopted by {replica}", more=who)
+
+
+def _resume(step: Step, who: Mapping[str, str]) -> Moment:
+    """Which policy gave the fallback is told, too."""
+    outcome, policy = step.more["outcome"], step.more.get("policy")
+    text, more = f"resume written: {outcome}", {**who, "outcome": outcome}
+    if policy is not None:
+        more["policy"] = policy
+        text += "" if outcome in BY_SOMEBODY else f", fallback of policy {policy}"
+    return Moment(step.at, "resume", "adapter", text, more=more)
 
 
 def _reply(step: Step, who: Mapping[str, str], begun: float, *, late: bool) -> Iterable[Moment]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -95,7 +96,7 @@ def _shown(out: Output, flags: dict[str, Any]) -> None:
         raise typer.Exit(2)
     rows = _rows(found, flags)
     if out.format is Format.TABLE:
-        rows = [{**row, "shown": _text(row["value"])} for row in rows]
+        rows = [{**row, "shown": _text(row["value"]) + _revision(row)} for row in rows]
     out.rows(COLUMNS, rows)
     try:
         settings.check_somebody_decides(found)
@@ -140,6 +141,19 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return ",".join(map(_text, value)) if isinstance(value, list) else escaped(str(value))
+
+
+def _revision(row: dict[str, Any]) -> str:
+    """Of the policy; nothing of other settings, and of a file that cannot be used."""
+    from pathlib import Path
+
+    from adapter.relay.policy import read
+
+    if row["name"] != "policy" or row["value"] is None:
+        return ""
+    with contextlib.suppress(SettingsError):
+        return f" (revision {read(Path(row['value'])).revision})"
+    return " (cannot be used: see evapi-adapter policy check)"
 
 
 def _slips() -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 A replica gathers what it does and has it written each half second, all of it in one entry: so much
 costs 2 to 3 us a call. An entry is a msgpack array of batches ``[kind, at, items]``; ``at`` is
-epoch seconds by the replica's clock. An item is, by kind::
+epoch seconds by the replica's clock. A batch of resumes has the revision of their policy as a fourth. An
+item is, by kind::
 
     EVENT      [id, event, call_id, arrived, request]    claimed; arrived in epoch seconds; the request's
                                                          body where payloads are kept, else nil
@@ -28,7 +29,7 @@ from adapter.model.transaction import TransactionId
 from adapter.observe.sink import Sink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from adapter.model.transaction import Outcome, State, Transaction
     from adapter.ports.broker import Reply
@@ -66,14 +67,21 @@ _pack = msgpack.Packer(use_bin_type=True, autoreset=True, unicode_errors="surrog
 class Journal(Sink):
     """What happened since it was last taken. ``keeps`` False: nothing is noted.
 
-    ``payloads``: keep events' data and decisions, too.
+    ``payloads``: keep events' data and decisions, too. ``revision_of``: gives the revision of the policy by
+    which a suspension was claimed.
     """
 
-    def __init__(self, keeps: bool = True, payloads: bool = False) -> None:
+    def __init__(
+        self,
+        keeps: bool = True,
+        payloads: bool = False,
+        revision_of: Callable[[Transaction], str] = lambda _: "",
+    ) -> None:
         self.keeps = keeps
         self.payloads = payloads
+        self._revision_of = revision_of
         self.dropped = 0
-        self._batches: list[tuple[int, float, Any]] = []
+        self._batches: list[tuple[Any, ...]] = []
         self._packed: list[bytes] = []
         self._items = 0
 
@@ -104,11 +112,12 @@ class Journal(Sink):
             kept = decision if self.payloads else None
             t = transaction
             item = (t.id, t.event, t.call_id, outcome.value, seconds, kept)
+            revision = self._revision_of(transaction)
             last = self._batches[-1] if self._batches else None
-            if last is not None and last[0] == Kind.RESUME and last[1] == at:
+            if last is not None and last[0] == Kind.RESUME and last[1] == at and last[3] == revision:
                 last[2].append(item)
             else:
-                self._batches.append((Kind.RESUME, at, [item]))
+                self._batches.append((Kind.RESUME, at, [item], revision))
 
     def read(self, at: float, ids: Sequence[TransactionId]) -> None:
         """Kamailio has read these resumes."""
@@ -165,7 +174,7 @@ def unpack(entry: bytes) -> list[Step]:
 
 
 def _steps(batches: Iterable[Any]) -> Iterable[Step]:
-    for number, at, items in batches:
+    for number, at, items, *revision in batches:
         kind = Kind(number)
         names = _MORE.get(kind)
         for item in items:
@@ -175,4 +184,6 @@ def _steps(batches: Iterable[Any]) -> Iterable[Step]:
             more = dict(zip(names, item[1:], strict=True))
             event, call_id = more.pop("event", ""), more.pop("call_id", "")
             more = {key: value for key, value in more.items() if value is not None}
+            if revision and revision[0]:
+                more["policy"] = revision[0]
             yield Step(kind, at, TransactionId(*item[0]), event, call_id, more)

@@ -139,10 +139,17 @@ class LivePolicy:
 
     def plan_of(self, transaction: Transaction) -> Plan:
         """The plan by which a suspension was claimed."""
+        return self._of(transaction).plan(transaction.event)
+
+    def revision_of(self, transaction: Transaction) -> str:
+        """The revision of the policy by which a suspension was claimed."""
+        return self._of(transaction).revision
+
+    def _of(self, transaction: Transaction) -> Policy:
         for until, policy in self._before:
             if transaction.claimed_at < until:
-                return policy.plan(transaction.event)
-        return self.now.plan(transaction.event)
+                return policy
+        return self.now
 
     def admission_classes(
         self, transactions: Sequence[Transaction]

@@ -158,6 +158,18 @@ class TestTimeline:
         found = one(by("r1", event(NOW), published(NOW + 0.01), resume(NOW + 2.01, "timeout")))
         assert shown(found)[3] == ("resume", "adapter", 2.0)
 
+    def test_which_policy_gave_the_fallback(self) -> None:
+        late = replace(resume(NOW + 2, "timeout"), more={**resume(NOW + 2, "timeout").more, "policy": "abc"})
+        found = one(by("r1", event(NOW), late))
+        assert texts(found)[-1] == "resume written: timeout, fallback of policy abc"
+        assert found.moments[-1].more == {"replica": "r1", "outcome": "timeout", "policy": "abc"}
+
+    def test_of_what_was_decided_the_policy_is_in_json_alone(self) -> None:
+        done = replace(resume(NOW), more={**resume(NOW).more, "policy": "abc"})
+        found = one(by("r1", event(NOW), done))
+        assert texts(found)[-1] == "resume written: decided"
+        assert found.moments[-1].more["policy"] == "abc"
+
     def test_a_reply_after_it_is_told_as_too_late(self) -> None:
         answer = reply(NOW + 2.5, service="slow")
         found = one(by("r1", event(NOW), published(NOW), resume(NOW + 2, "timeout"), answer))

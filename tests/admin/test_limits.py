@@ -335,3 +335,26 @@ class TestServices:
         }
         assert levels(overview(dead_letters=1_500_000)) == {("dead_letters", ""): CRITICAL}
         assert found(overview(dead_letters=1_500_000))["dead_letters", ""].text == "1,500,000 dead letters"
+
+
+class TestPolicy:
+    def judged(self, **beats: Beat) -> list[tuple[Level, str, str]]:
+        given = overview(beats={f"{name}~a": each for name, each in beats.items()})
+        return [(each.level, each.of, each.text) for each in judge(given, Limits()) if each.check == "policy"]
+
+    def test_the_revision_that_counts(self) -> None:
+        both = {"r1": beat("sbc1", policy="abc"), "r2": beat(policy="abc")}
+        assert self.judged(**both) == [(OK, "", "revision abc")]
+
+    def test_replicas_that_differ(self) -> None:
+        both = {"r1": beat("sbc1", policy="abc"), "r2": beat(policy="def")}
+        text = "replicas differ: r1 has abc, r2 has def; give all of them one file"
+        assert self.judged(**both) == [(WARNING, "", text)]
+
+    def test_a_wrong_file(self) -> None:
+        found = self.judged(r1=beat("sbc1", policy="abc", policy_problem="p.toml, line 2: ..."))
+        text = "its file is wrong, the policy before it counts: p.toml, line 2: ..."
+        assert found == [(OK, "", "revision abc"), (WARNING, "r1", text)]
+
+    def test_who_does_not_say_is_not_judged(self) -> None:
+        assert self.judged(r1=beat("sbc1")) == []

@@ -98,6 +98,7 @@ class TestReplicas:
             "since": NOW - 90,
             "up": 90.0,
             "http": "h:1",
+            "policy": "",
             "order": None,
         }
         assert second["state"] == "drained"

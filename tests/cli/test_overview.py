@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 REPLICA = [
     *("replica", "name", "state", "active_for", "links", "broker", "beat_age", "version", "since", "up"),
-    *("http", "order"),
+    *("http", "policy", "order"),
 ]
 NODE = ["node", "active", "active_name", "in_flight", "oldest", "overdue", "links", "gate", "paused"]
 
@@ -44,6 +44,7 @@ class TestListing:
         one = await embedded(ground, "one")
         (row,) = (await ground.run("replicas", "-o", "json")).rows
         assert list(row) == REPLICA
+        assert row["policy"] == "built-in"
         assert (row["replica"], row["name"], row["state"]) == (one, "one", "live")
         assert row["active_for"] == [ground.node]
         assert row["links"] == {ground.node: "receipts"}

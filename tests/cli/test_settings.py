@@ -56,12 +56,19 @@ class TestShow:
         head, *rows = [line.split() for line in done.out.splitlines()]
         assert head == ["VARIABLE", "VALUE", "SOURCE"]
         assert ["EVAPI_CONSUMER", "consumers.least_cost:service", "flag"] in rows
-        assert ["EVAPI_POLICY", r"p\x1b.toml", "flag"] in rows
+        (policy,) = (row for row in rows if row[0] == "EVAPI_POLICY")
+        assert " ".join(policy[1:]) == r"p\x1b.toml (cannot be used: see evapi-adapter policy check) flag"
         assert ["EVAPI_LEASE", "1", "default"] in rows
         assert ["EVAPI_JOURNAL_PAYLOADS", "false", "default"] in rows
         assert ["EVAPI_AMQP_URL", "-", "default"] in rows
         lines = evapi_adapter(*words, "-o", "jsonl").out.splitlines()
         assert [json.loads(line)["name"] for line in lines] == list(Settings.model_fields)
+
+    def test_the_policys_revision(self, tmp_path: Path) -> None:
+        path = tmp_path / "p.toml"
+        path.write_text("")
+        done = evapi_adapter("settings", "show", EVAPI_POLICY=str(path))
+        assert f"{path} (revision e3b0c44298fc)" in done.out
 
     def test_on_a_terminal_of_80_columns(self) -> None:
         code, shown, _ = on_terminal("settings", "show", EVAPI_AMQP_URL="amqp://" + "h" * 90)

@@ -73,7 +73,7 @@ def test_resumes_of_one_instant_share_a_batch_and_no_others() -> None:
     journal.resumed(NOW + 1, call(OTHER), Outcome.TIMEOUT, 2.0, b"")
     entry = journal.take()
     assert entry is not None
-    assert [len(items) for _, _, items in msgpack.unpackb(entry)] == [2, 1, 1, 1]
+    assert [len(items) for _, _, items, *_ in msgpack.unpackb(entry)] == [2, 1, 1, 1]
     assert [(step.at, step.id) for step in unpack(entry)] == [
         (NOW, ID),
         (NOW, OTHER),
@@ -81,6 +81,22 @@ def test_resumes_of_one_instant_share_a_batch_and_no_others() -> None:
         (NOW + 1, ID),
         (NOW + 1, OTHER),
     ]
+
+
+def test_resumes_have_the_revision_of_their_policy() -> None:
+    journal = Journal(revision_of=lambda transaction: "old" if transaction.id == ID else "new")
+    for id_ in (ID, ID, OTHER):
+        journal.resumed(NOW, call(id_), Outcome.TIMEOUT, 2.0, b"")
+    entry = journal.take()
+    assert entry is not None
+    assert [len(items) for _, _, items, *_ in msgpack.unpackb(entry)] == [2, 1]
+    assert [step.more["policy"] for step in unpack(entry)] == ["old", "old", "new"]
+
+
+def test_a_batch_without_a_revision_is_read() -> None:
+    item = (ID, "e", "", "timeout", 2.0, None)
+    (step,) = unpack(msgpack.packb([(Kind.RESUME, NOW, [item])]))
+    assert step.more == {"outcome": "timeout", "seconds": 2.0}
 
 
 def test_off_it_notes_nothing_and_counts_nothing() -> None:

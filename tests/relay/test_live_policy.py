@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from adapter.relay.policy import KEPT, LivePolicy, Policy, parse, read
+from adapter.model.transaction import Transaction
+from adapter.relay.policy import KEPT, LivePolicy, Policy, parse, parse_text, read
 from adapter.relay.policy_file import PolicyFile
 from tests.harness.until import until
-from tests.relay_bench import Bench, suspended
+from tests.relay_bench import Bench, id_of, suspended
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +37,15 @@ async def test_calls_under_way_keep_theirs() -> None:
     await bench.trip.expire("sbc1")
     await bench.trip.idle()
     assert [frame["decision"] for frame in bench.links.frames] == [OLD, NEW]
+
+
+def test_the_revision_is_that_of_the_plan() -> None:
+    now = [5.0]
+    live = LivePolicy(parse_text("# old"), lambda: now[0])
+    old = live.now.revision
+    live.replace(parse_text("# new"))
+    claimed = [Transaction(id_of(1), "e", 9.0, at, b"", "r1") for at in (4.0, 6.0)]
+    assert [live.revision_of(each) for each in claimed] == [old, live.now.revision]
 
 
 def test_the_longest_deadline_is_that_of_any_call_under_way() -> None:

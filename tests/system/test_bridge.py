@@ -101,7 +101,9 @@ async def test_a_change_of_the_policy_counts_and_a_wrong_one_is_told(tmp_path: P
         await until(lambda: bridge.policy_file is not None and bridge.policy_file.problem)
         status, body = await get(bridge, "/readyz")
         assert status == 200, "the one before counts"
-        assert "default.deadline" in json.loads(body)["details"]["policy"]
+        detail = json.loads(body)["details"]["policy"]
+        assert detail.startswith(f"{path}, line 2, default.deadline: 0 is not within")
+        assert bridge._about()["policy_problem"] in detail
         _, metrics = await get(bridge, "/metrics")
         assert "evapi_policy_wrong 1.0" in metrics.splitlines()
         assert f'evapi_policy_info{{revision="{bridge.policy.now.revision}"}} 1.0' in metrics.splitlines()
@@ -210,7 +212,7 @@ def test_a_taken_http_port_is_exit_code_1_and_a_sentence() -> None:
         (("--consumer", "no_such:service"), "EVAPI_CONSUMER: there is no module 'no_such'"),
         (
             ("--consumer", "consumers.least_cost:service", "--policy", "/no/such.toml"),
-            "/no/such.toml: cannot be",
+            "/no/such.toml cannot be",
         ),
         (("--amqp-url", "amqp://x:99999/"), "EVAPI_AMQP_URL"),
         (("--amqp-url", "amqp://x/", "--redis-url", "redis://h:x"), "EVAPI_REDIS_URL"),
