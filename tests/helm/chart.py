@@ -53,7 +53,7 @@ EVERYTHING: Final[Object] = {
             "settings": {"list": "/app/x"},
             "files": {"a.py": "b = 1\n"},
         },
-        {"name": "by-cpu", "module": "a:b", "autoscaling": {"kind": "hpa"}},
+        {"name": "by-cpu", "module": "a:b", "autoscaling": {"kind": "hpa"}, "http": {"enabled": False}},
         {"name": "byqueue", "module": "a:b", "autoscaling": {"kind": "keda"}, "image": {"digest": DIGEST}},
     ],
     "extraObjects": [

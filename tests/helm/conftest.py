@@ -1,4 +1,4 @@
-"""What a running adapter exports."""
+"""What a running adapter and a consumer export."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapter.simulator import SimulatedKamailio
 from consumers import Request, Service, allow
+from consumers.metrics import ConsumerMetrics
+from consumers.testing import ask
 from tests.harness.helm_binary import WHEELS, Helm
 from tests.helm.chart import Charts
 from tests.system.conftest import bridged
@@ -43,10 +46,22 @@ def scraped() -> str:
 
 
 @pytest.fixture(scope="session")
-def exported(scraped: str) -> dict[str, frozenset[str]]:
-    """The labels of each series, by its name."""
+def scraped_consumer() -> str:
+    """``/metrics`` of a consumer that has served a call, for which it asked somebody."""
+    measured = Service("measured")
+    measured.on("invite_request")(_decide)
+    metrics = ConsumerMetrics([measured], {measured.name: lambda: True})
+    asyncio.run(ask(measured, "invite_request", {}))
+    measured.asked["https://decide.example.net", "ok"] += 1
+    metrics.measure()
+    return generate_latest(metrics.registry).decode()
+
+
+@pytest.fixture(scope="session")
+def exported(scraped: str, scraped_consumer: str) -> dict[str, frozenset[str]]:
+    """The labels of each series of adapter and consumer, by its name."""
     found: dict[str, frozenset[str]] = {}
-    for family in text_string_to_metric_families(scraped):
+    for family in text_string_to_metric_families(scraped + scraped_consumer):
         for sample in family.samples:
             found[sample.name] = found.get(sample.name, frozenset()) | frozenset(sample.labels)
     return found

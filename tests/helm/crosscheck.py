@@ -106,11 +106,11 @@ def _ports(objects: list[Object]) -> Iterator[str]:
         wanted = [
             port["port"] for rule in each["spec"].get("ingress") or () for port in rule.get("ports", ())
         ]
-        yield from (f"{name(each)}: {what}" for what in _missing(wanted, taken))
+        yield from (f"{name(each)}: {what}" for what in _missing_everywhere(wanted, taken))
     for each in of(objects, "PodMonitor"):
         taken = [pod for pod in made if matches(each["spec"]["selector"], pod.labels)]
         wanted = [one["port"] for one in each["spec"]["podMetricsEndpoints"]]
-        yield from (f"{name(each)}: {what}" for what in _missing(wanted, taken))
+        yield from (f"{name(each)}: {what}" for what in _missing_everywhere(wanted, taken))
     for each in of(objects, "ServiceMonitor"):
         known = {
             port["name"]
@@ -125,9 +125,20 @@ def _ports(objects: list[Object]) -> Iterator[str]:
 
 def _missing(wanted: Iterable[Any], made: Iterable[Pod]) -> Iterator[str]:
     for pod in made:
-        ports = [port for each in pod.containers() for port in each.get("ports") or ()]
-        known = {port.get("name") for port in ports} | {port["containerPort"] for port in ports}
+        known = _ports_of(pod)
         yield from (f"names port {port}, which {pod.owner} has not" for port in wanted if port not in known)
+
+
+def _missing_everywhere(wanted: Iterable[Any], made: Iterable[Pod]) -> Iterator[str]:
+    """What takes many kinds of pods reaches those that have the port."""
+    known = set().union(*(_ports_of(pod) for pod in made))
+    yield from (f"names port {port}, which none of its pods has" for port in wanted if port not in known)
+
+
+def _ports_of(pod: Pod) -> set[Any]:
+    """The names and numbers of a pod's ports."""
+    ports = [port for each in pod.containers() for port in each.get("ports") or ()]
+    return {port.get("name") for port in ports} | {port["containerPort"] for port in ports}
 
 
 def _mounts(objects: list[Object]) -> Iterator[str]:

@@ -67,8 +67,15 @@ def test_every_panel_is_whole() -> None:
 
 def test_rows_go_from_whether_it_is_us_to_the_process() -> None:
     rows = [panel["title"].partition("  ")[0] for panel in panels() if panel["type"] == "row"]
-    wanted = ["Is it us?", "Where is it stuck?", "Links", "Broker", "Store and replicas", "Process"]
-    assert rows == wanted
+    assert rows == [
+        "Is it us?",
+        "Where is it stuck?",
+        "Links",
+        "Broker",
+        "Store and replicas",
+        "Consumers",
+        "Process",
+    ]
 
 
 def test_every_metric_of_ours_is_on_it(exported: dict[str, frozenset[str]]) -> None:

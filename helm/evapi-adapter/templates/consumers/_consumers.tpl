@@ -2,6 +2,7 @@
 {{- define "evapi-adapter.consumer" -}}
 {{- $autoscaling := dict "kind" "none" "minReplicas" 2 "maxReplicas" 10 "cpu" 70 "queueLength" 20 -}}
 {{- $disruption := dict "enabled" true "maxUnavailable" 1 -}}
+{{- $http := dict "enabled" true "port" 9465 -}}
 {{- $resources := dict "requests" (dict "cpu" "100m" "memory" "96Mi") "limits" (dict "memory" "256Mi") -}}
 {{- $given := deepCopy .consumer -}}
 {{- $made := dict "queue" (printf "evapi.decide.%s" .consumer.name) "replicas" 2 "terminationGracePeriodSeconds" 30 "resources" $resources -}}
@@ -16,6 +17,10 @@
 {{- $_ := set $disruption $key $value -}}
 {{- end -}}
 {{- $_ := set $made "podDisruptionBudget" $disruption -}}
+{{- range $key, $value := .consumer.http | default dict -}}
+{{- $_ := set $http $key $value -}}
+{{- end -}}
+{{- $_ := set $made "http" $http -}}
 {{- $_ := set $made "fullname" (printf "%s-%s" (include "evapi-adapter.fullname" .root) .consumer.name) -}}
 {{- include "evapi-adapter.consumer.check" (dict "root" .root "consumer" $made "given" .consumer) -}}
 {{- toYaml $made -}}
@@ -64,6 +69,15 @@
 {{- if le (int $consumer.terminationGracePeriodSeconds) 22 -}}
 {{- fail (printf "%s: terminationGracePeriodSeconds (%v) must be above 22: 10 s for the work in hand, and RabbitMQ's answers" $who $consumer.terminationGracePeriodSeconds) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Whether any consumer serves health and metrics: "true" or nothing. Takes the root. */}}
+{{- define "evapi-adapter.consumers.http" -}}
+{{- $any := false -}}
+{{- range .Values.consumers -}}
+{{- $any = or $any (include "evapi-adapter.consumer" (dict "root" $ "consumer" .) | fromYaml).http.enabled -}}
+{{- end -}}
+{{- if $any -}}true{{- end -}}
 {{- end -}}
 
 {{/* How an autoscaler acts: out at once, since callers wait; in slowly, since the next wave may be near.
