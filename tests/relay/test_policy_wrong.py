@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapter.errors import PolicyError
 from adapter.relay.policy import Policy, parse_text, read
@@ -105,3 +107,36 @@ def test_a_key_in_quotes_is_named_in_quotes() -> None:
     with pytest.raises(PolicyError) as caught:
         parse_text('[events."a b\\n"]\ndeadline = 0')
     assert caught.value.where == 'line 2, events."a b\\n".deadline'
+
+
+RULES = """\
+[default]
+deadline = 2.0
+fallback = { action = "reject", code = 503 }
+
+[limits]
+in_flight = 200
+
+[events.a]
+services = [
+  "screening",
+]
+fallback_on = { timeout = { action = "allow" } }
+"""
+
+
+@given(
+    st.integers(0, len(RULES)), st.integers(0, 12), st.text(max_size=8) | st.sampled_from(list('[]{}"=.\n'))
+)
+def test_whatever_is_typed_is_a_policy_or_one_sentence(at: int, gone: int, typed: str) -> None:
+    text = RULES[:at] + typed + RULES[at + gone :]
+    wrong = None
+    try:
+        parse_text(text)
+    except PolicyError as exc:
+        wrong = exc
+    if wrong is not None:
+        assert 1 <= wrong.line <= text.count("\n") + 1
+        assert str(wrong).isprintable()
+        assert wrong.problem
+        assert wrong.do
