@@ -1,4 +1,4 @@
-"""A private Prometheus (Debian: ``prometheus``) that scrapes one target each half second."""
+"""A private Prometheus (Debian: ``prometheus``) that scrapes its targets each half second."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 from tests.harness.process import Process, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 COMPLAINT = re.compile(r'level="?(WARN|ERROR|warn|error)\b')
@@ -22,13 +22,13 @@ COMPLAINT = re.compile(r'level="?(WARN|ERROR|warn|error)\b')
 
 
 class PrometheusServer:
-    """One server that scrapes 127.0.0.1:``target`` as job ``evapi`` and evaluates the files ``rules``.
+    """One server that scrapes the ports of ``targets``, by job, on 127.0.0.1 and evaluates ``rules``.
 
     It evaluates each half second, also a group that asks for an interval of its own: else it would take
     a minute for the first time.
     """
 
-    def __init__(self, folder: Path, target: int, rules: Sequence[Path]) -> None:
+    def __init__(self, folder: Path, targets: Mapping[str, int], rules: Sequence[Path]) -> None:
         self._port = free_port()
         copies = [folder / path.name for path in rules]
         for path, copy in zip(rules, copies, strict=True):
@@ -38,7 +38,8 @@ class PrometheusServer:
             "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
             "rule_files": [str(copy.absolute()) for copy in copies],
             "scrape_configs": [
-                {"job_name": "evapi", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
+                {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+                for job, port in targets.items()
             ],
         }
         config.write_text(yaml.safe_dump(told))
@@ -53,9 +54,9 @@ class PrometheusServer:
         with urlopen(url, timeout=20) as answer:
             return json.load(answer)
 
-    def target(self) -> dict[str, Any]:
-        """Return what it knows of its target."""
-        return self.ask("targets")["data"]["activeTargets"][0]
+    def targets(self) -> list[dict[str, Any]]:
+        """Return what it knows of its targets."""
+        return self.ask("targets")["data"]["activeTargets"]
 
     def complaints(self) -> list[str]:
         """Return the warnings and errors of its log."""

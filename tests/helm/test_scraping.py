@@ -1,21 +1,23 @@
-"""A real Prometheus scrapes a running adapter, and evaluates the rules and the dashboard on what it got."""
+"""A real Prometheus scrapes an adapter and a consumer, and evaluates rules and dashboard on what it got."""
 
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.harness.bridge import Bridge
 from tests.harness.kamailio import KamailioServer
-from tests.harness.process import wait_until
+from tests.harness.process import Process, free_port, wait_until
 from tests.harness.prometheus import PrometheusServer
 from tests.helm.dashboard import queries
 from tests.helm.rules import ALERTS, BUDGET, EVERY, RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 EXPRESSIONS = [(rule["alert"], rule["expr"]) for rule in ALERTS] + [
     (title, re.sub(r"\$\{?\w+\}?", ".*", expression)) for title, expression, _ in queries()
@@ -24,25 +26,34 @@ EXPOSITION = re.compile(r"-?(\d+\.\d+|\d+(\.\d+)?e[+-]\d+|\+?Inf)")
 """A number as Prometheus 3 stores it in ``le``: never ``1`` for ``1.0``."""
 
 
+def consumer(folder: Path, port: int) -> Process:
+    """One that serves its metrics. There is no RabbitMQ for it: that makes no other series."""
+    command = [sys.executable, "-m", "consumers", "consumers.screening:service"]
+    flags = ["--amqp-url", "amqp://127.0.0.1:1/", "--http", f"127.0.0.1:{port}"]
+    return Process("consumer", [*command, *flags], folder)
+
+
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrometheusServer]:
-    """One that has scraped twice."""
-    folder = tmp_path_factory.mktemp("prometheus")
-    consumer = {"consumer": "consumers.screening:service"}
+    """One that has scraped each twice."""
+    folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
+    embedded = {"consumer": "consumers.screening:service"}
     with (
+        consumer(folder, port),
         KamailioServer(folder) as kamailio,
-        Bridge("adapter", folder, {"sbc1": kamailio.evapi_port}, consumer) as bridge,
-        PrometheusServer(folder, bridge.http_port, [RULES, BUDGET]) as server,
+        Bridge("adapter", folder, {"sbc1": kamailio.evapi_port}, embedded) as bridge,
+        PrometheusServer(folder, {"evapi": bridge.http_port, "consumers": port}, [RULES, BUDGET]) as server,
     ):
-        scraped = {"query": 'count_over_time(up{job="evapi"}[1m]) >= 2'}
-        wait_until(lambda: server.ask("query", **scraped)["data"]["result"], "two scrapes")
+        scraped = {"query": "count(sum_over_time(up[1m]) >= 2) == 2"}
+        wait_until(lambda: server.ask("query", **scraped)["data"]["result"], "two scrapes of each")
         yield server
 
 
 def test_it_is_scraped_without_an_error(prometheus: PrometheusServer) -> None:
-    target = prometheus.target()
-    assert (target["health"], target["lastError"]) == ("up", "")
-    assert prometheus.ask("query", query="min(min_over_time(up[1m]))")["data"]["result"][0]["value"][1] == "1"
+    for target in prometheus.targets():
+        assert (target["health"], target["lastError"]) == ("up", "")
+    for query in ('min(min_over_time(up{job="evapi"}[1m]))', "count(evapi_consumer_ready == 0)"):
+        assert prometheus.ask("query", query=query)["data"]["result"][0]["value"][1] == "1"
     assert prometheus.complaints() == []
 
 
