@@ -145,6 +145,11 @@ def test_two_releases_stand_beside_each_other(charts: Charts) -> None:
 NEXT_STEPS = {
     "nobody-decides": (LEAST, ["Nobody decides yet", "evapi-adapter doctor"], ["NEVER FOR PRODUCTION"]),
     "consumers": (changed(LEAST, consumers=CONSUMERS), ["helm -n voip test sip"], ["Nobody decides"]),
+    "ports": (
+        changed(LEAST, consumers=CONSUMERS, http={"port": 19464}),
+        ["Metrics are on port 19464, consumers' on"],
+        ["9464;"],
+    ),
     "dev": ({"kamailio": LEAST["kamailio"], "dev": {"enabled": True}}, ["NEVER FOR PRODUCTION"], []),
     "alone": (changed(LEAST, replicas=1), ["Give 2"], []),
     "monitored": (changed(LEAST, metrics={"podMonitor": {"enabled": True}}), [], ["Metrics are on"]),
