@@ -178,6 +178,8 @@ async def test_calls_are_decided_with_exactly_these_rights(
                 "", "evapi.decide.least_cost", b"\xc1", pika.BasicProperties(user_id=SERVICE)
             )
             await until(lambda: held.service.counts[Result.REFUSED])
+        for hop in ("consumer", "queue", "work"):
+            assert made.metrics.registry.get_sample_value("evapi_hop_seconds_count", {"hop": hop}) == 4
         (listed,) = rows(await users.operate("services", "-o", "jsonl"))
         (instance,) = listed["instances"]
         assert (listed["name"], listed["events"], listed["remark"]) == ("least_cost", ["invite_request"], "")
