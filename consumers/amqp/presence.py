@@ -139,11 +139,16 @@ class Presence:
         channel.on_consumer_cancel_callbacks.add(self._on_cancelled)
         await connection.in_time(channel.basic_consume(queue.name, self._on_question))
         self._backoff.reset()
-        closing = channel.closing
+        task, closing = asyncio.current_task(), channel.closing
+        assert task is not None
         closing.add_done_callback(lambda _: self._asked.set())
         try:
             while not (closing.done() or self._deaf):
                 await self._say(connection, channel)
+                # A request of the library's is a task of its own: if that is done all the same, nothing is
+                # raised (aiormq 7.2.4).
+                if task.cancelling():
+                    break
                 await asyncio.sleep(min(LEAST_PAUSE, self._each))
                 await happens(self._asked, self._each)
         finally:

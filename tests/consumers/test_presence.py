@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,9 @@ import aiormq
 import pytest
 
 from adapter import hello
+from adapter.amqp.connection import Connection
+from adapter.amqp.limits import ConnectionLimits
+from adapter.amqp.servers import parse_urls
 from adapter.contract import ASK, SERVICES_EXCHANGE, ask_key, service_queue
 from consumers import Service, route
 from consumers.amqp import presence
@@ -147,6 +151,35 @@ async def test_what_it_has_done(rabbitmq: RabbitServer, asker: Asker) -> None:
         assert 0 <= (told.error_age or 0) < 10
         assert 0 < (told.per_decision or 0) < 0.05, "of the last ones"
     await asker.channel.queue_delete(service_queue(service.name))
+
+
+async def test_one_that_is_told_to_end_does_whatever_it_is_at(
+    rabbitmq: RabbitServer, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library may finish a request that was given up, and swallow the cancellation."""
+    real, published = aiormq.Channel.basic_publish, asyncio.Event()
+
+    async def swallowing(channel: Any, *args: Any, **kwargs: Any) -> Any:
+        published.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.1)
+        return await real(channel, *args, **kwargs)
+
+    monkeypatch.setattr(aiormq.Channel, "basic_publish", swallowing)
+    task = asyncio.ensure_future(presence_alone(rabbitmq.url, service))
+    await published.wait()
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=10)
+    assert done
+    assert task.cancelled()
+
+
+async def presence_alone(url: str, service: Service) -> None:
+    connection = await Connection.open_any(parse_urls(url), ConnectionLimits(1))
+    try:
+        await presence.Presence(service, 1, SELDOM).keep(connection)
+    finally:
+        await connection.close()
 
 
 async def test_its_queue_is_deleted(
