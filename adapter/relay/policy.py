@@ -67,7 +67,7 @@ class Plan:
 
     def fallback_of(self, outcome: Outcome) -> bytes:
         """The decision, as JSON text, of a call that nobody decided."""
-        return self.fallback_on.get(outcome, self.fallback)
+        return self.fallback_on.get(outcome, self.fallback) if self.fallback_on else self.fallback
 
 
 @dataclass(frozen=True, slots=True)
