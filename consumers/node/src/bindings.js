@@ -136,7 +136,8 @@ export class Bindings {
       });
       this.#connection = connection;
       this.#offers = offers;
-      hello = this.bound.then(() => this.#presence.keep(connection, leaves));
+      const begun = Promise.race([this.bound, leaves.happened]);
+      hello = begun.then(() => this.#presence.keep(connection, leaves));
       while (!over.reason && !this.#stop.reason) await this.#makeOnce(connection, channel, work);
       if (over.reason) throw new Error(over.reason);
       if (this.#stop.reason !== STOPPED) return;

@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { connect } from 'amqplib';
-import { route } from '../src/index.js';
+import { Runner, route } from '../src/index.js';
 import { ASK, SERVICES_EXCHANGE, askKey, encodeHello, helloKey } from '../src/contract.js';
 import { ask } from '../src/testing.js';
-import { URL_, quiet, start, unique } from './broker.js';
+import { URL_, onChannel, quiet, start, unique } from './broker.js';
 import { until } from './wait.js';
 
 /**
@@ -75,6 +75,19 @@ test('an instance says hello each few milliseconds, or never', async (t) => {
   await ask(event, {}, { url: URL_ });
   await stop();
   assert.deepEqual(heard, []);
+});
+
+test('an instance that stops before it is bound stops', async () => {
+  for (let turns = 0; turns < 40; turns += 4) {
+    const { service } = quiet();
+    const runner = new Runner(service.on(unique(), () => route('sip:1@gw')), { url: URL_ });
+    const running = runner.run();
+    await until(() => runner.consuming);
+    for (let turn = 0; turn < turns; turn += 1) await new Promise(setImmediate);
+    runner.stop();
+    await running;
+    await onChannel((channel) => channel.deleteQueue(`evapi.decide.${service.name}`));
+  }
 });
 
 test('a hello is bounded', () => {
