@@ -62,6 +62,8 @@ GARBAGE: Final = 50_000
 """Objects made and not gone after which the collector looks for cycles, of which hardly any are made
 here. What is there at the start is left out: a look at all of it took 40 ms, in which every call stands
 still, and 50 ms with 10,000 in flight."""
+HANDOVER: Final = 3.0
+"""Leases for which a replica that drains goes on claiming, so that another can connect to its nodes."""
 LAST_WORDS: Final = 2.0
 """Seconds that Kamailio has to read that this replica drains, and then its last resumes."""
 
@@ -262,12 +264,31 @@ class Bridge:
         await self.nodes.handled()
 
     async def _stop_claiming(self) -> None:
+        await self.replicas.beat()  # from which the others know that they are to take over
+        if not await _at_most(HANDOVER * self._settings.lease, self._relieved()):
+            log.warning("drain: no other replica serves these nodes", nodes=self._unrelieved)
         self.nodes.set_status(lambda _: "draining")
         # Who else serves by now: a replica that has just come back is to be left the rest.
         await self.replicas.beat()
         # Until Kamailio knows, it suspends calls for us: they are still claimed.
         await _at_most(LAST_WORDS, self.nodes.flushed())
         self.roles.advance(DrainEvent.KNOWN)
+
+    async def _relieved(self) -> None:
+        """Return once others serve the nodes that this replica does, or none is left that could.
+
+        In a rolling update the new replica has no link as long as there are enough: it connects when it
+        hears that this one drains.
+        """
+        while self._unrelieved:
+            await asyncio.sleep(DRAIN_INTERVAL)
+
+    @property
+    def _unrelieved(self) -> list[str]:
+        if not any(beat.accepting and beat.broker for beat in self.membership.others.values()):
+            return []
+        here = [node for node in self.nodes.up if node not in self.membership.paused]
+        return [node for node in here if not self.roles.of(node).served]
 
     def _obey(self, _: float) -> None:
         """Do what an operator has ordered of this replica as a whole."""

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from tests.harness.rabbitmq import RabbitServer
 
 EVENT = "changing"
-OLD = {"results_expires": "60"}
-NEW = {"results_expires": "61", "queue_type": "quorum"}
+LEASE = {"lease": "5"}
+"""Seconds; a busy machine may stand still for more than one, which another test is about."""
+OLD = {**LEASE, "results_expires": "60"}
+NEW = {**LEASE, "results_expires": "61", "queue_type": "quorum"}
 PACE = 0.01
 RULES = policy.parse({"default": {"deadline": 10.0}})
 """A busy machine may take two seconds to declare a quorum queue: this is about replies that never come."""
@@ -65,27 +67,35 @@ class Calls:
         await asyncio.wait([self._task])
 
 
-async def replica(sim: SimulatedKamailio, node: str, name: str, options: dict[str, str]) -> Bridge:
-    own: dict[str, Any] = {
-        "nodes": f"{node}={sim.address}",
-        "http": f"127.0.0.1:{free_port()}",
-        "redis_prefix": node,
-    }
-    made = Bridge(settings.load(**{**own, "replica": name, **options}), RULES)
+async def replica(
+    stack: contextlib.AsyncExitStack, sim: SimulatedKamailio, node: str, name: str, options: dict[str, str]
+) -> Bridge:
+    """A replica that is ready, and is closed with the stack."""
+    made = Bridge(settings.load(**{**_own(sim, node), "replica": name, **options}), RULES)
+    stack.push_async_callback(made.close)
     await made.start()
     await until(lambda: all(made.checks().values()) and made.replicas.serves(node))
     return made
 
 
+def _own(sim: SimulatedKamailio, node: str) -> dict[str, Any]:
+    """Settings of one replica."""
+    return {
+        "nodes": f"{node}={sim.address}",
+        "http": f"127.0.0.1:{free_port()}",
+        "redis_prefix": node,
+    }
+
+
 async def test_a_rolling_update_that_changes_the_queues_loses_no_call(
     scaled: dict[str, str], node: str
 ) -> None:
-    async with SimulatedKamailio() as sim, deciding(scaled["amqp_url"]):
-        pair = [await replica(sim, node, name, {**scaled, **OLD}) for name in ("r1", "r2")]
+    async with SimulatedKamailio() as sim, deciding(scaled["amqp_url"]), contextlib.AsyncExitStack() as made:
+        pair = [await replica(made, sim, node, name, {**scaled, **OLD}) for name in ("r1", "r2")]
         calls = Calls(sim)
         await calls.more()
         for place, name in enumerate(("r1", "r2")):
-            fresh = await replica(sim, node, f"{name}-new", {**scaled, **NEW})
+            fresh = await replica(made, sim, node, f"{name}-new", {**scaled, **NEW})
             await calls.more()
             leaving, pair[place] = pair[place], fresh
             await leaving.drain()
@@ -95,10 +105,29 @@ async def test_a_rolling_update_that_changes_the_queues_loses_no_call(
         await sim.until(lambda: sum(sim.counters.outcomes.values()) == sim.counters.suspended)
         assert sim.counters.suspended >= calls.asked
         assert set(sim.counters.outcomes) == {"decided"}
+        await until(lambda: all(node in each.broker.beside for each in pair))  # both have a link by then
         (queue,) = {each.broker.beside[node] for each in pair}
         assert queue.startswith(f"evapi.results.{node}.")
-        for each in pair:
-            await each.close()
+
+
+async def test_one_that_drains_claims_until_another_has_connected(scaled: dict[str, str], node: str) -> None:
+    """A new replica connects to a node that has links enough once one of these is given up."""
+    options = {**scaled, "links_per_node": "1", "lease": "2"}
+    async with SimulatedKamailio() as sim, deciding(scaled["amqp_url"]), contextlib.AsyncExitStack() as made:
+        old = await replica(made, sim, node, "old", options)
+        new = Bridge(settings.load(**{**_own(sim, node), **options, "replica": "new"}), RULES)
+        made.push_async_callback(new.close)
+        await new.start()
+        await until(lambda: len(old.membership.replicas) == 2 and all(new.checks().values()))
+        assert not new.nodes.readers, "there is a link already"
+        calls = Calls(sim)
+        await calls.more()
+        await old.drain()
+        await old.close()
+        await calls.more()
+        await calls.end()
+        await sim.until(lambda: sum(sim.counters.outcomes.values()) == sim.counters.suspended)
+        assert set(sim.counters.outcomes) == {"decided"}
 
 
 async def test_one_that_may_not_read_the_replies_is_not_ready_and_leaves_the_calls_to_another(
