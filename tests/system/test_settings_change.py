@@ -23,6 +23,8 @@ from tests.system.conftest import bridged
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    import pytest
+
     from tests.harness.rabbitmq import RabbitServer
 
 EVENT = "changing"
@@ -110,9 +112,12 @@ async def test_a_rolling_update_that_changes_the_queues_loses_no_call(
         assert queue.startswith(f"evapi.results.{node}.")
 
 
-async def test_one_that_drains_claims_until_another_has_connected(scaled: dict[str, str], node: str) -> None:
+async def test_one_that_drains_claims_until_another_has_connected(
+    scaled: dict[str, str], node: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A new replica connects to a node that has links enough once one of these is given up."""
-    options = {**scaled, "links_per_node": "1", "lease": "2"}
+    options = {**scaled, **LEASE, "links_per_node": "1"}
+    may_connect = asyncio.Event()
     async with SimulatedKamailio() as sim, deciding(scaled["amqp_url"]), contextlib.AsyncExitStack() as made:
         old = await replica(made, sim, node, "old", options)
         new = Bridge(settings.load(**{**_own(sim, node), **options, "replica": "new"}), RULES)
@@ -120,9 +125,21 @@ async def test_one_that_drains_claims_until_another_has_connected(scaled: dict[s
         await new.start()
         await until(lambda: len(old.membership.replicas) == 2 and all(new.checks().values()))
         assert not new.nodes.readers, "there is a link already"
+        place = new.placement.update
+
+        async def late(serves: bool) -> None:
+            await may_connect.wait()
+            await place(serves)
+
+        monkeypatch.setattr(new.placement, "update", late)
         calls = Calls(sim)
         await calls.more()
-        await old.drain()
+        draining = asyncio.create_task(old.drain())
+        await until(lambda: not new.membership.others[old.membership.replica].accepting)
+        await calls.more()
+        assert not draining.done()
+        may_connect.set()
+        await draining
         await old.close()
         await calls.more()
         await calls.end()
