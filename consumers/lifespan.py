@@ -34,6 +34,7 @@ class Lifespans:
         self.made: dict[Any, Any] = {}
         self._functions: list[tuple[Any, Callable[[], Any]]] = []
         self._stack: AsyncExitStack | None = None
+        self._users = 0
 
     @property
     def kinds(self) -> list[Any]:
@@ -60,7 +61,7 @@ class Lifespans:
         self._functions.append((kind, function))
 
     async def open(self, instead: Mapping[Any, Any] = _NOTHING) -> None:
-        """Open all, in the order in which they were registered.
+        """Open all, in the order in which they were registered; once, if several run the service.
 
         Args:
             instead: values by type. A lifespan that yields such a type is not opened.
@@ -68,7 +69,9 @@ class Lifespans:
         Raises:
             LifespanError: one of them failed. Those before it are closed again.
         """
-        assert self._stack is None, "they are open"
+        self._users += 1
+        if self._stack is not None:
+            return
         self._stack = AsyncExitStack()
         for kind, function in self._functions:
             try:
@@ -83,10 +86,15 @@ class Lifespans:
                 self.made[kind] = value
 
     async def close(self) -> None:
-        """Close all, the last one first. What fails is logged: the others are closed all the same."""
-        stack, self._stack = self._stack, None
-        if stack is None:
+        """Close all, the last one first, as whoever opened them last is gone.
+
+        What fails is logged: the others are closed all the same.
+        """
+        self._users = max(self._users - 1, 0)
+        stack = self._stack
+        if stack is None or self._users:
             return
+        self._stack = None
         try:
             await stack.aclose()
         except Exception:

@@ -151,3 +151,13 @@ def test_the_command_ends_with_1_over_a_lifespan_and_with_2_over_a_parameter(tmp
             cwd=tmp_path, capture_output=True, text=True,
         )  # fmt: skip
         assert (done.returncode, told in done.stderr, "Traceback" in done.stderr) == (code, True, False)
+
+
+async def test_two_that_run_one_service_share_what_it_opens() -> None:
+    made = Opening("shared", "shared")
+    for _ in range(2):
+        await made.service.open()
+    await made.service.close()
+    assert made.pool.steps == ["opened"]
+    await made.service.close()
+    assert made.pool.steps == ["opened", "closed"]
