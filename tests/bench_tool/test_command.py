@@ -319,7 +319,7 @@ class TestUsage:
     ) -> None:
         code, out, err = typed(*words)
         assert (code, out) == (2, "")
-        assert err.startswith(f"evapi-adapter: {name}: ")
+        assert err.startswith((f"evapi-adapter: {name}: ", f"evapi-adapter: {name} cannot be read: "))
         assert err.count("\n") == 1
 
     @pytest.mark.parametrize("words", ["--seconds 0", "--nodes 0", "--payload x", "--bogus"])

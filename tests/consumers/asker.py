@@ -8,9 +8,11 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import aiormq
 from pamqp.commands import Basic
 
 from adapter.contract import (
+    DEAD_EXCHANGE,
     EVENTS_EXCHANGE,
     MSGPACK,
     Request,
@@ -23,8 +25,6 @@ from consumers.amqp import Runner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    import aiormq
 
     from consumers import Service
 
@@ -107,6 +107,21 @@ class Asker:
 
 def _id(message: Any) -> str:
     return str(message.header.properties.correlation_id)
+
+
+@asynccontextmanager
+async def asking(url: str) -> AsyncIterator[Asker]:
+    """Who asks by a connection of its own."""
+    async with aiormq.connect(url) as connected:
+        channel = await connected.channel(on_return_raises=False)
+        await channel.exchange_declare(EVENTS_EXCHANGE, exchange_type="topic", durable=True)
+        await channel.exchange_declare(DEAD_EXCHANGE, exchange_type="fanout", durable=True)
+        queues = [str((await channel.queue_declare(exclusive=True)).queue) for _ in range(2)]
+        found = Asker(channel, queues[0])
+        await channel.queue_bind(queues[1], DEAD_EXCHANGE)
+        await channel.basic_consume(queues[0], found.on_reply, no_ack=True)
+        await channel.basic_consume(queues[1], found.on_dead, no_ack=True)
+        yield found
 
 
 @asynccontextmanager

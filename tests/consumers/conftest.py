@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import aiormq
 import pytest
 
-from adapter.contract import (
-    DEAD_EXCHANGE,
-    EVENTS_EXCHANGE,
-    service_queue,
-)
+from adapter.contract import service_queue
 from consumers import Service, route
 from consumers.amqp import runner
-from tests.consumers.asker import URI, Asker, numbers
+from tests.consumers.asker import URI, Asker, asking, numbers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,16 +19,19 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def asker(rabbitmq: RabbitServer) -> AsyncIterator[Asker]:
-    async with aiormq.connect(rabbitmq.url) as connected:
-        channel = await connected.channel(on_return_raises=False)
-        await channel.exchange_declare(EVENTS_EXCHANGE, exchange_type="topic", durable=True)
-        await channel.exchange_declare(DEAD_EXCHANGE, exchange_type="fanout", durable=True)
-        queues = [str((await channel.queue_declare(exclusive=True)).queue) for _ in range(2)]
-        found = Asker(channel, queues[0])
-        await channel.queue_bind(queues[1], DEAD_EXCHANGE)
-        await channel.basic_consume(queues[0], found.on_reply, no_ack=True)
-        await channel.basic_consume(queues[1], found.on_dead, no_ack=True)
+    async with asking(rabbitmq.url) as found:
         yield found
+
+
+@pytest.fixture
+async def apart(rabbitmq: RabbitServer) -> AsyncIterator[tuple[str, Asker]]:
+    """The URL of a vhost, and who asks there: for events whose names other tests use, too.
+
+    A queue that one of them has left would take a request before the service under test is bound.
+    """
+    with rabbitmq.vhost() as url:
+        async with asking(url) as found:
+            yield url, found
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,6 @@ from tests.harness.process import Process
 
 if TYPE_CHECKING:
     from tests.consumers.asker import Asker
-    from tests.harness.rabbitmq import RabbitServer
 
 ROOT = Path(__file__).parents[2]
 FILES = [
@@ -69,11 +68,11 @@ def test_its_types_hold(made: Path) -> None:
     assert "no issues found in 2 source files" in run(made, "mypy", "--cache-dir", str(made.parent / "mypy"))
 
 
-async def test_it_decides_a_request(made: Path, asker: Asker, rabbitmq: RabbitServer) -> None:
-    words = [sys.executable, "-m", "consumers", "my_service:service", "--amqp-url", rabbitmq.url]
+async def test_it_decides_a_request(made: Path, apart: tuple[str, Asker]) -> None:
+    url, asker = apart
+    words = [sys.executable, "-m", "consumers", "my_service:service", "--amqp-url", url]
     with Process("my-service", words, made.parent, {"PYTHONPATH": f"{made}:{ROOT}"}):
         assert await asker.reply(await asker.ask("invite_request")) == route("sip:1@gw1.example.net")
-    await asker.channel.queue_delete(service_queue("my_service"))
 
 
 def test_the_chart_and_the_image_take_it(made: Path) -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adapter.contract import service_queue
 from consumers import Result, reject, route
 from consumers.__main__ import parser
 from tests.harness.process import Process, free_port
@@ -22,7 +21,6 @@ from tests.harness.until import until
 
 if TYPE_CHECKING:
     from tests.consumers.asker import Asker
-    from tests.harness.rabbitmq import RabbitServer
 
 ROOT = Path(__file__).parents[2]
 PAGE = CONSUMERS.read_text()
@@ -63,13 +61,12 @@ def test_its_types_hold(folder: Path) -> None:
     assert "no issues found in 4 source files" in found
 
 
-async def test_its_command_runs_and_tells_what_the_tables_say(
-    folder: Path, asker: Asker, rabbitmq: RabbitServer
-) -> None:
+async def test_its_command_runs_and_tells_what_the_tables_say(folder: Path, apart: tuple[str, Asker]) -> None:
+    url, asker = apart
     (line,) = re.findall(r"^python -m (consumers .* --http .*)$", PYTHON, re.MULTILINE)
     port = free_port()
     words = shlex.split(line.replace("127.0.0.1:9465", f"127.0.0.1:{port}"))
-    env = {"EVAPI_AMQP_URL": rabbitmq.url, "PYTHONPATH": f"{folder}:{ROOT}"}
+    env = {"EVAPI_AMQP_URL": url, "PYTHONPATH": f"{folder}:{ROOT}"}
     with Process("readme", [sys.executable, "-m", *words], folder, env):
         assert await asker.reply(await asker.ask("invite_request")) == route("sip:gw1.example.net")
         await asker.reply(await asker.ask("screening_request"))  # its data do not fit
@@ -80,8 +77,6 @@ async def test_its_command_runs_and_tells_what_the_tables_say(
     for outcome in Result:
         assert f'outcome="{outcome}",service="my_service"' in text
         assert f"`{outcome}`" in PYTHON
-    for name in ("my_service", "typed_service"):
-        await asker.channel.queue_delete(service_queue(name))
 
 
 async def _metrics(port: int) -> str:
