@@ -92,8 +92,7 @@ class Runner:
             SignatureError: a handler's parameters ask for what nothing gives.
             LifespanError: a lifespan cannot be opened.
         """
-        if not self.service.is_open:
-            await self.service.open()
+        await self.service.open()
         try:
             await self._until_the_end()
         finally:

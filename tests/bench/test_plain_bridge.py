@@ -24,6 +24,9 @@ def test_it_decides_every_call_of_a_gentle_load(
         stage = Stage(tmp_path, started, said.append)
         stage.servers._rabbitmq, stage.servers._redis = rabbitmq, redis_server
         with stage.ground(PLAIN) as ground:
+            redis_server.ask(
+                "FLUSHALL"
+            )  # of questions whether it is there, asked before the service was bound
             result = stage.measure(ground, Load(50, 0.4, warm_up=0.1), "plain")
             wait_until(lambda: redis_server.ask("KEYS", "plain:*") == [], "the last calls' records to go")
     assert result.outcomes == {"decided": result.offered}

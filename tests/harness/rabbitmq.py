@@ -340,9 +340,9 @@ class RabbitServer:
         self.permit(name, configure, write, read)
         return self.url.replace("guest:guest@", f"{name}:{password}@")
 
-    def permit(self, name: str, configure: str, write: str, read: str) -> None:
-        """Give a user these rights to the vhost ``/``."""
-        rights = _binary(name, "/", configure, write, read)
+    def permit(self, name: str, configure: str, write: str, read: str, vhost: str = "/") -> None:
+        """Give a user these rights to a vhost."""
+        rights = _binary(name, vhost, configure, write, read)
         self.eval(f"rabbit_auth_backend_internal:set_permissions({rights}, {_ACTING})")
 
     def delete_user(self, name: str) -> None:
@@ -368,14 +368,14 @@ class RabbitServer:
 
     @contextlib.contextmanager
     def vhost(self) -> Iterator[str]:
-        """A vhost that is there while this is open, by the management API; gives its URL."""
+        """A vhost that is there while this is open; gives its URL."""
         name = f"test-{secrets.token_hex(4)}"
-        self.call("PUT", f"vhosts/{name}")
-        self.call("PUT", f"permissions/{name}/guest", {"configure": ".*", "write": ".*", "read": ".*"})
+        self.eval(f"rabbit_vhost:add({_binary(name)}, {_ACTING})")
+        self.permit("guest", ".*", ".*", ".*", name)
         try:
             yield f"{self.url}{name}"
         finally:
-            self.call("DELETE", f"vhosts/{name}")
+            self.eval(f"rabbit_vhost:delete({_binary(name)}, {_ACTING})")
 
     def close(self) -> None:
         """End it for good and remove its data."""
