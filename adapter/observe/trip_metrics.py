@@ -170,24 +170,24 @@ class TripMetrics(Sink):
         self._waiting.asked(at, [transaction.id for transaction in transactions])
 
     def replied(self, at: float, replies: Sequence[tuple[TransactionId, Reply]]) -> None:
-        """Consumers have replied to these."""
-        observe = self._hops["consumer"].observe
-        for id_, reply in replies:
-            times = self._waiting.answered(at, id_)
-            if times is not None:
-                observe(times[0])
-                if reply.received is not None and reply.replied is not None:
-                    self._divide(*times, reply.replied - reply.received)
-
-    def _divide(self, consumer: float, age: float, work: float) -> None:
-        """Tell a call's time in queues from the service's work.
+        """Consumers have replied to these: tell a call's time in queues from the service's work.
 
         Both of the service's times are by its own clock, so that another clock than ours makes no difference;
         one that was set meanwhile tells nothing, or at most that the work took as long as the call is old.
         """
-        if work >= 0:
-            self._hops["work"].observe(min(work, age))
-            self._hops["queue"].observe(max(consumer - work, 0.0))
+        tell, tell_work, tell_queue = (self._hops[each].observe for each in ("consumer", "work", "queue"))
+        answered = self._waiting.answered
+        for id_, reply in replies:
+            times = answered(at, id_)
+            if times is None:
+                continue
+            consumer, age = times
+            tell(consumer)
+            if reply.received is not None and reply.replied is not None:
+                work = reply.replied - reply.received
+                if work >= 0:
+                    tell_work(work if work < age else age)
+                    tell_queue(consumer - work if consumer > work else 0.0)
 
     def adopted(
         self, at: float, node: str, owners: Sequence[str], state: State, transactions: Sequence[Transaction]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from adapter import bodies, contract
 from adapter.bodies import Habit
@@ -106,13 +106,9 @@ WRONG_TAG: Final = "wrong-tag"
 """Why a reply is kept whose sender was not given the request."""
 
 
-class Reading(NamedTuple):
-    """What a reply asks for, what is kept of one that could not be understood, and what its service should
-    change."""
-
-    settlement: Settlement | None
-    dead: DeadLetter | None = None
-    habit: Habit | None = None
+Reading = tuple[Settlement | None, DeadLetter | None, Habit | None]
+"""What a reply asks for, what is kept of one that was not understood, what its service should change.
+A plain tuple: a named one costs 0.3 us more for each reply."""
 
 
 def settlement(reply: Reply, ids: Ids, untagged: bool = False) -> Reading:
@@ -126,24 +122,23 @@ def settlement(reply: Reply, ids: Ids, untagged: bool = False) -> Reading:
         else:
             id_ = ids.read(reply.correlation_id, untagged)
     except WrongTag as exc:
-        return Reading(None, letter(reply, WRONG_TAG, str(exc), ""))
+        return None, letter(reply, WRONG_TAG, str(exc), ""), None
     except ValueError as exc:
-        return Reading(None, letter(reply, "correlation-id", str(exc), ""))
+        return None, letter(reply, "correlation-id", str(exc), ""), None
     if reply.rejected is not None or reply.status == contract.STATUS_FAILED:
-        return Reading(Settlement(id_, Outcome.FAILED))
+        return Settlement(id_, Outcome.FAILED), None, None
     if not reply.body:
-        return Reading(None, None, Habit.EMPTY)
+        return None, None, Habit.EMPTY
     if max(len(reply.body), reply.size) > contract.MAX_REPLY:
-        return Reading(Settlement(id_, Outcome.OVERSIZED))
+        return Settlement(id_, Outcome.OVERSIZED), None, None
     try:
         decision, habit = _decision(reply.body)
     except CodecError as exc:
         came = f"{exc.detail} (content type: {reply.content_type or 'none'})"
-        return Reading(Settlement(id_, Outcome.MALFORMED), letter(reply, exc.reason, came, id_.node))
+        return Settlement(id_, Outcome.MALFORMED), letter(reply, exc.reason, came, id_.node), None
     if len(decision) > netstring.MAX_OUT:  # not worth keeping for the retention: it cannot be sent
-        return Reading(Settlement(id_, Outcome.OVERSIZED))
-    outcome = Outcome.OPERATOR if reply.by_operator else Outcome.DECIDED
-    return Reading(Settlement(id_, outcome, decision), None, habit)
+        return Settlement(id_, Outcome.OVERSIZED), None, None
+    return Settlement(id_, Outcome.OPERATOR if reply.by_operator else Outcome.DECIDED, decision), None, habit
 
 
 def _decision(body: bytes) -> tuple[bytes, Habit | None]:
