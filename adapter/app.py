@@ -257,16 +257,29 @@ class Bridge:
         """Claim no more, finish what is in flight here or leave it to be adopted."""
         log.info("draining")
         self.roles.advance(DrainEvent.STOPPED)
+        until = time.monotonic() + self._settings.drain_timeout
+        await self._hand_over()
+        left = until - time.monotonic()
         await self._stop_claiming()
-        if not await _at_most(self._settings.drain_timeout, self._finished()):
+        if not await _at_most(left, self._finished()):
             log.warning("drain: out of time; what is left is adopted by another replica")
         await _at_most(LAST_WORDS, self.nodes.flushed())
         await self.nodes.handled()
 
-    async def _stop_claiming(self) -> None:
+    async def _hand_over(self) -> None:
+        """Let others take over, and claim meanwhile: for half of the time that a drain has at most."""
         await self.replicas.beat()  # from which the others know that they are to take over
-        if not await _at_most(HANDOVER * self._settings.lease, self._relieved()):
-            log.warning("drain: no other replica serves these nodes", nodes=self._unrelieved)
+        longest = min(HANDOVER * self._settings.lease, self._settings.drain_timeout / 2)
+        if not await _at_most(longest, self._relieved()):
+            do = "its calls get Kamailio's own fallback until one does; see `evapi-adapter nodes`"
+            log.warning("drain: no other replica serves these nodes", nodes=self._unrelieved, do=do)
+
+    async def _obey_drain(self) -> None:
+        await self._hand_over()
+        if not self.roles.drain.accepts:  # the order was not taken back meanwhile
+            await self._stop_claiming()
+
+    async def _stop_claiming(self) -> None:
         self.nodes.set_status(lambda _: "draining")
         # Who else serves by now: a replica that has just come back is to be left the rest.
         await self.replicas.beat()
@@ -280,7 +293,7 @@ class Bridge:
         In a rolling update the new replica has no link as long as there are enough: it connects when it
         hears that this one drains.
         """
-        while self._unrelieved:
+        while self._unrelieved and not self.roles.drain.accepts:
             await asyncio.sleep(DRAIN_INTERVAL)
 
     @property
@@ -297,7 +310,7 @@ class Bridge:
         replica = self.membership.replica
         if self.roles.drain is Drain.ANNOUNCED:
             log.warning("drained by an operator: `evapi-adapter resume` ends it", replica=replica)
-            self._begin(self._stop_claiming())
+            self._begin(self._obey_drain())
         else:
             log.warning("resumed by an operator", replica=replica)
 

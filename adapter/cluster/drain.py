@@ -1,8 +1,8 @@
 """How far a replica has come in taking no more calls: one state, whatever the cause. Pure.
 
-A replica drains in two steps. First it tells Kamailio and the other replicas, and still claims what Kamailio
-suspends until it has read that. Then it claims nothing more, and finishes what it has. An operator's order
-can be taken back; the end of the process cannot.
+A replica drains in two steps. First it tells the other replicas, and still claims until one of them serves
+its nodes (for a while), and until Kamailio, which it tells then, has read it. Then it claims nothing more,
+and finishes what it has. An operator's order can be taken back; the end of the process cannot.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 
+from adapter.cluster.drain import Drain
 from adapter.simulator import SimulatedKamailio
 from consumers import Request, Service, allow
 from tests.harness.process import free_port
@@ -139,6 +140,16 @@ async def test_a_drain_looks_who_else_serves_before_it_leaves_the_rest_to_others
         monkeypatch.setattr(bridge.inflight, "beat", recorded)
         await bridge.drain()
         assert (False, True) in told
+
+
+async def test_waiting_for_another_is_part_of_the_time_for_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod has drain_timeout and 4 s, whatever the lease is: three of these are 60 s here."""
+    options = {**EMBEDDED, "lease": "20", "drain_timeout": "0.2"}
+    async with SimulatedKamailio() as sim, bridged(sim, "sbc1", options) as bridge:
+        monkeypatch.setattr(bridge, "_relieved", asyncio.Event().wait)
+        async with asyncio.timeout(20):
+            await bridge.drain()
+        assert bridge.roles.drain is Drain.ENDED
 
 
 async def test_a_drain_that_runs_out_of_time_leaves_the_rest_to_be_adopted(
