@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from adapter.admin.management import Management
     from adapter.admin.services import Service
-    from adapter.relay.policy import Plan, Policy
+    from adapter.relay.plan import Plan
+    from adapter.relay.policy import Policy
     from adapter.settings import Settings
 
 SERVICES: Final = Group("services")

@@ -16,7 +16,8 @@ from adapter.wire import event as wire
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from adapter.relay.policy import Plan, Policy
+    from adapter.relay.plan import Plan
+    from adapter.relay.policy import Policy
 
 BUILT_IN: Final = "built-in"
 """Where a value stands that no table gives."""

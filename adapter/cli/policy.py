@@ -13,7 +13,8 @@ from adapter.errors import PolicyError, SettingsError
 
 if TYPE_CHECKING:
     from adapter.admin.policy_explained import Explanation
-    from adapter.relay.policy import Plan, Policy
+    from adapter.relay.plan import Plan
+    from adapter.relay.policy import Policy
     from adapter.settings import Settings
 
 EPILOG_SHOW: Final = (

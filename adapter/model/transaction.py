@@ -7,6 +7,7 @@ States and what moves them (verbs of ``ports.store.Store``)::
     claim     (nothing)  SETTLED    the same, where the outcome is known at once (overload, ...)
     settle    CLAIMED    SETTLED    the first reply, failure or operator
     expire    CLAIMED    SETTLED    the deadline, outcome ``timeout``
+    progress  CLAIMED    CLAIMED    one of several services has answered, or has asked for more time
     adopt     CLAIMED    CLAIMED    a live replica takes over from a dead one: publish again
     adopt     SETTLED    SETTLED    the same: write the resume again
     resumed   SETTLED    RESUMED    Kamailio has read the resume; only the id is remembered
@@ -104,6 +105,7 @@ class Transaction:
     for the fallback that the policy of whoever writes the resume gives. ``incarnation`` names the life of
     the node's Kamailio that suspended it, where that is known: a later one knows nothing of it.
     ``call_id``: of the SIP dialog, where the event told it, for people.
+    ``course``: what services have answered so far, where one reply does not decide (``relay.course``).
     ``again``: another replica had it before this one, and may have answered it and died before it told
     the store; not part of what is stored.
     """
@@ -120,12 +122,43 @@ class Transaction:
     incarnation: str = ""
     call_id: str = ""
     again: bool = field(default=False, compare=False)
+    course: bytes = b""
+
+
+@record
+class Part:
+    """What a reply is beside its decision, if it is one of several that a call needs.
+
+    ``service``: who was asked. ``extend``: seconds more that it asks for, instead of deciding. ``cache``:
+    seconds for which its decision holds. ``untaken``: nobody took the request.
+    """
+
+    service: str
+    extend: float = 0.0
+    cache: float = 0.0
+    untaken: bool = False
 
 
 @record
 class Settlement:
-    """An answer that asks for the licence: ``settle`` grants it once for each suspension."""
+    """An answer that asks for the licence: ``settle`` grants it once for each suspension.
+
+    ``part``: set for one of several replies that a call needs.
+    """
 
     id: TransactionId
     outcome: Outcome
     decision: bytes | None = None
+    part: Part | None = None
+
+
+@record
+class Progress:
+    """What is added to a suspension that goes on waiting.
+
+    ``course``: is appended (``relay.course``). ``deadline``: the new one in epoch seconds; None: as it was.
+    """
+
+    id: TransactionId
+    course: bytes
+    deadline: float | None = None

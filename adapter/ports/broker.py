@@ -22,7 +22,10 @@ class Publication:
     """One event to publish. A notice has neither correlation id nor deadline.
 
     ``deadline`` is epoch seconds; the message expires with it. ``traceparent``: the header of that
-    name (W3C Trace Context), left out where it is empty.
+    name (W3C Trace Context), left out where it is empty. ``queue``: the one to which it goes; empty: to
+    whoever is bound to the event. ``expires``: epoch seconds after which it is taken off its queue if nobody
+    had it by then, which is told as a reply that is ``rejected`` for ``expired``; None: at the deadline, and
+    untold.
     """
 
     event: str
@@ -31,6 +34,8 @@ class Publication:
     correlation_id: str | None = None
     deadline: float | None = None
     traceparent: str = ""
+    queue: str = ""
+    expires: float | None = None
 
 
 class Published(IntEnum):
@@ -47,12 +52,13 @@ class Reply:
     """What came to a node's results queue.
 
     ``status`` is the header ``x-status``. ``rejected`` says why the broker gave a request up
-    (``rejected``, ``delivery_limit``, ``maxlen``); the body is then the request's own. ``received``
-    and ``replied``: when the consumer had the request and gave the reply, in epoch seconds by its clock,
-    where it says so. ``detail`` is the header ``x-detail``: why an operator answers by
-    hand, or a service failed.
-    ``by_operator``: it came the way on which only operators may send. ``size``: bytes of the body, where
-    it is longer than what was kept of it.
+    (``rejected``, ``delivery_limit``, ``maxlen``, ``expired``); the body is then the request's own.
+    ``received`` and ``replied``: when the consumer had the request and gave the reply, in epoch seconds by
+    its clock, where it says so. ``detail`` is the header ``x-detail``: why an operator answers by hand, or a
+    service failed. ``by_operator``: it came the way on which only operators may send. ``size``: bytes of the
+    body, where it is longer than what was kept of it. ``extend``: the header ``x-extend``, milliseconds;
+    ``cache``: the header ``x-cache``, seconds. ``service`` of a request that was given up: whose queue it was
+    taken from.
     """
 
     correlation_id: str
@@ -66,6 +72,8 @@ class Reply:
     detail: str | None = None
     by_operator: bool = False
     size: int = 0
+    extend: int = 0
+    cache: int = 0
 
 
 @record

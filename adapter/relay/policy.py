@@ -31,14 +31,14 @@ from adapter.contract import word
 from adapter.errors import PolicyError
 from adapter.relay import policy_keys as keys
 from adapter.relay import policy_lines
-from adapter.wire.to_kamailio import decision_json
+from adapter.relay.plan import Plan, Service, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from adapter.errors import PolicyPath
-    from adapter.model.transaction import Outcome, Transaction
+    from adapter.model.transaction import Transaction
 
 KEPT: Final = 2 * keys.MAX_DEADLINE
 """Seconds for which a policy that was replaced is kept: no call under way is as old."""
@@ -46,41 +46,21 @@ IN_FLIGHT: Final = 10_000
 EMERGENCY: Final = 1_000
 BUILT_IN: Final = "built-in"
 """The revision of the policy that counts without a file."""
-FALLBACK: Final = {"action": "reject", "code": 503, "reason": "No decision"}
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How one event is handled.
-
-    ``deadline`` in seconds; ``fallback`` is JSON text, ``fallback_on`` the same for some outcomes;
-    ``as_json``: its requests are in JSON; ``own``: the keys that its own table gives, for who explains it.
-    """
-
-    deadline: float = 2.0
-    fallback: bytes = decision_json(FALLBACK)
-    services: tuple[str, ...] = ()
-    emergency: bool = False
-    as_json: bool = False
-    fallback_on: Mapping[Outcome, bytes] = field(default_factory=dict)
-    own: frozenset[str] = field(default=frozenset(), compare=False)
-
-    def fallback_of(self, outcome: Outcome) -> bytes:
-        """The decision, as JSON text, of a call that nobody decided."""
-        return self.fallback_on.get(outcome, self.fallback) if self.fallback_on else self.fallback
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Plans by event, and limits. ``in_flight``: suspensions claimed for one node at a time, and
     ``emergency``: how many more of them the emergency lane may make. ``revision``: a hash of its text.
+    ``known``: what it says of services, by name.
     """
 
-    default: Plan = Plan()
+    default: Plan = field(default_factory=Plan)
     events: Mapping[str, Plan] = field(default_factory=dict)
     in_flight: int = IN_FLIGHT
     emergency: int = EMERGENCY
     revision: str = BUILT_IN
+    known: Mapping[str, Service] = field(default_factory=dict)
 
     def plan(self, event: str) -> Plan:
         """The plan of an event; the default for one that is not named."""
@@ -193,14 +173,19 @@ def parse_text(text: str, file: str = "") -> Policy:
 def parse(raw: Mapping[str, Any]) -> Policy:
     """A policy from its tables. Raises PolicyError, naming the key."""
     keys.known(raw, (), keys.TABLES)
-    default = _plan(Plan(), keys.table(raw, "default"), ("default",))
+    known: Mapping[str, Service] = {}
+    base = _plan(Plan(), keys.table(raw, "default"), ("default",))
     events = keys.table(raw, "events")
     _meet_nowhere(events)
-    plans = {name: _plan(default, keys.table(events, name, ("events",)), ("events", name)) for name in events}
+    plans = {
+        name: resolved(_plan(base, keys.table(events, name, ("events",)), ("events", name)), known)
+        for name in events
+    }
+    default = resolved(base, known)
     limits = keys.table(raw, "limits")
     keys.known(limits, ("limits",), keys.LIMITS)
     in_flight = keys.number(limits, "in_flight", IN_FLIGHT, 1)
-    return Policy(default, plans, in_flight, keys.number(limits, "emergency", EMERGENCY, 0))
+    return Policy(default, plans, in_flight, keys.number(limits, "emergency", EMERGENCY, 0), known=known)
 
 
 def _meet_nowhere(events: Iterable[str]) -> None:

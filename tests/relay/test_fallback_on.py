@@ -9,7 +9,8 @@ import pytest
 
 from adapter.errors import PolicyError
 from adapter.model.transaction import Outcome
-from adapter.relay.policy import Plan, parse
+from adapter.relay.plan import Plan
+from adapter.relay.policy import parse
 from adapter.relay.policy_keys import MAX_FALLBACK, WITH_FALLBACK
 from tests.relay_bench import Bench, reply, suspended
 

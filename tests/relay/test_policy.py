@@ -13,7 +13,8 @@ from adapter.errors import PolicyError, SettingsError
 from adapter.evapi.link import PLAIN_MAX
 from adapter.model.transaction import Outcome, Transaction, TransactionId
 from adapter.relay import policy
-from adapter.relay.policy import EMERGENCY, FALLBACK, IN_FLIGHT, Plan, Policy
+from adapter.relay.plan import FALLBACK, Plan
+from adapter.relay.policy import EMERGENCY, IN_FLIGHT, Policy
 from adapter.relay.policy_keys import MAX_FALLBACK
 from adapter.wire import to_kamailio
 

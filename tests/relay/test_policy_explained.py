@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from adapter.admin.policy_explained import BUILT_IN, Explanation, explain
 from adapter.model.transaction import Outcome
 from adapter.ports.broker import Published
-from adapter.relay.policy import FALLBACK, Policy, parse
+from adapter.relay.plan import FALLBACK
+from adapter.relay.policy import Policy, parse
 from adapter.relay.policy_keys import WITH_FALLBACK
 from adapter.wire.event import Malformed
 from tests.relay_bench import Bench, reply, suspended

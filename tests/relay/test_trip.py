@@ -13,7 +13,8 @@ from adapter.cluster.role import RETURN_WAIT
 from adapter.evapi.link import PLAIN_MAX
 from adapter.model.transaction import RESEND_FOR, Outcome, State
 from adapter.ports.broker import Publication, Published
-from adapter.relay.policy import Plan, Policy, parse
+from adapter.relay.plan import Plan
+from adapter.relay.policy import Policy, parse
 from adapter.relay.policy_keys import MAX_FALLBACK
 from adapter.wire import netstring
 from adapter.wire.event import Suspended
