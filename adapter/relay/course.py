@@ -1,0 +1,310 @@
+"""What becomes of a call that several services decide: answers in, the next step out. Pure.
+
+The record of a suspension keeps the answers that came, in their order, as lines of text
+(``Transaction.course``)::
+
+    <service> TAB <status> TAB <decision as JSON, or why there is none>
+
+All else follows from the plan and these lines, so any replica goes on where another stopped: who is asked is
+not kept, and whoever has not answered is asked again then. Only the first line of a service that ends it
+counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from adapter.model.transaction import BY_SOMEBODY, Outcome
+from adapter.relay.plan import Mode
+from adapter.wire.to_kamailio import decision_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from adapter.relay.plan import Plan, Retry, Service
+
+REJECT: Final = "reject"
+FINAL: Final = "final"
+"""The key by which a service ends a chain."""
+
+
+class Status(StrEnum):
+    """What a service did with a request."""
+
+    DECIDED = "decided"
+    FAILED = "failed"
+    MALFORMED = "malformed"
+    OVERSIZED = "oversized"
+    TIMEOUT = "timeout"
+    UNTAKEN = "untaken"  # nobody took the request from its queue
+    UNROUTABLE = "unroutable"  # it has no queue
+    UNAVAILABLE = "unavailable"  # it was not asked: its breaker is open, or there is no broker
+    EXTENDED = "extended"  # it has asked for more time, and goes on
+
+
+class Rung(StrEnum):
+    """What gave a call its decision: the rungs of the ladder."""
+
+    SERVICE = "service"
+    RETRY = "retry"
+    BACKUP = "backup"
+    CACHE = "cache"
+    STALE = "stale"
+    FALLBACK_ON = "fallback_on"
+    FALLBACK = "fallback"
+    OPERATOR = "operator"
+
+
+_OUTCOMES: Final = {
+    Status.DECIDED: Outcome.FAILED,  # in mode quorum, where decisions differ
+    Status.FAILED: Outcome.FAILED,
+    Status.MALFORMED: Outcome.MALFORMED,
+    Status.OVERSIZED: Outcome.OVERSIZED,
+    Status.TIMEOUT: Outcome.TIMEOUT,
+    Status.UNTAKEN: Outcome.TIMEOUT,
+    Status.UNROUTABLE: Outcome.UNROUTABLE,
+    Status.UNAVAILABLE: Outcome.UNAVAILABLE,
+}
+"""With which outcome a call ends that a service costs its decision."""
+_FAILED: Final = frozenset({Status.FAILED, Status.MALFORMED, Status.OVERSIZED})
+SILENT: Final = frozenset({Status.TIMEOUT, Status.UNTAKEN})
+"""Statuses of a service that said nothing."""
+
+
+class Answer(NamedTuple):
+    """A line of a course. ``text``: the decision as JSON, or why there is none."""
+
+    service: str
+    status: Status
+    text: bytes = b""
+
+
+class Done(NamedTuple):
+    """How a call ends. ``decision``: JSON text; None: nobody decided."""
+
+    outcome: Outcome
+    decision: bytes | None = None
+    rung: Rung = Rung.SERVICE
+
+
+class Step(NamedTuple):
+    """What is next: wait for these, who are to be asked if they are not yet, or end the call."""
+
+    ask: tuple[Service, ...] = ()
+    done: Done | None = None
+
+
+def line(answer: Answer) -> bytes:
+    """Write a line of a course. A decision as JSON holds no line break and no tab."""
+    return b"%b\t%b\t%b\n" % (answer.service.encode(), answer.status.encode(), answer.text)
+
+
+def why(text: str) -> bytes:
+    """The text of an answer that is no decision, on one line."""
+    return " ".join(text.split())[:200].encode(errors="replace")
+
+
+def lines(course: bytes) -> list[Answer]:
+    """Read a course. A line that is none is left out."""
+    found = []
+    for each in course.split(b"\n"):
+        service, _, rest = each.partition(b"\t")
+        status, _, text = rest.partition(b"\t")
+        if status in _STATUSES:
+            found.append(Answer(service.decode(), _STATUSES[status], text))
+    return found
+
+
+_STATUSES: Final = {each.encode(): each for each in Status}
+
+
+def next_step(plan: Plan, answers: Sequence[Answer]) -> Step:
+    """What follows from the answers that came."""
+    over = _over(answers, plan.retry)
+    found = _MODES[plan.mode](plan, over)
+    if found.done is None:
+        return found
+    if found.done.decision is not None:
+        return Step(done=found.done._replace(rung=_rung(plan, answers)))
+    for service in plan.backup:
+        answer = over.get(service.name)
+        if answer is None:
+            return Step((service,))
+        if answer.status is Status.DECIDED:
+            return Step(done=Done(Outcome.DECIDED, answer.text, Rung.BACKUP))
+    return found
+
+
+def statuses(plan: Plan, answers: Sequence[Answer], outcome: Outcome) -> dict[str, Status]:
+    """By service, what it did, of a call that has ended: those that had nothing to say in it are left out."""
+    found: dict[str, Status] = {}
+    found.update((each.service, each.status) for each in answers if each.status is not Status.EXTENDED)
+    found.update((name, each.status) for name, each in _over(answers, plan.retry).items())
+    if outcome is Outcome.TIMEOUT:
+        found.update((each.name, Status.TIMEOUT) for each in next_step(plan, answers).ask)
+    order = [each.name for each in (*plan.asked, *plan.backup)]
+    return {name: found[name] for name in order if name in found}
+
+
+def rung(plan: Plan, answers: Sequence[Answer], outcome: Outcome) -> Rung:
+    """What gave a call its decision that ended with this outcome, but for what is kept of former calls."""
+    if outcome is Outcome.OPERATOR:
+        return Rung.OPERATOR
+    if outcome not in BY_SOMEBODY:
+        return Rung.FALLBACK_ON if outcome in plan.fallback_on else Rung.FALLBACK
+    done = next_step(plan, answers).done
+    return Rung.CACHE if done is None or done.decision is None else done.rung
+
+
+def decisions(plan: Plan, answers: Sequence[Answer]) -> dict[str, Any]:
+    """What the services of a chain have decided so far, by their names."""
+    over = _over(answers, plan.retry)
+    return {
+        each.name: dict(_read(found.text))
+        for each in plan.asked
+        if (found := over.get(each.name)) is not None and found.status is Status.DECIDED
+    }
+
+
+def extended(answers: Iterable[Answer]) -> bool:
+    """Whether a service has had more time already."""
+    return any(each.status is Status.EXTENDED for each in answers)
+
+
+def action(decision: bytes) -> Any:
+    """The action of a decision in JSON."""
+    return _read(decision).get("action")
+
+
+def cache_key(event: str, keys: Sequence[str], data: Any) -> str | None:
+    """Under which key a decision is kept; None if the data lack one of them."""
+    if not isinstance(data, dict) or any(key not in data for key in keys):
+        return None
+    text = json.dumps([event, [data[key] for key in keys]], sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _over(answers: Iterable[Answer], retry: Retry | None) -> dict[str, Answer]:
+    """By service, in the order in which they came, the answer that ends it: it is not asked again."""
+    found: dict[str, Answer] = {}
+    tries: dict[str, int] = {}
+    for each in answers:
+        if each.service in found or each.status is Status.EXTENDED:
+            continue
+        if retry is not None and _is_tried_again(retry, each.status):
+            number = tries.get(each.service, 0)
+            if number < retry.times:
+                tries[each.service] = number + 1
+                continue
+        found[each.service] = each
+    return found
+
+
+def _is_tried_again(retry: Retry, status: Status) -> bool:
+    return (retry.failed and status in _FAILED) or (retry.untaken and status is Status.UNTAKEN)
+
+
+def _rung(plan: Plan, answers: Sequence[Answer]) -> Rung:
+    """Whether one of those who decided was asked twice."""
+    if plan.retry is None:
+        return Rung.SERVICE
+    retry, over = plan.retry, _over(answers, plan.retry)
+    decided = {name for name, each in over.items() if _is_decided(each)}
+    earlier = [each for each in answers if each.service in decided and each is not over[each.service]]
+    again = any(_is_tried_again(retry, each.status) for each in earlier)
+    return Rung.RETRY if again else Rung.SERVICE
+
+
+def _first(plan: Plan, over: Mapping[str, Answer]) -> Step:
+    names = {each.name for each in plan.asked}
+    for answer in over.values():
+        if answer.status is Status.DECIDED and answer.service in names:
+            return Step(done=Done(Outcome.DECIDED, answer.text))
+    left = tuple(each for each in plan.asked if each.name not in over)
+    return Step(left) if left else _lost(plan, over)
+
+
+def _all(plan: Plan, over: Mapping[str, Answer]) -> Step:
+    needed = {each.name for each in plan.asked if not each.optional}
+    for answer in over.values():
+        if answer.service in needed:
+            if answer.status is not Status.DECIDED:
+                return Step(done=Done(_OUTCOMES[answer.status]))
+            if action(answer.text) == REJECT:
+                return Step(done=Done(Outcome.DECIDED, answer.text))
+    left = tuple(each for each in plan.asked if each.name not in over)
+    return Step(left) if left else _merged(plan, over)
+
+
+def _chain(plan: Plan, over: Mapping[str, Answer]) -> Step:
+    for service in plan.asked:
+        answer = over.get(service.name)
+        if answer is None:
+            return Step((service,))
+        if answer.status is Status.DECIDED:
+            decision = _read(answer.text)
+            if decision.get("action") == REJECT:
+                return Step(done=Done(Outcome.DECIDED, answer.text))
+            if decision.get(FINAL) is True:
+                break
+        elif not service.optional:
+            return Step(done=Done(_OUTCOMES[answer.status]))
+    return _merged(plan, over)
+
+
+def _quorum(plan: Plan, over: Mapping[str, Answer]) -> Step:
+    names = {each.name for each in plan.asked}
+    agreed: dict[str, list[str]] = {}
+    for answer in over.values():
+        if answer.status is Status.DECIDED and answer.service in names:
+            equal = agreed.setdefault(json.dumps(action(answer.text)), [])
+            equal.append(answer.service)
+            if len(equal) >= plan.quorum:
+                return _merged(plan, {name: over[name] for name in equal})
+    left = tuple(each for each in plan.asked if each.name not in over)
+    most = max((len(each) for each in agreed.values()), default=0)
+    return Step(left) if most + len(left) >= plan.quorum else _lost(plan, over)
+
+
+_MODES: Final[Mapping[Mode, Callable[[Plan, Mapping[str, Answer]], Step]]] = {
+    Mode.FIRST: _first,
+    Mode.ALL: _all,
+    Mode.CHAIN: _chain,
+    Mode.QUORUM: _quorum,
+}
+
+
+def _merged(plan: Plan, over: Mapping[str, Answer]) -> Step:
+    """The decisions as one, in the order of the services: a later key counts."""
+    answers = [over[each.name] for each in plan.asked if each.name in over]
+    found = [each.text for each in answers if _is_decided(each)]
+    if not found:
+        return _lost(plan, over)
+    if len(found) == 1:
+        return Step(done=Done(Outcome.DECIDED, found[0]))
+    merged: dict[str, Any] = {}
+    for each in found:
+        merged.update(_read(each))
+    return Step(done=Done(Outcome.DECIDED, decision_json(merged)))
+
+
+def _lost(plan: Plan, over: Mapping[str, Answer]) -> Step:
+    """Nobody decides: the outcome is that of the first that had to, if any."""
+    failed = [each for each in plan.asked if each.name in over and not _is_decided(over[each.name])]
+    failed.sort(key=lambda each: each.optional)
+    return Step(done=Done(_OUTCOMES[over[failed[0].name].status] if failed else Outcome.FAILED))
+
+
+def _is_decided(answer: Answer) -> bool:
+    return answer.status is Status.DECIDED
+
+
+@lru_cache(maxsize=1024)
+def _read(decision: bytes) -> Mapping[str, Any]:
+    """A decision as a map; services give the same ones again and again. Nobody changes it."""
+    found = json.loads(decision)
+    return found if isinstance(found, dict) else {}
