@@ -13,7 +13,7 @@ from adapter.errors import PolicyError, SettingsError
 from adapter.evapi.link import PLAIN_MAX
 from adapter.model.transaction import Outcome, Transaction, TransactionId
 from adapter.relay import policy
-from adapter.relay.plan import FALLBACK, Plan
+from adapter.relay.plan import FALLBACK, Plan, resolved
 from adapter.relay.policy import EMERGENCY, IN_FLIGHT, Policy
 from adapter.relay.policy_keys import MAX_FALLBACK
 from adapter.wire import to_kamailio
@@ -53,9 +53,9 @@ class TestRead:
         found = policy.read(written(tmp_path, WHOLE))
         later = json.dumps({"action": "reject", "code": 480, "reason": "Später"}, ensure_ascii=False)
         fallback = later.replace(", ", ",").replace(": ", ":").encode()
-        assert found.default == Plan(1.0, fallback, ("least_cost",))
-        assert found.plan("invite_request") == Plan(3.5, fallback, ("screening", "least_cost"))
-        assert found.plan("quick") == Plan(1.0, b'{"action":"allow"}', ("least_cost",), True)
+        assert found.default == resolved(Plan(1.0, fallback, ("least_cost",)), {})
+        assert found.plan("invite_request") == resolved(Plan(3.5, fallback, ("screening", "least_cost")), {})
+        assert found.plan("quick") == resolved(Plan(1.0, b'{"action":"allow"}', ("least_cost",), True), {})
         assert found.plan("any other") == found.default
         assert (found.in_flight, found.emergency) == (200, 20)
         assert found.services == {"least_cost", "screening"}
