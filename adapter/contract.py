@@ -66,6 +66,12 @@ HEADER_DEADLINE: Final = "x-deadline"
 HEADER_TIME_LEFT: Final = "x-time-left"
 """Of a request: milliseconds until its deadline when it was published. Unlike ``x-deadline``, which is by
 the adapters' clock, it says the same to a consumer whose clock is another."""
+HEADER_UNTAKEN: Final = "x-untaken"
+"""Of a request: 1 if its ``expiration`` is earlier than its deadline, and the adapter is to hear that nobody
+took it by then."""
+HEADER_BCC: Final = "BCC"
+"""Of a request to the queue of one service: RabbitMQ takes it out, and gives the message these routing keys
+beside its own (sender-selected distribution): by the key of its event the adapter hears of its death."""
 HEADER_VERSION: Final = "x-version"
 HEADER_REPLY_TOPIC: Final = "x-reply-to-topic"
 """Of which RabbitMQ makes MQTT 5's Response Topic (3.13 and later)."""
@@ -79,7 +85,13 @@ HEADER_REPLIED: Final = "x-replied"
 HEADER_TRACEPARENT: Final = "traceparent"
 HEADER_REASON: Final = "x-reason"
 HEADER_DETAIL: Final = "x-detail"
+HEADER_EXTEND: Final = "x-extend"
+"""Of a reply whose ``x-status`` is ``extend``: milliseconds for which the deadline moves."""
+HEADER_CACHE: Final = "x-cache"
+"""Of a reply: seconds for which its decision holds for calls that are alike."""
 STATUS_FAILED: Final = "failed"
+STATUS_EXTEND: Final = "extend"
+"""The decision is still to come, and takes longer; the body is empty. Once for a request."""
 STATUS_OPERATOR: Final = "operator"
 
 MAX_REPLY: Final = 128_000

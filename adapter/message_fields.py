@@ -117,7 +117,7 @@ _PROPERTIES: Final = (
     Field(
         "expiration",
         str,
-        "Milliseconds until the deadline, when it was published. Then RabbitMQ drops the request.",
+        "Milliseconds until the deadline, or less, when it was published. Then RabbitMQ drops the request.",
         _REQUEST,
         rules={"pattern": "^[0-9]+$"},
     ),
@@ -168,6 +168,21 @@ _HEADERS: Final = (
         rules=_POSITIVE,
     ),
     Field(
+        contract.HEADER_UNTAKEN,
+        int,
+        "1: it expires before the deadline, and the adapter then asks again or another service.",
+        sometimes=_REQUEST,
+        rules={"const": 1},
+    ),
+    Field(
+        contract.HEADER_BCC,
+        list,
+        "Of a request to the queue of one service. For RabbitMQ alone, which takes it out: by this key the "
+        "adapter hears that the request died.",
+        sometimes=_REQUEST,
+        rules={"items": {"type": "string"}, "maxItems": 1},
+    ),
+    Field(
         contract.HEADER_REPLY_TOPIC,
         str,
         "With EVAPI_MQTT: the routing key of a reply by amq.topic, of which MQTT's Response Topic is made.",
@@ -189,8 +204,24 @@ _HEADERS: Final = (
     Field(
         contract.HEADER_STATUS,
         str,
-        f"{contract.STATUS_FAILED}: no decision; the call ends with this outcome, and its fallback, at once.",
+        f"{contract.STATUS_FAILED}: no decision; the call ends with this outcome, and its fallback, at once. "
+        f"{contract.STATUS_EXTEND}: the decision is to come later; the body is empty.",
         sometimes=_REPLY,
+    ),
+    Field(
+        contract.HEADER_EXTEND,
+        int,
+        f"With {contract.STATUS_EXTEND}: milliseconds more until the deadline, once for a request, as far as "
+        "the policy lets the deadline move.",
+        sometimes=_REPLY,
+        rules=_POSITIVE,
+    ),
+    Field(
+        contract.HEADER_CACHE,
+        int,
+        "Seconds for which the decision holds for calls that are alike, where the policy says which are.",
+        sometimes=_REPLY,
+        rules=_POSITIVE,
     ),
     Field(
         contract.HEADER_RECEIVED,

@@ -98,6 +98,12 @@ def text_field(name: str, value: str) -> bytes:
     return short(name) + b"S" + len(raw).to_bytes(4, "big") + raw
 
 
+def texts_field(name: str, *values: str) -> bytes:
+    """Encode a header whose value is an array of texts."""
+    raw = b"".join([b"S" + len(each).to_bytes(4, "big") + each for each in map(str.encode, values)])
+    return short(name) + b"A" + len(raw).to_bytes(4, "big") + raw
+
+
 def integer_field(name: str) -> bytes:
     """Encode the name and type of a header whose value, an integer, follows (see ``long``)."""
     return short(name) + INTEGER

@@ -176,14 +176,22 @@ def asked(
     traceparent: str = "",
     user: str = USER,
     mqtt: bool = False,
+    service: str = "",
+    expires: int | None = None,
 ) -> Golden:
-    """A request or a notice, as the adapter publishes it at ``NOW``."""
+    """A request or a notice, as the adapter publishes it at ``NOW``.
+
+    ``service``: to whose queue it goes. ``expires``: milliseconds for which it waits to be taken.
+    """
     body = contract.encode_request(request, as_json)
     id_ = None if request.is_notice else CORRELATION_ID
-    publication = Publication(request.event, request.node, body, id_, request.deadline, traceparent)
+    queue = contract.service_queue(service) if service else ""
+    publication = Publication(request.event, request.node, body, id_, request.deadline, traceparent, queue)
     left = 0 if request.deadline is None else int((request.deadline - NOW) * 1000)
     to = contract.results_queue(request.node)
-    written = frames.encode(CHANNEL, MOST, publication, id_ or NOTICE_ID, int(NOW), left, to, user, mqtt)
+    written = frames.encode(
+        *(CHANNEL, MOST, publication, id_ or NOTICE_ID, int(NOW), left, to, user, mqtt), expires
+    )
     return Golden(name, Message.NOTICE if request.is_notice else Message.REQUEST, body, written)
 
 
@@ -203,6 +211,8 @@ def _requests() -> list[Golden]:
         asked("request-traced", ASKED, traceparent=TRACEPARENT),
         asked("request-without-user", ASKED, user=""),
         asked("request-for-mqtt", ASKED, mqtt=True),
+        asked("request-to-a-service", ASKED, service="least_cost"),
+        asked("request-to-be-taken-early", ASKED, service="least_cost", expires=600),
         asked("request-of-bytes", octets),
         asked("request-of-bytes-in-json", octets, as_json=True),
         asked("request-of-every-type", wide),
@@ -213,7 +223,11 @@ def _requests() -> list[Golden]:
 
 def _notices() -> list[Golden]:
     notice = Request("call_cancelled", "sbc1", CALL)
-    return [asked("notice", notice), asked("notice-in-json", notice, as_json=True)]
+    return [
+        asked("notice", notice),
+        asked("notice-in-json", notice, as_json=True),
+        asked("notice-to-a-service", notice, service="rating"),
+    ]
 
 
 def _replies() -> list[Golden]:

@@ -66,6 +66,7 @@ def test_the_table_knows_all_that_is_written(message: Message, place: Place) -> 
             assert set(entry[part]) <= {row.name for row in fields(message, place)}, entry["name"]
     seen: set[str] = set().union(*(entry.get(part, {}) for entry in written))
     foreign = {contract.HEADER_CORRELATION_ID}  # which RabbitMQ writes, of other protocols' replies
+    foreign |= {contract.HEADER_EXTEND, contract.HEADER_CACHE}
     assert {row.name for row in fields(message, place)} - seen <= foreign
 
 

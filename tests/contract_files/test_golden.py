@@ -85,13 +85,16 @@ def test_the_frames_of_requests_are_written_from_the_index(entry: dict[str, Any]
         properties.get("correlation_id"),
         request.deadline,
         headers.get(contract.HEADER_TRACEPARENT, ""),
+        "" if entry["exchange"] else entry["routing_key"],
     )
     left = headers.get(contract.HEADER_TIME_LEFT, 0)
-    assert str(left) == properties.get("expiration", "0")
+    expires = int(properties["expiration"]) if contract.HEADER_UNTAKEN in headers else None
+    assert expires or left == int(properties.get("expiration", 0))
     written = frames.encode(
         *(CHANNEL, MOST, publication, properties["message_id"], properties["timestamp"], left),
         *(properties.get("reply_to", ""), properties.get("user_id", "")),
         contract.HEADER_REPLY_TOPIC in headers,
+        expires,
     )
     assert written == bytes_of(entry, "frames")
 

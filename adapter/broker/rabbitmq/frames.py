@@ -21,6 +21,7 @@ from adapter.amqp.frames import (
     publish_method,
     short,
     text_field,
+    texts_field,
 )
 
 if TYPE_CHECKING:
@@ -68,12 +69,14 @@ def encode(
     reply_to: str,
     user: str = "",
     mqtt: bool = False,
+    expires: int | None = None,
 ) -> bytes:
     """Write a publication out, for a channel that takes ``most`` bytes of a body in a frame.
 
     ``now`` in epoch seconds; ``left`` in milliseconds, of no interest to a notice, nor is ``reply_to``.
     ``user``: as whom the server knows us, for the property ``user_id``, which is left out where that is
-    empty. ``mqtt``: a request names the topic by which MQTT clients reply.
+    empty. ``mqtt``: a request names the topic by which MQTT clients reply. ``expires``: milliseconds for
+    which a request waits to be taken, of which the adapter is to hear; None: until its deadline.
     """
     event, node, body, correlation_id, deadline = (
         publication.event,
@@ -83,7 +86,8 @@ def encode(
         publication.deadline,
     )
     trace = _trace(publication.traceparent) if publication.traceparent else b""
-    route = _route(channel, event, node, len(trace), reply_to, user, contract.content_type(body), mqtt)
+    kind, queue, untaken = contract.content_type(body), publication.queue, expires is not None
+    route = _route(channel, event, node, len(trace), reply_to, user, kind, mqtt, queue, untaken)
     stamp = short(message_id)
     if correlation_id is None or deadline is None:
         flags = _NOTICE
@@ -98,7 +102,7 @@ def encode(
                 TRANSIENT,
                 stamp if correlation_id == message_id else short(correlation_id),
                 route.reply_to,
-                _expiration(left),
+                _expiration(left if expires is None else expires),
                 stamp,
                 long(now),
                 route.end,
@@ -146,17 +150,30 @@ def _fitting(text: str | None) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _route(
-    channel: int, event: str, node: str, more: int, reply_to: str, user: str, content_type: str, mqtt: bool
+    channel: int,
+    event: str,
+    node: str,
+    more: int,
+    reply_to: str,
+    user: str,
+    content_type: str,
+    mqtt: bool,
+    queue: str,
+    untaken: bool,
 ) -> _Route:
     """``more``: bytes of the headers that follow the time left."""
     always = text_field(contract.HEADER_NODE, node)
     always += integer_field(contract.HEADER_VERSION) + long(contract.VERSION)
-    topic = text_field(contract.HEADER_REPLY_TOPIC, reply_to) if mqtt else b""
-    deadline = topic + integer_field(contract.HEADER_DEADLINE)
+    deadline = integer_field(contract.HEADER_UNTAKEN) + long(1) if untaken else b""
+    key = contract.routing_key(event, node)
+    if queue:  # a dead request goes to its node by this key: see topology.results_bindings
+        deadline += texts_field(contract.HEADER_BCC, key)
+    deadline += text_field(contract.HEADER_REPLY_TOPIC, reply_to) if mqtt else b""
+    deadline += integer_field(contract.HEADER_DEADLINE)
     kind = short(content_type)
     with_deadline = len(always) + len(deadline) + 8 + len(_TIME_LEFT) + 8 + more
     return _Route(
-        publish_method(channel, contract.EVENTS_EXCHANGE, contract.routing_key(event, node)),
+        publish_method(channel, "" if queue else contract.EVENTS_EXCHANGE, queue or key),
         kind + len(always).to_bytes(4, "big") + always + TRANSIENT,
         kind + with_deadline.to_bytes(4, "big") + always + deadline,
         short(reply_to),

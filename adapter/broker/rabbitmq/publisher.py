@@ -131,17 +131,20 @@ class Publisher:
 
     def _message(self, publication: Publication, now: float, channel: int, most: int) -> _Message | None:
         """The id is what a returned message is known by: a notice has one for that alone."""
-        left = 0
+        left, expires = 0, None
         if publication.deadline is not None:
             left = int((publication.deadline - now) * 1000)
             if left <= 0:
                 return None
+            if publication.expires is not None and publication.expires < publication.deadline:
+                expires = max(0, int((publication.expires - now) * 1000))
         message_id = publication.correlation_id or uuid.uuid4().hex
         reply_to = self._reply_to.get(publication.node) or contract.results_queue(publication.node)
         return _Message(
             message_id,
             frames.encode(
-                channel, most, publication, message_id, int(now), left, reply_to, self.user, self._mqtt
+                *(channel, most, publication, message_id, int(now), left, reply_to, self.user, self._mqtt),
+                expires,
             ),
         )
 
