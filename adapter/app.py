@@ -133,7 +133,7 @@ class Bridge:
             ids,
             lambda: self.broker.messaging,
         )
-        sinks = [self.metrics.trip, CallLog(ids)]
+        sinks = [self.metrics.trip, self.metrics.courses, CallLog(ids)]
         sinks += [each for each in (self.journal if keeps else None, self._traces) if each is not None]
         observer = Observer(sinks, self._traces, self.clock)
         longest = lambda: self.policy.longest_deadline  # noqa: E731
@@ -438,6 +438,7 @@ class Bridge:
         self.metrics.process.log_lost.set(outlet.lost())
         self.metrics.process.http_dropped.set(self._health.connections.dropped)
         self.metrics.process.journal_dropped.set(self.journal.dropped)
+        self.metrics.courses.begin(self.policy.now.default, self.policy.now.events)
         self.metrics.process.policy(self.policy.now.revision, bool(self._policy_problem))
         broker = "rabbitmq" if self._settings.amqp_url else "embedded"
         store = "redis" if self._settings.redis_url else "embedded"

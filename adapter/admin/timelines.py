@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from adapter import contract
 from adapter.admin.overview import short
 from adapter.errors import CodecError
+from adapter.model.ladder import Rung, Status
 from adapter.model.transaction import BY_SOMEBODY, State, TransactionId
 from adapter.observe.journal import Kind, Step
 
@@ -27,11 +28,36 @@ _AFTER: Final = {
     "decided": ("received",),
     "reply": ("decided", "published", "claimed", "event"),
     "late": ("decided", "published", "claimed", "event"),
-    "resume": ("reply", "published", "claimed", "adopted", "event"),
+    "answer": (),
+    "ladder": ("answer", "reply", "published", "claimed", "adopted", "event"),
+    "resume": ("ladder", "answer", "reply", "published", "claimed", "adopted", "event"),
     "read": ("resume",),
 }
 """After which steps the time of a step is counted: the last of these, of any where it is not here."""
 _ORDER: Final = tuple(_AFTER)
+
+_ANSWERS: Final = {
+    Status.DECIDED: ("consumer", "{} decided"),
+    Status.FAILED: ("consumer", "{} failed"),
+    Status.TIMEOUT: ("consumer", "{} did not answer in time"),
+    Status.UNTAKEN: ("rabbitmq", "nobody took the request of {} from its queue"),
+    Status.UNROUTABLE: ("rabbitmq", "{} has no queue"),
+    Status.UNAVAILABLE: ("adapter", "{} was not asked: its breaker is open, or RabbitMQ is away"),
+    Status.EXTENDED: ("consumer", "{} was given more time"),
+    Status.CACHED: ("adapter", "{}: an earlier decision still holds"),
+}
+"""Where each status of a service shows, and how it is said."""
+LADDER: Final = {
+    Rung.SERVICE: "decided by the services",
+    Rung.RETRY: "decided by a service that was asked again",
+    Rung.BACKUP: "decided by backup",
+    Rung.CACHE: "answered from the cache",
+    Rung.STALE: "answered from the cache (stale)",
+    Rung.FALLBACK_ON: "answered by the fallback for this outcome",
+    Rung.FALLBACK: "answered by the fallback",
+    Rung.OPERATOR: "answered by an operator",
+}
+"""How each step of the ladder is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +86,7 @@ class Moment:
 class Timeline:
     """One suspension. ``seconds`` from event to resume. ``state``: claimed or settled where it is in
     flight, else resumed or, where nothing tells, unknown. ``data``, ``decision``: payloads that were kept.
+    ``rung``: what decided, where several services do. ``services``: what became of each, the latest status.
     """
 
     id: TransactionId
@@ -71,6 +98,8 @@ class Timeline:
     moments: tuple[Moment, ...]
     data: Any = None
     decision: Any = None
+    rung: str | None = None
+    services: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def unfinished(self) -> bool:
@@ -128,7 +157,18 @@ def _timeline(
         _timed(moments),
         _data(steps, record),
         next((step.more["decision"] for step in steps if "decision" in step.more), None),
+        next((step.more["status"] for step in reversed(steps) if is_rung(step)), None),
+        {
+            step.more["service"]: step.more["status"]
+            for step in steps
+            if step.kind is Kind.STEP and not is_rung(step)
+        },
     )
+
+
+def is_rung(step: Step) -> bool:
+    """Whether a step tells what decided a call, not what became of one service."""
+    return step.kind is Kind.STEP and not step.more["service"] and step.more["status"] in LADDER
 
 
 def _begin(event: str, steps: Sequence[Step], record: Transaction | None) -> list[Moment]:
@@ -153,6 +193,8 @@ def _moments(each: Noted, replica: str, begun: float, end: Step | None) -> Itera
             yield _resume(step, who)
         case Kind.READ:
             yield Moment(step.at, "read", "kamailio", "read by Kamailio", more=who)
+        case Kind.STEP:
+            yield _step(step, who)
         case _:
             yield Moment(step.at, "adopted", "adapter", f"adopted by {replica}", more=who)
 
@@ -165,6 +207,17 @@ def _resume(step: Step, who: Mapping[str, str]) -> Moment:
         more["policy"] = policy
         text += "" if outcome in BY_SOMEBODY else f", fallback of policy {policy}"
     return Moment(step.at, "resume", "adapter", text, more=more)
+
+
+def _step(step: Step, who: Mapping[str, str]) -> Moment:
+    """One service's part, with its time since it was asked; or what decided."""
+    service, status = step.more["service"], step.more["status"]
+    if is_rung(step):
+        return Moment(step.at, "ladder", "adapter", LADDER[status], more={**who, "status": status})
+    name, more = service or "a consumer", {**who, "service": service, "status": status}
+    where, said = _ANSWERS.get(status, ("adapter", ""))
+    text = said.format(name) if said else f"{name}: {status}"
+    return Moment(step.at, "answer", where, text, step.more["seconds"], more)
 
 
 def _reply(step: Step, who: Mapping[str, str], begun: float, *, late: bool) -> Iterable[Moment]:
@@ -220,12 +273,14 @@ def _open(record: Transaction, moments: Sequence[Moment], now: float) -> Iterabl
 
 
 def _timed(moments: Sequence[Moment]) -> tuple[Moment, ...]:
-    """Each with what it took: since the last of those it comes after."""
+    """Each with what it took: since the last of those it comes after; a service's answer knows it."""
     found: list[Moment] = []
     for moment in moments:
         after = _AFTER.get(moment.step)
         begun = [each.at for each in found if after is None or each.step in after]
-        took = moment.at - begun[-1] if begun and moment.step != "event" else None
+        took = moment.took
+        if took is None and begun and moment.step != "event":
+            took = moment.at - begun[-1]
         found.append(Moment(moment.at, moment.step, moment.where, moment.text, took, moment.more))
     return tuple(found)
 

@@ -12,6 +12,9 @@ item is, by kind::
     RESUME     [id, event, call_id, outcome, seconds, decision]   seconds since the event came
     READ       id       Kamailio has read the resume
     ADOPTED    id       taken over from another replica
+    STEP       [id, event, service, status, seconds]   one service's part in a course, since it was asked;
+                                                       with service "" and a step of the ladder as status:
+                                                       what decided, since the event came
 
 with ``id`` as ``[node, index, label, seq]``.
 """
@@ -47,6 +50,7 @@ class Kind(IntEnum):
     RESUME = 4
     READ = 5
     ADOPTED = 6
+    STEP = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,18 @@ class Journal(Sink):
         """Taken over from another replica."""
         self._note(Kind.ADOPTED, at, [transaction.id for transaction in transactions])
 
+    def stepped(
+        self, at: float, id_: TransactionId, event: str, service: str, status: str, seconds: float
+    ) -> None:
+        """A course went on."""
+        if self._takes(1):
+            item = (id_, event, service, status, seconds)
+            last = self._batches[-1] if self._batches else None
+            if last is not None and last[0] == Kind.STEP and last[1] == at:
+                last[2].append(item)
+            else:
+                self._batches.append((Kind.STEP, at, [item]))
+
     def take(self) -> bytes | None:
         """An entry of all that was noted since the last one; None of nothing."""
         self.pack()
@@ -162,6 +178,7 @@ _MORE: Final = {
     Kind.EVENT: ("event", "call_id", "arrived", "request"),
     Kind.REPLY: ("service", "received", "replied"),
     Kind.RESUME: ("event", "call_id", "outcome", "seconds", "decision"),
+    Kind.STEP: ("event", "service", "status", "seconds"),
 }
 
 

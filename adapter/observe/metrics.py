@@ -2,7 +2,7 @@
 
 What only grows is a counter, ``_total``, and begins at 0 as soon as its labels are known: Prometheus
 sees no increase in a series that begins at 1. Labels are bounded: nodes and outcomes by configuration,
-events by ``MAX_EVENTS``.
+events by ``MAX_EVENTS``, services by ``MAX_SERVICES``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from adapter.observe.course_metrics import CourseMetrics
 from adapter.observe.trip_metrics import SECONDS, TripMetrics
 from adapter.runtime.collectors import Spread, Tally
 
@@ -56,6 +57,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # twice the series for what nobody looks at
         self.registry = CollectorRegistry()
         self.trip = TripMetrics(self.registry, events)
+        self.courses = CourseMetrics(self.registry, self.trip.named)
         self.cluster = ClusterMetrics(self.registry)
         self.links = LinkMetrics(self.registry)
         self.process = ProcessMetrics(self.registry)

@@ -55,6 +55,7 @@ class Observer:
             each.published for each in sinks if type(each).published is not Sink.published
         )
         self._replied = tuple(each.replied for each in sinks if type(each).replied is not Sink.replied)
+        self._stepped = tuple(each.stepped for each in sinks if type(each).stepped is not Sink.stepped)
         self._adopted = tuple(each.adopted for each in sinks if type(each).adopted is not Sink.adopted)
         self._resumed = tuple(each.resumed for each in sinks if type(each).resumed is not Sink.resumed)
         self._read = tuple(each.read for each in sinks if type(each).read is not Sink.read)
@@ -83,6 +84,20 @@ class Observer:
         now = self._clock()
         for tell in self._replied:
             tell(now, replies)
+
+    def stepped(self, id_: TransactionId, event: str, service: str, status: str, seconds: float) -> None:
+        """One service's part in a course is known, or what decided the call.
+
+        Args:
+            id_: the suspension.
+            event: its name.
+            service: who was asked; "" for whoever is bound to the event, and for the last step.
+            status: what became of it; for the last step a ``model.ladder.Rung``.
+            seconds: since that service was asked; for the last step, since the claim.
+        """
+        now, seconds = self._clock(), max(seconds, 0.0)
+        for tell in self._stepped:
+            tell(now, id_, event, service, status, seconds)
 
     def adopted(
         self, node: str, owners: Sequence[str], state: State, transactions: Sequence[Transaction]

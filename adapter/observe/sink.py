@@ -26,6 +26,15 @@ class Sink:
     def replied(self, at: float, replies: Sequence[tuple[TransactionId, Reply]]) -> None:
         """Replies came that were understood."""
 
+    def stepped(
+        self, at: float, id_: TransactionId, event: str, service: str, status: str, seconds: float
+    ) -> None:
+        """A course went on: this became of asking that service, so long after it was asked.
+
+        ``service`` is "" for whoever is bound to the event, and for the last step: then ``status`` is a
+        ``model.ladder.Rung``, which tells what decided, and ``seconds`` count since the claim.
+        """
+
     def adopted(
         self, at: float, node: str, owners: Sequence[str], state: State, transactions: Sequence[Transaction]
     ) -> None:

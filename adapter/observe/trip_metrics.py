@@ -258,15 +258,15 @@ class TripMetrics(Sink):
         self._of_kind = {key: each for key, each in self._of_kind.items() if key[0] != node}
         self._of_outcome = {key: each for key, each in self._of_outcome.items() if key[0] != node}
 
-    def _named(self, event: str) -> bool:
-        """Whether the event has series of its own; the first so many do."""
+    def named(self, event: str) -> bool:
+        """Return whether the event has series of its own; the first so many do."""
         if event not in self._names and len(self._names) < MAX_EVENTS:
             self._names.add(event)
         return event in self._names
 
     def _outcome(self, node: str, event: str, outcome: Outcome) -> tuple[str, ...]:
         """The labels."""
-        if not self._named(event):
+        if not self.named(event):
             return node, "other", outcome.value  # of any number: not kept
         for each in Outcome:
             labels = self._of_outcome[node, event, each] = node, event, each.value
@@ -274,7 +274,7 @@ class TripMetrics(Sink):
         return self._of_outcome[node, event, outcome]
 
     def _used(self, event: str) -> Series:
-        if not self._named(event):
+        if not self.named(event):
             return self.deadline_used.labels("other")
         found = self._of_event[event] = self.deadline_used.labels(event)
         return found

@@ -19,6 +19,7 @@ from adapter.errors import StoreUnavailable
 from adapter.inflight.operator import OperatorStore
 from adapter.inflight.redis import RedisStore
 from adapter.model.beat import Beat
+from adapter.model.ladder import Rung, Status
 from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
 from adapter.observe.journal import Journal, Kind, Step
 from adapter.ports.broker import Reply
@@ -56,6 +57,12 @@ def resume(at: float, outcome: str = "decided", id_: TransactionId = ID) -> Step
 
 def reply(at: float, **more: Any) -> Step:
     return Step(Kind.REPLY, at, ID, more=more)
+
+
+def asked(at: float, service: str, status: str, took: float = 0.0) -> Step:
+    """What became of a service; "" with a step of the ladder: what decided."""
+    more = {"service": service, "status": status, "seconds": took}
+    return Step(Kind.STEP, at, ID, "invite_request", more=more)
 
 
 def published(at: float) -> Step:
@@ -240,6 +247,66 @@ class TestInFlight:
         )
         assert found.data == {"a": 1}
 
+    def test_of_a_course_each_service_and_what_decided(self) -> None:
+        steps = by(
+            "r1~ab",
+            event(NOW),
+            published(NOW + 0.001),
+            asked(NOW + 0.020, "screening", "decided", 0.019),
+            asked(NOW + 0.301, "fraud", "timeout", 0.3),
+            asked(NOW + 0.400, "fraud2", "decided", 0.099),
+            asked(NOW + 0.400, "", "backup", 0.4),
+            resume(NOW + 0.401),
+        )
+        found = one(steps)
+        assert shown(found)[3:] == [
+            ("answer", "consumer", 0.019),
+            ("answer", "consumer", 0.3),
+            ("answer", "consumer", 0.099),
+            ("ladder", "adapter", 0.0),
+            ("resume", "adapter", 0.001),
+        ]
+        assert texts(found)[3:] == [
+            "screening decided",
+            "fraud did not answer in time",
+            "fraud2 decided",
+            "decided by backup",
+            "resume written: decided",
+        ]
+        assert found.moments[4].more == {"replica": "r1~ab", "service": "fraud", "status": "timeout"}
+        assert found.moments[6].more == {"replica": "r1~ab", "status": "backup"}
+        assert (found.rung, found.services) == (
+            "backup",
+            {"screening": "decided", "fraud": "timeout", "fraud2": "decided"},
+        )
+
+    @pytest.mark.parametrize(
+        ("service", "status", "where", "text"),
+        [
+            ("lcr", Status.FAILED, "consumer", "lcr failed"),
+            ("", Status.TIMEOUT, "consumer", "a consumer did not answer in time"),
+            ("lcr", Status.UNTAKEN, "rabbitmq", "nobody took the request of lcr from its queue"),
+            ("lcr", Status.UNROUTABLE, "rabbitmq", "lcr has no queue"),
+            (
+                *("lcr", Status.UNAVAILABLE, "adapter"),
+                "lcr was not asked: its breaker is open, or RabbitMQ is away",
+            ),
+            ("lcr", Status.EXTENDED, "consumer", "lcr was given more time"),
+            ("lcr", Status.CACHED, "adapter", "lcr: an earlier decision still holds"),
+            ("{0}", "{1}", "adapter", "{0}: {1}"),
+            ("", Rung.STALE, "adapter", "answered from the cache (stale)"),
+            ("", Rung.FALLBACK, "adapter", "answered by the fallback"),
+        ],
+    )
+    def test_each_status_is_said(self, service: str, status: str, where: str, text: str) -> None:
+        found = one(by("r1", event(NOW), asked(NOW + 1, service, status)))
+        assert (found.moments[-1].where, found.moments[-1].text) == (where, text)
+
+    def test_of_a_service_that_was_asked_again_the_later_status_counts(self) -> None:
+        found = one(by("r1", event(NOW), asked(NOW + 1, "lcr", "failed"), asked(NOW + 2, "lcr", "decided")))
+        assert found.services == {"lcr": "decided"}
+        assert found.rung is None, "it goes on"
+
     def test_what_no_journal_has_is_told_by_its_record(self) -> None:
         found = one([], call(), now=NOW + 3)
         assert (found.event, found.call_id) == ("invite_request", CALL_ID)
@@ -278,6 +345,7 @@ def test_any_steps_at_all_make_a_timeline(kinds: list[Kind], in_flight: bool, ra
         Kind.RESUME: resume,
         Kind.READ: read,
         Kind.ADOPTED: lambda at: Step(Kind.ADOPTED, at, ID),
+        Kind.STEP: lambda at: asked(at, "fraud", random.choice([*Status, "unheard-of"]), random.random()),
     }
     noted = [Noted(f"r{at % 3}", made[kind](NOW + random.random() * 5)) for at, kind in enumerate(kinds)]
     for found in timelines(noted, [call()] if in_flight else [], NOW + 1):

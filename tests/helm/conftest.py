@@ -10,6 +10,8 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from adapter.relay import plan
+from adapter.relay.policy import Policy
 from adapter.simulator import SimulatedKamailio
 from consumers import Request, Service, allow
 from consumers.metrics import ConsumerMetrics
@@ -19,6 +21,11 @@ from tests.helm.chart import Charts
 from tests.system.conftest import bridged
 
 service = Service("exported")
+COURSE = plan.resolved(
+    plan.Plan(services=("screening", "fraud"), shadow_shares=(("fraud2", 1.0),)),
+    {"fraud": plan.Service("fraud", breaker=plan.Breaker())},
+)
+"""Of an event that several services decide: their series begin with the policy."""
 
 
 @service.on("invite_request")
@@ -29,6 +36,7 @@ async def _decide(request: Request) -> dict[str, Any]:
 async def _scrape() -> str:
     options = {"consumer": "tests.helm.conftest:service"}
     async with SimulatedKamailio() as sim, bridged(sim, "sbc1", options) as bridge:
+        bridge.policy.replace(Policy(events={"screening_request": COURSE}))
         call = await sim.suspend("invite_request", {})
         assert (await call.resumed())["outcome"] == "decided"
         await bridge.nodes.flushed()  # so a receipt was there

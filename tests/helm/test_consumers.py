@@ -73,8 +73,9 @@ def test_metrics_are_asked_for_as_the_adapters_are(chart: Charts) -> None:
 def test_a_service_monitor_keeps_the_consumers_own_label(chart: Charts) -> None:
     """Else the operator's ``service``, the name of the Service, would stand in its place."""
     objects = chart.named("everything")
-    (endpoint,) = one(objects, "ServiceMonitor", f"{ADAPTER}-consumers")["spec"]["endpoints"]
-    assert endpoint["honorLabels"] is True
+    for monitor in (ADAPTER, f"{ADAPTER}-consumers"):
+        (endpoint,) = one(objects, "ServiceMonitor", monitor)["spec"]["endpoints"]
+        assert endpoint["honorLabels"] is True
     assert {each["metadata"]["name"] for each in of(objects, "Service")} == {
         ADAPTER,
         f"{ADAPTER}-plain",

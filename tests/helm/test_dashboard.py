@@ -74,6 +74,7 @@ def test_rows_go_from_whether_it_is_us_to_the_process() -> None:
         "Broker",
         "Store and replicas",
         "Consumers",
+        "Services that decide together",
         "Process",
     ]
 

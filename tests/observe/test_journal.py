@@ -56,6 +56,30 @@ def test_what_is_noted_comes_out_in_its_order() -> None:
     assert journal.take() is None, "it was taken"
 
 
+def test_the_steps_of_a_course_come_out_too() -> None:
+    journal = Journal()
+    journal.stepped(NOW, ID, "invite_request", "screening", "decided", 0.25)
+    journal.stepped(NOW, OTHER, "invite_request", "", "stale", 2.0)
+    journal.stepped(NOW + 1, ID, "invite_request", "", "service", 1.0)
+    entry = journal.take()
+    assert entry is not None
+    assert [len(items) for _, _, items in msgpack.unpackb(entry)] == [2, 1], "those of one instant share"
+    of = {"service": "screening", "status": "decided", "seconds": 0.25}
+    assert unpack(entry) == [
+        Step(Kind.STEP, NOW, ID, "invite_request", more=of),
+        Step(
+            Kind.STEP, NOW, OTHER, "invite_request", more={"service": "", "status": "stale", "seconds": 2.0}
+        ),
+        Step(
+            Kind.STEP,
+            NOW + 1,
+            ID,
+            "invite_request",
+            more={"service": "", "status": "service", "seconds": 1.0},
+        ),
+    ]
+
+
 def test_payloads_only_where_they_are_kept() -> None:
     journal = Journal(payloads=True)
     journal.claimed(NOW, [call()])

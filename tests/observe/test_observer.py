@@ -71,7 +71,13 @@ class Bench:
         self.now = NOW
         self.metrics = Metrics()
         self.journal = Journal()
-        sinks = [self.metrics.trip, self.journal, CallLog(), *([traces] if traces else [])]
+        sinks = [
+            self.metrics.trip,
+            self.metrics.courses,
+            self.journal,
+            CallLog(),
+            *([traces] if traces else []),
+        ]
         self.observer = Observer(sinks, traces, lambda: self.now)
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -105,13 +111,14 @@ def test_each_step_is_in_the_journal_with_its_time(bench: Bench) -> None:
         lambda: bench.observer.published(bench.now, [call()]),
         lambda: bench.observer.adopted("sbc1", ["r2"], State.SETTLED, [call()]),
         lambda: bench.observer.replied([(ID, Reply(str(ID), b""))]),
+        lambda: bench.observer.stepped(ID, "invite_request", "lcr", "decided", 0.5),
         lambda: bench.observer.resumed(bench.now, call(), Outcome.DECIDED, b"{}"),
         lambda: bench.observer.read([ID]),
     )
     for step in steps:
         bench.now += 1
         step()
-    kinds = [Kind.EVENT, Kind.PUBLISHED, Kind.ADOPTED, Kind.REPLY, Kind.RESUME, Kind.READ]
+    kinds = [Kind.EVENT, Kind.PUBLISHED, Kind.ADOPTED, Kind.REPLY, Kind.STEP, Kind.RESUME, Kind.READ]
     assert bench.kinds() == [(kind, NOW + 1 + number) for number, kind in enumerate(kinds)]
 
 
@@ -134,6 +141,13 @@ def test_a_clock_that_went_back_makes_no_negative_time(bench: Bench) -> None:
     bench.now -= 10
     bench.observer.resumed(bench.now, call(), Outcome.DECIDED, b"{}")
     assert bench.value("decision_seconds_sum", outcome="decided") == 0
+
+
+def test_a_step_whose_clock_went_back_took_no_negative_time(bench: Bench) -> None:
+    bench.observer.stepped(ID, "invite_request", "lcr", "decided", -0.5)
+    assert bench.value("service_seconds_sum", service="lcr") == 0
+    (step,) = unpack(bench.journal.take() or b"")
+    assert step.more == {"service": "lcr", "status": "decided", "seconds": 0.0}
 
 
 @pytest.mark.parametrize("state", list(State))

@@ -1,0 +1,36 @@
+"""The ladder of a call that several services decide: what may become of each, and what decided. Pure."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class Status(StrEnum):
+    """What became of asking one service."""
+
+    DECIDED = "decided"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    UNTAKEN = "untaken"  # nobody took the request from its queue
+    UNROUTABLE = "unroutable"  # it has no queue
+    UNAVAILABLE = "unavailable"  # its breaker is open, or the broker is away
+    EXTENDED = "extended"  # it was given more time
+    CACHED = "cached"  # an earlier decision was still good
+
+
+class Rung(StrEnum):
+    """What decided a call: the field ``step`` of its resume."""
+
+    SERVICE = "service"
+    RETRY = "retry"  # a service that was asked again
+    BACKUP = "backup"
+    CACHE = "cache"  # a decision that is still good: nobody was asked
+    STALE = "stale"  # one that is no longer: nobody decided
+    FALLBACK_ON = "fallback_on"
+    FALLBACK = "fallback"
+    OPERATOR = "operator"
+
+
+UNDECIDED: Final = frozenset({Rung.STALE, Rung.FALLBACK_ON, Rung.FALLBACK})
+"""The rungs of calls that nobody decided while they waited."""
