@@ -174,8 +174,9 @@ class Request:
     """An event as a consumer gets it.
 
     ``data`` is a map, or bytes where Kamailio sent no JSON object. Of a notice, for which
-    nothing is suspended and nobody waits, the ids and the deadline are ``None``. ``raw_headers``: of the
-    message that brought it; read ``headers``.
+    nothing is suspended and nobody waits, the ids and the deadline are ``None``. ``decisions``: of services
+    that were asked before this one, by their names, where the policy asks one after the other.
+    ``raw_headers``: of the message that brought it; read ``headers``.
     """
 
     event: str
@@ -185,6 +186,7 @@ class Request:
     tm_label: int | None = None
     seq: int | None = None
     deadline: float | None = None
+    decisions: Mapping[str, Decision] = field(default_factory=dict, hash=False)
     correlation_id: str | None = field(default=None, compare=False)
     raw_headers: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
@@ -234,6 +236,8 @@ def encode_request(request: Request, as_json: bool = False, most: int = MAX_BODY
             "deadline": None if deadline is None else round(deadline * 1000),
             "data": request.data,
         }
+    if request.decisions:
+        body["decisions"] = request.decisions
     try:
         packed: bytes = _json(body).encode() if as_json else _pack(body)
     except (ValueError, TypeError, OverflowError, RecursionError) as exc:
@@ -274,7 +278,19 @@ def decode_request(body: bytes, version: int = VERSION) -> Request:
     data = raw.get("data")
     if type(data) is dict and data.keys() == {BASE64} and body.startswith(b"{"):
         data = _plain_bytes(data[BASE64])
-    return Request(event, node, data, index, label, seq, seconds)
+    request = Request(event, node, data, index, label, seq, seconds)
+    if "decisions" in raw:
+        request.decisions = _maps(raw["decisions"])  # type: ignore[misc]  # most requests have none
+    return request
+
+
+def _maps(decisions: Any) -> dict[str, Decision]:
+    """What the former services of a chain decided. Raises CodecError for anything but maps by name."""
+    if type(decisions) is not dict or not all(
+        type(name) is str and type(decision) is dict for name, decision in decisions.items()
+    ):
+        raise CodecError("not-a-request", "decisions is no map of maps")
+    return decisions
 
 
 def _bytes_as_json(value: Any) -> dict[str, str]:

@@ -205,7 +205,7 @@ _HEADERS: Final = (
         contract.HEADER_STATUS,
         str,
         f"{contract.STATUS_FAILED}: no decision; the call ends with this outcome, and its fallback, at once. "
-        f"{contract.STATUS_EXTEND}: the decision is to come later; the body is empty.",
+        f"{contract.STATUS_EXTEND}: it comes later, see {contract.HEADER_EXTEND}; the body is empty.",
         sometimes=_REPLY,
     ),
     Field(
@@ -251,6 +251,13 @@ _BODIES: Final = (
         dict,
         f'What Kamailio told. Bytes, where that was no JSON object; in JSON {{"{contract.BASE64}": "..."}}.',
         _EVENT,
+    ),
+    Field(
+        "decisions",
+        dict,
+        "In a chain: what the former services decided, by their names.",
+        sometimes=_REQUEST,
+        rules={"additionalProperties": {"type": "object"}},
     ),
     Field("service", str, "The service; the routing key says the same, and counts.", sometimes=_HELLO),
     Field("instance", str, "Tells apart the instances of a service.", sometimes=_HELLO),

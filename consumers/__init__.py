@@ -21,7 +21,7 @@ settings of a webhook (``webhook.toml``: see ``consumers.webhook``). To test you
 from __future__ import annotations
 
 from adapter.contract import Decision, Request
-from consumers.decisions import NO_ANSWER, DecisionError, Failed, allow, redirect, reject, route
+from consumers.decisions import NO_ANSWER, DecisionError, Failed, allow, cached, redirect, reject, route
 from consumers.loading import LoadError, load
 from consumers.messages import Answer, Message, Result
 from consumers.parameters import PayloadError, SignatureError
@@ -41,6 +41,7 @@ __all__ = [
     "Service",
     "SignatureError",
     "allow",
+    "cached",
     "load",
     "redirect",
     "reject",

@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from adapter.contract import Decision
+
 MAX_URI: Final = 1024
 """Bytes of a URI: Kamailio's own limit."""
 MAX_REASON: Final = 128
 """Characters of a reason phrase."""
+MAX_CACHE: Final = 365 * 86_400
+"""Seconds for which a decision holds, at most."""
 
 # Brackets, quotes and white space would end the URI in a header and begin something else.
 URI: Final = "(?:[sS][iI][pP][sS]?|[tT][eE][lL]):[!#-;=?-~]+"
@@ -83,6 +87,29 @@ def redirect(contacts: str | Sequence[str], code: int = 302, **more: Any) -> dic
 def allow(**more: Any) -> dict[str, Any]:
     """Let the call go on as it was."""
     return {"action": "allow", **more}
+
+
+class Cached(dict[str, Any]):
+    """A decision that holds for ``seconds`` for calls that are alike: see ``cached``."""
+
+    seconds = 0
+
+
+def cached(decision: Decision, *, seconds: int) -> dict[str, Any]:
+    """Let a decision hold for calls that are alike, where the policy says by which keys they are (``cache``).
+
+    Args:
+        decision: any; it is sent as it is.
+        seconds: for how long, in whole seconds.
+
+    Raises:
+        DecisionError: these are not from 1 to ``MAX_CACHE``.
+    """
+    if type(seconds) is not int or not 0 < seconds <= MAX_CACHE:
+        raise DecisionError(f"cached: {seconds!r} is no number of seconds from 1 to {MAX_CACHE}")
+    made = Cached(decision)
+    made.seconds = seconds
+    return made
 
 
 def _uri(uri: object) -> str:

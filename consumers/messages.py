@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from adapter.contract import HEADER_VERSION, MSGPACK, VERSION
+from adapter.contract import (
+    HEADER_EXTEND,
+    HEADER_SERVICE,
+    HEADER_STATUS,
+    HEADER_VERSION,
+    MSGPACK,
+    STATUS_EXTEND,
+    VERSION,
+)
 from adapter.records import record
 
 if TYPE_CHECKING:
@@ -77,13 +85,49 @@ class Answer:
     correlation_id: str | None = None
     body: bytes | None = None
     content_type: str | None = MSGPACK
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str | int] = field(default_factory=dict)
     error: BaseException | None = None
 
     @property
     def rejected(self) -> bool:
         """Whether the message belongs to the dead letters."""
         return self.result in (Result.REJECTED, Result.REFUSED)
+
+
+@record
+class Extension:
+    """A reply that goes out before the answer: the decision takes longer. Its body is empty.
+
+    ``seconds``: more, until the deadline.
+    """
+
+    correlation_id: str
+    service: str
+    seconds: float
+
+    @property
+    def headers(self) -> Mapping[str, str | int]:
+        """Of the reply."""
+        return {
+            HEADER_SERVICE: self.service,
+            HEADER_STATUS: STATUS_EXTEND,
+            HEADER_EXTEND: max(1, round(self.seconds * 1000)),
+        }
+
+    @property
+    def body(self) -> bytes:
+        """Empty."""
+        return b""
+
+    @property
+    def content_type(self) -> str | None:
+        """None: there is no content."""
+        return None
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the message belongs to the dead letters: no."""
+        return False
 
 
 def version_of(headers: Mapping[str, Any]) -> int:

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from adapter.contract import (
+    HEADER_CACHE,
     HEADER_DETAIL,
     HEADER_SERVICE,
     HEADER_STATUS,
@@ -32,7 +33,7 @@ from adapter.contract import (
 )
 from consumers import tracing
 from consumers.deadline import Deadline, TimeLeft
-from consumers.decisions import NO_ANSWER, DecisionError, Failed, NoAnswer, described
+from consumers.decisions import NO_ANSWER, Cached, DecisionError, Failed, NoAnswer, described
 from consumers.handlers import Handlers
 from consumers.messages import Answer, Result, UnknownEvent, about, told, version_of
 
@@ -120,7 +121,7 @@ class Service:
         self.last_failure: tuple[float, str] | None = None
         """When a request failed last, by the monotonic clock, and why: the type, unless it is foreseen."""
         self._turns = None if concurrency is None else asyncio.Semaphore(concurrency)
-        self._headers: Mapping[str, str] = MappingProxyType({HEADER_SERVICE: name})
+        self._headers: Mapping[str, str | int] = MappingProxyType({HEADER_SERVICE: name})
         self._clock = clock
         self._handlers = Handlers()
         self._find = self._handlers.bound.get
@@ -354,16 +355,20 @@ class Service:
             return self._count(Answer(Result.NOTED))
         if found is NO_ANSWER:
             return self._count(Answer(Result.SILENT, message.correlation_id))
+        headers = self._headers
         try:
-            if type(found) is not dict and not isinstance(found, Mapping):
-                raise DecisionError(f"a decision is a map, not {described(found)}")
+            if type(found) is not dict:
+                if not isinstance(found, Mapping):
+                    raise DecisionError(f"a decision is a map, not {described(found)}")
+                if isinstance(found, Cached):
+                    headers = {**headers, HEADER_CACHE: found.seconds}
             for key in found:
                 if type(key) is not str:
                     raise DecisionError("a decision's keys are strings")
             body = encode_reply(found)
         except Exception as exc:
             return self._failed(message, request, exc)
-        return self._count(Answer(Result.DECIDED, message.correlation_id, body, MSGPACK, self._headers))
+        return self._count(Answer(Result.DECIDED, message.correlation_id, body, MSGPACK, headers))
 
     def _failed(self, message: Incoming, request: Request, error: BaseException) -> Answer:
         foreseen = isinstance(error, Failed)

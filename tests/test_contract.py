@@ -56,10 +56,13 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
+maps = st.dictionaries(
+    st.text(max_size=8), st.dictionaries(st.text(max_size=8), values, max_size=3), max_size=3
+)
 numbers = st.integers(0, 0xFFFFFFFF)
 times = st.integers(0, 1 << 45).map(lambda ms: ms / 1000)
 names = st.text(max_size=255)
-requests = st.builds(Request, names, names, values, numbers, numbers, st.integers(1), times)
+requests = st.builds(Request, names, names, values, numbers, numbers, st.integers(1), times, maps)
 requests = requests.filter(lambda request: request.seq is None or request.seq < 1 << 63)
 
 
@@ -112,6 +115,23 @@ def test_unknown_keys_are_ignored() -> None:
     assert found == Request("e", "n", {}, 1, 2, 3, 5.0)
 
 
+FORMER = {"screening": {"action": "allow"}, "fraud": {}}
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_former_services_decided_goes_along(as_json: bool) -> None:
+    found = contract.decode_request(
+        contract.encode_request(Request("e", "n", {}, 1, 2, 3, 5.0, FORMER), as_json)
+    )
+    assert found.decisions == FORMER
+
+
+def test_a_request_of_one_service_has_no_decisions() -> None:
+    packed = contract.encode_request(Request("e", "n", {}, 1, 2, 3, 5.0))
+    assert "decisions" not in msgpack.unpackb(packed)
+    assert contract.decode_request(packed).decisions == {}
+
+
 def test_a_request_without_deadline_or_data() -> None:
     assert contract.decode_request(body(deadline=None)).deadline is None
     assert contract.decode_request(msgpack.packb({"event": "e", "node": "n"})) == Request("e", "n", None)
@@ -148,6 +168,11 @@ def test_a_higher_version_is_refused_before_its_body_is_read() -> None:
         {"deadline": "5000"},
         {"deadline": True},
         {"deadline": math.nan},
+        {"decisions": None},
+        {"decisions": "allow"},
+        {"decisions": [{"action": "allow"}]},
+        {"decisions": {"fraud": "allow"}},
+        {"decisions": {b"fraud": {}}},
         {"deadline": math.inf},
         {"deadline": []},
     ],

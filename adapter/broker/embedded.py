@@ -92,7 +92,7 @@ class Answered(Protocol):
         ...
 
     @property
-    def headers(self) -> Mapping[str, str]:
+    def headers(self) -> Mapping[str, Any]:
         """Of the reply."""
         ...
 

@@ -6,11 +6,20 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from adapter.amqp import fields, reply_times
-from adapter.amqp.frames import TRANSIENT, constant, message, publish_method, short, text_field
+from adapter.amqp.frames import (
+    TRANSIENT,
+    constant,
+    integer_field,
+    long,
+    message,
+    publish_method,
+    short,
+    text_field,
+)
 from adapter.contract import APP_ID
 
 if TYPE_CHECKING:
-    from consumers.messages import Answer
+    from consumers.messages import Answer, Extension
 
 _ALWAYS: Final = fields.HEADERS | fields.DELIVERY_MODE | fields.MESSAGE_ID | fields.APP_ID
 
@@ -18,7 +27,7 @@ _ALWAYS: Final = fields.HEADERS | fields.DELIVERY_MODE | fields.MESSAGE_ID | fie
 def reply(
     channel: int,
     most: int,
-    answer: Answer,
+    answer: Answer | Extension,
     body: bytes,
     to: str,
     message_id: str,
@@ -53,7 +62,11 @@ def reply(
 
 
 @lru_cache(maxsize=64)
-def _table(headers: tuple[tuple[str, str], ...]) -> tuple[bytes, bytes]:
+def _table(headers: tuple[tuple[str, str | int], ...]) -> tuple[bytes, bytes]:
     """The length of the headers with the times that follow, and the headers before these."""
-    found = b"".join([text_field(name, value) for name, value in headers])
+    found = b"".join([_field(name, value) for name, value in headers])
     return (len(found) + reply_times.SIZE).to_bytes(4, "big"), found
+
+
+def _field(name: str, value: str | int) -> bytes:
+    return text_field(name, value) if isinstance(value, str) else integer_field(name) + long(value)

@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+from collections import ChainMap
+from typing import TYPE_CHECKING, Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers import DecisionError, allow, redirect, reject, route
+from adapter.contract import Request, encode_request
+from consumers import DecisionError, Service, allow, cached, redirect, reject, route
+from consumers.decisions import MAX_CACHE
+from consumers.messages import Answer, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 URI = "sip:441632960000@gw1.example.net:5060;transport=tcp"
 
@@ -69,3 +78,25 @@ def test_no_text_breaks_out_of_the_header_it_is_put_into(text: str) -> None:
         return
     assert not set(uri) & set('\r\n\0 <>"\t')
     assert uri.isascii()
+
+
+@pytest.mark.parametrize("one", [route(URI), {}, ChainMap({"action": "queue"})])
+def test_a_decision_that_holds_for_a_while_is_sent_as_it_is(one: Mapping[str, Any]) -> None:
+    service = Service("s")
+    service.on("e")(lambda request: cached(one, seconds=30))
+    service.on("plain")(lambda request: one)
+    answers = [
+        service.begin(Message(encode_request(Request(event, "n", {}, 1, 1, 1)), "id"))
+        for event in ("e", "plain")
+    ]
+    assert all(isinstance(each, Answer) for each in answers)
+    found, plain = (each for each in answers if isinstance(each, Answer))
+    assert found.body == plain.body
+    assert found.headers == {"x-service": "s", "x-cache": 30}
+    assert plain.headers == {"x-service": "s"}
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 1.5, True, "30", None, MAX_CACHE + 1])
+def test_what_is_no_number_of_seconds_is_told(seconds: int) -> None:
+    with pytest.raises(DecisionError, match="no number of seconds from 1"):
+        cached(allow(), seconds=seconds)

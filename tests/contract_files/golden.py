@@ -20,14 +20,14 @@ from pamqp import commands, frame, header
 
 from adapter import contract, hello
 from adapter.broker.rabbitmq import frames
-from adapter.contract import Request
+from adapter.contract import Decision, Request
 from adapter.hello import Hello
 from adapter.message_fields import Message
 from adapter.ports.broker import DeadLetter, Publication
-from consumers import Service, allow, redirect, reject, route
+from consumers import Service, allow, cached, redirect, reject, route
 from consumers.amqp import frames as replies
 from consumers.amqp import presence
-from consumers.messages import Answer
+from consumers.messages import Answer, Extension
 from consumers.messages import Message as Asked
 from consumers.parameters import PayloadError
 
@@ -82,6 +82,12 @@ WIDE: Final = {
 }
 """Every type of JSON's, at the borders of msgpack's. Integers of 53 bits at most, as many readers hold."""
 
+FORMER: Final[Mapping[str, Decision]] = {
+    "screening": {"action": "allow", "caller": {"name": "Zoë"}},
+    "fraud": {"action": "allow", "score": 0.25},
+}
+"""What the former services of a chain decided."""
+
 ASKED: Final = Request("invite_request", "sbc1", CALL, 37, 1_840_980_198, 1, NOW + 2)
 
 
@@ -97,7 +103,7 @@ class Golden:
     @property
     def format(self) -> str:
         """How the body is written: ``json``, ``msgpack``, or ``octets`` where it is neither."""
-        if self.message is Message.DEAD_LETTER:
+        if self.message is Message.DEAD_LETTER or not self.body:
             return "octets"
         return "json" if contract.content_type(self.body) == contract.JSON else "msgpack"
 
@@ -195,7 +201,7 @@ def asked(
     return Golden(name, Message.NOTICE if request.is_notice else Message.REQUEST, body, written)
 
 
-def replied(name: str, answer: Answer) -> Golden:
+def replied(name: str, answer: Answer | Extension) -> Golden:
     """A reply, as the SDK sends it."""
     to, body = contract.results_queue("sbc1"), answer.body or b""
     written = replies.reply(CHANNEL, MOST, answer, body, to, REPLY_ID, RECEIVED, REPLIED)
@@ -205,6 +211,7 @@ def replied(name: str, answer: Answer) -> Golden:
 def _requests() -> list[Golden]:
     octets, wide = replace(ASKED, data=b"\x00\xff no JSON"), replace(ASKED, data=WIDE)
     foreign = replace(ASKED, event="änderung.neu", node="[2001:db8::5]:8448")
+    chained = replace(ASKED, decisions=FORMER)
     return [
         asked("request", ASKED),
         asked("request-in-json", ASKED, as_json=True),
@@ -218,6 +225,8 @@ def _requests() -> list[Golden]:
         asked("request-of-every-type", wide),
         asked("request-of-every-type-in-json", wide, as_json=True),
         asked("request-with-other-letters", foreign),
+        asked("request-with-decisions", chained),
+        asked("request-with-decisions-in-json", chained, as_json=True),
     ]
 
 
@@ -242,6 +251,8 @@ def _replies() -> list[Golden]:
     found = [replied(f"decision-{name}", _answer(partial(dict, each))) for name, each in decisions.items()]
     texts = {f"decision-{name}-in-json": plain(each) for name, each in decisions.items()}
     found += [Golden(name, Message.REPLY, in_json(each)) for name, each in texts.items()]
+    found.append(replied("decision-cached", _answer(lambda: cached(route(gateway), seconds=30))))
+    found.append(replied("reply-extend", Extension(CORRELATION_ID, "least_cost", 1.5)))
     with _unlogged():
         return [*found, replied("reply-failed", _answer(_fail)), replied("reply-unfit", _answer(_refuse))]
 

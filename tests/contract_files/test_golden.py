@@ -23,6 +23,7 @@ GOLDEN = FOLDER / "golden"
 INDEX: list[dict[str, Any]] = json.loads((GOLDEN / "index.json").read_bytes())
 EVENTS = [entry for entry in INDEX if entry["message"] in ("request", "notice")]
 REPLIES = [entry for entry in INDEX if entry["message"] == "reply"]
+DECISIONS = [entry for entry in REPLIES if "fields" in entry]
 FRAMES = [entry for entry in INDEX if "frames" in entry]
 by_name = pytest.mark.parametrize
 
@@ -42,7 +43,8 @@ def asked(entry: dict[str, Any]) -> Request:
     if data.keys() == {contract.BASE64}:
         data = base64.b64decode(data[contract.BASE64])
     ids = (told.get("tm_index"), told.get("tm_label"), told.get("seq"))
-    return Request(told["event"], told["node"], data, *ids, None if deadline is None else deadline / 1000)
+    seconds = None if deadline is None else deadline / 1000
+    return Request(told["event"], told["node"], data, *ids, seconds, told.get("decisions", {}))
 
 
 @pytest.mark.parametrize("entry", EVENTS, ids=name)
@@ -54,13 +56,20 @@ def test_requests_and_notices(entry: dict[str, Any]) -> None:
         assert contract.encode_request(request, entry["format"] == "json") == body
 
 
-@pytest.mark.parametrize("entry", REPLIES, ids=name)
+@pytest.mark.parametrize("entry", DECISIONS, ids=name)
 def test_replies(entry: dict[str, Any]) -> None:
     body = bytes_of(entry)
     decision = contract.decode_reply(body)
     assert decision == entry["fields"]
     encode = in_json if entry["format"] == "json" else contract.encode_reply
     assert encode(decision) == encode(entry["fields"]) == body
+
+
+def test_a_reply_without_a_decision_asks_for_more_time() -> None:
+    (entry,) = (entry for entry in REPLIES if entry not in DECISIONS)
+    assert bytes_of(entry) == b""
+    assert entry["headers"][contract.HEADER_STATUS] == contract.STATUS_EXTEND
+    assert entry["headers"][contract.HEADER_EXTEND] == 1500
 
 
 @pytest.mark.parametrize("entry", FRAMES, ids=name)
@@ -105,7 +114,7 @@ def test_the_frames_of_replies_are_written_from_the_index(entry: dict[str, Any])
     received, replied = (
         headers.pop(each) / 1e6 for each in (contract.HEADER_RECEIVED, contract.HEADER_REPLIED)
     )
-    id_, kind = properties["correlation_id"], properties["content_type"]
+    id_, kind = properties["correlation_id"], properties.get("content_type")
     answer = Answer(Result.DECIDED, id_, bytes_of(entry), kind, headers)
     written = replies.reply(
         *(CHANNEL, MOST, answer, bytes_of(entry), entry["routing_key"], properties["message_id"]),

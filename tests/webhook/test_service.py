@@ -59,7 +59,7 @@ async def test_a_function_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFi
             await ask(load(write(tmp_path, function)), "e", {})
     answer = caught.value.answer
     assert answer.result is Result.FAILED
-    assert answer.headers["x-detail"].endswith("it failed (status 500): see the function's own log")
+    assert str(answer.headers["x-detail"]).endswith("it failed (status 500): see the function's own log")
     (record,) = caplog.records
     assert record.exc_info is None
     assert "hush" not in caplog.text

@@ -9,7 +9,7 @@ const read = (/** @type {string} */ name) => readFileSync(new URL(name, FOLDER))
 /** @type {{ [key: string]: any }[]} */
 const INDEX = JSON.parse(read('index.json').toString());
 const EVENTS = INDEX.filter(({ message }) => message === 'request' || message === 'notice');
-const REPLIES = INDEX.filter(({ message }) => message === 'reply');
+const REPLIES = INDEX.filter(({ message, fields }) => message === 'reply' && fields);
 
 /** A request as the SDK has it, of what the index says. */
 function asked(/** @type {{ [key: string]: any }} */ { event, node, data, ...more }) {
