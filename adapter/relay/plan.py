@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -78,6 +79,12 @@ class Shadow:
     share: float = 1.0
 
 
+def in_share(shadow: Shadow, text: str) -> bool:
+    """Return True if a shadow gets a call, whose Call-ID (else correlation id) this is: always or never."""
+    first = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+    return int(first, 16) / 2**32 < shadow.share
+
+
 @dataclass(frozen=True, slots=True)
 class Caching:
     """Decisions are kept by these keys of the data; for ``stale`` seconds more for when nobody decides."""
@@ -123,6 +130,17 @@ class Plan:
     queue: str = ""
     courses: bool = False
 
+    @property
+    def longest(self) -> float:
+        """Seconds of the deadline, as far as a service may move it."""
+        return self.max_deadline or self.deadline
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every service that gets its calls."""
+        shadows = tuple(name for name, _ in self.shadow_shares)
+        return (*self.services, *self.backup_names, *self.observer_names, *shadows)
+
     def fallback_of(self, outcome: Outcome) -> bytes:
         """The decision, as JSON text, of a call that nobody decided."""
         return self.fallback_on.get(outcome, self.fallback) if self.fallback_on else self.fallback
@@ -146,6 +164,7 @@ def resolved(plan: Plan, known: Mapping[str, Service]) -> Plan:
         "observers": tuple(of(name) for name in plan.observer_names),
         "shadows": tuple(Shadow(of(name), share) for name, share in plan.shadow_shares),
         "queue": asked[0].queue,
+        "max_deadline": plan.max_deadline if plan.longest > plan.deadline else None,
     }
     one = asked[0]
     if len(asked) == 1 and one.as_json is not None:

@@ -1,4 +1,4 @@
-"""What to do with an event: deadline, fallback, expected services; and the limits. Pure.
+"""What to do with an event: deadline, whom to ask and how, fallback; and the limits. Pure.
 
 A policy is a TOML file (``EVAPI_POLICY``); every table and key may be left out::
 
@@ -15,6 +15,10 @@ A policy is a TOML file (``EVAPI_POLICY``); every table and key may be left out:
     services = ["least_cost"]     # who decides it: named when their queue is missing
     fallback_on = { timeout = { action = "allow" } }   # instead of the fallback, by outcome
     format = "json"               # of its requests; "msgpack" if it is left out
+    mode = "all"                  # how several services decide: README has it, and the rest
+
+    [services.fraud]              # what is known of a service by its name
+    within = 0.3                  # seconds of the deadline that it may take
 
     [events.emergency_request]
     emergency = true              # never shed before the others
@@ -25,13 +29,15 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter.contract import word
 from adapter.errors import PolicyError
 from adapter.relay import policy_keys as keys
-from adapter.relay import policy_lines
-from adapter.relay.plan import Plan, Service, resolved
+from adapter.relay import policy_lines, policy_whole
+from adapter.relay import policy_services as of_services
+from adapter.relay.plan import Mode, Plan, Service, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -79,13 +85,18 @@ class Policy:
 
     @property
     def services(self) -> frozenset[str]:
-        """Every service that the policy names."""
-        return frozenset(self.default.services).union(*(plan.services for plan in self.events.values()))
+        """Every service that gets calls of an event: those that decide, backups, observers, shadows."""
+        return frozenset(self.default.names).union(*(plan.names for plan in self.events.values()))
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Services that have a table, and that no event names."""
+        return tuple(name for name in self.known if name not in self.services)
 
     @property
     def longest_deadline(self) -> float:
-        """Seconds of the longest deadline that any event has."""
-        return max(self.default.deadline, *(plan.deadline for plan in self.events.values()), 0.0)
+        """Seconds of the longest deadline that any event has, as far as services may move it."""
+        return max(self.default.longest, *(plan.longest for plan in self.events.values()), 0.0)
 
 
 class LivePolicy:
@@ -173,19 +184,18 @@ def parse_text(text: str, file: str = "") -> Policy:
 def parse(raw: Mapping[str, Any]) -> Policy:
     """A policy from its tables. Raises PolicyError, naming the key."""
     keys.known(raw, (), keys.TABLES)
-    known: Mapping[str, Service] = {}
-    base = _plan(Plan(), keys.table(raw, "default"), ("default",))
+    known = of_services.known_services(raw)
+    base = _plan(None, keys.table(raw, "default"), ("default",))
     events = keys.table(raw, "events")
     _meet_nowhere(events)
-    plans = {
-        name: resolved(_plan(base, keys.table(events, name, ("events",)), ("events", name)), known)
-        for name in events
-    }
-    default = resolved(base, known)
+    plans = {name: _plan(base, keys.table(events, name, ("events",)), ("events", name)) for name in events}
+    policy_whole.within_deadlines(known, (base, *plans.values()))
+    plans = {name: resolved(plan, known) for name, plan in plans.items()}
     limits = keys.table(raw, "limits")
     keys.known(limits, ("limits",), keys.LIMITS)
     in_flight = keys.number(limits, "in_flight", IN_FLIGHT, 1)
-    return Policy(default, plans, in_flight, keys.number(limits, "emergency", EMERGENCY, 0), known=known)
+    emergency = keys.number(limits, "emergency", EMERGENCY, 0)
+    return Policy(resolved(base, known), plans, in_flight, emergency, known=known)
 
 
 def _meet_nowhere(events: Iterable[str]) -> None:
@@ -198,20 +208,34 @@ def _meet_nowhere(events: Iterable[str]) -> None:
             raise PolicyError(("events", name), wrong, "rename one of them")
 
 
-def _plan(base: Plan, raw: Mapping[str, Any], path: PolicyPath) -> Plan:
+def _plan(base: Plan | None, raw: Mapping[str, Any], path: PolicyPath) -> Plan:
+    """Of a table, with what it has of ``base``; not resolved."""
     keys.known(raw, path, keys.PLAN)
     given = {name: check(raw[key], (*path, key)) for key, check, name in _CHECKS if key in raw}
+    above = base or Plan()
     on = given.get("fallback_on", {})
     # An event's own fallback counts before what the default has for an outcome.
-    given["fallback_on"] = on if "fallback" in raw else {**base.fallback_on, **on}
-    return replace(base, **given, own=frozenset(raw).union(f"fallback_on.{outcome}" for outcome in on))
+    given["fallback_on"] = on if "fallback" in raw else {**above.fallback_on, **on}
+    if given.get("mode", Mode.QUORUM) is not Mode.QUORUM:  # the default's quorum is of the default's mode
+        given.setdefault("quorum", 0)
+    plan = replace(above, **given, own=frozenset(raw).union(f"fallback_on.{outcome}" for outcome in on))
+    policy_whole.agrees(plan, base, path)
+    return plan
 
 
 _CHECKS: Final[tuple[tuple[str, Callable[[Any, PolicyPath], Any], str], ...]] = (
     ("deadline", keys.deadline, "deadline"),
     ("fallback", keys.fallback, "fallback"),
     ("fallback_on", keys.fallback_on, "fallback_on"),
-    ("services", keys.services, "services"),
+    ("max_deadline", partial(keys.seconds, example=3.0), "max_deadline"),
+    ("services", of_services.services, "services"),
+    ("mode", of_services.mode, "mode"),
+    ("quorum", of_services.quorum, "quorum"),
+    ("observers", of_services.services, "observer_names"),
+    ("shadows", of_services.shadows, "shadow_shares"),
+    ("retry", of_services.retry, "retry"),
+    ("backup", of_services.services, "backup_names"),
+    ("cache", of_services.cache, "cache"),
     ("emergency", keys.truth, "emergency"),
     ("format", keys.as_json, "as_json"),
 )

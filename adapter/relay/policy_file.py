@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adapter.errors import PolicyPath
+    from adapter.relay.plan import Plan
 
 log = structlog.get_logger()
 
@@ -84,10 +85,11 @@ def refuse_too_long(policy: Policy, text: str, most: float, file: str = "") -> N
     """
     if policy.longest_deadline <= most:
         return
-    named = (name for name, plan in policy.events.items() if plan.deadline == policy.longest_deadline)
-    path: PolicyPath = ("default", "deadline")
-    if policy.default.deadline < policy.longest_deadline:
-        path = ("events", next(named), "deadline")
-    wrong = f"{policy.longest_deadline:g} s is longer than RabbitMQ keeps replies for, {most:g} s"
+    longest = policy.longest_deadline
+    tables: list[tuple[PolicyPath, Plan]] = [(("default",), policy.default)]
+    tables += [(("events", name), plan) for name, plan in policy.events.items()]
+    table, plan = next(each for each in tables if each[1].longest == longest)
+    path = (*table, "max_deadline" if plan.max_deadline == longest else "deadline")
+    wrong = f"{longest:g} s is longer than RabbitMQ keeps replies for, {most:g} s"
     do = f"restart the adapter with it, or write {most:g} at most"
     raise PolicyError(path, wrong, do, line=line_of(text, path), file=file)

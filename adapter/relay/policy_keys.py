@@ -20,13 +20,28 @@ MAX_DEADLINE: Final = 120.0
 MAX_FALLBACK: Final = 7_000
 """Bytes of a fallback as JSON: with its envelope it always fits a resume, a plain one too (8,000)."""
 FORMATS: Final = ("msgpack", "json")
-TABLES: Final = ("default", "limits", "events")
+TABLES: Final = ("default", "limits", "services", "events")
 LIMITS: Final = ("in_flight", "emergency")
-PLAN: Final = ("deadline", "fallback", "fallback_on", "services", "emergency", "format")
+PLAN: Final = (
+    *("deadline", "max_deadline", "fallback", "fallback_on", "services", "mode", "quorum", "observers"),
+    *("shadows", "retry", "backup", "cache", "emergency", "format"),
+)
 """Keys of ``[default]`` and of each event's table."""
+SERVICE: Final = ("within", "optional", "format", "fields", "accepts", "breaker")
+"""Keys of each service's table."""
 WITH_FALLBACK: Final = tuple(outcome for outcome in Outcome if outcome not in BY_SOMEBODY)
 """The outcomes of calls that nobody decided."""
-_ALSO_CALLED: Final = {"timeout": "deadline", "ttl": "deadline", "limit": "in_flight"}
+_ALSO_CALLED: Final = {
+    **dict.fromkeys(("timeout", "ttl"), ("deadline", "within")),
+    "deadline": ("within",),
+    "limit": ("in_flight",),
+    **dict.fromkeys(("shadow", "mirror"), ("shadows",)),
+    **dict.fromkeys(("retries", "attempts"), ("retry", "times")),
+    **dict.fromkeys(("fallbacks", "secondary"), ("backup",)),
+    **dict.fromkeys(("percent", "sample", "weight"), ("share",)),
+    "actions": ("accepts",),
+}
+"""Keys that other programs have, and those of ours that may be meant."""
 _SHOWN: Final = 60
 """Letters of a wrong value that are shown."""
 _EXAMPLE: Final = 'write { action = "reject", code = 503 }, for example'
@@ -46,16 +61,25 @@ def known(raw: Mapping[str, Any], path: PolicyPath, names: Iterable[str]) -> Non
 
 
 def _meant(key: str, value: Any, path: PolicyPath, names: list[str]) -> str:
-    slips = difflib.get_close_matches(key.lower().replace("-", "_"), names, 1, 0.7)
-    if slips or _ALSO_CALLED.get(key) in names:
-        return f"did you mean {slips[0] if slips else _ALSO_CALLED[key]}?"
+    other = [name for name in _ALSO_CALLED.get(key, ()) if name in names]
+    if found := slip(key, names) or "".join(other[:1]):
+        return f"did you mean {found}?"
     if not path and isinstance(value, dict):
         return f"write [events.{PolicyError.dotted([key])}] if it is an event"
-    if key in PLAN:
-        return "write it below [default] or [events.NAME]"
-    if key in LIMITS:
-        return "write it below [limits]"
+    for below, of in (
+        ("[default] or [events.NAME]", PLAN),
+        ("[limits]", LIMITS),
+        ("[services.NAME]", SERVICE),
+    ):
+        if key in of:
+            return f"write it below {below}"
     return f"known are {', '.join(names)}"
+
+
+def slip(text: str, words: Iterable[str]) -> str:
+    """The word that one with a slip of the pen may be; empty if there is none."""
+    found = difflib.get_close_matches(text.lower().replace("-", "_"), list(words), 1, 0.7)
+    return "".join(found)
 
 
 def table(raw: Mapping[str, Any], key: str, above: PolicyPath = ()) -> Mapping[str, Any]:
@@ -64,34 +88,45 @@ def table(raw: Mapping[str, Any], key: str, above: PolicyPath = ()) -> Mapping[s
     if not isinstance(found, dict):
         path = (*above, key)
         name = PolicyError.dotted(path)
-        example = f"[{name}.NAME]" if path == ("events",) else f"[{name}]"
+        example = f"[{name}.NAME]" if path in (("events",), ("services",)) else f"[{name}]"
         example += " once, in single brackets" if isinstance(found, list) else ""
-        raise PolicyError(path, f"{shown(found)} is no table", f"write {example}, and its keys below it")
+        do = f"write {example}, and its keys below it"
+        if path == ("services",):
+            do = f"write services = [...] below [default] or [events.NAME], or {example[:15]} for one service"
+        raise PolicyError(path, f"{shown(found)} is no table", do)
     return found
 
 
 def number(raw: Mapping[str, Any], key: str, default: int, least: int) -> int:
     """Return a limit. Raises PolicyError."""
-    found = raw.get(key, default)
-    if type(found) is not int or found < least:
-        wrong = f"{shown(found)} is no whole number of at least {least}"
-        raise PolicyError(("limits", key), wrong, f"write {key} = {default}, for example")
-    return found
+    return whole(raw.get(key, default), ("limits", key), default, least)
+
+
+def whole(raw: Any, path: PolicyPath, example: int, least: int, most: int | None = None) -> int:
+    """Return a whole number. Raises PolicyError."""
+    if type(raw) is not int or raw < least or (most is not None and raw > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        wrong = f"{shown(raw)} is no whole number {bounds}"
+        raise PolicyError(path, wrong, f"write {path[-1]} = {example}, for example")
+    return raw
 
 
 def deadline(raw: Any, path: PolicyPath) -> float:
-    """Return seconds. Raises PolicyError."""
+    """Return seconds of a deadline. Raises PolicyError."""
+    return seconds(raw, path, 2.0)
+
+
+def seconds(
+    raw: Any, path: PolicyPath, example: float, least: float = MIN_DEADLINE, most: float = MAX_DEADLINE
+) -> float:
+    """Return seconds within bounds. Raises PolicyError."""
+    do = f"write {path[-1]} = {example}, for example"
     if type(raw) not in (int, float):
-        raise PolicyError(path, f"{shown(raw)} is no number of seconds", "write deadline = 2.0, for example")
-    if not MIN_DEADLINE <= raw <= MAX_DEADLINE:
-        wrong = f"{shown(raw)} is not within {MIN_DEADLINE} to {MAX_DEADLINE:.0f} seconds"
-        meant = raw / 1000 if MAX_DEADLINE < raw <= MAX_DEADLINE * 1000 else 0.0
-        do = (
-            f"write deadline = {meant:g} for {shown(raw)} ms"
-            if meant
-            else "write deadline = 2.0, for example"
-        )
-        raise PolicyError(path, wrong, do)
+        raise PolicyError(path, f"{shown(raw)} is no number of seconds", do)
+    if not least <= raw <= most:
+        if most < raw <= most * 1000 and least <= raw / 1000:
+            do = f"write {path[-1]} = {raw / 1000:g} for {shown(raw)} ms"
+        raise PolicyError(path, f"{shown(raw)} is not within {least:g} to {most:g} seconds", do)
     return float(raw)
 
 
@@ -120,19 +155,6 @@ def fallback_on(raw: Any, path: PolicyPath) -> dict[Outcome, bytes]:
             raise PolicyError((*path, key), "is somebody's decision, never a fallback", "leave it out")
     known(raw, path, WITH_FALLBACK)
     return {Outcome(key): fallback(value, (*path, key)) for key, value in raw.items()}
-
-
-def services(raw: Any, path: PolicyPath) -> tuple[str, ...]:
-    """Return names. Raises PolicyError."""
-    if not isinstance(raw, list):
-        name = raw if isinstance(raw, str) and raw else "least_cost"
-        do = f"write services = [{shown(name)}]"
-        raise PolicyError(path, f"{shown(raw)} is no list of service names", do)
-    for name in raw:
-        if not isinstance(name, str) or not name:
-            wrong = f"{shown(name)} is no name of a service"
-            raise PolicyError(path, wrong, 'write names in quotes, such as services = ["least_cost"]')
-    return tuple(raw)
 
 
 def truth(raw: Any, path: PolicyPath) -> bool:

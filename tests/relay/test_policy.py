@@ -54,8 +54,10 @@ class TestRead:
         later = json.dumps({"action": "reject", "code": 480, "reason": "Später"}, ensure_ascii=False)
         fallback = later.replace(", ", ",").replace(": ", ":").encode()
         assert found.default == resolved(Plan(1.0, fallback, ("least_cost",)), {})
-        assert found.plan("invite_request") == resolved(Plan(3.5, fallback, ("screening", "least_cost")), {})
-        assert found.plan("quick") == resolved(Plan(1.0, b'{"action":"allow"}', ("least_cost",), True), {})
+        both = Plan(3.5, fallback, ("screening", "least_cost"))
+        assert found.plan("invite_request") == resolved(both, {})
+        quick = Plan(1.0, b'{"action":"allow"}', ("least_cost",), True)
+        assert found.plan("quick") == resolved(quick, {})
         assert found.plan("any other") == found.default
         assert (found.in_flight, found.emergency) == (200, 20)
         assert found.services == {"least_cost", "screening"}

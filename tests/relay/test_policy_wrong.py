@@ -51,7 +51,8 @@ def test_what_is_no_toml(path: Path, text: str, line: int, do: str) -> None:
 
 
 def test_there_are_as_many_kinds_as_keys_and_more() -> None:
-    assert len({said for *_, said in KEYS}) >= 20
+    assert len({said for *_, said in KEYS}) >= 100
+    assert all("; " in said for *_, said in KEYS), "each has a remedy"
 
 
 def test_what_is_not_utf_8(path: Path) -> None:
@@ -84,6 +85,8 @@ def test_a_fallback_that_is_too_long() -> None:
     [
         ("[default]\ndeadline = 9", "line 2, default.deadline"),
         ("[events.b]\ndeadline = 5\n[events.a]\ndeadline = 9", "line 4, events.a.deadline"),
+        ("[default]\nmax_deadline = 9\n[events.a]\ndeadline = 5", "line 2, default.max_deadline"),
+        ("[events.a]\nmax_deadline = 9", "line 2, events.a.max_deadline"),
     ],
 )
 def test_a_deadline_that_takes_a_restart(path: Path, text: str, where: str) -> None:
@@ -118,9 +121,19 @@ fallback = { action = "reject", code = 503 }
 in_flight = 200
 
 [events.a]
+mode = "all"
 services = [
-  "screening",
+  "screening", "fraud"
 ]
+shadows = [{ service = "next", share = 0.05 }]
+retry = { on = ["failed"], times = 1 }
+cache = { key = ["account"], stale = 60 }
+
+[services.fraud]
+within = 0.3
+breaker = { after = 5, pause = 5.0 }
+
+[events.b]
 fallback_on = { timeout = { action = "allow" } }
 """
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from tests.relay.wrong_services import SERVICES
+
 SYNTAX: Final = [
     ("[default]\ndeadline = all\n", 2, "write text in quotes, and true or false in small letters"),
     ("[default]\ndeadline = 2s\n", 2, "write one key = value in a line, and text in quotes"),
@@ -19,6 +21,7 @@ SYNTAX: Final = [
 ]
 """Text, line, remedy: the rest is tomllib's."""
 KEYS: Final = [
+    *SERVICES,
     ("[defaults]\n", "line 1, defaults", "is not known here; did you mean default?"),
     (
         "\n[invite_request]\ndeadline = 1\n",
@@ -61,9 +64,10 @@ KEYS: Final = [
         "is not known here; write it below [default] or [events.NAME]",
     ),
     (
-        "[events.a]\nquorums = 2\n",
-        "line 2, events.a.quorums",
-        "is not known here; known are deadline, fallback, fallback_on, services, emergency, format",
+        "[events.a]\ncolour = 2\n",
+        "line 2, events.a.colour",
+        "is not known here; known are deadline, max_deadline, fallback, fallback_on, services, mode, quorum, "
+        "observers, shadows, retry, backup, cache, emergency, format",
     ),
     (
         "[limits]\nin_flight = 0\n",
