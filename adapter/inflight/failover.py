@@ -5,12 +5,15 @@ follows. When Redis fails, every verb but ``beat`` goes on with the local store.
 it first gets what was done without it (``inflight.resync``). Other replicas do the same with what they own:
 what nobody here owns is left alone meanwhile.
 
+What others added to a transaction of this replica (``progress``) comes back with what is added here, and with
+the resync; ``on_added`` tells of what nobody here had asked for.
+
 This process gives the licence to resume once, whichever store grants it. Verbs that were on their way when
 Redis was given up may still be answered: they count for what was not done locally since.
 
-What is claimed or settled with ``write_behind`` is done locally, and nobody waits for Redis, which gets all
-of it together ``FLUSH_DELAY`` later, or before it is asked for anything else. Should this process die
-meanwhile, others know of a call only by its event, or only that it waits.
+What is claimed, added or settled with ``write_behind`` is done locally, and nobody waits for Redis, which
+gets all of it together a little later (``inflight.write_behind``), or before it is asked for anything else.
+Should this process die meanwhile, others know of a call only by its event, or only that it waits.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ import structlog
 
 from adapter.errors import StoreUnavailable
 from adapter.inflight.local import LocalStore
-from adapter.inflight.resync import NO_LIMIT, Resync
+from adapter.inflight.resync import NO_LIMIT, Resync, lines_beyond
+from adapter.inflight.write_behind import Owed, WriteBehind
 from adapter.model.transaction import State
 from adapter.ports.store import Claim
 
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from adapter.model.beat import Beat, Snapshot
-    from adapter.model.transaction import Settlement, Transaction, TransactionId
+    from adapter.model.transaction import Progress, Settlement, Transaction, TransactionId
     from adapter.ports.store import Store
 
 log = structlog.get_logger()
@@ -41,8 +45,6 @@ T = TypeVar("T")
 
 REMOTE_LOOK: Final = 0.1
 """Seconds between two questions what is due of others' records: the dead ones', until they are adopted."""
-FLUSH_DELAY: Final = 0.01
-"""Seconds. A round trip costs 100 us of CPU, whether it tells of one transaction or of ten."""
 OVERDUE: Final = 5.0
 """Seconds past its deadline after which a record that is claimed here is out of date: while Redis was there,
 some replica has settled it."""
@@ -60,6 +62,7 @@ class FailoverStore:
         still: float = 1.0,
         clock: Callable[[], float] = time.time,
         on_away: Callable[[], None] = lambda: None,
+        on_added: Callable[[Transaction], None] = lambda _: None,
     ) -> None:
         """Take the remote store for there.
 
@@ -69,6 +72,8 @@ class FailoverStore:
                 the time to give back what it claimed by itself.
             clock: gives epoch seconds, as the claims' deadlines have them.
             on_away: called at each outage, before anything is answered from this process' memory.
+            on_added: called with a record that waits here, once another replica has added to it and no
+                ``progress`` returns that.
         """
         self.replica, self.retention = remote.replica, remote.retention
         self.away = False
@@ -79,17 +84,14 @@ class FailoverStore:
         self._local = LocalStore(
             self.replica, retention=shorter, clock=clock, most_remembered=MOST_REMEMBERED
         )
-        self._resync = Resync(remote, self._local, clock)
+        self._resync = Resync(remote, self._local, clock, on_added)
         self._clock, self._still, self._on_away = clock, still, on_away
         self._outages = 0
         self._gone_at, self._returned_at = 0.0, float("-inf")
         self._returning = asyncio.Lock()
         self._listed = False  # whether the remote store should have this replica on its list
         self._looked_at: dict[str, float] = {}  # by node, when remote was last asked what is due
-        self._claims: dict[TransactionId, None] = {}  # made here, and not yet on their way to remote
-        self._answers: list[Settlement] = []  # the same, of claims that went there before
-        self._timer: asyncio.TimerHandle | None = None
-        self._flushes: set[asyncio.Task[None]] = set()
+        self._behind = WriteBehind(self._local, self._push)
 
     def __repr__(self) -> str:
         state = f"away, {len(self._local.records())} records here, " if self.away else ""
@@ -106,8 +108,7 @@ class FailoverStore:
         results = await self._local.claim(transactions, limit)
         if not self.away:
             pairs = zip(transactions, results, strict=True)
-            self._claims.update((each.id, None) for each, result in pairs if result is not Claim.LOST)
-            self._flush_soon()
+            self._behind.owe(each.id for each, result in pairs if result is not Claim.LOST)
         return results
 
     def _follow_claim(self, transaction: Transaction, result: Claim) -> Claim:
@@ -122,7 +123,7 @@ class FailoverStore:
         """See ``ports.store.Store``. While away, of what this replica owns."""
         if self.away:
             return await self._local.settle(settlements)
-        found = [self._settle_behind(each) if write_behind else None for each in settlements]
+        found = [self._behind.settle(each) if write_behind else None for each in settlements]
         places = [
             place
             for place, each in enumerate(settlements)
@@ -134,13 +135,6 @@ class FailoverStore:
                 found[place] = record
         return found
 
-    def _settle_behind(self, settlement: Settlement) -> Transaction | None:
-        record = self._local.settle_one(settlement)
-        if record is not None and record.id not in self._claims:
-            self._answers.append(settlement)
-            self._flush_soon()
-        return record
-
     async def _settle_remote(self, settlements: Sequence[Settlement]) -> list[Transaction | None]:
         try:
             nodes = (each.id.node for each in settlements)
@@ -148,26 +142,29 @@ class FailoverStore:
         except StoreUnavailable:
             return await self._local.settle(settlements)
         granted = [None if record is None else self._granted(record) for record in records]
-        refused = [
-            place
-            for place, each in enumerate(settlements)
-            if records[place] is None and self._local.peek(each.id) is not None
-        ]
-        if refused and not self.away:
-            await self._settle_forgotten(settlements, refused, granted)
+        for place in await self._forgotten(settlements, records):
+            granted[place] = self._own(self._local.settle_one(settlements[place]))
         return granted
 
-    async def _settle_forgotten(
-        self, settlements: Sequence[Settlement], places: Sequence[int], granted: list[Transaction | None]
-    ) -> None:
-        """Settle what this replica has claimed and the remote store has forgotten: it is still its own."""
-        forgotten = await self._not_claimed([settlements[place].id for place in places])
-        for place in places:
-            if settlements[place].id in forgotten:
-                granted[place] = record = self._local.settle_one(settlements[place])
-                if record is not None:
-                    self._claims[record.id] = None
-        self._flush_soon()
+    async def _forgotten(
+        self, asked: Sequence[Settlement | Progress], records: Sequence[Transaction | None]
+    ) -> list[int]:
+        """Return the places of those that this replica has claimed and the remote store has forgotten."""
+        refused = [
+            place
+            for place, each in enumerate(asked)
+            if records[place] is None and self._local.peek(each.id) is not None
+        ]
+        if not refused or self.away:
+            return []
+        forgotten = await self._not_claimed([asked[place].id for place in refused])
+        return [place for place in refused if asked[place].id in forgotten]
+
+    def _own(self, record: Transaction | None) -> Transaction | None:
+        """Tell the remote store of a record that it has forgotten, as it is now."""
+        if record is not None:
+            self._behind.owe([record.id])
+        return record
 
     def _granted(self, record: Transaction) -> Transaction | None:
         """Return the record that remote settled, unless this process has had the licence for it before."""
@@ -175,8 +172,38 @@ class FailoverStore:
             return None
         known = self._local.peek(record.id)
         record = replace(record, again=known is None or known.again)
+        if known is not None and known.course != record.course:
+            record = replace(record, course=known.course + lines_beyond(known.course, record.course))
         self._local.put(record)
         return record
+
+    async def progress(
+        self, steps: Sequence[Progress], write_behind: bool = False
+    ) -> list[Transaction | None]:
+        """See ``ports.store.Store``. While away, to what this replica owns."""
+        if self.away:
+            return await self._local.progress(steps)
+        found = [self._behind.progress(each) if write_behind else None for each in steps]
+        places = [
+            place
+            for place, each in enumerate(steps)
+            if found[place] is None and not self._local.was_granted(each.id)
+        ]
+        if places:
+            records = await self._add_remote([steps[place] for place in places])
+            for place, record in zip(places, records, strict=True):
+                found[place] = record
+        return found
+
+    async def _add_remote(self, steps: Sequence[Progress]) -> list[Transaction | None]:
+        try:
+            records = await self._ask("progress", lambda store: store.progress(steps))
+        except StoreUnavailable:
+            return await self._local.progress(steps)
+        found = [None if record is None else self._resync.follow(record) for record in records]
+        for place in await self._forgotten(steps, records):
+            found[place] = self._own(self._local.progress_one(steps[place]))
+        return found
 
     async def resumed(self, ids: Sequence[TransactionId]) -> None:
         """See ``ports.store.Store``."""
@@ -195,7 +222,7 @@ class FailoverStore:
         """Return True if a record is past its deadline. Forgets those that must be settled elsewhere."""
         forget_after = self.retention if self.away else OVERDUE
         while (record := self._local.first_due(node)) is not None:
-            if self._clock() < record.deadline + forget_after or record.id in self._claims:
+            if self._clock() < record.deadline + forget_after or record.id in self._behind:
                 return True
             self._local.disown(record.id)
         return False
@@ -316,8 +343,8 @@ class FailoverStore:
         Raises:
             StoreUnavailable: it is away. Nobody else has a turn before the caller goes on.
         """
-        if not self.away and (self._claims or self._answers or self._flushes):
-            await self.flushed()
+        if not (self.away or self._behind.is_idle):
+            await self._behind.flushed()
         if self.away:
             raise StoreUnavailable("away")
         try:
@@ -327,26 +354,11 @@ class FailoverStore:
             self._go_away(f"{verb}: {exc}")
             raise
 
-    def _flush_soon(self) -> None:
-        if self._timer is None and (self._claims or self._answers):
-            self._timer = asyncio.get_running_loop().call_later(FLUSH_DELAY, self._flush)
-
-    def _flush(self) -> None:
-        """Tell the remote store what was done here, as it is now: of many a claim and its answer in one."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        records = [record for record in map(self._local.peek, self._claims) if record is not None]
-        answers, self._answers = self._answers, []
-        self._claims.clear()
-        task = asyncio.create_task(self._push(records, answers))
-        self._flushes.add(task)
-        task.add_done_callback(self._flushes.discard)
-
-    async def _push(self, records: Sequence[Transaction], answers: Sequence[Settlement]) -> None:
+    async def _push(self, owed: Owed) -> None:
         # The local store holds all of it, and goes on alone until a beat has brought it to the remote one.
+        added = [self._resync.add(owed.steps)] if owed.steps else []
         try:
-            await asyncio.gather(self._resync.push(records), self._remote.settle(answers))
+            await asyncio.gather(self._resync.push(owed.claims), *added, self._remote.settle(owed.answers))
         except StoreUnavailable as exc:
             self._go_away(f"flush: {exc}")
         except Exception as exc:  # whatever it is, no claim is lost for the remote store
@@ -354,14 +366,8 @@ class FailoverStore:
             self._go_away(f"flush: {type(exc).__name__}: {exc}")
 
     async def flushed(self) -> None:
-        """Return once the remote store has all that was done here until now, or was given up.
-
-        What is done meanwhile is not waited for: with a store slower than ``FLUSH_DELAY`` that never ends.
-        """
-        if self._claims or self._answers:
-            self._flush()
-        if self._flushes:
-            await asyncio.wait(set(self._flushes))
+        """Return once the remote store has all that was done here until now, or was given up."""
+        await self._behind.flushed()
 
     def _go_away(self, why: str) -> None:
         """Give up the remote store, once for each outage."""
@@ -371,11 +377,7 @@ class FailoverStore:
             self._due_here(node)
         self.away = True
         self._outages += 1
-        self._claims.clear()
-        self._answers.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._behind.forget()
         self._gone_at = self._clock()
         log.error("in-flight store: away", error=why, records=len(self._local.records()))
         self._on_away()  # before what was asked is answered from here

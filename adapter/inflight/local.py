@@ -22,6 +22,8 @@ from adapter.ports.store import REPLICAS_KEPT, Claim
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from adapter.model.transaction import Progress
+
 
 class _Node:
     """What is in flight of one node."""
@@ -122,6 +124,24 @@ class LocalStore:
         node.claimed -= 1
         return record
 
+    async def progress(
+        self, steps: Sequence[Progress], write_behind: bool = False
+    ) -> list[Transaction | None]:
+        """See ``ports.store.Store``."""
+        return [self.progress_one(each) for each in steps]
+
+    def progress_one(self, step: Progress) -> Transaction | None:
+        """Add to a single transaction: see ``ports.store.Store.progress``."""
+        found = self.peek(step.id)
+        if found is None or found.state is not State.CLAIMED:
+            return None
+        record = replace(found, course=found.course + step.course)
+        if step.deadline is not None and step.deadline > found.deadline:
+            record = replace(record, deadline=step.deadline)
+            self._wake(self._nodes[step.id.node], step.deadline, step.id)  # the timer that it has is dropped
+        self._nodes[step.id.node].records[step.id] = record
+        return record
+
     async def resumed(self, ids: Sequence[TransactionId]) -> None:
         """See ``ports.store.Store``."""
         self.note_resumed(ids, self._clock())
@@ -169,7 +189,7 @@ class LocalStore:
                     del records[id_]
             elif record.deadline <= now:
                 return record
-            else:  # this timer is of an earlier life of the id
+            else:  # this timer is of an earlier life of the id, or its deadline was moved
                 heappop(timers)
         return None
 
@@ -320,4 +340,5 @@ def settled(record: Transaction, owner: str, outcome: Outcome, decision: bytes |
         record.incarnation,
         record.call_id,
         record.again,
+        record.course,
     )

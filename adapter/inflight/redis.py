@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from adapter.inflight.pipeline import Argument
+    from adapter.model.transaction import Progress
 
 SCAN_COUNT: Final = 500
 """Records to ask for in one step of a scan."""
@@ -50,12 +51,18 @@ def _script(name: str) -> Script:
 
 CLAIM: Final = _script("claim")
 SETTLE: Final = _script("settle")
+PROGRESS: Final = _script("progress")
 RESUMED: Final = _script("resumed")
 EXPIRE: Final = _script("expire")
 UNCLAIMED: Final = _script("unclaimed")
 ANSWERED: Final = _script("answered")
 ADOPT: Final = _script("adopt")
 BEAT: Final = _script("beat")
+
+FIELDS: Final = 10
+"""How many a record without a course has."""
+COURSE: Final = 7
+"""Where a record has its course."""
 
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 
@@ -113,9 +120,16 @@ class RedisStore:
         ids = [settlement.id for settlement in settlements]
         rest = [(_pack(each.outcome.value) + _pack(each.decision),) for each in settlements]
         replies = await self._of_each(SETTLE, (self.replica,), ids, rest)
-        return [
-            None if reply is None else _unpacked(id_, reply) for id_, reply in zip(ids, replies, strict=True)
-        ]
+        return _each_unpacked(ids, replies)
+
+    async def progress(
+        self, steps: Sequence[Progress], write_behind: bool = False
+    ) -> list[Transaction | None]:
+        """See ``ports.store.Store``."""
+        ids = [step.id for step in steps]
+        rest = [(each.course, 0 if each.deadline is None else round(each.deadline * 1000)) for each in steps]
+        replies = await self._of_each(PROGRESS, (self._retention_ms,), ids, rest)
+        return _each_unpacked(ids, replies)
 
     async def resumed(self, ids: Sequence[TransactionId]) -> None:
         """See ``ports.store.Store``."""
@@ -262,25 +276,28 @@ class RedisStore:
 
 def _packed(transaction: Transaction) -> bytes:
     """The record. Its layout is that of ``lua/record.lua``."""
-    packed: bytes = _pack(
-        (
-            int(transaction.state),
-            transaction.owner,
-            transaction.event,
-            round(transaction.deadline * 1000),
-            round(transaction.claimed_at * 1000),
-            transaction.incarnation,
-            transaction.call_id,
-            transaction.request if transaction.state is State.CLAIMED else b"",
-            None if transaction.outcome is None else transaction.outcome.value,
-            transaction.decision,
-        )
+    fields: tuple[object, ...] = (
+        int(transaction.state),
+        transaction.owner,
+        transaction.event,
+        round(transaction.deadline * 1000),
+        round(transaction.claimed_at * 1000),
+        transaction.incarnation,
+        transaction.call_id,
+        transaction.request if transaction.state is State.CLAIMED else b"",
+        None if transaction.outcome is None else transaction.outcome.value,
+        transaction.decision,
     )
+    if transaction.course:
+        fields = (*fields[:COURSE], transaction.course.decode(), *fields[COURSE:])
+    packed: bytes = _pack(fields)
     return packed
 
 
 def _unpacked(id_: TransactionId, record: bytes) -> Transaction:
-    fields = msgpack.unpackb(record)
+    fields, course = msgpack.unpackb(record), b""
+    if len(fields) > FIELDS:
+        course = fields.pop(COURSE).encode()
     state, owner, event, deadline, claimed_at, incarnation, call_id, request, outcome, decision = fields
     return Transaction(
         id_,
@@ -294,7 +311,12 @@ def _unpacked(id_: TransactionId, record: bytes) -> Transaction:
         decision,
         incarnation,
         call_id,
+        course=course,
     )
+
+
+def _each_unpacked(ids: Sequence[TransactionId], replies: Sequence[bytes | None]) -> list[Transaction | None]:
+    return [None if reply is None else _unpacked(id_, reply) for id_, reply in zip(ids, replies, strict=True)]
 
 
 def _records(node: str, found: Sequence[bytes]) -> list[Transaction]:

@@ -3,17 +3,21 @@
 Redis may have lost nothing, its last second, or everything; another replica may have gone on with what this
 one owned. So each local record is claimed for what it is here, and a claim that is lost is compared with the
 record in Redis: that one counts, but for an answer given here where Redis still waits for one.
+
+What services answered so far (``Transaction.course``, in lines) is one sum of what all replicas were told:
+each side gets the lines that it lacks, wherever the record then goes. Two equal lines are two answers.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from adapter.errors import StoreUnavailable
-from adapter.model.transaction import Outcome, Settlement, State, Transaction
+from adapter.model.transaction import Outcome, Progress, Settlement, State, Transaction
 from adapter.ports.store import Claim
 
 if TYPE_CHECKING:
@@ -45,12 +49,21 @@ class Pushed(NamedTuple):
 
 
 class Resync:
-    """Pushes from the ``local`` store to the ``remote`` one. ``clock`` gives epoch seconds."""
+    """Pushes from the ``local`` store to the ``remote`` one. ``clock`` gives epoch seconds; ``on_added`` is
+    told of each record that waits here and to which others have added.
+    """
 
-    def __init__(self, remote: Store, local: LocalStore, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        remote: Store,
+        local: LocalStore,
+        clock: Callable[[], float],
+        on_added: Callable[[Transaction], None],
+    ) -> None:
         self._remote = remote
         self._local = local
         self._clock = clock
+        self._on_added = on_added
         self.in_doubt: set[str] = set()
         """Nodes of which Redis may have settled or adopted something for this replica, unheard."""
         self.undelivered: dict[str, list[Transaction]] = {}
@@ -122,6 +135,8 @@ class Resync:
         lost = [each for each, result in zip(records, results, strict=True) if result is Claim.LOST]
         if not lost:
             return Pushed()
+        if courses := [record for record in lost if record.course]:
+            await self._add_lacking(courses)
         answers = [_answer(record) for record in lost if record.state is State.SETTLED]
         taken = {record.id for record in await self._remote.settle(answers) if record is not None}
         open_ = [record for record in lost if record.id not in taken]
@@ -136,15 +151,70 @@ class Resync:
         ]
         return Pushed(sum(compared), forgotten)
 
+    async def _add_lacking(self, records: Sequence[Transaction]) -> None:
+        """Add to the records in Redis what is known here and not there."""
+        found = await asyncio.gather(*(self._remote.get(record.id) for record in records))
+        steps = [
+            Progress(record.id, lacking, record.deadline)
+            for record, theirs in zip(records, found, strict=True)
+            if theirs is not None and (lacking := lines_beyond(theirs.course, record.course))
+        ]
+        if steps:
+            await self._remote.progress(steps)
+
+    async def add(self, steps: Sequence[Progress]) -> None:
+        """Add to records that Redis has, and follow what it says of them. A record that waits here and not
+        there is pushed.
+
+        Raises:
+            StoreUnavailable: Redis may have got some of it.
+        """
+        refused: list[Transaction] = []
+        for step, theirs in zip(steps, await self._remote.progress(steps), strict=True):
+            here = self._local.peek(step.id)
+            if theirs is not None:
+                self._hear(theirs)
+            elif here is not None and here.state is State.CLAIMED:
+                refused.append(here)
+        await self.push(refused)
+
+    def _hear(self, theirs: Transaction) -> None:
+        """Follow a record that nobody here has asked for, and tell of what is new in it."""
+        before = self._local.peek(theirs.id)
+        record = self.follow(theirs)
+        if before is not None and record is not None and record.course != before.course:
+            self._on_added(record)
+
+    def follow(self, theirs: Transaction) -> Transaction | None:
+        """Take over what others have added to a record that waits in Redis.
+
+        Returns:
+            The record with all that is known of it here and there; None if it has been answered here.
+        """
+        if self._local.was_granted(theirs.id):
+            return None
+        here = self._local.peek(theirs.id)
+        if here is None or here.owner != theirs.owner:
+            return theirs
+        course = here.course + lines_beyond(here.course, theirs.course)
+        if course == here.course and theirs.deadline < here.deadline + 0.001:  # Redis keeps whole ms
+            return here
+        record = replace(here, course=course, deadline=max(here.deadline, theirs.deadline))
+        self._local.put(record)
+        return record
+
     def _compare(self, record: Transaction, theirs: Transaction | None) -> bool:
         """Go by the record in Redis, which has not taken this one. True if it is another replica's."""
-        if self._local.peek(record.id) is not record:
+        here = self._local.peek(record.id)
+        if here is None or here.state is not record.state:
             return False  # it has changed meanwhile: it is looked at again
         if theirs is None or theirs.owner != self._local.replica:
             self._local.disown(record.id)
             return True
         if theirs.state is State.SETTLED and record.state is State.CLAIMED:
             self._deliver(theirs)
+        elif record.state is State.CLAIMED:
+            self._hear(theirs)
         return False
 
     async def _end(self, ids: Sequence[TransactionId]) -> None:
@@ -177,6 +247,21 @@ class Resync:
         """Keep a grant whose answer was lost for the next ``expire``."""
         self._local.put(record)
         self.undelivered.setdefault(record.id.node, []).append(record)
+
+
+def lines_beyond(known: bytes, course: bytes) -> bytes:
+    """Return the lines of ``course`` that ``known`` lacks. One that comes more often than there is lacking as
+    often as that."""
+    if known == course:
+        return b""
+    left = Counter(known.splitlines(keepends=True))
+    lacking: list[bytes] = []
+    for line in course.splitlines(keepends=True):
+        if left[line]:
+            left[line] -= 1
+        else:
+            lacking.append(line)
+    return b"".join(lacking)
 
 
 def _answer(record: Transaction) -> Settlement:

@@ -156,7 +156,8 @@ class Settlement:
 class Progress:
     """What is added to a suspension that goes on waiting.
 
-    ``course``: is appended (``relay.course``). ``deadline``: the new one in epoch seconds; None: as it was.
+    ``course``: is appended (``relay.course``). ``deadline``: the new one in epoch seconds, which counts if
+    it is later; None: as it was.
     """
 
     id: TransactionId

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adapter.model.beat import Beat, Snapshot
-    from adapter.model.transaction import Settlement, State, Transaction, TransactionId
+    from adapter.model.transaction import Progress, Settlement, State, Transaction, TransactionId
 
 NOTE_INTERVAL: Final = 0.5
 """Seconds between two entries of the journal: a round trip and a wake-up of their own."""
@@ -72,6 +72,20 @@ class Store(Protocol):
         Returns:
             For each, the record for the one call that settled it, None for every other. ``again`` of a record
             is set if another replica had it before, as far as the store knows.
+        """
+        ...
+
+    async def progress(
+        self, steps: Sequence[Progress], write_behind: bool = False
+    ) -> list[Transaction | None]:
+        """Add to what is known of suspensions that go on waiting: CLAIMED -> CLAIMED.
+
+        Args:
+            steps: what is added. What is there already stays; a deadline that is no later changes nothing.
+            write_behind: as for ``settle``.
+
+        Returns:
+            For each, the record with everything that anybody added; None if it is not claimed.
         """
         ...
 

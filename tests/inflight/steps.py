@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from adapter.model.transaction import Outcome, State
+from adapter.model.transaction import Outcome, Progress, State
 from tests.inflight.worlds import claimed, decided, suspension
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 REPLICAS = ("one", "two", "three")
 IDS = (suspension(1), suspension(2), suspension(1, seq=2), suspension(1, node="sbc2"))
 ASKED = ("unclaimed", "answered")
-VERBS = ("claim", "claim", "claim settled", "settle", "settle", "resumed", "expire", "adopt", *ASKED)
+MADE = ("claim", "claim", "claim settled", "progress", "progress", "settle", "settle", "resumed", "expire")
+VERBS = (*MADE, "adopt", *ASKED)
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class Step:
     id: TransactionId
     left: float
     limit: int
+
+    def progress(self, world: World) -> Progress:
+        """What it adds: often the same as another, as of a service that is asked again."""
+        later = round(world.now() + self.left, 3) if self.limit == 1 else None
+        return Progress(self.id, f'["{self.replica}",{self.limit}]\n'.encode(), later)
 
     async def carry_out(self, store: Store, world: World) -> Any:
         """What came of it; for a claim with the id, for what gives records the records."""
@@ -39,6 +45,8 @@ class Step:
                 return await store.claim([asked], self.limit, behind)
             case "settle":
                 return await store.settle([decided(self.id, self.replica.encode())], behind)
+            case "progress":
+                return await store.progress([self.progress(world)], behind)
             case "resumed":
                 return await store.resumed([self.id])
             case "expire":

@@ -11,7 +11,7 @@ from adapter.inflight.failover import FailoverStore
 from adapter.inflight.local import LocalStore
 from adapter.inflight.redis import RedisStore
 from adapter.model.beat import Beat
-from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from adapter.model.transaction import Outcome, Progress, Settlement, State, Transaction, TransactionId
 from tests.harness.until import until
 
 if TYPE_CHECKING:
@@ -109,6 +109,15 @@ def claimed(
 
 def decided(id_: TransactionId, decision: bytes | None = b'{"action":"route"}') -> Settlement:
     return Settlement(id_, Outcome.DECIDED, decision)
+
+
+def step(id_: TransactionId, service: str, deadline: float | None = None) -> Progress:
+    """What one service has answered."""
+    return Progress(id_, line(service), deadline)
+
+
+def line(service: str) -> bytes:
+    return f'["{service}","decided",{{"reason":"ünicode ☎"}},""]\n'.encode()
 
 
 def settled_claim(of: Transaction, outcome: Outcome = Outcome.UNAVAILABLE) -> Transaction:

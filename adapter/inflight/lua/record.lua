@@ -1,6 +1,9 @@
 -- What the verbs share; it stands before each of them.
 -- A record is a msgpack array of ten: state, owner, event, deadline_ms, claimed_ms, life, call_id,
--- request, outcome, decision. Its first two bytes are the array's head and the state (1 claimed, 2 settled).
+-- request, outcome, decision. Once services have answered a call that needs several, it is one of eleven: their
+-- answers (the course, text) stand before the request. Its first two bytes are the array's head and the state
+-- (1 claimed, 2 settled). Request and decision are bytes, which cmsgpack (Redis 7) can neither read nor write:
+-- records are cut and joined, and nothing is read from the request on.
 -- All times, of records and scores, are by the clock that the replicas share (adapter/clock.py), never by this
 -- server's: where that jumps, nothing is due earlier or later for it. So the first of ARGV is the time, in ms,
 -- of whoever asks; it is taken off here, and the verbs below count from what follows it.
@@ -14,11 +17,17 @@ local function owned(record)
   return owner, event
 end
 
+-- Whether services have answered already.
+local function has_course(record)
+  return string.byte(record, 1) == 155
+end
+
 -- The settled form: a new owner, no request; tail is outcome and decision, packed.
 local function settled(record, owner, tail)
   local _, event = owned(record)
-  local request = cmsgpack.unpack_limit(record, 5, event)
-  return '\154\2' .. cmsgpack.pack(owner) .. string.sub(record, event + 1, request) .. '\160' .. tail
+  local request = cmsgpack.unpack_limit(record, has_course(record) and 6 or 5, event)
+  local head = string.sub(record, 1, 1) .. '\2' .. cmsgpack.pack(owner)
+  return head .. string.sub(record, event + 1, request) .. '\160' .. tail
 end
 
 -- Let a key live for so long at least, never shorter than it would anyway. Not for 0 or less, which
