@@ -28,7 +28,9 @@ REFUSED = {
     "loaded-too-late.cfg": "No module matching <htable>",
     "loaded-too-late-function.cfg": "failed to find command xlog",
     "missing-module.cfg": "failed to find command jansson_set",
+    "missing-module-textops.cfg": "failed to find command remove_hf",
     "missing-module-tmx.cfg": "failed to find command t_precheck_trans",
+    "step-header-bare.cfg": "syntax error",
     "unreadable.cfg": "cannot open included file: carriers.cfg",
     "unreadable-comment.cfg": "syntax error",
 }
@@ -68,7 +70,14 @@ def test_nothing_is_found_in_a_good_one(path: Path, version: tuple[int, int] | N
 
 @pytest.mark.parametrize("shipped", ["kamailio.cfg", "plain.cfg"])
 @pytest.mark.parametrize(
-    "defines", [{}, {"WITH_SCREENING": ""}, {"EVAPI_BIND": '"10.1.2.3:9000"'}, {"ADAPTER_MAX_LINKS": "20"}]
+    "defines",
+    [
+        {},
+        {"WITH_SCREENING": ""},
+        {"EVAPI_BIND": '"10.1.2.3:9000"'},
+        {"ADAPTER_MAX_LINKS": "20"},
+        {"ADAPTER_STEP_HEADER": '"X-Decided-By"'},
+    ],
 )
 @pytest.mark.parametrize("version", [None, (5, 6), (6, 1)])
 def test_nothing_is_found_in_the_shipped_ones(

@@ -54,6 +54,18 @@ async def test_what_is_changed_between_two_questions_is_lost(
         assert sorted(names) == ["x-after", "x-before"]
 
 
+async def test_the_next_hop_is_told_nothing_that_was_not_asked_for(
+    kamailio: KamailioServer, caller: Caller, link: EvapiClient
+) -> None:
+    async with await Gateway.open(488, port=kamailio.gateway_port) as gateway:
+        call = caller.call(headers="X-Decided-By: the caller\r\n")
+        link.answer(await ask(call, link, 1), {"next": "relay"})
+        assert (await call.final()).code == 488
+        invite = gateway.of("INVITE")[0]
+        assert invite.all("x-decided-by") == ["the caller"]
+        assert invite.all("x-after") == ["decided service"], "RESUME knows it all the same"
+
+
 async def test_after_eleven_questions_the_call_can_still_be_relayed(
     kamailio: KamailioServer, caller: Caller, link: EvapiClient
 ) -> None:

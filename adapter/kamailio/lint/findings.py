@@ -44,6 +44,7 @@ RULES: Final[dict[str, Severity]] = {
     "no-call-id": "warning",
     "escape-not-json": "error",
     "unquoted-variable": "error",
+    "step-header": "error",
     # The answer.
     "no-answer-route": "error",
     "no-receipts": "warning",

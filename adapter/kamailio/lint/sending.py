@@ -1,4 +1,4 @@
-"""The rules about what is sent to the adapter."""
+"""The rules about what is sent: to the adapter, and of it to the next hop."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ _QUOTED_ID: Final = re.compile(r'"\s*\$T\(id_(?:index|label)\)\s*"')
 _JSON: Final = re.compile(r'"\s*:')
 _CALL_ID: Final = re.compile(r'"call_id"\s*:')
 _ESCAPE: Final = "{s.escape.common}"
+_HEADER: Final = "ADAPTER_STEP_HEADER"
+_HEADER_NAME: Final = re.compile(r'"[A-Za-z0-9.!%*_+`\'~-]+"')
+"""A name of a SIP header (RFC 3261, token) in quotes."""
 
 
 def quoted_ids(script: Script) -> Iterator[Finding]:
@@ -108,4 +111,20 @@ def _written(step: Step, at: int, wrong: int) -> str:
     return f'"{escaped}"' if argument.quoted or at == wrong else argument.text
 
 
-RULES: Final = (quoted_ids, no_call_id, escape_not_json, unquoted_variable)
+def step_header(script: Script) -> Iterator[Finding]:
+    """The define that has the next hop told what decided."""
+    header = script.configuration.defines.get(_HEADER)
+    if header is None or not script.included:
+        return
+    write = f'# above the include:\n#!define {_HEADER} "X-Decided-By"'
+    if header.text != _HEADER and not _HEADER_NAME.fullmatch(header.text):  # itself: of the environment
+        what = f"{_HEADER} is {header.text or 'empty'}: no header's name in quotes."
+        why = "Kamailio does not start without the quotes; another text makes requests that nobody can read."
+        yield finding("step-header", header, what, why, write)
+    elif not any(script.ours(step.file) for step in script.calls_of("remove_hf")):
+        what = f"{_HEADER} is defined below the include."
+        why = "evapi-adapter.cfg was read before it: no request has the header."
+        yield finding("step-header", header, what, why, write)
+
+
+RULES: Final = (quoted_ids, no_call_id, escape_not_json, unquoted_variable, step_header)

@@ -34,6 +34,7 @@ _FUNCTIONS: Final = (
     (re.compile(r"jansson_\w+$"), "jansson"),
     (re.compile(r"sl_\w+$|send_reply$"), "sl"),
     (re.compile(r"xlog$"), "xlog"),
+    (re.compile(r"(append|insert|remove)_hf$"), "textops"),
 )
 _VARIABLES: Final = (
     (re.compile(r"\$\(?T\("), "tmx"),
