@@ -24,17 +24,20 @@ from adapter.contract import Decision, Request
 from consumers.decisions import NO_ANSWER, DecisionError, Failed, allow, cached, redirect, reject, route
 from consumers.loading import LoadError, load
 from consumers.messages import Answer, Message, Result
-from consumers.parameters import PayloadError, SignatureError
+from consumers.more_time import MoreTime
+from consumers.parameters import DecidedBy, PayloadError, SignatureError
 from consumers.service import Service, time_left
 
 __all__ = [
     "NO_ANSWER",
     "Answer",
+    "DecidedBy",
     "Decision",
     "DecisionError",
     "Failed",
     "LoadError",
     "Message",
+    "MoreTime",
     "PayloadError",
     "Request",
     "Result",

@@ -15,6 +15,9 @@ DRIFT: Final = 0.01
 SHORT: Final = 0.05
 """Seconds of waiting that need no explanation: ``unread`` is asked about longer ones only."""
 
+_DAY: Final = 86_400.0
+"""Seconds that a handler has at most."""
+
 
 class TimeLeft:
     """Tells how long a request may still take, by this process's monotonic clock alone.
@@ -60,11 +63,27 @@ class TimeLeft:
 class Deadline:
     """At ``when`` of the loop's clock, or never; ``passed`` once it has cut a handler short."""
 
-    __slots__ = ("_when", "passed")
+    __slots__ = ("_limit", "_over", "passed", "when")
 
     def __init__(self, when: float | None) -> None:
-        self._when = when
+        self.when = when
+        self._limit: asyncio.Timeout | None = None
+        self._over = False
         self.passed = False
+
+    @classmethod
+    def after(cls, left: float | None) -> Deadline:
+        """Make one that comes in so many seconds; ``None``: never."""
+        return cls(None if left is None else asyncio.get_running_loop().time() + min(left, _DAY))
+
+    def extend(self, seconds: float) -> bool:
+        """Move it by so many seconds. Returns False if it is over, what it bounds is, or there is none."""
+        if self._over or self.when is None or asyncio.get_running_loop().time() >= self.when:
+            return False
+        self.when += seconds
+        if self._limit is not None:
+            self._limit.reschedule(self.when)
+        return True
 
     async def bound(self, decision: Awaitable[Any]) -> Any:
         """Await it, until the deadline: it is cancelled then. In a task.
@@ -79,13 +98,16 @@ class Deadline:
             try:
                 waits_for = decision.send(None)
             except StopIteration as done:
+                self._over = True
                 return done.value
             rest = _rest(decision, waits_for)
-        limit = asyncio.timeout_at(self._when)
+        limit = asyncio.timeout_at(self.when)
         try:
             async with limit:
+                self._limit = limit
                 return await rest
         finally:
+            self._over = True
             self.passed = limit.expired()
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from adapter.contract import Request
 from consumers.lifespan import Lifespans
-from consumers.parameters import Call, SignatureError
+from consumers.parameters import Call, SignatureError, is_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,11 +20,12 @@ Around = Callable[[str, bool, Bound], Bound]
 class Handlers:
     """Those of one service, and what they get from its lifespans.
 
-    ``bound``: for each event whether its handler is a coroutine, and what to call with the request.
+    ``bound``: for each event whether its handler is a coroutine, what to call with the request, and whether
+    it may ask for more time.
     """
 
     def __init__(self) -> None:
-        self.bound: dict[str, tuple[bool, Bound]] = {}
+        self.bound: dict[str, tuple[bool, Bound, bool]] = {}
         self.lifespans = Lifespans()
         self._calls: dict[str, Call] = {}
         self._troubles: dict[str, str] = {}
@@ -60,12 +60,8 @@ class Handlers:
     def _bind(self, *events: str) -> None:
         for event in events:
             call = self._calls[event]
-            is_async = _is_async(call.handler)
+            waits = is_async(call.handler)
             bound, self._troubles[event] = call.bound(self.lifespans.kinds)
             for around in self._around:
-                bound = around(event, is_async, bound)
-            self.bound[event] = (is_async, bound)
-
-
-def _is_async(handler: Callable[..., Any]) -> bool:
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+                bound = around(event, waits, bound)
+            self.bound[event] = (waits, bound, waits and call.may_ask_for_time)

@@ -2,7 +2,8 @@
 
 A parameter gets the request, if it is annotated with ``Request`` (the first one also without any
 annotation); the event's data, if it is annotated with a dataclass, a TypedDict, a pydantic model, a ``dict``
-or ``bytes``; and anything else from what the lifespans made, by its type.
+or ``bytes``; what another service has decided, if that is marked ``DecidedBy``; a way to ask for more time,
+if it is annotated with ``MoreTime``; and anything else from what the lifespans made, by its type.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_or
 
 from adapter.contract import Request
 from consumers.decisions import Failed
+from consumers.more_time import MoreTime, current
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -29,7 +31,7 @@ _EMPTY: Final = inspect.Parameter.empty
 _COLLECTED: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _KNOWN: Final[dict[str, Any]] = {
     each.__name__: each
-    for each in (AsyncGenerator, AsyncIterator, AbstractAsyncContextManager, Mapping, Request)
+    for each in (AsyncGenerator, AsyncIterator, AbstractAsyncContextManager, Mapping, MoreTime, Request)
 }
 """What annotations may name, though the module imports it for the type checker alone."""
 _HIDDEN: Final = frozenset(("value_error", "assertion_error", "union_tag_invalid"))
@@ -47,18 +49,44 @@ class PayloadError(Failed, ValueError):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class DecidedBy:
+    """Marks a parameter that gets what a former service of a chain decided.
+
+    ::
+
+        async def decide(data: Call, fraud: Annotated[Fraud, DecidedBy("fraud")]) -> Decision: ...
+
+    The type is any that the event's data may be made into. A request without that service's decision gives
+    the parameter's default, else None if its type allows that; else the call has failed.
+    """
+
+    service: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Parameter:
     """One parameter of a handler. ``type``: what it asks for; ``None`` if nothing can be known of it.
 
-    ``trouble``: why nothing can be known; ``keyword``: it is passed by its name; ``optional``: it has a
-    default.
+    ``trouble``: why nothing can be known; ``keyword``: it is passed by its name; ``default``: what it is
+    without a value, ``inspect.Parameter.empty`` if it needs one.
     """
 
     name: str
     type: Any
     trouble: str = ""
     keyword: bool = False
-    optional: bool = False
+    default: Any = _EMPTY
+
+    @property
+    def optional(self) -> bool:
+        """Whether it has a default."""
+        return self.default is not _EMPTY
+
+    @property
+    def former(self) -> str | None:
+        """The service whose decision it asks for; ``None`` if it asks for something else."""
+        marks = get_args(self.type)[1:] if get_origin(self.type) is Annotated else ()
+        return next((mark.service for mark in marks if isinstance(mark, DecidedBy)), None)
 
 
 def signature(function: Callable[..., Any]) -> inspect.Signature:
@@ -111,7 +139,12 @@ def _parameter(found: inspect.Parameter, handler: Callable[..., Any], first: boo
     if first and kind in (Any, object):
         kind = Request
     keyword = found.kind is inspect.Parameter.KEYWORD_ONLY
-    return Parameter(found.name, kind, trouble, keyword, found.default is not _EMPTY)
+    return Parameter(found.name, kind, trouble, keyword, found.default)
+
+
+def is_async(handler: Callable[..., Any]) -> bool:
+    """Return True if calling it gives a coroutine."""
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
 def is_payload(kind: Any) -> bool:
@@ -145,6 +178,11 @@ class Call:
         self.name = name
         self.parameters = parameters(handler)
 
+    @property
+    def may_ask_for_time(self) -> bool:
+        """Whether it asks for ``MoreTime``."""
+        return any(each.type is MoreTime for each in self.parameters)
+
     def bound(self, kinds: Collection[Any]) -> tuple[Callable[[Request], Any], str]:
         """Return what calls the handler with a request, and what is wrong with it, for people.
 
@@ -158,7 +196,12 @@ class Call:
         try:
             fillers = [(each, self._filler(each, kinds)) for each in self.parameters]
             given = (Request, *kinds)
-            if sum(is_payload(each.type) and each.type not in given for each in self.parameters) > 1:
+            payloads = (
+                is_payload(each.type)
+                for each in self.parameters
+                if each.type not in given and not each.former
+            )
+            if sum(payloads) > 1:
                 raise SignatureError("two of its parameters are for the event's data: leave one")
         except SignatureError as exc:
             return _refusing(f"{self.name}: {exc}"), f"{self.name}: {exc}"
@@ -173,6 +216,15 @@ class Call:
             )
         if kind is Request:
             return _itself
+        if kind is MoreTime:
+            if not is_async(self.handler):
+                raise SignatureError(
+                    f"its parameter {wanted.name!r} asks for more time, which goes out only while it waits: "
+                    f"make it an async def"
+                )
+            return current
+        if wanted.former is not None:
+            return _decided_by(wanted.former, wanted)
         found = _made_as(kind, kinds)
         if len(found) > 1:
             names = " and ".join(sorted(map(shown, found)))
@@ -235,27 +287,58 @@ def _made(made: Mapping[Any, Any], kind: Any, name: str, parameter: str, _: Requ
 
 def _payload(kind: Any) -> Callable[[Request], Any]:
     """Return what makes the event's data into this type. Raises SignatureError."""
+    made = _maker(kind, "event's data")
+    return lambda request: made(request.data, "data")
+
+
+def _decided_by(service: str, wanted: Parameter) -> Callable[[Request], Any]:
+    """Return what makes a former service's decision into what a parameter asks for. Raises SignatureError."""
+    kind = get_args(wanted.type)[0]
+    kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    if not all(each is types.NoneType or is_payload(each) for each in kinds):
+        raise SignatureError(
+            f"its parameter {wanted.name!r} is for a decision: annotate it with a dataclass, TypedDict, "
+            f"pydantic model or dict[str, Any]"
+        )
+    made = _maker(kind, "decision")
+
+    def decided(request: Request) -> Any:
+        found = request.decisions.get(service)
+        if found is not None:
+            return made(found, f"decision of {service}")
+        if wanted.optional:
+            return wanted.default
+        try:
+            return made(None, "")
+        except PayloadError:
+            raise PayloadError(f"there is no decision of {service}") from None
+
+    return decided
+
+
+def _maker(kind: Any, what: str) -> Callable[[Any, str], Any]:
+    """Return what makes a value of a name into a type, and raises PayloadError. Raises SignatureError."""
     from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
     try:
         validate = TypeAdapter(kind).validate_python
     except (PydanticUserError, NameError) as exc:
         told = str(exc).partition("\n\n")[0]
-        raise SignatureError(f"no event's data can be made into {shown(kind)}: {told}") from exc
+        raise SignatureError(f"no {what} can be made into {shown(kind)}: {told}") from exc
 
-    def payload(request: Request) -> Any:
+    def make(value: Any, name: str) -> Any:
         try:
-            return validate(request.data)
+            return validate(value)
         except ValidationError as exc:
             errors = exc.errors(include_url=False, include_input=False, include_context=False)
-            told = "; ".join(f"{_place(each['loc'])}: {_problem(each)}" for each in errors)
+            told = "; ".join(f"{_place(each['loc'], name)}: {_problem(each)}" for each in errors)
         raise PayloadError(told if len(told) <= MAX_DETAIL else f"{told[: MAX_DETAIL - 3]}...")
 
-    return payload
+    return make
 
 
-def _place(location: tuple[int | str, ...]) -> str:
-    text = ".".join(map(str, location)) or "data"
+def _place(location: tuple[int | str, ...], name: str) -> str:
+    text = ".".join(map(str, location if name == "data" and location else (name, *location)))
     return "".join(each if each.isprintable() else "?" for each in text)
 
 

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
@@ -31,17 +32,19 @@ from adapter.contract import (
     encode_reply,
     word,
 )
-from consumers import tracing
+from consumers import more_time, tracing
 from consumers.deadline import Deadline, TimeLeft
 from consumers.decisions import NO_ANSWER, Cached, DecisionError, Failed, NoAnswer, described
 from consumers.handlers import Handlers
 from consumers.messages import Answer, Result, UnknownEvent, about, told, version_of
+from consumers.more_time import MoreTime
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from consumers.handlers import Around
     from consumers.messages import Incoming
+    from consumers.more_time import Send
 
 _log = logging.getLogger("consumers")
 
@@ -50,7 +53,6 @@ _H = TypeVar("_H", bound=Handler)
 Lifespan = Callable[[], AsyncIterator[Any]] | Callable[[], "AbstractAsyncContextManager[Any]"]
 _L = TypeVar("_L", bound=Lifespan)
 
-_DAY: Final = 86_400.0
 _CLOCKS_DIFFER: Final = 0.05
 """Seconds by which clocks may differ before a request's deadline is told by this machine's."""
 _CLOCKS_HINT_EVERY: Final = 5.0
@@ -229,8 +231,11 @@ class Service:
         found = self.begin(message)
         return found if isinstance(found, Answer) else await found
 
-    def begin(self, message: Incoming) -> Answer | Coroutine[Any, Any, Answer]:
-        """As ``answer``, but at once where the handler is a plain ``def``: that needs no task."""
+    def begin(self, message: Incoming, send: Send | None = None) -> Answer | Coroutine[Any, Any, Answer]:
+        """As ``answer``, but at once where the handler is a plain ``def``: that needs no task.
+
+        ``send``: sends what goes out before the answer; without it nothing does.
+        """
         try:
             headers = message.headers
             request = decode_request(message.body, version_of(headers))
@@ -252,7 +257,7 @@ class Service:
         found = self._find(request.event)
         if found is None:
             return self._unhandled(message, request.event)
-        is_async, handler = found
+        is_async, handler, asks = found
         if left is not None and not is_async:
             takes = self._takes.get(request.event, 0.0)
             if left < takes + min(2 * takes, _TRIP):
@@ -262,11 +267,15 @@ class Service:
         if traceparent is not None:
             traced = tracing.of(traceparent, self.name, message.correlation_id, request)
         if is_async:
+            deadline = Deadline.after(left)
+            if asks:
+                more = MoreTime(self.name, message, request, deadline, send)
+                handler = partial(more_time.call, more, handler)
             if traced is None:
                 if self._turns is not None:
-                    return self._await_turn(self._turns, message, request, handler, left)
-                return self._await(message, request, handler, left)
-            return self._await_traced(traced, message, request, handler, left)
+                    return self._await_turn(self._turns, message, request, handler, deadline)
+                return self._await(message, request, handler, deadline)
+            return self._await_traced(traced, message, request, handler, deadline)
         if traced is None:
             return self._ask(message, request, handler)
         with traced:
@@ -301,12 +310,12 @@ class Service:
         message: Incoming,
         request: Request,
         handler: Callable[[Request], Any],
-        left: float | None,
+        deadline: Deadline,
     ) -> Answer:
         with traced:
             if self._turns is None:
-                return traced.told(await self._await(message, request, handler, left))
-            return traced.told(await self._await_turn(self._turns, message, request, handler, left))
+                return traced.told(await self._await(message, request, handler, deadline))
+            return traced.told(await self._await_turn(self._turns, message, request, handler, deadline))
 
     async def _await_turn(
         self,
@@ -314,26 +323,22 @@ class Service:
         message: Incoming,
         request: Request,
         handler: Callable[[Request], Any],
-        left: float | None,
+        deadline: Deadline,
     ) -> Answer:
         """As ``_await``, once fewer than ``concurrency`` handlers are at work."""
-        time_of = asyncio.get_running_loop().time
-        until = None if left is None else time_of() + min(left, _DAY)
         try:
-            async with asyncio.timeout_at(until):
+            async with asyncio.timeout_at(deadline.when):
                 await turns.acquire()
         except TimeoutError:
             return self._expired(message, 0.0)
         try:
-            return await self._await(message, request, handler, None if until is None else until - time_of())
+            return await self._await(message, request, handler, deadline)
         finally:
             turns.release()
 
     async def _await(
-        self, message: Incoming, request: Request, handler: Callable[[Request], Any], left: float | None
+        self, message: Incoming, request: Request, handler: Callable[[Request], Any], deadline: Deadline
     ) -> Answer:
-        until = None if left is None else asyncio.get_running_loop().time() + min(left, _DAY)
-        deadline = Deadline(until)
         try:
             found = await deadline.bound(handler(request))
         except asyncio.CancelledError as exc:

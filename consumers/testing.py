@@ -35,6 +35,7 @@ from consumers.messages import Answer, Message, Result
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from adapter.contract import Decision
     from consumers.service import Service
 
 _indexes = itertools.count(1)
@@ -71,15 +72,31 @@ async def opened(
 
 
 async def ask(
-    service: Service, event: str, data: Any, *, deadline: float = 2.0, node: str = "test", seq: int = 1
+    service: Service,
+    event: str,
+    data: Any,
+    *,
+    deadline: float = 2.0,
+    node: str = "test",
+    seq: int = 1,
+    decisions: Mapping[str, Decision] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The service's decision, as the adapter would read it.
 
-    ``data``: a map, or bytes. ``deadline``: seconds from now. Raises Undecided where the service
-    failed, was cancelled at the deadline, or decided something that Kamailio cannot be told.
+    Args:
+        service: the one to be tried.
+        event: its event.
+        data: a map, or bytes.
+        deadline: seconds from now; a handler that asks for more time gets it.
+        node: the name of the Kamailio.
+        seq: how often its transaction was suspended.
+        decisions: what other services of a chain decided before, by their names.
+
+    Raises:
+        Undecided: the service failed, was cancelled at the deadline, or decided what Kamailio cannot be told.
     """
     async with _open(service):
-        request = Request(event, node, data, next(_indexes), 1, seq, time.time() + deadline)
+        request = Request(event, node, data, next(_indexes), 1, seq, time.time() + deadline, dict(decisions))
         answer = await _answer(service, request, f"{node}:{request.tm_index}:1:{seq}")
     if answer.result is not Result.DECIDED or answer.body is None:
         raise Undecided(f"{service.name} on {event}: {_why(answer)}", answer) from answer.error

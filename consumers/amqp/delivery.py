@@ -108,6 +108,8 @@ class Delivery:
             end = at + 1 + header[at]
             self.reply_to = header[at + 1 : end].decode()
             at = end
+        if not self.reply_to:
+            self.correlation_id = None  # nobody waits for an answer, whatever it says
         if at > len(header):
             raise ValueError(f"{len(header)} bytes, at least {at} expected")
         self._rest = at

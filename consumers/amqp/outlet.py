@@ -10,14 +10,14 @@ from consumers.amqp import frames
 if TYPE_CHECKING:
     from adapter.amqp.line import Line
     from consumers.amqp.delivery import Delivery
-    from consumers.messages import Answer
+    from consumers.messages import Answer, Extension
 
 
 class Reply(NamedTuple):
     """A reply on its way, and the request that waits for it."""
 
     request: Delivery
-    answer: Answer
+    answer: Answer | Extension
     body: bytes
     to: str
     message_id: str
@@ -25,6 +25,8 @@ class Reply(NamedTuple):
     """When the answer was there, in epoch seconds."""
     attempts: int = 0
     """How often it was refused."""
+    last: bool = True
+    """Whether the request is done with when the server has it."""
 
 
 class Outlet:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from adapter.amqp.line import Line
     from adapter.amqp.scanner import Confirm
+    from consumers.messages import Extension
     from consumers.service import Service
 
 _log = logging.getLogger("consumers")
@@ -150,7 +151,7 @@ class Work:
     def _take(self, deliveries: list[Delivery]) -> None:
         """Begin with each. What takes longer than ``TURN`` goes on in the next turn of the loop: replies
         go out meanwhile."""
-        begin, tasks = self._service.begin, False
+        begin, send, tasks = self._service.begin, self._extend, False
         self._service.unread = self._unread.seconds
         found: Answer | Coroutine[Any, Any, Answer] | None
         until = time.monotonic() + TURN
@@ -163,7 +164,7 @@ class Work:
             try:
                 delivery.read()
                 found = self._refused(delivery) if self._requests_from else None
-                found = found or begin(delivery)
+                found = found or begin(delivery, send)
             except Exception:
                 self._give_up(delivery)
                 continue
@@ -200,13 +201,10 @@ class Work:
         """Have done what an answer asks for."""
         to = delivery.reply_to
         if answer.body is not None and to:
-            message_id, now = f"{self._service.name}:{next(self._numbers)}", time.time()
+            now = time.time()
             self._service.spent += now - delivery.received
-            self._publish(Reply(delivery, answer, answer.body, to, message_id, now))
+            self._publish(Reply(delivery, answer, answer.body, to, self._message_id(), now))
             return
-        if answer.body is not None:
-            named = (self._service.name, told(delivery))
-            _log.warning("%s: %s: no reply_to, so no reply", *named, extra=about(named[0], delivery))
         if answer.rejected:
             self._acknowledgements.reject(delivery.tag)
         elif self._pass_on is not None and isinstance(answer.error, UnknownEvent):
@@ -214,6 +212,19 @@ class Work:
             self._tasks[passing] = None
         else:
             self._acknowledgements.done(delivery.tag)
+
+    def _message_id(self) -> str:
+        return f"{self._service.name}:{next(self._numbers)}"
+
+    def _extend(self, delivery: Delivery, extension: Extension) -> None:
+        """Have more time asked for, at once: the answer is still to come."""
+        to = delivery.reply_to
+        if to and not self._over:
+            reply = Reply(
+                delivery, extension, extension.body, to, self._message_id(), time.time(), last=False
+            )
+            self._publish(reply)
+            self._write()
 
     async def _hand_over(
         self, delivery: Delivery, pass_on: Callable[[Delivery, str], Awaitable[None]], event: str
@@ -234,13 +245,17 @@ class Work:
             self._outlet.add(reply)
         except Exception:
             # What a service may put there need not fit. Unacknowledged it would stay here for ever.
-            self._give_up(reply.request)
+            self._give_up(reply.request, reply.last)
 
-    def _give_up(self, delivery: Delivery) -> None:
-        """Give a request to the dead letters over the exception that is being handled."""
-        named = (self._service.name, told(delivery))
-        _log.exception("%s: %s: to the dead letters", *named, extra=about(named[0], delivery))
-        self._acknowledgements.reject(delivery.tag)
+    def _give_up(self, delivery: Delivery, last: bool = True) -> None:
+        """Give a request to the dead letters over the exception that is being handled.
+
+        Not if its answer is still to come: more time for it is not asked for, then.
+        """
+        named = (self._service.name, told(delivery), "to the dead letters" if last else "no more time")
+        _log.exception("%s: %s: %s", *named, extra=about(named[0], delivery))
+        if last:
+            self._acknowledgements.reject(delivery.tag)
 
     def _on_confirms(self, outlet: Outlet, _: object, confirms: list[Confirm | Returned]) -> None:
         """A request is done with when RabbitMQ has its reply."""
@@ -251,10 +266,10 @@ class Work:
                 _log.warning("%s: %s: there is no queue %s", name, id_, key)
                 continue
             for _number, reply in outlet.unconfirmed.answered(each):
-                if each.taken:
-                    self._acknowledgements.done(reply.request.tag)
-                else:
+                if not each.taken:
                     refused.append(reply)
+                elif reply.last:
+                    self._acknowledgements.done(reply.request.tag)
         if refused:
             self._on_refused(outlet, refused)
         if confirms:
@@ -311,10 +326,11 @@ class Work:
             else:
                 named = (self._service.name, told(reply.request), reply.to)
                 _log.error("%s: %s: %s takes no reply", *named, extra=about(named[0], reply.request))
-                self._acknowledgements.reject(reply.request.tag)
+                if reply.last:
+                    self._acknowledgements.reject(reply.request.tag)
         except Exception:  # whatever the library raised
             if self._line.alive:
-                self._give_up(reply.request)
+                self._give_up(reply.request, reply.last)
         finally:
             self._forget()
         self._flush_soon()

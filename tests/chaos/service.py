@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from adapter.contract import Decision
     from consumers.messages import Answer, Incoming
+    from consumers.more_time import Send
 
 TAKES: Final = "CHAOS_DECISION_MS"
 PREFETCH: Final = "CHAOS_PREFETCH"
@@ -26,12 +27,12 @@ STALE: Final = "chaos: stale request"
 class Watched(Service):
     """A service that prints each request whose deadline was over before it was handled, and by how much."""
 
-    def begin(self, message: Incoming) -> Answer | Coroutine[Any, Any, Answer]:
+    def begin(self, message: Incoming, send: Send | None = None) -> Answer | Coroutine[Any, Any, Answer]:
         """As any service does."""
         deadline = message.headers.get(HEADER_DEADLINE)
         if deadline is not None and (over := time.time() - float(deadline) / 1000) > 0:
             print(f"{STALE} {message.correlation_id} {over:.3f}", flush=True)
-        return super().begin(message)
+        return super().begin(message, send)
 
 
 service = Watched(

@@ -14,7 +14,9 @@ from pamqp.commands import Basic
 from adapter.contract import (
     DEAD_EXCHANGE,
     EVENTS_EXCHANGE,
+    HEADER_STATUS,
     MSGPACK,
+    STATUS_EXTEND,
     Request,
     decode_reply,
     encode_request,
@@ -39,6 +41,8 @@ class Asker:
         self.channel = channel
         self.results = results
         self.replies: dict[str, Any] = {}
+        self.extensions: dict[str, Any] = {}
+        """Replies that ask for more time."""
         self.dead: list[Any] = []
         self._came = asyncio.Condition()
 
@@ -94,9 +98,13 @@ class Asker:
         return found.message_count or 0
 
     async def on_reply(self, message: Any) -> None:
+        headers = message.header.properties.headers or {}
         async with self._came:
             assert _id(message) not in self.replies, "answered twice"
-            self.replies[_id(message)] = message
+            if headers.get(HEADER_STATUS) == STATUS_EXTEND:
+                self.extensions[_id(message)] = message
+            else:
+                self.replies[_id(message)] = message
             self._came.notify_all()
 
     async def on_dead(self, message: Any) -> None:

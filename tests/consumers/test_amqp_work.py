@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from pamqp.header import ContentHeader
 
 from adapter.amqp.scanner import Confirm, Returned
 from adapter.contract import Request, encode_request
-from consumers import Answer, Result, Service
+from consumers import Answer, MoreTime, Result, Service
 from consumers.amqp import work as module
 from consumers.amqp.delivery import Delivery
 from consumers.amqp.work import Work
@@ -62,10 +63,18 @@ class Line:
     async def close(self) -> None:
         self.alive, self.closed = False, True
 
-    def deliver(self, *tags: int, event: str = "e", body: bytes | None = None, to: str | None = "r") -> None:
+    def deliver(
+        self,
+        *tags: int,
+        event: str = "e",
+        body: bytes | None = None,
+        to: str | None = "r",
+        left: float | None = None,
+    ) -> None:
         properties = Basic.Properties(correlation_id="n:1:1:1", reply_to=to)
         header = frame.marshal(ContentHeader(properties=properties), 1)[7:-1]
-        request = encode_request(Request(event, "n", {}, 1, 1, 1)) if body is None else body
+        deadline = None if left is None else time.time() + left
+        request = encode_request(Request(event, "n", {}, 1, 1, 1, deadline)) if body is None else body
         self.receive([Delivery(tag, header, request) for tag in tags], [])
 
     def confirm(self, number: int, *, multiple: bool = False, taken: bool = True) -> None:
@@ -289,9 +298,78 @@ async def test_a_reply_nobody_waits_for_is_told_and_the_request_acknowledged(
     hands.line.receive([], [Returned("x:1", "n:1:1:1", "r"), Confirm(1, False, True)])
     assert hands.line.did == ["publish to r", "ack 7"]
     assert "x: n:1:1:1: there is no queue r" in caplog.text
+
+
+async def test_a_request_without_reply_to_is_an_observer_s_and_its_decision_is_dropped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hands = Hands()
     hands.line.deliver(8, to=None)
-    assert hands.line.did[2:] == ["ack 8"]
-    assert "no reply_to" in caplog.text
+    assert hands.line.did == ["ack 8"]
+    assert hands.service.counts == {Result.NOTED: 1}
+    assert not caplog.text
+
+
+def slow() -> tuple[Hands, asyncio.Event]:
+    """Who asks for a second more, and decides when the event is set."""
+    hands, gate = Hands(more=module.REPLY_ATTEMPTS), asyncio.Event()
+
+    @hands.service.on("slow")
+    async def decide(request: Request, more: MoreTime) -> dict[str, Any]:
+        more.ask(1.0)
+        await gate.wait()
+        return {"action": "allow"}
+
+    return hands, gate
+
+
+async def test_more_time_is_asked_for_at_once_and_the_request_stays_in_hand() -> None:
+    hands, gate = slow()
+    hands.line.deliver(7, event="slow", left=1.0)
+    await until(lambda: hands.line.did)
+    hands.line.confirm(1)
+    gate.set()
+    await until(lambda: len(hands.line.did) == 2)
+    assert hands.line.did == ["publish to r", "publish to r"]
+    assert hands.work.in_hand == 1
+    hands.line.confirm(2)
+    assert hands.line.did[2:] == ["ack 7"]
+    assert hands.work.in_hand == 0
+    assert hands.service.counts == {Result.DECIDED: 1}
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_more_time_that_is_refused_is_no_matter_to_the_request(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hands, gate = slow()
+    hands.line.deliver(7, event="slow", left=1.0)
+    await until(lambda: hands.line.did)
+    hands.line.confirm(1, taken=False)
+    for number in range(module.REPLY_ATTEMPTS - 1):
+        await until(lambda: len(hands.opened) > number and hands.opened[number].did)
+        hands.opened[number].confirm(1, taken=False)
+    await until(lambda: "x: n:1:1:1: r takes no reply" in caplog.text)
+    assert hands.line.did == ["publish to r"]
+    gate.set()
+    await until(lambda: hands.opened[-1].did)
+    hands.opened[-1].confirm(1)
+    await until(lambda: hands.line.did[1:] == ["ack 7"])
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_more_time_for_which_there_is_no_other_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hands, _ = slow()
+    hands.others.clear()
+    hands.line.deliver(7, event="slow", left=1.0)
+    await until(lambda: hands.line.did)
+    hands.line.confirm(1, taken=False)
+    await until(lambda: "x: n:1:1:1: no more time" in caplog.text)
+    assert hands.line.did == ["publish to r"]
+    assert hands.work.in_hand == 1
+    await hands.work.close()
 
 
 async def test_what_is_no_request_or_cannot_be_answered_is_a_dead_letter(
@@ -300,7 +378,7 @@ async def test_what_is_no_request_or_cannot_be_answered_is_a_dead_letter(
     class Odd(Service):
         given: Any = Answer(Result.DECIDED, "x" * 256, b"{}")
 
-        def begin(self, message: Any) -> Any:
+        def begin(self, message: Any, send: Any = None) -> Any:
             if isinstance(self.given, Exception):
                 raise self.given
             return self.given

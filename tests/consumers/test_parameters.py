@@ -7,15 +7,15 @@ import functools
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NewType, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, NewType, Protocol
 
 import pytest
 from pydantic import BaseModel
 
 from adapter.contract import Request, encode_request
-from consumers import Message, Result, Service, SignatureError, allow
+from consumers import DecidedBy, Message, Result, Service, SignatureError, allow
 from consumers.lifespan import LifespanError
-from consumers.testing import ask, opened
+from consumers.testing import Undecided, ask, opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -320,7 +320,7 @@ def test_the_fast_way_calls_the_handler_itself(service: Service) -> None:
         return allow()
 
     service.on("e")(decide)
-    assert service._handlers.bound["e"] == (False, decide)
+    assert service._handlers.bound["e"] == (False, decide, False)
 
 
 LATER = """
@@ -361,3 +361,73 @@ def test_annotations_that_python_reads_late() -> None:
         SignatureError, match="decide_unknown of 'unknown': the annotation of its parameter 'what'"
     ):
         names["service"].check()
+
+
+# Decisions of other services.
+
+
+class Fraud(BaseModel):
+    action: str
+    score: float = 0.0
+
+
+FORMER: dict[str, dict[str, Any]] = {"fraud": {"action": "allow", "score": "0.5"}, "screening": {}}
+
+
+async def test_decisions_are_read_of_the_request(service: Service) -> None:
+    service.on("e")(lambda request: allow(found=request.decisions))
+    assert (await ask(service, "e", {}, decisions=FORMER))["found"] == FORMER
+    assert (await ask(service, "e", {}))["found"] == {}
+
+
+async def test_a_decision_comes_in_its_type(service: Service) -> None:
+    @service.on("e")
+    async def decide(
+        data: AsModel,
+        fraud: Annotated[Fraud, DecidedBy("fraud")],
+        *,
+        screening: Annotated[dict[str, Any], DecidedBy("screening")],
+    ) -> dict[str, Any]:
+        return allow(user=data.user, score=fraud.score, screening=screening)
+
+    found = await ask(service, "e", DATA, decisions=FORMER)
+    assert found == allow(user=DATA["user"], score=0.5, screening={})
+
+
+async def test_without_a_decision(service: Service) -> None:
+    nobody = Fraud(action="unknown", score=1.0)
+
+    @service.on("default")
+    async def default(fraud: Annotated[Fraud, DecidedBy("fraud")] = nobody) -> dict[str, Any]:
+        return allow(score=fraud.score)
+
+    @service.on("none")
+    async def none(fraud: Annotated[Fraud | None, DecidedBy("fraud")]) -> dict[str, Any]:
+        return allow(found=fraud)
+
+    @service.on("needed")
+    async def needed(fraud: Annotated[Fraud, DecidedBy("fraud")]) -> dict[str, Any]:
+        return allow()
+
+    assert await ask(service, "default", {}) == allow(score=1.0)
+    assert await ask(service, "none", {}) == allow(found=None)
+    with pytest.raises(Undecided, match="there is no decision of fraud"):
+        await ask(service, "needed", {})
+
+
+async def test_a_decision_that_does_not_fit(service: Service) -> None:
+    @service.on("e")
+    async def decide(fraud: Annotated[Fraud, DecidedBy("fraud")]) -> dict[str, Any]:
+        return allow()
+
+    with pytest.raises(Undecided, match=r"decision of fraud\.score: Input should be a valid number"):
+        await ask(service, "e", {}, decisions={"fraud": {"action": "allow", "score": "high"}})
+
+
+def test_what_no_decision_can_be_made_into(service: Service) -> None:
+    @service.on("e")
+    async def decide(fraud: Annotated[int, DecidedBy("fraud")]) -> dict[str, Any]:
+        return allow()
+
+    with pytest.raises(SignatureError, match="its parameter 'fraud' is for a decision"):
+        service.check()
