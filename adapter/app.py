@@ -32,7 +32,7 @@ from adapter.observe import traces
 from adapter.observe.journal import Journal
 from adapter.observe.metrics import Metrics
 from adapter.observe.observer import CallLog, Observer
-from adapter.parts import follow_policy, make_broker, make_ids, make_store
+from adapter.parts import follow_policy, make_broker, make_cache, make_ids, make_store
 from adapter.ports.broker import REMEDY
 from adapter.ports.store import NOTE_INTERVAL
 from adapter.relay import policy
@@ -124,7 +124,8 @@ class Bridge:
         )
         keeps = settings.journal > 0 and settings.redis_url is not None
         self.journal = Journal(keeps, settings.journal_payloads, self.policy.revision_of)
-        ids = make_ids(settings)
+        ids = make_ids(settings, self.policy)
+        self.cache = make_cache(self.clock)
         self._traces = traces.start(
             settings.traces,
             settings.replica,
@@ -149,6 +150,8 @@ class Bridge:
             self.roles,
             self.clock,
             ids=ids,
+            services=self.metrics.courses,
+            cache=self.cache,
         )
         recovery = StoreRecovery(self.trip, self.inflight, observer, self.metrics.trip, self.clock)
         self.connector = Connector(

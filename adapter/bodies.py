@@ -38,6 +38,7 @@ class Habit(Enum):
 
     EMPTY = "it is empty, which is no answer, and the call waits on: who has none sends nothing"
     NO_ACTION = "the decision has no key action: configurations go by it"
+    MORE_TIME = "it asks for more time, and the policy has a max_deadline for no event"
     BYTES_AS_JSON = "the body is an array of bytes that was written as JSON: give the library the bytes"
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from adapter.broker.rabbitmq import Kind
     from adapter.cluster.clock import Clock
     from adapter.ports.broker import Broker
+    from adapter.ports.cache import Decisions
     from adapter.ports.store import Store
     from adapter.relay.policy import LivePolicy, Policy
     from adapter.settings import Settings
@@ -90,6 +91,13 @@ def _kind(settings: Settings, rules: Policy) -> Kind:
     return Kind(settings.results_expires, settings.queue_type, rules.longest_deadline, settings.mqtt)
 
 
+def make_cache(clock: Clock) -> Decisions:
+    """What keeps decisions for equal calls. ``clock`` gives epoch seconds."""
+    from adapter.inflight.decisions import NearDecisions
+
+    return NearDecisions(clock)
+
+
 def follow_policy(settings: Settings, rules: LivePolicy) -> PolicyFile | None:
     """Who follows the policy's file; None if there is no file."""
     if settings.policy is None:
@@ -104,14 +112,15 @@ def longest_taken_live(settings: Settings, rules: Policy) -> float:
     return _kind(settings, rules).longest_kept
 
 
-def make_ids(settings: Settings) -> Ids:
+def make_ids(settings: Settings, rules: LivePolicy) -> Ids:
     """How correlation ids are signed: not at all where consumers run in this process."""
     if settings.amqp_url is None:
         return Ids()
+    services = lambda: rules.services  # noqa: E731
     if settings.id_key is not None:
-        return Ids(keys_of(settings.id_keys))
+        return Ids(keys_of(settings.id_keys), services=services)
     urls = settings.amqp_url.get_secret_value()
     if re.search("auth=external", urls, re.IGNORECASE):
         # What is in such a URL is no secret, so that ids made of it can be guessed.
         log.warning("EVAPI_ID_KEY is not set", do="set it: `openssl rand -base64 32`, alike for all replicas")
-    return Ids(derived_keys(urls))
+    return Ids(derived_keys(urls), services=services)

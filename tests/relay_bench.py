@@ -17,6 +17,7 @@ from adapter.model.transaction import State, TransactionId
 from adapter.observe.journal import Journal
 from adapter.observe.metrics import Metrics
 from adapter.observe.observer import CallLog, Observer
+from adapter.observe.sink import Sink
 from adapter.ports.broker import Publication, Published, Reply
 from adapter.relay.policy import LivePolicy, Policy
 from adapter.relay.recovery import StoreRecovery
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from adapter.model.correlation import Ids
     from adapter.model.transaction import Transaction
     from adapter.ports.broker import DeadLetter
+    from adapter.ports.cache import Kept
     from adapter.wire.event import LazySuspended, Malformed, Notice
 
 NOW = 1_700_000_000.0
@@ -163,6 +165,37 @@ class Store:
         return sum(call[0] == verb for call in self.calls)
 
 
+class Steps(Sink):
+    """Notes each step of a course: the service, "" for the last, and what became of it."""
+
+    def __init__(self, steps: list[tuple[str, str]]) -> None:
+        self._steps = steps
+
+    def stepped(
+        self, at: float, id_: TransactionId, event: str, service: str, status: str, seconds: float
+    ) -> None:
+        self._steps.append((service, status))
+
+
+class Cache:
+    """The port ``Decisions``, as a dict."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Kept] = {}
+
+    def near(self, key: str) -> Kept | None:
+        return self.kept.get(key)
+
+    async def find(self, key: str) -> Kept | None:
+        return self.kept.get(key)
+
+    def keep(self, key: str, kept: Kept) -> None:
+        self.kept[key] = kept
+
+    async def close(self) -> None:
+        pass
+
+
 class Bench:
     """One replica of the bridge without its sockets. ``others``: what it knows of other replicas,
     as of each look that it takes before its events.
@@ -193,7 +226,10 @@ class Bench:
             clock,
             lambda: self.policy.longest_deadline,
         )
-        observer = Observer((self.metrics.trip, Journal(), CallLog()), clock=clock)
+        self.steps: list[tuple[str, str]] = []
+        self.cache = Cache()
+        sinks = (self.metrics.trip, self.metrics.courses, Journal(), CallLog(), Steps(self.steps))
+        observer = Observer(sinks, clock=clock)
         self.trip = Trip(
             self.store,
             self.broker,  # type: ignore[arg-type]
@@ -205,6 +241,8 @@ class Bench:
             self.roles,
             clock=clock,
             ids=ids,
+            services=self.metrics.courses,
+            cache=self.cache,
         )
         self.recovery = StoreRecovery(self.trip, self.store, observer, self.metrics.trip, clock)
         self.roles._active_since = dict.fromkeys(nodes, float("-inf"))  # where it is active, it has long been

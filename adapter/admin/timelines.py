@@ -44,7 +44,8 @@ _ANSWERS: Final = {
     Status.UNROUTABLE: ("rabbitmq", "{} has no queue"),
     Status.UNAVAILABLE: ("adapter", "{} was not asked: its breaker is open, or RabbitMQ is away"),
     Status.EXTENDED: ("consumer", "{} was given more time"),
-    Status.CACHED: ("adapter", "{}: an earlier decision still holds"),
+    Status.MALFORMED: ("consumer", "the reply of {} was not understood"),
+    Status.OVERSIZED: ("consumer", "the reply of {} was too long"),
 }
 """Where each status of a service shows, and how it is said."""
 LADDER: Final = {

@@ -12,7 +12,7 @@ import random
 import secrets
 import socket
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adapter.evapi.limits import LinkSettings
+    from adapter.evapi.owner import LinkOwner
     from adapter.model.transaction import TransactionId
     from adapter.settings import Address
 
@@ -43,31 +44,6 @@ frames each 0.5 s by default (wait_idle). Measured on 6.1.5: closed at once 40 o
 MACHINE: Final = socket.gethostname()
 MAX_COUNTED: Final = 100_000
 """Transactions whose suspensions are counted here, where the frames do not count them."""
-
-
-class LinkOwner(Protocol):
-    """What a link tells: called from the event loop; none of it may block."""
-
-    def may_write(self, node: str) -> bool:
-        """Whether what is queued is still this replica's to write."""
-        ...
-
-    def on_events(
-        self,
-        link: Link,
-        events: Sequence[event.Suspended | event.Notice | event.Malformed | event.LazySuspended],
-    ) -> None:
-        """What one read of the socket held, in order. Every ``Suspended`` has its ``seq``. ``LazySuspended``
-        are those that another replica is to claim."""
-        ...
-
-    def on_read(self, link: Link, ids: Sequence[TransactionId]) -> None:
-        """Kamailio has read these resumes."""
-        ...
-
-    def on_link(self, link: Link) -> None:
-        """The link went up, is known what configuration it is to, or went down."""
-        ...
 
 
 class Link:

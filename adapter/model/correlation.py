@@ -4,8 +4,9 @@
 
 Identities can be guessed: index, label and seq are small numbers, and whoever may reply may write to the
 queue of every node's replies. The tag is keyed BLAKE2b over the identity, so a reply shows that its sender
-was given the request. All replicas have the same keys and compute the same id from the same frame; nothing
-is stored, so ids hold while Redis is away. Consumers treat the id as opaque.
+was given the request. If several services are asked about one call the tag is over the service's name, too,
+so none can answer for another. All replicas have the same keys and compute the same id from the same frame;
+nothing is stored, so ids hold while Redis is away. Consumers treat the id as opaque.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from __future__ import annotations
 import hashlib
 import re
 from binascii import b2a_base64
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from adapter.model.transaction import TransactionId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
 _TAG_BYTES: Final = 9  # 72 bits, to be guessed within one deadline; 12 characters of base64 without padding
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
@@ -38,6 +39,13 @@ class WrongTag(ValueError):
     """The id is one, but its tag is missing or was not made with a key of ours."""
 
 
+class Ask(NamedTuple):
+    """What one of several services is asked about one suspension."""
+
+    id: TransactionId
+    service: str
+
+
 class Ids:
     """Writes and reads correlation ids.
 
@@ -46,15 +54,22 @@ class Ids:
     Args:
         keys: of 1 to 64 bytes each; the first one signs, a tag by any of them is good. Without keys ids
             have no tag, and none is asked for: where consumers run in this process.
+        services: gives the names of those that may be asked beside others.
     """
 
-    def __init__(self, keys: Sequence[bytes] = (), remembered: int = REMEMBERED) -> None:
+    def __init__(
+        self,
+        keys: Sequence[bytes] = (),
+        remembered: int = REMEMBERED,
+        services: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        self._services = services
         self._remembered = remembered
         self._hashes = [hashlib.blake2b(digest_size=_TAG_BYTES, key=key, person=_PERSON) for key in keys]
-        self._texts: dict[TransactionId, str] = {}
-        self._ids: dict[str, TransactionId] = {}
-        self._older_texts: dict[TransactionId, str] = {}
-        self._older_ids: dict[str, TransactionId] = {}
+        self._texts: dict[TransactionId | Ask, str] = {}
+        self._ids: dict[str, TransactionId | Ask] = {}
+        self._older_texts: dict[TransactionId | Ask, str] = {}
+        self._older_ids: dict[str, TransactionId | Ask] = {}
 
     def __repr__(self) -> str:
         return f"<Ids {len(self._hashes)} keys, {len(self._texts) + len(self._older_texts)} remembered>"
@@ -77,12 +92,24 @@ class Ids:
             self._remember(id_, found)
         return found
 
+    def text_for(self, id_: TransactionId, service: str) -> str:
+        """Return the correlation id for one of several services; "" is whoever is bound to the event."""
+        if not (service and self._hashes):
+            return self.text(id_)
+        ask = Ask(id_, service)
+        found = self._texts.get(ask) or self._older_texts.get(ask)
+        if found is None:
+            found = f"{id_}:{self._tag(self._hashes[0], _signed(id_, service))}"
+            self._remember(ask, found)
+        return found
+
     def suffix(self, id_: TransactionId) -> bytes:
         """Return what follows the identity in the correlation id: a colon and the tag, or nothing."""
         return self.text(id_)[-13:].encode() if self._hashes else b""
 
-    def read(self, correlation_id: str, untagged: bool = False) -> TransactionId:
-        """Return the identity in a correlation id that has a good tag.
+    def read(self, correlation_id: str, untagged: bool = False) -> TransactionId | Ask:
+        """Return the identity in a correlation id that has a good tag, with the service if it is for one of
+        several.
 
         Args:
             correlation_id: as it came with a reply.
@@ -105,7 +132,7 @@ class Ids:
             parts(correlation_id)  # says so where it is none
             raise WrongTag("a tag, where ids have none") from None
 
-    def _read(self, correlation_id: str, untagged: bool) -> TransactionId:
+    def _read(self, correlation_id: str, untagged: bool) -> TransactionId | Ask:
         id_, tag = parts(correlation_id)
         if not tag:
             if untagged:
@@ -113,11 +140,15 @@ class Ids:
             raise WrongTag("the correlation id has no tag: it is that of no request")
         plain = str(id_)
         # No comparison in constant time: a tag is good for one call alone, for as long as that waits.
-        if not any(self._tag(each, plain) == tag for each in self._hashes):
-            raise WrongTag("the tag of the correlation id is wrong: it is that of no request")
-        return id_
+        if any(self._tag(each, plain) == tag for each in self._hashes):
+            return id_
+        for service in self._services():
+            signed = _signed(id_, service)
+            if any(self._tag(each, signed) == tag for each in self._hashes):
+                return Ask(id_, service)
+        raise WrongTag("the tag of the correlation id is wrong: it is that of no request")
 
-    def _remember(self, id_: TransactionId, text: str) -> None:
+    def _remember(self, id_: TransactionId | Ask, text: str) -> None:
         if len(self._texts) >= self._remembered:
             self._older_texts, self._texts = self._texts, {}
             self._older_ids, self._ids = self._ids, {}
@@ -129,6 +160,10 @@ class Ids:
         digest = keyed.copy()
         digest.update(plain.encode("utf-8", "replace"))
         return b2a_base64(digest.digest(), newline=False).translate(_URL_SAFE).decode()
+
+
+def _signed(id_: TransactionId, service: str) -> str:
+    return f"{id_}\0{service}"
 
 
 def parts(correlation_id: str) -> tuple[TransactionId, str]:

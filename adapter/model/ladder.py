@@ -11,12 +11,13 @@ class Status(StrEnum):
 
     DECIDED = "decided"
     FAILED = "failed"
+    MALFORMED = "malformed"  # its reply was not understood
+    OVERSIZED = "oversized"  # its reply was too long
     TIMEOUT = "timeout"
     UNTAKEN = "untaken"  # nobody took the request from its queue
     UNROUTABLE = "unroutable"  # it has no queue
     UNAVAILABLE = "unavailable"  # its breaker is open, or the broker is away
     EXTENDED = "extended"  # it was given more time
-    CACHED = "cached"  # an earlier decision was still good
 
 
 class Rung(StrEnum):

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from adapter.model.ladder import Rung, Status
 from adapter.model.transaction import BY_SOMEBODY, Outcome
 from adapter.relay.plan import Mode
 from adapter.wire.to_kamailio import decision_json
@@ -30,33 +30,6 @@ if TYPE_CHECKING:
 REJECT: Final = "reject"
 FINAL: Final = "final"
 """The key by which a service ends a chain."""
-
-
-class Status(StrEnum):
-    """What a service did with a request."""
-
-    DECIDED = "decided"
-    FAILED = "failed"
-    MALFORMED = "malformed"
-    OVERSIZED = "oversized"
-    TIMEOUT = "timeout"
-    UNTAKEN = "untaken"  # nobody took the request from its queue
-    UNROUTABLE = "unroutable"  # it has no queue
-    UNAVAILABLE = "unavailable"  # it was not asked: its breaker is open, or there is no broker
-    EXTENDED = "extended"  # it has asked for more time, and goes on
-
-
-class Rung(StrEnum):
-    """What gave a call its decision: the rungs of the ladder."""
-
-    SERVICE = "service"
-    RETRY = "retry"
-    BACKUP = "backup"
-    CACHE = "cache"
-    STALE = "stale"
-    FALLBACK_ON = "fallback_on"
-    FALLBACK = "fallback"
-    OPERATOR = "operator"
 
 
 _OUTCOMES: Final = {
@@ -146,7 +119,7 @@ def statuses(plan: Plan, answers: Sequence[Answer], outcome: Outcome) -> dict[st
     found.update((name, each.status) for name, each in _over(answers, plan.retry).items())
     if outcome is Outcome.TIMEOUT:
         found.update((each.name, Status.TIMEOUT) for each in next_step(plan, answers).ask)
-    order = [each.name for each in (*plan.asked, *plan.backup)]
+    order = [each.name for each in (*plan.asked, *plan.backup) if each.name]
     return {name: found[name] for name in order if name in found}
 
 
@@ -158,6 +131,12 @@ def rung(plan: Plan, answers: Sequence[Answer], outcome: Outcome) -> Rung:
         return Rung.FALLBACK_ON if outcome in plan.fallback_on else Rung.FALLBACK
     done = next_step(plan, answers).done
     return Rung.CACHE if done is None or done.decision is None else done.rung
+
+
+def told(services: Mapping[str, Status], rung: Rung) -> bytes:
+    """What a resume tells beside the decision, as members of its JSON object."""
+    found = b',"services":%b' % json.dumps(services).encode() if services else b""
+    return b'%b,"step":"%b"' % (found, rung.encode())
 
 
 def decisions(plan: Plan, answers: Sequence[Answer]) -> dict[str, Any]:

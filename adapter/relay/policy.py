@@ -89,6 +89,11 @@ class Policy:
         return frozenset(self.default.names).union(*(plan.names for plan in self.events.values()))
 
     @property
+    def courses(self) -> bool:
+        """Whether any event needs more than one request and one reply."""
+        return self.default.courses or any(plan.courses for plan in self.events.values())
+
+    @property
     def unused(self) -> tuple[str, ...]:
         """Services that have a table, and that no event names."""
         return tuple(name for name in self.known if name not in self.services)
@@ -109,6 +114,8 @@ class LivePolicy:
 
     def __init__(self, policy: Policy, clock: Callable[[], float]) -> None:
         self.now = policy
+        self.courses = policy.courses
+        """Whether any call under way may need more than one request and one reply."""
         self._clock = clock
         self._before: list[tuple[float, Policy]] = []  # until when it counted; the oldest first
 
@@ -118,6 +125,12 @@ class LivePolicy:
         self._before = [(until, each) for until, each in self._before if until > at - KEPT]
         self._before.append((at, self.now))
         self.now = policy
+        self.courses = policy.courses or any(each.courses for _, each in self._before)
+
+    @property
+    def services(self) -> frozenset[str]:
+        """Every service that may answer a call under way."""
+        return self.now.services.union(*(each.services for _, each in self._before))
 
     @property
     def longest_deadline(self) -> float:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from adapter.observe.trip_metrics import TripMetrics
     from adapter.ports.broker import Broker, DeadLetter, Reply
     from adapter.ports.links import Links
+    from adapter.relay.policy import LivePolicy
 
 log = structlog.get_logger()
 
@@ -38,6 +39,7 @@ class ReplyReader:
     Args:
         broker: keeps the dead letters.
         links: which nodes are here.
+        policy: whether any call may have more time.
         metrics: of the trip.
         membership: whether replies to a replica of the former build may come.
         clock: gives epoch seconds.
@@ -48,6 +50,7 @@ class ReplyReader:
         self,
         broker: Broker,
         links: Links,
+        policy: LivePolicy,
         metrics: TripMetrics,
         membership: Membership,
         clock: Callable[[], float],
@@ -55,6 +58,7 @@ class ReplyReader:
     ) -> None:
         self._broker = broker
         self._links = links
+        self._policy = policy
         self._metrics = metrics
         self._membership = membership
         self._clock = clock
@@ -69,6 +73,8 @@ class ReplyReader:
         found: list[tuple[Reply, Settlement]] = []
         for reply in replies:
             settlement, dead, habit = translate.settlement(reply, self._ids, untagged)
+            if settlement is not None and settlement.part is not None and not self._policy.courses:
+                settlement, habit = None, Habit.MORE_TIME
             if habit is not None:
                 self._tell(reply, habit)
             if settlement is not None:

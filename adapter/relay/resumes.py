@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from adapter.observe.observer import Observer
     from adapter.observe.trip_metrics import TripMetrics
     from adapter.ports.links import Links
+    from adapter.relay.endings import Endings
     from adapter.relay.policy import LivePolicy
 
 log = structlog.get_logger()
@@ -41,6 +42,7 @@ class Resumes:
         clock: gives epoch seconds.
         ids: writes correlation ids.
         spawn: does work in the background.
+        endings: how calls end that several services decide.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class Resumes:
         clock: Callable[[], float],
         ids: Ids,
         spawn: Callable[[Coroutine[Any, Any, object]], None],
+        endings: Endings,
     ) -> None:
+        self._endings = endings
         self._links = links
         self._policy = policy
         self._metrics = metrics
@@ -143,24 +147,17 @@ class Resumes:
     def _write(self, transaction: Transaction, again: bool) -> None:
         id_, outcome = transaction.id, transaction.outcome
         assert outcome is not None, "only what is settled is resumed"
-        decision = transaction.decision
-        if decision is None:
-            decision = self._fallback(transaction, outcome)
-        traceparent = self._observer.traceparent(transaction)
-        tag = self._ids.suffix(id_)
-        payload = to_kamailio.resume(id_, transaction.event, outcome, decision, traceparent, tag)
+        decision, payload = self._payload(transaction, outcome)
         if len(payload) > self._links.max_payload(id_.node):
             outcome = Outcome.OVERSIZED
-            decision = self._fallback(transaction, outcome)
-            payload = to_kamailio.resume(id_, transaction.event, outcome, decision, traceparent, tag)
+            decision, payload = self._payload(transaction, outcome)
         now = self._clock()
         left = max(transaction.deadline - now, 0.0)
         soon = left * SHARE if outcome in BY_SOMEBODY else left + GRACE
         if not self._links.in_time(id_.node, len(payload), soon):
             if outcome in BY_SOMEBODY:
                 outcome = Outcome.OVERLOAD
-                decision = self._fallback(transaction, outcome)
-                payload = to_kamailio.resume(id_, transaction.event, outcome, decision, traceparent, tag)
+                decision, payload = self._payload(transaction, outcome)
             silent = not self._links.in_time(id_.node, len(payload), left + GRACE)
             self._unwritten.shed(id_, now, silent)
             if silent:
@@ -171,6 +168,21 @@ class Resumes:
             log.info(said, correlation_id=self._ids.text(id_))
             return
         self._observer.resumed(now, transaction, outcome, decision)
+        if self._has_course(transaction):
+            self._endings.ended(transaction, outcome)
 
-    def _fallback(self, transaction: Transaction, outcome: Outcome) -> bytes:
-        return self._policy.plan_of(transaction).fallback_of(outcome)
+    def _payload(self, transaction: Transaction, outcome: Outcome) -> tuple[bytes, bytes]:
+        """The decision, and what is written: somebody's decision, if the outcome says that it is one."""
+        more = b""
+        if self._has_course(transaction):
+            decision, more = self._endings.end(transaction, outcome)
+        elif outcome in BY_SOMEBODY and transaction.decision is not None:
+            decision = transaction.decision
+        else:
+            decision = self._policy.plan_of(transaction).fallback_of(outcome)
+        trace, tag = self._observer.traceparent(transaction), self._ids.suffix(transaction.id)
+        event = transaction.event
+        return decision, to_kamailio.resume(transaction.id, event, outcome, decision, trace, tag, more)
+
+    def _has_course(self, transaction: Transaction) -> bool:
+        return self._policy.courses and self._policy.plan_of(transaction).courses

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter import bodies, contract
 from adapter.bodies import Habit
 from adapter.errors import CodecError
-from adapter.model.correlation import Ids, WrongTag, parts
-from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from adapter.model.correlation import Ask, Ids, WrongTag, parts
+from adapter.model.transaction import Outcome, Part, Settlement, State, Transaction, TransactionId
 from adapter.ports.broker import DeadLetter, Reply
 from adapter.wire import event as wire
 from adapter.wire import netstring, to_kamailio
@@ -106,13 +106,17 @@ WRONG_TAG: Final = "wrong-tag"
 """Why a reply is kept whose sender was not given the request."""
 
 
+UNTAKEN: Final = "expired"
+"""Why RabbitMQ gives up a request that nobody took from its queue in time."""
+
+
 Reading = tuple[Settlement | None, DeadLetter | None, Habit | None]
 """What a reply asks for, what is kept of one that was not understood, what its service should change.
 A plain tuple: a named one costs 0.3 us more for each reply."""
 
 
 def settlement(reply: Reply, ids: Ids, untagged: bool = False) -> Reading:
-    """Read a reply.
+    """Read a reply. Its settlement has a part if it is one of several, or asks for more time.
 
     ``untagged``: correlation ids without a tag are good, too. Those of an operator's answer always are.
     """
@@ -120,11 +124,39 @@ def settlement(reply: Reply, ids: Ids, untagged: bool = False) -> Reading:
         if reply.by_operator:
             id_, _ = parts(reply.correlation_id)
         else:
-            id_ = ids.read(reply.correlation_id, untagged)
+            read = ids.read(reply.correlation_id, untagged)
+            if isinstance(read, Ask):
+                return _of_several(reply, read)
+            id_ = read
     except WrongTag as exc:
         return None, letter(reply, WRONG_TAG, str(exc), ""), None
     except ValueError as exc:
         return None, letter(reply, "correlation-id", str(exc), ""), None
+    if reply.status == contract.STATUS_EXTEND:
+        return Settlement(id_, Outcome.FAILED, None, part(reply, sender(reply, ids))), None, None
+    return _settlement(reply, id_)
+
+
+def _of_several(reply: Reply, ask: Ask) -> Reading:
+    beside = part(reply, ask.service)
+    if reply.status == contract.STATUS_EXTEND:
+        return Settlement(ask.id, Outcome.FAILED, None, beside), None, None
+    found, dead, habit = _settlement(reply, ask.id)
+    return found and replace(found, part=beside), dead, habit
+
+
+def sender(reply: Reply, ids: Ids) -> str:
+    """Who gave a reply whose id names no service: where ids have tags, whoever is bound to the event."""
+    return "" if ids.tagged else reply.service or ""
+
+
+def part(reply: Reply, service: str) -> Part:
+    """What a reply is beside its decision. ``service``: who was asked."""
+    extend = reply.extend / 1000 if reply.status == contract.STATUS_EXTEND else 0.0
+    return Part(service, extend, float(reply.cache), reply.rejected == UNTAKEN)
+
+
+def _settlement(reply: Reply, id_: TransactionId) -> Reading:
     if reply.rejected is not None or reply.status == contract.STATUS_FAILED:
         return Settlement(id_, Outcome.FAILED), None, None
     if not reply.body:

@@ -33,6 +33,7 @@ from adapter.model.transaction import (
 from adapter.ports.broker import Broker, DeadLetter, Publication, Published, Reply
 from adapter.ports.store import Claim, Store
 from adapter.relay import translate
+from adapter.relay.courses import Courses
 from adapter.relay.early_replies import EarlyReplies
 from adapter.relay.reply_reader import ReplyReader
 from adapter.relay.republish import RepublishQueue
@@ -47,8 +48,10 @@ if TYPE_CHECKING:
 
     from adapter.cluster.membership import Membership
     from adapter.cluster.roles import Roles
+    from adapter.observe.course_metrics import CourseMetrics
     from adapter.observe.observer import Observer
     from adapter.observe.trip_metrics import TripMetrics
+    from adapter.ports.cache import Decisions
     from adapter.ports.links import Links
     from adapter.relay.policy import LivePolicy
 
@@ -80,6 +83,8 @@ class Trip:
         roles: what this replica does for each node.
         clock: gives epoch seconds, by which the membership goes, too.
         ids: writes and reads correlation ids; without a tag by default.
+        services: counts what is no step of a call that several services decide.
+        cache: keeps decisions of calls for equal ones.
     """
 
     def __init__(
@@ -94,6 +99,9 @@ class Trip:
         roles: Roles,
         clock: Callable[[], float] = time.time,
         ids: Ids | None = None,
+        *,
+        services: CourseMetrics,
+        cache: Decisions,
     ) -> None:
         self._inflight = inflight
         self._ids = Ids() if ids is None else ids
@@ -110,9 +118,27 @@ class Trip:
         self._complained = float("-inf")
         self._roles = roles
         self._republish = RepublishQueue(roles, membership.lease)
-        self._resumes = Resumes(links, policy, metrics, observer, membership, clock, self._ids, self._spawn)
+        self._courses = Courses(
+            inflight,
+            broker,
+            policy,
+            observer,
+            metrics,
+            services,
+            roles,
+            cache,
+            self._ids,
+            clock,
+            self.settle,
+            self._republish.add,
+            self._spawn,
+        )
+        endings = self._courses.endings
+        self._resumes = Resumes(
+            links, policy, metrics, observer, membership, clock, self._ids, self._spawn, endings
+        )
         self._unclaimed = Unclaimed(inflight, links, metrics, membership, roles, self._resumes)
-        self._reply_reader = ReplyReader(broker, links, metrics, membership, clock, self._ids)
+        self._reply_reader = ReplyReader(broker, links, policy, metrics, membership, clock, self._ids)
         self._early_replies = EarlyReplies()
 
     def __repr__(self) -> str:
@@ -178,6 +204,8 @@ class Trip:
                 self._spawn(self.settle(refused))
         if self._early_replies.waiting and (early := self._early_replies.due(now)):
             self._spawn(self._settle_replies(early))
+        if self._policy.courses:
+            self._courses.tick(now)
         self._note_read()
         self._observer.tick()
 
@@ -239,10 +267,21 @@ class Trip:
         """Publish. What the broker refuses is answered at once; what it does not take while it is
         away is kept for the next tick, but only once.
         """
+        plan_of = self._policy.plan_of
+        if self._policy.courses:
+            courses = [each for each in transactions if plan_of(each).courses]
+            if courses:
+                self._spawn(self._courses.ask(courses, again))
+                transactions = [each for each in transactions if not plan_of(each).courses]
+                if not transactions:
+                    return
         asked, traceparent, text = self._clock(), self._observer.traceparent, self._ids.text
         results = await self._broker.publish(
             [
-                Publication(t.event, t.id.node, t.request, text(t.id), t.deadline, traceparent(t))
+                Publication(
+                    *(t.event, t.id.node, t.request, text(t.id), t.deadline, traceparent(t)),
+                    plan_of(t).queue,
+                )
                 for t in transactions
             ]
         )
@@ -293,7 +332,18 @@ class Trip:
         if not found:
             return
         self._observer.replied([(settlement.id, reply) for reply, settlement in found])
+        if self._policy.courses:
+            parts = [each for each in found if self._is_part(each[1])]
+            if parts:
+                found = [each for each in found if not self._is_part(each[1])]
+                await self._courses.on_replies(parts)
         await self._settle_replies([settlement for _, settlement in found])
+
+    def _is_part(self, settlement: Settlement) -> bool:
+        """Whether it is one of several answers of which a decision is made."""
+        if settlement.outcome is Outcome.OPERATOR:
+            return False
+        return settlement.part is not None or settlement.id in self._courses
 
     async def _settle_replies(self, settlements: Sequence[Settlement]) -> None:
         """Settle. Where that is refused, what has had its answer is late, and all else is early: its
@@ -332,7 +382,10 @@ class Trip:
 
     async def expire(self, node: str) -> None:
         """Answer what is past its deadline."""
-        for transaction in await self._inflight.expire(node):
+        expired = await self._inflight.expire(node)
+        if self._policy.courses:
+            self._courses.expired(expired)
+        for transaction in expired:
             self.resume(transaction)
 
     def publish_again(self, transactions: Sequence[Transaction]) -> None:

@@ -103,9 +103,11 @@ def resume(
     decision: bytes,
     traceparent: str = "",
     tag: bytes = b"",
+    more: bytes = b"",
 ) -> bytes:
     """The payload that resumes one suspension. ``decision`` is JSON text; ``traceparent`` names the
     call's trace, for a SIP header, and is left out where it is empty. ``tag`` ends the correlation id.
+    ``more``: members of the object in JSON, each after a comma.
 
     Ids are JSON numbers: as strings they make t_continue fail.
     """
@@ -113,6 +115,8 @@ def resume(
     event_json, node_json = _quoted(event), _quoted(node)[:-1]
     if traceparent:
         decision += b',"traceparent":' + json.dumps(traceparent).encode()
+    if more:
+        decision += more
     return _RESUME % (
         *(index, label, seq, event_json, _OUTCOME_JSON[outcome]),
         *(node_json, index, label, seq, tag, decision),

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from adapter.model.ladder import Rung, Status
 from adapter.model.transaction import Outcome
 from adapter.relay import course
-from adapter.relay.course import Answer, Rung, Status, Step, next_step
+from adapter.relay.course import Answer, Step, next_step
 from adapter.relay.plan import Mode, Plan, Retry, Service, resolved
 
 OPTIONAL = Service("fraud", optional=True)

@@ -29,7 +29,7 @@ plans = st.fixed_dictionaries(
         "deadline": st.sampled_from([0.5, 2.5, 7.0]),
         "fallback": decisions,
         "fallback_on": st.dictionaries(st.sampled_from([each.value for each in WITH_FALLBACK]), decisions),
-        "services": st.lists(st.sampled_from(["screening", "least_cost"]), unique=True),
+        "services": st.sampled_from([[], ["screening"], ["least_cost"]]),
         "emergency": st.booleans(),
         "format": st.sampled_from(["json", "msgpack"]),
     },

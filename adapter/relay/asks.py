@@ -1,0 +1,96 @@
+"""What each of several services is asked: its request as it is published. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from adapter import contract
+from adapter.ports.broker import Publication
+from adapter.relay import course
+from adapter.relay.plan import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from adapter.model.correlation import Ids
+    from adapter.model.transaction import Transaction
+    from adapter.relay.course import Answer
+    from adapter.relay.plan import Plan, Service
+
+TAKEN_WITHIN: Final = 0.3
+"""The share of its time within which a service is to take a request from its queue, if the policy has those
+tried again that it does not take."""
+
+
+def request(
+    transaction: Transaction,
+    plan: Plan,
+    service: Service,
+    answers: Sequence[Answer],
+    ids: Ids,
+    traceparent: str,
+    taken_by: float | None = None,
+) -> Publication:
+    """Return a request for one service.
+
+    Args:
+        transaction: the call, whose request is the whole one.
+        plan: by which it was claimed.
+        service: who is asked.
+        answers: those that came so far: a chain tells what was decided.
+        ids: writes correlation ids.
+        traceparent: names the call's trace; "" if it is not traced.
+        taken_by: when the request is given up that nobody has taken, in epoch seconds; None: at the deadline.
+
+    Raises:
+        CodecError: what the former services decided makes it too large.
+    """
+    decisions = course.decisions(plan, answers) if plan.mode is Mode.CHAIN else {}
+    id_ = transaction.id
+    return Publication(
+        transaction.event,
+        id_.node,
+        _body(transaction.request, plan, service, decisions),
+        ids.text_for(id_, service.name),
+        transaction.deadline,
+        traceparent,
+        service.queue,
+        taken_by,
+    )
+
+
+def copy(transaction: Transaction, plan: Plan, service: Service, traceparent: str) -> Publication:
+    """Return what an observer gets: the event, without anything that it could answer. Raises CodecError."""
+    whole = contract.decode_request(transaction.request)
+    bare = contract.Request(whole.event, whole.node, _cut(whole.data, service))
+    body = contract.encode_request(bare, _as_json(plan, service))
+    return Publication(transaction.event, whole.node, body, traceparent=traceparent, queue=service.queue)
+
+
+def taken_by(plan: Plan, now: float, due: float) -> float | None:
+    """Return when a request that nobody has taken is given up, in epoch seconds; None: at its deadline."""
+    if plan.retry is None or not plan.retry.untaken:
+        return None
+    return now + TAKEN_WITHIN * (due - now)
+
+
+def _body(whole: bytes, plan: Plan, service: Service, decisions: dict[str, Any]) -> bytes:
+    as_json = _as_json(plan, service)
+    if as_json == plan.as_json and service.fields is None and not decisions:
+        return whole
+    found = contract.decode_request(whole)
+    return contract.encode_request(
+        replace(found, data=_cut(found.data, service), decisions=decisions), as_json
+    )
+
+
+def _as_json(plan: Plan, service: Service) -> bool:
+    return plan.as_json if service.as_json is None else service.as_json
+
+
+def _cut(data: Any, service: Service) -> Any:
+    """The data that a service gets. Those that are no map have no fields: of them it gets nothing."""
+    if service.fields is None:
+        return data
+    return {key: data[key] for key in service.fields if key in data} if isinstance(data, dict) else {}
