@@ -252,7 +252,8 @@ def service_rows(overview: Overview) -> list[dict[str, Any]]:
 
 def calls(overview: Overview) -> dict[str, Any] | None:
     """Of the last minute: rate (now, calls a second), calls, seconds (that are known), per_second (the
-    latest last), outcomes, fallback_share, latency (seconds by share: p50, p95, p99, max).
+    latest last), outcomes, steps (what decided those that several services decide), fallback_share, latency
+    (seconds by share: p50, p95, p99, max).
     """
     recent, store = overview.recent, overview.store
     if recent is None or store is None:
@@ -264,6 +265,7 @@ def calls(overview: Overview) -> dict[str, Any] | None:
         "seconds": recent.covered,
         "per_second": recent.per_second(store.at),
         "outcomes": dict(recent.outcomes.most_common()),
+        "steps": dict(recent.steps.most_common()),
         "fallback_share": recent.fallbacks,
         "latency": {"p50": p50, "p95": p95, "p99": p99, "max": most},
     }

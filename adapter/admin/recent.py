@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgpack
 
 from adapter.errors import CodecError
+from adapter.model.ladder import Rung
 from adapter.model.transaction import Outcome
 from adapter.observe.journal import Kind
 
@@ -30,6 +31,7 @@ DECIDED: Final = frozenset({Outcome.DECIDED.value, Outcome.OPERATOR.value})
 _FINENESS: Final = math.log(1.01)
 """Latencies are counted in classes, each 1 % longer than the one before."""
 _LEAST: Final = 1e-6
+_RUNGS: Final = frozenset(Rung)
 
 
 @dataclass(slots=True)
@@ -37,6 +39,7 @@ class Second:
     """The answers of one second."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
+    steps: Counter[str] = field(default_factory=Counter)
     classes: Counter[int] = field(default_factory=Counter)
     longest: float = 0.0
 
@@ -62,6 +65,8 @@ class Recent:
                     _count(second, items)
                 elif kind == Kind.REPLY:
                     self.services.update(item[1] for item in items if item[1])
+                elif kind == Kind.STEP:
+                    second.steps.update(item[3] for item in items if not item[2] and item[3] in _RUNGS)
         except (ValueError, TypeError, LookupError, RecursionError) as exc:
             raise CodecError("journal", f"no entry of a journal: {type(exc).__name__}: {exc}") from exc
 
@@ -74,6 +79,11 @@ class Recent:
     def outcomes(self) -> Counter[str]:
         """Answers by outcome."""
         return sum((second.outcomes for second in self._seconds.values()), Counter())
+
+    @property
+    def steps(self) -> Counter[str]:
+        """Of calls that several services decide: how many each step of the ladder gave their answer."""
+        return sum((second.steps for second in self._seconds.values()), Counter())
 
     @property
     def calls(self) -> int:

@@ -36,7 +36,7 @@ _AFTER: Final = {
 """After which steps the time of a step is counted: the last of these, of any where it is not here."""
 _ORDER: Final = tuple(_AFTER)
 
-_ANSWERS: Final = {
+_ANSWERS: Final[Mapping[str, tuple[str, str]]] = {
     Status.DECIDED: ("consumer", "{} decided"),
     Status.FAILED: ("consumer", "{} failed"),
     Status.TIMEOUT: ("consumer", "{} did not answer in time"),
@@ -48,7 +48,7 @@ _ANSWERS: Final = {
     Status.OVERSIZED: ("consumer", "the reply of {} was too long"),
 }
 """Where each status of a service shows, and how it is said."""
-LADDER: Final = {
+LADDER: Final[Mapping[str, str]] = {
     Rung.SERVICE: "decided by the services",
     Rung.RETRY: "decided by a service that was asked again",
     Rung.BACKUP: "decided by backup",
@@ -195,7 +195,7 @@ def _moments(each: Noted, replica: str, begun: float, end: Step | None) -> Itera
         case Kind.READ:
             yield Moment(step.at, "read", "kamailio", "read by Kamailio", more=who)
         case Kind.STEP:
-            yield _step(step, who)
+            yield _step(step, who, end)
         case _:
             yield Moment(step.at, "adopted", "adapter", f"adopted by {replica}", more=who)
 
@@ -210,11 +210,13 @@ def _resume(step: Step, who: Mapping[str, str]) -> Moment:
     return Moment(step.at, "resume", "adapter", text, more=more)
 
 
-def _step(step: Step, who: Mapping[str, str]) -> Moment:
-    """One service's part, with its time since it was asked; or what decided."""
+def _step(step: Step, who: Mapping[str, str], end: Step | None) -> Moment:
+    """One service's part, with its time since it was asked; or what decided, which may be noted only after
+    the resume that it led to."""
     service, status = step.more["service"], step.more["status"]
     if is_rung(step):
-        return Moment(step.at, "ladder", "adapter", LADDER[status], more={**who, "status": status})
+        at = step.at if end is None else min(step.at, end.at)
+        return Moment(at, "ladder", "adapter", LADDER[status], more={**who, "status": status})
     name, more = service or "a consumer", {**who, "service": service, "status": status}
     where, said = _ANSWERS.get(status, ("adapter", ""))
     text = said.format(name) if said else f"{name}: {status}"

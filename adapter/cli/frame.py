@@ -15,6 +15,7 @@ from adapter.admin.overview import calls, node_rows, replica_rows, service_rows
 from adapter.admin.recent import DECIDED
 from adapter.cli.output import Column, escaped, seconds, text
 from adapter.cli.overview import age, gate, replica_state, style, up
+from adapter.model.ladder import Rung
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -107,14 +108,18 @@ def _calls(overview: Overview, width: int) -> RenderableType:
     else:
         told.append(f"{share:.2%}", ALARM if share > 0.05 else WORN if share else "green")
     bars = Text(sparkline(found["per_second"], width), "cyan", no_wrap=True)
-    return Group(line, bars, told, _outcomes(found["outcomes"], number, width))
+    return Group(line, bars, told, _outcomes(found["outcomes"], found["steps"], number, width))
 
 
-def _outcomes(outcomes: Mapping[str, int], number: int, width: int) -> Text:
+def _outcomes(outcomes: Mapping[str, int], steps: Mapping[str, int], number: int, width: int) -> Text:
+    """Shares of the outcomes, and of the calls that others decided than those that were asked first."""
     line = Text(no_wrap=True, overflow="ellipsis")
     for outcome, count in outcomes.items():
         line.append("  " if line else "")
         line.append(escaped(outcome), "" if outcome in DECIDED else WORN).append(f" {count / number:.1%}")
+    for step, count in steps.items():
+        if step != Rung.SERVICE and number:
+            line.append("  by ", QUIET).append(step, WORN).append(f" {count / number:.1%}")
     line.truncate(width, overflow="ellipsis")
     return line
 

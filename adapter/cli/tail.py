@@ -6,9 +6,9 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 import typer
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from adapter.admin.timelines import Noted
     from adapter.inflight.operator import OperatorStore
     from adapter.model.transaction import TransactionId
+    from adapter.observe.journal import Step
     from adapter.settings import Settings
 
 EPILOG: Final = (
@@ -33,9 +34,10 @@ EPILOG: Final = (
 LOOK: Final = 0.25
 """Seconds between two looks at the journals."""
 SERVICES: Final = 100_000
-"""Replies that are remembered until their outcome."""
+"""Calls of which it is remembered until their outcome who replied."""
 
 _STYLES: Final = {"event": "cyan", "decided": "green", "operator": "yellow"}
+_STEPS: Final = {"stale": "bold red", "fallback_on": "bold red", "fallback": "bold red"}
 
 
 class Only(StrEnum):
@@ -49,6 +51,11 @@ def _style(said: Any) -> str:
     return _STYLES.get(str(said).strip(), "bold red")
 
 
+def _step(step: Any) -> str:
+    """A mark of calls that others decided than the services that were asked first."""
+    return "" if step in (None, "service") else f"by {escaped(str(step))}"
+
+
 def _payload(value: Any) -> str:
     return "" if value is None else escaped(json.dumps(value, ensure_ascii=False, default=str))
 
@@ -60,6 +67,7 @@ COLUMNS: Final = (
     Column("event", "EVENT"),
     Column("id", "ID", style="bold"),
     Column("service", "SERVICE"),
+    Column("step", "STEP", _step, style=lambda step: _STEPS.get(str(step), "yellow")),
     Column("call_id", "CALL-ID"),
     Column("data", "DATA", _payload),
     Column("decision", "DECISION", _payload),
@@ -76,13 +84,18 @@ class Filter:
     call_id: str = ""
     service: str = ""
     only: Only | None = None
+    step: str = ""
+
+    _SAME: ClassVar = ("node", "event", "outcome", "call_id", "step")
 
     def takes(self, row: Mapping[str, Any]) -> bool:
         """Whether a row is. Who decides and how is known of outcomes alone."""
         if self.only is not None and row["kind"] != self.only:
             return False
-        names = ("node", "event", "outcome", "call_id", "service")
-        return all(getattr(self, name) in ("", row[name]) for name in names)
+        decided = row["service"] == self.service or (row["services"] or {}).get(self.service) == "decided"
+        if self.service and not decided:
+            return False
+        return all(getattr(self, name) in ("", row[name]) for name in self._SAME)
 
 
 class Follower:
@@ -117,12 +130,22 @@ class Follower:
         return noted
 
 
+@dataclass(slots=True)
+class Course:
+    """What is known of a call that several services decide: the status of each, and what decided."""
+
+    services: dict[str, str] = field(default_factory=dict)
+    step: str | None = None
+
+
 class Lines:
-    """Makes a row of each event and of each outcome; remembers who replied until it comes. Pure."""
+    """Makes a row of each event and of each outcome; remembers until it comes who replied, and what became
+    of each service that was asked. Pure."""
 
     def __init__(self, payloads: bool = False) -> None:
         self._payloads = payloads
         self._services: dict[TransactionId, str] = {}
+        self._courses: dict[TransactionId, Course] = {}
         self.without = False
         """Whether payloads were asked for, and a journal does not keep them."""
 
@@ -130,6 +153,11 @@ class Lines:
         """The rows of these, in their order."""
         from adapter.observe.journal import Kind
 
+        noted = list(noted)
+        # What decided may be noted a moment after the resume that says so.
+        for each in noted:
+            if each.step.kind is Kind.STEP:
+                self._course(each.step)
         for each in noted:
             kind, id_ = each.step.kind, each.step.id
             if kind is Kind.EVENT:
@@ -138,11 +166,30 @@ class Lines:
                 more = each.step.more
                 row = self._row(each, "resume")
                 row |= {"outcome": more["outcome"], "seconds": more["seconds"]}
-                yield row | {"service": self._services.pop(id_, None)} | self._payload(each, "decision")
+                yield row | self._decided(id_) | self._payload(each, "decision")
             elif kind is Kind.REPLY and each.step.more.get("service"):
                 self._services[id_] = each.step.more["service"]
                 if len(self._services) > SERVICES:  # a reply that came too late has no outcome
                     del self._services[next(iter(self._services))]
+
+    def _course(self, step: Step) -> None:
+        from adapter.admin.timelines import is_rung
+
+        course = self._courses.setdefault(step.id, Course())
+        if is_rung(step):
+            course.step = step.more["status"]
+        else:
+            course.services[step.more["service"]] = step.more["status"]
+        if len(self._courses) > SERVICES:
+            del self._courses[next(iter(self._courses))]
+
+    def _decided(self, id_: TransactionId) -> dict[str, Any]:
+        """By whom: of a course, all whose decision there is."""
+        replied, course = self._services.pop(id_, None), self._courses.pop(id_, None)
+        if course is None:
+            return {"service": replied}
+        names = ", ".join(name for name, status in course.services.items() if name and status == "decided")
+        return {"service": names or None, "services": course.services, "step": course.step}
 
     def _row(self, each: Noted, kind: str) -> dict[str, Any]:
         step = each.step
@@ -156,6 +203,8 @@ class Lines:
             "outcome": None,
             "seconds": None,
             "service": None,
+            "services": None,
+            "step": None,
             "replica": each.replica,
         }
 
@@ -177,6 +226,7 @@ def tail(
     outcome: Annotated[str, typer.Option(help="Only this outcome: timeout, ...")] = "",
     call_id: Annotated[str, typer.Option(help="Only those of this Call-ID.")] = "",
     service: Annotated[str, typer.Option(help="Only what this service decided.")] = "",
+    step: Annotated[str, typer.Option(help="Only what this step of the ladder decided: backup, ...")] = "",
     only: Annotated[Only | None, typer.Option(help="Only events, or only outcomes.")] = None,
     payloads: Annotated[
         bool, typer.Option("--payloads", help="Also events' data and decisions, secrets masked.")
@@ -195,18 +245,22 @@ def tail(
     """Show events and outcomes as they come, of all replicas, until Ctrl-C.
 
     A line for each event that a replica claimed and for each outcome, up to a second after it happened: in
-    order of time among those that are read together. Payloads are there with EVAPI_JOURNAL_PAYLOADS. Redis
-    away: it is waited for, once it was there. Exit codes: 0 the time is over, or nobody reads on (| head); 1
-    Redis is away; 2 wrong usage; 130 Ctrl-C.
+    order of time among those that are read together. A call of several services is marked with the step
+    that decided it, unless those did that are asked first: by backup, by stale. Payloads are there with
+    EVAPI_JOURNAL_PAYLOADS. Redis away: it is waited for, once it was there. Exit codes: 0 the time is over,
+    or nobody reads on (| head); 1 Redis is away; 2 wrong usage; 130 Ctrl-C.
     """
+    from adapter.model.ladder import Rung
     from adapter.model.transaction import Outcome
 
     if output is Format.JSON:
         raise SettingsError("--output", "is table or jsonl: what goes on has no end that JSON could have")
     if outcome and outcome not in list(Outcome):
         raise SettingsError("--outcome", f"is one of {', '.join(Outcome)}")
+    if step and step not in list(Rung):
+        raise SettingsError("--step", f"is one of {', '.join(Rung)}")
     chosen = options.settings(more, redis_url=redis_url)
-    wanted = Filter(node, event, outcome, call_id, service, only)
+    wanted = Filter(node, event, outcome, call_id, service, only, step)
     try:
         options.run(_follow(chosen, Output(output), wanted, Lines(payloads), since or 0.0, during))
     except BrokenPipeError:

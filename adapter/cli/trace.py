@@ -132,6 +132,8 @@ def _row(timeline: Timeline, *, payloads: bool) -> dict[str, Any]:
         "state": timeline.state,
         "outcome": timeline.outcome,
         "seconds": timeline.seconds,
+        "services": dict(timeline.services) or None,
+        "decided_by": timeline.rung,
         "steps": step_rows(timeline),
     }
     if payloads:
@@ -181,7 +183,14 @@ def _how(timeline: Timeline) -> str:
         case "unknown":
             return "it is over, and no journal tells how"
     after = "" if timeline.seconds is None else f" after {seconds(timeline.seconds)}"
-    return f"{timeline.outcome}{after}"
+    return f"{timeline.outcome}{after}{_by(timeline.rung)}"
+
+
+def _by(rung: str | None) -> str:
+    """What decided, unless it is the services that were asked first."""
+    from adapter.admin.timelines import LADDER
+
+    return "" if rung in (None, "service") else f", {LADDER[rung]}"
 
 
 HEAD: Final = (

@@ -59,6 +59,20 @@ def test_of_no_call_there_is_neither_a_share_nor_a_latency() -> None:
     assert found.rate(NOW) == 0
 
 
+def test_the_steps_of_courses_are_counted_beside_their_answers() -> None:
+    journal = Journal()
+    journal.stepped(NOW, CALL.id, CALL.event, "fraud", "timeout", 0.5)
+    journal.stepped(NOW, CALL.id, CALL.event, "", "timeout", 0.5)  # of whoever is bound to the event
+    for step in ("backup", "backup", "stale"):
+        journal.stepped(NOW, CALL.id, CALL.event, "", step, 0.5)
+    found = recent((Outcome.DECIDED, 0.01))
+    found.add(NOW - 1, journal.take() or b"")
+    assert found.steps == {"backup": 2, "stale": 1}
+    assert found.outcomes == {"decided": 1}
+    found.look(NOW + WINDOW + 2)
+    assert found.steps == {}
+
+
 def test_who_replied_is_known() -> None:
     found = recent()
     found.add(NOW, entry(service="least-cost"))

@@ -78,6 +78,21 @@ class Calls:
         self.beat(replica)
         self.write(journal, replica)
 
+    def coursed(
+        self, call: Transaction, step: str, outcome: Outcome = Outcome.DECIDED, **statuses: str
+    ) -> None:
+        """A replica has asked several services, of which that became, and this step decided after 400 ms."""
+        journal, at = Journal(), call.claimed_at
+        journal.claimed(at + 0.001, [call])
+        journal.published(at + 0.002, [call])
+        for number, (service, status) in enumerate(statuses.items(), start=1):
+            journal.stepped(at + 0.1 * number, call.id, call.event, service, status, 0.1 * number - 0.002)
+        journal.resumed(at + 0.4, call, outcome, 0.4, b'{"action":"allow"}')
+        journal.stepped(at + 0.4001, call.id, call.event, "", step, 0.4)
+        journal.read(at + 0.5, [call.id])
+        self.beat("r1~ab")
+        self.write(journal)
+
     def _do(self, replica: str, verb: Callable[[RedisStore], Awaitable[object]]) -> None:
         async def done() -> None:
             store = RedisStore(self.url, replica, prefix=self.prefix, timeout=10.0)

@@ -76,7 +76,7 @@ class TestLines:
             "at": pytest.approx(calls.now + 0.001),
             "kind": "event",
             **same,
-            **dict.fromkeys(("outcome", "seconds", "service")),
+            **dict.fromkeys(("outcome", "seconds", "service", "services", "step")),
         }
         assert outcome == {
             "at": pytest.approx(calls.now + 0.020),
@@ -85,7 +85,28 @@ class TestLines:
             "outcome": "decided",
             "seconds": 0.02,
             "service": "lcr",
+            "services": None,
+            "step": None,
         }
+
+    def test_what_others_decided_than_who_is_asked_first_is_marked(self, calls: Calls) -> None:
+        calls.coursed(calls.call(1, ago=9), "service", screening="decided", fraud="decided")
+        calls.coursed(calls.call(2, ago=8), "backup", screening="failed", lcr="decided")
+        calls.coursed(calls.call(3, ago=7), "stale", Outcome.TIMEOUT, fraud="timeout")
+        done = evapi_adapter(*PAST, "--only", "resume", **calls.variables)
+        assert (done.code, done.err) == (0, "")
+        found = [line.partition("invite_request")[2].split() for line in done.out.splitlines()]
+        assert found == [
+            ["sbc1:1:1:1", "screening,", "fraud", "call-1@h"],
+            ["sbc1:1:2:1", "lcr", "by", "backup", "call-2@h"],
+            ["sbc1:1:3:1", "by", "stale", "call-3@h"],
+        ]
+        told = [(row["service"], row["services"], row["step"]) for row in rows(calls, "--only", "resume")]
+        assert told == [
+            ("screening, fraud", {"screening": "decided", "fraud": "decided"}, "service"),
+            ("lcr", {"screening": "failed", "lcr": "decided"}, "backup"),
+            (None, {"fraud": "timeout"}, "stale"),
+        ]
 
     def test_of_all_replicas_in_order_of_time(self, calls: Calls) -> None:
         calls.decided(calls.call(1, ago=3), calls.call(3, ago=1))
@@ -123,6 +144,7 @@ class TestFilters:
             ("--only resume", ["resume 1", "resume 2", "resume 3"]),
             ("--only resume --node sbc1", ["resume 1", "resume 3"]),
             ("--only event --service lcr", []),
+            ("--service lcr --step backup", []),
         ],
     )
     def test_each(self, calls: Calls, words: str, wanted: list[str]) -> None:
@@ -133,9 +155,27 @@ class TestFilters:
         assert [f"{row['kind']} {row['id'].split(':')[2]}" for row in found] == wanted
 
     @pytest.mark.parametrize(
+        ("words", "wanted"),
+        [
+            ("--step backup", ["2"]),
+            ("--step stale", ["3"]),
+            ("--step fallback", []),
+            ("--service fraud", ["1"]),
+            ("--service lcr", ["2"]),
+            ("--service screening", ["1"]),
+        ],
+    )
+    def test_each_of_several_services(self, calls: Calls, words: str, wanted: list[str]) -> None:
+        calls.coursed(calls.call(1, ago=9), "service", screening="decided", fraud="decided")
+        calls.coursed(calls.call(2, ago=8), "backup", screening="failed", lcr="decided")
+        calls.coursed(calls.call(3, ago=7), "stale", Outcome.TIMEOUT, fraud="timeout")
+        assert [row["id"].split(":")[2] for row in rows(calls, *words.split())] == wanted
+
+    @pytest.mark.parametrize(
         ("words", "told"),
         [
             ("--outcome nosuch", "decided, timeout"),
+            ("--step nosuch", "fallback_on, fallback"),
             ("--only nosuch", "event"),
             ("-o json", "jsonl"),
             ("--for soon", "1.5s"),
@@ -249,6 +289,11 @@ class TestRemembers:
         assert list(lines.rows(replies)) == []
         assert [row["service"] for row in lines.rows(ends)] == [None, None, "lcr", "lcr"]
         assert [row["service"] for row in lines.rows(ends)] == [None] * 4
+        more = {"service": "", "status": "stale", "seconds": 0.1}
+        steps = [Noted("r1", Step(Kind.STEP, 1.0, id_, "e", more=more)) for id_ in ids]
+        assert list(lines.rows(steps)) == []
+        assert [row["step"] for row in lines.rows(ends)] == [None, None, "stale", "stale"]
+        assert [row["step"] for row in lines.rows(ends)] == [None] * 4
 
     def test_a_reply_without_a_name(self, calls: Calls) -> None:
         one = calls.call(1)

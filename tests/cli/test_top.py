@@ -28,7 +28,8 @@ from adapter.admin.recent import Recent
 from adapter.admin.services import Service
 from adapter.cli import top
 from adapter.cli.frame import frame, sparkline, text_frame
-from adapter.model.transaction import Outcome
+from adapter.model.transaction import Outcome, TransactionId
+from adapter.observe.journal import Journal
 from tests.admin.site import NOW, answers, beat
 from tests.cli.command import environment, in_pipes
 from tests.cli.ground import Ground, in_thread, on_ground
@@ -286,6 +287,17 @@ class TestFrame:
             assert "more" not in text, "where there is room it is used"
         if many == 1 and width == 200:
             assert "VERSION" in text
+
+    def test_who_else_has_decided_is_told(self) -> None:
+        found = full()
+        assert found.recent is not None
+        journal = Journal()
+        for step, times in (("service", 95), ("backup", 3), ("stale", 2)):
+            for _ in range(times):
+                journal.stepped(NOW, TransactionId("sbc1", 1, 1, 1), "e", "", step, 0.1)
+        found.recent.add(NOW - 2, journal.take() or b"")
+        text = "\n".join(drawn(found, 120, 24))
+        assert "decided 100.0%  by backup 3.0%  by stale 2.0%" in text
 
     def test_what_is_wrong_is_told(self) -> None:
         away = Overview(1.0, store_problem="Redis at h: gone", bus_problem="gone")

@@ -78,6 +78,8 @@ class TestTimeline:
             "state": "resumed",
             "outcome": "decided",
             "seconds": 0.02,
+            "services": None,
+            "decided_by": None,
         }
         steps = one["steps"]
         assert all({"at", "since", "took", "step", "where", "text"} <= step.keys() for step in steps)
@@ -86,6 +88,33 @@ class TestTimeline:
         ]
         assert steps[1]["replica"] == "r9~ef"
         assert steps[4]["took"] == pytest.approx(0.010, abs=1e-5)
+
+    def test_each_service_and_what_decided(self, calls: Calls) -> None:
+        calls.now = 1_700_000_000.0
+        calls.coursed(calls.call(7), "backup", screening="decided", fraud="timeout", fraud2="decided")
+        done = evapi_adapter("trace", "call-7@h", **calls.variables)
+        assert (done.code, done.err) == (0, "")
+        head, titles, *lines = done.out.splitlines()
+        assert head.endswith("Call-ID call-7@h  decided after 400 ms, decided by backup")
+        assert [line[titles.index("WHERE") :].rstrip() for line in lines[3:]] == [
+            "consumer  screening decided",
+            "consumer  fraud did not answer in time",
+            "consumer  fraud2 decided",
+            "adapter   decided by backup",
+            "adapter   resume written: decided",
+            "kamailio  read by Kamailio",
+        ]
+        assert lines[4].split()[1:5] == ["200", "ms", "198", "ms"], "since it was asked"
+        (one,) = found(evapi_adapter("trace", "call-7@h", "-o", "json", **calls.variables))
+        assert one["decided_by"] == "backup"
+        assert one["services"] == {"screening": "decided", "fraud": "timeout", "fraud2": "decided"}
+        answer = one["steps"][4]
+        assert (answer["step"], answer["service"], answer["status"]) == ("answer", "fraud", "timeout")
+
+    def test_a_decision_that_was_no_longer_good_is_told_at_once(self, calls: Calls) -> None:
+        calls.coursed(calls.call(7), "stale", Outcome.TIMEOUT, fraud="timeout")
+        done = evapi_adapter("trace", "call-7@h", **calls.variables)
+        assert "timeout after 400 ms, answered from the cache (stale)\n" in done.out
 
     def test_of_a_call_id_all_its_transactions(self, calls: Calls) -> None:
         calls.decided(calls.call(1, call_id="a@h", ago=5), calls.call(2), calls.call(3, call_id="a@h"))
