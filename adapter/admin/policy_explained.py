@@ -1,26 +1,39 @@
-"""What a policy has for an event, and where it says so: what ``evapi-adapter policy`` shows. Pure."""
+"""What a policy has for an event, and where it says so: what ``evapi-adapter policy`` shows. Pure.
+
+Who is asked, and what comes of it, stands in ``policy_asked``.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from adapter import contract
+from adapter.admin.policy_asked import Recipient, ladder, recipients
 from adapter.bodies import decode_json
 from adapter.errors import CodecError, PolicyError
 from adapter.model.transaction import BY_SOMEBODY, Outcome
+from adapter.relay import course
+from adapter.relay.policy_keys import slip
+from adapter.relay.policy_lines import line_of
 from adapter.wire import event as wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from adapter.model.ladder import Rung
     from adapter.relay.plan import Plan
     from adapter.relay.policy import Policy
 
 BUILT_IN: Final = "built-in"
 """Where a value stands that no table gives."""
+SOURCES: Final = (
+    *("deadline", "max_deadline", "format", "emergency", "services", "mode", "quorum", "retry", "backup"),
+    *("cache", "observers", "shadows"),
+)
+"""Keys of whose values it is told which table gives them."""
 NODE: Final = "node"
 """The node that an example of a request is from."""
 
@@ -37,11 +50,17 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How an event's data come to a service. ``problem``: why they cannot; the event is then malformed."""
+    """How an event's data come to the adapter.
+
+    ``size``: of a request with all of them. ``problem``: why they cannot come; the event is then malformed.
+    ``data``: as they are published. ``key``: by which its decision is kept, None if it is not.
+    """
 
     is_map: bool = False
     size: int = 0
     problem: str = ""
+    data: Any = None
+    key: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +68,8 @@ class Explanation:
     """How one event is handled.
 
     ``table``: the event's own, or the default; ``sources``: by key, the table's key that gives its value;
-    ``limit``: how many of a node may be in flight with it; ``asked``: None if no data were given.
+    ``limit``: how many of a node may be in flight with it; ``recipients``: who gets it, in their order;
+    ``ladder``: what may decide it, in that order; ``asked``: None if no data were given.
     """
 
     event: str
@@ -57,6 +77,8 @@ class Explanation:
     table: str
     sources: Mapping[str, str]
     limit: int
+    recipients: Sequence[Recipient]
+    ladder: Sequence[tuple[Rung, str]]
     outcomes: Mapping[Outcome, Given]
     asked: Asked | None
 
@@ -76,15 +98,37 @@ def explain(policy: Policy, event: str, data: bytes | None = None) -> Explanatio
     """
     plan = policy.plan(event)
     tables = list(_tables(policy, event))
+    asked = None if data is None else _asked(event, plan, data)
+    request = None
+    if asked is not None and not asked.problem:
+        request = contract.Request(event, NODE, asked.data, 1, 1, 1, 0.0)
     return Explanation(
         event,
         plan,
         tables[0][0],
-        {key: _source(tables, [key]) for key in ("deadline", "format", "emergency", "services")},
+        {key: _source(tables, [key]) for key in SOURCES},
         policy.in_flight + (policy.emergency if plan.emergency else 0),
+        recipients(plan, request),
+        ladder(plan),
         {outcome: _given(tables, plan, outcome) for outcome in Outcome},
-        None if data is None else _asked(event, plan, data),
+        asked,
     )
+
+
+def hints(policy: Policy, text: str) -> list[str]:
+    """What of a good policy may be a slip: a sentence each.
+
+    Args:
+        policy: which was read.
+        text: of its file.
+    """
+    found = []
+    for name in policy.unused:
+        path = ("services", name)
+        meant = slip(name, policy.services.difference(policy.known))
+        do = f"did you mean {meant}?" if meant else "name it in an event, or leave its table out"
+        found.append(f"line {line_of(text, path)}, {PolicyError.dotted(path)}: no event names it; {do}")
+    return found
 
 
 def _tables(policy: Policy, event: str) -> Iterator[tuple[str, Plan]]:
@@ -113,9 +157,12 @@ def _asked(event: str, plan: Plan, data: bytes) -> Asked:
     is_map = isinstance(found.data, dict)
     request = contract.Request(found.event, NODE, found.data, 1, 1, 1, 0.0)
     try:
-        return Asked(is_map, len(contract.encode_request(request, plan.as_json)))
+        size = len(contract.encode_request(request, plan.as_json))
     except CodecError as exc:
         return Asked(is_map, problem=str(exc))
+    keys = () if plan.cache is None else plan.cache.key
+    is_kept = plan.cache is not None and course.cache_key(event, keys, found.data) is not None
+    return Asked(is_map, size, "", found.data, {key: found.data[key] for key in keys} if is_kept else None)
 
 
 def _frame(event: str, data: bytes) -> bytes:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from adapter.cli import options
+from adapter.cli import explanation, options
 from adapter.cli.output import Column, Format, Output, escaped, seconds, text
 from adapter.errors import PolicyError, SettingsError
 
 if TYPE_CHECKING:
-    from adapter.admin.policy_explained import Explanation
     from adapter.relay.plan import Plan
     from adapter.relay.policy import Policy
     from adapter.settings import Settings
@@ -27,17 +26,13 @@ EPILOG_CHECK: Final = (
 )
 EPILOG_EXPLAIN: Final = (
     "Examples:  evapi-adapter policy explain invite_request    "
-    'evapi-adapter policy explain invite_request --data \'{"user":"4420"}\' -o json'
+    'evapi-adapter policy explain invite_request --data \'{"user":"4420","call_id":"a@b"}\' -o json'
 )
 ANY: Final = "any other"
 
 
-def _decision(value: Any) -> str:
-    return "" if value is None else escaped(json.dumps(value, ensure_ascii=False))
-
-
 def _by_outcome(value: Any) -> str:
-    return "; ".join(f"{outcome}: {_decision(decision)}" for outcome, decision in value.items())
+    return "; ".join(f"{outcome}: {explanation.decision(decision)}" for outcome, decision in value.items())
 
 
 HEAD: Final = (
@@ -52,8 +47,10 @@ ROWS: Final = (
     Column("deadline", "DEADLINE", seconds, right=True),
     Column("format", "FORMAT"),
     Column("lane", "LANE"),
-    Column("services", "SERVICES", lambda names: text(names) or "-"),
-    Column("fallback", "FALLBACK", _decision),
+    Column("shown_services", "SERVICES"),
+    Column("shown_ladder", "LADDER"),
+    Column("shown_beside", "BESIDE"),
+    Column("fallback", "FALLBACK", explanation.decision),
     Column("fallback_on", "FALLBACK ON", _by_outcome),
 )
 CHECKED: Final = (
@@ -63,24 +60,8 @@ CHECKED: Final = (
     Column("events", "EVENTS"),
     Column("longest_deadline", "LONGEST DEADLINE", seconds),
     Column("restart", "TAKES A RESTART", style="yellow"),
+    Column("hints", "HINTS", lambda hints: "; ".join(map(escaped, hints)), style="yellow"),
 )
-EXPLAINED: Final = (
-    Column("event", "EVENT", style="bold"),
-    Column("table", "TABLE"),
-    Column("revision", "REVISION"),
-    Column("routing_key", "ROUTING KEY"),
-    Column("shown_data", "DATA"),
-    Column("shown_deadline", "DEADLINE"),
-    Column("shown_format", "FORMAT"),
-    Column("shown_admission", "ADMISSION"),
-    Column("shown_services", "SERVICES"),
-)
-OUTCOMES: Final = (
-    Column("outcome", "OUTCOME", style="bold"),
-    Column("shown", "DECISION"),
-    Column("source", "BY"),
-)
-
 app = typer.Typer(
     name="policy",
     help="What counts for each event, whether a file is good, and what happens to an event.",
@@ -93,15 +74,15 @@ app = typer.Typer(
 def show(
     policy: options.PolicyFile = None, output: options.As = Format.TABLE, more: options.More = None
 ) -> None:
-    """Show the policy by which an adapter would start: its revision, its limits, a row for each event.
+    """Show the policy by which an adapter would start: its limits, a row for each event and each service.
 
     The revision is that of evapi_policy_info, where an adapter tells which one it has. Exit codes: 0 shown,
     2 the policy is wrong, or wrong usage.
     """
     chosen = options.settings(more, policy=policy)
     read = _policy(chosen)
-    plans = [(name, read.events[name]) for name in sorted(read.events)]
-    rows = [_row(name, plan) for name, plan in [*plans, (None, read.default)]]
+    plans = [*((name, read.events[name]) for name in sorted(read.events)), (None, read.default)]
+    rows = [_row(name, plan) for name, plan in plans]
     head = {
         "policy": None if chosen.policy is None else str(chosen.policy),
         "revision": read.revision,
@@ -109,13 +90,18 @@ def show(
         "emergency": read.emergency,
         "longest_deadline": read.longest_deadline,
     }
+    services = [explanation.service(read.known[name]) for name in sorted(read.known)]
     out = Output(output)
     if out.format is Format.JSON:
-        out.one({**head, "rows": rows}, ())
+        out.one({**head, "rows": rows, "services": services}, ())
         return
-    if out.format is Format.TABLE:
-        out.one(head, HEAD)
-    out.rows(ROWS, rows)
+    if out.format is Format.JSONL:
+        out.rows(ROWS, rows)
+        return
+    out.one(head, HEAD)
+    shown = [{**row, **explanation.shown(plan)} for row, (_, plan) in zip(rows, plans, strict=True)]
+    for columns, each in ((ROWS, shown), (explanation.SERVICES, services)):
+        out.rows(explanation.filled(columns, each), each)
 
 
 @app.command(epilog=EPILOG_CHECK)
@@ -131,10 +117,11 @@ def check(
     """Say whether a file is a good policy; of a wrong one line, key and remedy.
 
     With the policy in force (--policy, EVAPI_POLICY), it also says what an adapter on RabbitMQ that was
-    started with it would not take while it runs. Exit codes: 0 good, 2 wrong.
+    started with it would not take while it runs. What may be a slip is a hint. Exit codes: 0 good, 2 wrong.
     """
     from pathlib import Path
 
+    from adapter.admin.policy_explained import hints
     from adapter.relay.policy import read
 
     out = Output(output)
@@ -152,6 +139,7 @@ def check(
         "events": sorted(found.events),
         "longest_deadline": found.longest_deadline,
         "restart": _restart(file, policy, more, out),
+        "hints": hints(found, Path(file).read_text("utf-8-sig")),
     }
     out.one(row, CHECKED)
 
@@ -166,9 +154,11 @@ def explain(
     output: options.As = Format.TABLE,
     more: options.More = None,
 ) -> None:
-    """Explain what happens to an event: its limits, who is expected, what each outcome gives Kamailio.
+    """Explain what happens to an event: who is asked, in which order, on which queues, with which limits.
 
-    BY is the key of the policy that says so. Nobody is asked: `send --event` does that. Exit codes:
+    Then what may decide it, and what each outcome gives Kamailio; BY is the key of the policy that says so.
+    With the data also what each service would get of them, by what its decision is kept, and whether a
+    shadow gets the call (by their call_id). Nobody is asked: `send --event` does that. Exit codes:
     0 explained, 2 the policy is wrong, or wrong usage.
     """
     from adapter.admin.policy_explained import explain as explained
@@ -178,13 +168,7 @@ def explain(
     read = _policy(options.settings(more, policy=policy))
     given = None if data is None else data.encode("utf-8", "surrogateescape")
     found = explained(read, event, given)
-    row = _explained(found, read)
-    out = Output(output)
-    if out.format is not Format.TABLE:
-        out.one(row, ())
-        return
-    out.one(row | _shown(found, read), EXPLAINED)
-    out.rows(OUTCOMES, [{**each, "shown": _decided(each)} for each in row["outcomes"]])
+    explanation.show(found, read, Output(output))
 
 
 def _policy(chosen: Settings) -> Policy:
@@ -197,19 +181,15 @@ def _row(event: str | None, plan: Plan) -> dict[str, Any]:
     return {
         "event": event,
         "deadline": plan.deadline,
-        "format": _format(plan),
+        "format": explanation.format_of(plan.as_json),
         "lane": "emergency" if plan.emergency else "normal",
-        "services": list(plan.services),
+        **explanation.asking(plan),
         "fallback": json.loads(plan.fallback),
         "fallback_on": {
             outcome.value: json.loads(decision) for outcome, decision in plan.fallback_on.items()
         },
         "own": sorted(key for key in plan.own if "." not in key),
     }
-
-
-def _format(plan: Plan) -> str:
-    return "json" if plan.as_json else "msgpack"
 
 
 def _problem(file: str, exc: PolicyError) -> dict[str, Any]:
@@ -245,61 +225,3 @@ def _restart(file: str, in_force: str | None, more: list[str] | None, out: Outpu
     except PolicyError as exc:
         return str(exc)
     return None
-
-
-def _explained(found: Explanation, read: Policy) -> dict[str, Any]:
-    from adapter.contract import word
-
-    plan, asked = found.plan, found.asked
-    data = asked and {
-        "as": "map" if asked.is_map else "bytes",
-        "request_bytes": asked.size,
-        "problem": asked.problem or None,
-    }
-    return {
-        "event": found.event,
-        "table": found.table,
-        "revision": read.revision,
-        "routing_key": f"{word(found.event)}.<node>",
-        "data": data,
-        "deadline": plan.deadline,
-        "format": _format(plan),
-        "admission": found.admission,
-        "limit": found.limit,
-        "services": list(plan.services),
-        "sources": dict(found.sources),
-        "outcomes": [
-            {
-                "outcome": outcome.value,
-                "decision": None if given.decision is None else json.loads(given.decision),
-                "source": given.source,
-            }
-            for outcome, given in found.outcomes.items()
-        ],
-    }
-
-
-def _shown(found: Explanation, read: Policy) -> dict[str, str]:
-    """The same as a person reads it."""
-    plan, sources, asked = found.plan, found.sources, found.asked
-    places = f"up to {found.limit} in flight of a node"
-    if plan.emergency:
-        places += f", {read.in_flight} and {read.emergency} more"
-    shown = {
-        "shown_deadline": f"{seconds(plan.deadline)} ({sources['deadline']})",
-        "shown_format": f"{_format(plan)} ({sources['format']})",
-        "shown_admission": f"{found.admission} ({sources['emergency']}): {places}",
-        "shown_services": "whoever is bound to it; the policy expects nobody",
-    }
-    if plan.services:
-        shown["shown_services"] = f"{', '.join(plan.services)} ({sources['services']})"
-    if asked is not None:
-        kind = "a map" if asked.is_map else "bytes: they are no JSON object"
-        shown["shown_data"] = f"malformed: {asked.problem}" if asked.problem else kind
-    return shown
-
-
-def _decided(row: dict[str, Any]) -> str:
-    if row["decision"] is None:
-        return "the service's" if row["outcome"] == "decided" else "the operator's"
-    return _decision(row["decision"])

@@ -63,8 +63,8 @@ def request(
 def copy(transaction: Transaction, plan: Plan, service: Service, traceparent: str) -> Publication:
     """Return what an observer gets: the event, without anything that it could answer. Raises CodecError."""
     whole = contract.decode_request(transaction.request)
-    bare = contract.Request(whole.event, whole.node, _cut(whole.data, service))
-    body = contract.encode_request(bare, _as_json(plan, service))
+    bare = contract.Request(whole.event, whole.node, service.cut(whole.data))
+    body = contract.encode_request(bare, plan.in_json(service))
     return Publication(transaction.event, whole.node, body, traceparent=traceparent, queue=service.queue)
 
 
@@ -76,21 +76,8 @@ def taken_by(plan: Plan, now: float, due: float) -> float | None:
 
 
 def _body(whole: bytes, plan: Plan, service: Service, decisions: dict[str, Any]) -> bytes:
-    as_json = _as_json(plan, service)
+    as_json = plan.in_json(service)
     if as_json == plan.as_json and service.fields is None and not decisions:
         return whole
     found = contract.decode_request(whole)
-    return contract.encode_request(
-        replace(found, data=_cut(found.data, service), decisions=decisions), as_json
-    )
-
-
-def _as_json(plan: Plan, service: Service) -> bool:
-    return plan.as_json if service.as_json is None else service.as_json
-
-
-def _cut(data: Any, service: Service) -> Any:
-    """The data that a service gets. Those that are no map have no fields: of them it gets nothing."""
-    if service.fields is None:
-        return data
-    return {key: data[key] for key in service.fields if key in data} if isinstance(data, dict) else {}
+    return contract.encode_request(replace(found, data=service.cut(found.data), decisions=decisions), as_json)

@@ -57,6 +57,12 @@ class Service:
         """Where it takes its requests; "" for whoever is bound to the event."""
         return service_queue(self.name) if self.name else ""
 
+    def cut(self, data: Any) -> Any:
+        """The data that it gets. Those that are no map have no fields: of them it gets nothing."""
+        if self.fields is None:
+            return data
+        return {key: data[key] for key in self.fields if key in data} if isinstance(data, dict) else {}
+
 
 ANYBODY: Final = Service("")
 """Who is asked if a policy names nobody: whoever is bound to the event."""
@@ -129,6 +135,10 @@ class Plan:
     shadows: tuple[Shadow, ...] = ()
     queue: str = ""
     courses: bool = False
+
+    def in_json(self, service: Service) -> bool:
+        """Whether the requests of a service are in JSON."""
+        return self.as_json if service.as_json is None else service.as_json
 
     @property
     def longest(self) -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from adapter.relay.policy import read
 from tests.cli.command import evapi_adapter, on_terminal
+from tests.cli.policies import PLAIN, told
 from tests.relay.wrong_policies import KEYS, SYNTAX
 
 if TYPE_CHECKING:
@@ -43,17 +44,12 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def told(*words: str, **variables: str) -> Any:
-    done = evapi_adapter("policy", *words, "-o", "json", **variables)
-    assert (done.code, done.err) == (0, "")
-    return json.loads(done.out)
-
-
 class TestShow:
     def test_everything_as_json(self, path: Path) -> None:
         found = told("show", "--policy", str(path))
         assert found == told("show", EVAPI_POLICY=str(path))
         rows = found.pop("rows")
+        assert found.pop("services") == []
         assert found == {
             "policy": str(path),
             "revision": read(path).revision,
@@ -67,6 +63,7 @@ class TestShow:
             "deadline": 3.5,
             "format": "msgpack",
             "lane": "normal",
+            **PLAIN,
             "services": ["screening"],
             "fallback": {"action": "allow"},
             "fallback_on": {},
@@ -110,6 +107,7 @@ class TestCheck:
             "events": ["screening", "sos\x1b"],
             "longest_deadline": 3.5,
             "restart": None,
+            "hints": [],
         }
         assert f"REVISION          {read(path).revision}" in evapi_adapter("policy", "check", str(path)).out
 
@@ -167,23 +165,30 @@ class TestExplain:
         assert all(each == own for each in outcomes.values())
         size = found["data"].pop("request_bytes")
         assert 50 < size < 120
+        (asked,) = found.pop("asked")
+        assert (asked["service"], asked["queue"]) == ("screening", "evapi.decide.screening")
+        assert found.pop("ladder") == [
+            {"step": "service", "how": "screening decides"},
+            {"step": "fallback", "how": "of each outcome"},
+        ]
+        sources = found.pop("sources")
+        assert (sources["deadline"], sources["services"]) == (
+            "events.screening.deadline",
+            "events.screening.services",
+        )
+        assert {sources[key] for key in ("format", "emergency", "mode", "cache")} == {"built-in"}
         assert found == {
             "event": "screening",
             "table": "events.screening",
             "revision": read(path).revision,
             "routing_key": "screening.<node>",
-            "data": {"as": "map", "problem": None},
+            "data": {"as": "map", "problem": None, "cache_key": None},
             "deadline": 3.5,
             "format": "msgpack",
             "admission": "normal",
             "limit": 200,
+            **PLAIN,
             "services": ["screening"],
-            "sources": {
-                "deadline": "events.screening.deadline",
-                "format": "built-in",
-                "emergency": "built-in",
-                "services": "events.screening.services",
-            },
         }
 
     def test_the_default(self, path: Path) -> None:
