@@ -9,6 +9,7 @@ import pytest
 
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq.limits import Limits
+from tests.broker.buses import AmqpBus, Bus, EmbeddedBus
 from tests.broker.support import Recorder, unique
 from tests.harness.until import until
 
@@ -61,3 +62,20 @@ def node() -> str:
 @pytest.fixture
 def event() -> str:
     return unique("event")
+
+
+_SERVER = pytest.mark.server
+
+
+@pytest.fixture(
+    params=["embedded", pytest.param("classic", marks=_SERVER), pytest.param("quorum", marks=_SERVER)]
+)
+async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
+    made: Bus
+    if request.param == "embedded":
+        made = EmbeddedBus()
+    else:
+        server: RabbitServer = request.getfixturevalue("rabbitmq")
+        made = AmqpBus(server.url, request.param == "quorum")
+    yield made
+    await made.end()

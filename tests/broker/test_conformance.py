@@ -4,197 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
-
-import aio_pika
-import pytest
+from dataclasses import replace
 
 from adapter import contract
-from adapter.broker.embedded import Answered, Delivery, EmbeddedBroker
-from adapter.broker.rabbitmq import AmqpBroker
 from adapter.errors import StoreUnavailable
 from adapter.ports.broker import DeadLetter, Publication, Published
+from tests.broker.buses import Answer, Bus, Service, echo, request_of
 from tests.broker.support import Recorder, unique
 from tests.harness.until import until
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
-
-    from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
-
-    from adapter.ports.broker import Broker
-    from tests.harness.rabbitmq import RabbitServer
-
-
-@dataclass(frozen=True)
-class Got:
-    """A request as a service sees it."""
-
-    correlation_id: str | None
-    body: bytes
-    headers: Mapping[str, Any]
-    content_type: str | None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a service does with it: a reply, nothing (no body), or a rejection."""
-
-    body: bytes | None = None
-    content_type: str | None = contract.JSON
-    headers: Mapping[str, str] = field(default_factory=dict)
-    rejected: bool = False
-
-
-@dataclass
-class Service:
-    """Bound to one event; decides by ``decide`` and notes what it got."""
-
-    event: str
-    decide: Callable[[Got], Answer]
-    got: list[Got] = field(default_factory=list)
-
-    def take(self, got: Got) -> Answer:
-        self.got.append(got)
-        return self.decide(got)
-
-
-class Bus(Protocol):
-    """One implementation with a service on it."""
-
-    @property
-    def broker(self) -> Broker: ...
-
-    async def begin(self, service: Service, receiver: Recorder) -> None:
-        """Start both; return once the broker is ready."""
-
-    def dead_reasons(self) -> list[str]:
-        """Of the dead letters that the broker was given."""
-
-    async def end(self) -> None: ...
-
-
-class _Core:
-    """A service as the embedded broker runs it."""
-
-    prefetch = 10
-
-    def __init__(self, service: Service) -> None:
-        self.name = service.event
-        self.events = [service.event]
-        self._service = service
-
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    def begin(self, message: Delivery, /) -> Answered:
-        return self._service.take(
-            Got(message.correlation_id, message.body, message.headers, message.content_type)
-        )
-
-
-class EmbeddedBus:
-    broker: EmbeddedBroker
-
-    async def begin(self, service: Service, receiver: Recorder) -> None:
-        self.broker = EmbeddedBroker([_Core(service)], retry=0.01)
-        await self.broker.start(receiver)
-
-    def dead_reasons(self) -> list[str]:
-        return [letter.reason for letter in self.broker.dead_letters]
-
-    async def end(self) -> None:
-        await self.broker.close()
-
-
-class AmqpBus:
-    """The service is aio-pika's, on a connection of its own."""
-
-    broker: AmqpBroker
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._connection: AbstractConnection
-        self._dead: list[str] = []
-
-    async def begin(self, service: Service, receiver: Recorder) -> None:
-        self.broker = AmqpBroker(self._url)
-        await self.broker.start(receiver)
-        await until(lambda: self.broker.ready)
-        self._connection = await aio_pika.connect(self._url)
-        self._channel = await self._connection.channel()
-        events = await self._channel.get_exchange(contract.EVENTS_EXCHANGE, ensure=False)
-        dead_exchange = await self._channel.get_exchange(contract.DEAD_EXCHANGE, ensure=False)
-        arguments: dict[str, Any] = {"x-dead-letter-exchange": contract.DEAD_EXCHANGE}
-        queue = await self._channel.declare_queue(service.event, arguments=arguments, auto_delete=True)
-        await queue.bind(events, f"{service.event}.*")
-        dead = await self._channel.declare_queue(exclusive=True)
-        await dead.bind(dead_exchange)
-
-        async def take(message: AbstractIncomingMessage) -> None:
-            got = Got(message.correlation_id, message.body, message.headers, message.content_type)
-            answer = service.take(got)
-            if answer.rejected:
-                await message.reject()
-                return
-            if answer.body is not None and message.reply_to is not None:
-                reply = aio_pika.Message(
-                    answer.body,
-                    headers=dict(answer.headers),
-                    content_type=answer.content_type,
-                    correlation_id=message.correlation_id,
-                )
-                await self._channel.default_exchange.publish(reply, message.reply_to)
-            await message.ack()
-
-        async def forget_node(message: AbstractIncomingMessage) -> None:
-            await message.ack()
-            self._dead.append(str(message.headers.get(contract.HEADER_REASON)))
-
-        await queue.consume(take)
-        await dead.consume(forget_node)
-
-    def dead_reasons(self) -> list[str]:
-        return self._dead
-
-    async def end(self) -> None:
-        await self.broker.close()
-        await self._connection.close()
-
-
-@pytest.fixture(params=["embedded", pytest.param("amqp", marks=pytest.mark.server)])
-async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
-    made: Bus
-    if request.param == "embedded":
-        made = EmbeddedBus()
-    else:
-        server: RabbitServer = request.getfixturevalue("rabbitmq")
-        made = AmqpBus(server.url)
-    yield made
-    await made.end()
-
-
-@pytest.fixture
-def node() -> str:
-    return unique("sbc")
-
-
-def request_of(
-    service: Service, node: str, number: int = 1, lasts: float = 5.0, body: bytes = b""
-) -> Publication:
-    deadline = time.time() + lasts
-    body = body or b"request %d" % number
-    return Publication(service.event, node, body, f"{node}:{number}:7:1", deadline)
-
-
-def echo(got: Got) -> Answer:
-    return Answer(got.body)
-
 
 async def test_request_and_reply(bus: Bus, node: str) -> None:
-    headers = {contract.HEADER_SERVICE: "lcr", contract.HEADER_STATUS: contract.STATUS_FAILED}
+    headers = {contract.HEADER_STATUS: contract.STATUS_FAILED}
     service = Service(unique("event"), lambda got: Answer(got.body.upper(), headers=headers))
     receiver = Recorder()
     await bus.begin(service, receiver)
@@ -204,7 +25,7 @@ async def test_request_and_reply(bus: Bus, node: str) -> None:
     await until(lambda: receiver.replies)
     (reply,) = receiver.replies
     assert (reply.correlation_id, reply.body) == (asked.correlation_id, b"REQUEST 1")
-    assert (reply.content_type, reply.service) == (contract.JSON, "lcr")
+    assert (reply.content_type, reply.service) == (contract.JSON, service.name)
     assert (reply.status, reply.rejected) == (contract.STATUS_FAILED, None)
     (got,) = service.got
     assert (got.correlation_id, got.body) == (asked.correlation_id, asked.body)

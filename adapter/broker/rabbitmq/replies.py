@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter import contract
+from adapter.broker.headers import count
 from adapter.ports.broker import DeadLetter, Reply
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ WRONG_EXCHANGE: Final = "wrong-exchange"
 reply can write to every queue, by its name; by which exchange it came the server says, and nobody can
 forge that."""
 _EXPIRED: Final = "expired"
+_DECIDES: Final = contract.service_queue("")
+_HANDLES: Final = contract.handles_queues("")[:-1]
 _MAX_TEXT: Final = 200
 _MAX_ID: Final = 1024  # bytes; more than a node's name, three numbers and a tag have
 _LATEST: Final = 1 << 53  # microseconds: what a float holds exactly, and the year 2255
@@ -38,6 +41,7 @@ def read_reply(delivery: Delivery, node: str) -> Reply | DeadLetter | None:
     if status == contract.STATUS_OPERATOR and not by_operator:
         why = f"an operator's answer comes by the exchange {contract.OPERATOR_EXCHANGE}"
         return letter(delivery, node, WRONG_EXCHANGE, why)
+    extend, cache = headers.get(contract.HEADER_EXTEND), headers.get(contract.HEADER_CACHE)
     return Reply(
         correlation_id,
         delivery.body,
@@ -49,6 +53,8 @@ def read_reply(delivery: Delivery, node: str) -> Reply | DeadLetter | None:
         None if detail is None else _text(detail),
         by_operator,
         delivery.size,
+        0 if extend is None else count(extend),
+        0 if cache is None else count(cache),
     )
 
 
@@ -61,23 +67,36 @@ def letter(delivery: Delivery, node: str, why: str, detail: str) -> DeadLetter:
 def _given_up(delivery: Delivery, node: str) -> Reply | None:
     """A dead request, told apart by its exchange: the header ``x-death`` may be copied to a reply.
 
-    That of a node whose routing word is the same comes here, too. An expired one has been
-    answered by its deadline.
+    That of a node whose routing word is the same comes here, too. One that expired with its deadline has
+    been answered by that; one that was to be taken before it says so.
     """
     content_type, headers, correlation_id, *_ = delivery.properties
-    death = _last_death(headers)
+    death, queue = _last_death(headers)
+    untold = death == _EXPIRED and contract.HEADER_UNTAKEN not in headers
     ours = headers.get(contract.HEADER_NODE) == node
-    if death is None or death == _EXPIRED or not ours or not correlation_id:
+    if death is None or untold or not ours or not correlation_id:
         return None
-    return Reply(correlation_id, delivery.body, content_type, rejected=death)
+    return Reply(correlation_id, delivery.body, content_type, service=_service_of(queue), rejected=death)
 
 
-def _last_death(headers: Mapping[str, Any]) -> str | None:
-    """Why the broker gave a message up the last time (it may have been retried before)."""
+def _last_death(headers: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Why the broker gave a message up the last time (it may have been retried before), on which queue."""
     deaths = headers.get("x-death")
-    last = deaths[0] if isinstance(deaths, list) and deaths else {}
-    found = last.get("reason") if isinstance(last, dict) else None
-    return _text(found) or _text(headers.get("x-first-death-reason"))
+    last = deaths[0] if isinstance(deaths, list) and deaths else None
+    if not isinstance(last, dict):
+        last = {}
+    why = _text(last.get("reason")) or _text(headers.get("x-first-death-reason"))
+    queue = _text(last.get("queue"), _MAX_ID) or _text(headers.get("x-first-death-queue"), _MAX_ID)
+    return why, queue or ""
+
+
+def _service_of(queue: str) -> str | None:
+    """The service that takes its requests from a queue; None for one of another kind."""
+    if queue.startswith(_DECIDES):
+        return queue.removeprefix(_DECIDES) or None
+    if queue.startswith(_HANDLES):  # an event may have dots, the name of a service has none
+        return queue.removeprefix(_HANDLES).partition(".")[0] or None
+    return None
 
 
 def _seconds(times: tuple[int, int] | None) -> tuple[float | None, float | None]:

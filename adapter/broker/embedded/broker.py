@@ -4,7 +4,8 @@ It behaves as RabbitMQ does, so that what works here works there. Bodies pass en
 service that handles an event gets its copy; an event nobody handles is unroutable. (Two events that
 share a routing key are told apart here before they are delivered, on RabbitMQ by the service.) A service
 works on ``prefetch`` requests at a time, the rest waits in its queue; a full queue does not take
-more (UNAVAILABLE). What has expired is not handed over. A rejected request comes back as
+more (UNAVAILABLE). What has expired is not handed over; a request that was to be taken before its deadline
+comes back as ``Reply(rejected="expired")``. A rejected request comes back as
 ``Reply(rejected="rejected")`` and stays in ``dead_letters``. Replies wait until their node is
 attached, and are delivered again when the receiver raises.
 
@@ -18,28 +19,34 @@ import logging
 import time
 from collections import deque
 from collections.abc import Coroutine
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
 from adapter.amqp.urls import EMBEDDED
+from adapter.broker.embedded.cores import Delivery
+from adapter.broker.embedded.queues import Queue, Untaken
+from adapter.broker.embedded.results import RETRY, Results
+from adapter.broker.headers import count
 from adapter.contract import (
+    HEADER_CACHE,
     HEADER_DEADLINE,
     HEADER_DETAIL,
+    HEADER_EXTEND,
     HEADER_NODE,
-    HEADER_SERVICE,
     HEADER_STATUS,
     HEADER_TIME_LEFT,
     HEADER_TRACEPARENT,
+    HEADER_UNTAKEN,
     HEADER_VERSION,
     VERSION,
-    content_type,
+    service_queue,
 )
 from adapter.ports.broker import DeadLetter, Published, Reply
-from adapter.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from adapter.broker.embedded.cores import Answered, Core
     from adapter.ports.broker import Publication, Receiver
 
 _log = logging.getLogger(__name__)
@@ -49,103 +56,10 @@ QUEUE_LIMIT: Final = 10_000
 DEAD_LETTERS: Final = 1_000
 DEAD_LETTER_BYTES: Final = 4_096
 """Of the body of each that is kept."""
-RETRY: Final = 0.1
-"""Seconds until replies that the receiver did not take are delivered again."""
 GRACE: Final = 10.0
 """Seconds that ``close`` gives to the work under way."""
 SLICE: Final = 64
 """Requests handed to one service before the loop gets its turn."""
-
-
-@record
-class Delivery:
-    """One request on its way to one service."""
-
-    node: str
-    body: bytes
-    correlation_id: str | None
-    deadline: float | None
-    headers: Mapping[str, Any]
-
-    @property
-    def content_type(self) -> str:
-        """Of the body."""
-        return content_type(self.body)
-
-
-class Answered(Protocol):
-    """What a service did with a request."""
-
-    @property
-    def rejected(self) -> bool:
-        """Whether it belongs to the dead letters."""
-        ...
-
-    @property
-    def body(self) -> bytes | None:
-        """The encoded reply; ``None`` where there is none."""
-        ...
-
-    @property
-    def content_type(self) -> str | None:
-        """Of the reply."""
-        ...
-
-    @property
-    def headers(self) -> Mapping[str, Any]:
-        """Of the reply."""
-        ...
-
-
-class Core(Protocol):
-    """A service without its transport; ``consumers.Service`` is one."""
-
-    @property
-    def name(self) -> str:
-        """What the service is called."""
-        ...
-
-    @property
-    def events(self) -> Collection[str]:
-        """The events it is bound to."""
-        ...
-
-    @property
-    def prefetch(self) -> int:
-        """How many requests it works on at a time."""
-        ...
-
-    async def open(self) -> None:
-        """Open what its handlers need, before the first request."""
-        ...
-
-    async def close(self) -> None:
-        """Close that again, after the last; nothing if it is not open."""
-        ...
-
-    def begin(self, message: Delivery, /) -> Answered | Coroutine[Any, Any, Answered]:
-        """Answer a request: at once, or by a coroutine where the handler waits for something."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class _Queue:
-    """What waits for one service."""
-
-    core: Core
-    waiting: deque[Delivery] = field(default_factory=deque)
-    in_hand: int = 0
-    scheduled: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Results:
-    """What waits for one node. ``task`` delivers it, and is there only while there is something."""
-
-    node: str
-    replies: list[Reply] = field(default_factory=list)
-    attached: bool = False
-    task: asyncio.Task[None] | None = None
 
 
 class EmbeddedBroker:
@@ -167,12 +81,15 @@ class EmbeddedBroker:
         self._retry = retry
         self._grace = grace
         self._clock = clock
-        self._queues = [_Queue(core) for core in cores]
-        self._bound: dict[str, list[_Queue]] = {}
+        self._queues = [Queue(core) for core in cores]
+        self._bound: dict[str, list[Queue]] = {}
+        self._named: dict[str, list[Queue]] = {}  # by the name that their queue has on RabbitMQ
         for queue in self._queues:
+            self._named.setdefault(service_queue(queue.core.name), []).append(queue)
             for event in set(queue.core.events):
                 self._bound.setdefault(event, []).append(queue)
-        self._results: dict[str, _Results] = {}
+        self._untaken = Untaken(clock, self._give_up)
+        self._results: dict[str, Results] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._receiver: Receiver | None = None
         self._closed = False
@@ -239,7 +156,7 @@ class EmbeddedBroker:
         """Deliver the node's replies, those that waited first. Nobody else does, whatever the priority."""
         results = self._results_of(node)
         results.attached = True
-        self._deliver_soon(results)
+        results.deliver_soon(self._receiver)
 
     def detach(self, node: str) -> None:
         """Keep the node's replies from now on."""
@@ -270,6 +187,7 @@ class EmbeddedBroker:
                     await self._idle.wait()
             except TimeoutError:
                 _log.warning("closing with work left: %r", self)
+        self._untaken.end()
         tasks = [*self._tasks, *(results.task for results in self._results.values() if results.task)]
         for queue in self._queues:
             queue.waiting.clear()
@@ -285,7 +203,8 @@ class EmbeddedBroker:
     def _publish(self, publication: Publication, now: float) -> Published:
         if not self.ready:
             return Published.UNAVAILABLE
-        queues = self._bound.get(publication.event)
+        to = publication.queue
+        queues = self._named.get(to) if to else self._bound.get(publication.event)
         if queues is None:
             return Published.UNROUTABLE
         for queue in queues:
@@ -298,19 +217,26 @@ class EmbeddedBroker:
             headers[HEADER_TIME_LEFT] = round((deadline - now) * 1000)
         if publication.traceparent:
             headers[HEADER_TRACEPARENT] = publication.traceparent
+        expires = publication.expires
+        if expires is not None and (deadline is None or expires >= deadline):
+            expires = None
+        if expires is not None:
+            headers[HEADER_UNTAKEN] = 1
         delivery = Delivery(node, publication.body, publication.correlation_id, deadline, headers)
         for queue in queues:
             queue.waiting.append(delivery)
+            if expires is not None:
+                self._untaken.add(queue, delivery, expires)
             if not queue.scheduled:
                 self._serve_soon(queue)
         return Published.CONFIRMED
 
-    def _serve_soon(self, queue: _Queue) -> None:
+    def _serve_soon(self, queue: Queue) -> None:
         if not queue.scheduled:
             queue.scheduled = True
             asyncio.get_running_loop().call_soon(self._serve, queue)
 
-    def _serve(self, queue: _Queue) -> None:
+    def _serve(self, queue: Queue) -> None:
         """Hand over what the service may have. Where its handlers do not wait, no task is made."""
         queue.scheduled = False
         now = self._clock()
@@ -319,6 +245,9 @@ class EmbeddedBroker:
                 break
             delivery = queue.waiting.popleft()
             received = now
+            if queue.expires and queue.expires.pop(id(delivery), received + 1) <= received:
+                self._give_up(queue, delivery)
+                continue
             if delivery.deadline is not None and delivery.deadline <= received:
                 self.expired += 1
                 continue
@@ -343,7 +272,7 @@ class EmbeddedBroker:
         self._tell_idle()
 
     async def _wait_for(
-        self, queue: _Queue, delivery: Delivery, answer: Coroutine[Any, Any, Answered], received: float
+        self, queue: Queue, delivery: Delivery, answer: Coroutine[Any, Any, Answered], received: float
     ) -> None:
         try:
             found = await answer
@@ -358,59 +287,45 @@ class EmbeddedBroker:
             self._tell_idle()
 
     def _answer(
-        self, queue: _Queue, delivery: Delivery, answer: Answered, received: float, replied: float
+        self, queue: Queue, delivery: Delivery, answer: Answered, received: float, replied: float
     ) -> None:
         if answer.rejected:
             self._reject(queue, delivery)
         elif answer.body is not None and delivery.correlation_id is not None:
-            headers = answer.headers
-            status, service = headers.get(HEADER_STATUS), headers.get(HEADER_SERVICE)
+            headers, service = answer.headers, queue.core.name
+            status, extend, cache = map(headers.get, (HEADER_STATUS, HEADER_EXTEND, HEADER_CACHE))
             id_, body, kind = delivery.correlation_id, answer.body, answer.content_type
             detail = None if status is None else headers.get(HEADER_DETAIL)
             reply = Reply(id_, body, kind, status, service, None, received, replied, detail)
-            self._reply(delivery.node, reply)
+            if extend is not None or cache is not None:
+                reply = replace(reply, extend=count(extend), cache=count(cache))
+            self._results_of(delivery.node).add(reply, self._receiver)
 
-    def _reject(self, queue: _Queue, delivery: Delivery) -> None:
+    def _reject(self, queue: Queue, delivery: Delivery) -> None:
         reason, service, kind = "rejected", queue.core.name, delivery.content_type
         self.dead_letter(
             DeadLetter(reason, service, delivery.body, delivery.node, delivery.correlation_id, kind)
         )
-        if delivery.correlation_id is not None:
-            reply = Reply(delivery.correlation_id, delivery.body, kind, None, service, reason)
-            self._reply(delivery.node, reply)
+        self._return(queue, delivery, reason)
 
-    def _results_of(self, node: str) -> _Results:
+    def _give_up(self, queue: Queue, delivery: Delivery) -> None:
+        """Nobody took it in the time that it had for that."""
+        self.expired += 1
+        self._return(queue, delivery, "expired")
+        self._tell_idle()
+
+    def _return(self, queue: Queue, delivery: Delivery, why: str) -> None:
+        if delivery.correlation_id is not None:
+            service, kind = queue.core.name, delivery.content_type
+            reply = Reply(delivery.correlation_id, delivery.body, kind, None, service, why)
+            self._results_of(delivery.node).add(reply, self._receiver)
+
+    def _results_of(self, node: str) -> Results:
         results = self._results.get(node)
         if results is None:
-            results = self._results[node] = _Results(node)
+            results = Results(node, self._retry, self._queue_limit, self._tell_idle)
+            self._results[node] = results
         return results
-
-    def _reply(self, node: str, reply: Reply) -> None:
-        results = self._results_of(node)
-        results.replies.append(reply)
-        if len(results.replies) > self._queue_limit:
-            del results.replies[0]  # the oldest is the nearest to its deadline, or past it
-        self._deliver_soon(results)
-
-    def _deliver_soon(self, results: _Results) -> None:
-        # The task begins in the next round of the loop, so it finds all that this round brings.
-        if results.task is None and results.replies and results.attached and self._receiver is not None:
-            results.task = asyncio.get_running_loop().create_task(self._deliver(results, self._receiver))
-
-    async def _deliver(self, results: _Results, receiver: Receiver) -> None:
-        """One batch after the other. A node has its own task: the trouble of one is not another's."""
-        try:
-            while results.replies and results.attached:
-                batch, results.replies = results.replies, []
-                try:
-                    await receiver.on_replies(batch)
-                except Exception as exc:
-                    _log.warning("%s: %d replies again: %r", results.node, len(batch), exc)
-                    results.replies[:0] = batch
-                    await asyncio.sleep(self._retry)
-        finally:
-            results.task = None
-            self._tell_idle()
 
     def _busy(self) -> bool:
         return any(queue.waiting or queue.in_hand for queue in self._queues) or any(

@@ -1,0 +1,213 @@
+"""Each implementation of the broker, with services on it that do what a test says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import aio_pika
+
+from adapter import contract
+from adapter.broker.embedded import Answered, Delivery, EmbeddedBroker
+from adapter.broker.rabbitmq import AmqpBroker
+from adapter.ports.broker import Publication
+from tests.broker.support import Recorder, unique
+from tests.harness.until import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+
+    from adapter.ports.broker import Broker
+
+
+@dataclass(frozen=True)
+class Got:
+    """A request as a service sees it."""
+
+    correlation_id: str | None
+    body: bytes
+    headers: Mapping[str, Any]
+    content_type: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a service does with it: a reply, nothing (no body), or a rejection."""
+
+    body: bytes | None = None
+    content_type: str | None = contract.JSON
+    headers: Mapping[str, Any] = field(default_factory=dict)
+    rejected: bool = False
+
+
+@dataclass
+class Service:
+    """Bound to one event; decides by ``decide`` and notes what it got.
+
+    ``held``: it takes one request at a time, and keeps the first in hand until it is let go.
+    """
+
+    event: str
+    decide: Callable[[Got], Answer]
+    got: list[Got] = field(default_factory=list)
+    name: str = field(default_factory=lambda: unique("service"))
+    held: asyncio.Event | None = None
+
+    @property
+    def queue(self) -> str:
+        return contract.service_queue(self.name)
+
+    @property
+    def prefetch(self) -> int:
+        return 10 if self.held is None else 1
+
+    async def hold(self) -> None:
+        """Return when the request in hand may be answered."""
+        if self.held is not None:
+            await self.held.wait()
+
+    def take(self, got: Got) -> Answer:
+        self.got.append(got)
+        return self.decide(got)
+
+
+class Bus(Protocol):
+    """One implementation with a service on it."""
+
+    @property
+    def broker(self) -> Broker: ...
+
+    async def begin(self, service: Service, receiver: Recorder, *others: Service) -> None:
+        """Start all; return once the broker is ready."""
+
+    def dead_reasons(self) -> list[str]:
+        """Of the dead letters that the broker was given."""
+
+    async def end(self) -> None: ...
+
+
+class _Core:
+    """A service as the embedded broker runs it."""
+
+    def __init__(self, service: Service) -> None:
+        self.name = service.name
+        self.events = [service.event]
+        self.prefetch = service.prefetch
+        self._service = service
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def begin(self, message: Delivery, /) -> Answered | Coroutine[Any, Any, Answered]:
+        got = Got(message.correlation_id, message.body, message.headers, message.content_type)
+        answer = self._service.take(got)
+        return answer if self._service.held is None else self._hold(answer)
+
+    async def _hold(self, answer: Answered) -> Answered:
+        await self._service.hold()
+        return answer
+
+
+class EmbeddedBus:
+    broker: EmbeddedBroker
+
+    async def begin(self, service: Service, receiver: Recorder, *others: Service) -> None:
+        self.broker = EmbeddedBroker([_Core(each) for each in (service, *others)], retry=0.01)
+        await self.broker.start(receiver)
+
+    def dead_reasons(self) -> list[str]:
+        return [letter.reason for letter in self.broker.dead_letters]
+
+    async def end(self) -> None:
+        await self.broker.close()
+
+
+class AmqpBus:
+    """The service is aio-pika's, on a connection of its own."""
+
+    broker: AmqpBroker
+
+    def __init__(self, url: str, quorum: bool) -> None:
+        self._url = url
+        self._quorum = quorum
+        self._connection: AbstractConnection
+        self._channel: AbstractChannel
+        self._dead: list[str] = []
+
+    async def begin(self, service: Service, receiver: Recorder, *others: Service) -> None:
+        self.broker = AmqpBroker(self._url)
+        await self.broker.start(receiver)
+        await until(lambda: self.broker.ready)
+        self._connection = await aio_pika.connect(self._url)
+        self._channel = channel = await self._connection.channel()
+        dead_exchange = await channel.get_exchange(contract.DEAD_EXCHANGE, ensure=False)
+        dead = await channel.declare_queue(exclusive=True)
+        await dead.bind(dead_exchange)
+
+        async def note(message: AbstractIncomingMessage) -> None:
+            await message.ack()
+            self._dead.append(str(message.headers.get(contract.HEADER_REASON)))
+
+        await dead.consume(note)
+        for each in (service, *others):
+            await self._serve(each)
+
+    async def _serve(self, service: Service) -> None:
+        channel = self._channel
+        await channel.set_qos(service.prefetch)  # of the consumers that come after it
+        events = await channel.get_exchange(contract.EVENTS_EXCHANGE, ensure=False)
+        queue = await self._queue(service.queue)
+        await queue.bind(events, f"{service.event}.*")
+
+        async def take(message: AbstractIncomingMessage) -> None:
+            got = Got(message.correlation_id, message.body, message.headers, message.content_type)
+            answer = service.take(got)
+            await service.hold()
+            if answer.rejected:
+                await message.reject()
+                return
+            if answer.body is not None and message.reply_to is not None:
+                reply = aio_pika.Message(
+                    answer.body,
+                    headers={contract.HEADER_SERVICE: service.name, **answer.headers},
+                    content_type=answer.content_type,
+                    correlation_id=message.correlation_id,
+                )
+                await channel.default_exchange.publish(reply, message.reply_to)
+            await message.ack()
+
+        await queue.consume(take)
+
+    async def _queue(self, name: str) -> AbstractQueue:
+        arguments: dict[str, Any] = {"x-dead-letter-exchange": contract.DEAD_EXCHANGE}
+        if self._quorum:  # which cannot go by itself, but with nobody to use it
+            arguments |= {"x-queue-type": "quorum", "x-expires": 60_000}
+        return await self._channel.declare_queue(
+            name, durable=self._quorum, arguments=arguments, auto_delete=not self._quorum
+        )
+
+    def dead_reasons(self) -> list[str]:
+        return self._dead
+
+    async def end(self) -> None:
+        await self.broker.close()
+        before = asyncio.all_tasks()
+        await self._connection.close()
+        await until(lambda: asyncio.all_tasks() <= before)  # the library's, which end a little later
+
+
+def request_of(
+    service: Service, node: str, number: int = 1, lasts: float = 5.0, body: bytes = b""
+) -> Publication:
+    deadline = time.time() + lasts
+    body = body or b"request %d" % number
+    return Publication(service.event, node, body, f"{node}:{number}:7:1", deadline)
+
+
+def echo(got: Got) -> Answer:
+    return Answer(got.body)

@@ -1,0 +1,88 @@
+"""What a message on a results queue tells, without a server."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapter import contract
+from adapter.broker.headers import count
+from adapter.broker.rabbitmq.delivery import Delivery, Properties
+from adapter.broker.rabbitmq.replies import read_reply
+from adapter.ports.broker import Reply
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        *((1, 1), (1500, 1500), (1.9, 1), ("30", 30), (" 30 ", 30), ("0.5", 0), (b"30", 30)),
+        *((bytearray(b"30"), 30), (Decimal("2.5"), 2), (1 << 62, (1 << 31) - 1), ("1e300", (1 << 31) - 1)),
+        *((0, 0), (-1, 0), ("", 0), ("soon", 0), (b"\xff", 0), (None, 0), ([], 0), ({}, 0), (True, 0)),
+        *((float("nan"), 0), (float("inf"), 0), ("1e400", 0), ("9" * 33, 0), (10**400, 0)),
+        (datetime(2030, 1, 1, tzinfo=UTC), 0),
+    ],
+)
+def test_a_whole_number_in_a_header(value: Any, read: int) -> None:
+    assert count(value) == read
+
+
+@given(st.recursive(st.none() | st.integers() | st.floats() | st.text() | st.binary(), st.lists))
+def test_whatever_is_in_a_header_it_is_read(value: Any) -> None:
+    assert 0 <= count(value) < 1 << 31
+
+
+def delivered(headers: dict[str, Any], exchange: str = "", body: bytes = b"{}") -> Delivery:
+    return Delivery(1, False, exchange, Properties(contract.JSON, headers, "sbc1:1:2:3"), body)
+
+
+def test_more_time_and_how_long_a_decision_holds() -> None:
+    headers = {contract.HEADER_STATUS: contract.STATUS_EXTEND, contract.HEADER_EXTEND: 1500}
+    assert read_reply(delivered(headers), "sbc1") == Reply(
+        "sbc1:1:2:3", b"{}", contract.JSON, contract.STATUS_EXTEND, extend=1500
+    )
+    assert read_reply(delivered({contract.HEADER_CACHE: "30"}), "sbc1") == Reply(
+        "sbc1:1:2:3", b"{}", contract.JSON, cache=30
+    )
+
+
+UNTAKEN = {contract.HEADER_UNTAKEN: 1}
+
+
+@pytest.mark.parametrize(
+    ("queue", "service"),
+    [
+        ("evapi.decide.fraud", "fraud"),
+        ("evapi.decide.team.fraud", "team.fraud"),
+        ("evapi.handles.fraud.invite.request", "fraud"),
+        ("evapi.decide.", None),
+        ("retry", None),
+        (None, None),
+        ({}, None),
+    ],
+)
+@pytest.mark.parametrize(
+    ("death", "headers", "told"),
+    [("rejected", {}, True), ("expired", UNTAKEN, True), ("expired", {}, False), ("maxlen", UNTAKEN, True)],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_request_that_was_given_up(
+    queue: Any, service: str | None, death: str, headers: dict[str, Any], told: bool, first: bool
+) -> None:
+    """Where RabbitMQ's table of deaths is missing, what it says of the first death has to do."""
+    if first:
+        deaths = {"x-first-death-reason": death, "x-first-death-queue": queue}
+    else:
+        deaths = {"x-death": [{"reason": death, "queue": queue}, {"reason": "expired", "queue": "evapi.x"}]}
+    found = read_reply(delivered({contract.HEADER_NODE: "sbc1", **headers, **deaths}, "evapi.dead"), "sbc1")
+    reply = Reply("sbc1:1:2:3", b"{}", contract.JSON, service=service, rejected=death)
+    assert found == (reply if told else None)
+
+
+def test_one_of_another_node_is_none_of_ours() -> None:
+    headers = {contract.HEADER_NODE: "sbc2", **UNTAKEN, "x-death": [{"reason": "expired", "queue": "q"}]}
+    assert read_reply(delivered(headers, "evapi.dead"), "sbc1") is None
