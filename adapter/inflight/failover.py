@@ -173,7 +173,7 @@ class FailoverStore:
         known = self._local.peek(record.id)
         record = replace(record, again=known is None or known.again)
         if known is not None and known.course != record.course:
-            record = replace(record, course=known.course + lines_beyond(known.course, record.course))
+            record = replace(record, course=record.course + lines_beyond(record.course, known.course))
         self._local.put(record)
         return record
 

@@ -182,21 +182,22 @@ class Resync:
         """Follow a record that nobody here has asked for, and tell of what is new in it."""
         before = self._local.peek(theirs.id)
         record = self.follow(theirs)
-        if before is not None and record is not None and record.course != before.course:
+        if before is not None and record is not None and lines_beyond(before.course, record.course):
             self._on_added(record)
 
     def follow(self, theirs: Transaction) -> Transaction | None:
         """Take over what others have added to a record that waits in Redis.
 
         Returns:
-            The record with all that is known of it here and there; None if it has been answered here.
+            The record with all that is known of it there and here, in this order; None if it has been
+            answered here.
         """
         if self._local.was_granted(theirs.id):
             return None
         here = self._local.peek(theirs.id)
         if here is None or here.owner != theirs.owner:
             return theirs
-        course = here.course + lines_beyond(here.course, theirs.course)
+        course = theirs.course + lines_beyond(theirs.course, here.course)
         if course == here.course and theirs.deadline < here.deadline + 0.001:  # Redis keeps whole ms
             return here
         record = replace(here, course=course, deadline=max(here.deadline, theirs.deadline))

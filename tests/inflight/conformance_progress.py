@@ -149,6 +149,7 @@ async def test_it_ends_at_the_deadline_that_it_has_now(world: World) -> None:
     later = given.deadline + 1.25
     await one.claim([given], 10)
     await one.progress([step(A, "fraud", later)])
+    assert await one.expire("sbc1") == []
     expired: list[Transaction] = []
 
     async def due() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from adapter.model.transaction import Outcome, Progress, State
 from tests.inflight.worlds import claimed, decided, suspension
 
 if TYPE_CHECKING:
-    from adapter.model.transaction import TransactionId
+    from adapter.model.transaction import Transaction, TransactionId
     from adapter.ports.store import Store
     from tests.inflight.worlds import World
 
@@ -18,6 +19,11 @@ IDS = (suspension(1), suspension(2), suspension(1, seq=2), suspension(1, node="s
 ASKED = ("unclaimed", "answered")
 MADE = ("claim", "claim", "claim settled", "progress", "progress", "settle", "settle", "resumed", "expire")
 VERBS = (*MADE, "adopt", *ASKED)
+
+
+def lines(record: Transaction) -> Counter[bytes]:
+    """The answers that a record knows, and how often."""
+    return Counter(record.course.splitlines(keepends=True))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ suspension is resumed once all the same."""
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from adapter.model.transaction import State
 from adapter.ports.store import Claim
 from tests.harness.examples import examples
 from tests.inflight.faulty import Fault, FaultyStore
-from tests.inflight.steps import IDS, Step
+from tests.inflight.steps import IDS, MADE, Step, lines
 from tests.inflight.worlds import LIVE, LocalWorld
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from adapter.model.transaction import TransactionId
 
 NODES = {id_.node for id_ in IDS}
-VERBS = ("claim", "claim", "claim settled", "settle", "settle", "resumed", "expire", "unclaimed", "answered")
-BEHIND = ("claim behind", "claim behind", "claim settled behind", "settle behind", "settle behind")
+VERBS = (*MADE, "unclaimed", "answered")
+SETTLED = ("claim settled behind", "settle behind", "settle behind")
+BEHIND = ("claim behind", "claim behind", "progress behind", "progress behind", *SETTLED)
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ class Run:
         }
         self.taken: Counter[tuple[str, TransactionId]] = Counter()
         self.granted: Counter[tuple[str, TransactionId]] = Counter()
+        self.added: defaultdict[tuple[str, TransactionId], Counter[bytes]] = defaultdict(Counter)
+        self.known: dict[tuple[str, TransactionId], Counter[bytes]] = {}
 
     async def through(self, ticks: Sequence[Sequence[Step | Move]], faults: Sequence[Fault]) -> None:
         """Each tick's at the same time; then everything is mended, answered and expired."""
@@ -131,7 +134,17 @@ class Run:
             over = result == [Claim.FULL] or (what.verb.startswith("claim settled") and result == [Claim.WON])
             self.granted[what.replica, what.id] += over
         elif what.verb.startswith(("settle", "expire")):
-            self.granted.update((what.replica, record.id) for record in result if record is not None)
+            records = [record for record in result if record is not None]
+            self.granted.update((what.replica, record.id) for record in records)
+            self.known.update(((what.replica, record.id), lines(record)) for record in records)
+        elif what.verb.startswith("progress"):
+            added = what.progress(self.world).course
+            self.added[what.replica, what.id].update([added] * (result != [None]))
+
+    @property
+    def lost(self) -> set[tuple[str, TransactionId]]:
+        """What was answered by somebody who did not know of each answer that it had added."""
+        return {key for key, known in self.known.items() if self.added[key] - known}
 
     async def move(self, what: Move, way: FaultyStore) -> None:
         match what.what:
@@ -175,6 +188,7 @@ def test_alone_each_suspension_is_resumed_once(ticks: list[list[Any]], faults: l
     asyncio.run(all_of_it())
     assert all(number <= 1 for number in run.taken.values()), "claimed twice"
     assert all(number <= 1 for number in run.granted.values()), "answered twice"
+    assert not run.lost
     # One more where a claim is settled before its own answer comes, and that is lost.
     assert (+run.granted).keys() >= (+run.taken).keys()
 
@@ -188,4 +202,5 @@ def test_of_two_each_gives_a_licence_once_at_most_and_one_is_given(
     run = Run(["one", "two"])
     asyncio.run(run.through(ticks, faults))
     assert all(number <= 1 for number in run.granted.values()), "answered twice by one process"
+    assert not run.lost
     assert {id_ for _, id_ in +run.granted} >= {id_ for _, id_ in +run.taken}

@@ -4,15 +4,18 @@ there afterwards."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from adapter.errors import StoreUnavailable
 from adapter.inflight.failover import FailoverStore
-from adapter.model.transaction import State
+from adapter.model.transaction import Progress, State
 from adapter.ports.store import Claim
-from tests.inflight.worlds import LIVE, RedisWorld, claimed, decided, suspension
+from tests.inflight.steps import lines
+from tests.inflight.worlds import LIVE, RedisWorld, claimed, decided, line, step, suspension
 
 if TYPE_CHECKING:
     from adapter.ports.store import Store
@@ -121,6 +124,38 @@ async def test_hanging_and_going_on_with_what_it_was_asked(own_server: RedisServ
         assert record.decision == b"1"
         assert await plain.unclaimed([A, B, C, D]) == [D]
         assert await one.expire("sbc1") == []
+
+
+async def test_answers_that_were_added_without_it_reach_it(own_server: RedisServer) -> None:
+    async with RedisWorld(own_server.url) as patient, RedisWorld(own_server.url, timeout=0.2) as world:
+        patient.prefix = world.prefix
+        plain, one = patient.store("plain"), FailoverStore(world.store("one"))
+
+        async def up() -> bool:
+            with contextlib.suppress(StoreUnavailable):
+                await one.beat(LIVE)
+            return not one.away and await one.progress([Progress(A, b"")]) != [None] and not one.away
+
+        await plain.claim([replace(claimed(A, one, world), owner="one")], 9)
+        await one.adopt("sbc1", ["one"], State.CLAIMED)
+        await world.until(up, 0)
+        await one.progress([step(A, "before")])
+        await plain.progress([step(A, "of another")])
+        own_server.pause()
+        try:
+            assert await one.progress([step(A, "asked")]) != [None]
+            assert one.away
+            assert await one.progress([step(A, "here")], True) != [None]
+        finally:
+            own_server.resume()
+        await back(world, one)
+        found, here = await plain.get(A), await one.get(A)
+        assert found is not None
+        assert lines(found).keys() == {line(each) for each in ("before", "of another", "asked", "here")}
+        assert here == found
+        own_server.restart()  # empty
+        await back(world, one)
+        assert await plain.get(A) == found
 
 
 async def test_thousands_are_handed_back(own_server: RedisServer) -> None:

@@ -4,7 +4,7 @@ answers any sequence alike."""
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from adapter.ports.store import Claim
 from tests.harness.examples import examples
-from tests.inflight.steps import IDS, REPLICAS, VERBS, Step
+from tests.inflight.steps import IDS, REPLICAS, VERBS, Step, lines
 from tests.inflight.worlds import FailoverWorld, LocalWorld, RedisWorld
 
 if TYPE_CHECKING:
@@ -42,10 +42,15 @@ few = settings(
 
 
 async def licences(world: World, run: list[list[Step]]) -> tuple[Counter[TransactionId], set[TransactionId]]:
-    """Who was granted a resume, and how often; and what was claimed. The steps of a tick are simultaneous."""
+    """Who was granted a resume, and how often; and what was claimed. The steps of a tick are simultaneous.
+
+    Whoever is granted it knows of each answer that was added before, once.
+    """
     stores = {name: world.store(name) for name in REPLICAS}
     granted: Counter[TransactionId] = Counter()
     taken: Counter[TransactionId] = Counter()
+    added: defaultdict[TransactionId, Counter[bytes]] = defaultdict(Counter)
+    known: dict[TransactionId, Counter[bytes]] = {}
     for tick in [*run, [Step("settle", "one", id_, 0, 0) for id_ in IDS]]:
         results = await asyncio.gather(*(step.carry_out(stores[step.replica], world) for step in tick))
         for step, result in zip(tick, results, strict=True):
@@ -54,10 +59,17 @@ async def licences(world: World, run: list[list[Step]]) -> tuple[Counter[Transac
                 granted[step.id] += result == [Claim.FULL] or (
                     step.verb == "claim settled" and result == [Claim.WON]
                 )
+            elif step.verb == "progress":
+                added[step.id].update([step.progress(world).course] * (result != [None]))
             elif step.verb in ("settle", "expire"):
-                granted.update(record.id for record in result if record is not None)
+                records = [record for record in result if record is not None]
+                granted.update(record.id for record in records)
+                known.update((record.id, lines(record)) for record in records)
     await world.close()
     assert all(number <= 1 for number in taken.values()), "claimed twice"
+    assert {id_: found for id_, found in known.items() if found} == {
+        id_: found for id_, found in added.items() if found
+    }
     return granted, set(+taken)
 
 

@@ -9,13 +9,14 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import msgpack
 import pytest
 
 from adapter.inflight.redis import RedisStore
 from adapter.model.beat import Beat
-from adapter.model.transaction import Transaction, TransactionId
+from adapter.model.transaction import Outcome, Progress, State, Transaction, TransactionId
 from adapter.ports.store import REPLICAS_KEPT, Claim
-from tests.inflight.worlds import LIVE, RedisWorld, claimed, decided, suspension
+from tests.inflight.worlds import LIVE, RedisWorld, claimed, decided, line, step, suspension
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -238,6 +239,57 @@ async def test_a_scan_of_many_finds_each_once(world: RedisWorld) -> None:
     ids = [suspension(number) for number in range(1200)]
     await one.claim([claimed(id_, one, world) for id_ in ids], 5000)
     assert sorted(record.id.index for record in await one.scan("sbc1")) == list(range(1200))
+
+
+async def test_a_record_without_answers_is_as_replicas_of_the_build_before_write_it(
+    world: RedisWorld, probe: redis_py.Redis
+) -> None:
+    one = world.store("one")
+    given = replace(claimed(A, one, world, body=b"\x81"), call_id="a@host")
+    before = [1, "one", given.event, round(given.deadline * 1000), round(given.claimed_at * 1000), "a1b2"]
+    before += ["a@host", b"\x81", None, None]
+    await one.claim([given], 9)
+    key = f"{world.prefix}:{{sbc1}}:records"
+    assert probe.hget(key, A.member) == msgpack.packb(before)
+    await one.progress([step(A, "fraud")])
+    course = line("fraud").decode()
+    found: Any = probe.hget(key, A.member)
+    assert msgpack.unpackb(found) == [*before[:7], course, *before[7:]]
+    await one.settle([decided(A, b"{}")])
+    found = probe.hget(key, A.member)
+    assert msgpack.unpackb(found) == [2, *before[1:7], course, "", "decided", b"{}"]
+
+
+@pytest.mark.parametrize("size", [10, 100, 1000, 100_000])
+async def test_answers_of_any_size_are_added_to_requests_of_any_size(world: RedisWorld, size: int) -> None:
+    one = world.store("one")
+    body, answer = bytes(range(256)) * (size // 100), "é" * size
+    given = claimed(A, one, world, body=body)
+    await one.claim([given], 9)
+    for number in range(3):
+        added = Progress(A, f'["{number}","{answer}"]\n'.encode(), given.deadline + number)
+        assert await one.progress([added]) != [None]
+    found = await one.get(A)
+    assert found is not None
+    assert (found.request, found.deadline) == (body, given.deadline + 2)
+    assert found.course == b"".join(f'["{number}","{answer}"]\n'.encode() for number in range(3))
+    (record,) = await one.settle([decided(A)])
+    assert record == replace(
+        found, request=b"", state=State.SETTLED, outcome=Outcome.DECIDED, decision=decided(A).decision
+    )
+
+
+async def test_what_moves_a_deadline_prolongs_the_keys(world: RedisWorld, probe: redis_py.Redis) -> None:
+    one = world.store("one")
+    given = claimed(A, one, world, 10)
+    await one.claim([given], 9)
+    await one.progress([step(A, "fraud", given.deadline + 90)])
+    for part in ("records", "deadlines"):
+        left: Any = probe.pttl(f"{world.prefix}:{{sbc1}}:{part}")
+        assert 150 < left / 1000 <= 160
+    await one.progress([step(A, "screening", given.deadline + 10)])
+    score: Any = probe.zscore(f"{world.prefix}:{{sbc1}}:deadlines", A.member)
+    assert score == round((given.deadline + 90) * 1000)
 
 
 # What it costs
