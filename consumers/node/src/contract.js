@@ -33,10 +33,16 @@ export const HEADER_VERSION = 'x-version';
 export const HEADER_SERVICE = 'x-service';
 export const HEADER_STATUS = 'x-status';
 export const HEADER_DETAIL = 'x-detail';
+/** Of a reply whose status is `extend`: milliseconds for which the deadline moves. */
+export const HEADER_EXTEND = 'x-extend';
+/** Of a reply: seconds for which its decision holds for calls that are alike. */
+export const HEADER_CACHE = 'x-cache';
 /** Of a reply: when the request came, and when the reply left; epoch microseconds. The last of its headers. */
 export const HEADER_RECEIVED = 'x-received';
 export const HEADER_REPLIED = 'x-replied';
 export const STATUS_FAILED = 'failed';
+/** The decision is still to come, and takes longer; the body is empty. Once for a request. */
+export const STATUS_EXTEND = 'extend';
 
 /** Bytes of a body that a reader takes on. */
 export const MAX_BODY = 1 << 20;
@@ -67,6 +73,7 @@ export class CodecError extends Error {
  * @property {number} [tmLabel]
  * @property {number} [seq]
  * @property {number} [deadline] epoch milliseconds, by the adapter's clock
+ * @property {{ [service: string]: Decision }} [decisions] of services that were asked before this one
  */
 
 // Integers of 64 bits come as numbers: exact up to 2^53, as JSON.parse has them.
@@ -203,6 +210,11 @@ export function decodeRequest(content, version = VERSION) {
     Object.assign(found, { tmIndex, tmLabel, seq });
   }
   if (deadline != null) found.deadline = deadline;
+  const { decisions } = raw;
+  if (decisions !== undefined) {
+    if (!isMap(decisions) || !Object.values(decisions).every(isMap)) throw new CodecError('decisions is no map of maps');
+    found.decisions = decisions;
+  }
   return found;
 }
 
@@ -211,10 +223,10 @@ export function decodeRequest(content, version = VERSION) {
  * @param {RequestBody} request
  */
 export function encodeRequest(request) {
-  const { event, node, data, tmIndex, tmLabel, seq, deadline } = request;
+  const { event, node, data, tmIndex, tmLabel, seq, deadline, decisions } = request;
   if (tmIndex === undefined) return encode({ event, node, data });
   const ids = { tm_index: tmIndex, tm_label: tmLabel, seq };
-  return encode({ event, node, ...ids, deadline: deadline ?? null, data });
+  return encode({ event, node, ...ids, deadline: deadline ?? null, data, decisions });
 }
 
 /**

@@ -80,6 +80,34 @@ export function allow(more) {
   return { action: 'allow', ...more };
 }
 
+/** Under which a decision keeps for how long it holds: no key of it, so that it is sent as it is. */
+const CACHE = Symbol('evapi-cache');
+/** Seconds for which a decision holds, at most. */
+const MAX_CACHE = 365 * 86_400;
+
+/**
+ * Let a decision hold for calls that are alike, where the policy says by which keys they are (`cache`).
+ * @param {Decision} decision any; it is sent as it is
+ * @param {{ seconds: number }} options for how long, in whole seconds
+ * @returns {Decision}
+ * @throws {DecisionError} if these are not from 1 to a year's
+ */
+export function cached(decision, { seconds }) {
+  if (!Number.isInteger(seconds) || seconds < 1 || seconds > MAX_CACHE) {
+    throw new DecisionError(`cached: ${shown(seconds)} is no number of seconds from 1 to ${MAX_CACHE}`);
+  }
+  return Object.defineProperty({ ...decision }, CACHE, { value: seconds });
+}
+
+/**
+ * Return the seconds for which a decision holds; undefined if nobody said so.
+ * @param {any} decision
+ * @returns {number | undefined}
+ */
+export function cacheOf(decision) {
+  return decision[CACHE];
+}
+
 /** @param {unknown} uri */
 function checkedUri(uri) {
   if (typeof uri !== 'string' || uri.length > MAX_URI || !URI.test(uri)) {

@@ -1,5 +1,6 @@
 /** An event as a handler gets it. */
 
+/** @typedef {import('./contract.js').Decision} Decision */
 /** @typedef {import('./contract.js').RequestBody} RequestBody */
 
 /** The longest time that a timer takes; deadlines are seconds away. */
@@ -15,19 +16,27 @@ export class Request {
   #controller;
   /** @type {number} by the monotonic clock, in milliseconds */
   #until;
+  #send;
+  #extended = false;
 
   /**
    * @param {RequestBody} body
    * @param {number} left milliseconds that it may still take; infinity: as many as it likes
    * @param {string} [correlationId]
    * @param {{ [key: string]: any }} [headers]
+   * @param {(milliseconds: number) => void} [send] asks the adapter for more time
    */
-  constructor(body, left, correlationId, headers = {}) {
+  constructor(body, left, correlationId, headers = {}, send = undefined) {
     this.event = body.event;
     /** The name of the Kamailio. */
     this.node = body.node;
     /** @type {Data} A map, or a Uint8Array where Kamailio sent no JSON object. */
     this.data = body.data;
+    /**
+     * What services decided that were asked before this one, by their names, if the policy asks one after the other.
+     * @type {{ [service: string]: Decision }}
+     */
+    this.decisions = body.decisions ?? {};
     this.tmIndex = body.tmIndex;
     this.tmLabel = body.tmLabel;
     this.seq = body.seq;
@@ -38,6 +47,7 @@ export class Request {
     /** Of the message; `traceparent` where the call is traced. */
     this.headers = headers;
     this.#until = performance.now() + left;
+    this.#send = send;
   }
 
   /** Whether nobody waits for a decision. */
@@ -62,16 +72,44 @@ export class Request {
   }
 
   /**
-   * Call `late` at the deadline, after `signal` was aborted.
+   * Ask for more time, once. It is sent at once; `deadline`, `timeLeft` and `signal` move. The adapter moves its own
+   * deadline once for a call, as far as `max_deadline` of the event's policy, and says nothing of it: a decision that
+   * comes too late all the same comes to nothing.
+   * @param {number} milliseconds from the deadline that there is
+   * @returns {boolean} false if it was not asked for: it was before, the deadline is over, or nobody waits for a
+   *   decision (a notice, what an observer gets)
+   * @throws {RangeError} for what is no number above 0
+   */
+  extend(milliseconds) {
+    if (!(Number.isFinite(milliseconds) && milliseconds > 0)) {
+      throw new RangeError(`${milliseconds} is no number of milliseconds above 0`);
+    }
+    if (this.#extended || this.correlationId === undefined || this.deadline === undefined) return false;
+    if (this.timeLeft <= 0) return false;
+    this.#extended = true;
+    this.#until += milliseconds;
+    this.deadline += milliseconds;
+    this.#send?.(milliseconds);
+    return true;
+  }
+
+  /**
+   * Call `late` at the deadline, wherever it moves, after `signal` was aborted.
    * @param {() => void} late
+   * @returns {() => void} what calls it off
    */
   atDeadline(late) {
-    const left = this.timeLeft;
-    if (left === Infinity) return undefined;
-    return setTimeout(() => {
-      this.abort(PASSED);
-      late();
-    }, Math.min(left, DAY));
+    if (this.timeLeft === Infinity) return () => {};
+    const look = () => {
+      if (this.timeLeft > 0) timer = wait();
+      else {
+        this.abort(PASSED);
+        late();
+      }
+    };
+    const wait = () => setTimeout(look, Math.min(Math.max(this.timeLeft, 0), DAY));
+    let timer = wait();
+    return () => clearTimeout(timer);
   }
 
   /**

@@ -4,11 +4,14 @@
  */
 import {
   CodecError,
+  HEADER_CACHE,
   HEADER_DETAIL,
+  HEADER_EXTEND,
   HEADER_SERVICE,
   HEADER_STATUS,
   HEADER_TIME_LEFT,
   HEADER_VERSION,
+  STATUS_EXTEND,
   STATUS_FAILED,
   decodeRequest,
   encodeReply,
@@ -16,7 +19,7 @@ import {
   messageOf,
   word,
 } from './contract.js';
-import { DecisionError, Failed, NO_ANSWER } from './decisions.js';
+import { DecisionError, Failed, NO_ANSWER, cacheOf } from './decisions.js';
 import { stderr } from './log.js';
 import { Request } from './request.js';
 import { TimeLeft } from './time_left.js';
@@ -46,6 +49,14 @@ import { TimeLeft } from './time_left.js';
  * @property {string | undefined} correlationId undefined where nobody waits for an answer
  * @property {{ [key: string]: any }} headers
  * @property {Set<() => void>} [inHand] takes what gives it up while its handler is at it
+ * @property {(reply: Reply) => void} [send] sends a reply before the answer, at once
+ */
+
+/**
+ * A reply that asks for more time; its body is empty.
+ * @typedef {object} Reply
+ * @property {Buffer} body
+ * @property {{ [key: string]: string | number }} headers
  */
 
 /**
@@ -61,7 +72,7 @@ import { TimeLeft } from './time_left.js';
  * @typedef {object} Answer
  * @property {Result} result
  * @property {Buffer} [body]
- * @property {{ [key: string]: string }} [headers] of the reply
+ * @property {{ [key: string]: string | number }} [headers] of the reply
  * @property {string} [event] that has no handler
  * @property {unknown} [error] why it failed or was rejected; it stays in this process
  */
@@ -159,7 +170,7 @@ export class Service {
     if (!(left > 0)) return this.#expired(correlationId, left);
     const handler = this.#handlers.get(body.event);
     if (!handler) return this.#count({ result: 'unhandled', event: body.event });
-    const request = new Request(body, left, correlationId, headers);
+    const request = new Request(body, left, correlationId, headers, (more) => message.send?.(this.#extension(more)));
     let found;
     try {
       found = handler(request);
@@ -193,6 +204,12 @@ export class Service {
     return body.deadline - Date.now();
   }
 
+  /** @param {number} milliseconds @returns {Reply} */
+  #extension(milliseconds) {
+    const more = Math.max(1, Math.round(milliseconds));
+    return { body: Buffer.alloc(0), headers: { ...this.#headers, [HEADER_STATUS]: STATUS_EXTEND, [HEADER_EXTEND]: more } };
+  }
+
   /**
    * @param {Request} request
    * @param {PromiseLike<Decided>} deciding
@@ -206,11 +223,11 @@ export class Service {
       const settle = (answer) => {
         if (over) return;
         over = true;
-        clearTimeout(timer);
+        callOff();
         inHand?.delete(giveUp);
         resolve(answer());
       };
-      const timer = request.atDeadline(() => settle(() => this.#late(request)));
+      const callOff = request.atDeadline(() => settle(() => this.#late(request)));
       const giveUp = () => {
         request.abort('the service stopped, or lost its connection: the request is delivered again');
         settle(() => ({ result: 'late' }));
@@ -233,7 +250,9 @@ export class Service {
     if (found === NO_ANSWER) return this.#count({ result: 'silent' });
     try {
       if (!isMap(found)) throw new DecisionError(`a decision is an object, not ${described(found)}`);
-      return this.#count({ result: 'decided', body: encodeReply(found), headers: this.#headers });
+      const seconds = cacheOf(found);
+      const headers = seconds === undefined ? this.#headers : { ...this.#headers, [HEADER_CACHE]: seconds };
+      return this.#count({ result: 'decided', body: encodeReply(found), headers });
     } catch (error) {
       return this.#failed(request, error);
     }
@@ -253,7 +272,7 @@ export class Service {
     const why = `${request.event}: ${type}${error instanceof Failed ? `: ${error.message}` : ''}`;
     this.lastFailure = { at: performance.now(), why };
     if (request.correlationId === undefined) return this.#count({ result: 'failed', error });
-    /** @type {{ [key: string]: string }} */
+    /** @type {{ [key: string]: string | number }} */
     const headers = { ...this.#headers, [HEADER_STATUS]: STATUS_FAILED };
     if (error instanceof Failed) headers[HEADER_DETAIL] = error.message;
     return this.#count({ result: 'failed', body: encodeReply({ error: type }), headers, error });

@@ -8,11 +8,13 @@ import {
   APP_ID,
   EVENTS_EXCHANGE,
   HEADER_DEADLINE,
+  HEADER_EXTEND,
   HEADER_NODE,
   HEADER_STATUS,
   HEADER_TIME_LEFT,
   HEADER_VERSION,
   MSGPACK,
+  STATUS_EXTEND,
   VERSION,
   decodeReply,
   encodeRequest,
@@ -33,7 +35,8 @@ export class Undecided extends Error {
  * @property {Service} [service] asked in this process, without a broker
  * @property {string} [url] of RabbitMQ, where a service runs; default: EVAPI_AMQP_URL
  * @property {string} [node] the name of the Kamailio
- * @property {number} [deadline] milliseconds from now
+ * @property {number} [deadline] milliseconds from now; a service that asks for more time gets it
+ * @property {{ [service: string]: Decision }} [decisions] of services that were asked before this one
  */
 
 let index = 0;
@@ -46,8 +49,9 @@ let index = 0;
  * @returns {Promise<Decision>}
  * @throws {Undecided} if it failed, or gave no decision in time
  */
-export async function ask(event, data, { service, url, node = 'test', deadline = 2_000 } = {}) {
-  const request = { event, node, data, tmIndex: (index += 1), tmLabel: 1, seq: 1, deadline: Date.now() + deadline };
+export async function ask(event, data, { service, url, node = 'test', deadline = 2_000, decisions } = {}) {
+  const ids = { tmIndex: (index += 1), tmLabel: 1, seq: 1 };
+  const request = { event, node, data, ...ids, deadline: Date.now() + deadline, ...(decisions && { decisions }) };
   const correlationId = `${node}:${index}:1:1`;
   const headers = {
     [HEADER_NODE]: node,
@@ -74,16 +78,24 @@ async function askBroker(url, { event, node }, { content, correlationId, headers
   try {
     const channel = await connection.createConfirmChannel();
     const { queue } = await channel.assertQueue('', { exclusive: true });
+    let longer = 0; // milliseconds that were asked for
     /** @type {Promise<import('amqplib').ConsumeMessage>} */
     const replied = new Promise((resolve, refuse) => {
       channel.on('return', () => refuse(new Undecided(`${event}: no service is bound to it`)));
-      channel.consume(queue, (reply) => reply && resolve(reply), { noAck: true }).catch(refuse);
+      const take = (/** @type {import('amqplib').ConsumeMessage | null} */ reply) => {
+        const { headers = {} } = reply?.properties ?? {};
+        if (headers[HEADER_STATUS] === STATUS_EXTEND) longer = Number(headers[HEADER_EXTEND]);
+        else if (reply) resolve(reply);
+      };
+      channel.consume(queue, take, { noAck: true }).catch(refuse);
     });
     const asked = { contentType: MSGPACK, correlationId, messageId: correlationId, replyTo: queue, type: event };
     const more = { expiration: deadline, appId: APP_ID, mandatory: true, headers };
     channel.publish(EVENTS_EXCHANGE, routingKey(event, node), content, { ...asked, ...more });
-    const reply = await inTime(replied, deadline).catch((error) => {
-      throw error instanceof Undecided ? error : new Undecided(`${event}: no reply in ${deadline} ms`, { cause: error });
+    const first = inTime(replied, deadline);
+    const reply = await first.catch((error) => (longer ? inTime(replied, longer) : Promise.reject(error))).catch((error) => {
+      if (error instanceof Undecided) throw error;
+      throw new Undecided(`${event}: no reply in ${deadline + longer} ms`, { cause: error });
     });
     const found = decodeReply(reply.content);
     const status = reply.properties.headers?.[HEADER_STATUS];

@@ -12,6 +12,7 @@ import { Unread } from './time_left.js';
 /** @typedef {import('./connection.js').Channel} Channel */
 /** @typedef {import('./connection.js').ConfirmChannel} ConfirmChannel */
 /** @typedef {import('./service.js').Answer} Answer */
+/** @typedef {import('./service.js').Reply} Reply */
 /** @typedef {import('./service.js').Service} Service */
 
 /** In about a second: a quorum queue without a leader refuses, and an election takes less. */
@@ -26,6 +27,7 @@ const REPLY_PAUSE = 50;
  * @property {number} received epoch microseconds
  * @property {number} at the same by the monotonic clock, in milliseconds
  * @property {number} attempts how often its reply was refused
+ * @property {boolean} [early] whether the reply comes before the answer, and so does not end it
  */
 
 /**
@@ -80,12 +82,15 @@ export class Work {
     this.#unread.batch();
     this.#inHand += 1;
     const delivery = { message, received: Date.now() * 1000, at: performance.now(), attempts: 0 };
-    const { headers = {}, userId, correlationId } = message.properties;
+    const { headers = {}, userId, replyTo } = message.properties;
+    const correlationId = replyTo ? message.properties.correlationId : undefined; // nobody waits otherwise
     const { requestsFrom } = this.#options;
     if (requestsFrom?.length && !requestsFrom.includes(userId)) {
       return this.#settle(delivery, this.#service.refuse(userId, correlationId));
     }
-    const answer = this.#service.answer({ content: message.content, correlationId, headers, inHand: this.#handled });
+    const send = (/** @type {Reply} */ reply) => this.#over || this.#reply({ ...delivery, early: true }, reply);
+    const inHand = this.#handled;
+    const answer = this.#service.answer({ content: message.content, correlationId, headers, inHand, send });
     if (answer instanceof Promise) answer.then((found) => this.#settle(delivery, found));
     else this.#settle(delivery, answer);
   }
@@ -128,7 +133,8 @@ export class Work {
   #settle(delivery, answer) {
     if (this.#over) return;
     const { passOn } = this.#options;
-    if (answer.body && delivery.message.properties.replyTo) this.#reply(delivery, answer);
+    const { body, headers = {} } = answer;
+    if (body && delivery.message.properties.replyTo) this.#reply(delivery, { body, headers });
     else if (answer.result === 'rejected' || answer.result === 'refused') this.#done(delivery, false);
     else if (passOn && answer.event !== undefined) {
       passOn(delivery.message, answer.event).then(() => this.#done(delivery));
@@ -137,33 +143,33 @@ export class Work {
 
   /**
    * @param {Delivery} delivery
-   * @param {Answer} answer
+   * @param {Reply} reply
    */
-  #reply(delivery, answer) {
+  #reply(delivery, reply) {
     const { replyTo, correlationId } = delivery.message.properties;
     const outlet = this.#replies;
     const spent = performance.now() - delivery.at;
     const took = Math.round(spent * 1000);
-    if (!delivery.attempts) this.#service.spent += spent;
+    if (!delivery.attempts && !delivery.early) this.#service.spent += spent;
     try {
-      outlet.publish('', replyTo, /** @type {Buffer} */ (answer.body), {
-        contentType: MSGPACK,
+      outlet.publish('', replyTo, reply.body, {
+        ...(reply.body.length && { contentType: MSGPACK }),
         correlationId,
         messageId: `${this.#service.name}:${(this.#numbers += 1)}`,
         appId: APP_ID,
         mandatory: true,
         persistent: false,
         headers: {
-          ...answer.headers,
+          ...reply.headers,
           [HEADER_RECEIVED]: delivery.received,
           [HEADER_REPLIED]: delivery.received + took,
         },
       }, (error) => {
-        if (error) this.#again(outlet, delivery, answer);
+        if (error) this.#again(outlet, delivery, reply);
         else this.#done(delivery);
       });
     } catch {
-      this.#again(outlet, delivery, answer); // its channel is closed
+      this.#again(outlet, delivery, reply); // its channel is closed
     }
   }
 
@@ -171,9 +177,9 @@ export class Work {
    * Reply once more, on another channel.
    * @param {ConfirmChannel} refused
    * @param {Delivery} delivery
-   * @param {Answer} answer
+   * @param {Reply} reply
    */
-  async #again(refused, delivery, answer) {
+  async #again(refused, delivery, reply) {
     if (this.#over) return;
     const { name, log } = this.#service;
     const { correlationId, replyTo } = delivery.message.properties;
@@ -185,7 +191,7 @@ export class Work {
     }
     if ((delivery.attempts += 1) < REPLY_ATTEMPTS) {
       const pause = REPLY_PAUSE * delivery.attempts * (0.5 + Math.random() / 2);
-      setTimeout(() => this.#over || this.#reply(delivery, answer), pause);
+      setTimeout(() => this.#over || this.#reply(delivery, reply), pause);
     } else {
       log.error(`${name}: ${correlationId}: ${replyTo} takes no reply`);
       this.#done(delivery, false);
@@ -218,12 +224,12 @@ export class Work {
   }
 
   /**
-   * Acknowledge a request, or reject it: to the dead letters.
+   * Acknowledge a request, or reject it: to the dead letters. Nothing while its answer is still to come.
    * @param {Delivery} delivery
    * @param {boolean} [good]
    */
   #done(delivery, good = true) {
-    if (this.#over) return;
+    if (this.#over || delivery.early) return;
     try {
       if (good) this.#channel.ack(delivery.message);
       else this.#channel.nack(delivery.message, false, false);

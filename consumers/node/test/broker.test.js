@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Runner, allow, route } from '../src/index.js';
+import { Runner, allow, cached, route } from '../src/index.js';
 import { DEAD_EXCHANGE, EVENTS_EXCHANGE, decodeReply, encodeRequest } from '../src/contract.js';
 import { Undecided, ask } from '../src/testing.js';
 import { TLS_URL, URL_, inbox, onChannel, proxy, quiet, start, unique } from './broker.js';
@@ -58,6 +58,54 @@ test('a reply says what the adapter reads', async (t) => {
   assert.deepEqual(Object.keys(headers).sort(), ['x-received', 'x-replied', 'x-service']); // 4.x sorts them
   assert.ok(before <= headers['x-received'] && headers['x-received'] <= headers['x-replied']);
   assert.ok(headers['x-replied'] <= Date.now() * 1000 + 1_000_000);
+});
+
+test('a handler asks for more time, and the request stays in hand until it decides', async (t) => {
+  const { queue, came, next } = await inbox(t);
+  const event = unique();
+  const { service } = quiet();
+  /** @type {(decided: object) => void} */
+  let decide = () => {};
+  service.on(event, (request) => {
+    request.extend(20_000);
+    return new Promise((resolve) => (decide = () => resolve(cached(allow(), { seconds: 30 }))));
+  });
+  await start(t, service);
+  const id = await request(event, queue);
+  const { properties, content } = await next(id);
+  assert.equal(content.length, 0);
+  const { 'x-received': _, 'x-replied': __, ...headers } = properties.headers ?? {};
+  assert.deepEqual(headers, { 'x-service': service.name, 'x-status': 'extend', 'x-extend': 20_000 });
+  decide({});
+  await until(() => came.length === 2);
+  assert.equal(came[1]?.properties.correlationId, id);
+  assert.equal(came[1]?.properties.headers?.['x-cache'], 30);
+  assert.deepEqual(service.counts, { decided: 1 });
+});
+
+test('the asker waits for as long as the service has asked for', async (t) => {
+  const event = unique();
+  const { service } = quiet();
+  service.on(event, async (request) => {
+    const wait = request.timeLeft + 20;
+    request.extend(20_000);
+    await new Promise((resolve) => setTimeout(resolve, wait));
+    return allow();
+  });
+  await start(t, service);
+  assert.deepEqual(await ask(event, {}, { url: URL_, deadline: 500 }), allow());
+});
+
+test('a request without reply_to is an observer\'s: its decision is dropped without a word', async (t) => {
+  const event = unique();
+  const { service, log } = quiet();
+  const { stop } = await start(t, service.on(event, () => allow()));
+  await request(event, '');
+  await until(() => service.counts.noted === 1);
+  const lines = log.lines.length;
+  await stop();
+  assert.equal(await waitingIn(`evapi.decide.${service.name}`), 0);
+  assert.equal(log.lines.slice(0, lines).some((line) => line.includes('n:')), false);
 });
 
 test('a request is acknowledged, also if nobody waits for its reply any more', async (t) => {

@@ -20,6 +20,16 @@ test('a request is read as it was written', () => {
   assert.deepEqual(decodeRequest(encodeRequest(NOTICE)), NOTICE);
 });
 
+test('what former services decided goes along, and is maps by name', () => {
+  const decisions = { screening: { action: 'allow' }, fraud: {} };
+  assert.deepEqual(decodeRequest(encodeRequest({ ...REQUEST, decisions })).decisions, decisions);
+  assert.equal('decisions' in decodeRequest(encodeRequest(REQUEST)), false);
+  for (const wrong of [null, 'allow', [{}], { fraud: 'allow' }, { fraud: [1] }]) {
+    const json = Buffer.from(JSON.stringify({ event: 'e', node: 'n', decisions: wrong }));
+    assert.throws(() => decodeRequest(json), CodecError, JSON.stringify(wrong));
+  }
+});
+
 test('integers of 64 bits come as numbers', () => {
   const number = Buffer.alloc(9, 0xcf);
   number.writeBigUInt64BE(1_795_950_598_808n, 1);

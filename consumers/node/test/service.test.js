@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { DecisionError, Failed, NO_ANSWER, Service, allow, redirect, reject, route } from '../src/index.js';
+import { DecisionError, Failed, NO_ANSWER, Service, allow, cached, redirect, reject, route } from '../src/index.js';
 import { decodeReply, encodeRequest } from '../src/contract.js';
 import { Undecided, ask } from '../src/testing.js';
 
@@ -150,4 +150,75 @@ test('decisions are checked before they leave', () => {
   ]) {
     assert.throws(wrong, DecisionError);
   }
+});
+
+test('a decision may hold for a while, and is sent as it is', async () => {
+  const found = await answer(made(() => cached(route('sip:1@gw'), { seconds: 30 })));
+  const plain = await answer(made(() => route('sip:1@gw')));
+  assert.deepEqual(found.headers, { 'x-service': 's', 'x-cache': 30 });
+  assert.deepEqual(plain.headers, { 'x-service': 's' });
+  assert.deepEqual(found.body, plain.body);
+  for (const seconds of [0, -1, 1.5, NaN, 365 * 86_400 + 1]) {
+    assert.throws(() => cached(allow(), { seconds }), DecisionError);
+  }
+});
+
+test('a handler gets what former services decided', async () => {
+  const service = made(({ decisions }) => allow({ decisions }));
+  const decisions = { fraud: { action: 'allow', score: 1 } };
+  assert.deepEqual(await ask('e', {}, { service, decisions }), { action: 'allow', decisions });
+  assert.deepEqual(await ask('e', {}, { service }), { action: 'allow', decisions: {} });
+});
+
+for (const [when, before] of /** @type {[string, () => any][]} */ ([
+  ['at once', () => {}],
+  ['while it waits', () => new Promise((resolve) => setTimeout(resolve, 5))],
+])) {
+  test(`a handler asks for more time ${when}, and has it`, async () => {
+    /** @type {import('../src/service.js').Reply[]} */
+    const sent = [];
+    const service = made(async (request) => {
+      await before();
+      const given = [request.extend(30_000.4), request.extend(1)];
+      await new Promise((resolve) => setTimeout(resolve, 60));
+      return allow({ given, left: request.timeLeft, deadline: Number(request.deadline) - Date.now() });
+    });
+    const content = encodeRequest({ event: 'e', node: 'n', data: {}, tmIndex: 1, tmLabel: 1, seq: 1, deadline: Date.now() + 50 });
+    const found = await service.answer({ content, correlationId: 'id', headers: {}, send: (reply) => void sent.push(reply) });
+    const { given, left, deadline } = /** @type {any} */ (decodeReply(found.body ?? Buffer.alloc(0)));
+    assert.deepEqual(given, [true, false]);
+    assert.ok(left > 25_000 && left < 30_000 && Math.abs(left - deadline) < 1_000);
+    assert.deepEqual(sent, [
+      { body: Buffer.alloc(0), headers: { 'x-service': 's', 'x-status': 'extend', 'x-extend': 30_000 } },
+    ]);
+  });
+}
+
+test('more time ends, too', async () => {
+  const found = await answer(made(async (request) => {
+    request.extend(10);
+    return new Promise(() => {});
+  }), { deadline: Date.now() + 10 });
+  assert.deepEqual(found, { result: 'late' });
+});
+
+test('there is no more time where nobody waits, without a deadline, and after it', async () => {
+  /** @type {boolean[]} */
+  const given = [];
+  const service = made((request) => {
+    given.push(request.extend(1_000));
+    return allow();
+  });
+  const content = encodeRequest({ event: 'e', node: 'n', data: {}, tmIndex: 1, tmLabel: 1, seq: 1, deadline: Date.now() + 2_000 });
+  assert.deepEqual(await service.answer({ content, correlationId: undefined, headers: {} }), { result: 'noted' });
+  await answer(service, { deadline: undefined });
+  /** @type {any} */
+  let kept;
+  await answer(made((request) => {
+    kept = request;
+    return new Promise(() => {});
+  }), { deadline: Date.now() + 10 });
+  given.push(kept.extend(1_000));
+  assert.deepEqual(given, [false, false, false]);
+  for (const wrong of [0, -1, NaN, Infinity]) assert.throws(() => kept.extend(wrong), RangeError);
 });
