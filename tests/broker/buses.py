@@ -103,7 +103,7 @@ class _Core:
 
     async def close(self) -> None: ...
 
-    def begin(self, message: Delivery, /) -> Answered | Coroutine[Any, Any, Answered]:
+    def begin(self, message: Delivery, send: object, /) -> Answered | Coroutine[Any, Any, Answered]:
         got = Got(message.correlation_id, message.body, message.headers, message.content_type)
         answer = self._service.take(got)
         return answer if self._service.held is None else self._hold(answer)

@@ -39,7 +39,7 @@ class Stub:
     async def close(self) -> None:
         pass
 
-    def begin(self, message: Delivery, /) -> Answer | Coroutine[Any, Any, Answer]:
+    def begin(self, message: Delivery, send: object, /) -> Answer | Coroutine[Any, Any, Answer]:
         return self.act(message)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import msgpack
@@ -10,7 +11,7 @@ import msgpack
 from adapter.broker.embedded import Delivery, EmbeddedBroker
 from adapter.contract import Request, encode_request
 from adapter.ports.broker import Publication
-from consumers import Service
+from consumers import MoreTime, Service, cached
 from tests.broker.stubs import NOW, Answer, Receiver, Stub, asked, echo, started
 from tests.harness.until import until
 
@@ -161,4 +162,29 @@ async def test_bodies_are_bytes_on_both_ways() -> None:
     data["list"].append(2)
     await receiver.has(1)
     assert msgpack.unpackb(receiver.batches[0][0].body) == {"list": [1]}
+    await broker.close()
+
+
+async def test_a_service_asks_for_more_time_and_decides_later() -> None:
+    service, gate = Service("slow"), asyncio.Event()
+
+    @service.on("e")
+    async def decide(more: MoreTime) -> dict[str, str]:
+        more.ask(20.0)
+        await gate.wait()
+        return cached({"action": "allow"}, seconds=30)
+
+    broker, receiver = EmbeddedBroker([service]), Receiver()
+    await broker.start(receiver)
+    broker.attach("n")
+    deadline = time.time() + 5
+    body = encode_request(Request("e", "n", {}, 1, 1, 1, deadline))
+    await broker.publish([Publication("e", "n", body, "n:1:1:1", deadline)])
+    await receiver.has(1)
+    gate.set()
+    await receiver.has(2)
+    first, last = (reply for batch in receiver.batches for reply in batch)
+    assert (first.status, first.extend, first.body, first.service) == ("extend", 20_000, b"", "slow")
+    assert (last.status, last.cache, last.service) == (None, 30, "slow")
+    assert first.correlation_id == last.correlation_id == "n:1:1:1"
     await broker.close()

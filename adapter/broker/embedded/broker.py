@@ -33,6 +33,7 @@ from adapter.contract import (
     HEADER_DETAIL,
     HEADER_EXTEND,
     HEADER_NODE,
+    HEADER_SERVICE,
     HEADER_STATUS,
     HEADER_TIME_LEFT,
     HEADER_TRACEPARENT,
@@ -252,7 +253,7 @@ class EmbeddedBroker:
                 self.expired += 1
                 continue
             try:
-                found = queue.core.begin(delivery)
+                found = queue.core.begin(delivery, self._send)
             except Exception:
                 _log.exception("%s: %s", queue.core.name, delivery.correlation_id)
                 self._reject(queue, delivery)
@@ -291,8 +292,21 @@ class EmbeddedBroker:
     ) -> None:
         if answer.rejected:
             self._reject(queue, delivery)
-        elif answer.body is not None and delivery.correlation_id is not None:
-            headers, service = answer.headers, queue.core.name
+        else:
+            self._send(delivery, answer, queue.core.name, received, replied)
+
+    def _send(
+        self,
+        delivery: Delivery,
+        answer: Answered,
+        service: str | None = None,
+        received: float | None = None,
+        replied: float | None = None,
+    ) -> None:
+        """Reply, with the answer or before it. Nothing if nobody waits for one."""
+        if answer.body is not None and delivery.correlation_id is not None:
+            headers = answer.headers
+            service = service or headers.get(HEADER_SERVICE)
             status, extend, cache = map(headers.get, (HEADER_STATUS, HEADER_EXTEND, HEADER_CACHE))
             id_, body, kind = delivery.correlation_id, answer.body, answer.content_type
             detail = None if status is None else headers.get(HEADER_DETAIL)

@@ -8,7 +8,7 @@ from adapter.contract import content_type
 from adapter.records import record
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Coroutine, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Mapping
 
 
 @record
@@ -77,6 +77,11 @@ class Core(Protocol):
         """Close that again, after the last; nothing if it is not open."""
         ...
 
-    def begin(self, message: Delivery, /) -> Answered | Coroutine[Any, Any, Answered]:
-        """Answer a request: at once, or by a coroutine where the handler waits for something."""
+    def begin(
+        self, message: Delivery, send: Callable[[Delivery, Answered], None], /
+    ) -> Answered | Coroutine[Any, Any, Answered]:
+        """Answer a request: at once, or by a coroutine where the handler waits for something.
+
+        ``send``: takes a reply that goes out before the answer.
+        """
         ...
