@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapter.bench.load import Load
 from tests.bench.rows import ADAPTER, Row, Spent, cost, fell_behind, kept_up, middle, percent, ratio, us
+from tests.bench.stage import LONG_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -38,7 +39,7 @@ def in_flight(stage: Stage, effort: Effort) -> Generator[Row | Spent]:
     scale = 4 if effort.quick else 1
     rate, few, many = IN_FLIGHT_RATE, FEW / scale, MANY / scale
     found: dict[float, list[Result]] = {few: [], many: []}
-    with stage.ground(long=True) as ground:
+    with stage.ground(policy=LONG_POLICY) as ground:
         idle = ground.usages()[ADAPTER].memory / MB
         yield Row("memory-idle", f"{idle:.0f} MB", idle <= 80)
         for _ in range(effort.repeats):

@@ -27,7 +27,7 @@ from adapter.bench.load import Load
 from adapter.bench.measure import measure
 from tests.bench.rows import replaced
 from tests.bench.scale_plot import svg
-from tests.bench.stage import Stage, preface
+from tests.bench.stage import LONG_POLICY, Stage, preface
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -79,14 +79,14 @@ def consumers(stage: Stage, seconds: float) -> Iterator[Step]:
     """As many calls as so many consumers decide."""
     command = (*CONSUMER, "--prefetch", str(PREFETCH))
     for processes in PROCESSES:
-        with stage.ground(long=True, consumers=processes, consumer=command) as ground:
+        with stage.ground(policy=LONG_POLICY, consumers=processes, consumer=command) as ground:
             load = Load(None, seconds, TAKES, window=WINDOW)
             yield Step(processes, stage.measure(ground, load, f"consumers: {processes}"))
 
 
 def nodes(stage: Stage, seconds: float) -> Iterator[Result]:
     """One load after the other from all nodes; the last may be too much."""
-    with stage.ground(nodes=NODES, replicas=ADAPTERS, long=True) as ground:
+    with stage.ground(nodes=NODES, replicas=ADAPTERS, policy=LONG_POLICY) as ground:
         for rate in RATES:
             result = stage.measure(ground, Load(rate, seconds), f"{NODES} nodes, {ADAPTERS} adapters")
             yield result
@@ -134,7 +134,7 @@ class Moves:
 
 def moves(stage: Stage, rate: float) -> Result:
     """What becomes of calls while adapters come and go."""
-    with stage.ground(nodes=NODES, replicas=ADAPTERS, long=True) as ground:
+    with stage.ground(nodes=NODES, replicas=ADAPTERS, policy=LONG_POLICY) as ground:
         load = Load(rate, MOVES_SECONDS, warm_up=0.0)
         return measure(ground, load, Moves(ground, stage.say))
 

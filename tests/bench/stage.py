@@ -19,6 +19,7 @@ import pika
 from adapter import contract
 from adapter.bench.ground import Ground
 from adapter.bench.measure import measure
+from tests.bench.fan_services import NAMES
 from tests.bench.ways import Servers
 
 if TYPE_CHECKING:
@@ -71,12 +72,11 @@ class Stage:
 
     @contextlib.contextmanager
     def ground(
-        self, who: str = OURS, *, nodes: int = 1, long: bool = False, **options: Any
+        self, who: str = OURS, *, nodes: int = 1, policy: str = "", **options: Any
     ) -> Iterator[Ground]:
         """One that nothing was done on before. Raises BenchError where it does not come to life.
 
-        ``who``: OURS, PLAIN or EMBEDDED; ``long``: for decisions that take long; ``options`` as
-        Ground has them.
+        ``who``: OURS, PLAIN or EMBEDDED; ``policy``: its text; ``options`` as Ground has them.
         """
         folder = self.own(who)
         if who == EMBEDDED:
@@ -88,10 +88,10 @@ class Stage:
             options["others"] = {"RabbitMQ": servers.rabbitmq.pid, "Redis": servers.redis._process.pid}
         if who == PLAIN:
             options["adapter"] = PLAIN_COMMAND
-        if long:
-            policy = folder / "policy.toml"
-            policy.write_text(LONG_POLICY)
-            env["EVAPI_POLICY"] = str(policy)
+        if policy:
+            file = folder / "policy.toml"
+            file.write_text(policy)
+            env["EVAPI_POLICY"] = str(file)
         with Ground(folder, nodes, env, **options) as ground:
             yield ground
 
@@ -109,7 +109,7 @@ class Stage:
     def _clean(self) -> None:
         """Forget what the ground before this one left in the servers."""
         nodes = [f"bench{number}" for number in range(1, MOST_NODES + 1)]
-        names = [contract.service_queue("bench")]
+        names = [contract.service_queue(each) for each in ("bench", *NAMES)]
         names += [kind(node) for node in nodes for kind in (contract.results_queue, contract.commands_queue)]
         with contextlib.closing(
             pika.BlockingConnection(pika.URLParameters(self.servers.rabbitmq.url))
