@@ -357,6 +357,7 @@ class FailoverStore:
     async def _push(self, owed: Owed) -> None:
         # The local store holds all of it, and goes on alone until a beat has brought it to the remote one.
         added = [self._resync.add(owed.steps)] if owed.steps else []
+        added += [self._resync.end(owed.ends)] if owed.ends else []
         try:
             await asyncio.gather(self._resync.push(owed.claims), *added, self._remote.settle(owed.answers))
         except StoreUnavailable as exc:
@@ -395,6 +396,8 @@ class FailoverStore:
                 raise StoreUnavailable(f"not resynced: {type(exc).__name__}: {exc}") from exc
             self.away = False
             self._returned_at = self._clock()
+            left = self._resync.left
+            self._behind.owe([record.id for record in left.records], left.ended)
             seconds = round(self._returned_at - self._gone_at, 3)
             pushed, dropped = self._resync.pushed, self._resync.dropped
             log.info("in-flight store: back", pushed=pushed, dropped=dropped, seconds=seconds)

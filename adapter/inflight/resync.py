@@ -11,6 +11,7 @@ each side gets the lines that it lacks, wherever the record then goes. Two equal
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -35,6 +36,9 @@ STEP: Final = 500
 """Records in one step, between which other work has its turn."""
 BEAT_AGAIN: Final = 0.2
 """Seconds after which a resync beats again, lest this replica be taken for dead meanwhile."""
+TURNS: Final = 3
+"""Times that all is pushed that has changed since the last time. With a slow Redis and many calls something
+has always changed: what is left then is told with what is done next, as if Redis had been there."""
 LOSABLE: Final = 2.0
 """Seconds before the outage from which Redis may have lost what it confirmed: a failover loses what the new
 master had not got yet, and until an outage is noticed a timeout passes."""
@@ -46,6 +50,13 @@ class Pushed(NamedTuple):
 
     dropped: int = 0
     forgotten: frozenset[TransactionId] = frozenset()
+
+
+class Changed(NamedTuple):
+    """What Redis has not got: records, and ids that were resumed."""
+
+    records: list[Transaction]
+    ended: list[TransactionId]
 
 
 class Resync:
@@ -68,6 +79,8 @@ class Resync:
         """Nodes of which Redis may have settled or adopted something for this replica, unheard."""
         self.undelivered: dict[str, list[Transaction]] = {}
         """By node, grants that this replica has in Redis, and that nobody has resumed yet."""
+        self.left = Changed([], [])
+        """What the last ``run`` has not pushed."""
         self._pushed: dict[TransactionId, Transaction] = {}
         self._ended: set[TransactionId] = set()
         self.dropped = 0
@@ -80,7 +93,8 @@ class Resync:
     async def run(self, beat: Beat, snapshot: Snapshot, since: float) -> Snapshot:
         """Push until Redis has all that was done since the outage began.
 
-        Nothing is awaited between the last look for more and the return.
+        Nothing is awaited between the last look for more and the return. What has changed while the last was
+        pushed, of many calls, is in ``left`` then.
 
         Args:
             beat: what to say of this replica where that takes long.
@@ -95,7 +109,13 @@ class Resync:
         """
         self._pushed, self._ended, self.dropped = {}, set(), 0
         beaten = self._clock()
-        while steps := self._steps(since - LOSABLE):
+        for turn in itertools.count():
+            self.left = self._changed(since - LOSABLE)
+            if turn >= TURNS and not self.in_doubt:
+                break
+            steps = self._steps(self.left)
+            if not steps:
+                break
             for step in steps:
                 await step()
                 if self._clock() >= beaten + BEAT_AGAIN:
@@ -104,14 +124,17 @@ class Resync:
                     snapshot = await self._remote.beat(replace(beat, at=beaten) if beat.at else beat)
         return snapshot
 
-    def _steps(self, since: float) -> list[Callable[[], Awaitable[None]]]:
-        """What is to be done as things are now."""
+    def _changed(self, since: float) -> Changed:
+        """What Redis has not got as things are now."""
         # A record that is the one pushed already: nothing has become of it since.
         records = [each for each in self._local.records() if self._pushed.get(each.id) is not each]
-        ended = [id_ for id_ in self._local.resumed_since(since) if id_ not in self._ended]
+        return Changed(records, [id_ for id_ in self._local.resumed_since(since) if id_ not in self._ended])
+
+    def _steps(self, changed: Changed) -> list[Callable[[], Awaitable[None]]]:
+        """What is to be done about it."""
         return [
-            *(partial(self._push_again, part) for part in _parts(records)),
-            *(partial(self._end, part) for part in _parts(ended)),
+            *(partial(self._push_again, part) for part in _parts(changed.records)),
+            *(partial(self.end, part) for part in _parts(changed.ended)),
             *(partial(self._look, node) for node in self.in_doubt),
         ]
 
@@ -218,7 +241,7 @@ class Resync:
             self._hear(theirs)
         return False
 
-    async def _end(self, ids: Sequence[TransactionId]) -> None:
+    async def end(self, ids: Sequence[TransactionId]) -> None:
         """Have Redis remember them as resumed, whatever it knows of them."""
         now = self._clock()
         ends = [

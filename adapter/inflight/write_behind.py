@@ -22,11 +22,13 @@ FLUSH_DELAY: Final = 0.01
 
 
 class Owed(NamedTuple):
-    """What one flush tells, in this order: claims, then what was added to others, then answers to others."""
+    """What one flush tells, in this order: claims, then what was added to others, then answers to others, and
+    beside them ids that were resumed while the remote store was away."""
 
     claims: list[Transaction]
     steps: list[Progress]
     answers: list[Settlement]
+    ends: list[TransactionId]
 
 
 class WriteBehind:
@@ -48,6 +50,7 @@ class WriteBehind:
         self._claims: dict[TransactionId, None] = {}
         self._steps: dict[TransactionId, Progress] = {}
         self._answers: list[Settlement] = []
+        self._ends: list[TransactionId] = []
         self._timer: asyncio.TimerHandle | None = None
         self._flushes: set[asyncio.Task[None]] = set()
 
@@ -58,11 +61,17 @@ class WriteBehind:
     @property
     def is_idle(self) -> bool:
         """Whether the remote store has all of it, or has been given up."""
-        return not (self._claims or self._answers or self._steps or self._flushes)
+        return not (self._owes or self._flushes)
 
-    def owe(self, ids: Iterable[TransactionId]) -> None:
-        """Tell of claims that were made here, or that the remote store has forgotten."""
+    def owe(self, ids: Iterable[TransactionId], ends: Iterable[TransactionId] = ()) -> None:
+        """Tell of claims that were made here, or that the remote store has forgotten.
+
+        Args:
+            ids: of the claims.
+            ends: ids that were resumed while the remote store was away.
+        """
         self._claims.update(dict.fromkeys(ids))
+        self._ends += ends
         self._flush_soon()
 
     def settle(self, settlement: Settlement) -> Transaction | None:
@@ -92,20 +101,25 @@ class WriteBehind:
         self._claims.clear()
         self._steps.clear()
         self._answers.clear()
+        self._ends.clear()
 
     async def flushed(self) -> None:
         """Return once the remote store has all that was done here until now, or was given up.
 
         What is done meanwhile is not waited for: with a store slower than ``FLUSH_DELAY`` that never ends.
         """
-        if self._claims or self._answers or self._steps:
+        if self._owes:
             self._flush()
         if self._flushes:
             await asyncio.wait(set(self._flushes))
 
     def _flush_soon(self) -> None:
-        if self._timer is None and (self._claims or self._answers or self._steps):
+        if self._timer is None and self._owes:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_DELAY, self._flush)
+
+    @property
+    def _owes(self) -> bool:
+        return bool(self._claims or self._answers or self._steps or self._ends)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -115,10 +129,10 @@ class WriteBehind:
     def _flush(self) -> None:
         self._stop_timer()
         claims = [record for record in map(self._local.peek, self._claims) if record is not None]
-        owed = Owed(claims, list(self._steps.values()), self._answers)
+        owed = Owed(claims, list(self._steps.values()), self._answers, self._ends)
         self._claims.clear()
         self._steps.clear()
-        self._answers = []
+        self._answers, self._ends = [], []
         task = asyncio.create_task(self._push(owed))
         self._flushes.add(task)
         task.add_done_callback(self._flushes.discard)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -317,6 +317,34 @@ async def test_what_is_done_during_the_hand_back_is_handed_back_too() -> None:
     assert not one.away
     assert await states(bench) == {B: (State.SETTLED, "one"), C: (State.CLAIMED, "one")}
     assert await bench.two.unclaimed([A]) == []
+
+
+async def test_the_hand_back_ends_while_there_is_always_more_to_hand_back() -> None:
+    """With a slow server and many calls something is done during each of its turns."""
+    bench = Bench()
+    one = bench.one
+    await one.claim([bench.claim(A)], 10)
+    await bench.goes()
+    ids = [suspension(number) for number in range(100, 200)]
+    busy, remote = iter(ids), bench.remote.claim
+
+    async def claimed_meanwhile(*arguments: Any) -> list[Claim]:
+        id_ = next(busy)
+        await one.claim([bench.claim(id_)], 1000, True)
+        if id_ != ids[0]:
+            await one.settle([decided(ids[ids.index(id_) - 1])], True)
+            await one.resumed([ids[ids.index(id_) - 1]])
+        return await remote(*arguments)
+
+    bench.remote.__dict__["claim"] = claimed_meanwhile
+    await bench.returns()
+    assert not one.away
+    del bench.remote.__dict__["claim"]
+    await one.flushed()
+    done = ids[: ids.index(next(busy))]
+    assert len(done) < 20
+    assert await bench.two.unclaimed([A, *done]) == []
+    assert (await bench.two.get(done[-1]), await bench.two.get(A)) == (bench.claim(done[-1]), bench.claim(A))
 
 
 async def test_of_beats_that_overlap_one_hands_back() -> None:
