@@ -135,10 +135,11 @@ class LocalStore:
         found = self.peek(step.id)
         if found is None or found.state is not State.CLAIMED:
             return None
-        record = replace(found, course=found.course + step.course)
-        if step.deadline is not None and step.deadline > found.deadline:
-            record = replace(record, deadline=step.deadline)
-            self._wake(self._nodes[step.id.node], step.deadline, step.id)  # the timer that it has is dropped
+        deadline = found.deadline
+        if step.deadline is not None and step.deadline > deadline:
+            deadline = step.deadline
+            self._wake(self._nodes[step.id.node], deadline, step.id)  # the timer that it has is dropped
+        record = added(found, found.course + step.course, deadline)
         self._nodes[step.id.node].records[step.id] = record
         return record
 
@@ -323,6 +324,25 @@ class LocalStore:
                 del self._remembered[id_]
         if self._disowned:
             self._disowned &= self._remembered.keys()
+
+
+def added(record: Transaction, course: bytes, deadline: float) -> Transaction:
+    """The record with another course. (``dataclasses.replace`` takes three times as long.)"""
+    return Transaction(
+        record.id,
+        record.event,
+        deadline,
+        record.claimed_at,
+        record.request,
+        record.owner,
+        record.state,
+        record.outcome,
+        record.decision,
+        record.incarnation,
+        record.call_id,
+        record.again,
+        course,
+    )
 
 
 def settled(record: Transaction, owner: str, outcome: Outcome, decision: bytes | None) -> Transaction:

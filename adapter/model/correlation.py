@@ -99,7 +99,8 @@ class Ids:
         ask = Ask(id_, service)
         found = self._texts.get(ask) or self._older_texts.get(ask)
         if found is None:
-            found = f"{id_}:{self._tag(self._hashes[0], _signed(id_, service))}"
+            plain = str(id_)
+            found = f"{plain}:{self._tag(self._hashes[0], _signed(plain, service))}"
             self._remember(ask, found)
         return found
 
@@ -143,7 +144,7 @@ class Ids:
         if any(self._tag(each, plain) == tag for each in self._hashes):
             return id_
         for service in self._services():
-            signed = _signed(id_, service)
+            signed = _signed(plain, service)
             if any(self._tag(each, signed) == tag for each in self._hashes):
                 return Ask(id_, service)
         raise WrongTag("the tag of the correlation id is wrong: it is that of no request")
@@ -162,8 +163,8 @@ class Ids:
         return b2a_base64(digest.digest(), newline=False).translate(_URL_SAFE).decode()
 
 
-def _signed(id_: TransactionId, service: str) -> str:
-    return f"{id_}\0{service}"
+def _signed(plain: str, service: str) -> str:
+    return f"{plain}\0{service}"
 
 
 def parts(correlation_id: str) -> tuple[TransactionId, str]:

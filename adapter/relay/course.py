@@ -102,7 +102,7 @@ def next_step(plan: Plan, answers: Sequence[Answer]) -> Step:
     if found.done is None:
         return found
     if found.done.decision is not None:
-        return Step(done=found.done._replace(rung=_rung(plan, answers)))
+        return found if plan.retry is None else Step(done=found.done._replace(rung=_rung(plan, answers)))
     for service in plan.backup:
         answer = over.get(service.name)
         if answer is None:
@@ -114,12 +114,14 @@ def next_step(plan: Plan, answers: Sequence[Answer]) -> Step:
 
 def statuses(plan: Plan, answers: Sequence[Answer], outcome: Outcome) -> dict[str, Status]:
     """By service, what it did, of a call that has ended: those that had nothing to say in it are left out."""
-    found: dict[str, Status] = {}
-    found.update((each.service, each.status) for each in answers if each.status is not Status.EXTENDED)
-    found.update((name, each.status) for name, each in _over(answers, plan.retry).items())
+    over = _over(answers, plan.retry)
+    found = {name: each.status for name, each in over.items()}
+    for each in answers:
+        if each.service not in over and each.status is not Status.EXTENDED:
+            found[each.service] = each.status
     if outcome is Outcome.TIMEOUT:
         found.update((each.name, Status.TIMEOUT) for each in next_step(plan, answers).ask)
-    order = [each.name for each in (*plan.asked, *plan.backup) if each.name]
+    order = [*plan.services, *plan.backup_names]
     return {name: found[name] for name in order if name in found}
 
 
@@ -135,7 +137,12 @@ def rung(plan: Plan, answers: Sequence[Answer], outcome: Outcome) -> Rung:
 
 def told(services: Mapping[str, Status], rung: Rung) -> bytes:
     """What a resume tells beside the decision, as members of its JSON object."""
-    found = b',"services":%b' % json.dumps(services).encode() if services else b""
+    return _told(tuple(services.items()), rung)
+
+
+@lru_cache(maxsize=1024)
+def _told(services: tuple[tuple[str, Status], ...], rung: Rung) -> bytes:
+    found = b',"services":%b' % json.dumps(dict(services)).encode() if services else b""
     return b'%b,"step":"%b"' % (found, rung.encode())
 
 
@@ -263,12 +270,16 @@ def _merged(plan: Plan, over: Mapping[str, Answer]) -> Step:
     found = [each.text for each in answers if _is_decided(each)]
     if not found:
         return _lost(plan, over)
-    if len(found) == 1:
-        return Step(done=Done(Outcome.DECIDED, found[0]))
+    whole = found[0] if len(found) == 1 else _as_one(tuple(found))
+    return Step(done=Done(Outcome.DECIDED, whole))
+
+
+@lru_cache(maxsize=1024)
+def _as_one(decisions: tuple[bytes, ...]) -> bytes:
     merged: dict[str, Any] = {}
-    for each in found:
+    for each in decisions:
         merged.update(_read(each))
-    return Step(done=Done(Outcome.DECIDED, decision_json(merged)))
+    return decision_json(merged)
 
 
 def _lost(plan: Plan, over: Mapping[str, Answer]) -> Step:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from adapter.model.transaction import Transaction, TransactionId
     from adapter.ports.cache import Kept
-    from adapter.relay.course import Answer
+    from adapter.relay.course import Answer, Done
     from adapter.relay.plan import Plan, Service
 
 KEPT: Final = 5.0
@@ -36,7 +36,7 @@ class Call:
     was decided of an equal call.
     """
 
-    __slots__ = ("answers", "caches", "kept", "key", "plan", "record", "size", "waiting")
+    __slots__ = ("answers", "caches", "done", "kept", "key", "plan", "record", "size", "waiting")
 
     def __init__(self, record: Transaction, plan: Plan) -> None:
         self.record = record
@@ -47,6 +47,7 @@ class Call:
         self.caches: dict[str, float] = {}
         self.key: str | None = None
         self.kept: Kept | None = None
+        self.done: Done | None = None
 
     def follow(self, record: Transaction, answer: Answer, size: int) -> None:
         """Take over the record to which an answer of so many bytes was added; others may have added, too."""

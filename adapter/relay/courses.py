@@ -163,6 +163,7 @@ class Courses:
         for call in calls:
             step = course.next_step(call.plan, call.answers)
             if step.done is not None:
+                call.done = step.done
                 ends.append(Settlement(call.record.id, step.done.outcome, step.done.decision))
             for service in step.ask:
                 if service.name in call.waiting:

@@ -6,7 +6,7 @@ What is kept of former calls is looked for here, and what shadows would have dec
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -37,13 +37,6 @@ DIFFERENCES: Final = 5
 """Log lines a second about shadows that would decide otherwise."""
 SHOWN: Final = 200
 """Bytes of a decision that are shown in the log."""
-
-
-class _Ending(NamedTuple):
-    decision: bytes
-    rung: Rung
-    plan: Plan
-    answers: list[Answer]
 
 
 class Endings:
@@ -98,13 +91,16 @@ class Endings:
 
     def end(self, record: Transaction, outcome: Outcome) -> tuple[bytes, bytes]:
         """Return the decision that a call ends with, and what its resume tells of it (members in JSON)."""
-        decision, rung, plan, answers = self._ending(record, outcome)
+        call, plan = self._calls.get(record.id), self._policy.plan_of(record)
+        answers = self._answers(record, call)
+        decision, rung = self._decision(record, outcome, call, plan, answers)
         return decision, course.told(course.statuses(plan, answers, outcome), rung)
 
     def ended(self, record: Transaction, outcome: Outcome) -> None:
         """A call's resume was handed on."""
-        decision, rung, plan, answers = self._ending(record, outcome)
-        call, now = self._calls.close(record.id), self._clock()
+        call, plan, now = self._calls.close(record.id), self._policy.plan_of(record), self._clock()
+        answers = self._answers(record, call)
+        decision, rung = self._decision(record, outcome, call, plan, answers)
         self._observer.stepped(record.id, record.event, "", rung.value, now - record.claimed_at)
         self.shadows.ended(record.id, record.decision)
         if call is None or call.key is None or plan.cache is None or outcome is not Outcome.DECIDED:
@@ -114,16 +110,21 @@ class Endings:
         if seconds > 0:
             self._cache.keep(call.key, Kept(decision, now + seconds, now + seconds + plan.cache.stale))
 
-    def _ending(self, record: Transaction, outcome: Outcome) -> _Ending:
-        plan, call = self._policy.plan_of(record), self._calls.get(record.id)
-        answers = course.lines(record.course)
-        rung = course.rung(plan, answers, outcome)
+    def _answers(self, record: Transaction, call: Call | None) -> list[Answer]:
+        known = call is not None and len(record.course) == call.size
+        return call.answers if call is not None and known else course.lines(record.course)
+
+    def _decision(
+        self, record: Transaction, outcome: Outcome, call: Call | None, plan: Plan, answers: list[Answer]
+    ) -> tuple[bytes, Rung]:
         if outcome in BY_SOMEBODY and record.decision is not None:
-            return _Ending(record.decision, rung, plan, answers)
+            done = None if call is None or outcome is Outcome.OPERATOR else call.done
+            known = done is not None and done.decision == record.decision
+            return record.decision, done.rung if done and known else course.rung(plan, answers, outcome)
         kept = None if call is None else call.kept
         if kept is not None and self._clock() < kept.stale_until:
-            return _Ending(kept.decision, Rung.STALE, plan, answers)
-        return _Ending(plan.fallback_of(outcome), rung, plan, answers)
+            return kept.decision, Rung.STALE
+        return plan.fallback_of(outcome), course.rung(plan, answers, outcome)
 
     def _on_shadow(
         self, id_: TransactionId, service: str, result: Result, decided: bytes | None, would: bytes

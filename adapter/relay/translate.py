@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -142,7 +142,9 @@ def _of_several(reply: Reply, ask: Ask) -> Reading:
     if reply.status == contract.STATUS_EXTEND:
         return Settlement(ask.id, Outcome.FAILED, None, beside), None, None
     found, dead, habit = _settlement(reply, ask.id)
-    return found and replace(found, part=beside), dead, habit
+    if found is not None:
+        found = Settlement(found.id, found.outcome, found.decision, beside)
+    return found, dead, habit
 
 
 def sender(reply: Reply, ids: Ids) -> str:
