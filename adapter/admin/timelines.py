@@ -42,7 +42,7 @@ _ANSWERS: Final[Mapping[str, tuple[str, str]]] = {
     Status.TIMEOUT: ("consumer", "{} did not answer in time"),
     Status.UNTAKEN: ("rabbitmq", "nobody took the request of {} from its queue"),
     Status.UNROUTABLE: ("rabbitmq", "{} has no queue"),
-    Status.UNAVAILABLE: ("adapter", "{} was not asked: its breaker is open, or RabbitMQ is away"),
+    Status.UNAVAILABLE: ("adapter", "{} was not waited for: its breaker is open, or RabbitMQ is away"),
     Status.EXTENDED: ("consumer", "{} was given more time"),
     Status.MALFORMED: ("consumer", "the reply of {} was not understood"),
     Status.OVERSIZED: ("consumer", "the reply of {} was too long"),

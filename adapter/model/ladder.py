@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
 
 
 class Status(StrEnum):
@@ -31,7 +30,3 @@ class Rung(StrEnum):
     FALLBACK_ON = "fallback_on"
     FALLBACK = "fallback"
     OPERATOR = "operator"
-
-
-UNDECIDED: Final = frozenset({Rung.STALE, Rung.FALLBACK_ON, Rung.FALLBACK})
-"""The rungs of calls that nobody decided while they waited."""

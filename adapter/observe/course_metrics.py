@@ -31,7 +31,9 @@ SHADOW_RESULTS: Final = ("same", "different", "failed", "late")
 """What comes of comparing a shadow's reply with the decision of the call."""
 
 _RUNGS: Final = frozenset(Rung)
-_WAITED_FOR: Final = frozenset({Status.DECIDED, Status.FAILED, Status.TIMEOUT})
+_WAITED_FOR: Final = frozenset(
+    {Status.DECIDED, Status.FAILED, Status.MALFORMED, Status.OVERSIZED, Status.TIMEOUT}
+)
 """What says how long a service takes: a silence took as long as it was waited for."""
 
 
@@ -129,6 +131,7 @@ class CourseMetrics(Sink):
         self._events: set[str] = set()
         self._shadows: set[str] = set()
         self._open: dict[str, bool] = {}
+        self._with_breaker: set[str] = set()
 
     def begin(self, default: Planned, events: Mapping[str, Planned]) -> None:
         """Let the series of a policy begin at 0. To be called before each scrape.
@@ -173,6 +176,7 @@ class CourseMetrics(Sink):
         """
         opened = is_open and not self._open.get(service, False)
         self._open[service] = is_open
+        self._with_breaker.add(service)
         self.breaker_opened.add((self._label(service),), int(opened))
         self._tell_breaker(self._label(service))
 
@@ -189,16 +193,16 @@ class CourseMetrics(Sink):
         return label
 
     def _keep_breakers(self, services: set[str]) -> None:
-        """Forget all but these, and begin those that are new."""
-        for gone in self._open.keys() - services:
-            del self._open[gone]
-            self._tell_breaker(self._label(gone))
-        for new in services - self._open.keys():
-            self.breaker(new, False)
+        """Tell of these alone: one that was open is so still, if a later policy has it again."""
+        gone, self._with_breaker = self._with_breaker - services, services
+        for service in gone:
+            self._tell_breaker(self._label(service))
+        for service in services:
+            self.breaker(service, self._open.get(service, False))
 
     def _tell_breaker(self, label: str) -> None:
         """Services that share a series are open while any of them is."""
-        found = [each for name, each in self._open.items() if self._label(name) == label]
+        found = [self._open[name] for name in self._with_breaker if self._label(name) == label]
         if found:
             self.breaker_open.labels(label).set(any(found))
         else:

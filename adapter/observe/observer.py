@@ -28,9 +28,15 @@ LINES: Final = 20
 class Traced(Protocol):
     """Names traces; ``adapter.observe.traces.Traces`` is the one that makes them."""
 
-    def traceparent(self, transaction: Transaction) -> str:
+    def traceparent(self, transaction: Transaction, queue: str = "") -> str:
         """Return what names the call's trace to a consumer and to Kamailio (W3C Trace Context); "" if the
-        call is not traced."""
+        call is not traced.
+
+        Args:
+            transaction: the call.
+            queue: where the request goes that carries it; "" for whoever is bound to the event, and for
+                Kamailio.
+        """
         ...
 
 
@@ -63,9 +69,9 @@ class Observer:
         self._traced = traced
         self._clock = clock
 
-    def traceparent(self, transaction: Transaction) -> str:
+    def traceparent(self, transaction: Transaction, queue: str = "") -> str:
         """See ``Traced``."""
-        return "" if self._traced is None else self._traced.traceparent(transaction)
+        return "" if self._traced is None else self._traced.traceparent(transaction, queue)
 
     def claimed(self, asked: float, transactions: Sequence[Transaction]) -> None:
         """This replica has these to decide; it asked the store at that time (epoch seconds)."""

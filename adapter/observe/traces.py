@@ -3,8 +3,10 @@
 A trace has for each suspension of the call::
 
     evapi <event>        from the event to the resume, by the replica that wrote the resume
-      publish            until RabbitMQ has the request, by the replica that published it
+      publish            until RabbitMQ has the request, by the replica that published it; of several
+                         services on one call one for each
         decide <event>   by the consumer (``consumers.tracing``)
+      ask <service>      of several services on one call, until what became of each was known
       resume             from the answer to the frame for Kamailio
 
 The trace's id is made of node and Call-ID, and that of ``evapi <event>`` of the correlation id: so
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 from adapter import contract
 from adapter.errors import SettingsError
 from adapter.model.correlation import Ids
+from adapter.model.ladder import Rung, Status
 from adapter.model.transaction import Outcome, State
 from adapter.observe.sink import Sink
 
@@ -38,6 +41,11 @@ MOST: Final = 10_000
 _LOW: Final = 1 << 64
 _BY_SOMEBODY: Final = frozenset({Outcome.DECIDED, Outcome.OPERATOR})
 _NOT_PUBLISHED: Final = frozenset({Outcome.UNROUTABLE, Outcome.UNAVAILABLE})
+_NOT_TAKEN: Final = frozenset({Status.UNROUTABLE, Status.UNAVAILABLE})
+_WELL: Final = frozenset({Status.DECIDED, Status.EXTENDED})
+_RUNGS: Final = frozenset(Rung)
+DEFAULT_EXCHANGE: Final = "amq.default"
+"""As OpenTelemetry's conventions name RabbitMQ's exchange that has no name."""
 _V = TypeVar("_V")
 
 
@@ -79,11 +87,12 @@ class Exemplars(Protocol):
 
 
 class _Publication(NamedTuple):
-    """One that the broker has not confirmed yet."""
+    """One that the broker has not confirmed yet. ``queue``: where it goes; "" for the exchange of events."""
 
     trace_id: int
     span_id: int
     asked: float
+    queue: str
 
 
 class Traces(Sink):
@@ -116,16 +125,18 @@ class Traces(Sink):
         self._spans = spans
         self._exemplars = exemplars
         self._clock = clock
-        self._publications: OrderedDict[TransactionId, _Publication] = OrderedDict()
+        self._publications: OrderedDict[TransactionId, dict[str, _Publication]] = OrderedDict()
+        self._asked: OrderedDict[TransactionId, int] = OrderedDict()  # its trace, of what a consumer was told
+        self._steps: OrderedDict[TransactionId, str] = OrderedDict()
         self._replies: OrderedDict[TransactionId, tuple[float, str | None]] = OrderedDict()
         self._resumed: OrderedDict[TransactionId, None] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<Traces {len(self._publications)} unconfirmed, {len(self._replies)} unresumed>"
 
-    def traceparent(self, transaction: Transaction) -> str:
+    def traceparent(self, transaction: Transaction, queue: str = "") -> str:
         """See ``observer.Traced``. Of one that is settled, for Kamailio; of any other, for the consumer
-        that it is published to now."""
+        that it is published to now, on that queue."""
         trace_id = self._trace_id(transaction)
         if not trace_id:
             return ""
@@ -133,16 +144,20 @@ class Traces(Sink):
         if transaction.state is State.CLAIMED:
             # Of its own for each publication: an adopted or returned request is published again.
             span_id = random.getrandbits(64) or 1
-            _keep(self._publications, transaction.id, _Publication(trace_id, span_id, self._clock()))
+            mine = self._publications.get(transaction.id)
+            if mine is None:
+                mine = {}
+                _keep(self._publications, transaction.id, mine)
+                _keep(self._asked, transaction.id, trace_id)
+            mine[queue] = _Publication(trace_id, span_id, self._clock(), queue)
         return f"00-{trace_id:032x}-{span_id:016x}-01"
 
     def published(self, at: float, transactions: Sequence[Transaction], took: float = 0.0) -> None:
         """Export their spans at once: another replica may write the resume."""
         traced = 0
         for transaction in transactions:
-            publication = self._publications.pop(transaction.id, None)
-            if publication is not None:
-                self._publish(at, transaction, publication)
+            for publication in self._publications.pop(transaction.id, {}).values():
+                self._publish(at, transaction.id, transaction.event, publication)
                 traced = publication.trace_id
         if traced:
             self._exemplars.exemplify_hop("publish", took, at, _text(traced))
@@ -152,20 +167,47 @@ class Traces(Sink):
         for id_, reply in replies:
             _keep(self._replies, id_, (at, reply.service))
 
+    def stepped(
+        self, at: float, id_: TransactionId, event: str, service: str, status: str, seconds: float
+    ) -> None:
+        """Export the span of a service that was asked; keep what decided, for that of the call."""
+        if not service and status in _RUNGS:
+            _keep(self._steps, id_, status)
+            return
+        trace_id = self._asked.get(id_)
+        if trace_id is None:  # not traced, or over
+            return
+        error = None if status in _WELL else status
+        if status in _NOT_TAKEN:
+            queue = contract.service_queue(service) if service else ""
+            publication = self._publications.get(id_, {}).pop(queue, None)
+            if publication is not None:
+                self._publish(at, id_, event, publication, status)
+        attributes: dict[str, str | int] = {"evapi.status": status, "evapi.replica": self._replica}
+        if service:
+            attributes["evapi.service"] = service
+        if error is not None:
+            attributes["error.type"] = error
+        own, parent = random.getrandbits(64) or 1, _span_id(id_)
+        name = f"ask {service or 'anybody'}"
+        self._spans.span(trace_id, own, parent, name, at - seconds, at, attributes, "client", error)
+
     def resumed(
         self, at: float, transaction: Transaction, outcome: Outcome, seconds: float, decision: bytes = b""
     ) -> None:
         """Export the spans of a complete trace. A resume that is written again gets a span of its own."""
         id_ = transaction.id
-        publication = self._publications.pop(id_, None)
+        publications = self._publications.pop(id_, {})
+        self._asked.pop(id_, None)
+        step = self._steps.pop(id_, None)
         answered, service = self._replies.pop(id_, (None, None))
         trace_id = self._trace_id(transaction)
         if not trace_id:
             return
         self._exemplars.exemplify(transaction, outcome, at, seconds, _text(trace_id))
-        if publication is not None:
+        for publication in publications.values():
             why = outcome.value if outcome in _NOT_PUBLISHED else "unconfirmed"
-            self._publish(at, transaction, publication, why)
+            self._publish(at, id_, transaction.event, publication, why)
         if answered is None:
             answered = transaction.deadline if outcome is Outcome.TIMEOUT else at
         parent = _span_id(id_)
@@ -183,6 +225,8 @@ class Traces(Sink):
         }
         if transaction.call_id:
             attributes["sip.call_id"] = transaction.call_id
+        if step is not None:
+            attributes["evapi.step"] = step
         if service is not None:
             attributes["evapi.service"] = service
         error = None if outcome in _BY_SOMEBODY else outcome.value
@@ -196,16 +240,20 @@ class Traces(Sink):
         self._spans.close()
 
     def _publish(
-        self, at: float, transaction: Transaction, publication: _Publication, error: str | None = None
+        self,
+        at: float,
+        id_: TransactionId,
+        event: str,
+        publication: _Publication,
+        error: str | None = None,
     ) -> None:
-        trace_id, span_id, asked = publication
-        id_, event = transaction.id, transaction.event
+        trace_id, span_id, asked, queue = publication
         attributes: dict[str, str | int] = {
             **self._messaging(),
             "messaging.operation.name": "publish",
             "messaging.operation.type": "send",
-            "messaging.destination.name": contract.EVENTS_EXCHANGE,
-            "messaging.rabbitmq.destination.routing_key": contract.routing_key(event, id_.node),
+            "messaging.destination.name": DEFAULT_EXCHANGE if queue else contract.EVENTS_EXCHANGE,
+            "messaging.rabbitmq.destination.routing_key": queue or contract.routing_key(event, id_.node),
             "messaging.message.conversation_id": self._ids.text(id_),
             "evapi.replica": self._replica,
         }

@@ -142,8 +142,8 @@ class Courses:
         record, plan = call.record, call.plan
         if not (plan.observers or plan.shadows):
             return []
-        trace = self._observer.traceparent(record)
-        found = [asks.copy(record, plan, each, trace) for each in plan.observers]
+        trace = self._observer.traceparent
+        found = [asks.copy(record, plan, each, trace(record, each.queue)) for each in plan.observers]
         text = record.call_id or str(record.id)
         shadows = (
             []
@@ -152,7 +152,9 @@ class Courses:
         )
         if shadows:
             self._endings.shadows.asked(record.id, [each.name for each in shadows], record.deadline)
-            found += [asks.request(record, plan, each, (), self._ids, trace) for each in shadows]
+            found += [
+                asks.request(record, plan, each, (), self._ids, trace(record, each.queue)) for each in shadows
+            ]
         return found
 
     async def _go_on(
@@ -189,7 +191,7 @@ class Courses:
         now, notes, asked, publications = self._clock(), [], [], []
         for call, service in wanted:
             due = min(call.waiting[service.name].due, call.record.deadline)
-            trace = self._observer.traceparent(call.record)
+            trace = self._observer.traceparent(call.record, service.queue)
             taken_by = asks.taken_by(call.plan, now, due)
             try:
                 found = asks.request(

@@ -167,9 +167,9 @@ class Resumes:
             said = "no link: resumed once there is one, or by another replica"
             log.info(said, correlation_id=self._ids.text(id_))
             return
-        self._observer.resumed(now, transaction, outcome, decision)
-        if self._has_course(transaction):
+        if self._has_course(transaction):  # first, so that who is told of the resume knows what decided
             self._endings.ended(transaction, outcome)
+        self._observer.resumed(now, transaction, outcome, decision)
 
     def _payload(self, transaction: Transaction, outcome: Outcome) -> tuple[bytes, bytes]:
         """The decision, and what is written: somebody's decision, if the outcome says that it is one."""

@@ -276,13 +276,13 @@ class Trip:
                 if not transactions:
                     return
         asked, traceparent, text = self._clock(), self._observer.traceparent, self._ids.text
+        queues = [plan_of(each).queue for each in transactions]
         results = await self._broker.publish(
             [
                 Publication(
-                    *(t.event, t.id.node, t.request, text(t.id), t.deadline, traceparent(t)),
-                    plan_of(t).queue,
+                    *(t.event, t.id.node, t.request, text(t.id), t.deadline, traceparent(t, queue), queue)
                 )
-                for t in transactions
+                for t, queue in zip(transactions, queues, strict=True)
             ]
         )
         if results.count(Published.CONFIRMED) == len(results):

@@ -289,7 +289,7 @@ class TestInFlight:
             ("lcr", Status.UNROUTABLE, "rabbitmq", "lcr has no queue"),
             (
                 *("lcr", Status.UNAVAILABLE, "adapter"),
-                "lcr was not asked: its breaker is open, or RabbitMQ is away",
+                "lcr was not waited for: its breaker is open, or RabbitMQ is away",
             ),
             ("lcr", Status.EXTENDED, "consumer", "lcr was given more time"),
             ("lcr", Status.MALFORMED, "consumer", "the reply of lcr was not understood"),

@@ -66,11 +66,16 @@ def test_what_was_counted_before_stays(metrics: Metrics, courses: CourseMetrics)
     assert value(metrics, "breaker_open", service="fraud") == 1
 
 
-def test_an_open_breaker_goes_with_its_policy(metrics: Metrics, courses: CourseMetrics) -> None:
-    """It would be open for ever: nobody asks the service any more."""
+def test_an_open_breaker_goes_with_its_policy_and_comes_back_with_it(
+    metrics: Metrics, courses: CourseMetrics
+) -> None:
+    """Else it would be open for ever: nobody asks the service any more."""
+    plan = resolved(Plan(services=("fraud", "lcr")), {"fraud": Service("fraud", breaker=Breaker())})
     courses.breaker("fraud", True)
     courses.begin(Plan(), {})
     assert value(metrics, "breaker_open", service="fraud") is None
+    courses.begin(plan, {})
+    assert value(metrics, "breaker_open", service="fraud") == 1
     assert value(metrics, "breaker_opened_total", service="fraud") == 1
 
 
@@ -86,7 +91,7 @@ def test_a_service_s_answers_by_status_each_of_which_begins_at_0(
 @pytest.mark.parametrize("status", list(Status))
 def test_only_who_was_waited_for_has_a_time(metrics: Metrics, courses: CourseMetrics, status: Status) -> None:
     answered(courses, "fraud", status, 0.25)
-    waited = status in {Status.DECIDED, Status.FAILED, Status.TIMEOUT}
+    waited = status in {"decided", "failed", "malformed", "oversized", "timeout"}
     assert value(metrics, "service_seconds_count", service="fraud") == waited
     assert value(metrics, "service_seconds_sum", service="fraud") == (0.25 if waited else 0)
 

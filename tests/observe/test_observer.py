@@ -39,7 +39,7 @@ class Told(Sink):
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
 
-    def traceparent(self, transaction: Transaction) -> str:
+    def traceparent(self, transaction: Transaction, queue: str = "") -> str:
         return f"00-{transaction.id.label}"
 
     def published(self, at: float, transactions: Sequence[Transaction], took: float = 0.0) -> None:

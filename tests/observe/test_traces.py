@@ -153,6 +153,81 @@ def test_the_spans_of_a_call() -> None:
     assert repr(replica.traces) == "<Traces 0 unconfirmed, 0 unresumed>"
 
 
+def test_the_spans_of_a_call_that_several_services_decide() -> None:
+    replica, asked = Replica(), call()
+    told = [parts(replica.traces.traceparent(asked, f"evapi.decide.{each}")) for each in ("fraud", "lcr")]
+    replica.now += 0.125
+    replica.traces.published(replica.now, [asked])
+    replica.now += 0.375
+    replica.traces.stepped(replica.now, asked.id, asked.event, "lcr", "decided", 0.5)
+    replica.now += 0.5
+    replica.traces.stepped(replica.now, asked.id, asked.event, "fraud", "timeout", 1.0)
+    replica.traces.stepped(replica.now, asked.id, asked.event, "", "backup", 1.5)
+    replica.resume(asked)
+    fraud, lcr, ask_lcr, ask_fraud, _, whole = replica.spans.made
+    assert {span.trace_id for span in replica.spans.made} == {told[0][0]}
+    assert [fraud.span_id, lcr.span_id] == [each[1] for each in told], "each consumer has a parent of its own"
+    queues = []
+    for publish in (fraud, lcr):
+        assert (publish.name, publish.start, publish.end, publish.error) == (
+            *("publish", NOW, NOW + 0.125),
+            None,
+        )
+        assert publish.attributes is not None
+        assert publish.attributes["messaging.destination.name"] == "amq.default"
+        queues.append(publish.attributes["messaging.rabbitmq.destination.routing_key"])
+    assert queues == ["evapi.decide.fraud", "evapi.decide.lcr"]
+    assert (ask_lcr.name, ask_lcr.parent, ask_lcr.kind) == ("ask lcr", whole.span_id, "client")
+    assert (ask_lcr.start, ask_lcr.end, ask_lcr.error) == (NOW, NOW + 0.5, None)
+    assert ask_lcr.attributes == {
+        "evapi.service": "lcr",
+        "evapi.status": "decided",
+        "evapi.replica": "r1",
+    }
+    assert (ask_fraud.name, ask_fraud.start, ask_fraud.end, ask_fraud.error) == (
+        *("ask fraud", NOW, NOW + 1.0),
+        "timeout",
+    )
+    assert ask_fraud.attributes is not None
+    assert ask_fraud.attributes["error.type"] == "timeout"
+    assert whole.attributes is not None
+    assert whole.attributes["evapi.step"] == "backup"
+
+
+def test_a_service_without_a_queue_is_published_to_in_vain() -> None:
+    replica, asked = Replica(), call()
+    for queue in ("evapi.decide.fraud", "", "evapi.decide.lcr"):
+        replica.traces.traceparent(asked, queue)
+    replica.traces.stepped(NOW, asked.id, asked.event, "fraud", "unroutable", 0.0)
+    replica.traces.stepped(NOW, asked.id, asked.event, "", "unavailable", 0.0)
+    replica.traces.published(NOW, [asked])
+    assert [(span.name, span.error) for span in replica.spans.made] == [
+        ("publish", "unroutable"),
+        ("ask fraud", "unroutable"),
+        ("publish", "unavailable"),
+        ("ask anybody", "unavailable"),
+        ("publish", None),
+    ]
+
+
+def test_a_service_that_is_not_asked_has_no_publication() -> None:
+    replica, asked = Replica(), call()
+    replica.publish(asked)
+    replica.traces.stepped(replica.now, asked.id, asked.event, "fraud", "unavailable", 0.0)
+    assert [span.name for span in replica.spans.made] == ["publish", "ask fraud"]
+
+
+def test_steps_of_a_call_that_is_not_traced_or_over_make_no_span() -> None:
+    replica, none = Replica(), Replica(share=0.0)
+    none.publish(call())
+    replica.publish(call())
+    replica.resume(call())
+    made = len(replica.spans.made)
+    for each in (replica, none):
+        each.traces.stepped(NOW, call().id, "invite_request", "fraud", "decided", 0.5)
+    assert (len(replica.spans.made), none.spans.made) == (made, [])
+
+
 def test_two_questions_about_one_call_are_one_trace_on_any_replica() -> None:
     first, second = Replica("r1"), Replica("r2")
     one = parts(first.publish(call()))[0]
@@ -277,10 +352,13 @@ def test_what_is_remembered_is_bounded_and_forgotten(monkeypatch: pytest.MonkeyP
     for number in range(5):
         replica.traces.traceparent(call(number))
         replica.traces.replied(NOW, [(call(number).id, Reply("", b""))])
+        replica.traces.stepped(NOW, call(number).id, "invite_request", "", "service", 0.5)
+    assert len(replica.traces._steps) == len(replica.traces._asked) == 3
     assert repr(replica.traces) == "<Traces 3 unconfirmed, 3 unresumed>"
     for number in range(5):
         replica.resume(call(number))
     assert repr(replica.traces) == "<Traces 0 unconfirmed, 0 unresumed>"
+    assert (replica.traces._steps, replica.traces._asked) == ({}, {})
 
 
 def test_a_call_id_may_be_any_text() -> None:
