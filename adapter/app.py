@@ -125,7 +125,7 @@ class Bridge:
         keeps = settings.journal > 0 and settings.redis_url is not None
         self.journal = Journal(keeps, settings.journal_payloads, self.policy.revision_of)
         ids = make_ids(settings, self.policy)
-        self.cache = make_cache(self.clock)
+        self.cache = make_cache(self.inflight, self.clock)
         self._traces = traces.start(
             settings.traces,
             settings.replica,
@@ -331,6 +331,7 @@ class Bridge:
         if self.roles.drain.ends and not await self._owned([link.node for link in self.nodes]):
             with contextlib.suppress(StoreUnavailable):  # its lease ends without this, too
                 await self.inflight.leave()
+        await self.cache.close()
         await self.inflight.close()
         await self._health.close()
         if self._traces is not None:

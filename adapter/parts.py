@@ -91,11 +91,11 @@ def _kind(settings: Settings, rules: Policy) -> Kind:
     return Kind(settings.results_expires, settings.queue_type, rules.longest_deadline, settings.mqtt)
 
 
-def make_cache(clock: Clock) -> Decisions:
-    """What keeps decisions for equal calls. ``clock`` gives epoch seconds."""
-    from adapter.inflight.decisions import NearDecisions
+def make_cache(store: Store, clock: Clock) -> Decisions:
+    """What keeps decisions for equal calls, also in the store. ``clock`` gives epoch seconds."""
+    from adapter.inflight.decisions import DecisionCache
 
-    return NearDecisions(clock)
+    return DecisionCache(store, clock)
 
 
 def follow_policy(settings: Settings, rules: LivePolicy) -> PolicyFile | None:

@@ -11,7 +11,7 @@ from adapter.admin import tried
 from adapter.admin.checks_finding import Finding, Group
 from adapter.errors import StoreUnavailable
 from adapter.inflight.operator import OperatorStore
-from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from adapter.model.transaction import Outcome, Progress, Settlement, State, Transaction, TransactionId
 from adapter.ports.store import Claim
 from adapter.settings import without_password
 
@@ -187,12 +187,15 @@ class Trial(OperatorStore):
         await self._plain("HGETALL", self._replicas)
         await self._plain("HDEL", self._orders, self.replica)
         await self._plain("XADD", self._journal(self.replica), "MAXLEN", 1, "*", "steps", b"\x90")
+        await self.remember(self.replica, b"", MOMENT)
+        await self.recall(self.replica)
         id_ = TransactionId(self.replica, 0, 0, 1)
         now = self._clock()
         trial = Transaction(id_, "doctor", now + MOMENT, now, b"", self.replica, State.CLAIMED)
         if await self.claim([trial], 1) != [Claim.WON]:
             raise StoreUnavailable("a script did not do what it should")
         await self.adopt(self.replica, [self.replica], State.CLAIMED)
+        await self.progress([Progress(id_, b"[]\n", now + MOMENT)])
         await self.settle([Settlement(id_, Outcome.OPERATOR, b"{}")])
         await self.resumed([id_])
         await self.unclaimed([id_])
@@ -239,7 +242,7 @@ def _no_rights(problem: str, settings: Settings) -> Finding:
 _MAY_NOT: Final = (
     "the user may not do what the adapter does",
     "redis-cli ACL SETUSER {user} '~{prefix}:*' +@connection -@dangerous +eval +evalsha +@hash +@sortedset "
-    "+xadd +pexpire +pttl +time +info",
+    "+get +set +xadd +pexpire +pttl +time +info",
 )
 _REFUSALS: Final = (
     ("NoPermission", *_MAY_NOT),

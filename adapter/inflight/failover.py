@@ -301,6 +301,18 @@ class FailoverStore:
             with contextlib.suppress(StoreUnavailable):  # the next beat tells that it is away
                 await self._remote.note(entry, seconds)
 
+    async def remember(self, key: str, value: bytes, seconds: float) -> None:
+        """See ``ports.store.Store``. While away, lost."""
+        if not self.away:
+            with contextlib.suppress(StoreUnavailable):  # the next beat tells that it is away
+                await self._remote.remember(key, value, seconds)
+
+    async def recall(self, key: str) -> bytes | None:
+        """See ``ports.store.Store``. While away, nothing."""
+        with contextlib.suppress(StoreUnavailable):
+            return None if self.away else await self._remote.recall(key)
+        return None
+
     async def leave(self) -> None:
         """See ``ports.store.Store``. While away, the lease ends by itself."""
         self._listed = False

@@ -236,6 +236,13 @@ class LocalStore:
     async def note(self, entry: bytes, seconds: float) -> None:
         """See ``ports.store.Store``. Nobody could read it: it is dropped."""
 
+    async def remember(self, key: str, value: bytes, seconds: float) -> None:
+        """See ``ports.store.Store``. Nobody else could ask for it: it is dropped."""
+
+    async def recall(self, key: str) -> bytes | None:
+        """See ``ports.store.Store``."""
+        return None
+
     async def leave(self) -> None:
         """See ``ports.store.Store``."""
         self._beats.pop(self.replica, None)

@@ -10,6 +10,7 @@ Keys of a node, all with its hash tag so that one script may touch them (``lua/r
     <prefix>:orders                 hash     what an operator ordered (``model.beat``) -> JSON
     <prefix>:journal:<replica>      stream   what became of calls there (``adapter.observe.journal``)
     <prefix>:journals               sorted   replicas that have a journal, by when it is over
+    <prefix>:cache:<key>            string   a decision for equal calls (``inflight.decisions``)
 
 Scores are milliseconds by the clock that all replicas share (``adapter.cluster.clock``), not by Redis' own:
 where that jumps nothing is due earlier or later.
@@ -183,6 +184,15 @@ class RedisStore:
             self._plain("PEXPIRE", self._journals, kept, "GT"),  # others may keep theirs for longer
         )
 
+    async def remember(self, key: str, value: bytes, seconds: float) -> None:
+        """See ``ports.store.Store``."""
+        await self._plain("SET", self._cache(key), value, "PX", max(round(seconds * 1000), 1))
+
+    async def recall(self, key: str) -> bytes | None:
+        """See ``ports.store.Store``."""
+        found: bytes | None = await self._plain("GET", self._cache(key))
+        return found
+
     async def leave(self) -> None:
         """See ``ports.store.Store``."""
         await self._plain("HDEL", self._replicas, self.replica)
@@ -225,6 +235,9 @@ class RedisStore:
     @property
     def _journals(self) -> str:
         return f"{self._prefix}:journals"
+
+    def _cache(self, key: str) -> str:
+        return f"{self._prefix}:cache:{key}"
 
     def _journal(self, replica: str) -> str:
         return f"{self._prefix}:journal:{replica}"

@@ -151,6 +151,14 @@ class Store(Protocol):
         """
         ...
 
+    async def remember(self, key: str, value: bytes, seconds: float) -> None:
+        """Keep a value for so many seconds (at least 0.001), for whoever shares the store, if possible."""
+        ...
+
+    async def recall(self, key: str) -> bytes | None:
+        """Return the value kept last under the key; None if it is gone, or the store is not shared."""
+        ...
+
     async def leave(self) -> None:
         """Take this replica off the list, so that nobody waits for its lease to end."""
         ...

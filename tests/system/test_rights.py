@@ -430,8 +430,12 @@ async def replays(users: Users, held: HeldService) -> None:
 
 
 REDIS_FORBIDDEN = {
-    ADAPTER: (("SET", "other", 1), ("GET", "evapi:x"), ("KEYS", "*"), ("FLUSHALL",), ("CONFIG", "GET", "*")),
+    ADAPTER: (
+        *(("SET", "other", 1), ("GET", "other"), ("DEL", "evapi:x"), ("APPEND", "evapi:x", "y")),
+        *(("KEYS", "*"), ("FLUSHALL",), ("CONFIG", "GET", "*")),
+    ),
     OPERATOR: (
+        *(("SET", "evapi:cache:x", 1), ("GET", "evapi:cache:x")),
         *(("HSET", "evapi:{sbc1}:records", "x", "y"), ("DEL", "evapi:orders"), ("FLUSHALL",)),
         *(("XADD", "evapi:journal:r", "*", "a", "b"), ("EVAL", "return 1", 0), ("HGET", "other", "x")),
     ),
