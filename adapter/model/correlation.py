@@ -66,10 +66,12 @@ class Ids:
         self._services = services
         self._remembered = remembered
         self._hashes = [hashlib.blake2b(digest_size=_TAG_BYTES, key=key, person=_PERSON) for key in keys]
-        self._texts: dict[TransactionId | Ask, str] = {}
-        self._ids: dict[str, TransactionId | Ask] = {}
-        self._older_texts: dict[TransactionId | Ask, str] = {}
-        self._older_ids: dict[str, TransactionId | Ask] = {}
+        self._texts: dict[TransactionId, str] = {}
+        self._ids: dict[str, TransactionId] = {}
+        self._older_texts: dict[TransactionId, str] = {}
+        self._older_ids: dict[str, TransactionId] = {}
+        self._asks: dict[str, Ask] = {}
+        self._older_asks: dict[str, Ask] = {}
 
     def __repr__(self) -> str:
         return f"<Ids {len(self._hashes)} keys, {len(self._texts) + len(self._older_texts)} remembered>"
@@ -96,12 +98,11 @@ class Ids:
         """Return the correlation id for one of several services; "" is whoever is bound to the event."""
         if not (service and self._hashes):
             return self.text(id_)
-        ask = Ask(id_, service)
-        found = self._texts.get(ask) or self._older_texts.get(ask)
-        if found is None:
-            plain = str(id_)
-            found = f"{plain}:{self._tag(self._hashes[0], _signed(plain, service))}"
-            self._remember(ask, found)
+        plain = str(id_)
+        found = f"{plain}:{self._tag(self._hashes[0], _signed(plain, service))}"
+        if len(self._asks) >= self._remembered:
+            self._older_asks, self._asks = self._asks, {}
+        self._asks[found] = Ask(id_, service)  # the text is asked for once, and read at least once
         return found
 
     def suffix(self, id_: TransactionId) -> bytes:
@@ -123,7 +124,10 @@ class Ids:
         if not self._hashes:
             return self._read_plain(correlation_id)
         found = self._ids.get(correlation_id) or self._older_ids.get(correlation_id)
-        return self._read(correlation_id, untagged) if found is None else found
+        if found is None:
+            ask = self._asks.get(correlation_id) or self._older_asks.get(correlation_id)
+            return self._read(correlation_id, untagged) if ask is None else ask
+        return found
 
     @staticmethod
     def _read_plain(correlation_id: str) -> TransactionId:
@@ -149,7 +153,7 @@ class Ids:
                 return Ask(id_, service)
         raise WrongTag("the tag of the correlation id is wrong: it is that of no request")
 
-    def _remember(self, id_: TransactionId | Ask, text: str) -> None:
+    def _remember(self, id_: TransactionId, text: str) -> None:
         if len(self._texts) >= self._remembered:
             self._older_texts, self._texts = self._texts, {}
             self._older_ids, self._ids = self._ids, {}

@@ -11,6 +11,7 @@ from adapter.relay import course
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from adapter.model.ladder import Rung
     from adapter.model.transaction import Transaction, TransactionId
     from adapter.ports.cache import Kept
     from adapter.relay.course import Answer, Done
@@ -36,7 +37,7 @@ class Call:
     was decided of an equal call.
     """
 
-    __slots__ = ("answers", "caches", "done", "kept", "key", "plan", "record", "size", "waiting")
+    __slots__ = ("answers", "caches", "done", "ending", "kept", "key", "plan", "record", "size", "waiting")
 
     def __init__(self, record: Transaction, plan: Plan) -> None:
         self.record = record
@@ -48,6 +49,7 @@ class Call:
         self.key: str | None = None
         self.kept: Kept | None = None
         self.done: Done | None = None
+        self.ending: Rung | None = None
 
     def follow(self, record: Transaction, answer: Answer, size: int) -> None:
         """Take over the record to which an answer of so many bytes was added; others may have added, too."""

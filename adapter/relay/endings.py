@@ -94,21 +94,29 @@ class Endings:
         call, plan = self._calls.get(record.id), self._policy.plan_of(record)
         answers = self._answers(record, call)
         decision, rung = self._decision(record, outcome, call, plan, answers)
+        if call is not None:
+            call.ending = rung
         return decision, course.told(course.statuses(plan, answers, outcome), rung)
 
     def ended(self, record: Transaction, outcome: Outcome) -> None:
         """A call's resume was handed on."""
         call, plan, now = self._calls.close(record.id), self._policy.plan_of(record), self._clock()
-        answers = self._answers(record, call)
-        decision, rung = self._decision(record, outcome, call, plan, answers)
+        if call is None or call.ending is None:
+            rung = self._decision(record, outcome, call, plan, self._answers(record, call))[1]
+        else:
+            rung = call.ending
         self._observer.stepped(record.id, record.event, "", rung.value, now - record.claimed_at)
         self.shadows.ended(record.id, record.decision)
-        if call is None or call.key is None or plan.cache is None or outcome is not Outcome.DECIDED:
-            return
-        decided = {each.service for each in answers if each.status is Status.DECIDED}
+        if call is not None and call.key is not None and outcome is Outcome.DECIDED and record.decision:
+            self._keep(call, call.key, record.decision, now)
+
+    def _keep(self, call: Call, key: str, decision: bytes, now: float) -> None:
+        """Keep a decision for as long as all say who have made it."""
+        decided = {each.service for each in call.answers if each.status is Status.DECIDED}
         seconds = min((call.caches.get(name, 0.0) for name in decided), default=0.0)
         if seconds > 0:
-            self._cache.keep(call.key, Kept(decision, now + seconds, now + seconds + plan.cache.stale))
+            stale = 0.0 if call.plan.cache is None else call.plan.cache.stale
+            self._cache.keep(key, Kept(decision, now + seconds, now + seconds + stale))
 
     def _answers(self, record: Transaction, call: Call | None) -> list[Answer]:
         known = call is not None and len(record.course) == call.size
