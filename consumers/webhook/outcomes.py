@@ -3,7 +3,8 @@
 =============================== ====================================================== ===================
 answer                          of a request                                           of a notice
 =============================== ====================================================== ===================
-200 and a JSON object           the decision                                           noted
+200 and a JSON object           the decision; it holds for the max-age of its          noted
+                                Cache-Control, if it has one
 202, 204                        no answer: another service decides, or the deadline    noted
 any other 2xx, or another body  failed                                                 noted
 3xx                             failed: redirects are not followed                     failed
@@ -23,10 +24,14 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from adapter.records import record
+from consumers.decisions import MAX_CACHE, cached
 from consumers.webhook.settings import Reason
 
 LONGEST_REST: Final = 60.0
 """Seconds for which a URL rests at most, whatever Retry-After says: then it is asked how it is."""
+_NOT_KEPT: Final = frozenset(("no-store", "no-cache", "private"))
+_DIGITS: Final = 10
+"""Of a number of seconds that are looked at: more than any has."""
 
 
 @record
@@ -37,6 +42,7 @@ class Response:
     body: bytes | None
     retry_after: str | None = None
     encoding: str | None = None
+    cache_control: str | None = None
 
 
 @record
@@ -119,7 +125,20 @@ def _decision(response: Response) -> Verdict:
     if not isinstance(found, dict):
         kind = type(found).__name__
         return Failure(f"its answer is JSON, but a {kind}: a decision is a JSON object")
-    return Decided(found)
+    holds = _max_age(response.cache_control)
+    return Decided(cached(found, seconds=holds) if holds else found)
+
+
+def _max_age(cache_control: str | None) -> int:
+    """The seconds for which an answer may be kept, for others, too (RFC 9111, 5.2.2); 0: not at all."""
+    directives: dict[str, str] = {}
+    for each in (cache_control or "").split(","):
+        name, _, value = each.strip().partition("=")
+        directives.setdefault(name.lower(), value.strip('"'))
+    if _NOT_KEPT & directives.keys():
+        return 0
+    age = directives.get("s-maxage", directives.get("max-age", ""))
+    return min(int(age[:_DIGITS]), MAX_CACHE) if age.isascii() and age.isdigit() else 0
 
 
 def _refuse(name: str) -> float:

@@ -109,6 +109,7 @@ class Target:
                     await self._body(response) if wanted else None,
                     told.get("retry-after"),
                     told.get("content-encoding"),
+                    told.get("cache-control"),
                 )
         except (TimeoutError, aiohttp.ClientError, OSError) as exc:
             failure = self._failure(exc, trip.reused, seconds)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumers.decisions import MAX_CACHE, Cached
 from consumers.webhook.outcomes import LONGEST_REST, Decided, Failure, Response, Silent, Verdict, judge
 from consumers.webhook.settings import Reason
 
@@ -16,6 +17,33 @@ def judged(status: int, body: bytes | None = None, notice: bool = False, **heade
 
 def test_a_decision() -> None:
     assert judged(200, b' {"action": "allow"}\n') == Decided({"action": "allow"})
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("max-age=30", 30),
+        ("public, Max-Age=30 , must-revalidate", 30),
+        ('max-age="30"', 30),
+        ("max-age=30, s-maxage=5", 5),
+        ("max-age=30, max-age=60", 30),
+        (f"max-age={10**30}", MAX_CACHE),
+        ("max-age=0", None),
+        ("max-age=30, no-store", None),
+        ("private, max-age=30", None),
+        ("no-cache, max-age=30", None),
+        ("max-age=-1", None),
+        ("max-age=soon", None),
+        ("max-age", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_decision_holds_for_its_max_age(told: str | None, seconds: int | None) -> None:
+    found = judged(200, b'{"action":"allow"}', cache_control=told)
+    assert isinstance(found, Decided)
+    assert found.decision == {"action": "allow"}
+    assert (found.decision.seconds if isinstance(found.decision, Cached) else None) == seconds
 
 
 @pytest.mark.parametrize("status", [202, 204])

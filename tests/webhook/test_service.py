@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,6 +45,18 @@ async def test_a_function_decides(tmp_path: Path) -> None:
     (headers, _), (_, notice) = function.asked
     assert headers["x-service"] == "functions"
     assert json.loads(notice) == {"event": "n", "node": "test", "data": {"base64": "AA=="}}
+
+
+async def test_a_function_gets_former_decisions_and_says_for_how_long_its_own_holds(tmp_path: Path) -> None:
+    former = {"fraud": {"action": "allow", "score": 0.5}}
+    async with serving(fixed(Cache_Control="max-age=30")) as function:
+        service = load(write(tmp_path, function))
+        async with opened(service):
+            request = Request("e", "n", {}, 1, 1, 1, time.time() + 5, former)
+            answer = await service.answer(Message(encode_request(request), "id"))
+    assert json.loads(function.asked[0][1])["decisions"] == former
+    assert answer.result is Result.DECIDED
+    assert answer.headers["x-cache"] == 30
 
 
 async def test_a_function_that_has_no_say(tmp_path: Path) -> None:
