@@ -45,6 +45,7 @@ class Fault(StrEnum):
     AUTO_ACK = "auto-ack"
     DIES_ON_KEYS = "dies-on-keys"
     DIES_ON_HEADERS = "dies-on-headers"
+    DIES_ON_DECISIONS = "dies-on-decisions"
     KNOWS_ONE_NODE = "knows-one-node"
     REJECTS_REDELIVERED = "rejects-redelivered"
     SMALL = "small"
@@ -52,6 +53,8 @@ class Fault(StrEnum):
     HOLDS_EXPIRED = "holds-expired"
     ANSWERS_NOTICES = "answers-notices"
     DIES_ON_NOTICES = "dies-on-notices"
+    ANSWERS_OBSERVED = "answers-observed"
+    DIES_ON_OBSERVED = "dies-on-observed"
     DIES_ON_BYTES = "dies-on-bytes"
     DECIDES_BATCH = "decides-batch"
     DIES_ON_BATCH = "dies-on-batch"
@@ -64,7 +67,7 @@ class Fault(StrEnum):
 
 LATE = 3
 """Answers that come late."""
-KEYS = {"event", "node", "tm_index", "tm_label", "seq", "deadline", "data"}
+KEYS = {"event", "node", "tm_index", "tm_label", "seq", "deadline", "data", "decisions"}
 HEADERS = {"x-node", "x-deadline", "x-time-left", "x-version", "traceparent"}
 
 
@@ -108,7 +111,7 @@ class Consumer:
                 await self._ack(message)
             return
         if properties.reply_to is None:
-            await self._notice(message, headers)
+            await self._unaddressed(message, headers, "tm_index" in request)
             return
         await self._answer(message, request)
 
@@ -133,6 +136,8 @@ class Consumer:
             if fault is Fault.DIES_ON_BYTES:
                 raise Died
             raise ValueError("data are no map")
+        if "decisions" in request and fault is Fault.DIES_ON_DECISIONS:
+            raise Died
         if fault is Fault.KNOWS_ONE_NODE and headers["x-node"] != self._first.headers["x-node"]:
             raise ValueError("another node")
         return request
@@ -163,10 +168,10 @@ class Consumer:
     def _over(headers: dict[str, Any]) -> bool:
         return bool(headers.get("x-deadline", time.time() * 1000) < time.time() * 1000 - 1)
 
-    async def _notice(self, message: DeliveredMessage, headers: dict[str, Any]) -> None:
-        if self._fault is Fault.DIES_ON_NOTICES:
+    async def _unaddressed(self, message: DeliveredMessage, headers: dict[str, Any], whole: bool) -> None:
+        if self._fault is (Fault.DIES_ON_OBSERVED if whole else Fault.DIES_ON_NOTICES):
             raise Died
-        if self._fault is Fault.ANSWERS_NOTICES:
+        if self._fault is (Fault.ANSWERS_OBSERVED if whole else Fault.ANSWERS_NOTICES):
             await self._publish(f"evapi.results.{headers['x-node']}", None, self._body())
         await self._ack(message)
 

@@ -26,7 +26,7 @@ CALL = Call("invite", "n1")
 
 
 def message(question: Question, way: Way = DIRECT, call: Call = CALL) -> bytes:
-    to = Addressed("invite", "n1", ID, question is Question.NOTICE, TO)
+    to = Addressed("invite", "n1", ID, question.unaddressed, TO)
     return written(LINE, way, to, content(question, call, 7, NOW), NOW, call.timeout)
 
 
@@ -83,6 +83,19 @@ def test_a_notice_has_what_a_notice_has_and_expires() -> None:
     assert (properties.expiration, properties.message_id, properties.user_id) == ("2000", ID, "guest")
     assert properties.headers == {"x-node": "n1", "x-version": 1}
     assert contract.decode_request(body).is_notice
+
+
+def test_a_request_that_is_observed_is_whole_but_for_who_waits() -> None:
+    _, properties, body = read(message(Question.OBSERVED))
+    assert (properties.correlation_id, properties.reply_to) == (None, None)
+    assert (properties.expiration, properties.message_id) == ("2000", ID)
+    assert not contract.decode_request(body).is_notice
+
+
+def test_what_others_decided_is_there_once() -> None:
+    with_decisions = contract.decode_request(read(message(Question.DECISIONS))[2]).decisions
+    assert [decision["action"] for decision in with_decisions.values()] == ["allow", "allow"]
+    assert contract.decode_request(read(message(Question.PLAIN))[2]).decisions == {}
 
 
 @pytest.mark.parametrize("as_json", [False, True])

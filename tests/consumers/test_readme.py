@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from consumers import Result, reject, route
+from consumers import Result, allow, load, reject, route
 from consumers.__main__ import parser
+from consumers.testing import Undecided, ask
 from tests.harness.process import Process, free_port
 from tests.harness.readme import CONSUMERS
 from tests.harness.until import until
@@ -127,3 +128,19 @@ def test_the_contents_lead_somewhere() -> None:
     titles = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
     contents = PAGE.partition("\n## ")[0]
     assert [title for title in titles if f"[{title}](".lower() not in contents.lower()] == []
+
+
+async def test_several_services_on_one_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = PAGE.partition("\n## Several services on one call\n")[2].partition("\n## ")[0]
+    ((name, text),) = re.findall(r"^```python\n# (\S+)\.py\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    rating = load(f"{name}:service")
+    good, bad = ({"fraud": {"action": "allow", "score": score}} for score in (0.1, 0.95))
+    assert await ask(rating, "invite_request", {}, decisions=good) == allow()
+    assert await ask(rating, "invite_request", {}, decisions=bad) == reject(603, "Decline")
+    found = await ask(rating, "invite_request", {"review": 1}, decisions=bad)
+    assert found == allow(reviewed=True, final=True)
+    with pytest.raises(Undecided, match="there is no decision of fraud"):
+        await ask(rating, "invite_request", {})

@@ -111,6 +111,12 @@ CHECKS: Final = (
         judgements.decides(Question.UNKNOWN_HEADERS, "a request with unknown headers"),
     ),
     Check(
+        "decisions",
+        "It answers a request that says what other services decided.",
+        "read the body's key decisions or pass over it: policies that ask services in turn put it there",
+        judgements.decides(Question.DECISIONS, "a request with decisions of other services"),
+    ),
+    Check(
         "other-node",
         "It answers several Kamailios.",
         "decide by the request alone: node and reply_to differ from call to call",
@@ -139,6 +145,12 @@ CHECKS: Final = (
         "It does not answer a notice.",
         "acknowledge a message that has no reply_to without a reply",
         judgements.silent(Question.NOTICE, "a notice"),
+    ),
+    Check(
+        "observes",
+        "It does not answer a request that it only observes.",
+        "go by reply_to alone: without it acknowledge and send nothing, whatever else the message says",
+        judgements.silent(Question.OBSERVED, "a request without reply_to"),
     ),
     Check(
         "bytes",

@@ -108,7 +108,11 @@ class Player:
         self._sight = sight
         self._publishing = Publishing(rabbit, self.patience.answer)
         self._user = ""
-        self._nodes = {Question.OTHER_NODE: f"{node}-b", Question.NOTICE: f"{node}-c"}
+        self._nodes = {
+            Question.OTHER_NODE: f"{node}-b",
+            Question.NOTICE: f"{node}-c",
+            Question.OBSERVED: f"{node}-d",
+        }
         self._all_nodes = (node, *self._nodes.values())
         self._mailbox = Mailbox(rabbit, self._all_nodes, self._nodes[Question.OTHER_NODE], mqtt)
         self._mqtt = mqtt
@@ -157,10 +161,11 @@ class Player:
             self._something.set()
 
     def _asked_at(self, queue: str) -> Played:
-        """Whose reply it is that says nothing of its request: of the notice by the queue, else the last."""
-        notice = self.observed.of(Question.NOTICE)
-        if notice is not None and queue.endswith(self._node(Question.NOTICE)):
-            return notice
+        """Whose reply it is that says nothing of its request: by the queue, if nobody waits, or the last."""
+        for question in Question:
+            asked = self.observed.of(question) if question.unaddressed else None
+            if asked is not None and queue.endswith(self._node(question)):
+                return asked
         return self._current
 
     async def _ask_plain(self) -> None:
@@ -231,8 +236,7 @@ class Player:
     async def _publish(self, played: Played, call: Call, seq: int) -> None:
         now, question = time.time(), played.question
         content = questions.content(question, call, seq, now)
-        notice = question is Question.NOTICE
-        to = messages.Addressed(call.event, call.node, played.id, notice, played.reply_to)
+        to = messages.Addressed(call.event, call.node, played.id, question.unaddressed, played.reply_to)
         way = self._way(call.node)
 
         def write(line: tuple[int, int]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
@@ -37,6 +38,11 @@ UNKNOWN_HEADERS: Final[Mapping[str, Any]] = {
     "x-nothing": None,
     "x-table": {"list": ["a", 1, {"b": False}]},
 }
+DECISIONS: Final[Mapping[str, contract.Decision]] = {
+    "conformance-screening": {"action": "allow", "caller": "known"},
+    "conformance-fraud": {"action": "allow", "score": 0.25},
+}
+"""What two other services of a chain decided before."""
 UNREADABLE: Final = b"\xc1\xff no msgpack"
 """0xc1 begins nothing in msgpack."""
 UNREADABLE_JSON: Final = b'{"event": broken off'
@@ -52,10 +58,12 @@ class Question(StrEnum):
     OTHER_NODE = "other-node"  # a call of another node, whose replies go to another queue
     UNKNOWN_KEYS = "unknown-keys"
     UNKNOWN_HEADERS = "unknown-headers"
+    DECISIONS = "decisions"  # it says what other services decided before
     REDELIVERED = "redelivered"  # it comes a second time, with the flag ``redelivered``
     LARGE = "large"  # 1 MB of data
     EXPIRED = "expired"  # its deadline is over
     NOTICE = "notice"  # nobody waits for an answer
+    OBSERVED = "observed"  # a whole request, for whose answer nobody waits
     BYTES = "bytes"  # the data are no map
     BATCH = "batch"  # two requests in one message
     UNREADABLE = "unreadable"  # the body is no request
@@ -63,7 +71,12 @@ class Question(StrEnum):
     @property
     def answerable(self) -> bool:
         """Whether a reply, or a rejection, is to come; of the others silence is right."""
-        return self not in (Question.EXPIRED, Question.NOTICE)
+        return self is not Question.EXPIRED and not self.unaddressed
+
+    @property
+    def unaddressed(self) -> bool:
+        """Whether it says neither to whom to reply nor with which correlation id."""
+        return self in (Question.NOTICE, Question.OBSERVED)
 
     @property
     def refusable(self) -> bool:
@@ -89,10 +102,16 @@ class Call:
     timeout: float = 2.0
     as_json: bool = False
 
-    def request(self, seq: int, now: float, data: Any = None) -> bytes:
+    def request(
+        self,
+        seq: int,
+        now: float,
+        data: Any = None,
+        decisions: Mapping[str, contract.Decision] = MappingProxyType({}),
+    ) -> bytes:
         """The body of one suspension of it. ``now``: epoch seconds. Raises CodecError."""
         given = dict(self.data) if data is None else data
-        request = contract.Request(self.event, self.node, given, 0, 0, seq, now + self.timeout)
+        request = contract.Request(self.event, self.node, given, 0, 0, seq, now + self.timeout, decisions)
         return contract.encode_request(request, self.as_json)
 
     def packed(self, found: Any) -> bytes:
@@ -137,6 +156,10 @@ def _unknown_headers(call: Call, seq: int, now: float) -> Content:
     return Content(call.request(seq, now), UNKNOWN_HEADERS)
 
 
+def _decisions(call: Call, seq: int, now: float) -> Content:
+    return Content(call.request(seq, now, decisions=DECISIONS))
+
+
 def _large(call: Call, seq: int, now: float) -> Content:
     """As long as a body may be."""
     room = contract.MAX_BODY - len(call.request(seq, now)) - _SPARE
@@ -169,6 +192,7 @@ def _unreadable(call: Call, seq: int, now: float) -> Content:
 _CONTENTS: Final[Mapping[Question, Callable[[Call, int, float], Content]]] = {
     Question.UNKNOWN_KEYS: _unknown_keys,
     Question.UNKNOWN_HEADERS: _unknown_headers,
+    Question.DECISIONS: _decisions,
     Question.LARGE: _large,
     Question.EXPIRED: _expired,
     Question.NOTICE: _notice,
