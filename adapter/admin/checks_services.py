@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from adapter import contract
@@ -10,6 +11,7 @@ from adapter.admin.management import UNKNOWN
 from adapter.admin.rabbit import Rabbit
 from adapter.admin.services import services
 from adapter.amqp.servers import parse_urls
+from adapter.relay.plan import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,6 +35,42 @@ _SILENT: Final = (
 _START: Final = "python -m consumers MODULE:{}"
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What calls owe to a service that is named.
+
+    ``weight``: the more, the more they owe. ``told``: what it is, after a comma. ``absent``: what follows
+    if it has no queue, ``silent`` if nobody consumes its queue. ``is_needed``: whether calls fail by that.
+    """
+
+    weight: int
+    told: str
+    absent: str
+    silent: str
+    is_needed: bool = False
+
+
+_SERVICE: Final = Part(
+    *(5, "", "Its requests are unroutable: calls go on without its decision, or get their fallback at once."),
+    *(_TIMES_OUT, True),
+)
+_BACKUP: Final = Part(
+    *(4, "; it is a backup", "Calls that the others do not decide get their fallback."),
+    *("Calls that the others do not decide wait for it in vain, then get their fallback.", True),
+)
+_OPTIONAL: Final = Part(
+    *(3, "; it is optional", "Calls are decided without it."),
+    "Calls wait for it as long as it may take (within), then are decided without it.",
+)
+_OBSERVER: Final = Part(
+    2, "; it observes", "It does not get the calls that it observes.", "What it observes waits on its queue."
+)
+_SHADOW: Final = Part(
+    *(1, "; it is a shadow", "Its share of the calls is compared with nothing."),
+    "Its share of the calls is compared with nothing: its replies are late.",
+)
+
+
 async def deciders(
     settings: Settings,
     policy: Policy,
@@ -48,14 +86,37 @@ async def deciders(
     """
     async with Rabbit(urls) as rabbit:
         found = await services(settings, rabbit, management, also, silent)
-    must = {*policy.services, *also}
     return [
-        *_services(found, must, management is not None, vhost_of(urls)),
+        *_services(found, parts_of(policy, also), management is not None, vhost_of(urls)),
         *events(found, policy, nodes, management is not None),
     ]
 
 
-def _services(found: Sequence[Service], must: set[str], complete: bool, vhost: str) -> Iterator[Finding]:
+def parts_of(policy: Policy, also: Iterable[str] = ()) -> dict[str, Part]:
+    """What calls owe to each service that is named, by name; of several parts the gravest.
+
+    Args:
+        policy: which counts.
+        also: services that must be there, too.
+    """
+    found: list[tuple[str, Part]] = []
+    for plan in (policy.default, *policy.events.values()):
+        found += [(each.name, _SHADOW) for each in (shadow.service for shadow in plan.shadows)]
+        found += [(each.name, _OBSERVER) for each in plan.observers]
+        found += [(each.name, _OPTIONAL) for each in plan.asked if each.optional]
+        found += [(each.name, _BACKUP) for each in plan.backup]
+        found += [(each.name, _SERVICE) for each in plan.asked if each.name and not each.optional]
+    found += [(name, _SERVICE) for name in also]
+    parts: dict[str, Part] = {}
+    for name, part in found:
+        if name not in parts or parts[name].weight < part.weight:
+            parts[name] = part
+    return parts
+
+
+def _services(
+    found: Sequence[Service], parts: Mapping[str, Part], complete: bool, vhost: str
+) -> Iterator[Finding]:
     if not found and complete:
         why = "Every event is unroutable: each call gets its fallback at once."
         yield SERVICES.error("service", "no service has a queue", why, _START.format("SERVICE"))
@@ -64,19 +125,20 @@ def _services(found: Sequence[Service], must: set[str], complete: bool, vhost: s
         todo = "evapi-adapter doctor --service NAME, or services = [...] in EVAPI_POLICY"
         yield SERVICES.unknown("service", seen, "", todo)
     for each in found:
-        yield _service(each, not must or each.name in must, vhost)
+        yield _service(each, parts.get(each.name) or (None if parts else _SERVICE), vhost)
 
 
-def _service(each: Service, needed: bool, vhost: str) -> Finding:
+def _service(each: Service, part: Part | None, vhost: str) -> Finding:
     start = _START.format(each.name)
+    told_of = SERVICES.error if part is None or part.is_needed else SERVICES.warning
     if each.messages is None or each.consumers is None:
-        why = "Where no other service is bound, its events are unroutable: calls get their fallback at once."
-        return SERVICES.error("service", "it has no queue: it has never run here", why, start, each.name)
+        seen = f"it has no queue: it has never run here{part.told if part else ''}"
+        return told_of("service", seen, (part or _SERVICE).absent, start, each.name)
     wait = f"{counted(each.messages, 'request')} wait"
     if not each.consumers:
         seen = f"nobody consumes {each.queue}; {wait}"
-        if needed:
-            return SERVICES.error("service", seen, _TIMES_OUT, start, each.name)
+        if part is not None:
+            return told_of("service", f"{seen}{part.told}", part.silent, start, each.name)
         why = "The policy does not name it: what it is bound to waits there in vain."
         todo = f"rabbitmqctl delete_queue -p {vhost} {each.queue}"
         return SERVICES.warning("service", seen, why, todo, each.name)
@@ -101,22 +163,66 @@ def events(
     found: Sequence[Service], policy: Policy, nodes: Sequence[str], complete: bool
 ) -> Iterator[Finding]:
     """Who decides each event of the policy, by the bindings; without them (not ``complete``) nobody knows."""
-    if not complete:
-        if policy.events:
-            seen = f"who is bound to which is {UNKNOWN}"
-            yield SERVICES.unknown("event", seen, "", "rabbitmq-plugins enable rabbitmq_management")
-        return
+    known = {each.name: each for each in found}
     for event, plan in sorted(policy.events.items()):
-        yield _event(event, plan, found, nodes or ("any",))
-    if not policy.events and found:
+        if plan.services:
+            yield _named(event, plan, known, complete, nodes or ("any",))
+        elif complete:
+            yield _event(event, found, nodes or ("any",))
+    if not complete and not all(plan.services for plan in policy.events.values()):
+        seen = f"who is bound to which is {UNKNOWN}"
+        yield SERVICES.unknown("event", seen, "", "rabbitmq-plugins enable rabbitmq_management")
+    if complete and not policy.events and found:
         names = sorted({event for each in found for event in each.events or ()})
         told = ", ".join(names) or "none"
         yield SERVICES.ok("event", f"those that are bound: {told} (the policy names none)")
 
 
-def _event(event: str, plan: Plan, found: Sequence[Service], nodes: Sequence[str]) -> Finding:
+def _named(
+    event: str, plan: Plan, known: Mapping[str, Service], complete: bool, nodes: Sequence[str]
+) -> Finding:
+    """Who decides an event whose services the policy names: their queues get its requests, bound or not."""
+    there = [each for each in plan.services if each in known and known[each].consumers]
+    absent = [each for each in plan.asked if each.name not in there]
+    needed = [each for each in absent if not each.optional]
+    lost = {
+        Mode.FIRST: not there,
+        Mode.ALL: bool(needed) or not there,
+        Mode.CHAIN: bool(needed) or not there,
+        Mode.QUORUM: len(there) < plan.quorum,
+    }[plan.mode]
+    told = ", ".join(f"{each} ({counted(known[each].consumers or 0, 'consumer')})" for each in there)
+    names = ", ".join(each.name for each in absent)
+    if absent:
+        start = "\n".join(_START.format(each.name) for each in absent)
+        if lost:
+            seen = f"nobody decides it: {names} {_is(absent)} not there"
+            why = "Its calls get what the ladder has below: a backup's decision, or their fallback."
+            return SERVICES.error("event", seen, why, start, event)
+        seen = f"decided by {told}; {names} {_is(absent)} not there"
+        return SERVICES.warning("event", seen, "Others decide it alone.", start, event)
+    if not complete:
+        return SERVICES.ok("event", f"decided by {told}", event)
+    unbound = [each for each in there if not any(_gets(known[each], event, node) for node in nodes)]
+    if unbound:
+        seen = f"{', '.join(unbound)} {_is(unbound)} asked, and not bound to it"
+        why = "A service of the SDK is bound to what it has a handler of: each of its calls may fail."
+        todo = f"{_START.format(unbound[0])}    # with a handler of {event}"
+        return SERVICES.warning("event", seen, why, todo, event)
+    bound = [each.name for each in known.values() if any(_gets(each, event, node) for node in nodes)]
+    others = [each for each in bound if each not in plan.names]
+    if others:
+        why = "Requests go to whom the policy names."
+        seen = f"decided by {told}; {', '.join(others)} {_is(others)} bound to it, and not asked"
+        todo = f"observers = {_toml(others)}    # or services, in the policy, under [events.{event}]"
+        return SERVICES.warning("event", seen, why, todo, event)
+    return SERVICES.ok("event", f"decided by {told}", event)
+
+
+def _event(event: str, found: Sequence[Service], nodes: Sequence[str]) -> Finding:
+    """Who decides an event of which the policy names nobody: whoever is bound to it."""
     bound = [each for each in found if any(_gets(each, event, node) for node in nodes)]
-    start = _START.format(plan.services[0] if plan.services else "SERVICE")
+    start = _START.format("SERVICE")
     left = [node for node in nodes if not any(_gets(each, event, node) for each in bound)]
     if left:
         why = "It is unroutable: its calls get their fallback at once."
@@ -126,18 +232,6 @@ def _event(event: str, plan: Plan, found: Sequence[Service], nodes: Sequence[str
     told = ", ".join(f"{each.name} ({counted(each.consumers or 0, 'consumer')})" for each in bound)
     if not any(each.consumers for each in bound):
         return SERVICES.error("event", f"nobody decides it: {told}", _TIMES_OUT, start, event)
-    named = set(plan.services)
-    absent = sorted(named.difference(each.name for each in bound))
-    if absent:
-        seen = f"{', '.join(absent)} {_is(absent)} not bound to it, as the policy has it; {told} is"
-        why = "Another decides than was meant to."
-        return SERVICES.error("event", seen, why, f"{start}    # with a handler of {event}", event)
-    others = [each.name for each in bound if each.name not in named]
-    if named and others:
-        why = "Each gets every request, and the first reply is the decision: another than meant may decide."
-        seen = f"decided by {told}; {', '.join(others)} {_is(others)} not in the policy"
-        todo = f"services = {_toml(sorted({*named, *others}))}    # in the policy, under [events.{event}]"
-        return SERVICES.warning("event", seen, why, todo, event)
     return SERVICES.ok("event", f"decided by {told}", event)
 
 
@@ -160,7 +254,7 @@ def _matches(pattern: Sequence[str], key: Sequence[str]) -> bool:
     return bool(key) and pattern[0] in ("*", key[0]) and _matches(pattern[1:], key[1:])
 
 
-def _is(names: Sequence[str]) -> str:
+def _is(names: Sequence[object]) -> str:
     return "is" if len(names) == 1 else "are"
 
 

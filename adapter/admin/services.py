@@ -73,9 +73,9 @@ class Service:
 
     def takes(self, event: str) -> bool:
         """Return True if the event comes to its queue, as far as that is known."""
-        if self.events is None:
-            return event in self.asked_for
-        return not {"#", "*", contract.word(event)}.isdisjoint(self.events)
+        if event in self.asked_for:  # its queue gets them, bound or not
+            return True
+        return not {"#", "*", contract.word(event)}.isdisjoint(self.events or ())
 
     @property
     def silence(self) -> str:
@@ -93,7 +93,7 @@ class Service:
         if not self.consumers:
             waits = f"; {self.messages} wait" if self.messages else ""
             return f"nobody consumes{waits}: its events time out; start it, or delete {self.queue}"
-        if self.events == ():
+        if self.events == () and not self.asked_for and not self.by_default:
             return "bound to nothing: no event comes to it; restart it, its start binds it"
         if self.unbound:
             return f"the policy has it decide {', '.join(self.unbound)}, to which it is not bound"

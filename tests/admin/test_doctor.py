@@ -362,7 +362,7 @@ class TestSite:
             ),
             (
                 lambda c: c.queue_unbind("evapi.decide.lcr", "evapi.events", "invite.*"),
-                ("services", "event", "error"),
+                ("services", "event", "warning"),
             ),
             (
                 lambda c: c.queue_declare("evapi.results.gone", durable=True),
@@ -406,6 +406,29 @@ class TestSite:
         }
         assert told["lcr"].seen == "nobody consumes evapi.decide.lcr; 0 requests wait"
         assert told["fraud"].todo == "python -m consumers MODULE:fraud"
+
+    async def test_whoever_the_policy_names_must_be_there(self, pair: Ground, tmp_path: Path) -> None:
+        pair.service("screening")
+        pair.abandoned("cdr")
+        policy = tmp_path / "policy.toml"
+        policy.write_text(
+            '[events.invite]\nmode = "all"\nservices = ["lcr", "screening", "fraud"]\nbackup = ["lcr_b"]\n'
+            'observers = ["cdr"]\nshadows = ["next"]\n[services.fraud]\noptional = true\n'
+        )
+        found = await report(**flags(pair, policy=str(policy)))
+        told = {each.of: each for each in found.found if each.check in ("service", "event")}
+        assert {name: each.status.value for name, each in told.items()} == {
+            "lcr": "ok",
+            "screening": "ok",
+            "fraud": "warning",
+            "lcr_b": "error",
+            "cdr": "warning",
+            "next": "warning",
+            "invite": "warning",
+        }
+        assert told["lcr_b"].seen == "it has no queue: it has never run here; it is a backup"
+        assert told["cdr"].seen == "nobody consumes evapi.decide.cdr; 0 requests wait; it observes"
+        assert told["invite"].seen.endswith("; fraud is not there")
 
     async def test_a_service_that_nobody_names(self, pair: Ground, tmp_path: Path) -> None:
         policy = tmp_path / "policy.toml"

@@ -19,7 +19,7 @@ from adapter.admin import (
 )
 from adapter.admin.checks_clocks import LATE, of_services, skew
 from adapter.admin.checks_finding import Finding, Group, Status, counted, version_of
-from adapter.admin.checks_services import events
+from adapter.admin.checks_services import events, parts_of
 from adapter.admin.checks_settings import read
 from adapter.admin.services import Service
 from adapter.evapi.discovery import LookupFailed, Target
@@ -193,6 +193,52 @@ class TestEvents:
         assert self.decided(rules, service("x", "invite")) == [("event", "invite", "error")]
         both = service("x", "invite"), service("lcr", "invite")
         assert self.decided(rules, *both) == [("event", "invite", "warning")]
+
+    @pytest.mark.parametrize(
+        ("rules", "there", "status"),
+        [
+            ({"services": ["a", "b"]}, "a", "warning"),
+            ({"services": ["a", "b"]}, "", "error"),
+            ({"mode": "all", "services": ["a", "b"]}, "a", "error"),
+            ({"mode": "all", "services": ["a", "x"]}, "a", "warning"),
+            ({"mode": "chain", "services": ["x", "a"]}, "x", "error"),
+            ({"mode": "all", "services": ["x", "y"]}, "", "error"),
+            ({"mode": "quorum", "quorum": 2, "services": ["a", "b", "c"]}, "ab", "warning"),
+            ({"mode": "quorum", "quorum": 2, "services": ["a", "b", "c"]}, "a", "error"),
+        ],
+    )
+    def test_as_many_as_its_mode_needs(self, rules: dict[str, Any], there: str, status: str) -> None:
+        raw = {"events": {"invite": rules}, "services": {name: {"optional": True} for name in "xy"}}
+        found = [service(name, "invite", consumers=name in there) for name in rules["services"]]
+        for complete in (True, False):
+            (told,) = events(found, policy.parse(raw), [NODE], complete)
+            assert (told.status, told.of) == (status, "invite")
+            assert told.why
+            assert told.todo
+
+    def test_who_is_named_is_asked_bound_or_not(self) -> None:
+        rules = {"invite": {"services": ["a"]}}
+        assert self.decided(rules, service("a", "other")) == [("event", "invite", "warning")]
+        (told,) = events([service("a")], policy.parse({"events": rules}), [NODE], complete=False)
+        assert (told.status, told.seen) == (Status.OK, "decided by a (1 consumer)")
+
+    def test_who_is_bound_and_named_beside_is_no_other(self) -> None:
+        rules = {"invite": {"services": ["a"], "observers": ["b"], "shadows": ["c"], "backup": ["d"]}}
+        assert self.decided(rules, *(service(name, "invite") for name in "abcd")) == []
+
+    def test_the_gravest_of_several_parts_counts(self) -> None:
+        raw = {
+            "services": {"a": {"optional": True}},
+            "default": {"services": ["a"], "observers": ["b"]},
+            "events": {"e": {"services": ["c"], "observers": [], "backup": ["b"], "shadows": ["a"]}},
+        }
+        parts = parts_of(policy.parse(raw), ["d"])
+        assert {name: part.told for name, part in parts.items()} == {
+            "a": "; it is optional",
+            "b": "; it is a backup",
+            "c": "",
+            "d": "",
+        }
 
     def test_without_bindings_or_policy(self) -> None:
         rules = policy.parse({"events": {"invite": {}}})

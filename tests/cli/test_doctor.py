@@ -120,8 +120,13 @@ class TestFaults:
             tmp_path / "policy.toml",
             ("doctor", "--kamailio-cfg", str(kamailio.path("kamailio.cfg"))),
         )
-        for deadline, found in ((2, False), (20, True)):
-            policy.write_text(f"[default]\ndeadline = {deadline}\n")
+        for text, found in (
+            ("deadline = 2", False),
+            ("deadline = 20", True),
+            ("deadline = 2\nmax_deadline = 3", False),
+            ("deadline = 2\nmax_deadline = 20", True),
+        ):
+            policy.write_text(f"[default]\n{text}\n")
             done = await in_thread(*words, "-o", "json", EVAPI_POLICY=str(policy))
             assert any(row["check"] == "short-timer" for row in done.rows) is found
 
