@@ -112,7 +112,11 @@ class Bridge:
         # Each start has a name of its own: what a killed replica left is adopted as anybody's.
         incarnation = f"{settings.replica}~{secrets.token_hex(2)}"
         self.inflight = make_store(
-            settings, incarnation, self.clock, lambda: self.membership.lost(float("-inf"))
+            settings,
+            incarnation,
+            self.clock,
+            lambda: self.membership.lost(float("-inf")),
+            lambda record: self.trip.on_added(record),
         )
         self.policy = LivePolicy(rules, self.clock)
         self.broker = make_broker(settings, self.policy, self.clock)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from adapter.broker.rabbitmq import Kind
     from adapter.cluster.clock import Clock
+    from adapter.model.transaction import Transaction
     from adapter.ports.broker import Broker
     from adapter.ports.cache import Decisions
     from adapter.ports.store import Store
@@ -28,7 +29,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def make_store(settings: Settings, owner: str, clock: Clock, on_away: Callable[[], None]) -> Store:
+def make_store(
+    settings: Settings,
+    owner: str,
+    clock: Clock,
+    on_away: Callable[[], None],
+    on_added: Callable[[Transaction], None],
+) -> Store:
     """The store: in memory, or in Redis and, while that is away, in memory.
 
     Args:
@@ -36,6 +43,7 @@ def make_store(settings: Settings, owner: str, clock: Clock, on_away: Callable[[
         owner: this life of this replica.
         clock: gives epoch seconds.
         on_away: is called at each outage of Redis.
+        on_added: is told a record that waits here and to which another replica has added.
     """
     if settings.redis_url is None:
         from adapter.inflight.local import LocalStore
@@ -56,6 +64,7 @@ def make_store(settings: Settings, owner: str, clock: Clock, on_away: Callable[[
         still=settings.lease,
         clock=clock,
         on_away=on_away,
+        on_added=on_added,
     )
 
 

@@ -60,6 +60,12 @@ class Call:
             self.answers = course.lines(record.course)
         self.size = len(record.course)
 
+    def take(self, record: Transaction) -> None:
+        """Take over a record to which others have added."""
+        self.record, self.answers, self.size = record, course.lines(record.course), len(record.course)
+        left = {each.name for each in course.next_step(self.plan, self.answers).ask}
+        self.waiting = {name: each for name, each in self.waiting.items() if name in left}
+
     def move(self, deadline: float) -> None:
         """Wait until another deadline for whom the former one was the end."""
         for name, each in self.waiting.items():

@@ -231,6 +231,13 @@ class Courses:
         if notes:
             await self._note(notes)
 
+    def added(self, record: Transaction) -> None:
+        """Another replica has added answers to a call that waits here. Never waits."""
+        call = self._calls.get(record.id)
+        if call is not None:
+            call.take(record)
+            self._spawn(self._go_on([call]))
+
     async def _learn(self, id_: TransactionId) -> None:
         """Take up a call that another replica has asked for, and whose replies come here by now."""
         record = await self._inflight.get(id_)

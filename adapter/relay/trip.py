@@ -410,6 +410,10 @@ class Trip:
         """
         self._resumes.resume(transaction, again, adopted)
 
+    def on_added(self, record: Transaction) -> None:
+        """Another replica has added what services answered to a record that waits here."""
+        self._courses.added(record)
+
     def on_read(self, ids: Sequence[TransactionId]) -> None:
         """Kamailio has read these resumes: only their ids need be remembered, from the next tick on."""
         self._resumes.add_read(ids)

@@ -423,3 +423,18 @@ async def test_a_call_that_another_replica_ended_is_forgotten() -> None:
     await first.tick(10)
     assert "0 calls" in repr(first.trip._courses)
     assert first.links.frames == []
+
+
+async def test_an_answer_that_another_replica_took_up_is_learned_of() -> None:
+    store = LocalStore("r1", clock=lambda: first.now)
+    first = bench_of(ALL, store=store)
+    second = bench_of(ALL, store=store.beside("r2"))
+    await first.events(suspended())
+    await second.reply(*(answer(first, each, action="allow") for each in ("fraud", "least_cost")))
+    record = await second.record(id_of())
+    assert record is not None
+    first.trip.on_added(record)
+    await first.trip.idle()
+    assert queues(first) == ["screening", "fraud", "least_cost"]
+    await first.reply(answer(first, "screening", action="allow"))
+    assert resume(first)["services"] == dict.fromkeys(ALL["services"], "decided")
