@@ -1,8 +1,9 @@
 """What a user may do on RabbitMQ, found out by asking for what cannot be done anyway.
 
 RabbitMQ looks at the rights first. So each attempt is refused for the one reason or for the other, and
-nothing is made, bound, taken or sent: a queue or an exchange is declared with an argument that none can
-have, a binding taken away that is not there, a queue consumed with a priority that is none.
+nothing is made, bound, taken or kept: a queue or an exchange is declared with an argument that none can
+have, a binding taken away that is not there, a queue consumed with a priority that is none, a message sent to
+a queue that is not there.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
 
 ADAPTER: Final = (
     r"^evapi\.(events|commands|operator|replicas|services|dead|dead\.by-node|dead-letters|(results|commands|replicas)\..*)$",
-    r"^evapi\.(events|replicas|dead|dead\.by-node|dead-letters|(results|commands|replicas)\..*)$",
+    r"^evapi\.(events|replicas|dead|dead\.by-node|dead-letters|(results|commands|replicas)\..*)$|^amq\.default$",
     r"^evapi\.(commands|operator|replicas|dead|dead\.by-node|(results|commands|replicas)\..*)$",
 )
 """What an adapter must be allowed to configure, write and read."""
 BY_MQTT: Final = (*ADAPTER[:2], rf"{ADAPTER[2]}|^amq\.topic$")
 """The same with EVAPI_MQTT."""
+QUEUES: Final = "amq.default"
+"""As RabbitMQ calls the exchange by which a message goes to the queue that it names."""
 _REFUSED: Final = re.compile(r"'([^']+)' in vhost")
 LOOK_AGAIN: Final = 0.02
 """Seconds between two looks whether RabbitMQ has told that it takes no messages."""
@@ -58,6 +61,10 @@ class Rights(Rabbit):
         attempts = [*_of_all(), *(each for node in nodes for each in _of_node(node, mqtt))]
         # In turn: numbers of channels that are refused at the same time get mixed up.
         found = [await self._try(*attempt) for attempt in attempts]
+        try:
+            await self._send_nowhere()
+        except NoRights:
+            found.append(Refusal("write", QUEUES))
         return sorted({refusal for refusal in found if refusal is not None})
 
     async def operates(self) -> bool:
@@ -69,7 +76,17 @@ class Rights(Rabbit):
     async def takes_messages(self) -> bool:
         """Whether it does, or is short of memory or disk: it tells only who sends one.
 
-        One is sent to a queue that is not there. Raises BrokerUnavailable.
+        Raises BrokerUnavailable.
+        """
+        try:
+            return await self._send_nowhere()
+        except NoRights:  # a user who may not write there: it has read the message, for all that
+            return True
+
+    async def _send_nowhere(self) -> bool:
+        """Send a message to a queue that is not there; return False if it is not read.
+
+        Raises BrokerUnavailable, NoRights among it.
         """
         nowhere = f"evapi.doctor.{secrets.token_hex(8)}"
         sending = asyncio.ensure_future(self.publish("", nowhere, b"", Basic.Properties()))
@@ -79,8 +96,6 @@ class Rights(Rabbit):
                 if self.blocked:
                     return False
             sending.result()
-        except NoRights:  # a user who may not write there: it has read the message, for all that
-            return True
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)

@@ -26,7 +26,16 @@ from adapter.amqp.footholds import untapped
 from adapter.amqp.tasks import end, happens, outcome
 from adapter.amqp.topology import Queue, declare_queue, messages_in
 from adapter.amqp.words import NotAllowed, reason
-from adapter.contract import DEAD_EXCHANGE, EVENTS_EXCHANGE, handles_queue, service_queue, word
+from adapter.contract import (
+    DEAD_EXCHANGE,
+    EVENTS_EXCHANGE,
+    HEADER_BCC,
+    HEADER_NODE,
+    handles_queue,
+    routing_key,
+    service_queue,
+    word,
+)
 from adapter.errors import BrokerUnavailable
 from consumers.amqp.topology import bind_service
 from consumers.amqp.work import Work
@@ -203,7 +212,7 @@ class Bindings:
         """
         name = self._service.name
         try:
-            if await self._offer(delivery, handles_queue(name, event)):
+            if await self._offer(delivery, event):
                 self._tell_once(
                     f"no handler of {event!r} here: its requests are passed on to the instances of {name} "
                     f"that have one"
@@ -221,17 +230,23 @@ class Bindings:
                 raise
             self._tell_once(f"no handler of {event!r}; whether another instance has one is unknown: {exc!r}")
 
-    async def _offer(self, delivery: Delivery, queue: str) -> bool:
+    async def _offer(self, delivery: Delivery, event: str) -> bool:
         """Whether another instance got it. Raises what the library raises."""
         if self._offers is None or self._connection is None:
             raise OSError("no connection for it")
         properties = delivery.properties()
         # The adapter's: RabbitMQ takes no message in another's name.
         properties.user_id = self._user if self._requests_from else None
+        headers = properties.headers or {}
+        if isinstance(node := headers.get(HEADER_NODE), str):  # if it dies, its node is to hear of it
+            properties.headers = {**headers, HEADER_BCC: [routing_key(event, node)]}
         try:
             await self._connection.in_time(
                 self._offers.basic_publish(
-                    delivery.body, routing_key=queue, properties=properties, mandatory=True
+                    delivery.body,
+                    routing_key=handles_queue(self._service.name, event),
+                    properties=properties,
+                    mandatory=True,
                 )
             )
         except aiormq.exceptions.PublishError:

@@ -274,7 +274,7 @@ class TestRabbit:
         ("without", "refused"),
         [
             ("configure", {"evapi.dead-letters", "evapi.results.sbc1", "evapi.commands.sbc1"}),
-            ("write", {"evapi.events", "evapi.dead", "evapi.results.sbc1"}),
+            ("write", {"amq.default", "evapi.events", "evapi.dead", "evapi.results.sbc1"}),
             ("read", {"evapi.commands", "evapi.results.sbc1", "evapi.commands.sbc1"}),
         ],
     )
@@ -306,7 +306,7 @@ class TestRabbit:
             managed_rabbitmq.call("DELETE", f"users/{user}")
         assert ("rabbitmq", "rights", "error") in found.bad
         rights = found.of("rabbitmq", "rights")
-        assert rights.seen.startswith(f"{user} may not write evapi.commands.sbc1, evapi.dead,")
+        assert rights.seen.startswith(f"{user} may not write amq.default, evapi.commands.sbc1, evapi.dead,")
         assert rights.todo.startswith(f"rabbitmqctl set_permissions -p {name} {user} ")
         assert found.of("rabbitmq", "messages").status is Status.OK
 

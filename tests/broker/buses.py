@@ -7,11 +7,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-import aio_pika
+import aiormq
+from pamqp.commands import Basic
 
 from adapter import contract
 from adapter.broker.embedded import Answered, Delivery, EmbeddedBroker
 from adapter.broker.rabbitmq import AmqpBroker
+from adapter.broker.rabbitmq.limits import Limits
 from adapter.ports.broker import Publication
 from tests.broker.support import Recorder, unique
 from tests.harness.until import until
@@ -19,7 +21,7 @@ from tests.harness.until import until
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
-    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+    from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
     from adapter.ports.broker import Broker
 
@@ -128,7 +130,7 @@ class EmbeddedBus:
 
 
 class AmqpBus:
-    """The service is aio-pika's, on a connection of its own."""
+    """The services are aiormq's, on a connection of their own."""
 
     broker: AmqpBroker
 
@@ -140,65 +142,64 @@ class AmqpBus:
         self._dead: list[str] = []
 
     async def begin(self, service: Service, receiver: Recorder, *others: Service) -> None:
-        self.broker = AmqpBroker(self._url)
+        patient = Limits(confirm_timeout=20.0, answer_timeout=20.0)  # no test here is about a slow server
+        self.broker = AmqpBroker(self._url, limits=patient)
         await self.broker.start(receiver)
         await until(lambda: self.broker.ready)
-        self._connection = await aio_pika.connect(self._url)
-        self._channel = channel = await self._connection.channel()
-        dead_exchange = await channel.get_exchange(contract.DEAD_EXCHANGE, ensure=False)
-        dead = await channel.declare_queue(exclusive=True)
-        await dead.bind(dead_exchange)
+        self._connection = await aiormq.connect(self._url)
+        self._channel = channel = await self._connection.channel(publisher_confirms=False)
+        dead = await self._queue("", exclusive=True)
+        await channel.queue_bind(dead, contract.DEAD_EXCHANGE)
 
-        async def note(message: AbstractIncomingMessage) -> None:
-            await message.ack()
-            self._dead.append(str(message.headers.get(contract.HEADER_REASON)))
+        async def note(message: DeliveredMessage) -> None:
+            headers = message.header.properties.headers or {}
+            self._dead.append(str(headers.get(contract.HEADER_REASON)))
 
-        await dead.consume(note)
+        await channel.basic_consume(dead, note, no_ack=True)
         for each in (service, *others):
             await self._serve(each)
 
     async def _serve(self, service: Service) -> None:
-        channel = self._channel
-        await channel.set_qos(service.prefetch)  # of the consumers that come after it
-        events = await channel.get_exchange(contract.EVENTS_EXCHANGE, ensure=False)
-        queue = await self._queue(service.queue)
-        await queue.bind(events, f"{service.event}.*")
+        channel, arguments = self._channel, {"x-dead-letter-exchange": contract.DEAD_EXCHANGE}
+        if self._quorum:  # which goes only if nobody uses it for long
+            more = {"x-queue-type": "quorum", "x-expires": 60_000}
+            queue = await self._queue(service.queue, durable=True, arguments=arguments | more)
+        else:
+            queue = await self._queue(service.queue, auto_delete=True, arguments=arguments)
+        await channel.queue_bind(queue, contract.EVENTS_EXCHANGE, f"{service.event}.*")
 
-        async def take(message: AbstractIncomingMessage) -> None:
-            got = Got(message.correlation_id, message.body, message.headers, message.content_type)
-            answer = service.take(got)
+        async def take(message: DeliveredMessage) -> None:
+            properties, tag = message.header.properties, message.delivery_tag or 0
+            id_, headers = properties.correlation_id, properties.headers or {}
+            answer = service.take(Got(id_, message.body, headers, properties.content_type))
             await service.hold()
             if answer.rejected:
-                await message.reject()
+                await channel.basic_reject(tag, requeue=False)
                 return
-            if answer.body is not None and message.reply_to is not None:
-                reply = aio_pika.Message(
-                    answer.body,
+            if answer.body is not None and properties.reply_to is not None:
+                told = Basic.Properties(
                     headers={contract.HEADER_SERVICE: service.name, **answer.headers},
                     content_type=answer.content_type,
-                    correlation_id=message.correlation_id,
+                    correlation_id=id_,
                 )
-                await channel.default_exchange.publish(reply, message.reply_to)
-            await message.ack()
+                await channel.basic_publish(answer.body, routing_key=properties.reply_to, properties=told)
+            await channel.basic_ack(tag)
 
-        await queue.consume(take)
+        await channel.basic_qos(prefetch_count=service.prefetch)  # of the consumers that come after it
+        await channel.basic_consume(queue, take)
 
-    async def _queue(self, name: str) -> AbstractQueue:
-        arguments: dict[str, Any] = {"x-dead-letter-exchange": contract.DEAD_EXCHANGE}
-        if self._quorum:  # which cannot go by itself, but with nobody to use it
-            arguments |= {"x-queue-type": "quorum", "x-expires": 60_000}
-        return await self._channel.declare_queue(
-            name, durable=self._quorum, arguments=arguments, auto_delete=not self._quorum
-        )
+    async def _queue(self, name: str, **more: Any) -> str:
+        return str((await self._channel.queue_declare(name, **more)).queue)
 
     def dead_reasons(self) -> list[str]:
         return self._dead
 
     async def end(self) -> None:
         await self.broker.close()
-        before = asyncio.all_tasks()
         await self._connection.close()
-        await until(lambda: asyncio.all_tasks() <= before)  # the library's, which end a little later
+        # What the library does of its own after a connection has gone would outlive the loop.
+        if others := [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]:
+            await asyncio.wait(others, timeout=10)
 
 
 def request_of(

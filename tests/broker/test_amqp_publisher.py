@@ -53,6 +53,8 @@ names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
     left=st.integers(1, 2**31),
     channel=st.integers(1, 65_535),
     most=st.integers(1, 100),
+    queue=st.just("") | names,
+    expires=st.none() | st.integers(0, 2**31),
 )
 def test_frames_are_read_as_written(
     event: str,
@@ -63,15 +65,22 @@ def test_frames_are_read_as_written(
     left: int,
     channel: int,
     most: int,
+    queue: str,
+    expires: int | None,
 ) -> None:
-    publication = Publication(event, node, body, correlation_id, deadline if correlation_id else None)
+    until = deadline if correlation_id else None
+    publication = Publication(event, node, body, correlation_id, until, queue=queue)
+    to, user = "evapi.results.sbc1.0a", ""
     (_, method), (_, header), *bodies = frames = list(
-        unframed(encode(channel, most, publication, "id-é", NOW, left, "evapi.results.sbc1.0a"))
+        unframed(encode(channel, most, publication, "id-é", NOW, left, to, user, False, expires))
     )
     assert {number for number, _ in frames} == {channel}
     assert isinstance(method, Basic.Publish)
-    assert (method.exchange, method.mandatory, method.immediate) == (contract.EVENTS_EXCHANGE, True, False)
-    assert method.routing_key == contract.routing_key(event, node)
+    assert (method.mandatory, method.immediate) == (True, False)
+    key = contract.routing_key(event, node)
+    assert (method.exchange, method.routing_key) == (
+        ("", queue) if queue else (contract.EVENTS_EXCHANGE, key)
+    )
     assert isinstance(header, ContentHeader)
     assert header.body_size == len(body)
     assert all(isinstance(each, ContentBody) and len(each.value) <= most for _, each in bodies)
@@ -90,7 +99,11 @@ def test_frames_are_read_as_written(
         headers[contract.HEADER_TIME_LEFT] = left
         expected.correlation_id = correlation_id
         expected.reply_to = "evapi.results.sbc1.0a"
-        expected.expiration = str(left)
+        expected.expiration = str(left if expires is None else expires)
+        if queue:
+            headers[contract.HEADER_BCC] = [key]
+        if expires is not None:
+            headers[contract.HEADER_UNTAKEN] = 1
     expected.headers = dict(headers)
     assert header.properties == expected
 
@@ -186,6 +199,41 @@ async def test_a_batch_is_one_write_and_waits_for_its_last_confirm(wire: Wire) -
     assert await first == [Published.CONFIRMED] * 3
     assert await second == [Published.CONFIRMED] * 2
     assert publisher.unconfirmed == 0
+
+
+async def test_of_two_publications_of_one_request_the_later_comes_back(wire: Wire) -> None:
+    """It is asked again before the first is confirmed: its reply may overtake the confirm."""
+    publisher = publisher_on(wire)
+    first = await begun(wire, publisher.publish([request(1), request(2)]))
+    second = await begun(wire, publisher.publish([request(1)]))
+    wire.say(Returned("sbc1:1:1:1"), ack(3))
+    assert await second == [Published.UNROUTABLE]
+    wire.say(ack(2, multiple=True))
+    assert await first == [Published.CONFIRMED] * 2
+
+
+async def test_a_confirm_of_the_first_leaves_the_second_to_come_back(wire: Wire) -> None:
+    publisher = publisher_on(wire)
+    first = await begun(wire, publisher.publish([request(1)]))
+    second = await begun(wire, publisher.publish([request(1), request(2)]))
+    wire.say(ack(1))
+    assert await first == [Published.CONFIRMED]
+    wire.say(Returned("sbc1:1:1:1"), ack(3, multiple=True))
+    assert await second == [Published.UNROUTABLE, Published.CONFIRMED]
+
+
+async def test_the_service_whose_queue_is_not_there_is_known(wire: Wire) -> None:
+    counters = Counters()
+    shared = Shared(replace(LIMITS), counters)
+    publisher = Publisher(Line(Channel(), wire), shared, lambda: float(NOW))  # type: ignore[arg-type]
+    asking = await begun(wire, publisher.publish([request(1), request(2), request(3)]))
+    wire.say(
+        Returned("sbc1:1:1:1", routing_key="evapi.decide.fraud"),
+        Returned("sbc1:2:1:1", routing_key="event.sbc1"),
+        ack(3, multiple=True),
+    )
+    assert await asking == [Published.UNROUTABLE] * 2 + [Published.CONFIRMED]
+    assert shared.without_queue == {"fraud"}
 
 
 async def test_a_publish_that_was_given_up_keeps_its_number(wire: Wire) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pika
@@ -15,7 +17,7 @@ from adapter.broker.rabbitmq.topology import Kind
 from adapter.contract import results_queue
 from adapter.errors import SettingsError
 from adapter.ports.broker import Published
-from tests.broker.support import Recorder, attached, bind, reply, request_of, trip, unique
+from tests.broker.support import Recorder, attached, bind, reply, request_of, trip, unique, waiting
 from tests.harness.process import free_port
 from tests.harness.until import until
 
@@ -150,6 +152,52 @@ async def test_services_that_nobody_runs_are_named(
         await broker.start(receiver)
         await until(lambda: [entry for entry in logs if "services" in entry])
     assert [entry["services"] for entry in logs if "services" in entry] == [[missing]]
+    await broker.close()
+
+
+async def test_a_service_whose_queue_is_not_there_is_named(
+    broker: AmqpBroker, client: BlockingChannel, event: str, node: str
+) -> None:
+    """Though the policy does not name it among those that decide, once a request went to it in vain."""
+    there, missing = unique("there"), unique("missing")
+    client.queue_declare(contract.service_queue(there), exclusive=True)
+    broker.limits.services_interval = 0.0
+    with capture_logs() as logs:
+        asked = [
+            replace(request_of(event, node), queue=contract.service_queue(each)) for each in (there, missing)
+        ]
+        assert await broker.publish(asked) == [Published.CONFIRMED, Published.UNROUTABLE]
+        await until(lambda: [entry for entry in logs if "services" in entry])
+        assert [entry["services"] for entry in logs if "services" in entry] == [[missing]]
+        client.queue_declare(contract.service_queue(missing), exclusive=True)
+        assert await broker.publish([request_of(event, node)]) == [Published.UNROUTABLE]
+        await until(lambda: not broker._shared.without_queue)
+    assert await broker.publish(asked[1:]) == [Published.CONFIRMED]
+
+
+async def test_who_may_not_send_to_queues_serves_all_other_events(
+    rabbitmq: RabbitServer, client: BlockingChannel, receiver: Recorder, event: str, node: str
+) -> None:
+    """RabbitMQ would close the channel, with all that is under way on it. The right may come later."""
+    user = unique("user")
+    url = rabbitmq.add_user(user, "secret", ".*", r"^evapi\..*", ".*")
+    queue = bind(client, event)
+    named = replace(request_of(event, node, b"named"), queue=queue)
+    with capture_logs() as logs:
+        broker = AmqpBroker(url, services=lambda: {"least_cost"})
+        broker.limits.services_interval = 0.0
+        await broker.start(receiver)
+        await until(lambda: broker.ready)
+        results = await broker.publish([named, request_of(event, node, b"1"), named])
+        assert results == [Published.REFUSED, Published.CONFIRMED, Published.REFUSED]
+        (told,) = [entry for entry in logs if "right to write amq.default" in entry.get("do", "")]
+        assert "ACCESS_REFUSED" in told["reason"]
+        rabbitmq.permit(user, ".*", ".*", ".*")
+        async with asyncio.timeout(20):
+            while await broker.publish([named]) != [Published.CONFIRMED]:
+                await asyncio.sleep(0.05)
+        assert waiting(client, queue) == 2
+        assert broker.counters.connects == 1
     await broker.close()
 
 

@@ -9,7 +9,7 @@ import pytest
 from adapter.broker.embedded import DEAD_LETTER_BYTES, Delivery, EmbeddedBroker
 from adapter.contract import MSGPACK, Request, encode_reply, encode_request
 from adapter.ports.broker import Broker, DeadLetter, Publication, Published, Reply
-from consumers import Service, route
+from consumers import MoreTime, Service, route
 from tests.broker.stubs import NOW, Answer, Receiver, Stub, asked, echo, started
 from tests.harness.until import until
 
@@ -237,4 +237,62 @@ async def test_a_flood_leaves_the_loop_its_turn() -> None:
     assert len(receiver.ids) < 200
     await receiver.has(1_000)
     assert receiver.ids == [f"n:1:1:{number}" for number in range(1_000)]
+    await broker.close()
+
+
+async def test_a_service_asks_for_more_time_before_it_answers() -> None:
+    """The reply that asks for it is there while the handler is still at it."""
+    service, go = Service("routes", clock=lambda: NOW), asyncio.Event()
+
+    @service.on("slow")
+    async def decide(more: MoreTime) -> dict[str, Any]:
+        assert more.ask(1.5)
+        await go.wait()
+        return route(URI)
+
+    broker, receiver = await started(service)
+    body = encode_request(Request("slow", "n", {}, 1, 1, 1, NOW + 2))
+    await broker.publish([Publication("slow", "n", body, "n:1:1:1", NOW + 2)])
+    await receiver.has(1)
+    assert receiver.batches == [[Reply("n:1:1:1", b"", None, "extend", "routes", extend=1500)]]
+    go.set()
+    await receiver.has(2)
+    (reply,) = receiver.batches[-1]
+    assert (reply.status, reply.body) == (None, encode_reply(route(URI)))
+    await broker.close()
+
+
+async def test_requests_that_were_taken_need_no_timer() -> None:
+    broker, receiver = await started(Stub(echo))
+    await broker.publish([replace(asked(n), expires=NOW + 0.001) for n in range(5)])
+    await receiver.has(5)
+    assert [reply.rejected for reply in receiver.batches[0]] == [None] * 5
+    await until(lambda: broker._untaken._timer is None)
+    assert broker._untaken._heap == []
+    assert not broker._queues[0].expires
+    await broker.publish([asked(6)])
+    assert broker._untaken._timer is None
+    await broker.close()
+
+
+async def test_what_was_to_be_taken_earlier_is_not_handed_over() -> None:
+    """Though the timer has not come round to it yet."""
+    now, gate = [NOW], asyncio.Event()
+
+    async def slow(message: Delivery) -> Answer:
+        await gate.wait()
+        return Answer(b"x")
+
+    broker, receiver = EmbeddedBroker([Stub(slow, prefetch=1)], clock=lambda: now[0]), Receiver()
+    await broker.start(receiver)
+    broker.attach("n")
+    early = [replace(asked(n, deadline=NOW + 99), expires=NOW + n) for n in (50, 30, 40)]
+    await broker.publish([asked(1), *early])
+    await until(lambda: broker._queues[0].in_hand)
+    now[0] = NOW + 45
+    gate.set()
+    await receiver.has(4)
+    found = {reply.correlation_id: reply.rejected for batch in receiver.batches for reply in batch}
+    assert found == {"n:1:1:1": None, "n:1:1:50": None, "n:1:1:30": "expired", "n:1:1:40": "expired"}
+    assert broker.expired == 2
     await broker.close()

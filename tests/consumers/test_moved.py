@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import aiormq
 import pytest
 
-from adapter.contract import EVENTS_EXCHANGE, handles_queue, routing_key, service_queue
+from adapter.contract import (
+    DEAD_EXCHANGE,
+    EVENTS_EXCHANGE,
+    HEADER_BCC,
+    handles_queue,
+    routing_key,
+    service_queue,
+)
 from consumers import Result, Service
 from consumers.amqp import bindings
 from tests.consumers.asker import Asker, numbers, running
@@ -17,6 +24,8 @@ from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from aiormq.abc import DeliveredMessage
 
     from tests.harness.rabbitmq import RabbitServer
 
@@ -219,3 +228,40 @@ async def test_no_right_to_unbind(
             return f"the binding {event}.* of evapi.decide.{a} stays" in caplog.text
 
         await until(told)
+
+
+async def test_what_was_passed_on_and_dies_is_told_to_its_node(
+    rabbitmq: RabbitServer, asker: Asker, names: tuple[str, str, str]
+) -> None:
+    """By the routing key of its event, though it came by the default exchange and went on by it."""
+    a, _, event = names
+    channel, handles, by_node = asker.channel, handles_queue(a, event), f"by-node-{event}"
+    async with running(made(a, event, f"{event}_stays"), rabbitmq.url):
+        pass
+    await channel.queue_declare(handles, arguments=dict(bindings.HANDLES_ARGUMENTS), exclusive=True)
+    async with running(made(a, f"{event}_stays"), rabbitmq.url):
+        await channel.exchange_declare(by_node, exchange_type="topic", auto_delete=True)
+        await channel.exchange_bind(by_node, DEAD_EXCHANGE)
+        told = str((await channel.queue_declare(exclusive=True)).queue)
+        await channel.queue_bind(told, by_node, "*.n")
+        await asker.ask(event)
+        passed = await got(channel, handles)
+        assert passed.header.properties.headers is not None
+        assert HEADER_BCC not in passed.header.properties.headers
+        await channel.basic_reject(passed.delivery_tag or 0, requeue=False)
+        dead = await got(channel, told)
+        assert (dead.body, dead.routing_key) == (passed.body, handles)
+
+
+async def got(channel: aiormq.abc.AbstractChannel, queue: str) -> DeliveredMessage:
+    """The next message of a queue, once there is one."""
+    found: list[DeliveredMessage] = []
+
+    async def look() -> bool:
+        message = await channel.basic_get(queue)
+        if message.body:
+            found.append(message)
+        return bool(found)
+
+    await until(look)
+    return found[0]

@@ -458,11 +458,14 @@ async def test_doctor_misses_each_right_that_is_not_given(
     (line,) = [each for each in block("sh", "set_permissions").splitlines() if f"/ {ADAPTER} '" in each]
     words = shlex.split(line)
     given = dict(zip(("configure", "write", "read"), words[-3:], strict=True))
-    names = re.findall(r"[a-z][a-z\\.-]*", given[right].partition("(")[2])
-    for name in [each for each in names if each not in ("results", "commands")]:
-        left = re.sub(rf"([(|]){re.escape(name)}(?=[|)])", r"\1nothing", given[right], count=1)
+    ours, _, others = given[right].partition("$|^")
+    names = re.findall(r"[a-z][a-z\\.-]*", ours.partition("(")[2])
+    missing = {each: f"evapi.{each}" for each in names if each not in ("results", "commands")}
+    missing |= {each: each for each in [others.removesuffix("$")] if each}
+    for pattern, name in missing.items():
+        left = re.sub(rf"([(|^]){re.escape(pattern)}(?=[|)$])", r"\1nothing", given[right], count=1)
         assert left != given[right]
         managed_rabbitmq.call("PUT", f"permissions/{users.vhost}/{ADAPTER}", {**given, right: left})
         async with Rights(users.amqp(ADAPTER)) as rabbit:
             found = await rabbit.refused([NODE])
-        assert Refusal(right, f"evapi.{name.replace(chr(92), '')}") in found, name
+        assert Refusal(right, name.replace("\\", "")) in found, name

@@ -77,6 +77,8 @@ class PublishSession:
         self._letters = 0
         self._allowed, self._allowed_at = float(limits.letters_at_once), time.monotonic()
         self._known_as = ""
+        self._may_address = True  # queues, by their name
+        self._asked = float("-inf")
 
     @property
     def ready(self) -> bool:
@@ -93,6 +95,8 @@ class PublishSession:
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """Publish each, in order; all are UNAVAILABLE at once if it is not ready."""
+        if not self._may_address and any(each.queue for each in publications):
+            return await self._publish_by_event(publications)
         results, publisher = await self._publish(publications)
         while Published.REFUSED in results and await self._renewal.worth_another(
             publisher is self._publisher
@@ -102,6 +106,11 @@ class PublishSession:
             for place, result in zip(refused, again, strict=True):
                 results[place] = result
         return results
+
+    async def _publish_by_event(self, publications: Sequence[Publication]) -> list[Published]:
+        """Publish those that go to no queue by its name: RabbitMQ would close the channel for the others."""
+        results = iter(await self.publish([each for each in publications if not each.queue]))
+        return [Published.REFUSED if each.queue else next(results) for each in publications]
 
     async def _publish(self, publications: Sequence[Publication]) -> tuple[list[Published], Publisher | None]:
         publisher = self._publisher
@@ -163,6 +172,7 @@ class PublishSession:
             await self._bindings.make("dead letters", _declare_dead_letters, self._limits.confirm_timeout)
             async with asyncio.timeout(self._limits.answer_timeout):
                 publisher.user = self._known_as or await sender.user(connection)
+                await self._look_for_right(connection)
             self._looked, self._returned = float("-inf"), -1
             self._connection, self._publisher = connection, publisher
             self._renewal.begin(partial(self._replace, connection, wake))
@@ -252,10 +262,28 @@ class PublishSession:
         if returned != self._returned and now - self._looked > self._limits.services_interval:
             self._looked, self._returned = now, returned
             self._supervisor.aside(self._look_for_services(connection))
+        if not self._may_address and now - self._asked > self._limits.services_interval:
+            self._supervisor.aside(self._look_for_right(connection))
+
+    async def _look_for_right(self, connection: Connection) -> None:
+        """Find out whether queues may be addressed; in vain it is told once, if any service is named."""
+        self._asked = asyncio.get_running_loop().time()
+        async with asyncio.timeout(self._limits.answer_timeout):
+            refused = await sender.refused_queues(connection)
+        if refused and self._may_address and self._services():
+            log.error(
+                "requests to the queues of named services are refused",
+                reason=refused,
+                do="give the adapter's user the right to write amq.default (README, Security)",
+            )
+        self._may_address = not refused
 
     async def _look_for_services(self, connection: Connection) -> None:
+        """Those that the policy names, and those to whose queue a request went in vain."""
+        without = self._shared.without_queue
         async with asyncio.timeout(self._limits.answer_timeout):
-            missing = await topology.missing_services(connection, self._services())
+            missing = await topology.missing_services(connection, {*self._services(), *without})
+        without.intersection_update(missing)
         if missing and missing != self._missing:
             log.warning("services without a queue: nobody will decide their events", services=missing)
         self._missing = missing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from adapter import contract
 from adapter.amqp.ledgers import Unconfirmed
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from adapter.amqp.line import Line
     from adapter.amqp.scanner import Confirm
     from adapter.broker.rabbitmq.shared import Shared
+
+_DECIDES: Final = contract.service_queue("")
 
 
 class _Message(NamedTuple):
@@ -77,6 +79,7 @@ class Publisher:
         self._counters = shared.counters
         self._clock = clock
         self._mqtt = shared.mqtt
+        self._without_queue = shared.without_queue
         self._reply_to = results  # where replies are to be sent, by node
         self._unanswered: Unconfirmed[_Batch] = Unconfirmed()
         self._numbers: dict[str, int] = {}  # by id, of those that may come back
@@ -197,7 +200,7 @@ class Publisher:
         self.heard_at = self._loop.time()
         for each in came:
             if isinstance(each, Returned):
-                self._return(each.message_id)
+                self._return(each)
                 continue
             result = Published.CONFIRMED if each.taken else Published.REFUSED
             for number, batch in self._unanswered.answered(each):
@@ -210,9 +213,15 @@ class Publisher:
                 if not batch.left:
                     batch.end()
 
-    def _return(self, message_id: str | None) -> None:
-        """No queue has it: that counts, whatever its confirm says."""
-        number = self._numbers.get(message_id or "", 0)
+    def _return(self, returned: Returned) -> None:
+        """No queue has it: that counts, whatever its confirm says.
+
+        Of two with the same id the later one is meant: a request is asked again only if the first was
+        answered, so a queue had that, or if nobody waits for its confirm any more.
+        """
+        if returned.routing_key.startswith(_DECIDES):  # no event's key has two dots
+            self._without_queue.add(returned.routing_key.removeprefix(_DECIDES))
+        number = self._numbers.get(returned.message_id or "", 0)
         batch = self._unanswered.get(number)
         if batch is not None:
             batch.answered = True

@@ -7,6 +7,7 @@ import re
 import secrets
 from typing import TYPE_CHECKING, Final
 
+import aiormq
 from pamqp.commands import Basic
 
 from adapter import contract
@@ -32,17 +33,29 @@ async def user(connection: Connection) -> str:
     """
     if connection.server.query.get("auth", "").lower() != "external":
         return connection.server.user or "guest"
-    nobody = secrets.token_hex(16)
+    # Nothing is refused to somebody who may write in anybody's name.
+    return known_as(await _refusal(connection, contract.EVENTS_EXCHANGE, secrets.token_hex(16)))
+
+
+async def refused_queues(connection: Connection) -> str:
+    """Return what the server says if the user may not send to a queue by its name; empty if it may.
+
+    It is asked with a message to a queue that is not there. Raises what the library raises.
+    """
+    exc = await _refusal(connection, "")
+    return reason(exc) if isinstance(exc, aiormq.ChannelAccessRefused) else ""
+
+
+async def _refusal(connection: Connection, exchange: str, user_id: str | None = None) -> BaseException | None:
+    """What the server says to a message that goes nowhere; None if it takes it."""
     channel = await connection.channel()
-    properties = Basic.Properties(user_id=nobody)
-    await channel.basic_publish(
-        b"", exchange=contract.EVENTS_EXCHANGE, routing_key=nobody, properties=properties
-    )
+    nowhere, properties = f"evapi.nowhere.{secrets.token_hex(16)}", Basic.Properties(user_id=user_id)
+    await channel.basic_publish(b"", exchange=exchange, routing_key=nowhere, properties=properties)
     answer = asyncio.ensure_future(channel.exchange_declare(contract.EVENTS_EXCHANGE, passive=True))
     await asyncio.wait({answer, channel.closing}, return_when=asyncio.FIRST_COMPLETED)
-    if not channel.closing.done():  # somebody who may write in anybody's name
+    if not channel.closing.done():
         await answer
         await channel.close()
-        return ""
+        return None
     await asyncio.gather(answer, return_exceptions=True)
-    return known_as(None if channel.closing.cancelled() else channel.closing.exception())
+    return None if channel.closing.cancelled() else channel.closing.exception()

@@ -24,6 +24,8 @@ class Shared:
     limits: Limits
     counters: Counters = field(default_factory=Counters)
     mqtt: bool = False
+    without_queue: set[str] = field(default_factory=set)
+    """Services to whose queue a request went that is not there."""
     supervisor: Supervisor = field(init=False)
     receiver: Receiver = field(init=False)
     """Is given replies and commands."""

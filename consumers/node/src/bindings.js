@@ -7,7 +7,16 @@
  * All of this is on a connection of its own: a cluster of RabbitMQ 4.3 without majority closes a connection 30 s
  * after a binding was asked for, even one that is there. Requests and replies go on beside it.
  */
-import { DEAD_EXCHANGE, EVENTS_EXCHANGE, handlesQueue, messageOf, serviceQueue, word } from './contract.js';
+import {
+  DEAD_EXCHANGE,
+  EVENTS_EXCHANGE,
+  HEADER_NODE,
+  handlesQueue,
+  messageOf,
+  routingKey,
+  serviceQueue,
+  word,
+} from './contract.js';
 import { close, inTime, onChannel, open, refusal, userOf } from './connection.js';
 import { End, STOPPED } from './end.js';
 import { bindService, queueExists } from './topology.js';
@@ -210,7 +219,7 @@ export class Bindings {
     const { name, events } = this.#service;
     const key = word(event);
     try {
-      if (await this.#offer(message, handlesQueue(name, event))) {
+      if (await this.#offer(message, event)) {
         this.#tellOnce(`no handler of ${event} here: its requests are passed on to instances that have one`);
       } else if (events.map(word).includes(key)) {
         this.#tellOnce(
@@ -226,15 +235,19 @@ export class Bindings {
   /**
    * Return true if another instance got it.
    * @param {ConsumeMessage} message
-   * @param {string} queue
+   * @param {string} event
    * @returns {Promise<boolean>}
    */
-  #offer(message, queue) {
+  #offer(message, event) {
+    const queue = handlesQueue(this.#service.name, event);
     const offers = this.#offers;
     if (!offers) throw new Error('no connection for it');
     // The user is the adapter's: RabbitMQ takes no message in another's name.
     const { userId: _, ...properties } = message.properties;
     const user = this.#requestsFrom.length ? { userId: this.#user } : {};
+    // If it dies, its node is to hear of it: by this key, which RabbitMQ takes out.
+    const node = properties.headers?.[HEADER_NODE];
+    const BCC = typeof node === 'string' ? [routingKey(event, node)] : [];
     let returned = false;
     /** @param {import('amqplib').Message} back */
     const onReturn = (back) => {
@@ -242,7 +255,7 @@ export class Bindings {
     };
     offers.on('return', onReturn);
     const offered = new Promise((resolve, refuse) => {
-      offers.publish('', queue, message.content, { ...properties, ...user, mandatory: true }, (error) =>
+      offers.publish('', queue, message.content, { ...properties, ...user, BCC, mandatory: true }, (error) =>
         error ? refuse(error) : resolve(!returned),
       );
     });
