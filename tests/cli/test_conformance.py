@@ -36,7 +36,7 @@ async def test_one_that_is_right(rabbitmq: RabbitServer, name: str) -> None:
     assert [list(row) for row in done.rows] == [KEYS] * len(done.rows)
     assert not any(row["remedy"] for row in done.rows)
     assert "playing plain\n" in done.err
-    assert "0 errors, 0 warnings, 17 ok, 2 not checked" in done.err
+    assert "0 errors, 0 warnings, 19 ok, 2 not checked" in done.err
 
 
 async def test_one_line_and_the_remedy(rabbitmq: RabbitServer, name: str) -> None:
@@ -75,7 +75,7 @@ async def test_through_the_kit(rabbitmq: RabbitServer, name: str) -> None:
             out, err = await asyncio.to_thread(child.communicate)
     assert child.returncode == 1
     assert "a request was acknowledged before its reply was sent" in out
-    assert "1 error, 0 warnings, 18 ok\n" in err
+    assert "1 error, 0 warnings, 20 ok\n" in err
 
 
 class TestNothingToPlay:
