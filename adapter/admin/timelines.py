@@ -23,7 +23,7 @@ OPERATOR: Final = "operator:"
 
 _AFTER: Final = {
     "claimed": ("event",),
-    "published": ("claimed", "adopted", "event"),
+    "published": ("answer", "claimed", "adopted", "event"),
     "received": ("published", "claimed", "event"),
     "decided": ("received",),
     "reply": ("decided", "published", "claimed", "event"),

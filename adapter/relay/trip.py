@@ -331,7 +331,8 @@ class Trip:
         found = self._reply_reader.read(replies)
         if not found:
             return
-        self._observer.replied([(settlement.id, reply) for reply, settlement in found])
+        said = [(each.id, reply) for reply, each in found if reply.rejected != translate.UNTAKEN]
+        self._observer.replied(said)
         if self._policy.courses:
             parts = [each for each in found if self._is_part(each[1])]
             if parts:

@@ -192,6 +192,7 @@ async def test_a_request_that_nobody_takes_is_tried_again_and_then_lost() -> Non
     await bench.reply(untaken)
     found = resume(bench)
     assert (found["outcome"], found["services"]) == ("timeout", {"least_cost": "untaken"})
+    assert bench.counted("hop_seconds_count", hop="consumer") == 0, "no consumer had it"
 
 
 async def test_more_time_once_as_far_as_the_policy_goes() -> None:

@@ -98,11 +98,9 @@ async def test_who_decided_is_seen_by_all(
             "answered by the fallback",
         ]
         assert f"{screening} did not answer in time" in done.out
-        told_by_tail = await asyncio.to_thread(
-            *(evapi_adapter, "tail", "--since", "60s", "--for", "1ms", "-o", "jsonl", "--only", "resume"),
-            **variables,
-        )
-    assert [(row["services"], row["step"]) for row in map(json.loads, told_by_tail.out.splitlines())] == [
+        words = ("tail", "--since", "60s", "--for", "1ms", "-o", "jsonl", "--only", "resume")
+        followed = await asyncio.to_thread(lambda: evapi_adapter(*words, **variables))
+    assert [(row["services"], row["step"]) for row in map(json.loads, followed.out.splitlines())] == [
         ({screening: "decided"}, "service"),
         ({screening: "timeout", spare: "decided"}, "backup"),
         ({screening: "timeout", spare: "timeout"}, "fallback"),
