@@ -123,7 +123,7 @@ def _given(text: str) -> bytes:
 
 
 def _command(text: str) -> bytes:
-    from adapter.wire.to_kamailio import check_command
+    from adapter.wire.command import check_command
 
     body = _given(text).strip()
     try:

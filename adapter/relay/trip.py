@@ -40,8 +40,8 @@ from adapter.relay.republish import RepublishQueue
 from adapter.relay.resumes import Resumes
 from adapter.relay.standby_buffer import HeldFrame, StandbyBuffer
 from adapter.relay.unclaimed import Unclaimed
+from adapter.wire import command, netstring
 from adapter.wire import event as wire
-from adapter.wire import netstring, to_kamailio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -428,7 +428,7 @@ class Trip:
 
     def on_command(self, node: str, body: bytes) -> None:
         """Push a frame as it is. Raises CodecError where Kamailio would take it for another."""
-        to_kamailio.check_command(body)
+        command.check_command(body)
         if not self._links.takes_commands(node):
             raise CodecError("no-hello", "the node's configuration does not tell commands from resumes")
         if self._links.waiting(node) >= MAX_UNREAD:

@@ -1,6 +1,7 @@
 """EVAPI payloads: what Kamailio is told. Pure. What it says: see ``adapter.wire.event``.
 
-Resumes and commands, and beside them sync and status frames for a configuration that said hello.
+Resumes, and beside them sync and status frames for a configuration that said hello. Commands: see
+``adapter.wire.command``.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from adapter.bodies import MAX_DEPTH, decode_json
+from adapter.bodies import MAX_DEPTH
 from adapter.errors import CodecError
 from adapter.model.transaction import Outcome
-from adapter.wire.netstring import MAX_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,23 +77,6 @@ def _check_for_jansson(decision: Any, text: bytes) -> None:
                 elif isinstance(item, dict | list | tuple):
                     below.append(item)
         level, depth = below, depth + 1
-
-
-NOT_A_COMMAND: Final = ("tm_trans", "adapter", "tm_index", "tm_label")
-"""Keys by which Kamailio's configuration would take a command for something else."""
-
-
-def check_command(body: bytes) -> None:
-    """Raises CodecError for what Kamailio would not read, or take for something else, if pushed."""
-    if len(body) > MAX_OUT:  # before it is read: it may be as long as the broker lets it be
-        raise CodecError("too-large", f"{len(body)} bytes, at most {MAX_OUT} allowed")
-    try:
-        frame = decode_json(body.decode())
-    except (ValueError, RecursionError) as exc:
-        raise CodecError("not-json", str(exc)) from exc
-    if not isinstance(frame, dict) or not frame.keys().isdisjoint(NOT_A_COMMAND):
-        raise CodecError("not-a-command", "a JSON object without tm_trans and adapter is")
-    decision_json(frame)  # what Kamailio's parser refuses would be lost without a word
 
 
 def resume(

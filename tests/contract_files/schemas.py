@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter.message_fields import CONSUMER, Message, Place, fields
+from adapter.wire.command import NOT_A_COMMAND
 from adapter.wire.netstring import MAX_OUT
-from adapter.wire.to_kamailio import NOT_A_COMMAND
 from consumers import decisions
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from jsonschema import Draft7Validator
 from adapter import contract
 from adapter.errors import CodecError
 from adapter.message_fields import Message, Place, fields
-from adapter.wire.to_kamailio import check_command
+from adapter.wire.command import check_command
 from consumers.decisions import DecisionError, redirect, reject, route
 from tests.contract_files.files import differing, write
 from tests.contract_files.golden import ASKED, Golden, goldens, in_json, plain

@@ -13,7 +13,7 @@ from adapter.broker.rabbitmq.delivery import Delivery, Properties
 from adapter.errors import CodecError
 from adapter.model.transaction import Outcome, TransactionId
 from adapter.ports.broker import DeadLetter
-from adapter.wire import event, netstring, to_kamailio
+from adapter.wire import command, event, netstring, to_kamailio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,7 +157,7 @@ def _refused(constant: str) -> Any:
 def check_command(body: bytes) -> None:
     """A command resumes nothing and feeds no gate."""
     with contextlib.suppress(CodecError):
-        to_kamailio.check_command(body)
+        command.check_command(body)
         frame = json.loads(body)
         assert isinstance(frame, dict)
         assert not {"tm_trans", "adapter", "tm_index", "tm_label"} & set(frame)

@@ -9,7 +9,7 @@ import pytest
 from adapter import contract
 from adapter.bodies import MAX_DEPTH
 from adapter.errors import CodecError
-from adapter.wire import event, netstring, to_kamailio
+from adapter.wire import command, event, netstring
 from adapter.wire.event import Malformed, Suspended
 
 
@@ -37,10 +37,10 @@ def test_many_brackets_are_not_many_levels() -> None:
 
 
 def test_a_command_is_not_read_before_it_is_measured() -> None:
-    to_kamailio.check_command(b'{"a":"%b"}' % (b"x" * (netstring.MAX_OUT - 8)))
+    command.check_command(b'{"a":"%b"}' % (b"x" * (netstring.MAX_OUT - 8)))
     for body in (b'{"a":"%b"}' % (b"x" * (netstring.MAX_OUT - 7)), b"[" * (netstring.MAX_OUT + 1)):
         with pytest.raises(CodecError) as caught:
-            to_kamailio.check_command(body)
+            command.check_command(body)
         assert caught.value.reason == "too-large"
 
 
@@ -71,5 +71,5 @@ def test_names_are_no_longer_than_the_bus_has_them(field: str) -> None:
 @pytest.mark.parametrize("body", [b"[]", b'{"tm_trans":{}}', b'{"adapter":{}}', b'{"a":1,"tm_label":2}'])
 def test_a_command_is_no_resume_and_no_status(body: bytes) -> None:
     with pytest.raises(CodecError) as caught:
-        to_kamailio.check_command(body)
+        command.check_command(body)
     assert caught.value.reason == "not-a-command"

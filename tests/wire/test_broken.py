@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from adapter.bodies import decode_json
 from adapter.errors import CodecError
+from adapter.wire.command import check_command
 from adapter.wire.event import Malformed, Notice, Suspended, parse, peek_ids, read_on
 from adapter.wire.netstring import HEAD, Oversized
-from adapter.wire.to_kamailio import check_command
 from tests.wire.frames import BAD_IDS, IDS, MAX, dumps, malformed
 
 # Broken JSON: ids are read only where nothing a caller wrote can stand before them.
