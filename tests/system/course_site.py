@@ -146,10 +146,8 @@ class Site:
         if self.services:
             stack.enter_context(self.redis)
         stack.enter_context(self.kamailio)
-        for each in self.services.values():
-            stack.callback(each.stop)
-        for bridge in self.bridges:
-            stack.callback(bridge.stop)
+        for process in (*self.services.values(), *(each.process for each in self.bridges)):
+            stack.callback(process.kill)  # they need not wait for what a test has left with them
         self.settle()
 
     def settle(self) -> None:
