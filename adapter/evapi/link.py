@@ -314,7 +314,7 @@ class Link:
         self.frames_in += len(frames)
         self.bytes_in += len(data)
         self._silent = False
-        events: list[event.Suspended | event.Notice | event.Malformed | event.LazySuspended] = []
+        events: list[event.Handed] = []
         relaxed, now = self._relaxed, self._loop.time()
         self._half_open.read_at = now
         if self._stream is not None:

@@ -337,11 +337,7 @@ class Connector:
         """Whether what is queued for a node is still this replica's to write: its lease lasts."""
         return self._roles.of(node).may_write
 
-    def on_events(
-        self,
-        link: Link,
-        events: Sequence[event.Suspended | event.Notice | event.Malformed | event.LazySuspended],
-    ) -> None:
+    def on_events(self, link: Link, events: Sequence[event.Handed]) -> None:
         """Hand on to the relay."""
         self._trip.on_events(link.node, events)
 

@@ -19,11 +19,7 @@ class LinkOwner(Protocol):
         """Whether what is queued is still this replica's to write."""
         ...
 
-    def on_events(
-        self,
-        link: Link,
-        events: Sequence[event.Suspended | event.Notice | event.Malformed | event.LazySuspended],
-    ) -> None:
+    def on_events(self, link: Link, events: Sequence[event.Handed]) -> None:
         """What one read of the socket held, in order. Every ``Suspended`` has its ``seq``. ``LazySuspended``
         are those that another replica is to claim."""
         ...

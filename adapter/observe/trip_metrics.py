@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ from prometheus_client import Counter, Gauge
 from adapter.model.transaction import Outcome, State
 from adapter.observe.sink import Sink
 from adapter.runtime.collectors import Series, Spread, Tally
+from adapter.wire import event as wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,6 +31,12 @@ process; of what Kamailio does not read ``evapi_receipts_missed_total`` tells.""
 MAX_EVENTS: Final = 100
 """Event names that have a series of their own. They come from a peer: the rest share ``other``."""
 
+_KINDS: Final = {
+    wire.Suspended: "suspended",
+    wire.LazySuspended: "suspended",
+    wire.Notice: "notice",
+    wire.Malformed: "malformed",
+}
 _WAITED: Final = frozenset({Outcome.DECIDED, Outcome.TIMEOUT, Outcome.FAILED, Outcome.OPERATOR})
 """Outcomes of calls that somebody was asked about."""
 _NOT_IN_TIME: Final = frozenset({Outcome.TIMEOUT, Outcome.FAILED})
@@ -146,8 +154,12 @@ class TripMetrics(Sink):
         self._seconds = {each: self.decision_seconds.labels(each.value) for each in Outcome}
         self._late = self.late_seconds.labels()
 
-    def count_events(self, node: str, kind: str, number: int) -> None:
+    def count_events(self, node: str, events: Sequence[wire.Handed]) -> None:
         """Count events that were read. (Finding a series by its labels costs 3 us: it is kept.)"""
+        for kind, number in collections.Counter(map(type, events)).items():
+            self._count(node, _KINDS[kind], number)
+
+    def _count(self, node: str, kind: str, number: int) -> None:
         series = self._of_kind.get((node, kind))
         if series is None:
             series = self._of_kind[node, kind] = self.events.labels(node, kind)
@@ -242,7 +254,7 @@ class TripMetrics(Sink):
     def begin(self, node: str) -> None:
         """Let a node's counters begin at 0."""
         for kind in ("suspended", "notice", "malformed"):
-            self.count_events(node, kind, 0)
+            self._count(node, kind, 0)
         for state in ("claimed", "settled"):
             self.taken_over.labels(node, state)
         for counter in (

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapter.model.transaction import Outcome, Settlement, Transaction
+from adapter.ports.broker import Published
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from adapter.cluster.roles import Roles
 
 
@@ -31,6 +34,27 @@ class RepublishQueue:
     def add(self, transaction: Transaction, now: float) -> None:
         """Keep a request that was not taken."""
         self._kept.append((now, transaction))
+
+    def keep(
+        self, transactions: Sequence[Transaction], results: Sequence[Published], again: bool, now: float
+    ) -> list[Settlement]:
+        """Keep what the broker did not take while it is away, and return how the others end.
+
+        Args:
+            transactions: what was published.
+            results: what became of each.
+            again: whether it was not taken before, so that it is not kept once more.
+            now: epoch seconds.
+        """
+        refused: list[Settlement] = []
+        for transaction, result in zip(transactions, results, strict=True):
+            if result is Published.UNROUTABLE:
+                refused.append(Settlement(transaction.id, Outcome.UNROUTABLE))
+            elif result is Published.REFUSED or (result is Published.UNAVAILABLE and again):
+                refused.append(Settlement(transaction.id, Outcome.UNAVAILABLE))
+            elif result is Published.UNAVAILABLE:
+                self.add(transaction, now)
+        return refused
 
     def sort(self, now: float, ready: bool) -> Sorted:
         """Publish again once that may be; leave it to a replica that can, which adopts it.

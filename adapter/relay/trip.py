@@ -12,35 +12,27 @@ in batches: one socket read, one batch of deliveries, one tick.
 from __future__ import annotations
 
 import asyncio
-import collections
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from adapter import contract
-from adapter.errors import CodecError
 from adapter.model.correlation import Ids
-from adapter.model.transaction import (
-    RESEND_FOR,
-    Outcome,
-    Settlement,
-    State,
-    Transaction,
-    TransactionId,
-)
-from adapter.ports.broker import Broker, DeadLetter, Publication, Published, Reply
+from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from adapter.ports.broker import Broker, Publication, Published, Reply
 from adapter.ports.store import Claim, Store
 from adapter.relay import translate
+from adapter.relay.commands import Commands
 from adapter.relay.courses import Courses
 from adapter.relay.early_replies import EarlyReplies
+from adapter.relay.malformed import MalformedFrames
+from adapter.relay.notices import Notices
 from adapter.relay.reply_reader import ReplyReader
 from adapter.relay.republish import RepublishQueue
 from adapter.relay.resumes import Resumes
 from adapter.relay.standby_buffer import HeldFrame, StandbyBuffer
 from adapter.relay.unclaimed import Unclaimed
-from adapter.wire import command, netstring
 from adapter.wire import event as wire
 
 if TYPE_CHECKING:
@@ -56,17 +48,6 @@ if TYPE_CHECKING:
     from adapter.relay.policy import LivePolicy
 
 log = structlog.get_logger()
-
-_KINDS: Final = {
-    wire.Suspended: "suspended",
-    wire.LazySuspended: "suspended",
-    wire.Notice: "notice",
-    wire.Malformed: "malformed",
-}
-COMPLAIN_EACH: Final = 0.1
-"""Seconds between two log lines about frames not understood; the metric counts each."""
-MAX_UNREAD: Final = 10_000
-"""Frames of a node that wait to be read, beyond which no command is pushed."""
 
 
 class Trip:
@@ -115,7 +96,6 @@ class Trip:
         self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._standby = StandbyBuffer()
-        self._complained = float("-inf")
         self._roles = roles
         self._republish = RepublishQueue(roles, membership.lease)
         self._courses = Courses(
@@ -140,6 +120,9 @@ class Trip:
         self._unclaimed = Unclaimed(inflight, links, metrics, membership, roles, self._resumes)
         self._reply_reader = ReplyReader(broker, links, policy, metrics, membership, clock, self._ids)
         self._early_replies = EarlyReplies()
+        self._malformed = MalformedFrames(broker, roles, clock)
+        self._notices = Notices(broker, policy, metrics, self._malformed)
+        self._commands = Commands(links, metrics)
 
     def __repr__(self) -> str:
         claiming = "claiming" if self._roles.drain.claims else "draining"
@@ -153,28 +136,25 @@ class Trip:
 
     # Out: from Kamailio to the broker
 
-    def on_events(
-        self, node: str, events: Sequence[wire.Suspended | wire.Notice | wire.Malformed | wire.LazySuspended]
-    ) -> None:
+    def on_events(self, node: str, events: Sequence[wire.Handed]) -> None:
         """Take what one read of a node's link held. Never waits."""
         now = self._clock()
         self._roles.refresh(now)
         role = self._roles.of(node)
         suspended: list[wire.Suspended | wire.Malformed | wire.LazySuspended] = []
-        notices: list[Publication] = []
-        for kind, number in collections.Counter(map(type, events)).items():
-            self._metrics.count_events(node, _KINDS[kind], number)
+        notices: list[wire.Notice] = []
+        self._metrics.count_events(node, events)
         for found in events:
             if isinstance(found, wire.Notice):
-                self._add_notice(notices, node, found)
+                notices.append(found)
             elif isinstance(found, wire.Suspended | wire.LazySuspended):
                 suspended.append(found)
             else:
-                self._keep(node, found)
+                self._malformed.keep(node, found)
                 if found.ids is not None:
                     suspended.append(found)
         if notices and role.publishes_notices:
-            self._spawn(self._tell(notices))
+            self._spawn(self._notices.publish(node, notices))
         if not suspended:
             return
         claimer = self._claimer(node)
@@ -235,7 +215,7 @@ class Trip:
         for frame in frames:
             transaction, malformed = translate.claim(frame.found, frame.claimer, self._policy, frame.arrived)
             if malformed is not None:
-                self._keep(node, malformed)
+                self._malformed.keep(node, malformed)
             if not accepts_new and transaction.state is not State.SETTLED:
                 gone = Outcome.UNAVAILABLE
                 transaction = replace(transaction, request=b"", state=State.SETTLED, outcome=gone)
@@ -254,7 +234,8 @@ class Trip:
                 if claim is Claim.LOST:
                     self._metrics.duplicates.labels(transaction.id.node).inc()
                 elif claim is Claim.FULL:
-                    self.resume(settled(transaction, Outcome.OVERLOAD))
+                    over = replace(transaction, state=State.SETTLED, outcome=Outcome.OVERLOAD, decision=None)
+                    self.resume(over)
                 elif transaction.state is State.SETTLED:
                     self.resume(transaction)
                 else:
@@ -291,38 +272,8 @@ class Trip:
         taken = [t for t, result in zip(transactions, results, strict=True) if result is Published.CONFIRMED]
         self._observer.published(asked, taken)
         self._metrics.failed("publish", len(transactions) - len(taken))
-        refused: list[Settlement] = []
-        for transaction, result in zip(transactions, results, strict=True):
-            if result is Published.UNROUTABLE:
-                refused.append(Settlement(transaction.id, Outcome.UNROUTABLE))
-            elif result is Published.REFUSED or (result is Published.UNAVAILABLE and again):
-                refused.append(Settlement(transaction.id, Outcome.UNAVAILABLE))
-            elif result is Published.UNAVAILABLE:
-                self._republish.add(transaction, self._clock())
-        if refused:
+        if refused := self._republish.keep(transactions, results, again, self._clock()):
             await self.settle(refused)
-
-    def _add_notice(self, notices: list[Publication], node: str, found: wire.Notice) -> None:
-        try:
-            request = contract.Request(found.event, node, found.data)
-            body = contract.encode_request(request, self._policy.plan(found.event).as_json)
-        except CodecError as exc:
-            self._keep(node, wire.Malformed(exc.reason, exc.detail, repr(found).encode(), found.event))
-        else:
-            notices.append(Publication(found.event, node, body))
-
-    async def _tell(self, notices: Sequence[Publication]) -> None:
-        for result in await self._broker.publish(notices):
-            self._metrics.notices.labels(result.name.lower()).inc()
-
-    def _keep(self, node: str, found: wire.Malformed) -> None:
-        """A frame not understood goes to the dead letters, once: by the active replica."""
-        now = self._clock()
-        if now >= self._complained + COMPLAIN_EACH:  # there may be 100,000 in one read
-            self._complained = now
-            log.warning("malformed frame", node=node, reason=found.reason, detail=found.detail, ids=found.ids)
-        if self._roles.of(node).is_active:
-            self._broker.dead_letter(DeadLetter(found.reason, found.detail, found.frame, node))
 
     # Back: from wherever an answer comes to Kamailio
 
@@ -428,15 +379,7 @@ class Trip:
 
     def on_command(self, node: str, body: bytes) -> None:
         """Push a frame as it is. Raises CodecError where Kamailio would take it for another."""
-        command.check_command(body)
-        if not self._links.takes_commands(node):
-            raise CodecError("no-hello", "the node's configuration does not tell commands from resumes")
-        if self._links.waiting(node) >= MAX_UNREAD:
-            raise CodecError("overload", f"{MAX_UNREAD} frames wait to be read by the node")
-        if len(body) > self._links.max_payload(node):
-            raise CodecError("too-large", f"{len(body)} bytes; Kamailio reads {netstring.MAX_OUT}")
-        self._links.send(node, body, RESEND_FOR, None)
-        self._metrics.commands.labels(node).inc()
+        self._commands.push(node, body)
 
     async def idle(self) -> None:
         """Return once no batch is under way."""
@@ -453,8 +396,3 @@ class Trip:
         self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
             log.error("relay: a batch failed; its deadlines answer it", exc_info=exc)
-
-
-def settled(transaction: Transaction, outcome: Outcome) -> Transaction:
-    """The transaction as settled with its fallback."""
-    return replace(transaction, state=State.SETTLED, outcome=outcome, decision=None)

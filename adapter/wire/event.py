@@ -97,6 +97,8 @@ class LazySuspended(NamedTuple):
 
 
 Event = Suspended | Notice | Hello | Synced | Malformed
+Handed = Suspended | Notice | Malformed | LazySuspended
+"""What a link hands on to the relay."""
 
 _GLANCE: Final = re.compile(
     rb'\{"event":"[\w.-]{1,120}","tm_trans":\{"tm_index":(\d{1,9}),"tm_label":(\d{1,10}),"seq":([1-9]\d{0,8})\}'

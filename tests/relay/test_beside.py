@@ -9,7 +9,7 @@ from adapter.errors import CodecError
 from adapter.model.beat import Beat
 from adapter.model.transaction import RESEND_FOR
 from adapter.ports.broker import Published
-from adapter.relay.trip import MAX_UNREAD
+from adapter.relay.commands import MAX_UNREAD
 from adapter.wire import netstring
 from adapter.wire.event import Notice
 from tests.relay_bench import Bench, suspended

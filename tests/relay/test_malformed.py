@@ -12,8 +12,8 @@ from adapter import contract
 from adapter.bodies import Habit
 from adapter.model.transaction import RESEND_FOR, State
 from adapter.ports.broker import Reply
+from adapter.relay.malformed import COMPLAIN_EACH
 from adapter.relay.policy import parse
-from adapter.relay.trip import COMPLAIN_EACH
 from adapter.wire.event import Malformed
 from tests.relay_bench import FALLBACK, Bench, id_of, reply, suspended
 
