@@ -257,15 +257,14 @@ class Trip:
                 if not transactions:
                     return
         asked, traceparent, text = self._clock(), self._observer.traceparent, self._ids.text
-        queues = [plan_of(each).queue for each in transactions]
-        results = await self._broker.publish(
-            [
-                Publication(
-                    *(t.event, t.id.node, t.request, text(t.id), t.deadline, traceparent(t, queue), queue)
-                )
-                for t, queue in zip(transactions, queues, strict=True)
-            ]
-        )
+        publications = []
+        for t in transactions:
+            queue = plan_of(t).queue
+            trace = traceparent(t, queue)
+            publications.append(
+                Publication(t.event, t.id.node, t.request, text(t.id), t.deadline, trace, queue)
+            )
+        results = await self._broker.publish(publications)
         if results.count(Published.CONFIRMED) == len(results):
             self._observer.published(asked, transactions)
             return
