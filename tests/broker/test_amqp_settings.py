@@ -188,6 +188,7 @@ async def test_who_may_not_send_to_queues_serves_all_other_events(
         broker.limits.services_interval = 0.0
         await broker.start(receiver)
         await until(lambda: broker.ready)
+        await until(lambda: [entry for entry in logs if "right to write amq.default" in entry.get("do", "")])
         results = await broker.publish([named, request_of(event, node, b"1"), named])
         assert results == [Published.REFUSED, Published.CONFIRMED, Published.REFUSED]
         (told,) = [entry for entry in logs if "right to write amq.default" in entry.get("do", "")]

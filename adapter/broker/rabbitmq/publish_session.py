@@ -78,7 +78,7 @@ class PublishSession:
         self._allowed, self._allowed_at = float(limits.letters_at_once), time.monotonic()
         self._known_as = ""
         self._may_address = True  # queues, by their name
-        self._asked = float("-inf")
+        self._asked, self._answered = float("-inf"), False
 
     @property
     def ready(self) -> bool:
@@ -172,8 +172,8 @@ class PublishSession:
             await self._bindings.make("dead letters", _declare_dead_letters, self._limits.confirm_timeout)
             async with asyncio.timeout(self._limits.answer_timeout):
                 publisher.user = self._known_as or await sender.user(connection)
-                await self._look_for_right(connection)
             self._looked, self._returned = float("-inf"), -1
+            self._asked, self._answered = float("-inf"), False
             self._connection, self._publisher = connection, publisher
             self._renewal.begin(partial(self._replace, connection, wake))
             up()
@@ -262,15 +262,21 @@ class PublishSession:
         if returned != self._returned and now - self._looked > self._limits.services_interval:
             self._looked, self._returned = now, returned
             self._supervisor.aside(self._look_for_services(connection))
-        if not self._may_address and now - self._asked > self._limits.services_interval:
+        in_doubt = not (self._may_address and self._answered)
+        if in_doubt and self._services() and now - self._asked > self._limits.services_interval:
             self._supervisor.aside(self._look_for_right(connection))
 
     async def _look_for_right(self, connection: Connection) -> None:
-        """Find out whether queues may be addressed; in vain it is told once, if any service is named."""
+        """Find out whether queues may be addressed; in vain it is told once.
+
+        A server that is short of memory gives no answer, and takes nothing more: so whoever names no service
+        does not ask.
+        """
         self._asked = asyncio.get_running_loop().time()
         async with asyncio.timeout(self._limits.answer_timeout):
             refused = await sender.refused_queues(connection)
-        if refused and self._may_address and self._services():
+        self._answered = True
+        if refused and self._may_address:
             log.error(
                 "requests to the queues of named services are refused",
                 reason=refused,
