@@ -205,6 +205,7 @@ _HEADERS: Final = (
         contract.HEADER_STATUS,
         str,
         f"{contract.STATUS_FAILED}: no decision; the call ends with this outcome, and its fallback, at once. "
+        f"{contract.STATUS_NONE}: the service has no say in it, see README; the body is empty. "
         f"{contract.STATUS_EXTEND}: it comes later, see {contract.HEADER_EXTEND}; the body is empty.",
         sometimes=_REPLY,
     ),

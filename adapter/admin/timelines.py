@@ -39,6 +39,7 @@ _ORDER: Final = tuple(_AFTER)
 _ANSWERS: Final[Mapping[str, tuple[str, str]]] = {
     Status.DECIDED: ("consumer", "{} decided"),
     Status.FAILED: ("consumer", "{} failed"),
+    Status.NONE: ("consumer", "{} has no say in it"),
     Status.TIMEOUT: ("consumer", "{} did not answer in time"),
     Status.UNTAKEN: ("rabbitmq", "nobody took the request of {} from its queue"),
     Status.UNROUTABLE: ("rabbitmq", "{} has no queue"),

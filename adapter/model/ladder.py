@@ -10,6 +10,7 @@ class Status(StrEnum):
 
     DECIDED = "decided"
     FAILED = "failed"
+    NONE = "none"  # it has no say in the call, and said so
     MALFORMED = "malformed"  # its reply was not understood
     OVERSIZED = "oversized"  # its reply was too long
     TIMEOUT = "timeout"

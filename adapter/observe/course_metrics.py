@@ -32,7 +32,7 @@ SHADOW_RESULTS: Final = ("same", "different", "failed", "late")
 
 _RUNGS: Final = frozenset(Rung)
 _WAITED_FOR: Final = frozenset(
-    {Status.DECIDED, Status.FAILED, Status.MALFORMED, Status.OVERSIZED, Status.TIMEOUT}
+    {Status.DECIDED, Status.FAILED, Status.NONE, Status.MALFORMED, Status.OVERSIZED, Status.TIMEOUT}
 )
 """What says how long a service takes: a silence took as long as it was waited for."""
 

@@ -42,7 +42,7 @@ _LOW: Final = 1 << 64
 _BY_SOMEBODY: Final = frozenset({Outcome.DECIDED, Outcome.OPERATOR})
 _NOT_PUBLISHED: Final = frozenset({Outcome.UNROUTABLE, Outcome.UNAVAILABLE})
 _NOT_TAKEN: Final = frozenset({Status.UNROUTABLE, Status.UNAVAILABLE})
-_WELL: Final = frozenset({Status.DECIDED, Status.EXTENDED})
+_WELL: Final = frozenset({Status.DECIDED, Status.EXTENDED, Status.NONE})
 _RUNGS: Final = frozenset(Rung)
 DEFAULT_EXCHANGE: Final = "amq.default"
 """As OpenTelemetry's conventions name RabbitMQ's exchange that has no name."""

@@ -35,6 +35,7 @@ FINAL: Final = "final"
 _OUTCOMES: Final = {
     Status.DECIDED: Outcome.FAILED,  # in mode quorum, where decisions differ
     Status.FAILED: Outcome.FAILED,
+    Status.NONE: Outcome.FAILED,  # if nobody else decides
     Status.MALFORMED: Outcome.MALFORMED,
     Status.OVERSIZED: Outcome.OVERSIZED,
     Status.TIMEOUT: Outcome.TIMEOUT,
@@ -217,7 +218,7 @@ def _first(plan: Plan, over: Mapping[str, Answer]) -> Step:
 def _all(plan: Plan, over: Mapping[str, Answer]) -> Step:
     needed = {each.name for each in plan.asked if not each.optional}
     for answer in over.values():
-        if answer.service in needed:
+        if answer.service in needed and answer.status is not Status.NONE:
             if answer.status is not Status.DECIDED:
                 return Step(done=Done(_OUTCOMES[answer.status]))
             if action(answer.text) == REJECT:
@@ -237,7 +238,7 @@ def _chain(plan: Plan, over: Mapping[str, Answer]) -> Step:
                 return Step(done=Done(Outcome.DECIDED, answer.text))
             if decision.get(FINAL) is True:
                 break
-        elif not service.optional:
+        elif not (service.optional or answer.status is Status.NONE):
             return Step(done=Done(_OUTCOMES[answer.status]))
     return _merged(plan, over)
 
@@ -283,9 +284,9 @@ def _as_one(decisions: tuple[bytes, ...]) -> bytes:
 
 
 def _lost(plan: Plan, over: Mapping[str, Answer]) -> Step:
-    """Nobody decides: the outcome is that of the first that had to, if any."""
+    """Nobody decides: the outcome is that of the first that had to, if any, and tried."""
     failed = [each for each in plan.asked if each.name in over and not _is_decided(over[each.name])]
-    failed.sort(key=lambda each: each.optional)
+    failed.sort(key=lambda each: (over[each.name].status is Status.NONE, each.optional))
     return Step(done=Done(_OUTCOMES[over[failed[0].name].status] if failed else Outcome.FAILED))
 
 

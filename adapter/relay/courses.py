@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from adapter.contract import STATUS_NONE
 from adapter.errors import CodecError
 from adapter.model.ladder import Status
 from adapter.model.transaction import Outcome, Progress, Settlement, State
@@ -389,6 +390,8 @@ class Courses:
 def _answer(reply: Reply, settlement: Settlement, service: str, untaken: bool) -> Answer:
     if untaken:
         return Answer(service, Status.UNTAKEN, b"nobody took it from its queue")
+    if reply.status == STATUS_NONE and settlement.outcome is Outcome.FAILED:
+        return Answer(service, Status.NONE, b"it has no say in the call")
     status = _STATUSES.get(settlement.outcome, Status.FAILED)
     if status is Status.DECIDED and settlement.decision is not None:
         return Answer(service, status, settlement.decision)

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from adapter.bodies import Habit
+from adapter.contract import STATUS_NONE
 from adapter.model.transaction import Outcome, Settlement
 from adapter.observe.sparse import Sparse
 from adapter.relay import translate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from adapter.cluster.membership import Membership
     from adapter.model.correlation import Ids
+    from adapter.model.transaction import TransactionId
     from adapter.observe.trip_metrics import TripMetrics
     from adapter.ports.broker import Broker, DeadLetter, Reply
     from adapter.ports.links import Links
@@ -44,6 +46,7 @@ class ReplyReader:
         membership: whether replies to a replica of the former build may come.
         clock: gives epoch seconds.
         ids: reads correlation ids.
+        courses: calls that several services decide.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class ReplyReader:
         membership: Membership,
         clock: Callable[[], float],
         ids: Ids,
+        courses: Container[TransactionId],
     ) -> None:
         self._broker = broker
         self._links = links
@@ -63,6 +67,7 @@ class ReplyReader:
         self._membership = membership
         self._clock = clock
         self._ids = ids
+        self._courses = courses
         self._refusals, self._failures = Sparse(REFUSALS), Sparse(FAILURES)
         self._told: set[tuple[str | None, Habit]] = set()
 
@@ -75,7 +80,7 @@ class ReplyReader:
             settlement, dead, habit = translate.settlement(reply, self._ids, untagged)
             if settlement is not None and settlement.part is not None and not self._policy.courses:
                 settlement, habit = None, Habit.MORE_TIME
-            if habit is not None:
+            if habit is not None and not (habit is Habit.NO_ACTION and self._is_part(settlement)):
                 self._tell(reply, habit)
             if settlement is not None:
                 node = settlement.id.node
@@ -88,12 +93,20 @@ class ReplyReader:
                     found.append((reply, settlement))
             if dead is not None:
                 self._refuse(reply, dead)
-            elif settlement is not None and settlement.outcome is Outcome.FAILED:
+            elif (
+                settlement is not None
+                and settlement.outcome is Outcome.FAILED
+                and reply.status != STATUS_NONE
+            ):
                 said = {"reason": reply.rejected or "x-status", "service": reply.service}
                 if reply.detail:
                     said["detail"] = reply.detail[:MAX_DETAIL]
                 log.info("request failed", correlation_id=reply.correlation_id, **said)
         return found
+
+    def _is_part(self, settlement: Settlement | None) -> bool:
+        """Whether a decision is one of several, of which one action is enough."""
+        return settlement is not None and (settlement.part is not None or settlement.id in self._courses)
 
     def _tell(self, reply: Reply, habit: Habit) -> None:
         """Say once of each service what it should change."""

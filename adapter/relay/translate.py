@@ -106,6 +106,7 @@ WRONG_TAG: Final = "wrong-tag"
 """Why a reply is kept whose sender was not given the request."""
 
 
+_NO_DECISION: Final = frozenset({contract.STATUS_FAILED, contract.STATUS_NONE})
 UNTAKEN: Final = "expired"
 """Why RabbitMQ gives up a request that nobody took from its queue in time."""
 
@@ -159,7 +160,7 @@ def part(reply: Reply, service: str) -> Part:
 
 
 def _settlement(reply: Reply, id_: TransactionId) -> Reading:
-    if reply.rejected is not None or reply.status == contract.STATUS_FAILED:
+    if reply.rejected is not None or reply.status in _NO_DECISION:
         return Settlement(id_, Outcome.FAILED), None, None
     if not reply.body:
         return None, None, Habit.EMPTY

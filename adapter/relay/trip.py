@@ -118,7 +118,9 @@ class Trip:
             links, policy, metrics, observer, membership, clock, self._ids, self._spawn, endings
         )
         self._unclaimed = Unclaimed(inflight, links, metrics, membership, roles, self._resumes)
-        self._reply_reader = ReplyReader(broker, links, policy, metrics, membership, clock, self._ids)
+        self._reply_reader = ReplyReader(
+            broker, links, policy, metrics, membership, clock, self._ids, self._courses
+        )
         self._early_replies = EarlyReplies()
         self._malformed = MalformedFrames(broker, roles, clock)
         self._notices = Notices(broker, policy, metrics, self._malformed)

@@ -116,6 +116,47 @@ def test_optional_ones_alone_that_all_fail_decide_nothing() -> None:
     assert end(next_step(rules, answers)) == (Outcome.FAILED, None, Rung.SERVICE)
 
 
+NO_SAY = Answer("screening", Status.NONE, b"it has no say in the call")
+
+
+@pytest.mark.parametrize("mode", [Mode.ALL, Mode.CHAIN])
+def test_who_has_no_say_adds_nothing_to_a_merged_decision(mode: Mode) -> None:
+    rules = plan(mode)
+    answers = [NO_SAY, Answer("fraud", Status.TIMEOUT), decided("least_cost", action="allow", a=1)]
+    assert asked(next_step(rules, answers[:1]))[0] == "fraud"
+    assert end(next_step(rules, answers)) == (Outcome.DECIDED, {"action": "allow", "a": 1}, Rung.SERVICE)
+    assert course.statuses(rules, answers, Outcome.DECIDED) == {
+        "screening": Status.NONE,
+        "fraud": Status.TIMEOUT,
+        "least_cost": Status.DECIDED,
+    }
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_nobody_has_a_say(mode: Mode) -> None:
+    """Then a backup is asked: nobody has decided."""
+    names = "screening fraud least_cost"
+    rules = plan(mode, names, quorum=2, backup_names=("late",), retry=Retry(failed=True))
+    answers = [NO_SAY._replace(service=name) for name in names.split()]
+    assert asked(next_step(rules, answers)) == ["late"]
+    last = NO_SAY._replace(service="late")
+    assert end(next_step(rules, [*answers, last])) == (Outcome.FAILED, None, Rung.SERVICE)
+
+
+def test_the_outcome_is_that_of_who_tried() -> None:
+    rules = plan(Mode.FIRST, "screening least_cost")
+    answers = [NO_SAY, Answer("least_cost", Status.TIMEOUT)]
+    assert end(next_step(rules, answers))[0] is Outcome.TIMEOUT
+
+
+def test_who_has_no_say_counts_for_no_quorum() -> None:
+    rules = plan(Mode.QUORUM, quorum=2)
+    answers = [NO_SAY, decided("fraud", action="allow")]
+    assert asked(next_step(rules, answers)) == ["least_cost"]
+    answers.append(decided("least_cost", action="allow"))
+    assert end(next_step(rules, answers))[0] is Outcome.DECIDED
+
+
 def test_a_chain_asks_one_after_the_other_and_tells_what_was_decided() -> None:
     rules = plan(Mode.CHAIN)
     answers: list[Answer] = []

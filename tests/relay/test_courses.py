@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapter import contract
 from adapter.inflight.local import LocalStore
@@ -28,10 +29,12 @@ def bench_of(
     services: Mapping[str, Any] | None = None,
     store: LocalStore | None = None,
     name: str = "r1",
+    tagged: bool = True,
 ) -> Bench:
-    """A bench whose ids have tags, with a policy for ``invite_request``."""
+    """A bench whose ids have tags, as a rule, with a policy for ``invite_request``."""
     policy = parse({"events": {"invite_request": event}, "services": services or {}})
-    return Bench(policy, store, name=name, ids=Ids(KEYS, services=lambda: policy.services))
+    ids = Ids(KEYS, services=lambda: policy.services) if tagged else None
+    return Bench(policy, store, name=name, ids=ids)
 
 
 def to(bench: Bench, service: str, last: int = -1) -> str:
@@ -148,6 +151,27 @@ async def test_a_decision_that_is_not_accepted_counts_as_failed_and_is_kept() ->
     assert found["services"] == {"fraud": "failed"}
     (letter,) = bench.broker.letters
     assert (letter.reason, letter.detail) == ("not-accepted", "fraud may not decide 'route'")
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+async def test_who_has_no_say_costs_the_call_nothing(tagged: bool) -> None:
+    """Nor is a decision without an action odd: another one's is enough. What it may decide is no matter."""
+    event = {"services": ["screening", "fraud"], "mode": "all", "retry": {"on": ["failed"]}}
+    bench = bench_of(event, {"screening": {"accepts": ["allow"]}}, tagged=tagged)
+    await bench.events(suspended(1))
+    with capture_logs() as logs:
+        await bench.reply(failure(bench, "screening", status="none"), answer(bench, "fraud", score=1))
+    assert resume(bench)["decision"] == {"score": 1}
+    assert resume(bench)["services"] == {"screening": "none", "fraud": "decided"}
+    assert bench.broker.letters == []
+    assert {entry["event"] for entry in logs} == {"resumed"}
+
+
+async def test_one_service_without_a_say_ends_a_call_as_failed() -> None:
+    bench = bench_of({"services": ["screening"]})
+    await bench.events(suspended(1))
+    await bench.reply(failure(bench, "screening", status="none"))
+    assert bench.outcomes == [(1, "failed")]
 
 
 async def test_no_queue_fails_the_call_unless_there_is_a_backup() -> None:
