@@ -81,10 +81,16 @@ async def opened(settings: Settings, store: OperatorStore) -> AsyncIterator[Oper
         await store.close()
 
 
-async def entries(store: OperatorStore, replicas: Iterable[str]) -> AsyncIterator[tuple[str, str, bytes]]:
-    """Replica, id and content of every entry of their journals. Raises StoreUnavailable."""
+async def entries(
+    store: OperatorStore, replicas: Iterable[str], after: str = "0"
+) -> AsyncIterator[tuple[str, str, bytes]]:
+    """Replica, id and content of every entry of their journals. ``after``: the id after which to begin.
+
+    Raises StoreUnavailable.
+    """
+    begin = after
     for replica in replicas:
-        after, page = "0", PAGE
+        after, page = begin, PAGE
         while page == PAGE:
             found = await store.journal(replica, after, PAGE)
             page = len(found)
