@@ -163,7 +163,7 @@ _HEADERS: Final = (
         contract.HEADER_TIME_LEFT,
         int,
         "Milliseconds until the deadline, when it was published: for a consumer whose clock is another. "
-        "Missing in a request that an operator publishes.",
+        "May be missing in a request that an operator publishes.",
         sometimes=_REQUEST,
         rules=_POSITIVE,
     ),

@@ -134,6 +134,7 @@ class Rabbit:
         self._connection: Connection
         self._spare: aiormq.Channel | None = None
         self._publisher: aiormq.Channel | None = None
+        self._opening = asyncio.Lock()
         self.url = ", ".join(shown(url) for url in self._urls)
         """Where it is, without a password."""
 
@@ -171,6 +172,11 @@ class Rabbit:
     async def user(self) -> str:
         """Return the name by which RabbitMQ knows us; empty if it does not tell. Raises BrokerUnavailable."""
         return await self.ask(user(self._connection), "exchange evapi.events")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection is there, as far as is known."""
+        return self._connection.alive
 
     @property
     def blocked(self) -> bool:
@@ -213,10 +219,12 @@ class Rabbit:
         """Publish, confirmed. Whether a queue has it. Raises BrokerUnavailable."""
         if self.blocked:
             raise BrokerUnavailable(self._at("takes no messages: it is short of memory or disk"))
-        if self._publisher is None or self._publisher.is_closed:
-            self._publisher = await self._channel(confirms=True)
+        async with self._opening:  # of several at a time the first one opens the channel for all
+            if self._publisher is None or self._publisher.is_closed:
+                self._publisher = await self._channel(confirms=True)
+            publisher = self._publisher
         what = f"exchange {exchange}" if exchange else f"queue {key}"
-        return await self.ask(_publish(self._publisher, exchange, key, body, properties), what)
+        return await self.ask(_publish(publisher, exchange, key, body, properties), what)
 
     async def line(self) -> Line:
         """Open a channel with confirms, whose messages go past the library. Raises BrokerUnavailable."""

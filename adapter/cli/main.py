@@ -19,6 +19,7 @@ from adapter.cli import (
     inflight,
     new,
     overview,
+    replay,
     send,
     services,
     settings,
@@ -124,6 +125,7 @@ app.command(epilog=control.EPILOG_DRAIN)(control.drain)
 app.command(epilog=control.EPILOG_PAUSE)(control.pause)
 app.command(epilog=control.EPILOG_RESUME)(control.resume)
 app.command(epilog=send.EPILOG)(send.send)
+app.command(epilog=replay.EPILOG)(replay.replay)
 app.add_typer(settings.app)
 app.add_typer(policies.app)
 app.command(epilog=new.EPILOG)(new.new)

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "pause": ("sbc1", "--yes"),
     "resume": ("sbc1",),
     "send": ("sbc1", "{}"),
+    "replay": ("--event", "invite", "--service", "lcr"),
     "conformance": ("--service", "lcr"),
 }
 OFFLINE = {

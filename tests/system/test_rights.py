@@ -146,7 +146,7 @@ class HeldService:
 @pytest.fixture
 async def bridge(users: Users) -> AsyncIterator[tuple[Bridge, SimulatedKamailio]]:
     """With the adapter's rights, in the installation that the lines are for."""
-    options = {**users.urls(ADAPTER), "redis_prefix": "evapi"}
+    options = {**users.urls(ADAPTER), "redis_prefix": "evapi", "journal_payloads": "true"}
     rules = {"default": {"deadline": 8.0}}
     async with SimulatedKamailio() as sim, bridged(sim, NODE, options, rules) as made:
         yield made, sim
@@ -398,6 +398,7 @@ async def test_an_operator_operates(users: Users, bridge: tuple[Bridge, Simulate
         assert (await users.operate("send", NODE, '{"reload":"gateways"}')).code == 0
         await until(lambda: made.metrics.trip.commands.labels(NODE)._value.get() == 1)
         await replays(users, held)
+        await asks_again(users, sim, held)
         checked = await users.operate("check")
         assert checked.code in (0, 1), checked
         doctor = rows(await users.operate("doctor", "-o", "jsonl"))
@@ -427,6 +428,26 @@ async def replays(users: Users, held: HeldService) -> None:
     assert replayed.code == 0, replayed
     await until(lambda: any(request.data.get("again") for request in held.asked))
     assert (await users.operate("dead-letters", "purge", "--yes")).code == 0
+
+
+async def asks_again(users: Users, sim: SimulatedKamailio, held: HeldService) -> None:
+    """A call that is over is asked about once more, in the operator's name, at the queue of a service."""
+    call = await sim.suspend("invite_request", {"call_id": "b@h"})
+    assert (await call.resumed())["outcome"] == "decided"
+    words = ("--event", "invite_request", "--service", "least_cost", "--timeout", "10s", "-o", "jsonl")
+
+    async def asked() -> bool:
+        """Once the journal has the call's end."""
+        done = await users.operate("replay", *words)
+        if not rows(done):
+            assert "none of which a service decided" in done.err or "still wait" in done.err, done
+            return False
+        (row,) = rows(done)
+        assert (done.code, row["counts"]["same"], row["counts"]["asked"]) == (0, 1, 1), row
+        return True
+
+    await until(asked, pause=0.1)
+    assert [request.data["call_id"] for request in held.asked if request.call_id == "b@h"] == ["b@h"] * 2
 
 
 REDIS_FORBIDDEN = {
