@@ -359,11 +359,10 @@ async def test_what_rabbitmq_forbids_an_adapter_and_an_operator(
         "take its requests": lambda channel: channel.basic_get("evapi.decide.least_cost"),
         "bind it": lambda channel: channel.queue_bind("evapi.decide.least_cost", "evapi.events", "x.*"),
     }
-    write = {"write": lambda channel: channel.basic_publish("", "evapi.decide.least_cost", b"")}
     command, by_hand, event = (FORBIDDEN[each] for each in ("command", "answer by hand", "event"))
     more = {
         ADAPTER: {"command": command, "by hand": by_hand},
-        OPERATOR: {"replies": FORBIDDEN["take replies"], **write},
+        OPERATOR: {"replies": FORBIDDEN["take replies"]},
     }
     async with running(HeldService().service, users.amqp(SERVICE)):
         for user, others in more.items():
