@@ -295,7 +295,9 @@ class LocalStore:
         """Hold this record as it is, whatever was known of it."""
         node, id_ = self._nodes[record.id.node], record.id
         before = node.records.get(id_)
-        self._disowned.discard(id_)
+        if id_ in self._disowned:  # it is this replica's again, and has not been resumed by it
+            self._disowned.discard(id_)
+            self._remembered.pop(id_, None)
         node.records[id_] = record
         was_claimed = before is not None and before.state is State.CLAIMED
         node.claimed += (record.state is State.CLAIMED) - was_claimed

@@ -95,9 +95,10 @@ class Ids:
         return found
 
     def text_for(self, id_: TransactionId, service: str) -> str:
-        """Return the correlation id for one of several services; "" is whoever is bound to the event."""
-        if not (service and self._hashes):
-            return self.text(id_)
+        """Return the correlation id of one request of those that a call needs. ``service``: who is asked; "":
+        whoever is bound to the event."""
+        if not self._hashes:
+            return str(id_)
         plain = str(id_)
         found = f"{plain}:{self._tag(self._hashes[0], _signed(plain, service))}"
         if len(self._asks) >= self._remembered:
@@ -147,7 +148,7 @@ class Ids:
         # No comparison in constant time: a tag is good for one call alone, for as long as that waits.
         if any(self._tag(each, plain) == tag for each in self._hashes):
             return id_
-        for service in self._services():
+        for service in ("", *self._services()):
             signed = _signed(plain, service)
             if any(self._tag(each, signed) == tag for each in self._hashes):
                 return Ask(id_, service)

@@ -7,12 +7,15 @@ policy's ``after`` says; then it is not asked for ``pause`` seconds, and then on
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from adapter.relay.plan import Service
+
+IDLE: Final = 60.0
+"""Seconds after which a breaker that no call tries is no longer open: another replica is asking by then."""
 
 
 @dataclass(slots=True)
@@ -32,14 +35,20 @@ class Breakers:
         self._told = told
         self._states: dict[str, _State] = {}
 
-    def allows(self, service: Service, now: float) -> bool:
-        """Return True if it may be asked. One call at a time tries a service whose breaker is open."""
+    def allows(self, service: Service, now: float, until: float) -> bool:
+        """Return True if it may be asked. One call at a time tries a service whose breaker is open.
+
+        Args:
+            service: who would be asked.
+            now: the time.
+            until: when it would no longer be waited for.
+        """
         state = None if service.breaker is None else self._states.get(service.name)
         if service.breaker is None or state is None or state.open_until is None:
             return True
         if now < state.open_until:
             return False
-        state.open_until = now + service.breaker.pause  # the others wait for what comes of it
+        state.open_until = max(now + service.breaker.pause, until)  # the others wait for what comes of it
         return True
 
     def answered(self, name: str) -> None:
@@ -61,6 +70,13 @@ class Breakers:
         if opened:
             self._told(service.name, True)
         return opened
+
+    def purge(self, now: float) -> None:
+        """Close those of services that nobody asks any more here: the next silence opens them again."""
+        for name, state in self._states.items():
+            if state.open_until is not None and now >= state.open_until + IDLE:
+                state.open_until = None
+                self._told(name, False)
 
     def is_open(self, name: str) -> bool:
         """Return True if it is not asked, but to try."""

@@ -17,6 +17,7 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from adapter.errors import CodecError
 from adapter.model.ladder import Rung, Status
 from adapter.model.transaction import BY_SOMEBODY, Outcome
 from adapter.relay.plan import Mode
@@ -83,14 +84,25 @@ def why(text: str) -> bytes:
 
 
 def lines(course: bytes) -> list[Answer]:
-    """Read a course. A line that is none is left out."""
+    """Read a course. What a build after this one has written, and is no line here, is left out."""
     found = []
     for each in course.split(b"\n"):
-        service, _, rest = each.partition(b"\t")
-        status, _, text = rest.partition(b"\t")
-        if status in _STATUSES:
-            found.append(Answer(service.decode(), _STATUSES[status], text))
+        name, _, rest = each.partition(b"\t")
+        word, _, text = rest.partition(b"\t")
+        status = _STATUSES.get(word)
+        if status is not None and name.isascii() and (status is not Status.DECIDED or is_decision(text)):
+            found.append(Answer(name.decode(), status, text))
     return found
+
+
+@lru_cache(maxsize=1024)
+def is_decision(text: bytes) -> bool:
+    """Whether it is a map in JSON that Kamailio takes."""
+    try:
+        found = json.loads(text.decode())
+        return isinstance(found, dict) and bool(decision_json(found))
+    except (CodecError, ValueError, RecursionError):
+        return False
 
 
 _STATUSES: Final = {each.encode(): each for each in Status}
@@ -98,7 +110,7 @@ _STATUSES: Final = {each.encode(): each for each in Status}
 
 def next_step(plan: Plan, answers: Sequence[Answer]) -> Step:
     """What follows from the answers that came."""
-    over = _over(answers, plan.retry)
+    over = ends(answers, plan.retry)
     found = _MODES[plan.mode](plan, over)
     if found.done is None:
         return found
@@ -115,7 +127,7 @@ def next_step(plan: Plan, answers: Sequence[Answer]) -> Step:
 
 def statuses(plan: Plan, answers: Sequence[Answer], outcome: Outcome) -> dict[str, Status]:
     """By service, what it did, of a call that has ended: those that had nothing to say in it are left out."""
-    over = _over(answers, plan.retry)
+    over = ends(answers, plan.retry)
     found = {name: each.status for name, each in over.items()}
     for each in answers:
         if each.service not in over and each.status is not Status.EXTENDED:
@@ -149,7 +161,7 @@ def _told(services: tuple[tuple[str, Status], ...], rung: Rung) -> bytes:
 
 def decisions(plan: Plan, answers: Sequence[Answer]) -> dict[str, Any]:
     """What the services of a chain have decided so far, by their names."""
-    over = _over(answers, plan.retry)
+    over = ends(answers, plan.retry)
     return {
         each.name: dict(_read(found.text))
         for each in plan.asked
@@ -171,12 +183,13 @@ def cache_key(event: str, keys: Sequence[str], data: Any) -> str | None:
     """Under which key a decision is kept; None if the data lack one of them."""
     if not isinstance(data, dict) or any(key not in data for key in keys):
         return None
-    text = json.dumps([event, [data[key] for key in keys]], sort_keys=True, default=repr)
+    found = [event, list(keys), [data[key] for key in keys]]
+    text = json.dumps(found, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-def _over(answers: Iterable[Answer], retry: Retry | None) -> dict[str, Answer]:
-    """By service, in the order in which they came, the answer that ends it: it is not asked again."""
+def ends(answers: Iterable[Answer], retry: Retry | None) -> dict[str, Answer]:
+    """Return by service, in the order in which they came, the answer that ends it: it is not asked again."""
     found: dict[str, Answer] = {}
     tries: dict[str, int] = {}
     for each in answers:
@@ -199,7 +212,7 @@ def _rung(plan: Plan, answers: Sequence[Answer]) -> Rung:
     """Whether one of those who decided was asked twice."""
     if plan.retry is None:
         return Rung.SERVICE
-    retry, over = plan.retry, _over(answers, plan.retry)
+    retry, over = plan.retry, ends(answers, plan.retry)
     decided = {name for name, each in over.items() if _is_decided(each)}
     earlier = [each for each in answers if each.service in decided and each is not over[each.service]]
     again = any(_is_tried_again(retry, each.status) for each in earlier)

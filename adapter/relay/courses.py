@@ -7,22 +7,21 @@ the answers, so that a replica which adopts a call goes on where it stood. All t
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from adapter.contract import STATUS_NONE
 from adapter.errors import CodecError
 from adapter.model.ladder import Status
-from adapter.model.transaction import Outcome, Progress, Settlement, State
+from adapter.model.transaction import Outcome, Progress, Settlement
 from adapter.ports.broker import Published
-from adapter.relay import asks, course, translate
+from adapter.relay import asks, course
+from adapter.relay.beside import Beside
 from adapter.relay.breaker import Breakers
 from adapter.relay.course import Answer
-from adapter.relay.course_calls import KEPT, Asked, Call, Calls, Note
+from adapter.relay.course_calls import Asked, Call, Calls, Note
+from adapter.relay.course_replies import CourseReplies
 from adapter.relay.endings import Endings
-from adapter.relay.plan import in_share
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
@@ -40,16 +39,6 @@ if TYPE_CHECKING:
     from adapter.relay.policy import LivePolicy
 
 log = structlog.get_logger()
-
-NOT_ACCEPTED: Final = "not-accepted"
-"""Why a reply is kept whose decision its service may not make."""
-REFUSALS: Final = 1000
-"""Services and events of which a refusal of more time is told."""
-_STATUSES: Final = {
-    Outcome.DECIDED: Status.DECIDED,
-    Outcome.MALFORMED: Status.MALFORMED,
-    Outcome.OVERSIZED: Status.OVERSIZED,
-}
 
 
 class Courses:
@@ -102,13 +91,17 @@ class Courses:
         self._calls = Calls(policy.plan_of)
         self._breakers = Breakers(self._on_breaker)
         self._endings = Endings(self._calls, policy, cache, observer, services, ids, clock)
-        self._refused: set[tuple[str, str]] = set()
+        self._beside = Beside(self._endings.shadows, observer, metrics, ids, clock)
+        self._replies = CourseReplies(
+            *(inflight, broker, policy, observer, metrics, ids, clock),
+            *(self._calls, self._breakers, self._endings.shadows, self._noted),
+        )
 
     def __repr__(self) -> str:
         return f"<Courses {len(self._calls)} calls, {len(self._endings.shadows)} with shadows>"
 
     def __contains__(self, id_: object) -> bool:
-        return id_ in self._calls or id_ in self._endings.shadows
+        return id_ in self._replies
 
     @property
     def endings(self) -> Endings:
@@ -122,62 +115,61 @@ class Courses:
 
         Args:
             records: calls that are claimed.
-            again: whether the broker has not taken their requests before.
+            again: whether the broker has not taken some of their requests before; only these are asked then.
         """
         calls, others = [], []
         for record in records:
-            first = record.id not in self._calls and not record.again
+            new = record.id not in self._calls
+            if new and again:
+                continue  # it has ended meanwhile
             call = self._calls.open(record)
-            call.waiting.clear()
+            if not again:
+                call.waiting.clear()
             calls.append(call)
-            if first:
-                others += self._others(call)
+            if new and not record.again:
+                others += self._beside.requests(call)
         cached = [call for call in calls if call.plan.cache is not None]
         if cached and (hits := await self._endings.find(cached)):
-            calls = [call for call in calls if call.record.id not in hits]
             await self._settle([Settlement(id_, Outcome.DECIDED, each) for id_, each in hits.items()])
+        if cached:
+            calls = [call for call in calls if call.done is None and self._is_open(call)]
         await self._go_on(calls, others, again)
 
-    def _others(self, call: Call) -> list[Publication]:
-        """The requests of those who are not waited for: observers, and shadows."""
-        record, plan = call.record, call.plan
-        if not (plan.observers or plan.shadows):
-            return []
-        trace = self._observer.traceparent
-        found = [asks.copy(record, plan, each, trace(record, each.queue)) for each in plan.observers]
-        text = record.call_id or str(record.id)
-        shadows = (
-            []
-            if self._endings.shadows.full
-            else [each.service for each in plan.shadows if in_share(each, text)]
-        )
-        if shadows:
-            self._endings.shadows.asked(record.id, [each.name for each in shadows], record.deadline)
-            found += [
-                asks.request(record, plan, each, (), self._ids, trace(record, each.queue)) for each in shadows
-            ]
-        return found
+    def added(self, record: Transaction) -> None:
+        """Another replica has added answers to a call that waits here. Never waits."""
+        call = self._calls.get(record.id)
+        if call is not None:
+            call.follow(record)
+            self._spawn(self._go_on([call]))
+
+    def _is_open(self, call: Call) -> bool:
+        return self._calls.get(call.record.id) is call
 
     async def _go_on(
-        self, calls: Iterable[Call], others: Sequence[Publication] = (), again: bool = False
+        self,
+        calls: Iterable[Call],
+        others: Sequence[Publication] = (),
+        again: bool = False,
+        notes: Iterable[Note] = (),
     ) -> None:
         """Do what is next for these calls: ask, or end them. Waits for the store, and not for the broker."""
-        ends, wanted, notes, now = [], [], [], self._clock()
+        ends, wanted, notes, now = [], [], list(notes), self._clock()
         for call in calls:
             step = course.next_step(call.plan, call.answers)
             if step.done is not None:
                 call.done = step.done
                 ends.append(Settlement(call.record.id, step.done.outcome, step.done.decision))
             for service in step.ask:
-                if service.name in call.waiting:
+                name, deadline = service.name, call.record.deadline
+                if name in call.waiting or name in call.telling:
                     continue
-                if not self._breakers.allows(service, now):
+                due = None if service.within is None else now + service.within
+                if not self._breakers.allows(service, now, deadline if due is None else due):
                     notes.append(self._noted(call, service, Status.UNAVAILABLE, "its breaker is open"))
                     continue
-                wanted.append((call, service))
-                due = call.record.deadline if service.within is None else now + service.within
-                call.waiting[service.name] = Asked(service, now, due)
-                if due < call.record.deadline:
+                asked = call.waiting[name] = Asked(service, now, due)
+                wanted.append((call, asked))
+                if due is not None:
                     self._calls.wake(due, call.record.id)
         if wanted or others:
             self._spawn(self._publish(wanted, others, again))
@@ -187,33 +179,41 @@ class Courses:
             await self._note(notes)
 
     async def _publish(
-        self, wanted: Sequence[tuple[Call, Service]], others: Sequence[Publication], again: bool
+        self, wanted: Sequence[tuple[Call, Asked]], others: Sequence[Publication], again: bool
     ) -> None:
-        now, notes, asked, publications = self._clock(), [], [], []
-        for call, service in wanted:
-            due = min(call.waiting[service.name].due, call.record.deadline)
-            trace = self._observer.traceparent(call.record, service.queue)
+        now, notes, asked_of, publications = self._clock(), [], [], []
+        for call, asked in wanted:
+            service, record = asked.service, call.record
+            if call.waiting.get(service.name) is not asked or not self._is_open(call):
+                continue  # what it was to be asked for is over
+            due = record.deadline if asked.due is None else min(asked.due, record.deadline)
+            trace = self._observer.traceparent(record, service.queue)
             taken_by = asks.taken_by(call.plan, now, due)
             try:
-                found = asks.request(
-                    call.record, call.plan, service, call.answers, self._ids, trace, taken_by
-                )
+                found = asks.request(record, call.plan, service, call.answers, self._ids, trace, taken_by)
             except CodecError as exc:
                 notes.append(self._noted(call, service, Status.FAILED, str(exc)))
             else:
                 publications.append(found)
-                asked.append((call, service))
+                asked_of.append((call, asked))
         results = await self._broker.publish([*publications, *others])
         taken: dict[TransactionId, Transaction] = {}
-        for (call, service), result in zip(asked, results, strict=False):
+        put_off: dict[TransactionId, Transaction] = {}
+        for (call, asked), result in zip(asked_of, results, strict=False):
+            service, record = asked.service, call.record
             if result is Published.CONFIRMED:
-                taken[call.record.id] = call.record
+                taken[record.id] = record
+            elif call.waiting.get(service.name) is not asked:
+                continue  # its reply was faster, or it is being asked again
             elif result is Published.UNROUTABLE:
                 notes.append(self._noted(call, service, Status.UNROUTABLE, "it has no queue"))
             elif result is Published.REFUSED or again:
                 notes.append(self._noted(call, service, Status.UNAVAILABLE, "RabbitMQ did not take it"))
-            elif call.waiting.pop(service.name, None) is not None:
-                self._put_off(call.record, now)
+            else:
+                del call.waiting[service.name]
+                put_off[record.id] = record
+        for record in put_off.values():
+            self._put_off(record, now)
         if taken:
             self._observer.published(now, list(taken.values()))
         if notes:
@@ -223,101 +223,24 @@ class Courses:
 
     async def on_replies(self, pairs: Sequence[tuple[Reply, Settlement]]) -> None:
         """Take in replies to these calls. What raises lets them be delivered again."""
-        ids = {settlement.id for _, settlement in pairs}
-        if unknown := [id_ for id_ in ids if id_ not in self]:
-            await asyncio.gather(*(self._learn(id_) for id_ in unknown))
+        pairs = await self._replies.known(pairs)
+        calls = [self._calls.get(settlement.id) for _, settlement in pairs]
+        stuck = [call for call in calls if call is not None and call.is_stuck]
         notes: list[Note] = []
         for reply, settlement in pairs:
-            notes += self._taken(reply, settlement)
+            notes += self._replies.taken(reply, settlement)
         if notes:
             await self._note(notes)
-
-    def added(self, record: Transaction) -> None:
-        """Another replica has added answers to a call that waits here. Never waits."""
-        call = self._calls.get(record.id)
-        if call is not None:
-            call.take(record)
-            self._spawn(self._go_on([call]))
-
-    async def _learn(self, id_: TransactionId) -> None:
-        """Take up a call that another replica has asked for, and whose replies come here by now."""
-        record = await self._inflight.get(id_)
-        if record is None or record.state is not State.CLAIMED or not self._policy.plan_of(record).courses:
-            return
-        call, now = self._calls.open(record), self._clock()
-        for service in course.next_step(call.plan, call.answers).ask:
-            call.waiting.setdefault(service.name, Asked(service, now, record.deadline))
-
-    def _taken(self, reply: Reply, settlement: Settlement) -> list[Note]:
-        """What a reply adds to its call."""
-        id_, part = (
-            settlement.id,
-            settlement.part or translate.part(reply, translate.sender(reply, self._ids)),
-        )
-        call, name = self._calls.get(id_), part.service
-        answer = _answer(reply, settlement, name, part.untaken)
-        if self._endings.shadows.takes(id_, answer):
-            return []
-        asked = None if call is None else call.waiting.get(name) or call.waiting.get("")
-        if call is None or asked is None:
-            self._metrics.late_replies.labels(id_.node).inc()
-            return []
-        service = asked.service
-        if part.extend:
-            return self._more_time(call, asked, part.extend)
-        notes = []
-        if part.untaken:
-            notes += self._silence(service)
-        else:
-            self._breakers.answered(service.name)
-        if answer.status is Status.DECIDED and service.accepts is not None:
-            action = course.action(answer.text)
-            if action not in service.accepts:
-                detail = f"{service.name} may not decide {action!r}"
-                self._broker.dead_letter(translate.letter(reply, NOT_ACCEPTED, detail, id_.node))
-                answer = answer._replace(status=Status.FAILED, text=course.why(detail))
-        if part.cache > 0:
-            call.caches[service.name] = part.cache
-        notes.append(self._noted(call, service, answer.status, answer.text))
-        return notes
-
-    def _more_time(self, call: Call, asked: Asked, seconds: float) -> list[Note]:
-        """Move the deadline, once."""
-        record, longest, name = call.record, call.plan.max_deadline, asked.service.name
-        self._breakers.answered(name)
-        if longest is None or course.extended(call.answers):
-            why = "it has had more" if longest else "the policy names no max_deadline for the event"
-            self._refuse_more(name, record, why)
-            return []
-        deadline = min(record.deadline + seconds, record.claimed_at + longest)
-        if deadline <= record.deadline:
-            return []
-        call.move(deadline)
-        if asked.due < record.deadline:
-            due = min(asked.due + seconds, deadline)
-            call.waiting[name] = asked._replace(due=due)
-            self._calls.wake(due, record.id)
-        self._calls.wake(deadline + KEPT, record.id)
-        self._observer.stepped(record.id, record.event, name, Status.EXTENDED.value, self._clock() - asked.at)
-        return [Note(call, Answer(name, Status.EXTENDED), deadline)]
-
-    def _refuse_more(self, service: str, record: Transaction, why: str) -> None:
-        if (service, record.event) not in self._refused and len(self._refused) < REFUSALS:
-            self._refused.add((service, record.event))
-            said = {
-                "service": service,
-                "event_name": record.event,
-                "correlation_id": self._ids.text(record.id),
-            }
-            log.warning("more time refused, told once for each service and event", **said, reason=why)
+        if stuck:
+            await self._go_on(stuck)
 
     def _noted(self, call: Call, service: Service, status: Status, text: bytes | str) -> Note:
-        """Wait no longer for a service: this is what it did."""
-        now, record = self._clock(), call.record
-        asked = call.waiting.pop(service.name, None)
+        """Wait no longer for a service: this is what it did. To be given to ``_note``."""
+        now, record, name = self._clock(), call.record, service.name
+        asked = call.telling[name] = call.waiting.pop(name, None)
         since = now if asked is None else asked.at
-        self._observer.stepped(record.id, record.event, service.name, status.value, now - since)
-        return Note(call, Answer(service.name, status, course.why(text) if isinstance(text, str) else text))
+        self._observer.stepped(record.id, record.event, name, status.value, now - since)
+        return Note(call, Answer(name, status, course.why(text) if isinstance(text, str) else text))
 
     async def _note(self, notes: Sequence[Note]) -> None:
         """Have the store keep answers, and go on with the calls that still wait."""
@@ -328,45 +251,80 @@ class Courses:
         ]
         nodes = {each.id.node for each in steps}
         behind = all(self._roles.of(node).writes_behind for node in nodes)
-        records = await self._inflight.progress(steps, behind)
+        records: Sequence[Transaction | None] | None = None
+        try:
+            records = await self._inflight.progress(steps, behind)
+        finally:
+            for note in notes:
+                self._told(note, heard=records is not None)
         calls: dict[TransactionId, Call] = {}
+        silent: list[Service] = []
         for note, part, record in zip(notes, parts, records, strict=True):
             if record is not None:  # else it has ended meanwhile
-                note.call.follow(record, note.answer, len(part))
-                calls[record.id] = note.call
+                call, answer = note.call, note.answer
+                self._extended(note)
+                call.follow(record, part, answer)
+                calls[record.id] = call
+                if answer.status in course.SILENT:
+                    silent += self._was_silent(call, answer.service)
         if calls:
-            await self._go_on(calls.values())
+            more = [note for service in silent for note in self._silence(service)]
+            await self._go_on(calls.values(), notes=more)
+
+    def _told(self, note: Note, heard: bool) -> None:
+        """The store was told of a note; or it was not, and what it is about goes on as before."""
+        if note.answer.status is Status.EXTENDED:
+            note.call.extending = False
+        else:
+            note.call.told(note.answer.service, heard)
+
+    def _extended(self, note: Note) -> None:
+        """A service has more time of its own, too, if its deadline was moved."""
+        call, name = note.call, note.answer.service
+        asked = call.waiting.get(name)
+        if note.deadline is not None and asked is not None and asked.due is not None:
+            asked.due += max(note.deadline - call.record.deadline, 0.0)
+            self._calls.wake(asked.due, call.record.id)
+
+    def _was_silent(self, call: Call, name: str) -> list[Service]:
+        """The service, unless its reply came to another replica."""
+        ended = course.ends(call.answers, call.plan.retry).get(name)
+        if ended is not None and ended.status not in course.SILENT:
+            return []
+        return [each for each in (*call.plan.asked, *call.plan.backup) if each.name == name]
 
     # By the clock
 
     def tick(self, now: float) -> None:
         """Wait no longer for services whose time is over."""
         self._endings.shadows.purge(now)
-        notes: list[Note] = []
-        for call in self._calls.due(now):
-            if now < call.record.deadline:  # past it the store ends it
-                for asked in [each for each in call.waiting.values() if each.due <= now]:
-                    notes.append(self._noted(call, asked.service, Status.TIMEOUT, "no reply in time"))
-                    notes += self._silence(asked.service)
+        self._breakers.purge(now)
+        if early := self._replies.early(now):
+            self._spawn(self.on_replies(early))
+        notes = [
+            self._noted(call, asked.service, Status.TIMEOUT, "no reply in time")
+            for call in self._calls.due(now)
+            if now < call.record.deadline  # past it the store ends it
+            for asked in [each for each in call.waiting.values() if each.due is not None and each.due <= now]
+        ]
         if notes:
             self._spawn(self._note(notes))
 
     def expired(self, records: Iterable[Transaction]) -> None:
         """The deadline of these calls has passed: whom they waited for was silent."""
-        notes: list[Note] = []
+        silent: list[Service] = []
         for record in records:
             call = self._calls.get(record.id)
             if call is not None:
-                for asked in list(call.waiting.values()):
-                    self._observer.stepped(
-                        record.id,
-                        record.event,
-                        asked.service.name,
-                        Status.TIMEOUT.value,
-                        self._clock() - asked.at,
-                    )
-                    notes += self._silence(asked.service)
+                ended = course.ends(call.answers_of(record), call.plan.retry)
+                left = [each for each in call.waiting.values() if each.service.name not in ended]
                 call.waiting.clear()
+                for asked in left:
+                    since = self._clock() - asked.at
+                    step = record.event, asked.service.name, Status.TIMEOUT.value, since
+                    self._observer.stepped(record.id, *step)
+                    silent.append(asked.service)
+        notes = [note for service in silent for note in self._silence(service)]
         if notes:
             self._spawn(self._note(notes))
 
@@ -385,14 +343,3 @@ class Courses:
             log.warning("breaker opened: the service is silent, and not asked for now", service=service)
         else:
             log.info("breaker closed: the service answers again", service=service)
-
-
-def _answer(reply: Reply, settlement: Settlement, service: str, untaken: bool) -> Answer:
-    if untaken:
-        return Answer(service, Status.UNTAKEN, b"nobody took it from its queue")
-    if reply.status == STATUS_NONE and settlement.outcome is Outcome.FAILED:
-        return Answer(service, Status.NONE, b"it has no say in the call")
-    status = _STATUSES.get(settlement.outcome, Status.FAILED)
-    if status is Status.DECIDED and settlement.decision is not None:
-        return Answer(service, status, settlement.decision)
-    return Answer(service, status, course.why(reply.rejected or reply.detail or status.value))

@@ -16,6 +16,7 @@ from adapter.model.transaction import BY_SOMEBODY, Outcome
 from adapter.observe.sparse import Sparse
 from adapter.ports.cache import Kept
 from adapter.relay import course
+from adapter.relay.course import Done
 from adapter.relay.shadows import Result, Shadows
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class Endings:
         self.shadows = Shadows(self._on_shadow)
 
     async def find(self, calls: Sequence[Call]) -> dict[TransactionId, bytes]:
-        """Look for what was decided of equal calls. Return the decisions that still hold, by call."""
+        """Look for what was decided of equal calls. Return the decisions that still hold, by call, but for
+        calls of which somebody has answered already."""
         keyed = []
         for call in calls:
             if call.plan.cache is not None:
@@ -84,15 +86,18 @@ class Endings:
         found = await asyncio.gather(*(self._cache.find(key) for _, key in keyed))
         now, holding = self._clock(), {}
         for (call, _), kept in zip(keyed, found, strict=True):
+            if kept is None or not course.is_decision(kept.decision):  # it may be of another build
+                continue
             call.kept = kept
-            if kept is not None and now < kept.fresh_until:
+            if now < kept.fresh_until and not call.answers:
+                call.done = Done(Outcome.DECIDED, kept.decision, Rung.CACHE)
                 holding[call.record.id] = kept.decision
         return holding
 
     def end(self, record: Transaction, outcome: Outcome) -> tuple[bytes, bytes]:
         """Return the decision that a call ends with, and what its resume tells of it (members in JSON)."""
         call, plan = self._calls.get(record.id), self._policy.plan_of(record)
-        answers = self._answers(record, call)
+        answers = _answers(record, call)
         decision, rung = self._decision(record, outcome, call, plan, answers)
         if call is not None:
             call.ending = rung
@@ -102,25 +107,21 @@ class Endings:
         """A call's resume was handed on."""
         call, plan, now = self._calls.close(record.id), self._policy.plan_of(record), self._clock()
         if call is None or call.ending is None:
-            rung = self._decision(record, outcome, call, plan, self._answers(record, call))[1]
+            rung = self._decision(record, outcome, call, plan, _answers(record, call))[1]
         else:
             rung = call.ending
         self._observer.stepped(record.id, record.event, "", rung.value, now - record.claimed_at)
         self.shadows.ended(record.id, record.decision)
         if call is not None and call.key is not None and outcome is Outcome.DECIDED and record.decision:
-            self._keep(call, call.key, record.decision, now)
+            self._keep(call, call.key, record, record.decision, now)
 
-    def _keep(self, call: Call, key: str, decision: bytes, now: float) -> None:
+    def _keep(self, call: Call, key: str, record: Transaction, decision: bytes, now: float) -> None:
         """Keep a decision for as long as all say who have made it."""
-        decided = {each.service for each in call.answers if each.status is Status.DECIDED}
+        decided = {each.service for each in call.answers_of(record) if each.status is Status.DECIDED}
         seconds = min((call.caches.get(name, 0.0) for name in decided), default=0.0)
         if seconds > 0:
             stale = 0.0 if call.plan.cache is None else call.plan.cache.stale
             self._cache.keep(key, Kept(decision, now + seconds, now + seconds + stale))
-
-    def _answers(self, record: Transaction, call: Call | None) -> list[Answer]:
-        known = call is not None and len(record.course) == call.size
-        return call.answers if call is not None and known else course.lines(record.course)
 
     def _decision(
         self, record: Transaction, outcome: Outcome, call: Call | None, plan: Plan, answers: list[Answer]
@@ -129,7 +130,8 @@ class Endings:
             done = None if call is None or outcome is Outcome.OPERATOR else call.done
             known = done is not None and done.decision == record.decision
             return record.decision, done.rung if done and known else course.rung(plan, answers, outcome)
-        kept = None if call is None else call.kept
+        unsent = outcome is Outcome.OVERSIZED and record.decision is not None  # so the one kept may be, too
+        kept = None if call is None or unsent else call.kept
         if kept is not None and self._clock() < kept.stale_until:
             return kept.decision, Rung.STALE
         return plan.fallback_of(outcome), course.rung(plan, answers, outcome)
@@ -144,6 +146,10 @@ class Endings:
         if hidden is not None:
             said = {"decided": _shown(decided), "would_decide": _shown(would), "not_shown": hidden or None}
             log.info("shadow differs", service=service, correlation_id=self._ids.text(id_), **said)
+
+
+def _answers(record: Transaction, call: Call | None) -> list[Answer]:
+    return course.lines(record.course) if call is None else call.answers_of(record)
 
 
 def _shown(decision: bytes | None) -> str | None:

@@ -141,17 +141,21 @@ class LivePolicy:
         """The plan of an event that is claimed now."""
         return self.now.plan(event)
 
+    def plan_at(self, event: str, arrived: float) -> Plan:
+        """The plan of an event that came then, in epoch seconds, though it is claimed later."""
+        return self._at(arrived).plan(event)
+
     def plan_of(self, transaction: Transaction) -> Plan:
         """The plan by which a suspension was claimed."""
-        return self._of(transaction).plan(transaction.event)
+        return self._at(transaction.claimed_at).plan(transaction.event)
 
     def revision_of(self, transaction: Transaction) -> str:
         """The revision of the policy by which a suspension was claimed."""
-        return self._of(transaction).revision
+        return self._at(transaction.claimed_at).revision
 
-    def _of(self, transaction: Transaction) -> Policy:
+    def _at(self, when: float) -> Policy:
         for until, policy in self._before:
-            if transaction.claimed_at < until:
+            if when < until:
                 return policy
         return self.now
 

@@ -62,7 +62,7 @@ def claim(
     if isinstance(found, wire.Malformed):
         return _malformed(found, claimer, policy, arrived), None
     node, event, data = claimer.node, found.event, found.data
-    plan = policy.plan(event)
+    plan = policy.plan_at(event, arrived)
     deadline = arrived + plan.deadline
     id_ = id_of(found, node)
     _, index, label, seq = id_
@@ -90,7 +90,7 @@ def _malformed(found: wire.Malformed, claimer: Claimer, policy: LivePolicy, arri
     return Transaction(
         id_of(found, claimer.node),
         found.event,
-        arrived + policy.plan(found.event).deadline,
+        arrived + policy.plan_at(found.event, arrived).deadline,
         arrived,
         b"",
         claimer.replica,

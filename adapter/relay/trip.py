@@ -121,7 +121,7 @@ class Trip:
         self._reply_reader = ReplyReader(
             broker, links, policy, metrics, membership, clock, self._ids, self._courses
         )
-        self._early_replies = EarlyReplies()
+        self._early_replies = EarlyReplies[TransactionId, Settlement](lambda each: each.id)
         self._malformed = MalformedFrames(broker, roles, clock)
         self._notices = Notices(broker, policy, metrics, self._malformed)
         self._commands = Commands(links, metrics)

@@ -136,3 +136,13 @@ async def test_what_is_over_does_not_count_as_due() -> None:
     world.time += 1
     assert one.due("sbc1")
     assert not one.due("sbc2")
+
+
+async def test_what_another_had_and_is_adopted_was_not_resumed_here() -> None:
+    world = LocalWorld()
+    one = world.store("one")
+    await one.claim([claimed(A, one, world)], 10)
+    one.disown(A)
+    assert list(one.resumed_since(0)) == []
+    one.put(claimed(A, one, world))
+    assert list(one.resumed_since(0)) == []

@@ -7,12 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adapter.model.ladder import Rung, Status
 from adapter.model.transaction import Outcome
 from adapter.relay import course
 from adapter.relay.course import Answer, Step, next_step
 from adapter.relay.plan import Mode, Plan, Retry, Service, resolved
+from adapter.wire import to_kamailio
 
 OPTIONAL = Service("fraud", optional=True)
 KNOWN = {"fraud": OPTIONAL}
@@ -275,5 +278,38 @@ def test_a_decision_is_kept_by_its_keys_alone() -> None:
         course.cache_key("invite", ["user", "account"], data),
     ]
     assert key not in others
+    assert course.cache_key("invite", ["account"], {"account": "a"}) != course.cache_key(
+        "invite", ["user"], {"user": "a"}
+    )
     assert course.cache_key("invite", ["gone"], data) is None
     assert course.cache_key("invite", ["a"], b"bytes") is None
+
+
+WORDS = [*(each.encode() for each in Status), b"deferred", b""]
+TEXTS = [
+    *(b'{"action":"allow"}', b'{"action":"reject"}', b'{"final":true}', b'{"action":"allow"}\tmore'),
+    *(b"", b"[1]", b"null", b"{", b"\xff", b'{"a":NaN}', b'{"a":"\\u0000"}', b'{"a":"\\ud800"}'),
+    *('{"action":"allow"}'.encode("utf-16"), b'{"a":' * 2000 + b"1" + b"}" * 2000),
+]
+ODD = st.builds(
+    lambda *parts: b"\t".join(parts) + b"\n",
+    st.sampled_from([b"screening", b"fraud", b"least_cost", b"", b"\xff", b"n\xc3\xb6"]),
+    st.sampled_from(WORDS),
+    st.sampled_from(TEXTS),
+)
+
+
+@given(st.lists(st.binary() | ODD, max_size=8), st.sampled_from(Mode), st.booleans())
+def test_whatever_another_build_has_written_ends_nothing_wrongly(
+    parts: list[bytes], mode: Mode, retried: bool
+) -> None:
+    retry = Retry(failed=True, untaken=True) if retried else None
+    rules = plan(mode, quorum=2, backup_names=("spare",), retry=retry)
+    answers = course.lines(b"".join(parts))
+    assert course.lines(b"".join(map(course.line, answers))) == answers
+    step = next_step(rules, answers)
+    for outcome in Outcome:
+        course.told(course.statuses(rules, answers, outcome), course.rung(rules, answers, outcome))
+    course.decisions(rules, answers)
+    if step.done is not None and step.done.decision is not None:
+        assert to_kamailio.decision_json(json.loads(step.done.decision))

@@ -11,7 +11,7 @@ def settlement(number: int) -> Settlement:
 
 
 def test_of_a_queue_full_of_stale_replies_few_are_looked_at_again() -> None:
-    early = EarlyReplies()
+    early = EarlyReplies[TransactionId, Settlement](lambda each: each.id)
     given_up = early.add([settlement(number) for number in range(MOST + 5)], 0.0)
     assert [each.id.index for each in given_up] == list(range(MOST, MOST + 5))
     due = early.due(LOOKS[0])
