@@ -1,4 +1,4 @@
-"""The composition root: which parts make this bridge, their start, their status, their drain."""
+"""The composition root: which parts make this bridge, their start, their status, their end."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from adapter import outlet
 from adapter.cluster.beats import Beats
 from adapter.cluster.clock import WRONG, Clock, Timekeeping
 from adapter.cluster.clock_watch import ClockWatch
-from adapter.cluster.drain import Drain, DrainEvent
 from adapter.cluster.heartbeat import Heartbeat
 from adapter.cluster.membership import Membership
 from adapter.cluster.placement import Placement
 from adapter.cluster.roles import Roles
 from adapter.cluster.takeover import Takeover
+from adapter.draining import Draining
 from adapter.errors import AdapterError, StoreUnavailable
 from adapter.evapi.discovery import Discovery
 from adapter.evapi.limits import LinkSettings
@@ -47,7 +47,7 @@ from adapter.runtime.watchdog import Watchdog
 from adapter.settings import without_password
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Coroutine, Mapping
 
     from pydantic import SecretStr
 
@@ -56,16 +56,10 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 VERSION: Final = version("evapi-adapter")
-DRAIN_INTERVAL: Final = 0.05
-"""Seconds between two looks at what is still in flight here."""
 GARBAGE: Final = 50_000
 """Objects made and not gone after which the collector looks for cycles, of which hardly any are made
 here. What is there at the start is left out: a look at all of it took 40 ms, in which every call stands
 still, and 50 ms with 10,000 in flight."""
-HANDOVER: Final = 3.0
-"""Leases for which a replica that drains goes on claiming, so that another can connect to its nodes."""
-LAST_WORDS: Final = 2.0
-"""Seconds that Kamailio has to read that this replica drains, and then its last resumes."""
 
 
 def main(settings: Settings) -> None:
@@ -209,12 +203,22 @@ class Bridge:
             self.metrics.cluster,
             self.clock,
         )
+        self.draining = Draining(
+            settings.drain_timeout,
+            self.roles,
+            self.membership,
+            self.nodes,
+            self.trip,
+            self.inflight,
+            self.replicas,
+            self._begin,
+        )
         self.ticker = Ticker(
             self.trip,
             self.nodes,
             self.connector,
             self.metrics.process,
-            (self._obey, self.replicas.tick, self._look),
+            (self.draining.obey, self.replicas.tick, self._look),
         )
         self.policy_file = follow_policy(settings, self.policy)
         self._health = HealthServer(
@@ -258,68 +262,7 @@ class Bridge:
         stopping.cancel()
         for part in done - {stopping}:
             part.result()
-        await self.drain()
-
-    async def drain(self) -> None:
-        """Claim no more, finish what is in flight here or leave it to be adopted."""
-        log.info("draining")
-        self.roles.advance(DrainEvent.STOPPED)
-        until = time.monotonic() + self._settings.drain_timeout
-        await self._hand_over()
-        left = until - time.monotonic()
-        await self._stop_claiming()
-        if not await _at_most(left, self._finished()):
-            log.warning("drain: out of time; what is left is adopted by another replica")
-        await _at_most(LAST_WORDS, self.nodes.flushed())
-        await self.nodes.handled()
-
-    async def _hand_over(self) -> None:
-        """Let others take over, and claim meanwhile: for half of the time that a drain has at most."""
-        await self.replicas.beat()  # from which the others know that they are to take over
-        longest = min(HANDOVER * self._settings.lease, self._settings.drain_timeout / 2)
-        if not await _at_most(longest, self._relieved()):
-            do = "its calls get Kamailio's own fallback until one does; see `evapi-adapter nodes`"
-            log.warning("drain: no other replica serves these nodes", nodes=self._unrelieved, do=do)
-
-    async def _obey_drain(self) -> None:
-        await self._hand_over()
-        if not self.roles.drain.accepts:  # the order was not taken back meanwhile
-            await self._stop_claiming()
-
-    async def _stop_claiming(self) -> None:
-        self.nodes.set_status(lambda _: "draining")
-        # Who else serves by now: a replica that has just come back is to be left the rest.
-        await self.replicas.beat()
-        # Until Kamailio knows, it suspends calls for us: they are still claimed.
-        await _at_most(LAST_WORDS, self.nodes.flushed())
-        self.roles.advance(DrainEvent.KNOWN)
-
-    async def _relieved(self) -> None:
-        """Return once others serve the nodes that this replica does, or none is left that could.
-
-        In a rolling update the new replica has no link as long as there are enough: it connects when it
-        hears that this one drains.
-        """
-        while self._unrelieved and not self.roles.drain.accepts:
-            await asyncio.sleep(DRAIN_INTERVAL)
-
-    @property
-    def _unrelieved(self) -> list[str]:
-        if not any(beat.accepting and beat.broker for beat in self.membership.others.values()):
-            return []
-        here = [node for node in self.nodes.up if node not in self.membership.paused]
-        return [node for node in here if not self.roles.of(node).served]
-
-    def _obey(self, _: float) -> None:
-        """Do what an operator has ordered of this replica as a whole."""
-        if not self.roles.obey():
-            return
-        replica = self.membership.replica
-        if self.roles.drain is Drain.ANNOUNCED:
-            log.warning("drained by an operator: `evapi-adapter resume` ends it", replica=replica)
-            self._begin(self._obey_drain())
-        else:
-            log.warning("resumed by an operator", replica=replica)
+        await self.draining.run()
 
     async def close(self) -> None:
         """Stop every part."""
@@ -332,7 +275,7 @@ class Bridge:
         await self.connector.close()
         await self.trip.idle()
         # Who leaves is not looked after: what is still owned must be found as a dead replica's.
-        if self.roles.drain.ends and not await self._owned([link.node for link in self.nodes]):
+        if self.roles.drain.ends and not await self.draining.owned([link.node for link in self.nodes]):
             with contextlib.suppress(StoreUnavailable):  # its lease ends without this, too
                 await self.inflight.leave()
         await self.cache.close()
@@ -420,19 +363,6 @@ class Bridge:
             "policy_problem": self._policy_problem,
         }
 
-    async def _finished(self) -> None:
-        while await self._owned(self.nodes.up):
-            await asyncio.sleep(DRAIN_INTERVAL)
-
-    async def _owned(self, nodes: Sequence[str]) -> int:
-        """Transactions of these nodes that this replica claimed or settled and no receipt ended.
-
-        Where the store is away: what this process knows of.
-        """
-        await self.trip.idle()
-        records = [record for node in nodes for record in await self.inflight.scan(node)]
-        return sum(record.owner == self.inflight.replica for record in records)
-
     def _measure(self) -> None:
         self.connector.measure()
         self.metrics.measure(self.nodes.names, self.clock())
@@ -455,12 +385,3 @@ class Bridge:
 
 def _shown(url: SecretStr | None, otherwise: str) -> str:
     return otherwise if url is None else without_password(url.get_secret_value())
-
-
-async def _at_most(seconds: float, work: Coroutine[Any, Any, None]) -> bool:
-    """Do the work; whether it was done within so many seconds."""
-    try:
-        await asyncio.wait_for(work, seconds)
-    except TimeoutError:
-        return False
-    return True

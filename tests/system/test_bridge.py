@@ -114,7 +114,7 @@ async def test_a_drain_tells_kamailio_first_and_finishes_what_is_in_flight() -> 
     async with SimulatedKamailio() as sim, bridged(sim, "sbc1", EMBEDDED) as bridge:
         early = await sim.suspend("held", {"hold": True})
         await until(lambda: held)
-        draining = asyncio.create_task(bridge.drain())
+        draining = asyncio.create_task(bridge.draining.run())
         await sim.until(lambda: not sim.gate_open)
         await until(lambda: not bridge.roles.drain.claims)
         assert json.loads((await get(bridge, "/readyz"))[1])["checks"]["accepting"] is False
@@ -138,7 +138,7 @@ async def test_a_drain_looks_who_else_serves_before_it_leaves_the_rest_to_others
             return await beat(state)
 
         monkeypatch.setattr(bridge.inflight, "beat", recorded)
-        await bridge.drain()
+        await bridge.draining.run()
         assert (False, True) in told
 
 
@@ -146,9 +146,9 @@ async def test_waiting_for_another_is_part_of_the_time_for_a_drain(monkeypatch: 
     """A pod has drain_timeout and 4 s, whatever the lease is: three of these are 60 s here."""
     options = {**EMBEDDED, "lease": "20", "drain_timeout": "0.2"}
     async with SimulatedKamailio() as sim, bridged(sim, "sbc1", options) as bridge:
-        monkeypatch.setattr(bridge, "_relieved", asyncio.Event().wait)
+        monkeypatch.setattr(bridge.draining, "_relieved", asyncio.Event().wait)
         async with asyncio.timeout(20):
-            await bridge.drain()
+            await bridge.draining.run()
         assert bridge.roles.drain is Drain.ENDED
 
 
@@ -163,7 +163,7 @@ async def test_a_drain_that_runs_out_of_time_leaves_the_rest_to_be_adopted(
             call = await sim.suspend("held", {})
             await _claimed(one, node)
             two = await stack.enter_async_context(bridged(sim, node, {**options, "replica": "two"}, long))
-            await one.drain()
+            await one.draining.run()
             assert two.metrics.trip.taken_over.labels(node, "claimed")._value.get() == 0
 
         async def taken_over() -> bool:

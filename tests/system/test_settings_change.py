@@ -100,7 +100,7 @@ async def test_a_rolling_update_that_changes_the_queues_loses_no_call(
             fresh = await replica(made, sim, node, f"{name}-new", {**scaled, **NEW})
             await calls.more()
             leaving, pair[place] = pair[place], fresh
-            await leaving.drain()
+            await leaving.draining.run()
             await leaving.close()
             await calls.more()
         await calls.end()
@@ -134,7 +134,7 @@ async def test_one_that_drains_claims_until_another_has_connected(
         monkeypatch.setattr(new.placement, "update", late)
         calls = Calls(sim)
         await calls.more()
-        draining = asyncio.create_task(old.drain())
+        draining = asyncio.create_task(old.draining.run())
         await until(lambda: not new.membership.others[old.membership.replica].accepting)
         await calls.more()
         assert not draining.done()

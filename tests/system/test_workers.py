@@ -62,7 +62,7 @@ async def test_the_last_answers_of_a_drain_are_carried_out_by_workers_that_poll(
             async with linked(kamailio) as bridge:
                 finals = [asyncio.create_task(caller.call().final()) for _ in range(CALLS)]
                 await _answered(bridge)
-                await bridge.drain()
+                await bridge.draining.run()
             codes = [(await final).code for final in finals]
     assert codes == [486] * CALLS
 
