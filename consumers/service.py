@@ -18,25 +18,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from adapter.contract import (
-    HEADER_CACHE,
-    HEADER_DETAIL,
-    HEADER_SERVICE,
-    HEADER_STATUS,
     HEADER_TIME_LEFT,
     HEADER_TRACEPARENT,
-    MSGPACK,
-    STATUS_FAILED,
     Decision,
     Request,
     decode_request,
-    encode_reply,
     word,
 )
 from consumers import more_time, tracing
+from consumers.answers import Answers
 from consumers.deadline import Deadline, TimeLeft
-from consumers.decisions import NO_ANSWER, Cached, DecisionError, Failed, NoAnswer, described
+from consumers.decisions import NoAnswer
 from consumers.handlers import Handlers
-from consumers.messages import Answer, Result, UnknownEvent, about, told, version_of
+from consumers.messages import Answer, Result, version_of
 from consumers.more_time import MoreTime
 
 if TYPE_CHECKING:
@@ -55,8 +49,6 @@ _L = TypeVar("_L", bound=Lifespan)
 
 _CLOCKS_DIFFER: Final = 0.05
 """Seconds by which clocks may differ before a request's deadline is told by this machine's."""
-_CLOCKS_HINT_EVERY: Final = 5.0
-_REFUSED_EACH: Final = 1.0
 _LEARNS: Final = 0.125
 """The share of what one request has taken in what the next is expected to take."""
 _FORGETS: Final = 0.9
@@ -115,20 +107,17 @@ class Service:
         self.max_length = max_length
         self.delivery_limit = delivery_limit
         self.version = version
-        self.counts: Counter[Result] = Counter()
+        self._answers = Answers(name, clock)
+        self.counts = self._answers.counts
         self.asked: Counter[tuple[str, str]] = Counter()
         """What handlers asked of others, by whom and outcome, as far as they count it: for the metrics."""
         self.spent = 0.0
         """Seconds from a request's arrival to its reply, of all that got one."""
-        self.last_failure: tuple[float, str] | None = None
-        """When a request failed last, by the monotonic clock, and why: the type, unless it is foreseen."""
         self._turns = None if concurrency is None else asyncio.Semaphore(concurrency)
-        self._headers: Mapping[str, str | int] = MappingProxyType({HEADER_SERVICE: name})
         self._clock = clock
         self._handlers = Handlers()
         self._find = self._handlers.bound.get
         self._at_start: list[Callable[[], object]] = []
-        self._hinted = self._refused_at = float("-inf")
         self.unread: Callable[[], float] = lambda: 0.0
         """Gives the seconds for which a message may have lain unread in this process, at most."""
         self._time_left = TimeLeft(unread=lambda: self.unread())
@@ -137,6 +126,11 @@ class Service:
     def __repr__(self) -> str:
         counts = " ".join(f"{result}={self.counts[result]}" for result in Result)
         return f"<Service {self.name} on {','.join(self.events) or 'nothing'} {counts}>"
+
+    @property
+    def last_failure(self) -> tuple[float, str] | None:
+        """When a request failed last, by the monotonic clock, and why: the type, unless it is foreseen."""
+        return self._answers.last_failure
 
     @property
     def events(self) -> tuple[str, ...]:
@@ -242,7 +236,7 @@ class Service:
             request.correlation_id = message.correlation_id  # type: ignore[misc]  # a copy costs 0.6 us
             request.raw_headers = headers  # type: ignore[misc]
         except Exception as exc:  # bytes from anywhere: none of them may end the service
-            return self._rejected(message, exc)
+            return self._answers.rejected(message, exc)
         left = None
         if request.deadline is not None:
             now = self._clock()
@@ -253,16 +247,16 @@ class Service:
                 if abs(by_clock - left) > _CLOCKS_DIFFER:
                     request = replace(request, deadline=now + left)
             if not left > 0:  # so that NaN counts as passed
-                return self._expired(message, left)
+                return self._answers.expired(message, left)
         found = self._find(request.event)
         if found is None:
-            return self._unhandled(message, request.event)
+            return self._answers.unhandled(message, request.event)
         is_async, handler, asks = found
         if left is not None and not is_async:
             takes = self._takes.get(request.event, 0.0)
             if left < takes + min(2 * takes, _TRIP):
                 self._takes[request.event] = takes * _FORGETS  # lest one that was slow once be the last
-                return self._expired(message, left, takes)
+                return self._answers.expired(message, left, takes)
         traceparent, traced = headers.get(HEADER_TRACEPARENT), None
         if traceparent is not None:
             traced = tracing.of(traceparent, self.name, message.correlation_id, request)
@@ -283,26 +277,17 @@ class Service:
 
     def refuse(self, message: Incoming, user: str | None) -> Answer:
         """The answer to a message of somebody whose requests are not taken: ``user`` of RabbitMQ."""
-        now = self._clock()
-        if now - self._refused_at >= _REFUSED_EACH:  # there may be as many as somebody likes
-            self._refused_at = now
-            _log.warning(
-                "%s: refused, to the dead letters: a request by %s, whose requests are not taken "
-                "(EVAPI_REQUESTS_FROM): %s; %d so far",
-                *(self.name, user or "nobody known", told(message), self.counts[Result.REFUSED] + 1),
-                extra=about(self.name, message),
-            )
-        return self._count(Answer(Result.REFUSED, message.correlation_id))
+        return self._answers.refused(message, user)
 
     def _ask(self, message: Incoming, request: Request, handler: Callable[[Request], Any]) -> Answer:
         began = time.monotonic()
         try:
             found = handler(request)
         except (Exception, asyncio.CancelledError) as exc:  # the result of a cancelled future, for one
-            return self._failed(message, request, exc)
+            return self._answers.failed(message, request, exc)
         takes = self._takes.get(request.event, 0.0)
         self._takes[request.event] = takes + (time.monotonic() - began - takes) * _LEARNS
-        return self._decided(message, request, found)
+        return self._answers.decided(message, request, found)
 
     async def _await_traced(
         self,
@@ -330,7 +315,7 @@ class Service:
             async with asyncio.timeout_at(deadline.when):
                 await turns.acquire()
         except TimeoutError:
-            return self._expired(message, 0.0)
+            return self._answers.expired(message, 0.0)
         try:
             return await self._await(message, request, handler, deadline)
         finally:
@@ -345,74 +330,10 @@ class Service:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            return self._failed(message, request, exc)  # by something of the handler's own
+            return self._answers.failed(message, request, exc)  # by something of the handler's own
         except Exception as exc:
             if not deadline.passed:
-                return self._failed(message, request, exc)
+                return self._answers.failed(message, request, exc)
         if deadline.passed:
-            named = (self.name, request.event, told(message))
-            _log.warning("%s: %s cancelled at its deadline: %s", *named, extra=about(self.name, message))
-            return self._count(Answer(Result.LATE, message.correlation_id))
-        return self._decided(message, request, found)
-
-    def _decided(self, message: Incoming, request: Request, found: Any) -> Answer:
-        if message.correlation_id is None:
-            return self._count(Answer(Result.NOTED))
-        if found is NO_ANSWER:
-            return self._count(Answer(Result.SILENT, message.correlation_id))
-        headers = self._headers
-        try:
-            if type(found) is not dict:
-                if not isinstance(found, Mapping):
-                    raise DecisionError(f"a decision is a map, not {described(found)}")
-                if isinstance(found, Cached):
-                    headers = {**headers, HEADER_CACHE: found.seconds}
-            for key in found:
-                if type(key) is not str:
-                    raise DecisionError("a decision's keys are strings")
-            body = encode_reply(found)
-        except Exception as exc:
-            return self._failed(message, request, exc)
-        return self._count(Answer(Result.DECIDED, message.correlation_id, body, MSGPACK, headers))
-
-    def _failed(self, message: Incoming, request: Request, error: BaseException) -> Answer:
-        foreseen = isinstance(error, Failed)
-        why = f": {error.about}{error}" if isinstance(error, Failed) else ""
-        named = (self.name, request.event, told(message), why)
-        fields = about(self.name, message)
-        self.last_failure = time.monotonic(), f"{request.event}: {type(error).__name__}{why}"
-        _log.error("%s: %s failed: %s%s", *named, exc_info=None if foreseen else error, extra=fields)
-        if message.correlation_id is None:
-            return self._count(Answer(Result.FAILED, error=error))
-        # The type only: what the error says may be about other people's calls.
-        body = encode_reply({"error": type(error).__name__})
-        headers = {**self._headers, HEADER_STATUS: STATUS_FAILED}
-        if foreseen:
-            headers[HEADER_DETAIL] = str(error)
-        return self._count(Answer(Result.FAILED, message.correlation_id, body, MSGPACK, headers, error))
-
-    def _rejected(self, message: Incoming, error: Exception) -> Answer:
-        named = (self.name, told(message), error)
-        _log.error("%s: not a request, to the dead letters: %s: %s", *named, extra=about(self.name, message))
-        return self._count(Answer(Result.REJECTED, message.correlation_id, error=error))
-
-    def _expired(self, message: Incoming, left: float, takes: float = 0.0) -> Answer:
-        now = self._clock()
-        if now - self._hinted >= _CLOCKS_HINT_EVERY:  # under overload this is every request
-            self._hinted = now
-            _log.warning(
-                "%s: dropped, with %.3f s left where the handler takes %.3f s (overload, or clocks that "
-                "differ?): %s; %d so far",
-                *(self.name, left, takes, told(message), self.counts[Result.EXPIRED] + 1),
-                extra=about(self.name, message),
-            )
-        return self._count(Answer(Result.EXPIRED, message.correlation_id))
-
-    def _unhandled(self, message: Incoming, event: str) -> Answer:
-        """Have no say: a service whose event has moved must not end the calls that another decides."""
-        error = UnknownEvent(self.name, event)
-        return self._count(Answer(Result.UNHANDLED, message.correlation_id, error=error))
-
-    def _count(self, answer: Answer) -> Answer:
-        self.counts[answer.result] += 1
-        return answer
+            return self._answers.late(message, request)
+        return self._answers.decided(message, request, found)
