@@ -21,14 +21,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
 from adapter.errors import StoreUnavailable
 from adapter.inflight.local import LocalStore
-from adapter.inflight.resync import NO_LIMIT, Resync, lines_beyond
+from adapter.inflight.resync import NO_LIMIT, Resync
 from adapter.inflight.write_behind import Owed, WriteBehind
 from adapter.model.transaction import State
 from adapter.ports.store import Claim
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 T = TypeVar("T")
+A = TypeVar("A", "Settlement", "Progress")
 
 REMOTE_LOOK: Final = 0.1
 """Seconds between two questions what is due of others' records: the dead ones', until they are adopted."""
@@ -124,13 +124,22 @@ class FailoverStore:
         if self.away:
             return await self._local.settle(settlements)
         found = [self._behind.settle(each) if write_behind else None for each in settlements]
+        return await self._complete(found, settlements, self._settle_remote)
+
+    async def _complete(
+        self,
+        found: list[Transaction | None],
+        asked: Sequence[A],
+        ask_remote: Callable[[Sequence[A]], Awaitable[list[Transaction | None]]],
+    ) -> list[Transaction | None]:
+        """Ask the remote store for what this process has not found, unless it had the licence before."""
         places = [
             place
-            for place, each in enumerate(settlements)
+            for place, each in enumerate(asked)
             if found[place] is None and not self._local.was_granted(each.id)
         ]
         if places:
-            records = await self._settle_remote([settlements[place] for place in places])
+            records = await ask_remote([asked[place] for place in places])
             for place, record in zip(places, records, strict=True):
                 found[place] = record
         return found
@@ -141,7 +150,7 @@ class FailoverStore:
             records = await self._ask("settle", lambda store: store.settle(settlements), nodes)
         except StoreUnavailable:
             return await self._local.settle(settlements)
-        granted = [None if record is None else self._granted(record) for record in records]
+        granted = [None if record is None else self._resync.grant(record) for record in records]
         for place in await self._forgotten(settlements, records):
             granted[place] = self._own(self._local.settle_one(settlements[place]))
         return granted
@@ -166,17 +175,6 @@ class FailoverStore:
             self._behind.owe([record.id])
         return record
 
-    def _granted(self, record: Transaction) -> Transaction | None:
-        """Return the record that remote settled, unless this process has had the licence for it before."""
-        if self._local.was_granted(record.id):
-            return None
-        known = self._local.peek(record.id)
-        record = replace(record, again=known is None or known.again)
-        if known is not None and known.course != record.course:
-            record = replace(record, course=record.course + lines_beyond(record.course, known.course))
-        self._local.put(record)
-        return record
-
     async def progress(
         self, steps: Sequence[Progress], write_behind: bool = False
     ) -> list[Transaction | None]:
@@ -184,16 +182,7 @@ class FailoverStore:
         if self.away:
             return await self._local.progress(steps)
         found = [self._behind.progress(each) if write_behind else None for each in steps]
-        places = [
-            place
-            for place, each in enumerate(steps)
-            if found[place] is None and not self._local.was_granted(each.id)
-        ]
-        if places:
-            records = await self._add_remote([steps[place] for place in places])
-            for place, record in zip(places, records, strict=True):
-                found[place] = record
-        return found
+        return await self._complete(found, steps, self._add_remote)
 
     async def _add_remote(self, steps: Sequence[Progress]) -> list[Transaction | None]:
         try:
@@ -236,7 +225,7 @@ class FailoverStore:
         except StoreUnavailable:
             expired = await self._local.expire(node, limit)
         else:
-            expired = [record for record in map(self._granted, records) if record is not None]
+            expired = [record for record in map(self._resync.grant, records) if record is not None]
         return [*self._resync.undelivered.pop(node, ()), *expired]
 
     async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
@@ -399,13 +388,7 @@ class FailoverStore:
         async with self._returning:  # beats may overlap: the first one does it
             if not self.away:
                 return snapshot
-            try:
-                snapshot = await self._resync.run(beat, snapshot, self._gone_at)
-            except StoreUnavailable:
-                raise
-            except Exception as exc:  # this replica goes on alone, and the next beat tries again
-                log.exception("in-flight store: not resynced")
-                raise StoreUnavailable(f"not resynced: {type(exc).__name__}: {exc}") from exc
+            snapshot = await self._resync.run(beat, snapshot, self._gone_at)
             self.away = False
             self._returned_at = self._clock()
             left = self._resync.left

@@ -17,6 +17,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
+import structlog
+
 from adapter.errors import StoreUnavailable
 from adapter.model.transaction import Outcome, Progress, Settlement, State, Transaction
 from adapter.ports.store import Claim
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from adapter.model.transaction import TransactionId
     from adapter.ports.store import Store
 
+log = structlog.get_logger()
 T = TypeVar("T")
 
 NO_LIMIT: Final = 2**31
@@ -105,8 +108,18 @@ class Resync:
             What the last beat gave by then.
 
         Raises:
-            StoreUnavailable: Redis is away again. What it has not got is pushed by the next run.
+            StoreUnavailable: Redis is away again, or something else has failed. What it has not got is
+                pushed by the next run.
         """
+        try:
+            return await self._run(beat, snapshot, since)
+        except StoreUnavailable:
+            raise
+        except Exception as exc:  # this replica goes on alone, and the next beat tries again
+            log.exception("in-flight store: not resynced")
+            raise StoreUnavailable(f"not resynced: {type(exc).__name__}: {exc}") from exc
+
+    async def _run(self, beat: Beat, snapshot: Snapshot, since: float) -> Snapshot:
         self._pushed, self._ended, self.dropped = {}, set(), 0
         beaten = self._clock()
         for turn in itertools.count():
@@ -224,6 +237,22 @@ class Resync:
         if course == here.course and theirs.deadline < here.deadline + 0.001:  # Redis keeps whole ms
             return here
         record = replace(here, course=course, deadline=max(here.deadline, theirs.deadline))
+        self._local.put(record)
+        return record
+
+    def grant(self, theirs: Transaction) -> Transaction | None:
+        """Take over a record that Redis has settled for this replica.
+
+        Returns:
+            The record with all that is known of it there and here; None if this process has had the licence
+            for it before.
+        """
+        if self._local.was_granted(theirs.id):
+            return None
+        here = self._local.peek(theirs.id)
+        record = replace(theirs, again=here is None or here.again)
+        if here is not None and here.course != record.course:
+            record = replace(record, course=record.course + lines_beyond(record.course, here.course))
         self._local.put(record)
         return record
 
