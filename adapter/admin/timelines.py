@@ -139,8 +139,9 @@ def _timeline(
     call_id = next((step.call_id for step in steps if step.call_id), "")
     moments = _begin(event, steps, record)
     begun = moments[0].at if moments else steps[0].at
+    rung = next((step.more["status"] for step in reversed(steps) if is_rung(step)), None)
     for each in mine:
-        moments += _moments(each, names[each.replica], begun, end)
+        moments += _moments(each, names[each.replica], begun, end, rung)
     moments.sort(key=lambda moment: (moment.at, _ORDER.index(moment.step) if moment.step in _ORDER else -1))
     outcome = None if end is None else end.more["outcome"]
     state = "unknown" if end is None else "resumed"
@@ -159,7 +160,7 @@ def _timeline(
         _timed(moments),
         _data(steps, record),
         next((step.more["decision"] for step in steps if "decision" in step.more), None),
-        next((step.more["status"] for step in reversed(steps) if is_rung(step)), None),
+        rung,
         {
             step.more["service"]: step.more["status"]
             for step in steps
@@ -182,7 +183,7 @@ def _begin(event: str, steps: Sequence[Step], record: Transaction | None) -> lis
     return [Moment(arrived[0], "event", "kamailio", f"event arrived: {event}")] if arrived else []
 
 
-def _moments(each: Noted, replica: str, begun: float, end: Step | None) -> Iterable[Moment]:
+def _moments(each: Noted, replica: str, begun: float, end: Step | None, rung: str | None) -> Iterable[Moment]:
     step, who = each.step, {"replica": each.replica}
     match step.kind:
         case Kind.EVENT:
@@ -192,7 +193,7 @@ def _moments(each: Noted, replica: str, begun: float, end: Step | None) -> Itera
         case Kind.REPLY:
             yield from _reply(step, who, begun, late=end is not None and step.at > end.at)
         case Kind.RESUME:
-            yield _resume(step, who)
+            yield _resume(step, who, rung)
         case Kind.READ:
             yield Moment(step.at, "read", "kamailio", "read by Kamailio", more=who)
         case Kind.STEP:
@@ -201,13 +202,13 @@ def _moments(each: Noted, replica: str, begun: float, end: Step | None) -> Itera
             yield Moment(step.at, "adopted", "adapter", f"adopted by {replica}", more=who)
 
 
-def _resume(step: Step, who: Mapping[str, str]) -> Moment:
-    """Which policy gave the fallback is told, too."""
+def _resume(step: Step, who: Mapping[str, str], rung: str | None) -> Moment:
+    """Which policy gave the fallback is told, too. A former decision (``rung``) is none."""
     outcome, policy = step.more["outcome"], step.more.get("policy")
     text, more = f"resume written: {outcome}", {**who, "outcome": outcome}
     if policy is not None:
         more["policy"] = policy
-        text += "" if outcome in BY_SOMEBODY else f", fallback of policy {policy}"
+        text += "" if outcome in BY_SOMEBODY or rung == Rung.STALE else f", fallback of policy {policy}"
     return Moment(step.at, "resume", "adapter", text, more=more)
 
 
@@ -238,11 +239,11 @@ def _reply(step: Step, who: Mapping[str, str], begun: float, *, late: bool) -> I
     elif (shift := _shift(received, replied, begun, step.at)) is None:
         came = f"reply came from {said}, whose clock is of no use"
     else:
-        came, off = "reply came", f"; its clock is about {_signed(-shift)} off" if shift else ""
+        came, off = f"reply came from {said}", f"; its clock is about {_signed(-shift)} off" if shift else ""
         more = {"service": service, "clock_off": -shift or None}
         more = {key: value for key, value in more.items() if value}
         yield Moment(received + shift, "received", "consumer", f"received by {said}", more=more)
-        yield Moment(replied + shift, "decided", "consumer", f"decided{off}", more=more)
+        yield Moment(replied + shift, "decided", "consumer", f"{said} replied{off}", more=more)
     yield Moment(step.at, kind, "adapter", came + end, more={**who, "service": service} if service else who)
 
 
@@ -277,11 +278,14 @@ def _open(record: Transaction, moments: Sequence[Moment], now: float) -> Iterabl
 
 
 def _timed(moments: Sequence[Moment]) -> tuple[Moment, ...]:
-    """Each with what it took: since the last of those it comes after; a service's answer knows it."""
+    """Each with what it took: since the last of those it comes after, of the same service where it is one's;
+    a service's answer knows it."""
     found: list[Moment] = []
     for moment in moments:
         after = _AFTER.get(moment.step)
-        begun = [each.at for each in found if after is None or each.step in after]
+        whose = {None, moment.more.get("service")}
+        mine = [each for each in found if len(whose) == 1 or each.more.get("service") in whose]
+        begun = [each.at for each in mine if after is None or each.step in after]
         took = moment.took
         if took is None and begun and moment.step != "event":
             took = moment.at - begun[-1]

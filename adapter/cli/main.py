@@ -40,7 +40,7 @@ AMQP_URL = (
 )
 REDIS_URL = f"Redis. {BETTER.format('EVAPI_REDIS_URL')} [default: the embedded store]"
 CONSUMER = "What the embedded broker runs; may be repeated.  [env var: EVAPI_CONSUMER]"
-POLICY = "A TOML file: deadline and fallback per event, limits."
+POLICY = "A TOML file: who decides each event, deadlines, fallbacks, limits. It is followed."
 HTTP = "Where /livez, /readyz and /metrics are served. [default: 127.0.0.1:9464]"
 REPLICA = "This replica's name. [default: host name and process id]"
 LOG = "json or console, and a level: json,debug. [default: by terminal, info]"

@@ -144,7 +144,9 @@ class Endings:
             return
         hidden = self._differences.take(self._clock())
         if hidden is not None:
-            said = {"decided": _shown(decided), "would_decide": _shown(would), "not_shown": hidden or None}
+            said: dict[str, object] = {"decided": _shown(decided), "would_decide": _shown(would)}
+            if hidden:
+                said["not_shown"] = hidden
             log.info("shadow differs", service=service, correlation_id=self._ids.text(id_), **said)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from adapter.bodies import Habit
-from adapter.contract import STATUS_NONE
+from adapter.contract import STATUS_EXTEND, STATUS_NONE
 from adapter.model.transaction import Outcome, Settlement
 from adapter.observe.sparse import Sparse
 from adapter.relay import translate
@@ -93,16 +93,22 @@ class ReplyReader:
                     found.append((reply, settlement))
             if dead is not None:
                 self._refuse(reply, dead)
-            elif (
-                settlement is not None
-                and settlement.outcome is Outcome.FAILED
-                and reply.status != STATUS_NONE
-            ):
-                said = {"reason": reply.rejected or "x-status", "service": reply.service}
-                if reply.detail:
-                    said["detail"] = reply.detail[:MAX_DETAIL]
-                log.info("request failed", correlation_id=reply.correlation_id, **said)
+            elif settlement is not None and settlement.outcome is Outcome.FAILED:
+                self._tell_failed(reply)
         return found
+
+    def _tell_failed(self, reply: Reply) -> None:
+        """Say why a service did not decide, if it failed: it did not if it wants more time or has no say."""
+        if reply.status in (STATUS_EXTEND, STATUS_NONE):
+            return
+        hidden = self._failures.take(self._clock())
+        if hidden is not None:
+            said: dict[str, object] = {"reason": reply.rejected or "x-status", "service": reply.service}
+            if reply.detail:
+                said["detail"] = reply.detail[:MAX_DETAIL]
+            if hidden:
+                said["not_shown"] = hidden
+            log.info("request failed", correlation_id=reply.correlation_id, **said)
 
     def _is_part(self, settlement: Settlement | None) -> bool:
         """Whether a decision is one of several, of which one action is enough."""

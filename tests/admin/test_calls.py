@@ -117,8 +117,8 @@ class TestTimeline:
             "claimed by r1",
             "published, confirmed",
             "received by lcr",
-            "decided",
-            "reply came",
+            "lcr replied",
+            "reply came from lcr",
             "resume written: decided",
             "read by Kamailio",
         ]
@@ -147,7 +147,7 @@ class TestTimeline:
         steps = {moment.step: moment for moment in found.moments}
         assert NOW <= steps["received"].at <= steps["decided"].at <= steps["reply"].at
         assert steps["decided"].took == pytest.approx(0.006, abs=1e-6)
-        assert steps["decided"].text == f"decided; its clock is about {told} off"
+        assert steps["decided"].text == f"lcr replied; its clock is about {told} off"
         assert "clock_off" in steps["decided"].more
 
     @pytest.mark.parametrize(("received", "replied"), [(NOW + 5, NOW + 1), (NOW, NOW + 60)])
@@ -302,6 +302,26 @@ class TestInFlight:
     def test_each_status_is_said(self, service: str, status: str, where: str, text: str) -> None:
         found = one(by("r1", event(NOW), asked(NOW + 1, service, status)))
         assert (found.moments[-1].where, found.moments[-1].text) == (where, text)
+
+    def test_of_a_course_each_reply_is_its_service_s_and_timed_by_it(self) -> None:
+        answers = [
+            reply(NOW + 0.010, service="fraud", received=NOW + 0.004, replied=NOW + 0.009),
+            reply(NOW + 0.030, service="lcr", received=NOW + 0.002, replied=NOW + 0.022),
+        ]
+        found = one(by("r1", event(NOW), published(NOW + 0.001), *answers))
+        times = {moment.text: moment.took for moment in found.moments}
+        assert times["fraud replied"] == pytest.approx(0.005, abs=1e-6)
+        assert times["lcr replied"] == pytest.approx(0.020, abs=1e-6)
+        assert times["reply came from lcr"] == pytest.approx(0.008, abs=1e-6)
+
+    def test_a_former_decision_is_no_fallback_of_a_policy(self) -> None:
+        late = resume(NOW + 2, "timeout")
+        late.more["policy"] = "abc"
+        found = one(by("r1", event(NOW), asked(NOW + 2, "", "stale", 2.0), late))
+        assert texts(found)[-1] == "resume written: timeout"
+        assert found.moments[-1].more["policy"] == "abc"
+        given = one(by("r1", event(NOW), asked(NOW + 2, "", "fallback", 2.0), late))
+        assert texts(given)[-1] == "resume written: timeout, fallback of policy abc"
 
     def test_of_a_service_that_was_asked_again_the_later_status_counts(self) -> None:
         found = one(by("r1", event(NOW), asked(NOW + 1, "lcr", "failed"), asked(NOW + 2, "lcr", "decided")))

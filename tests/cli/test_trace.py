@@ -58,8 +58,8 @@ class TestTimeline:
             "adapter   claimed by r1",
             "rabbitmq  published, confirmed",
             "consumer  received by lcr",
-            "consumer  decided",
-            "adapter   reply came",
+            "consumer  lcr replied",
+            "adapter   reply came from lcr",
             "adapter   resume written: decided",
             "kamailio  read by Kamailio",
         ]

@@ -229,6 +229,16 @@ class TestFailed:
         (told,) = [entry for entry in logs if entry["event"] == "request failed"]
         assert (told["service"], told["detail"]) == ("screening", "user: Field required")
 
+    async def test_of_many_a_second_the_log_shows_some_and_says_how_many_it_left_out(
+        self, bench: Bench
+    ) -> None:
+        with capture_logs() as logs:
+            await bench.reply(*[reply(index, status="failed") for index in range(30)])
+            bench.now += 1.5
+            await bench.reply(reply(31, status="failed"))
+        told = [entry.get("not_shown") for entry in logs if entry["event"] == "request failed"]
+        assert told == [None] * 20 + [10]
+
     @pytest.mark.parametrize("why", ["rejected", "delivery_limit", "maxlen"])
     async def test_a_request_that_the_broker_gave_up(self, bench: Bench, why: str) -> None:
         await bench.events(suspended())
