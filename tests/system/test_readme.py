@@ -69,12 +69,25 @@ async def test_the_ten_lines_of_kamailio_and_of_consumer_decide_calls(tmp_path: 
 
 def test_the_policy_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
-    path.write_text(block("toml", "[default]"))
+    path.write_text(block("toml", "[events.emergency_request]"))
     found = policy.read(path)
     assert found.plan("screening_request").deadline == 0.5
     assert found.services == {"screening"}
     for words in (("check", str(path)), ("show",), ("explain", "screening_request")):
         assert evapi_adapter("policy", *words, EVAPI_POLICY=str(path)).code == 0
+
+
+def test_the_policy_of_several_services_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(block("toml", 'mode = "all"'))
+    plan = policy.read(path).plan("invite_request")
+    assert (plan.courses, [each.name for each in plan.asked]) == (True, ["screening", "fraud", "least_cost"])
+    checked = evapi_adapter("policy", "check", str(path), "-o", "json")
+    assert (checked.code, json.loads(checked.out)["hints"]) == (0, [])
+    told = evapi_adapter("policy", "explain", "invite_request", EVAPI_POLICY=str(path))
+    assert (told.code, told.err) == (0, "")
+    for name in ("cdr", "screening_next", "least_cost_b"):
+        assert f"evapi.decide.{name}" in told.out
 
 
 def test_the_tables_name_every_outcome_and_every_setting() -> None:
