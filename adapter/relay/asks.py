@@ -47,11 +47,12 @@ def request(
         CodecError: what the former services decided makes it too large.
     """
     decisions = course.decisions(plan, answers) if plan.mode is Mode.CHAIN else {}
+    moved = transaction.deadline if course.extended(answers) else None
     id_ = transaction.id
     return Publication(
         transaction.event,
         id_.node,
-        _body(transaction.request, plan, service, decisions),
+        _body(transaction.request, plan, service, decisions, moved),
         ids.text_for(id_, service.name),
         transaction.deadline,
         traceparent,
@@ -75,9 +76,15 @@ def taken_by(plan: Plan, now: float, due: float) -> float | None:
     return now + TAKEN_WITHIN * (due - now)
 
 
-def _body(whole: bytes, plan: Plan, service: Service, decisions: dict[str, Any]) -> bytes:
+def _body(
+    whole: bytes, plan: Plan, service: Service, decisions: dict[str, Any], moved: float | None
+) -> bytes:
+    """The request as the service gets it. ``moved``: the deadline, if it is later than the request says, by
+    which consumers would drop it."""
     as_json = plan.in_json(service)
-    if as_json == plan.as_json and service.fields is None and not decisions:
+    if as_json == plan.as_json and service.fields is None and not decisions and moved is None:
         return whole
     found = contract.decode_request(whole)
-    return contract.encode_request(replace(found, data=service.cut(found.data), decisions=decisions), as_json)
+    deadline = found.deadline if moved is None else moved
+    cut = replace(found, data=service.cut(found.data), decisions=decisions, deadline=deadline)
+    return contract.encode_request(cut, as_json)

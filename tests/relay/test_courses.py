@@ -237,6 +237,20 @@ async def test_more_time_once_as_far_as_the_policy_goes() -> None:
     assert ("least_cost", "extended") in bench.steps
 
 
+async def test_who_is_asked_after_the_deadline_was_moved_is_told_the_later_one() -> None:
+    bench = bench_of({"mode": "chain", "services": ["a", "b"], "deadline": 1.0, "max_deadline": 3.0})
+    await bench.events(suspended())
+    begun = bench.now
+    await bench.reply(failure(bench, "a", status="extend", extend=2000))
+    bench.now += 2.0
+    await bench.reply(answer(bench, "a", action="allow"))
+    asked = bench.broker.published[-1]
+    assert asked.queue == "evapi.decide.b"
+    told = contract.decode_request(asked.body).deadline
+    assert told == pytest.approx(begun + 3.0, abs=0.001)
+    assert asked.deadline == pytest.approx(begun + 3.0, abs=0.001)
+
+
 async def test_more_time_is_over_at_the_longest_deadline() -> None:
     bench = bench_of({"services": ["least_cost"], "deadline": 1.0, "max_deadline": 1.5})
     await bench.events(suspended())
