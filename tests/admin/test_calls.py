@@ -316,7 +316,7 @@ class TestInFlight:
 
     def test_a_former_decision_is_no_fallback_of_a_policy(self) -> None:
         late = resume(NOW + 2, "timeout")
-        late.more["policy"] = "abc"
+        late = replace(late, more={**late.more, "policy": "abc"})
         found = one(by("r1", event(NOW), asked(NOW + 2, "", "stale", 2.0), late))
         assert texts(found)[-1] == "resume written: timeout"
         assert found.moments[-1].more["policy"] == "abc"
