@@ -79,14 +79,14 @@ def test_the_policy_can_be_read(tmp_path: Path) -> None:
 
 def test_the_policy_of_several_services_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
-    path.write_text(block("toml", 'mode = "all"'))
+    path.write_text(block("toml", 'mode = "chain"'))
     plan = policy.read(path).plan("invite_request")
     assert (plan.courses, [each.name for each in plan.asked]) == (True, ["screening", "fraud", "least_cost"])
     checked = evapi_adapter("policy", "check", str(path), "-o", "json")
     assert (checked.code, json.loads(checked.out)["hints"]) == (0, [])
     told = evapi_adapter("policy", "explain", "invite_request", EVAPI_POLICY=str(path))
     assert (told.code, told.err) == (0, "")
-    for name in ("cdr", "screening_next", "least_cost_b"):
+    for name in ("cdr", "all_in_one", "least_cost_b"):
         assert f"evapi.decide.{name}" in told.out
 
 
