@@ -240,6 +240,8 @@ class Connection:
     async def close(self, within: float | None = None) -> None:
         """Say goodbye, within so many seconds: without them ``close_timeout``."""
         closing = asyncio.ensure_future(self.pika.close(asyncio.CancelledError))
-        await asyncio.wait({closing}, timeout=self.limits.close_timeout if within is None else within)
-        self.wire.abort()
-        await asyncio.wait({closing})
+        try:
+            await asyncio.wait({closing}, timeout=self.limits.close_timeout if within is None else within)
+        finally:  # whoever is cancelled meanwhile leaves no task of the library behind
+            self.wire.abort()
+            await asyncio.wait({closing})

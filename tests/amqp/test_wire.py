@@ -142,3 +142,14 @@ async def test_nonsense_from_a_server_ends_the_connection(rabbitmq: RabbitServer
     with pytest.raises(UndecodableMessage):
         await connection.lost()
     await connection.close(5)
+
+
+async def test_a_goodbye_that_is_cut_short_leaves_no_task_behind(rabbitmq: RabbitServer) -> None:
+    """A task of the library that outlives the loop is told as an error, in somebody else's test."""
+    before = asyncio.all_tasks()
+    connection = await Connection.open_any([URL(rabbitmq.url)], Limits(10, 1.0))
+    goodbye = asyncio.ensure_future(connection.close())
+    await asyncio.sleep(0)
+    goodbye.cancel()
+    await asyncio.wait({goodbye})
+    assert asyncio.all_tasks() - before == set()

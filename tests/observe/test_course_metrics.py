@@ -91,7 +91,7 @@ def test_a_service_s_answers_by_status_each_of_which_begins_at_0(
 @pytest.mark.parametrize("status", list(Status))
 def test_only_who_was_waited_for_has_a_time(metrics: Metrics, courses: CourseMetrics, status: Status) -> None:
     answered(courses, "fraud", status, 0.25)
-    waited = status in {"decided", "failed", "malformed", "oversized", "timeout"}
+    waited = status in {"decided", "failed", "none", "malformed", "oversized", "timeout"}
     assert value(metrics, "service_seconds_count", service="fraud") == waited
     assert value(metrics, "service_seconds_sum", service="fraud") == (0.25 if waited else 0)
 
