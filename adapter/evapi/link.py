@@ -8,19 +8,19 @@ store; what is read is handed on at once, and memory is bounded by shedding furt
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 import socket
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
-
-import structlog
 
 from adapter.cluster.identities import identity
 from adapter.cluster.role import READ_PAUSE
+from adapter.evapi.dialler import Dialler
 from adapter.evapi.half_open import HalfOpen
-from adapter.evapi.redial import AT_ONCE, WHY_AT_ONCE, Redial, Told
-from adapter.evapi.socket import ReadCoalescing, Stream, connect, say
+from adapter.evapi.link_log import LinkLog
+from adapter.evapi.socket import ReadCoalescing, Stream
+from adapter.evapi.suspensions import SuspensionCounter
 from adapter.evapi.window import Outgoing, Window, in_segments
 from adapter.wire import event, netstring, to_kamailio
 
@@ -32,18 +32,10 @@ if TYPE_CHECKING:
     from adapter.model.transaction import TransactionId
     from adapter.settings import Address
 
-log = structlog.get_logger()
-
 PLAIN_MAX: Final = 8_000
 """Bytes of a payload for a configuration without hello: in quotes, "$evapi(msg)" gives nothing from
 8,192 bytes (Kamailio's pv_buffer_size, which the include raises), and the answer would be lost."""
-POLL: Final = 0.7
-"""Seconds for which a link without receipts stays open after the last answer: EVAPI's workers look for
-frames each 0.5 s by default (wait_idle). Measured on 6.1.5: closed at once 40 of 40 answers are lost, after
-0.5 s all in five of six runs, after 0.7 s none in six."""
 MACHINE: Final = socket.gethostname()
-MAX_COUNTED: Final = 100_000
-"""Transactions whose suspensions are counted here, where the frames do not count them."""
 
 
 class Link:
@@ -64,19 +56,20 @@ class Link:
         self._hello: event.Hello | None = None
         self._plain = False  # no hello came in time
         self._greeted = False  # a hello has come ever
-        self._suspensions: dict[tuple[int, int], int] = {}
+        self._counter = SuspensionCounter()
         self._name = ""  # of the connection
         self._asked: dict[str, Outgoing] = {}  # by token: written if its suspension still waits
         self._questions = 0
         self._relaxed = False
         self._coalescing = ReadCoalescing()
-        self._redial = Redial(settings.backoff_min, settings.backoff_max)
+        self._log = LinkLog(node, lambda: self.address)
+        self._dialler = Dialler(lambda: self.address, settings, self._log)
         self._silent = True  # nothing was read from this connection
         self._half_open = HalfOpen()
         self._flushing: asyncio.Handle | None = None
         self._waking: asyncio.TimerHandle | None = None
         self._waking_at = 0.0
-        self.writer = Window(self._on_read, receipt_timeout=settings.receipt_timeout)
+        self.writer = Window(partial(owner.on_read, self), receipt_timeout=settings.receipt_timeout)
         self.connects = 0
         self.frames_in = 0
         self.bytes_in = 0
@@ -103,7 +96,7 @@ class Link:
         was queued is gone. ``again``: it may have been written before, so Kamailio is asked first
         whether the suspension still waits. Raises FrameTooLarge.
         """
-        if id is not None and self._hello is None and self._is_over(id):
+        if id is not None and self._hello is None and self._counter.is_over(id):
             self._give_up([id])
             return
         outgoing = Outgoing(netstring.encode(payload), until, id)
@@ -170,12 +163,8 @@ class Link:
 
     @property
     def handled_at(self) -> float:
-        """When all that was written is handled, as far as nobody tells (the loop's clock).
-
-        From Kamailio 5.7 on, workers poll for frames, and what they find of a connection that has ended
-        reads as null.
-        """
-        return self.writer.paced_at + POLL if self.up and not self.writer.receipts else 0.0
+        """When all that was written is handled, as far as nobody tells (the loop's clock)."""
+        return self.writer.handled_at if self.up else 0.0
 
     @property
     def identity(self) -> str:
@@ -229,26 +218,13 @@ class Link:
 
     async def run(self) -> None:
         """Connect and serve for ever. Ends only by cancellation."""
-        redial = self._redial
-        while True:
-            began = self._loop.time()
-            try:
-                sock = await connect(self.address, self._settings)
-            except OSError as exc:  # TimeoutError is one
-                self._complain("cannot connect", redial.failed(say(exc), self._loop.time()), error=say(exc))
-            else:
-                self._silent = True
-                ended: asyncio.Future[str] = self._loop.create_future()
-                reason = await self._serve(Stream(sock, self._on_data, ended.set_result), ended)
-                now = self._loop.time()
-                told = redial.ended(reason, now - began, not self._silent, now)
-                do = WHY_AT_ONCE if redial.refused else None
-                self._complain("lost", told, reason=reason, do=do)
-            await asyncio.sleep(random.uniform(redial.pause / 2, redial.pause))
+        await self._dialler.run(self._serve)
 
-    async def _serve(self, stream: Stream, ended: asyncio.Future[str]) -> str:
-        """Until the connection ends; gives the reason."""
-        self._stream = stream
+    async def _serve(self, sock: socket.socket) -> tuple[str, bool]:
+        """Until the connection ends; gives the reason, and whether anything was read from it."""
+        ended: asyncio.Future[str] = self._loop.create_future()
+        self._stream = stream = Stream(sock, self._on_data, ended.set_result)
+        self._silent = True
         self._decoder, self._hello = netstring.Decoder(self._settings.max_frame), None
         self._plain = False
         self._half_open.read_at = self._loop.time()
@@ -256,14 +232,14 @@ class Link:
         self._name = secrets.token_hex(4)
         self._asked.clear()
         self.writer.connected(self._name, stream.segment)
-        up = self._loop.call_later(AT_ONCE if self._redial.refused else 0, self._say_up, stream)
+        up = self._dialler.up(stream)
         wait = self._settings.plain_after if self._greeted else self._settings.hello_wait
         no_hello = self._loop.call_later(wait, self._no_hello)
         telling = asyncio.create_task(self._tell_each_second())
         self._owner.on_link(self)
         self._flush_soon()
         try:
-            return await ended
+            return await ended, not self._silent
         finally:
             up.cancel()
             no_hello.cancel()
@@ -273,24 +249,10 @@ class Link:
             self._stop_flushing()
             self._owner.on_link(self)
 
-    def _complain(self, what: str, told: Told | None, **about: str | None) -> None:
-        """``told``: None where the same was said a moment ago."""
-        tell, times = (log.debug, None) if told is None else (log.warning, told.times)
-        said = {key: value for key, value in {**about, "times": times}.items() if value is not None}
-        tell(f"evapi link: {what}", node=self.node, address=str(self.address), **said)
-
-    def _say_up(self, stream: Stream) -> None:
-        about = {"node": self.node, "address": str(self.address), "receive_buffer": stream.receive_buffer}
-        log.info("evapi link: up", **about)
-
     def _no_hello(self) -> None:
         """None has come in time: it is a plain configuration."""
         if self._hello is None:
-            log.warning(
-                "evapi link: no hello, so no receipts: resumes are paced, the health gate is not fed",
-                node=self.node,
-                do="include evapi-adapter.cfg in kamailio.cfg (evapi-adapter kamailio-cfg)",
-            )
+            self._log.no_hello()
             self._plain = True
             self._owner.on_link(self)
 
@@ -360,15 +322,9 @@ class Link:
         self.writer.set_receipts(found.receipts)
         if found.unordered and (before is None or not before.unordered):
             self._stop_asking()
-            log.error(
-                "evapi link: EVAPI has several workers, which handle frames out of order: no receipts",
-                node=self.node,
-                version=found.version,
-                do='modparam("evapi", "workers", 0) after the include',
-            )
+            self._log.unordered(found)
         if before is None:
-            about = {"receipts": found.receipts, "gate": found.gate, "version": found.version}
-            log.info("evapi link: hello", node=self.node, **about)
+            self._log.hello(found)
             self._owner.on_link(self)
         self._tell_status()
 
@@ -388,26 +344,16 @@ class Link:
         else:
             self.writer.put(outgoing)
 
-    def _is_over(self, id: TransactionId) -> bool:  # noqa: A002
-        """Whether its transaction waits for a later answer by now: nothing there tells this one from it."""
-        return self._hello is None and id.seq < self._suspensions.get((id.index, id.label), 0)
-
     def _give_up(self, ids: Sequence[TransactionId]) -> None:
         self.writer.expired += len(ids)
         self._owner.on_read(self, ids)
 
     def _count(self, index: int, label: int) -> int:
         """The number of this suspension of a transaction, from 1. Answers to earlier ones are given up."""
-        seq = self._suspensions.pop((index, label), 0) + 1
-        self._suspensions[index, label] = seq  # at the end: ordered by the last suspension
-        if len(self._suspensions) > MAX_COUNTED:
-            del self._suspensions[next(iter(self._suspensions))]
-        if seq > 1 and (dropped := self.writer.drop(self._is_over)):
+        seq = self._counter.count(index, label)
+        if seq > 1 and self._hello is None and (dropped := self.writer.drop(self._counter.is_over)):
             self._give_up(dropped)
         return seq
-
-    def _on_read(self, ids: Sequence[TransactionId]) -> None:
-        self._owner.on_read(self, ids)
 
     def _flush_soon(self) -> None:
         """One flush for all that is queued in this turn of the loop."""

@@ -51,6 +51,10 @@ PACED_REST: Final = 0.01
 runs each): nothing was lost up to 1.4 MB/s (30,000 bytes each 20 ms) on Kamailio 5.6.3, 6.0.1 and 6.1.5; at
 2.5 MB/s (30,000 each 10 ms) 256 of 9,094 frames on 5.6.3 and 13 of 9,271 on 6.1.5. At this pace a
 dispatcher may stand still for 30 ms before more waits than it reads at once."""
+POLL: Final = 0.7
+"""Seconds for which a link without receipts stays open after the last answer: EVAPI's workers look for
+frames each 0.5 s by default (wait_idle). Measured on 6.1.5: closed at once 40 of 40 answers are lost, after
+0.5 s all in five of six runs, after 0.7 s none in six."""
 SMOOTHED: Final = 1 / 16
 """How much the last receipt counts in how long one takes."""
 _SYNC_ROOM: Final = 64
@@ -114,7 +118,7 @@ class Window:
         self._patience = receipt_timeout
         self.receipt_took: float | None = None
         """Seconds that a receipt takes, smoothed; None: none has come on this connection."""
-        self.paced_at = float("-inf")
+        self._paced_at = float("-inf")
         """When something was written last without receipts (the loop's clock)."""
         self.on_receipt: Callable[[float], object] | None = None
         """Told how many seconds a receipt took, from its sync."""
@@ -142,6 +146,15 @@ class Window:
     def status_read(self) -> bool:
         """Whether the latest status was read (without receipts: written)."""
         return self._status is None and not self._status_sync
+
+    @property
+    def handled_at(self) -> float:
+        """When all that was written without receipts is handled (the loop's clock); 0 with receipts.
+
+        From Kamailio 5.7 on, workers poll for frames, and what they find of a connection that has ended
+        reads as null.
+        """
+        return 0.0 if self.receipts else self._paced_at + POLL
 
     @property
     def unwritten(self) -> bool:
@@ -341,7 +354,7 @@ class Window:
         since = now if self._rest_until is None else max(self._rest_until, now - PACED_REST)
         self._rest_until = since + rest if frames else None
         if frames:
-            self._paced_unread, self.paced_at = True, now
+            self._paced_unread, self._paced_at = True, now
         ids = self._tail.ids
         self._tail, self._unread = _Part(), 0
         if ids:

@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from adapter.evapi import link as link_module
+from adapter.evapi.window import POLL
 from adapter.simulator import SimulatedKamailio
 from adapter.wire import event, netstring
 from tests.evapi.peers import resume
@@ -35,7 +36,7 @@ async def test_a_node_without_receipts_is_left_once_it_has_handled_what_was_writ
         assert len(trip.read) == 2
         assert (nodes.idle("include"), nodes.idle("plain")) == (True, False)
         await nodes.handled()
-        assert loop.time() >= written + link_module.POLL
+        assert loop.time() >= written + POLL
         assert nodes.idle("plain")
 
 
