@@ -72,6 +72,9 @@ took it by then."""
 HEADER_BCC: Final = "BCC"
 """Of a request to the queue of one service: RabbitMQ takes it out, and gives the message these routing keys
 beside its own (sender-selected distribution): by the key of its event the adapter hears of its death."""
+HEADER_DIRECT: Final = "x-direct"
+"""Of a request that an instance of a service passes on to another: 1 if it came straight to the queue of the
+service, so that nobody else gets it."""
 HEADER_VERSION: Final = "x-version"
 HEADER_REPLY_TOPIC: Final = "x-reply-to-topic"
 """Of which RabbitMQ makes MQTT 5's Response Topic (3.13 and later)."""

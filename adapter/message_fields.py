@@ -183,6 +183,14 @@ _HEADERS: Final = (
         rules={"items": {"type": "string"}, "maxItems": 1},
     ),
     Field(
+        contract.HEADER_DIRECT,
+        int,
+        "Of a request that an instance of a service of the SDKs passes on to another, which has a handler: "
+        "1 if it came straight to the queue of the service.",
+        sometimes=_REQUEST,
+        rules={"const": 1},
+    ),
+    Field(
         contract.HEADER_REPLY_TOPIC,
         str,
         "With EVAPI_MQTT: the routing key of a reply by amq.topic, of which MQTT's Response Topic is made.",

@@ -55,8 +55,9 @@ class NoAnswer(Enum):
 
 
 NO_ANSWER: Final = NoAnswer.NO_ANSWER
-"""Returned by a handler that has no say in a call: no reply is sent. Another service decides it, or nobody
-until its deadline."""
+"""Returned by a handler that has no say in a call. If the policy names the service, nobody else got the
+request: so that is told at once, and the call goes on without it. Else no reply is sent: another service that
+is bound to the event decides the call, or nobody until its deadline."""
 
 
 def route(uri: str, **more: Any) -> dict[str, Any]:

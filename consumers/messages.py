@@ -26,7 +26,7 @@ class Result(StrEnum):
 
     DECIDED = "decided"  # the handler decided; the answer has a body
     FAILED = "failed"  # the handler raised or gave no decision; the answer says so
-    SILENT = "silent"  # the handler has no say in it: no reply
+    SILENT = "silent"  # the handler has no say in it
     NOTED = "noted"  # a notice: nobody waits for an answer
     EXPIRED = "expired"  # not handled: its deadline had passed, or would have by the time of the answer
     LATE = "late"  # its deadline passed while the handler was at it: cancelled

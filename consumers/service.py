@@ -26,6 +26,7 @@ from adapter.contract import (
     word,
 )
 from consumers import more_time, tracing
+from consumers.alone import Alone
 from consumers.answers import Answers
 from consumers.deadline import Deadline, TimeLeft
 from consumers.decisions import NoAnswer
@@ -115,6 +116,7 @@ class Service:
         """Seconds from a request's arrival to its reply, of all that got one."""
         self._turns = None if concurrency is None else asyncio.Semaphore(concurrency)
         self._clock = clock
+        self._alone = Alone(name)
         self._handlers = Handlers()
         self._find = self._handlers.bound.get
         self._at_start: list[Callable[[], object]] = []
@@ -274,6 +276,13 @@ class Service:
             return self._ask(message, request, handler)
         with traced:
             return traced.told(self._ask(message, request, handler))
+
+    def alone(self, answer: Answer) -> Answer:
+        """Return what to send where ``answer`` has no body, and nobody but this service got the request."""
+        found = self._alone.answer(answer)
+        if found.result is Result.UNHANDLED:
+            self._answers.last_failure = time.monotonic(), self._alone.why
+        return found
 
     def refuse(self, message: Incoming, user: str | None) -> Answer:
         """The answer to a message of somebody whose requests are not taken: ``user`` of RabbitMQ."""

@@ -5,7 +5,8 @@ service has no use for any more is noticed by the first request that comes by it
 instance of the service still has a handler (two versions of it run during a rolling update) is asked of
 RabbitMQ itself: each instance consumes a queue ``evapi.handles.<service>.<event>`` for each of its
 handlers, and who has none passes the request on to that queue. Is there no such queue, then no instance
-has a handler, and the binding is taken away.
+has a handler, and the binding is taken away. A request that came straight to the service's queue says
+nothing of bindings: it is passed on likewise, else answered as failed.
 
 All of this is on a connection of its own. A cluster of RabbitMQ 4.3 without majority closes a connection
 30 s after a binding was asked for, even one that is there; requests and replies go on beside it.
@@ -30,6 +31,7 @@ from adapter.contract import (
     DEAD_EXCHANGE,
     EVENTS_EXCHANGE,
     HEADER_BCC,
+    HEADER_DIRECT,
     HEADER_NODE,
     handles_queue,
     routing_key,
@@ -37,6 +39,7 @@ from adapter.contract import (
     word,
 )
 from adapter.errors import BrokerUnavailable
+from consumers.amqp.delivery import PassedOn
 from consumers.amqp.topology import bind_service
 from consumers.amqp.work import Work
 
@@ -123,7 +126,7 @@ class Bindings:
             # Who passes a request on has looked at whose it is.
             own = (self._user,) if self._requests_from else ()
             another = partial(connection.line, confirms=True)
-            work = Work(self._service, line, another, prefetch, requests_from=own)
+            work = Work(self._service, line, another, prefetch, requests_from=own, make=PassedOn.scanned)
             self._offers = await connection.channel(confirms=True)
             ends = [asyncio.ensure_future(self._keep_bound(connection, line.amqp))]
             hello = asyncio.ensure_future(self._say_hello(connection))
@@ -205,10 +208,14 @@ class Bindings:
                 del self._consumed[queue]
                 self._due.set()
 
-    async def pass_on(self, delivery: Delivery, event: str) -> None:
+    async def pass_on(self, delivery: Delivery, event: str) -> bool:
         """Deal with a request that this instance has no handler for. Raises nothing.
 
-        It goes to an instance that has one. If there is none, the service is unbound from the event.
+        It goes to an instance that has one. If there is none, the service is unbound from the event, unless
+        the request came straight to its queue: that tells nothing of bindings.
+
+        Returns:
+            Whether another instance has it.
         """
         name = self._service.name
         try:
@@ -217,7 +224,10 @@ class Bindings:
                     f"no handler of {event!r} here: its requests are passed on to the instances of {name} "
                     f"that have one"
                 )
-            elif (key := word(event)) in map(word, self._service.events):
+                return True
+            if delivery.direct:
+                return False
+            if (key := word(event)) in map(word, self._service.events):
                 self._tell_once(
                     f"no handler of {event!r}, whose routing key {key}.* it shares with an event that "
                     f"{name} handles: its requests are left to other services. Rename one of the two"
@@ -229,6 +239,7 @@ class Bindings:
             if task is not None and task.cancelling():
                 raise
             self._tell_once(f"no handler of {event!r}; whether another instance has one is unknown: {exc!r}")
+        return False
 
     async def _offer(self, delivery: Delivery, event: str) -> bool:
         """Whether another instance got it. Raises what the library raises."""
@@ -237,9 +248,13 @@ class Bindings:
         properties = delivery.properties()
         # The adapter's: RabbitMQ takes no message in another's name.
         properties.user_id = self._user if self._requests_from else None
-        headers = properties.headers or {}
+        headers = dict(properties.headers or {})
+        headers.pop(HEADER_DIRECT, None)
+        if delivery.direct:
+            headers[HEADER_DIRECT] = 1
         if isinstance(node := headers.get(HEADER_NODE), str):  # if it dies, its node is to hear of it
-            properties.headers = {**headers, HEADER_BCC: [routing_key(event, node)]}
+            headers[HEADER_BCC] = [routing_key(event, node)]
+        properties.headers = headers
         try:
             await self._connection.in_time(
                 self._offers.basic_publish(

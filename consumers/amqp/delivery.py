@@ -23,7 +23,7 @@ from adapter.amqp.fields import (
     TYPE,
     USER_ID,
 )
-from adapter.contract import MAX_BODY
+from adapter.contract import HEADER_DIRECT, MAX_BODY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +34,10 @@ _tag: Final = struct.Struct(">Q").unpack_from
 _flags: Final = struct.Struct(">H").unpack_from
 _size: Final = struct.Struct(">I").unpack_from
 _long: Final = struct.Struct(">q").unpack_from
+
+_EXCHANGE: Final = 14
+"""Where the length of the exchange's name stands, if the consumer tag is empty: behind that, the delivery tag
+and the flag ``redelivered`` (AMQP 0-9-1, 1.8.3.14)."""
 
 _STRING, _INTEGER = ord("S"), ord("l")
 
@@ -50,6 +54,7 @@ class Delivery:
 
     __slots__ = (
         "_header",
+        "_method",
         "_rest",
         "_size",
         "_table",
@@ -60,8 +65,9 @@ class Delivery:
         "tag",
     )
 
-    def __init__(self, tag: int, header: bytes, body: bytes, size: int = 0) -> None:
+    def __init__(self, tag: int, header: bytes, body: bytes, size: int = 0, method: bytes = b"") -> None:
         self.tag = tag
+        self._method = method
         self.body = body
         self._size = size  # of the body, where only its beginning is here
         self.correlation_id: str | None = None
@@ -75,7 +81,7 @@ class Delivery:
     def scanned(cls, method: bytes, header: bytes, body: bytes, size: int) -> Delivery:
         """Make one of what ``adapter.amqp.scanner`` found. The method begins with two tags."""
         (tag,) = _tag(method, 5 + method[4])
-        return cls(tag, header, body, size)
+        return cls(tag, header, body, size, method)
 
     def read(self) -> None:
         """Read the properties. Raises PropertiesError."""
@@ -115,6 +121,12 @@ class Delivery:
         self._rest = at
 
     @property
+    def direct(self) -> bool:
+        """Whether it came straight to its queue, by the exchange without a name: nobody else got it."""
+        method = self._method
+        return bool(method) and not method[_EXCHANGE + method[4]]
+
+    @property
     def user_id(self) -> str | None:
         """As whom RabbitMQ knew the sender, if the message says so. Raises PropertiesError."""
         header, at = self._header, self._rest
@@ -146,6 +158,17 @@ class Delivery:
             return _headers(self._table)
         except (ValueError, IndexError, struct.error) as exc:
             raise PropertiesError(f"headers: {exc}") from exc
+
+
+class PassedOn(Delivery):
+    """A request that another instance of the service has passed on: it says how it came there."""
+
+    __slots__ = ()
+
+    @property
+    def direct(self) -> bool:
+        """Whether it came straight to the queue of the service. Raises PropertiesError."""
+        return self.headers.get(HEADER_DIRECT) == 1
 
 
 def _headers(table: bytes) -> Mapping[str, Any]:

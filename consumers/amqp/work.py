@@ -54,9 +54,11 @@ class Work:
     next one.
 
     prefetch: of the line. A quarter of it may be done with and wait to be acknowledged together.
-    pass_on: is given a request that the service has no handler for, and its event; then the request is
-    acknowledged. Without it that is all.
+    pass_on: is given a request that the service has no handler for, and its event; returns whether another
+    instance of it has the request now. Then the request is acknowledged, as is one that nobody has, unless it
+    came to this service alone: that one is answered (``Service.alone``).
     requests_from: the users of RabbitMQ whose requests are taken; empty: everybody's.
+    make: makes the deliveries.
     """
 
     def __init__(
@@ -65,8 +67,9 @@ class Work:
         line: Line,
         another: Callable[[], Awaitable[Line]],
         prefetch: int,
-        pass_on: Callable[[Delivery, str], Awaitable[None]] | None = None,
+        pass_on: Callable[[Delivery, str], Awaitable[bool]] | None = None,
         requests_from: Container[str | None] = (),
+        make: Callable[[bytes, bytes, bytes, int], Delivery] = Delivery.scanned,
     ) -> None:
         self._pass_on = pass_on
         self._requests_from = requests_from
@@ -89,7 +92,7 @@ class Work:
         self._numbers = itertools.count(1)
         self._unread = Unread()
         self.in_hand = 0
-        line.listen(self._on_batch, Delivery.scanned, MAX_BODY)
+        line.listen(self._on_batch, make, MAX_BODY)
         line.on_closed(lambda _: self._end())
 
     async def finished(self, grace: float) -> None:
@@ -199,18 +202,30 @@ class Work:
 
     def _answer(self, delivery: Delivery, answer: Answer) -> None:
         """Have done what an answer asks for."""
-        to = delivery.reply_to
-        if answer.body is not None and to:
-            now = time.time()
-            self._service.spent += now - delivery.received
-            self._publish(Reply(delivery, answer, answer.body, to, self._message_id(), now))
+        if self._replied(delivery, answer):
             return
         if answer.rejected:
             self._acknowledgements.reject(delivery.tag)
         elif self._pass_on is not None and isinstance(answer.error, UnknownEvent):
-            passing = self._loop.create_task(self._hand_over(delivery, self._pass_on, answer.error.event))
+            event = answer.error.event
+            passing = self._loop.create_task(self._hand_over(delivery, answer, self._pass_on, event))
             self._tasks[passing] = None
         else:
+            self._leave(delivery, answer)
+
+    def _replied(self, delivery: Delivery, answer: Answer) -> bool:
+        """Whether there is a reply, which goes out."""
+        to = delivery.reply_to
+        if answer.body is None or not to:
+            return False
+        now = time.time()
+        self._service.spent += now - delivery.received
+        self._publish(Reply(delivery, answer, answer.body, to, self._message_id(), now))
+        return True
+
+    def _leave(self, delivery: Delivery, answer: Answer) -> None:
+        """Leave a request to others; reply if there are none."""
+        if not (delivery.direct and self._replied(delivery, self._service.alone(answer))):
             self._acknowledgements.done(delivery.tag)
 
     def _message_id(self) -> str:
@@ -227,15 +242,20 @@ class Work:
             self._write()
 
     async def _hand_over(
-        self, delivery: Delivery, pass_on: Callable[[Delivery, str], Awaitable[None]], event: str
+        self,
+        delivery: Delivery,
+        answer: Answer,
+        pass_on: Callable[[Delivery, str], Awaitable[bool]],
+        event: str,
     ) -> None:
-        """Acknowledge a request once it is passed on. If the line is lost first, it comes again."""
+        """Pass a request on, or else leave it. If the line is lost first, it comes again."""
         try:
-            await pass_on(delivery, event)
+            if await pass_on(delivery, event):
+                self._acknowledgements.done(delivery.tag)
+            else:
+                self._leave(delivery, answer)
         except Exception:
             self._give_up(delivery)
-        else:
-            self._acknowledgements.done(delivery.tag)
         finally:
             self._forget()
         self._flush_soon()

@@ -5,7 +5,7 @@ answer                          of a request                                    
 =============================== ====================================================== ===================
 200 and a JSON object           the decision; it holds for the max-age of its          noted
                                 Cache-Control, if it has one
-202, 204                        no answer: another service decides, or the deadline    noted
+202, 204                        no say: another service decides, or the deadline       noted
 any other 2xx, or another body  failed                                                 noted
 3xx                             failed: redirects are not followed                     failed
 429, 503                        ``busy``: the URL rests for ``Retry-After``, or as     the same

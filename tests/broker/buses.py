@@ -110,6 +110,9 @@ class _Core:
         answer = self._service.take(got)
         return answer if self._service.held is None else self._hold(answer)
 
+    def alone(self, answer: Answered, /) -> Answered:
+        return answer
+
     async def _hold(self, answer: Answered) -> Answered:
         await self._service.hold()
         return answer

@@ -42,6 +42,9 @@ class Stub:
     def begin(self, message: Delivery, send: object, /) -> Answer | Coroutine[Any, Any, Answer]:
         return self.act(message)
 
+    def alone(self, answer: Answer, /) -> Answer:
+        return answer
+
 
 class Receiver:
     """Takes replies in, and can be told to fail or to wait."""

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgpack
 
 from adapter.broker.embedded import Delivery, EmbeddedBroker
-from adapter.contract import Request, encode_request
+from adapter.contract import Request, encode_request, service_queue
 from adapter.ports.broker import Publication
-from consumers import MoreTime, Service, cached
+from consumers import NO_ANSWER, MoreTime, Service, cached
 from tests.broker.stubs import NOW, Answer, Receiver, Stub, asked, echo, started
 from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pytest
 
     from adapter.ports.broker import Reply
 
@@ -188,3 +191,43 @@ async def test_a_service_asks_for_more_time_and_decides_later() -> None:
     assert (last.status, last.cache, last.service) == (None, 30, "slow")
     assert first.correlation_id == last.correlation_id == "n:1:1:1"
     await broker.close()
+
+
+async def test_a_request_for_one_service_alone_is_always_answered(caplog: pytest.LogCaptureFixture) -> None:
+    """One that came to all that are bound is left to the others."""
+    service = Service("lcr")
+    service.on("e")(lambda request: NO_ANSWER)
+    broker, receiver = EmbeddedBroker([service]), Receiver()
+    await broker.start(receiver)
+    broker.attach("n")
+    until_when = time.time() + 60
+    body = {event: encode_request(Request(event, "n", {}, 1, 1, 1, until_when)) for event in "ef"}
+    queue = service_queue("lcr")
+    await broker.publish(
+        [
+            Publication("e", "n", body["e"], "n:1:1:1", until_when),
+            Publication("e", "n", body["e"], "n:1:1:2", until_when, queue=queue),
+            Publication("f", "n", body["f"], "n:1:1:3", until_when, queue=queue),
+            Publication("f", "n", body["f"], "n:1:1:4", until_when, queue=queue),
+            Publication("f", "n", body["f"], queue=queue),
+        ]
+    )
+    await receiver.has(3)
+    await broker.close()
+    found = [(each.correlation_id, each.status, each.detail, each.service) for each in receiver.batches[0]]
+    assert found == [
+        ("n:1:1:2", "none", None, "lcr"),
+        ("n:1:1:3", "failed", "no handler for f in lcr", "lcr"),
+        ("n:1:1:4", "failed", "no handler for f in lcr", "lcr"),
+    ]
+    assert [entry.levelname for entry in caplog.records] == ["ERROR"]
+
+
+async def test_of_two_parts_of_one_service_the_one_with_a_handler_is_asked() -> None:
+    """As an instance on RabbitMQ passes on what it has no handler for."""
+    one, other = Stub(echo, name="lcr", events=("a",)), Stub(echo, name="lcr", events=("e",))
+    broker, receiver = await started(one, other)
+    await broker.publish([replace(asked(1), queue=service_queue("lcr"))])
+    await receiver.has(1)
+    await broker.close()
+    assert receiver.ids == ["n:1:1:1"]

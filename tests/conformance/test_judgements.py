@@ -107,3 +107,11 @@ def test_what_a_reply_says_cannot_move_the_cursor() -> None:
     status, seen = told(Observed([played(Question.PLAIN, wrong)]), "correlation-id")
     assert status is Status.ERROR
     assert "\x1b" not in seen
+
+
+@pytest.mark.parametrize("status", ["failed", "none"])
+def test_who_has_no_say_in_a_plain_call_does_not_decide_it(status: str) -> None:
+    headers: dict[str, Any] = {"x-status": status}
+    observed = Observed([played(Question.PLAIN, reply(body=b"", **headers))])
+    assert told(observed, "answers") == (Status.ERROR, f"a plain call is answered with x-status {status}")
+    assert told(observed, "reply-body")[0] is Status.UNKNOWN

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import aiormq
@@ -26,7 +27,7 @@ from adapter.contract import (
 from consumers.amqp import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from consumers import Service
 
@@ -47,9 +48,16 @@ class Asker:
         self._came = asyncio.Condition()
 
     async def ask(
-        self, event: str, *, reply_to: str | None = "", body: bytes | None = None, left: float = 20
+        self,
+        event: str,
+        *,
+        reply_to: str | None = "",
+        body: bytes | None = None,
+        left: float = 20,
+        queue: str = "",
+        headers: Mapping[str, Any] = MappingProxyType({}),
     ) -> str:
-        """Publish a request; gives its correlation id."""
+        """Publish a request, straight to a queue if one is named; gives its correlation id."""
         number = next(numbers)
         id_ = f"n:1:1:{number}"
         deadline = time.time() + left
@@ -58,9 +66,9 @@ class Asker:
             content_type=MSGPACK,
             correlation_id=id_,
             reply_to=reply_to or self.results,
-            headers={"x-node": "n", "x-version": 1, "x-deadline": round(deadline * 1000)},
+            headers={"x-node": "n", "x-version": 1, "x-deadline": round(deadline * 1000), **headers},
         )
-        await self._publish(event, encode_request(request) if body is None else body, properties)
+        await self._publish(event, encode_request(request) if body is None else body, properties, queue)
         return id_
 
     async def tell(self, event: str) -> None:
@@ -68,15 +76,15 @@ class Asker:
             event, encode_request(Request(event, "n", {})), Basic.Properties(content_type=MSGPACK)
         )
 
-    async def _publish(self, event: str, body: bytes, properties: Basic.Properties) -> None:
+    async def _publish(self, event: str, body: bytes, properties: Basic.Properties, queue: str = "") -> None:
         """Once a queue is bound: on a busy machine a service may consume before its bindings are made."""
         confirmed: Any = None
         async with asyncio.timeout(20):
             while not isinstance(confirmed, Basic.Ack):
                 confirmed = await self.channel.basic_publish(
                     body,
-                    exchange=EVENTS_EXCHANGE,
-                    routing_key=routing_key(event, "n"),
+                    exchange="" if queue else EVENTS_EXCHANGE,
+                    routing_key=queue or routing_key(event, "n"),
                     properties=properties,
                     mandatory=True,
                 )

@@ -65,7 +65,10 @@ def test_the_table_knows_all_that_is_written(message: Message, place: Place) -> 
         if part in entry:
             assert set(entry[part]) <= {row.name for row in fields(message, place)}, entry["name"]
     seen: set[str] = set().union(*(entry.get(part, {}) for entry in written))
-    foreign = {contract.HEADER_CORRELATION_ID}  # which RabbitMQ writes, of other protocols' replies
+    foreign = {
+        contract.HEADER_CORRELATION_ID,  # which RabbitMQ writes, of other protocols' replies
+        contract.HEADER_DIRECT,  # which instances of a service write, for each other
+    }
     assert {row.name for row in fields(message, place)} - seen <= foreign
 
 

@@ -9,6 +9,7 @@ from tests.system.course_site import THREE
 SLOW: Final = {"takes": 0.6}
 NEVER: Final = {"hangs": True}
 FAILS: Final = {"fails": 9}
+IDLE: Final = {"idle": True}
 REJECTS: Final = {"action": "reject"}
 
 
@@ -80,6 +81,29 @@ ROWS: Final = {
         "quorum", {"screening": REJECTS, "fraud": FAILS}, "fallback", "screening fraud:failed routing",
         outcome="failed", action="reject", code=503,
     ),
+    "first: one has no say": row(
+        "first", {"screening": NEVER, "fraud": IDLE, "routing": SLOW}, "service", "fraud:none routing",
+        **by("routing"),
+    ),
+    "all: one has no say": row(
+        "all", {"fraud": IDLE}, "service", "screening fraud:none routing", **by("screening", "routing")
+    ),
+    "all: nobody has a say": row(
+        "all", {"screening": IDLE, "fraud": IDLE, "routing": IDLE}, "fallback",
+        "screening:none fraud:none routing:none", outcome="failed", action="reject", code=503,
+    ),
+    "chain: one has no say": row(
+        "chain", {"fraud": IDLE}, "service", "screening fraud:none routing", **by("screening", "routing"),
+        **{"routing heard": "screening"},
+    ),
+    "quorum: one has no say": row(
+        "quorum", {"screening": IDLE, "routing": SLOW}, "service", "screening:none fraud routing",
+        **by("fraud", "routing"),
+    ),
+    "retry: not of one without a say": row(
+        "retried", {"fraud": IDLE}, "backup", "fraud:none reserve", **by("reserve")
+    ),
+    "no handler, then the backup": row("unheard", {}, "backup", "deaf:failed reserve", **by("reserve")),
     "retry: the second answer": row("retried", {"fraud": {"fails": 1}}, "retry", "fraud", **by("fraud")),
     "retry: in vain, then the backup": row(
         "retried", {"fraud": FAILS}, "backup", "fraud:failed reserve", **by("reserve")

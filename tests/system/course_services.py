@@ -2,7 +2,7 @@
 
 ``data["do"]`` is JSON, by service: ``takes`` (seconds), ``fails`` and ``forgets`` (so many
 times), ``hangs``, ``until`` (a file that is there), ``more`` (seconds to ask for), ``action``, ``final``,
-``holds`` (seconds), ``as`` (another name).
+``holds`` (seconds), ``as`` (another name), ``idle`` (it has no say).
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapter.contract import HEADER_TIME_LEFT
-from consumers import Failed, MoreTime, Request, Service, cached
+from consumers import NO_ANSWER, Failed, MoreTime, Request, Service, cached
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from consumers import Decision
+    from consumers.decisions import NoAnswer
 
 FOLDER = "EVAPI_COURSE_FOLDER"
 """The variable that says where notes are."""
@@ -32,7 +35,7 @@ EVENTS = tuple(tomllib.loads(POLICY.read_text())["events"])
 _tries: Counter[tuple[str, str]] = Counter()
 
 
-async def _decide(name: str, request: Request, more: MoreTime) -> Decision:
+async def _decide(name: str, request: Request, more: MoreTime) -> Decision | NoAnswer:
     call = str(request.call_id)
     do: dict[str, Any] = json.loads(request.data["do"]).get(name, {})
     _tries[name, call] += 1
@@ -47,6 +50,9 @@ async def _decide(name: str, request: Request, more: MoreTime) -> Decision:
         await asyncio.sleep(do["takes"])
     if _tries[name, call] <= do.get("fails", 0):
         raise Failed("it was told to")
+    if do.get("idle"):
+        _note(name, "answered", request)
+        return NO_ANSWER
     decision = {"action": do.get("action", "allow"), do.get("as", name): call}
     if request.decisions:
         decision[f"{name} heard"] = ",".join(sorted(request.decisions))
@@ -77,18 +83,17 @@ def _notes() -> int:
     return os.open(Path(os.environ[FOLDER], NOTES), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
 
 
-def _service(name: str, prefetch: int | None = None) -> Service:
+def _service(name: str, prefetch: int | None = None, events: Sequence[str] = EVENTS) -> Service:
     made = Service(name, prefetch=prefetch)
 
-    async def decide(request: Request, more: MoreTime) -> Decision:
+    async def decide(request: Request, more: MoreTime) -> Decision | NoAnswer:
         return await _decide(name, request, more)
 
-    for event in EVENTS:
-        made.on(event)(decide)
+    made.on(*events)(decide)
     return made
 
 
 screening, fraud, routing = _service("screening"), _service("fraud"), _service("routing")
 shaky, silent, mute = _service("shaky"), _service("silent"), _service("mute")
 reserve, watcher, candidate = _service("reserve"), _service("watcher"), _service("candidate")
-narrow = _service("narrow", prefetch=2)
+narrow, deaf = _service("narrow", prefetch=2), _service("deaf", events=["nothing"])

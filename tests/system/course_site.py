@@ -36,7 +36,7 @@ LEASE: Final = 2
 """Seconds: a busy machine may stand still for one."""
 MODULE: Final = course_services.__name__
 THREE: Final = ("screening", "fraud", "routing")
-APART: Final = ("reserve", "watcher", "candidate", "narrow", "silent", "mute")
+APART: Final = ("reserve", "watcher", "candidate", "narrow", "deaf", "silent", "mute")
 
 _ASKED = "\troute(DESCRIBE);\n\troute(ADAPTER_ASK);\n}\n\n# (*) What the consumers get"
 _DESCRIBED = 'route[DESCRIBE] {\n\t$var(data) = "{}";\n'

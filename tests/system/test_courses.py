@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from tests.harness.sip import Caller
 from tests.harness.until import until
-from tests.system.course_rows import FAILS, NEVER, ROWS, by
+from tests.system.course_rows import FAILS, IDLE, NEVER, ROWS, by
 from tests.system.course_site import Site, make
 
 if TYPE_CHECKING:
@@ -53,6 +53,17 @@ async def test_what_decides_a_call_and_what_its_resume_tells(site: Site, caller:
         assert each.told == (wanted.outcome, wanted.step, wanted.services)
         assert each.decision == wanted.decision
     assert site.asked_again(made) == []
+
+
+@pytest.mark.parametrize(("event", "do"), [("unheard_alone", {}), ("alone", {"screening": IDLE})])
+async def test_one_service_that_decides_nothing_ends_the_call_at_once(
+    site: Site, caller: Caller, event: str, do: dict[str, Any]
+) -> None:
+    """It has no handler of the event, or no say. The deadline is 10 s away."""
+    for made in await asyncio.gather(*(make(caller, event, do) for _ in range(CALLS))):
+        assert (made.resume["outcome"], made.decision) == ("failed", {"action": "reject", "code": 503})
+        assert "step" not in made.resume
+        assert made.seconds < 8
 
 
 async def test_a_decision_is_kept_while_it_is_fresh_and_for_when_nobody_decides(

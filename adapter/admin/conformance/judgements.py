@@ -93,9 +93,9 @@ def answers(observed: Observed) -> Verdict:
     plain = _plain(observed)
     if any(each.decided for each in plain):
         return _ok("plain calls are decided")
-    if any(each.failed for each in plain):
+    if failed := next((reply for each in plain for reply in each.replies if reply.failed), None):
         remedy = "give it what it decides (--event, --data), or see its log for the failure"
-        return _error("a plain call is answered with x-status failed", remedy)
+        return _error(f"a plain call is answered with x-status {failed.status}", remedy)
     last = plain[-1]
     if last.rejected:
         return _error("a plain call is rejected", "give it what it decides (--event, --data); see its log")

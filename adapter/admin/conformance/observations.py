@@ -36,8 +36,13 @@ class Reply:
 
     @property
     def failed(self) -> bool:
-        """Whether it says that the consumer could not decide."""
-        return self.headers.get(contract.HEADER_STATUS) == contract.STATUS_FAILED
+        """Whether it says that the consumer could not decide, or has no say."""
+        return self.status in (contract.STATUS_FAILED, contract.STATUS_NONE)
+
+    @property
+    def status(self) -> object:
+        """What it says beside a decision, in the header ``x-status``; None if nothing."""
+        return self.headers.get(contract.HEADER_STATUS)
 
 
 @dataclass(slots=True)
@@ -74,12 +79,12 @@ class Played:
 
     @property
     def decided(self) -> bool:
-        """Whether a reply came that does not say ``failed``."""
+        """Whether a reply came that does not say ``failed`` or ``none``."""
         return any(not reply.failed for reply in self.replies)
 
     @property
     def failed(self) -> bool:
-        """Whether a reply came that says ``failed``."""
+        """Whether a reply came that says ``failed`` or ``none``."""
         return any(reply.failed for reply in self.replies)
 
     @property

@@ -205,7 +205,7 @@ class EmbeddedBroker:
         if not self.ready:
             return Published.UNAVAILABLE
         to = publication.queue
-        queues = self._named.get(to) if to else self._bound.get(publication.event)
+        queues = self._asked(to, publication.event) if to else self._bound.get(publication.event)
         if queues is None:
             return Published.UNROUTABLE
         for queue in queues:
@@ -223,7 +223,8 @@ class EmbeddedBroker:
             expires = None
         if expires is not None:
             headers[HEADER_UNTAKEN] = 1
-        delivery = Delivery(node, publication.body, publication.correlation_id, deadline, headers)
+        id_, body, direct = publication.correlation_id, publication.body, bool(to)
+        delivery = Delivery(node, body, id_, deadline, headers, direct)
         for queue in queues:
             queue.waiting.append(delivery)
             if expires is not None:
@@ -231,6 +232,13 @@ class EmbeddedBroker:
             if not queue.scheduled:
                 self._serve_soon(queue)
         return Published.CONFIRMED
+
+    def _asked(self, name: str, event: str) -> list[Queue] | None:
+        """Those whose queue has this name. Of several that service is asked which handles the event."""
+        named = self._named.get(name)
+        if named is None or len(named) == 1:
+            return named
+        return [queue for queue in named if event in queue.core.events] or named[:1]
 
     def _serve_soon(self, queue: Queue) -> None:
         if not queue.scheduled:
@@ -292,8 +300,10 @@ class EmbeddedBroker:
     ) -> None:
         if answer.rejected:
             self._reject(queue, delivery)
-        else:
-            self._send(delivery, answer, queue.core.name, received, replied)
+            return
+        if answer.body is None and delivery.direct:
+            answer = queue.core.alone(answer)
+        self._send(delivery, answer, queue.core.name, received, replied)
 
     def _send(
         self,

@@ -20,6 +20,8 @@ class Delivery:
     correlation_id: str | None
     deadline: float | None
     headers: Mapping[str, Any]
+    direct: bool = False
+    """Whether nobody else gets it."""
 
     @property
     def content_type(self) -> str:
@@ -84,4 +86,8 @@ class Core(Protocol):
 
         ``send``: takes a reply that goes out before the answer.
         """
+        ...
+
+    def alone(self, answer: Any, /) -> Answered:
+        """Return what to send where an answer of its own has no body, and nobody else got the request."""
         ...
