@@ -10,6 +10,7 @@
 import {
   DEAD_EXCHANGE,
   EVENTS_EXCHANGE,
+  HEADER_DIRECT,
   HEADER_NODE,
   handlesQueue,
   messageOf,
@@ -20,7 +21,7 @@ import {
 import { close, inTime, onChannel, open, refusal, userOf } from './connection.js';
 import { End, STOPPED } from './end.js';
 import { bindService, queueExists } from './topology.js';
-import { Work } from './work.js';
+import { Work, isDirect } from './work.js';
 
 /** @typedef {import('amqplib').ConsumeMessage} ConsumeMessage */
 /** @typedef {import('./connection.js').Channel} Channel */
@@ -142,6 +143,7 @@ export class Bindings {
       await inTime(channel.prefetch(this.#service.prefetch));
       work = new Work(this.#service, channel, await openReplies(), openReplies, {
         requestsFrom: this.#requestsFrom,
+        passedOn: true,
       });
       this.#connection = connection;
       this.#offers = offers;
@@ -211,9 +213,11 @@ export class Bindings {
 
   /**
    * Deal with a request that this instance has no handler for: give it to one that has. If there is none, the
-   * service is unbound from the event. Throws nothing.
+   * service is unbound from the event, unless the request came straight to its queue: that tells nothing of
+   * bindings. Gives whether another instance has it. Throws nothing.
    * @param {ConsumeMessage} message
    * @param {string} event
+   * @returns {Promise<boolean>}
    */
   async passOn(message, event) {
     const { name, events } = this.#service;
@@ -221,7 +225,10 @@ export class Bindings {
     try {
       if (await this.#offer(message, event)) {
         this.#tellOnce(`no handler of ${event} here: its requests are passed on to instances that have one`);
-      } else if (events.map(word).includes(key)) {
+        return true;
+      }
+      if (isDirect(message)) return false;
+      if (events.map(word).includes(key)) {
         this.#tellOnce(
           `no handler of ${event}, whose routing key ${key}.* it shares with an event that ${name} handles: its ` +
             `requests are left to other services. Rename one of the two`,
@@ -230,6 +237,7 @@ export class Bindings {
     } catch (error) {
       this.#tellOnce(`no handler of ${event}; whether another instance has one is unknown: ${messageOf(error)}`);
     }
+    return false;
   }
 
   /**
@@ -243,10 +251,11 @@ export class Bindings {
     const offers = this.#offers;
     if (!offers) throw new Error('no connection for it');
     // The user is the adapter's: RabbitMQ takes no message in another's name.
-    const { userId: _, ...properties } = message.properties;
+    const { userId: _, headers: { [HEADER_DIRECT]: __, ...kept } = {}, ...properties } = message.properties;
+    const headers = isDirect(message) ? { ...kept, [HEADER_DIRECT]: 1 } : kept;
     const user = this.#requestsFrom.length ? { userId: this.#user } : {};
     // If it dies, its node is to hear of it: by this key, which RabbitMQ takes out.
-    const node = properties.headers?.[HEADER_NODE];
+    const node = headers[HEADER_NODE];
     const BCC = typeof node === 'string' ? [routingKey(event, node)] : [];
     let returned = false;
     /** @param {import('amqplib').Message} back */
@@ -255,7 +264,7 @@ export class Bindings {
     };
     offers.on('return', onReturn);
     const offered = new Promise((resolve, refuse) => {
-      offers.publish('', queue, message.content, { ...properties, ...user, BCC, mandatory: true }, (error) =>
+      offers.publish('', queue, message.content, { ...properties, headers, ...user, BCC, mandatory: true }, (error) =>
         error ? refuse(error) : resolve(!returned),
       );
     });

@@ -29,6 +29,8 @@ export const HEADER_NODE = 'x-node';
 export const HEADER_DEADLINE = 'x-deadline';
 /** Of a request: milliseconds until its deadline when it was published, whatever clock is wrong. */
 export const HEADER_TIME_LEFT = 'x-time-left';
+/** Of a request that an instance passes on to another: 1 if it came straight to the queue of the service. */
+export const HEADER_DIRECT = 'x-direct';
 export const HEADER_VERSION = 'x-version';
 export const HEADER_SERVICE = 'x-service';
 export const HEADER_STATUS = 'x-status';
@@ -41,6 +43,8 @@ export const HEADER_CACHE = 'x-cache';
 export const HEADER_RECEIVED = 'x-received';
 export const HEADER_REPLIED = 'x-replied';
 export const STATUS_FAILED = 'failed';
+/** The service has no say in a call of which nobody else was asked; the body is empty. */
+export const STATUS_NONE = 'none';
 /** The decision is still to come, and takes longer; the body is empty. Once for a request. */
 export const STATUS_EXTEND = 'extend';
 

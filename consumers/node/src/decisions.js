@@ -26,7 +26,8 @@ export class Failed extends Error {
 }
 
 /**
- * Returned by a handler that has no say in a call: no reply is sent. Another service decides it, or nobody until its
+ * Returned by a handler that has no say in a call. If the policy names the service, nobody else got the request: so that
+ * is told at once, and the call goes on without it. Else no reply is sent: another service decides, or nobody until its
  * deadline.
  */
 export const NO_ANSWER = Object.freeze({ answer: null }); // no symbol: TypeScript widens it in async functions

@@ -19,6 +19,7 @@ import {
   messageOf,
   word,
 } from './contract.js';
+import { Alone } from './alone.js';
 import { DecisionError, Failed, NO_ANSWER, cacheOf } from './decisions.js';
 import { stderr } from './log.js';
 import { Request } from './request.js';
@@ -53,7 +54,7 @@ import { TimeLeft } from './time_left.js';
  */
 
 /**
- * A reply that asks for more time; its body is empty.
+ * A reply beside decisions and failures, such as one that asks for more time.
  * @typedef {object} Reply
  * @property {Buffer} body
  * @property {{ [key: string]: string | number }} headers
@@ -87,6 +88,7 @@ export class Service {
   #toldAt = -Infinity;
   #timeLeft = new TimeLeft(() => this.unread());
   #headers;
+  #alone;
 
   /**
    * @param {string} name names its queue, `evapi.decide.<name>`; letters, digits, `_` and `-`
@@ -127,6 +129,7 @@ export class Service {
     /** Gives the milliseconds for which a message may have lain unread in this process, at most. */
     this.unread = () => 0;
     this.#headers = { [HEADER_SERVICE]: name };
+    this.#alone = new Alone(name, this.log);
   }
 
   /** The events it has handlers for. */
@@ -178,6 +181,18 @@ export class Service {
       return this.#failed(request, error);
     }
     return isThenable(found) ? this.#awaited(request, found, message.inHand) : this.#decided(request, found);
+  }
+
+  /**
+   * Return what to send where an answer has no body, and nobody but this service got the request; undefined if
+   * nothing.
+   * @param {Answer} answer
+   * @returns {Reply | undefined}
+   */
+  alone(answer) {
+    const reply = this.#alone.reply(answer);
+    if (answer.result === 'unhandled') this.lastFailure = { at: performance.now(), why: this.#alone.why };
+    return reply;
   }
 
   /**

@@ -1,6 +1,7 @@
 /** The requests in hand of one channel: decide, reply, acknowledge. */
 import {
   APP_ID,
+  HEADER_DIRECT,
   HEADER_RECEIVED,
   HEADER_REPLIED,
   MSGPACK,
@@ -32,8 +33,10 @@ const REPLY_PAUSE = 50;
 
 /**
  * @typedef {object} Options
- * @property {(message: ConsumeMessage, event: string) => Promise<void>} [passOn] is given a request that the
- *   service has no handler for; then it is acknowledged
+ * @property {(message: ConsumeMessage, event: string) => Promise<boolean>} [passOn] is given a request that the
+ *   service has no handler for; gives whether another instance has it now. Then it is acknowledged, as is one that
+ *   nobody has, unless it came to this service alone: that one is answered
+ * @property {boolean} [passedOn] whether it is other instances that pass these requests on
  * @property {string[]} [requestsFrom] the users of RabbitMQ whose requests are taken; empty: everybody's
  */
 
@@ -137,8 +140,24 @@ export class Work {
     if (body && delivery.message.properties.replyTo) this.#reply(delivery, { body, headers });
     else if (answer.result === 'rejected' || answer.result === 'refused') this.#done(delivery, false);
     else if (passOn && answer.event !== undefined) {
-      passOn(delivery.message, answer.event).then(() => this.#done(delivery));
-    } else this.#done(delivery);
+      passOn(delivery.message, answer.event).then((passed) =>
+        passed ? this.#done(delivery) : this.#leave(delivery, answer),
+      );
+    } else this.#leave(delivery, answer);
+  }
+
+  /**
+   * Leave a request to others; reply if there are none.
+   * @param {Delivery} delivery
+   * @param {Answer} answer
+   */
+  #leave(delivery, answer) {
+    if (this.#over) return;
+    const { message } = delivery;
+    const direct = isDirect(message, this.#options.passedOn);
+    const reply = direct ? this.#service.alone(answer) : undefined;
+    if (reply && message.properties.replyTo) this.#reply(delivery, reply);
+    else this.#done(delivery);
   }
 
   /**
@@ -238,4 +257,13 @@ export class Work {
     }
     if ((this.#inHand -= 1) === 0) this.#onIdle();
   }
+}
+
+/**
+ * Return true if nobody but one service got a request: it came straight to its queue, by the exchange without a name.
+ * @param {ConsumeMessage} message
+ * @param {boolean} [passedOn] by another instance, which tells of it in a header
+ */
+export function isDirect(message, passedOn = false) {
+  return passedOn ? message.properties.headers?.[HEADER_DIRECT] === 1 : message.fields.exchange === '';
 }
