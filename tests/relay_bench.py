@@ -40,7 +40,7 @@ FALLBACK = {"action": "reject", "code": 503, "reason": "No decision"}
 
 
 class Broker:
-    """Takes everything, and answers as it is told by event name."""
+    """Takes everything, and answers as it is told by event name, or by queue."""
 
     def __init__(self) -> None:
         self.ready = True
@@ -49,6 +49,7 @@ class Broker:
         self.beside: dict[str, str] = {}
         self.heard: Mapping[str, Collection[str]] = {}
         self.answers: dict[str, Published] = {}
+        self.by_queue: dict[str, Published] = {}
         self.broken: Exception | None = None
         self.published: list[Publication] = []
         self.letters: list[DeadLetter] = []
@@ -57,7 +58,10 @@ class Broker:
         if self.broken is not None:
             raise self.broken
         self.published += publications
-        return [self.answers.get(each.event, Published.CONFIRMED) for each in publications]
+        return [
+            self.by_queue.get(each.queue) or self.answers.get(each.event, Published.CONFIRMED)
+            for each in publications
+        ]
 
     def dead_letter(self, letter: DeadLetter) -> None:
         self.letters.append(letter)

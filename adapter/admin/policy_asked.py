@@ -120,7 +120,8 @@ def _services(plan: Plan) -> str:
         case Mode.FIRST:
             return f"{names}, all at once: the first decision counts"
         case Mode.QUORUM:
-            return f"{names}, all at once: {plan.quorum} decisions with one action count, merged"
+            many = f"{plan.quorum} decisions with one action count, merged"
+            return f"{names}, all at once: {'the first decision counts' if plan.quorum == 1 else many}"
         case Mode.CHAIN:
             return f'{_then(plan.asked)}: a reject or "final": true ends it; {merged}'
         case Mode.ALL:

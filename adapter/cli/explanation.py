@@ -257,7 +257,7 @@ def _shown_recipient(each: Mapping[str, Any]) -> dict[str, str]:
     if each["share"] < 1:
         is_in = {True: "gets this call", False: "does not get this call", None: "by Call-ID"}
         share = f"{each['share']:.4g}: {is_in[each['in_share']]}"
-    if each["request_bytes"] is not None:
+    if each["request_bytes"] is not None and each["in_share"] is not False:
         gets = "all" if each["fields"] is None else decision(each["data"])
     return {"shown_queue": each["queue"] or "by its binding", "shown_share": share, "shown_data": gets}
 

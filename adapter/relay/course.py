@@ -59,11 +59,12 @@ class Answer(NamedTuple):
 
 
 class Done(NamedTuple):
-    """How a call ends. ``decision``: JSON text; None: nobody decided."""
+    """How a call ends. ``decision``: JSON text; None: nobody decided. ``by``: the services whose it is."""
 
     outcome: Outcome
     decision: bytes | None = None
     rung: Rung = Rung.SERVICE
+    by: tuple[str, ...] = ()
 
 
 class Step(NamedTuple):
@@ -115,7 +116,10 @@ def next_step(plan: Plan, answers: Sequence[Answer]) -> Step:
     if found.done is None:
         return found
     if found.done.decision is not None:
-        return found if plan.retry is None else Step(done=found.done._replace(rung=_rung(plan, answers)))
+        if plan.retry is None:
+            return found
+        rung = _rung(plan.retry, answers, found.done.by)
+        return Step(done=found.done._replace(rung=rung))
     for service in plan.backup:
         answer = over.get(service.name)
         if answer is None:
@@ -208,13 +212,10 @@ def _is_tried_again(retry: Retry, status: Status) -> bool:
     return (retry.failed and status in _FAILED) or (retry.untaken and status is Status.UNTAKEN)
 
 
-def _rung(plan: Plan, answers: Sequence[Answer]) -> Rung:
-    """Whether one of those who decided was asked twice."""
-    if plan.retry is None:
-        return Rung.SERVICE
-    retry, over = plan.retry, ends(answers, plan.retry)
-    decided = {name for name, each in over.items() if _is_decided(each)}
-    earlier = [each for each in answers if each.service in decided and each is not over[each.service]]
+def _rung(retry: Retry, answers: Sequence[Answer], by: Sequence[str]) -> Rung:
+    """Whether one of those whose decision counts was asked twice."""
+    over = ends(answers, retry)
+    earlier = [each for each in answers if each.service in by and each is not over[each.service]]
     again = any(_is_tried_again(retry, each.status) for each in earlier)
     return Rung.RETRY if again else Rung.SERVICE
 
@@ -223,7 +224,7 @@ def _first(plan: Plan, over: Mapping[str, Answer]) -> Step:
     names = {each.name for each in plan.asked}
     for answer in over.values():
         if answer.status is Status.DECIDED and answer.service in names:
-            return Step(done=Done(Outcome.DECIDED, answer.text))
+            return Step(done=Done(Outcome.DECIDED, answer.text, by=(answer.service,)))
     left = tuple(each for each in plan.asked if each.name not in over)
     return Step(left) if left else _lost(plan, over)
 
@@ -235,7 +236,7 @@ def _all(plan: Plan, over: Mapping[str, Answer]) -> Step:
             if answer.status is not Status.DECIDED:
                 return Step(done=Done(_OUTCOMES[answer.status]))
             if action(answer.text) == REJECT:
-                return Step(done=Done(Outcome.DECIDED, answer.text))
+                return Step(done=Done(Outcome.DECIDED, answer.text, by=(answer.service,)))
     left = tuple(each for each in plan.asked if each.name not in over)
     return Step(left) if left else _merged(plan, over)
 
@@ -248,7 +249,7 @@ def _chain(plan: Plan, over: Mapping[str, Answer]) -> Step:
         if answer.status is Status.DECIDED:
             decision = _read(answer.text)
             if decision.get("action") == REJECT:
-                return Step(done=Done(Outcome.DECIDED, answer.text))
+                return Step(done=Done(Outcome.DECIDED, answer.text, by=(answer.service,)))
             if decision.get(FINAL) is True:
                 break
         elif not (service.optional or answer.status is Status.NONE):
@@ -281,11 +282,12 @@ _MODES: Final[Mapping[Mode, Callable[[Plan, Mapping[str, Answer]], Step]]] = {
 def _merged(plan: Plan, over: Mapping[str, Answer]) -> Step:
     """The decisions as one, in the order of the services: a later key counts."""
     answers = [over[each.name] for each in plan.asked if each.name in over]
-    found = [each.text for each in answers if _is_decided(each)]
-    if not found:
+    decided = [each for each in answers if _is_decided(each)]
+    if not decided:
         return _lost(plan, over)
-    whole = found[0] if len(found) == 1 else _as_one(tuple(found))
-    return Step(done=Done(Outcome.DECIDED, whole))
+    found = tuple(each.text for each in decided)
+    whole = found[0] if len(found) == 1 else _as_one(found)
+    return Step(done=Done(Outcome.DECIDED, whole, by=tuple(each.service for each in decided)))
 
 
 @lru_cache(maxsize=1024)

@@ -150,7 +150,7 @@ def test_explain_for_people(path: Path) -> None:
     assert 'CACHE KEY {"account": 2, "user": "1"}' in words
     assert "a service may move it to 3 s (events.invite.max_deadline)" in words
     assert "SERVICES all of screening, fraud (events.invite.services)" in words
-    assert "1 next shadow 0.05: does not get this call evapi.decide.next" in words
+    assert "1 next shadow 0.05: does not get this call evapi.decide.next msgpack 1 candidate" in words
     assert 'after 3 silences, for 2 s {"user": "1", "account": 2}' in words
     assert "service screening and fraud, all at once: a reject by screening ends it" in words
     assert "backup one, then two, in the time left" in words

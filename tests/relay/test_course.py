@@ -220,6 +220,13 @@ def test_a_service_is_tried_again_as_often_as_the_policy_says() -> None:
     assert end(next_step(rules, [untaken]))[0] is Outcome.TIMEOUT
 
 
+def test_a_retry_is_told_of_those_whose_decision_counts() -> None:
+    rules = plan(Mode.ALL, "screening least_cost", retry=Retry(failed=True))
+    answers = [Answer("screening", Status.FAILED), decided("screening", action="allow")]
+    assert end(next_step(rules, [*answers, decided("least_cost", action="allow")]))[2] is Rung.RETRY
+    assert end(next_step(rules, [*answers, decided("least_cost", action="reject")]))[2] is Rung.SERVICE
+
+
 def test_what_comes_after_the_end_of_a_service_does_not_count() -> None:
     rules = plan(Mode.FIRST, "screening least_cost")
     answers = [Answer("screening", Status.TIMEOUT), decided("screening", a=1)]
