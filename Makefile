@@ -132,6 +132,10 @@ bench: install ## every figure beside a plain bridge, into BENCHMARKS.md (about 
 versus: install ## CPU per call of this tree over that of another revision, in turn: BASE=main (about 5 minutes)
 	@$(BIN)/python -m tests.bench.versus --base $(BASE)
 
+.PHONY: fanout
+fanout: install ## CPU per call that three services decide over one that one decides (about 2 minutes)
+	@$(BIN)/python -m tests.bench.fanout
+
 .PHONY: scale
 scale: install ## throughput by consumers, and 20 Kamailios on 4 adapters that come and go, into BENCHMARKS.md (about 4 minutes)
 	@$(BIN)/python -m tests.bench.scale --markdown BENCHMARKS.md
