@@ -236,6 +236,8 @@ def connect(url: str, timeout: float) -> RedisTransport:
         "client_name": "evapi-adapter",
     }
     try:
+        if "#" in url:  # what follows it would be no part of the host, or of the password that it stands in
+            raise ValueError("a fragment")
         return RedisTransport(_round_trip(url, common))
     except (RedisError, ValueError, TypeError) as exc:
         # Their text may quote a part of the URL, hence of the password.

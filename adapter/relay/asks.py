@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from adapter.relay.course import Answer
     from adapter.relay.plan import Plan, Service
 
+SPARED: Final = 0.1
+"""The share of the time left that a silent service which is optional leaves to what comes after it."""
 TAKEN_WITHIN: Final = 0.3
 """The share of its time within which a service is to take a request from its queue, if the policy has those
 tried again that it does not take."""
@@ -67,6 +69,18 @@ def copy(transaction: Transaction, plan: Plan, service: Service, traceparent: st
     bare = contract.Request(whole.event, whole.node, service.cut(whole.data))
     body = contract.encode_request(bare, plan.in_json(service))
     return Publication(transaction.event, whole.node, body, traceparent=traceparent, queue=service.queue)
+
+
+def due(plan: Plan, service: Service, now: float, deadline: float) -> float | None:
+    """Return until when a service is waited for, in epoch seconds; None: until the deadline.
+
+    For one that is optional that is a moment less: the others' decision must not be lost over its silence.
+    """
+    own = None if service.within is None else now + service.within
+    if not service.optional or plan.mode is Mode.FIRST or service not in plan.asked:
+        return own
+    last = deadline - SPARED * (deadline - now)
+    return last if own is None else min(own, last)
 
 
 def taken_by(plan: Plan, now: float, due: float) -> float | None:

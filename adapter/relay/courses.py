@@ -163,7 +163,7 @@ class Courses:
                 name, deadline = service.name, call.record.deadline
                 if name in call.waiting or name in call.telling:
                     continue
-                due = None if service.within is None else now + service.within
+                due = asks.due(call.plan, service, now, deadline)
                 if not self._breakers.allows(service, now, deadline if due is None else due):
                     notes.append(self._noted(call, service, Status.UNAVAILABLE, "its breaker is open"))
                     continue

@@ -39,9 +39,10 @@ class Breaker:
 class Service:
     """What a policy knows of a service that it names.
 
-    ``within``: seconds that it may take, None: all that is left. ``optional``: its silence or failure does
-    not fail the call. ``as_json``: its requests are in JSON, None: as the event says. ``fields``: keys of the
-    data that it gets, None: all. ``accepts``: actions that it may decide, None: any.
+    ``within``: seconds that it may take, None: all that is left, nearly (``relay.asks.due``). ``optional``:
+    its silence or failure does not fail the call. ``as_json``: its requests are in JSON, None: as the event
+    says. ``fields``: keys of the data that it gets, None: all. ``accepts``: actions that it may decide, None:
+    any.
     """
 
     name: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapter.bodies import MAX_DEPTH
@@ -87,6 +87,8 @@ ends = st.sampled_from(
 
 
 @given(schemes | junk, users, junk, junk, hosts, ends)
+@example("redis://", "", "#", "?", "h", "")
+@example("redis://", "", "#", "", "h", "")
 @settings(deadline=None)
 async def test_no_url_shows_its_password(
     scheme: str, user: str, before: str, after: str, host: str, end: str

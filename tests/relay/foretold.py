@@ -160,6 +160,8 @@ class Foretold:
             within = each.service.within
             if each.service.name in names:
                 due = self.deadline if within is None else self.now + within
+                if each.role == "service" and each.service.optional and not self.rules.is_first:
+                    due = min(due, self.deadline - 0.1 * (self.deadline - self.now))
                 self.waiting[each.service.name] = min(due, self.deadline)
         self._note([(name, self.gone[name], None) for name in names if name in self.gone])
 

@@ -108,6 +108,27 @@ async def test_an_optional_service_that_is_silent_costs_its_time_and_no_more() -
     assert bench.counted("late_replies_total", node="sbc1") == 1
 
 
+@pytest.mark.parametrize("more", [{}, {"within": 1.99}])
+@pytest.mark.parametrize("mode", ["all", "chain"])
+async def test_an_optional_service_that_is_silent_does_not_cost_the_decision(
+    mode: str, more: dict[str, Any]
+) -> None:
+    """Whether or not the policy says how long it may take."""
+    event = {"mode": mode, "services": ["screening", "fraud"], "deadline": 2.0}
+    bench = bench_of(event, {"fraud": {"optional": True, **more}})
+    await bench.events(suspended())
+    await bench.reply(answer(bench, "screening", action="allow"))
+    await bench.tick(1.7)
+    assert bench.links.frames == []
+    await bench.tick(0.15)
+    assert resume(bench) == {
+        "outcome": "decided",
+        "decision": {"action": "allow"},
+        "services": {"screening": "decided", "fraud": "timeout"},
+        "step": "service",
+    }
+
+
 async def test_one_service_cannot_answer_for_another() -> None:
     bench = bench_of(ALL)
     await bench.events(suspended())
