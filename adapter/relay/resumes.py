@@ -167,14 +167,16 @@ class Resumes:
             said = "no link: resumed once there is one, or by another replica"
             log.info(said, correlation_id=self._ids.text(id_))
             return
-        if self._has_course(transaction):  # first, so that who is told of the resume knows what decided
+        if self._policy.courses and self._has_course(
+            transaction
+        ):  # first, so that who is told of the resume knows what decided
             self._endings.ended(transaction, outcome)
         self._observer.resumed(now, transaction, outcome, decision)
 
     def _payload(self, transaction: Transaction, outcome: Outcome) -> tuple[bytes, bytes]:
         """The decision, and what is written: somebody's decision, if the outcome says that it is one."""
         more = b""
-        if self._has_course(transaction):
+        if self._policy.courses and self._has_course(transaction):
             decision, more = self._endings.end(transaction, outcome)
         elif outcome in BY_SOMEBODY and transaction.decision is not None:
             decision = transaction.decision
@@ -185,4 +187,4 @@ class Resumes:
         return decision, to_kamailio.resume(transaction.id, event, outcome, decision, trace, tag, more)
 
     def _has_course(self, transaction: Transaction) -> bool:
-        return self._policy.courses and self._policy.plan_of(transaction).courses
+        return self._policy.plan_of(transaction).courses

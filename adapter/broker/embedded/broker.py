@@ -317,12 +317,15 @@ class EmbeddedBroker:
         if answer.body is not None and delivery.correlation_id is not None:
             headers = answer.headers
             service = service or headers.get(HEADER_SERVICE)
-            status, extend, cache = map(headers.get, (HEADER_STATUS, HEADER_EXTEND, HEADER_CACHE))
             id_, body, kind = delivery.correlation_id, answer.body, answer.content_type
-            detail = None if status is None else headers.get(HEADER_DETAIL)
-            reply = Reply(id_, body, kind, status, service, None, received, replied, detail)
-            if extend is not None or cache is not None:
-                reply = replace(reply, extend=count(extend), cache=count(cache))
+            if len(headers) > 1:  # else it says nothing but whose it is
+                status, extend, cache = map(headers.get, (HEADER_STATUS, HEADER_EXTEND, HEADER_CACHE))
+                detail = None if status is None else headers.get(HEADER_DETAIL)
+                reply = Reply(id_, body, kind, status, service, None, received, replied, detail)
+                if extend is not None or cache is not None:
+                    reply = replace(reply, extend=count(extend), cache=count(cache))
+            else:
+                reply = Reply(id_, body, kind, headers.get(HEADER_STATUS), service, None, received, replied)
             self._results_of(delivery.node).add(reply, self._receiver)
 
     def _reject(self, queue: Queue, delivery: Delivery) -> None:
