@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from adapter.model.ladder import Rung, Status
 from adapter.model.transaction import Outcome
+from adapter.relay.plan import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -160,7 +161,7 @@ class Foretold:
             within = each.service.within
             if each.service.name in names:
                 due = self.deadline if within is None else self.now + within
-                if each.role == "service" and each.service.optional and not self.rules.is_first:
+                if each.role == "service" and each.service.optional and self.told.plan.mode is not Mode.FIRST:
                     due = min(due, self.deadline - 0.1 * (self.deadline - self.now))
                 self.waiting[each.service.name] = min(due, self.deadline)
         self._note([(name, self.gone[name], None) for name in names if name in self.gone])
