@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from adapter import contract
 from adapter.admin.checks_finding import Finding, Group, counted
 from adapter.admin.management import UNKNOWN
-from adapter.admin.rabbit import Rabbit
-from adapter.admin.services import services
+from adapter.admin.rabbit import NoRights, Rabbit
+from adapter.admin.services import UNSEEN, services
 from adapter.amqp.servers import parse_urls
 from adapter.relay.plan import Mode
 
@@ -33,6 +33,8 @@ _SILENT: Final = (
     "they cannot decode (kombu, Celery); a reply without its request's correlation id is none (dead letters)."
 )
 _START: Final = "python -m consumers MODULE:{}"
+_PLUGIN: Final = "rabbitmq-plugins enable rabbitmq_management"
+_LOOKS: Final = f"{_PLUGIN}    # and EVAPI_AMQP_API with a user who has the tag monitoring"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,8 @@ def _services(
 def _service(each: Service, part: Part | None, vhost: str) -> Finding:
     start = _START.format(each.name)
     told_of = SERVICES.error if part is None or part.is_needed else SERVICES.warning
+    if each.hidden:
+        return SERVICES.unknown("service", UNSEEN, "", _LOOKS, each.name)
     if each.messages is None or each.consumers is None:
         seen = f"it has no queue: it has never run here{part.told if part else ''}"
         return told_of("service", seen, (part or _SERVICE).absent, start, each.name)
@@ -171,7 +175,7 @@ def events(
             yield _event(event, found, nodes or ("any",))
     if not complete and not all(plan.services for plan in policy.events.values()):
         seen = f"who is bound to which is {UNKNOWN}"
-        yield SERVICES.unknown("event", seen, "", "rabbitmq-plugins enable rabbitmq_management")
+        yield SERVICES.unknown("event", seen, "", _PLUGIN)
     if complete and not policy.events and found:
         names = sorted({event for each in found for event in each.events or ()})
         told = ", ".join(names) or "none"
@@ -182,7 +186,8 @@ def _named(
     event: str, plan: Plan, known: Mapping[str, Service], complete: bool, nodes: Sequence[str]
 ) -> Finding:
     """Who decides an event whose services the policy names: their queues get its requests, bound or not."""
-    there = [each for each in plan.services if each in known and known[each].consumers]
+    there = [each for each in plan.services if each in known and known[each].consumed is not False]
+    hidden = [each for each in there if known[each].consumed is None]
     absent = [each for each in plan.asked if each.name not in there]
     needed = [each for each in absent if not each.optional]
     lost = {
@@ -193,12 +198,14 @@ def _named(
     }[plan.mode]
     told = ", ".join(f"{each} ({counted(known[each].consumers or 0, 'consumer')})" for each in there)
     names = ", ".join(each.name for each in absent)
+    start = "\n".join(_START.format(each.name) for each in absent)
+    if absent and lost:
+        seen = f"nobody decides it: {names} {_is(absent)} not there"
+        why = "Its calls get what the ladder has below: a backup's decision, or their fallback."
+        return SERVICES.error("event", seen, why, start, event)
+    if hidden:
+        return _hidden(event, hidden)
     if absent:
-        start = "\n".join(_START.format(each.name) for each in absent)
-        if lost:
-            seen = f"nobody decides it: {names} {_is(absent)} not there"
-            why = "Its calls get what the ladder has below: a backup's decision, or their fallback."
-            return SERVICES.error("event", seen, why, start, event)
         seen = f"decided by {told}; {names} {_is(absent)} not there"
         return SERVICES.warning("event", seen, "Others decide it alone.", start, event)
     if not complete:
@@ -230,9 +237,19 @@ def _event(event: str, found: Sequence[Service], nodes: Sequence[str]) -> Findin
         todo = f"{start}    # with a handler of {event}"
         return SERVICES.error("event", f"no service is bound to it{of}", why, todo, event)
     told = ", ".join(f"{each.name} ({counted(each.consumers or 0, 'consumer')})" for each in bound)
+    hidden = [each.name for each in bound if each.consumed is None]
     if not any(each.consumers for each in bound):
+        if hidden:
+            return _hidden(event, hidden)
         return SERVICES.error("event", f"nobody decides it: {told}", _TIMES_OUT, start, event)
     return SERVICES.ok("event", f"decided by {told}", event)
+
+
+def _hidden(event: str, services: Sequence[str]) -> Finding:
+    """An event of which nobody knows who decides it, for these services."""
+    names = ", ".join(services)
+    seen = f"whether it is decided is not known: RabbitMQ does not let this user look at the queue of {names}"
+    return SERVICES.unknown("event", seen, "", _LOOKS, event)
 
 
 def _gets(service: Service, event: str, node: str) -> bool:
@@ -271,7 +288,13 @@ async def replies(urls: str, nodes: Sequence[str], live: bool) -> list[Finding]:
     async with Rabbit(urls) as rabbit:
         for node in nodes:
             queue = contract.results_queue(node)
-            state = await rabbit.queue(queue)
+            try:
+                state = await rabbit.queue(queue)
+            except NoRights:
+                seen = f"RabbitMQ does not let this user look at {queue}"
+                todo = "evapi-adapter doctor    # as the adapter's user, who may"
+                found.append(SERVICES.unknown("replies", seen, todo=todo, of=node))
+                continue
             if state is not None and state.consumers:
                 told = f"{counted(state.consumers, 'adapter')} on {queue}, {state.messages} wait"
                 found.append(SERVICES.ok("replies", told, node))

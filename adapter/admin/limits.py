@@ -298,6 +298,10 @@ def _services(bus: Bus, limits: Limits) -> Iterator[Finding]:
         )
         yield Finding("consumers", Level.UNKNOWN if asked else Level.OK, text, run=run)
     for each in bus.services:
+        if each.hidden:
+            level = Level.UNKNOWN if limits.asked & {"queue_depth", "consumers"} else Level.OK
+            yield Finding("consumers", level, each.remark, each.name, run=run)
+            continue
         if each.messages is None or each.consumers is None:
             yield Finding("consumers", Level.CRITICAL, each.remark, each.name, 0, limits.consumers, run)
             continue

@@ -30,7 +30,9 @@ UNKNOWN: Final = "unknown: needs RabbitMQ's management plugin (EVAPI_AMQP_API)"
 _PORTS: Final = {"amqp": ("http", 15_672), "amqps": ("https", 15_671)}
 _PREFIX: Final = "evapi."
 _TYPE: Final = "x-queue-type"
-_COLUMNS: Final = "name,arguments,durable,exclusive,type,messages,consumers,effective_policy_definition"
+_COLUMNS: Final = (
+    "name,arguments,durable,exclusive,type,messages,messages_ready,consumers,effective_policy_definition"
+)
 
 
 class ManagementUnavailable(AdapterError):
@@ -39,10 +41,10 @@ class ManagementUnavailable(AdapterError):
 
 @dataclass(frozen=True, slots=True)
 class ManagedQueue:
-    """A queue as the API tells of it. ``messages``, those that consumers hold included, and
-    ``consumers`` may be some seconds old (10 of a quorum queue on RabbitMQ 4.3); ``None`` while it knows
-    neither. ``arguments``: without the type, which RabbitMQ 4 adds where nobody gave it. ``policy``: what the
-    policies for it have set.
+    """A queue as the API tells of it. ``messages``, those that consumers hold included, ``waiting``, without
+    them, and ``consumers`` may be some seconds old (10 of a quorum queue on RabbitMQ 4.3); ``None`` while it
+    knows none of them. ``arguments``: without the type, which RabbitMQ 4 adds where nobody gave it.
+    ``policy``: what the policies for it have set.
     """
 
     name: str
@@ -52,6 +54,7 @@ class ManagedQueue:
     messages: int | None = None
     consumers: int | None = None
     policy: Mapping[str, Any] = field(default_factory=dict)
+    waiting: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ class Management:
                 row.get("messages"),
                 row.get("consumers"),
                 row.get("effective_policy_definition") or {},
+                row.get("messages_ready"),
             )
             for row in rows
             if row.get("name", "").startswith(_PREFIX)

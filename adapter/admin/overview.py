@@ -244,6 +244,7 @@ def service_rows(overview: Overview) -> list[dict[str, Any]]:
             "queue": each.queue,
             "messages": each.messages,
             "consumers": each.consumers,
+            "hidden": each.hidden,
             "remark": each.remark,
         }
         for each in found

@@ -72,9 +72,16 @@ class NoCandidate(BrokerUnavailable):
 
 
 async def look_for(rabbit: Rabbit, service: str) -> None:
-    """Raises NoCandidate unless somebody takes requests from a service's queue; BrokerUnavailable."""
+    """Raises NoCandidate if nobody takes requests from a service's queue; BrokerUnavailable.
+
+    RabbitMQ 4.3 does not let an operator look at it. So the first request tells whether it is there, and the
+    time of each whether somebody consumes it.
+    """
     queue = contract.service_queue(service)
-    state = await rabbit.queue(queue)
+    try:
+        state = await rabbit.queue(queue)
+    except NoRights:
+        return
     if state is None:
         raise _no_queue(service)
     if not state.consumers:

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Final
 from adapter import contract
 from adapter.admin.management import events_of
 from adapter.admin.presence import is_heard
+from adapter.admin.rabbit import NoRights, QueueState
 from adapter.relay import policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from adapter.admin.management import Management
+    from adapter.admin.management import ManagedQueue, Management
     from adapter.admin.rabbit import Rabbit
     from adapter.hello import Hello
     from adapter.settings import Settings
 
 _QUEUE: Final = contract.service_queue("")
+UNSEEN: Final = "RabbitMQ does not let this user look at its queue"
+_NOT_KNOWN: Final = f"{UNSEEN}: whether anybody consumes it is not known (README, Security)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Service:
     """A service.
 
     ``messages`` wait on its queue and ``consumers`` take them; both ``None`` where there is no queue.
+    ``hidden``: both are ``None`` because nobody tells: RabbitMQ does not let this user look at the queue.
     ``events`` are those that the queue is bound to, ``None`` where nobody tells. ``asked_for`` are those
     that the policy says it decides; ``by_default``: all that are not named there. ``unhandled``: events
     that the queue is bound to, while none of the instances has a handler of them. ``silent``: events that
@@ -46,6 +50,21 @@ class Service:
     silent: Mapping[str, int] = field(default_factory=dict)
     instances: tuple[Hello, ...] = ()
     deaf: bool = False
+    hidden: bool = False
+
+    @property
+    def missing(self) -> bool:
+        """Whether it is known to have no queue."""
+        return self.messages is None and not self.hidden
+
+    @property
+    def consumed(self) -> bool | None:
+        """Whether anybody takes requests from its queue; None if nobody tells."""
+        if self.consumers is not None:
+            return self.consumers > 0
+        if self.instances or self.deaf:
+            return True
+        return None if self.hidden else False
 
     @property
     def handled(self) -> tuple[str, ...] | None:
@@ -80,7 +99,7 @@ class Service:
     @property
     def silence(self) -> str:
         """That it takes requests and answers none, if that is so; else empty."""
-        if not self.silent or not self.consumers:
+        if not self.silent or not self.consumed:
             return ""
         events, calls = ", ".join(sorted(self.silent)), sum(self.silent.values())
         return f"takes requests and answers none: the last {calls} calls of {events} timed out"
@@ -88,9 +107,9 @@ class Service:
     @property
     def remark(self) -> str:
         """What is wrong with it, and what to do; empty where nothing is."""
-        if self.messages is None:
+        if self.missing:
             return f"no queue: it has never run here; start it (python -m consumers MODULE:{self.name})"
-        if not self.consumers:
+        if self.consumed is False:
             waits = f"; {self.messages} wait" if self.messages else ""
             return f"nobody consumes{waits}: its events time out; start it, or delete {self.queue}"
         if self.events == () and not self.asked_for and not self.by_default:
@@ -106,7 +125,7 @@ class Service:
                 f"bound to {', '.join(self.unhandled)} without a handler: unbound by the next request of it; "
                 "start whoever decides it now"
             )
-        return ""
+        return _NOT_KNOWN if self.consumed is None else ""
 
 
 async def services(
@@ -126,18 +145,19 @@ async def services(
     read = policy.Policy() if settings.policy is None else policy.read(settings.policy)
     asked = asked_for(read)
     names = set(read.services).union(also, present or ())
-    bindings, queues = None, frozenset[str]()
+    bindings, queues = None, None
     if management is not None:
-        queues = frozenset(await management.queues())
+        queues = await management.queues()
         names |= {name.removeprefix(_QUEUE) for name in queues if name.startswith(_QUEUE)}
         bindings = await management.bindings()
     found = []
     for name in sorted(names):
         queue = contract.service_queue(name)
-        state = await rabbit.queue(queue)
+        state, hidden = await _look(rabbit, queue, queues)
         bound = None if bindings is None else events_of(name, bindings)
         instances = (present or {}).get(name, ())
-        asks = present is not None and not instances and state is not None and state.consumers > 0
+        asks = present is not None and not instances
+        asks &= hidden or (state is not None and state.consumers > 0)
         found.append(
             Service(
                 name,
@@ -147,12 +167,34 @@ async def services(
                 bound,
                 asked.get(name, ()),
                 name in read.default.services,
-                _unhandled(name, bound or (), queues),
+                _unhandled(name, bound or (), queues or ()),
                 instances=instances,
                 deaf=asks and await is_heard(rabbit, name),
+                hidden=hidden,
             )
         )
     return _told_of_silence(found, silent) if silent else found
+
+
+async def _look(
+    rabbit: Rabbit, queue: str, managed: Mapping[str, ManagedQueue] | None
+) -> tuple[QueueState | None, bool]:
+    """Return how a queue is, None if it is not there, and whether that is not known.
+
+    RabbitMQ 4.3 lets nobody look at a queue who has no right to it. So the figures of the API count then,
+    ``managed``, which are some seconds old; None if it does not answer. Raises BrokerUnavailable.
+    """
+    try:
+        return await rabbit.queue(queue), False
+    except NoRights:
+        if managed is None:
+            return None, True
+    there = managed.get(queue)
+    if there is None:
+        return None, False
+    if there.waiting is None or there.consumers is None:  # it is new
+        return None, True
+    return QueueState(queue, there.waiting, there.consumers), False
 
 
 def _unhandled(service: str, bound: Iterable[str], queues: Iterable[str]) -> tuple[str, ...]:
@@ -175,7 +217,7 @@ def _told_of_silence(found: Sequence[Service], silent: Mapping[str, int]) -> lis
     for event, calls in silent.items():
         takers = [each for each in found if each.takes(event)]
         meant = [each for each in found if event in each.asked_for] or takers
-        if all(each.consumers and each in takers for each in meant):
+        if all(each.consumed and each in takers for each in meant):
             for each in meant:
                 events.setdefault(each.name, {})[event] = calls
     return [replace(each, silent=events.get(each.name, {})) for each in found]

@@ -7,6 +7,7 @@ Nothing is ever deleted.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from adapter import contract
 from adapter.admin.management import UNKNOWN
 from adapter.admin.rabbit import NoRights
-from adapter.admin.services import services
+from adapter.admin.services import UNSEEN, services
 from adapter.amqp.topology import Binding, Exchange, Queue
 from adapter.amqp.words import DeclaredOtherwise
 from adapter.broker.rabbitmq import topology as declared
@@ -137,7 +138,10 @@ async def compare_queue(
 async def _results(rabbit: Rabbit, queue: Queue) -> tuple[Queue, ...]:
     """The queues of a node's replies that may be there; the last one is that of these settings."""
     beside = declared.beside(queue)
-    return (queue, beside) if await rabbit.queue(beside.name) is not None else (beside, queue)
+    with contextlib.suppress(NoRights):  # told of each queue where it is compared
+        if await rabbit.queue(beside.name) is not None:
+            return queue, beside
+    return beside, queue
 
 
 async def apply(rabbit: Rabbit, items: Iterable[Item]) -> list[Done]:
@@ -244,9 +248,9 @@ def _of_service(service: Service, queues: Mapping[str, ManagedQueue] | None, nam
     of = f"service {service.name}"
     queue = Item("queue", service.queue, State.OK, of)
     there = (queues or {}).get(service.queue)
-    if service.messages is None:
+    if service.missing:
         yield replace(queue, state=State.MISSING, remark=service.remark)
-    elif not named and not service.consumers:
+    elif not named and service.consumed is False:
         yield replace(queue, state=State.STALE, remark=f"no policy names the service, and {service.remark}")
     elif there is not None and there.arguments.get("x-dead-letter-exchange") != contract.DEAD_EXCHANGE:
         remark = (
@@ -254,6 +258,8 @@ def _of_service(service: Service, queues: Mapping[str, ManagedQueue] | None, nam
             "waits for its deadline; delete the queue, and start the service again"
         )
         yield replace(queue, state=State.DIFFERS, remark=remark)
+    elif service.hidden and there is None:
+        yield replace(queue, state=State.UNKNOWN, remark=UNSEEN)
     else:
         yield queue
     yield from _bindings_of(service, of)
@@ -264,11 +270,11 @@ def _bindings_of(service: Service, of: str) -> Iterator[Item]:
         binding = Binding(contract.EVENTS_EXCHANGE, service.queue, word)
         return Item("binding", binding_name(binding), state, of, remark)
 
-    unbound = service.asked_for if service.messages is None else service.unbound
+    unbound = service.asked_for if service.missing else service.unbound
     for event in unbound:
         remark = f"the policy has {service.name} decide {event}: start it with a handler of that event"
         yield item(f"{contract.word(event)}.*", State.MISSING, remark)
-    if service.events is None and service.messages is not None:
+    if service.events is None and not service.missing:
         for event in service.asked_for:
             yield item(f"{contract.word(event)}.*", State.UNKNOWN, UNKNOWN)
     for event in service.events or ():
@@ -277,9 +283,13 @@ def _bindings_of(service: Service, of: str) -> Iterator[Item]:
 
 async def _unexpected(rabbit: Rabbit, queue: ManagedQueue) -> Item:
     """A queue that is neither of a node nor of a service that is known."""
-    state = await rabbit.queue(queue.name)  # the API's numbers may be some seconds old
     item = Item("queue", queue.name, State.OK, "others", "not of EVAPI_NODES, but somebody consumes it")
-    if state is None or state.consumers:
+    try:
+        state = await rabbit.queue(queue.name)  # the API's numbers may be some seconds old
+        consumers = None if state is None else state.consumers
+    except NoRights:
+        consumers = queue.consumers
+    if consumers is None or consumers:
         return item
     expires = queue.arguments.get("x-expires")
     goes = f"RabbitMQ deletes it after {expires / 1000:g} s" if isinstance(expires, int) else "delete it"

@@ -156,7 +156,7 @@ class Watch:
         heard = () if self._recent is None else tuple(self._recent.services)
         found, complete = await self._services(rabbit, {*self._also, *heard})
         # Who replied may call itself otherwise than its queue: only what was asked for must be there.
-        known = [each for each in found if each.messages is not None or each.name not in heard]
+        known = [each for each in found if not each.missing or each.name not in heard]
         dead = await rabbit.queue(contract.DEAD_QUEUE)
         return Bus(
             rabbit.version, rabbit.blocked, None if dead is None else dead.messages, tuple(known), complete

@@ -15,6 +15,7 @@ from adapter.admin.overview import calls, node_rows, replica_rows, service_rows
 from adapter.admin.recent import DECIDED
 from adapter.cli.output import Column, escaped, seconds, text
 from adapter.cli.overview import age, gate, replica_state, style, up
+from adapter.cli.services import as_seen
 from adapter.model.ladder import Rung
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def _replicas(overview: Overview) -> list[dict[str, Any]]:
 
 
 def _services(overview: Overview) -> list[dict[str, Any]]:
-    return [{**row, "wrong": bool(row["remark"])} for row in service_rows(overview)]
+    return [{**as_seen(row), "wrong": bool(row["remark"])} for row in service_rows(overview)]
 
 
 def _badly(value: Any) -> str:

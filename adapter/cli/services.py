@@ -82,7 +82,8 @@ def services(
     chosen = options.settings(more, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy)
     out = Output(output)
     rows = options.run(_rows(chosen, out, service or []))
-    out.rows(COLUMNS, rows, "no service is known: name it with --service, or in the policy (EVAPI_POLICY)")
+    shown = map(as_seen, rows) if out.format is Format.TABLE else rows
+    out.rows(COLUMNS, shown, "no service is known: name it with --service, or in the policy (EVAPI_POLICY)")
     instances = [{"service": row["name"], **each} for row in rows for each in row["instances"]]
     if instances and out.format is Format.TABLE:
         typer.echo()
@@ -103,6 +104,7 @@ async def _rows(chosen: Settings, out: Output, also: list[str]) -> list[dict[str
             "queue": each.queue,
             "messages": each.messages,
             "consumers": each.consumers,
+            "hidden": each.hidden,
             "events": each.handled if each.events is None else each.events,
             "expected_events": each.asked_for,
             "remark": each.remark,
@@ -110,6 +112,11 @@ async def _rows(chosen: Settings, out: Output, also: list[str]) -> list[dict[str
         }
         for each in found
     ]
+
+
+def as_seen(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A service's row for people: with question marks, where no queue may be looked at."""
+    return {**row, "messages": "?", "consumers": "?"} if row["hidden"] else dict(row)
 
 
 def _instance(told: Hello) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from adapter.admin.checks_finding import Finding, Status
 from adapter.admin.checks_rights import Refusal, Rights
 from adapter.admin.checks_settings import read
 from adapter.admin.doctor import examine
+from adapter.admin.rabbit import NoRights, QueueState, Rabbit
 from adapter.inflight.redis import RedisStore
 from adapter.model.beat import Beat
 from adapter.model.transaction import Transaction, TransactionId
@@ -429,6 +430,25 @@ class TestSite:
         assert told["lcr_b"].seen == "it has no queue: it has never run here; it is a backup"
         assert told["cdr"].seen == "nobody consumes evapi.decide.cdr; 0 requests wait; it observes"
         assert told["invite"].seen.endswith("; fraud is not there")
+
+    async def test_queues_that_may_not_be_looked_at(
+        self, pair: Ground, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """By a user without any right to them, on RabbitMQ 4.3."""
+        look = Rabbit.queue
+
+        async def refuse(rabbit: Rabbit, name: str) -> QueueState | None:
+            if name.startswith(("evapi.decide.", "evapi.results.")):
+                raise NoRights(f"queue {name}: the user has no rights to it")
+            return await look(rabbit, name)
+
+        monkeypatch.setattr(Rabbit, "queue", refuse)
+        policy = tmp_path / "policy.toml"
+        policy.write_text('[events.invite]\nservices = ["lcr"]\n')
+        away = f"http://127.0.0.1:{free_port()}"
+        found = await report(**flags(pair, policy=str(policy), amqp_api=away))
+        assert found.bad == []
+        assert found.unknown >= {("services", each) for each in ("service", "event", "replies")}
 
     async def test_a_service_that_nobody_names(self, pair: Ground, tmp_path: Path) -> None:
         policy = tmp_path / "policy.toml"

@@ -216,6 +216,27 @@ class TestEvents:
             assert told.why
             assert told.todo
 
+    @pytest.mark.parametrize(
+        ("rules", "there", "status"),
+        [
+            ({"services": ["a", "b"]}, "a", "unknown"),
+            ({"mode": "all", "services": ["a", "b"]}, "", "error"),
+            ({"mode": "all", "services": ["a", "b"]}, "a", "unknown"),
+            ({"mode": "quorum", "quorum": 2, "services": ["a", "b"]}, "", "error"),
+            ({}, "a", "ok"),
+            ({}, "", "unknown"),
+        ],
+    )
+    def test_whose_queue_may_not_be_looked_at_is_neither_there_nor_absent(
+        self, rules: dict[str, Any], there: str, status: str
+    ) -> None:
+        """It is b that nobody knows of; a is there or not."""
+        hidden = Service("b", "evapi.decide.b", None, None, ("invite",), hidden=True)
+        found = [service("a", "invite", consumers=len(there)), hidden]
+        (told,) = events(found, policy.parse({"events": {"invite": rules}}), [NODE], complete=True)
+        assert (told.status, told.of) == (status, "invite")
+        assert ("the queue of b" in told.seen) is (status == "unknown")
+
     def test_who_is_named_is_asked_bound_or_not(self) -> None:
         rules = {"invite": {"services": ["a"]}}
         assert self.decided(rules, service("a", "other")) == [("event", "invite", "warning")]

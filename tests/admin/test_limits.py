@@ -322,6 +322,13 @@ class TestServices:
             ("consumers", "x"): CRITICAL
         }
 
+    def test_a_queue_that_may_not_be_looked_at(self) -> None:
+        hidden = overview(services=(Service("x", "q", None, None, None, hidden=True),))
+        assert levels(hidden) == {}
+        limits = replace(Limits(), asked=frozenset({"consumers"}))
+        assert levels(hidden, limits) == {("consumers", "x"): UNKNOWN}
+        assert "look at its queue" in found(hidden, limits)["consumers", "x"].text
+
     def test_fewer_than_asked_for(self) -> None:
         limits = Limits(consumers=Limit.parse("3:1", least=True))
         told = found(overview(), limits)["consumers", "lcr"]

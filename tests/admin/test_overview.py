@@ -208,7 +208,14 @@ class TestWhole:
         assert told["redis"]["ok"] is told["rabbitmq"]["ok"] is told["services_complete"] is True
         assert told["dead_letters"] == 7
         assert service_rows(found) == [
-            {"name": "lcr", "queue": "evapi.decide.lcr", "messages": 3, "consumers": 2, "remark": ""}
+            {
+                "name": "lcr",
+                "queue": "evapi.decide.lcr",
+                "messages": 3,
+                "consumers": 2,
+                "hidden": False,
+                "remark": "",
+            }
         ]
         known = calls(found)
         assert known is not None

@@ -6,15 +6,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from pamqp.commands import Basic
 
 from adapter.admin.management import Management
-from adapter.admin.rabbit import Rabbit
+from adapter.admin.rabbit import NoRights, QueueState, Rabbit
+from adapter.admin.replay import NoCandidate, look_for
 from adapter.admin.services import Service, asked_for, services
 from adapter.amqp.topology import Binding, Queue
 from adapter.broker.rabbitmq.topology import EXCHANGES
 from adapter.contract import handles_queue
+from adapter.hello import Hello
 from adapter.relay import policy
 from adapter.settings import load
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,8 +38,19 @@ def service(
     consumers: int | None = 1,
     events: tuple[str, ...] | None = ("e",),
     asked: tuple[str, ...] = (),
+    hidden: bool = False,
 ) -> Service:
-    return Service("x", "evapi.decide.x", messages, consumers, events, asked)
+    return Service("x", "evapi.decide.x", messages, consumers, events, asked, hidden=hidden)
+
+
+HELLO = Hello("x", "x-1")
+
+
+class Refusing(Rabbit):
+    """As RabbitMQ 4.3 is to a user without any right to a queue."""
+
+    async def queue(self, name: str) -> QueueState | None:
+        raise NoRights(f"queue {name}: the user has no rights to it")
 
 
 @pytest.mark.parametrize(
@@ -51,6 +66,25 @@ def service(
         (service(events=()), "bound to nothing: no event comes to it; restart it, its start binds it"),
         (service(None, None), "no queue: it has never run here; start it (python -m consumers MODULE:x)"),
         (service(consumers=0), "nobody consumes: its events time out; start it, or delete evapi.decide.x"),
+        (
+            service(None, None, None, hidden=True),
+            "RabbitMQ does not let this user look at its queue: whether anybody consumes it is not known "
+            "(README, Security)",
+        ),
+        (
+            service(None, None, (), hidden=True),
+            "bound to nothing: no event comes to it; restart it, its start binds it",
+        ),
+        (replace(service(None, None, None, hidden=True), instances=(HELLO,)), ""),
+        (
+            replace(service(None, None, None, hidden=True), deaf=True),
+            "its consumers do not answer who is there: they hang; restart them",
+        ),
+        (
+            replace(service(None, None, None, hidden=True), instances=(HELLO,), silent={"e": 9}),
+            "takes requests and answers none: the last 9 calls of e timed out; "
+            "evapi-adapter conformance --service x finds out why",
+        ),
         (service(3, 0), "nobody consumes; 3 wait: its events time out; start it, or delete evapi.decide.x"),
     ],
 )
@@ -97,3 +131,41 @@ async def test_the_api_knows_all_and_their_events(managed_rabbitmq: RabbitServer
         ("two", (), ()),
     ]
     assert replace(found[0], consumers=1).remark.startswith("bound to invite_request without a handler")
+
+
+class TestAQueueThatMayNotBeLookedAt:
+    async def test_without_the_api_nobody_knows(self, vhost: str) -> None:
+        settings = load(bridge=False, amqp_url=vhost)
+        async with Refusing(vhost) as rabbit:
+            found = await services(settings, rabbit, None, ["x"], {"e": 9}, {"y": (HELLO,)})
+        assert [(each.name, each.hidden, each.missing, each.consumed) for each in found] == [
+            ("x", True, False, None),
+            ("y", True, False, True),
+        ]
+
+    async def test_the_api_tells(self, managed_rabbitmq: RabbitServer, vhost: str) -> None:
+        """Once it knows the queue: its figures are some seconds old."""
+        settings = load(bridge=False, amqp_url=vhost, amqp_api=managed_rabbitmq.api)
+        async with Refusing(vhost) as rabbit, Management.of(settings) as management:
+            await rabbit.declare(Queue("evapi.decide.x"))
+            await rabbit.publish("", "evapi.decide.x", b"", Basic.Properties())
+
+            async def looked() -> tuple[Service, ...]:
+                return tuple(await services(settings, rabbit, management, ["absent"]))
+
+            async def is_known() -> bool:
+                absent, known = await looked()
+                assert absent.missing
+                assert known.messages is not None or (known.hidden, known.consumed) == (True, None)
+                return known.messages == 1
+
+            await until(is_known, pause=0.1)
+            _, known = await looked()
+        assert (known.hidden, known.consumers, known.consumed) == (False, 0, False)
+        assert known.remark.startswith("nobody consumes; 1 wait")
+
+    async def test_replay_goes_on_without_a_look(self, vhost: str) -> None:
+        async with Refusing(vhost) as refusing, Rabbit(vhost) as rabbit:
+            await look_for(refusing, "x")
+            with pytest.raises(NoCandidate, match="has no queue"):
+                await look_for(rabbit, "x")

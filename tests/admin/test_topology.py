@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adapter.admin.management import UNKNOWN, Management
-from adapter.admin.rabbit import Rabbit
+from adapter.admin.rabbit import NoRights, Rabbit
 from adapter.admin.topology import Item, State, apply, compare, drift
 from adapter.amqp.topology import Binding, Exchange, Queue, bind_all, declare_queue
 from adapter.broker.rabbitmq import topology as declared
@@ -262,6 +262,20 @@ class TestServices:
         found = (await place.items("x"))["evapi.decide.x"]
         assert found.state is State.DIFFERS
         assert "without x-dead-letter-exchange=evapi.dead" in found.remark
+
+    async def test_one_that_may_not_be_looked_at(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        """By a user without any right to it, on RabbitMQ 4.3."""
+        await place.apply()
+        await place.declare(SERVICE_QUEUE, INVITES)
+
+        async def refuse(name: str) -> None:
+            raise NoRights(f"queue {name}: the user has no rights to it")
+
+        monkeypatch.setattr(place.rabbit, "queue", refuse)
+        unseen = await place.items("x", api=False)
+        assert (unseen["evapi.decide.x"].state, drift(unseen.values())) == (State.UNKNOWN, [])
+        assert unseen["evapi.results.sbc1"].state is State.UNKNOWN
+        assert (await place.items("x"))["evapi.decide.x"].state is State.OK, "the API knows it"
 
     async def test_one_that_nobody_names_or_consumes(self, place: Place) -> None:
         await place.apply()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pika
 import pytest
 
+from adapter.cli.services import COLUMNS, as_seen
 from tests.cli.command import evapi_adapter, on_terminal
 from tests.harness.process import free_port, wait_until
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
     from tests.harness.rabbitmq import RabbitServer
 
-KEYS = ["name", "queue", "messages", "consumers", "events", "expected_events", "remark", "instances"]
+KEYS = [
+    *("name", "queue", "messages", "consumers", "hidden"),
+    *("events", "expected_events", "remark", "instances"),
+]
 
 INSTANCE = [
     *("instance", "host", "version", "sdk", "events", "uptime", "requests", "decided", "failed"),
@@ -66,6 +70,11 @@ class TestListing:
         )
         assert [list(row) for row in done.rows] == [KEYS, KEYS]
         assert [row["events"] for row in done.rows] == [["invite_request"], []]
+
+    def test_what_may_not_be_looked_at(self) -> None:
+        row = {"name": "x", "messages": None, "consumers": None, "hidden": True}
+        assert [column.cell(as_seen(row)) for column in COLUMNS[:3]] == ["x", "?", "?"]
+        assert [column.cell(as_seen({**row, "hidden": False})) for column in COLUMNS[:3]] == ["x", "-", "-"]
 
     def test_without_the_api_those_that_are_named(self, vhost: str, tmp_path: Path) -> None:
         policy = tmp_path / "policy.toml"
