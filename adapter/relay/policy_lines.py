@@ -25,7 +25,7 @@ _REMEDIES: Final = (
     (r"Unclosed|Expected '\]", "close what [ begins with ]"),
     (r"Invalid value", "write text in quotes, and true or false in small letters"),
     (r"Unterminated|Illegal|Expected ['\"]{3}|Expected ['\"]['\"]['\"]$", "end the text with its quotes"),
-    (r"Unescaped|Escaped|hex value", "write each \\ of a text twice"),
+    (r"Unescaped|Escaped|(Invalid )?hex value", "write each \\ of a text twice"),
     (r"Expected '=' after", "write key = value"),
     (r"Expected newline", "write one key = value in a line, and text in quotes"),
 )

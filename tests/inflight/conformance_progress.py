@@ -159,7 +159,7 @@ async def test_it_ends_at_the_deadline_that_it_has_now(world: World) -> None:
     await world.until(due, 0.25)
     (record,) = expired
     assert (record.id, record.deadline, record.course) == (A, later, line("fraud"))
-    assert world.now() >= later
+    assert world.now() >= later - 0.001  # Redis keeps whole milliseconds
 
 
 async def test_a_deadline_never_moves_back(world: World) -> None:
