@@ -313,7 +313,7 @@ class FailoverStore:
 
     async def get(self, id: TransactionId) -> Transaction | None:  # noqa: A002
         """See ``ports.store.Store``. While away, of what this replica owns."""
-        return await self._ask_either("get", lambda store: store.get(id))
+        return self._resync.known(await self._ask_either("get", lambda store: store.get(id)))
 
     async def scan(self, node: str) -> list[Transaction]:
         """See ``ports.store.Store``. While away, of what this replica owns."""

@@ -221,6 +221,13 @@ class Resync:
         if before is not None and record is not None and lines_beyond(before.course, record.course):
             self._on_added(record)
 
+    def known(self, theirs: Transaction | None) -> Transaction | None:
+        """Return a record that Redis was asked for; one that waits there and here is followed."""
+        here = None if theirs is None else self._local.peek(theirs.id)
+        if theirs is None or here is None or not theirs.state is here.state is State.CLAIMED:
+            return theirs
+        return self.follow(theirs)
+
     def follow(self, theirs: Transaction) -> Transaction | None:
         """Take over what others have added to a record that waits in Redis.
 
@@ -231,7 +238,10 @@ class Resync:
         if self._local.was_granted(theirs.id):
             return None
         here = self._local.peek(theirs.id)
-        if here is None or here.owner != theirs.owner:
+        if here is None:
+            return theirs
+        if here.owner != theirs.owner:  # adopted meanwhile: what is held here would never hear of more
+            self._local.disown(theirs.id)
             return theirs
         course = theirs.course + lines_beyond(theirs.course, here.course)
         if course == here.course and theirs.deadline < here.deadline + 0.001:  # Redis keeps whole ms

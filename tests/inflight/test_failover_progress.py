@@ -142,6 +142,22 @@ async def test_what_another_has_claimed_is_added_to_there_and_not_held_here() ->
     assert await add(bench, "routing") is None
 
 
+async def test_what_another_has_adopted_meanwhile_is_not_held_here_any_more() -> None:
+    """A process that stood still past its lease goes on with what the other knows."""
+    bench = Told()
+    await behind(bench, A)
+    await bench.two.adopt("sbc1", ["one"], State.CLAIMED)
+    await bench.two.progress([step(A, "fraud")])
+    await add(bench, "screening")
+    await bench.one.flushed()
+    record = await add(bench, "routing")
+    assert record is not None
+    assert lines(record) == of("fraud", "screening", "routing")
+    (told,) = bench.told
+    assert lines(told) == of("fraud", "screening")
+    assert not bench.here
+
+
 async def test_what_another_has_answered_meanwhile_is_left_to_it() -> None:
     bench = Bench()
     await behind(bench, A)
