@@ -95,35 +95,57 @@ class CourseReplies:
         return id_ in self._calls or id_ in self._shadows
 
     def early(self, now: float) -> list[Pair]:
-        """Return the replies to be looked at again now: nobody had claimed their calls before."""
+        """Return the replies to be looked at again now: more may be known of their calls by now."""
         return self._early.due(now) if self._early.waiting else []
 
     async def known(self, pairs: Sequence[Pair]) -> Sequence[Pair]:
-        """Take up calls for which another replica has asked, and whose replies come here by now. Return the
-        replies without those that come before their claim: these are looked at again."""
-        unknown = list(dict.fromkeys(each.id for _, each in pairs if each.id not in self))
-        found = await asyncio.gather(*(self._learn(id_) for id_ in unknown)) if unknown else ()
-        missing = [id_ for id_, is_there in zip(unknown, found, strict=True) if not is_there]
-        if not missing and not self._early.waiting:
+        """Take up what other replicas have done for calls whose replies come here by now. Return the replies
+        without those that come before their claim, or before the answer that led to their request: these are
+        looked at again."""
+        unknown: dict[TransactionId, set[str]] = {}
+        for pair in pairs:
+            if pair[1].id not in self or self._is_ahead(pair):
+                id_, name = self._key_of(pair)
+                unknown.setdefault(id_, set()).add(name)
+        found = await asyncio.gather(*map(self._learn, unknown, unknown.values())) if unknown else ()
+        states = dict(zip(unknown, found, strict=True))
+        missing = [id_ for id_, state in states.items() if state is None]
+        ahead = [pair for pair in pairs if states.get(pair[1].id) is State.CLAIMED and self._is_ahead(pair)]
+        if not (missing or ahead or self._early.waiting):
             return pairs
         open_ = set(missing).difference(await self._inflight.answered(missing) if missing else ())
-        known = [pair for pair in pairs if pair[1].id not in open_]
+        early = [*ahead, *(pair for pair in pairs if pair[1].id in open_)]
+        keys = set(map(self._key_of, early))
+        known = [pair for pair in pairs if self._key_of(pair) not in keys]
         self._early.drop(known)
-        early = [pair for pair in pairs if pair[1].id in open_]
         for _, settlement in self._early.add(early, self._clock()):
             self._metrics.late_replies.labels(settlement.id.node).inc()
         return known
 
-    async def _learn(self, id_: TransactionId) -> bool:
-        """Take up a call, unless it has ended. Return False if nobody has claimed it, or it is over."""
+    async def _learn(self, id_: TransactionId, names: set[str]) -> State | None:
+        """Take up a call, or what was added to it, unless it has ended, and wait for these services if they
+        are next. Return its state; None if nobody has claimed it, or it is over."""
         record = await self._inflight.get(id_)
         if record is None or record.state is not State.CLAIMED or not self._policy.plan_of(record).courses:
-            return record is not None
+            return None if record is None else State.SETTLED
+        is_new = self._calls.get(id_) is None
         call, now = self._calls.open(record), self._clock()
         for service in course.next_step(call.plan, call.answers).ask:
-            if service.name not in call.telling:
+            if (is_new or service.name in names) and service.name not in call.telling:
                 call.waiting.setdefault(service.name, Asked(service, now))
-        return True
+        return record.state
+
+    def _is_ahead(self, pair: Pair) -> bool:
+        """Whether a reply is of a service that is not asked yet, as far as is known here: another replica has
+        had the answers that led there, or RabbitMQ has taken a request without saying so."""
+        id_, name = self._key_of(pair)
+        call = self._calls.get(id_)
+        if call is None or call.done is not None or name in call.waiting or name in call.telling:
+            return False
+        plan = call.plan
+        return name in (*plan.services, *plan.backup_names) and name not in course.ends(
+            call.answers, plan.retry
+        )
 
     def _key_of(self, pair: Pair) -> tuple[TransactionId, str]:
         reply, settlement = pair

@@ -1,7 +1,8 @@
-"""Replies to calls that nobody has claimed yet, as far as the store knows. Pure.
+"""Replies to calls that nobody has claimed yet, or to requests that are not next yet, as far as the store
+knows. Pure.
 
-A replica publishes its claims and tells the store of them side by side. Where the replies come to another
-replica, at a hand-over, one may be there first: it waits for its claim, or would be lost.
+A replica publishes requests and tells the store of what led to them side by side. Where the replies come to
+another replica, at a hand-over, one may be there first: it waits for that, or would be lost.
 """
 
 from __future__ import annotations

@@ -36,6 +36,19 @@ def pair(event: dict[str, Any], services: dict[str, Any] | None = None) -> tuple
     return first, bench_of(event, services, store.beside("r2"))
 
 
+def behind(event: dict[str, Any], common: LocalStore) -> Bench:
+    """The active replica on a store, which it tells later."""
+    store = FailoverStore(
+        FaultyStore(common.beside("r1")),
+        clock=lambda: found.now,
+        on_added=lambda record: found.trip.on_added(record),
+    )
+    policy = parse({"events": {"invite_request": event}})
+    ids = Ids(KEYS, services=lambda: policy.services)
+    found = Bench(policy, store, ids=ids)  # type: ignore[arg-type]
+    return found
+
+
 async def test_a_breaker_that_opens_before_a_request_is_out_costs_no_other_call_its_request() -> None:
     breaker = {"fraud": {"within": 0.3, "optional": True, "breaker": {"after": 1, "pause": 5.0}}}
     bench = bench_of({"mode": "all", "services": ["screening", "fraud"]}, breaker)
@@ -218,6 +231,57 @@ async def test_a_reply_that_comes_before_its_claim_is_looked_at_again() -> None:
     assert second.counted("late_replies_total", node="sbc1") == 0
 
 
+CHAIN: dict[str, Any] = {"mode": "chain", "services": ["screening", "fraud", "least_cost"]}
+
+
+@pytest.mark.parametrize(
+    "event", [CHAIN, {"services": ["screening"], "backup": ["fraud", "least_cost"]}], ids=["chain", "backup"]
+)
+async def test_a_reply_to_what_another_replica_asked_next_counts_where_the_call_is_waited_for(
+    event: dict[str, Any],
+) -> None:
+    first, second = pair(event)
+    await first.events(suspended())
+    said = failure(first, "screening") if "backup" in event else answer(first, "screening", action="allow")
+    await second.reply(said)
+    assert queues(second) == ["fraud"]
+    await first.reply(answer(second, "fraud", action="reject"))
+    assert resume(first)["decision"] == {"action": "reject"}
+    assert first.counted("late_replies_total", node="sbc1") == 0
+
+
+async def test_what_another_replica_added_is_known_from_then_on_to_who_tells_the_store_later() -> None:
+    common = LocalStore("r0", clock=lambda: first.now)
+    first, second = behind(CHAIN, common), bench_of(CHAIN, None, common.beside("r2"), name="r2")
+    await first.events(suspended())
+    await first.store.inner.flushed()  # type: ignore[attr-defined]
+    await second.reply(answer(first, "screening", action="allow", reason="a long one, to make the line long"))
+    await first.reply(answer(second, "fraud", action="allow"))
+    assert queues(first) == ["screening", "least_cost"]
+    await first.reply(answer(first, "least_cost", action="allow"))
+    assert resume(first)["services"] == dict.fromkeys(CHAIN["services"], "decided")
+
+
+async def test_a_reply_that_comes_before_the_answer_that_led_to_its_request_is_looked_at_again() -> None:
+    """The replica that asks tells the store of the answer side by side with the next request."""
+    first, second = pair(CHAIN)
+    await first.events(suspended())
+    before = await first.record(id_of())
+    assert before is not None
+    await first.reply(answer(first, "screening", action="allow"))
+    after = await first.record(id_of())
+    assert after is not None
+    records = second.store.inner._nodes["sbc1"].records
+    records[id_of()] = before
+    await second.reply(answer(first, "fraud", action="reject"))
+    assert second.links.frames == []
+    records[id_of()] = after
+    await second.tick(LOOKS[0])
+    assert resume(second)["services"] == {"screening": "decided", "fraud": "decided"}
+    await second.tick(LOOKS[-1])
+    assert second.counted("late_replies_total", node="sbc1") == 0
+
+
 async def test_a_failure_of_whoever_is_bound_to_the_event_goes_on_at_another_replica_too() -> None:
     first, second = pair({"backup": ["spare"]})
     await first.events(suspended())
@@ -230,19 +294,7 @@ async def test_a_failure_of_whoever_is_bound_to_the_event_goes_on_at_another_rep
 async def test_what_another_replica_added_while_nobody_asked_is_gone_on_with() -> None:
     """The replica that has claimed tells the store later, and hears then what another has added."""
     common = LocalStore("r0", clock=lambda: first.now)
-    policy = parse({"events": {"invite_request": {"mode": "all", "services": ["a", "b"]}}})
-
-    def bench(name: str) -> Bench:
-        store = FailoverStore(
-            FaultyStore(common.beside(name)),
-            clock=lambda: first.now,
-            on_added=lambda record: found.trip.on_added(record),
-        )
-        ids = Ids(KEYS, services=lambda: ["a", "b"])
-        found = Bench(policy, store, name=name, ids=ids)  # type: ignore[arg-type]
-        return found
-
-    first = bench("r1")
+    first = behind({"mode": "all", "services": ["a", "b"]}, common)
     await first.events(suspended())
     await first.store.inner.flushed()  # type: ignore[attr-defined]
     record = common.peek(id_of())
