@@ -13,7 +13,7 @@ import pytest
 from tests.harness.sip import Caller
 from tests.harness.until import until
 from tests.system.course_rows import FAILS, by
-from tests.system.course_site import THREE, Made, Site, flow, make
+from tests.system.course_site import PATIENCE, THREE, Made, Site, flow, make
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -129,11 +129,17 @@ def modes(calls: int, first: dict[str, Any] = SLOW) -> list[tuple[str, dict[str,
 
 
 def whole(made: Made) -> None:
-    """Check a call that all three have decided, whoever carried it there."""
+    """Check a call that all three have decided, whoever carried it there.
+
+    In mode quorum two are enough, and which two is not promised. Of a call that was claimed within 10 ms of a
+    kill Redis knows nothing: another replica asks all three again, and ``routing``, which forgets but once,
+    then answers before ``fraud`` has.
+    """
     outcome, step, services = made.told
     assert (outcome, step) == ("decided", "service")
-    if made.event == "quorum":  # two are enough
-        assert made.decision == {"action": "allow", **by("screening", "fraud")}
+    if made.event == "quorum":
+        pairs = itertools.combinations([name for name in THREE if services.get(name) == "decided"], 2)
+        assert made.decision in [{"action": "allow", **by(*pair)} for pair in pairs]
     else:
         assert services == dict.fromkeys(THREE, "decided")
         assert made.decision == (HEARD if made.event == "chain" else MERGED)
@@ -150,6 +156,20 @@ async def half_answered(site: Site) -> dict[str, frozenset[str]]:
 
     await until(several)
     return found
+
+
+async def found_again(caller: Caller, key: str) -> Made:
+    """Return the first call that is decided as an equal one before it was.
+
+    A call waits 50 ms for what Redis keeps (``PATIENCE`` in adapter/inflight/decisions.py). If the machine
+    takes longer the service is asked, which fails here: no decision takes the place of the one that is kept.
+    """
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            made = await make(caller, "cached", {"fraud": FAILS}, key)
+            if made.told[1] == "cache":
+                return made
+            assert made.told == ("failed", "fallback_on", {"fraud": "failed"})
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
@@ -184,8 +204,8 @@ async def test_a_replica_that_ends_half_way_hands_its_calls_on(
         assert {("routing", call) for call in before} & asked, "it had not answered"
     else:
         assert site.asked_again(made) == []
-    again = await make(caller, "cached", {"fraud": FAILS}, how.name)
-    assert (again.told[1], again.resume["decision"]) == ("cache", kept.resume["decision"])
+    again = await found_again(caller, how.name)
+    assert again.resume["decision"] == kept.resume["decision"]
 
 
 async def test_calls_go_on_without_redis(site: Site, caller: Caller) -> None:
