@@ -275,8 +275,7 @@ def judge(reply: Reply, candidate: Service) -> tuple[Result, str, contract.Decis
         detail = reply.detail if letter is None else f"{letter.reason}: {letter.detail}"
         return Result.FAILED, detail or _WHY.get(found.outcome, found.outcome.value), None
     decision: Mapping[str, Any] = json.loads(found.decision)
-    accepts, action = candidate.accepts, decision.get("action")
-    if accepts is not None and not (isinstance(action, str) and action in accepts):
+    if not candidate.may_decide(action := decision.get("action")):
         return Result.FAILED, f"it may not decide {action!r}: see accepts in the policy", None
     return Result.SAME, "", decision
 

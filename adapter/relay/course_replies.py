@@ -174,7 +174,7 @@ class CourseReplies:
         if is_said:
             self._breakers.answered(service.name)
         if answer.status is Status.DECIDED:
-            if service.accepts is not None and (action := course.action(answer.text)) not in service.accepts:
+            if not service.may_decide(action := course.action(answer.text)):
                 detail = f"{service.name} may not decide {action!r}"
                 self._broker.dead_letter(translate.letter(reply, NOT_ACCEPTED, detail, id_.node))
                 answer = answer._replace(status=Status.FAILED, text=course.why(detail))

@@ -64,6 +64,10 @@ class Service:
             return data
         return {key: data[key] for key in self.fields if key in data} if isinstance(data, dict) else {}
 
+    def may_decide(self, action: Any) -> bool:
+        """Return True if a decision of this action counts, whatever type the service gave it."""
+        return self.accepts is None or (isinstance(action, str) and action in self.accepts)
+
 
 ANYBODY: Final = Service("")
 """Who is asked if a policy names nobody: whoever is bound to the event."""

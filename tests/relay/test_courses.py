@@ -195,6 +195,18 @@ async def test_one_service_without_a_say_ends_a_call_as_failed() -> None:
     assert bench.outcomes == [(1, "failed")]
 
 
+@pytest.mark.parametrize("action", [["allow"], {"allow": 1}, None, 1])
+async def test_an_action_that_is_no_word_is_not_accepted_and_costs_no_other_call(action: Any) -> None:
+    bench = bench_of({"services": ["screening"]}, {"screening": {"accepts": ["allow"]}})
+    await bench.events(suspended(1), suspended(2))
+    odd, good = (bench.broker.asked[at] or "" for at in (0, 1))
+    body = json.dumps({"action": action}).encode()
+    replies = [Reply(odd, body, "application/json"), Reply(good, b'{"action":"allow"}', "application/json")]
+    await bench.reply(*replies)
+    assert sorted(each["outcome"] for each in bench.links.frames) == ["decided", "failed"]
+    assert [each.reason for each in bench.broker.letters] == ["not-accepted"]
+
+
 async def test_no_queue_fails_the_call_unless_there_is_a_backup() -> None:
     bench = bench_of({"services": ["least_cost"], "backup": ["backup_1", "backup_2"]})
     bench.broker.answers["invite_request"] = Published.UNROUTABLE
