@@ -99,7 +99,12 @@ class Supervisor:
             log.error("broker: left undone", exc_info=exc)
 
     async def finish(self, within: float) -> None:
-        """Wait for what is done beside, then end it."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=within)
+        """Wait for what is done beside, and for what that begins, then end it.
+
+        A goodbye that had just begun was cut short otherwise, and its connection stayed.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within
+        while self._tasks and (left := until - loop.time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
         await end(*self._tasks)
