@@ -133,10 +133,9 @@ class FailoverStore:
         ask_remote: Callable[[Sequence[A]], Awaitable[list[Transaction | None]]],
     ) -> list[Transaction | None]:
         """Ask the remote store for what this process has not found, unless it had the licence before."""
+        unsure = () if all(found) else enumerate(asked)
         places = [
-            place
-            for place, each in enumerate(asked)
-            if found[place] is None and not self._local.was_granted(each.id)
+            place for place, each in unsure if found[place] is None and not self._local.was_granted(each.id)
         ]
         if places:
             records = await ask_remote([asked[place] for place in places])

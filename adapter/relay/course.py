@@ -48,6 +48,9 @@ _OUTCOMES: Final = {
 _FAILED: Final = frozenset({Status.FAILED, Status.MALFORMED, Status.OVERSIZED})
 SILENT: Final = frozenset({Status.TIMEOUT, Status.UNTAKEN})
 """Statuses of a service that said nothing."""
+SHORT: Final = 512
+"""Bytes of a decision up to which what was made of it is remembered: services give the same ones again and
+again, and a thousand long ones would take tens of megabytes."""
 
 
 class Answer(NamedTuple):
@@ -96,9 +99,13 @@ def lines(course: bytes) -> list[Answer]:
     return found
 
 
-@lru_cache(maxsize=1024)
 def is_decision(text: bytes) -> bool:
     """Whether it is a map in JSON that Kamailio takes."""
+    return _is_decision(text) if len(text) <= SHORT else _is_decision.__wrapped__(text)
+
+
+@lru_cache(maxsize=1024)
+def _is_decision(text: bytes) -> bool:
     try:
         found = json.loads(text.decode())
         return isinstance(found, dict) and bool(decision_json(found))
@@ -167,7 +174,7 @@ def decisions(plan: Plan, answers: Sequence[Answer]) -> dict[str, Any]:
     """What the services of a chain have decided so far, by their names."""
     over = ends(answers, plan.retry)
     return {
-        each.name: dict(_read(found.text))
+        each.name: dict(read(found.text))
         for each in plan.asked
         if (found := over.get(each.name)) is not None and found.status is Status.DECIDED
     }
@@ -180,7 +187,7 @@ def extended(answers: Iterable[Answer]) -> bool:
 
 def action(decision: bytes) -> Any:
     """The action of a decision in JSON."""
-    return _read(decision).get("action")
+    return read(decision).get("action")
 
 
 def cache_key(event: str, keys: Sequence[str], data: Any) -> str | None:
@@ -247,7 +254,7 @@ def _chain(plan: Plan, over: Mapping[str, Answer]) -> Step:
         if answer is None:
             return Step((service,))
         if answer.status is Status.DECIDED:
-            decision = _read(answer.text)
+            decision = read(answer.text)
             if decision.get("action") == REJECT:
                 return Step(done=Done(Outcome.DECIDED, answer.text, by=(answer.service,)))
             if decision.get(FINAL) is True:
@@ -290,11 +297,15 @@ def _merged(plan: Plan, over: Mapping[str, Answer]) -> Step:
     return Step(done=Done(Outcome.DECIDED, whole, by=tuple(each.service for each in decided)))
 
 
-@lru_cache(maxsize=1024)
 def _as_one(decisions: tuple[bytes, ...]) -> bytes:
+    return _merge(decisions) if sum(map(len, decisions)) <= SHORT else _merge.__wrapped__(decisions)
+
+
+@lru_cache(maxsize=1024)
+def _merge(decisions: tuple[bytes, ...]) -> bytes:
     merged: dict[str, Any] = {}
     for each in decisions:
-        merged.update(_read(each))
+        merged.update(read(each))
     return decision_json(merged)
 
 
@@ -309,8 +320,12 @@ def _is_decided(answer: Answer) -> bool:
     return answer.status is Status.DECIDED
 
 
+def read(decision: bytes) -> Mapping[str, Any]:
+    """A decision, JSON text, as a map that nobody may change; empty if it is none."""
+    return _read(decision) if len(decision) <= SHORT else _read.__wrapped__(decision)
+
+
 @lru_cache(maxsize=1024)
 def _read(decision: bytes) -> Mapping[str, Any]:
-    """A decision as a map; services give the same ones again and again. Nobody changes it."""
     found = json.loads(decision)
     return found if isinstance(found, dict) else {}

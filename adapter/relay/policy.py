@@ -94,6 +94,11 @@ class Policy:
         return self.default.courses or any(plan.courses for plan in self.events.values())
 
     @property
+    def urgent(self) -> bool:
+        """Whether any event's calls are emergency calls."""
+        return self.default.emergency or any(plan.emergency for plan in self.events.values())
+
+    @property
     def unused(self) -> tuple[str, ...]:
         """Services that have a table, and that no event names."""
         return tuple(name for name in self.known if name not in self.services)
@@ -118,13 +123,14 @@ class LivePolicy:
         """Whether any call under way may need more than one request and one reply."""
         self._clock = clock
         self._before: list[tuple[float, Policy]] = []  # until when it counted; the oldest first
+        self._urgent = policy.urgent
 
     def replace(self, policy: Policy) -> None:
         """Let this one count for what is claimed from now on."""
         at = self._clock()
         self._before = [(until, each) for until, each in self._before if until > at - KEPT]
         self._before.append((at, self.now))
-        self.now = policy
+        self.now, self._urgent = policy, policy.urgent
         self.courses = policy.courses or any(each.courses for _, each in self._before)
 
     @property
@@ -143,11 +149,13 @@ class LivePolicy:
 
     def plan_at(self, event: str, arrived: float) -> Plan:
         """The plan of an event that came then, in epoch seconds, though it is claimed later."""
-        return self._at(arrived).plan(event)
+        policy = self._at(arrived) if self._before else self.now
+        return policy.events.get(event, policy.default)
 
     def plan_of(self, transaction: Transaction) -> Plan:
         """The plan by which a suspension was claimed."""
-        return self._at(transaction.claimed_at).plan(transaction.event)
+        policy = self._at(transaction.claimed_at) if self._before else self.now
+        return policy.events.get(transaction.event, policy.default)  # several times for each call
 
     def revision_of(self, transaction: Transaction) -> str:
         """The revision of the policy by which a suspension was claimed."""
@@ -163,7 +171,9 @@ class LivePolicy:
         self, transactions: Sequence[Transaction]
     ) -> list[tuple[int, Sequence[Transaction]]]:
         """See ``Policy.admission_classes``."""
-        return self.now.admission_classes(transactions)
+        return (
+            self.now.admission_classes(transactions) if self._urgent else [(self.now.in_flight, transactions)]
+        )
 
 
 def read(path: Path) -> Policy:

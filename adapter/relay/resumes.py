@@ -167,10 +167,8 @@ class Resumes:
             said = "no link: resumed once there is one, or by another replica"
             log.info(said, correlation_id=self._ids.text(id_))
             return
-        if self._policy.courses and self._has_course(
-            transaction
-        ):  # first, so that who is told of the resume knows what decided
-            self._endings.ended(transaction, outcome)
+        if self._policy.courses and self._has_course(transaction):
+            self._endings.ended(transaction, outcome)  # first: who is told of the resume knows what decided
         self._observer.resumed(now, transaction, outcome, decision)
 
     def _payload(self, transaction: Transaction, outcome: Outcome) -> tuple[bytes, bytes]:

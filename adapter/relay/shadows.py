@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from adapter.model.ladder import Status
+from adapter.relay.course import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -101,14 +100,9 @@ class Shadows:
             if answer.status is not Status.DECIDED:
                 result = Result.FAILED
             else:
-                equal = call.decision is not None and _read(call.decision) == _read(answer.text)
+                equal = call.decision is not None and read(call.decision) == read(answer.text)
                 result = Result.SAME if equal else Result.DIFFERENT
             self._told(id_, answer.service, result, call.decision, answer.text)
         call.came.clear()
         if not call.open:
             del self._calls[id_]
-
-
-@lru_cache(maxsize=256)
-def _read(decision: bytes) -> Any:
-    return json.loads(decision)

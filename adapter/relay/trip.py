@@ -286,17 +286,18 @@ class Trip:
         said = [(each.id, reply) for reply, each in found if reply.rejected != translate.UNTAKEN]
         self._observer.replied(said)
         if self._policy.courses:
-            parts = [each for each in found if self._is_part(each[1])]
-            if parts:
-                found = [each for each in found if not self._is_part(each[1])]
-                await self._courses.on_replies(parts)
+            found = await self._take_parts(found)
         await self._settle_replies([settlement for _, settlement in found])
 
-    def _is_part(self, settlement: Settlement) -> bool:
-        """Whether it is one of several answers of which a decision is made."""
-        if settlement.outcome is Outcome.OPERATOR:
-            return False
-        return settlement.part is not None or settlement.id in self._courses
+    async def _take_parts(self, found: Sequence[tuple[Reply, Settlement]]) -> list[tuple[Reply, Settlement]]:
+        """Hand on what is one of several answers of which a decision is made; return the others."""
+        parts, whole = list[tuple[Reply, Settlement]](), list[tuple[Reply, Settlement]]()
+        for each in found:
+            is_part = each[1].part is not None or each[1].id in self._courses
+            (parts if is_part and each[1].outcome is not Outcome.OPERATOR else whole).append(each)
+        if parts:
+            await self._courses.on_replies(parts)
+        return whole
 
     async def _settle_replies(self, settlements: Sequence[Settlement]) -> None:
         """Settle. Where that is refused, what has had its answer is late, and all else is early: its

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import replace
 from typing import Any
 
@@ -320,3 +321,19 @@ def test_whatever_another_build_has_written_ends_nothing_wrongly(
     course.decisions(rules, answers)
     if step.done is not None and step.done.decision is not None:
         assert to_kamailio.decision_json(json.loads(step.done.decision))
+
+
+def test_long_decisions_are_not_remembered() -> None:
+    """A thousand of them, and of what was made of each, would take some hundred megabytes."""
+    long = [decided("fraud", action="route", why="x" * 4096, number=number) for number in range(300)]
+    tracemalloc.start()
+    try:
+        for each in long:
+            assert course.lines(course.line(each)) == [each]
+            assert course.action(each.text) == "route"
+            both = [decided("screening", action="allow"), each]
+            assert end(next_step(plan(services="screening fraud"), both))[1]["action"] == "route"
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 500_000, f"{kept} bytes are kept of {len(long)} decisions"
