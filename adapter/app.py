@@ -7,6 +7,7 @@ import contextlib
 import gc
 import secrets
 import signal
+import socket
 import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +17,7 @@ import uvloop
 
 from adapter import outlet
 from adapter.cluster.beats import Beats
-from adapter.cluster.clock import WRONG, Clock, Timekeeping
+from adapter.cluster.clock import Clock, Timekeeping
 from adapter.cluster.clock_watch import ClockWatch
 from adapter.cluster.heartbeat import Heartbeat
 from adapter.cluster.membership import Membership
@@ -33,14 +34,14 @@ from adapter.observe.journal import Journal
 from adapter.observe.metrics import Metrics
 from adapter.observe.observer import CallLog, Observer
 from adapter.parts import follow_policy, make_broker, make_cache, make_ids, make_store
-from adapter.ports.broker import REMEDY
 from adapter.ports.store import NOTE_INTERVAL
+from adapter.readiness import Readiness
 from adapter.relay import policy
 from adapter.relay.policy import LivePolicy, Policy
 from adapter.relay.recovery import StoreRecovery
 from adapter.relay.ticker import Ticker
 from adapter.relay.trip import Trip
-from adapter.runtime import logs
+from adapter.runtime import logs, own_address
 from adapter.runtime.health import HealthServer
 from adapter.runtime.http_connections import raise_descriptor_limit
 from adapter.runtime.watchdog import Watchdog
@@ -221,8 +222,22 @@ class Bridge:
             (self.draining.obey, self.replicas.tick, self._look),
         )
         self.policy_file = follow_policy(settings, self.policy)
+        self.readiness = Readiness(
+            settings,
+            self.broker,
+            self.nodes,
+            self.placement,
+            self.replicas,
+            self.roles,
+            self.timekeeping,
+            self.policy_file,
+        )
         self._health = HealthServer(
-            settings.http, self.metrics.registry, self.checks, self._measure, self._details
+            settings.http,
+            self.metrics.registry,
+            self.readiness.checks,
+            self._measure,
+            self.readiness.details,
         )
         self._since = time.time()
         self._note_at = 0.0
@@ -285,47 +300,6 @@ class Bridge:
             await asyncio.to_thread(self._traces.close)
         log.info("stopped")
 
-    def checks(self) -> Mapping[str, bool]:
-        """What readiness rests on."""
-        return {
-            "broker": self.broker.ready,
-            "store": self.replicas.store_ready,
-            # A replica may have none to connect to, where others have them all.
-            "links": bool(self.nodes.readers) or bool(self.nodes.known and not self.placement.wanted),
-            "accepting": self.roles.drain.accepts and not self._listens,
-            "replies": not self.broker.unheard,
-            "clock": not self.roles.clock_wrong,
-        }
-
-    @property
-    def _listens(self) -> list[str]:
-        """The nodes that nobody serves yet, since this replica listens first whether another does."""
-        return [node for node in self.nodes.readers if self.roles.of(node).listens]
-
-    def _details(self) -> Mapping[str, str]:
-        """What is to be told beside the checks, by subject."""
-        found = {f"replies {node}": why for node, why in self.broker.unheard.items()}
-        found |= {
-            f"listens {node}": "whether another replica serves it, before it does" for node in self._listens
-        }
-        found |= {f"names {', '.join(clash.names)}": clash.text for clash in self.replicas.watch.told}
-        for queue, number in self.broker.dropped.items():
-            found[f"queue {queue}"] = f"{number} replies dropped that RabbitMQ cannot hand over: {REMEDY}"
-        if trouble := outlet.trouble():
-            found["log"] = trouble
-        if problem := self._policy_problem:
-            found["policy"] = f"{problem}; the one before it counts: {self.policy.now.revision}"
-        keeping = self.timekeeping
-        if abs(keeping.corrected) > WRONG:
-            found["machine's clock"] = f"{keeping.corrected:+.1f} s off Redis' when this replica started"
-        if abs(keeping.off) > WRONG:
-            found["clock"] = f"{keeping.off:+.1f} s off Redis'"
-        return found
-
-    @property
-    def _policy_problem(self) -> str:
-        return "" if self.policy_file is None else self.policy_file.problem
-
     def _look(self, now: float) -> None:
         if self.roles.drain.accepts:
             self.nodes.set_status(lambda node: "ready" if self.replicas.serves(node) else "degraded")
@@ -347,7 +321,8 @@ class Bridge:
         return {
             "version": VERSION,
             "since": self._since,
-            "http": str(self._settings.http),
+            "http": str(own_address.told(self._settings.http)),
+            "machine": socket.gethostname(),
             "links": {link.node: link.state for link in self.nodes},
             "kamailio": {link.node: link.version for link in self.nodes if link.version},
             "receipts": {
@@ -360,7 +335,7 @@ class Bridge:
             "clock_off": round(self.timekeeping.off, 3),
             "dropped": list(self.broker.dropped.items()),
             "policy": self.policy.now.revision,
-            "policy_problem": self._policy_problem,
+            "policy_problem": self.readiness.policy_problem,
         }
 
     def _measure(self) -> None:
@@ -377,7 +352,7 @@ class Bridge:
         self.metrics.process.http_dropped.set(self._health.connections.dropped)
         self.metrics.process.journal_dropped.set(self.journal.dropped)
         self.metrics.courses.begin(self.policy.now.default, self.policy.now.events)
-        self.metrics.process.policy(self.policy.now.revision, bool(self._policy_problem))
+        self.metrics.process.policy(self.policy.now.revision, bool(self.readiness.policy_problem))
         broker = "rabbitmq" if self._settings.amqp_url else "embedded"
         store = "redis" if self._settings.redis_url else "embedded"
         self.metrics.process.replica_info.labels(self._settings.replica, broker, store).set(1)

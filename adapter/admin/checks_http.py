@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import json
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import aiohttp
 
@@ -23,35 +23,55 @@ MOST: Final = 65_536
 _WHY: Final = "Kubernetes' probes and Prometheus ask there: it is restarted, or nobody is alarmed."
 
 
-async def ready(group: Group, address: str, name: str = "") -> Finding:
-    """Ask an adapter whether it is ready. ``name``: the replica that says that it listens there.
+async def ready(
+    group: Group, address: str, name: str = "", machine: str = "", *, surely: bool = True
+) -> Finding:
+    """Ask an adapter whether it is ready.
 
-    An address that only its own machine has is asked here; where nobody answers and the replica is not
-    of this machine, as its name tells, that says nothing.
+    An address that only its own machine has is asked if that is this one, and no other: whoever answers
+    there would be another replica.
+
+    Args:
+        group: of the finding.
+        address: where the adapter listens, as it says.
+        name: the replica's; empty if it is the one that this machine's settings are of.
+        machine: the host name of its machine, as it says.
+        surely: whether an adapter is to be there; else one that is not is no fault.
     """
     try:
         given = Address.parse(address)
     except ValueError:
         return group.unknown("http", f"it tells no address: {address!r}", of=name)
     host, elsewhere = _here(given.host)
-    here = not elsewhere or not name or name.startswith(socket.gethostname())
+    if elsewhere and name and machine != socket.gethostname():
+        on = f" of {machine}" if machine else ""
+        seen = f"it listens on {address}, which is to be reached from its own machine{on} only"
+        return group.unknown("http", seen, todo=f"evapi-adapter doctor    # there{on}", of=name)
     url = f"http://{Address(host, given.port)}/readyz"
     try:
         told = await _get(url)
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as exc:
         why = "no answer in time" if isinstance(exc, TimeoutError) else _in_words(exc)
-        if not here:
-            seen = f"it listens on {address}, which is to be reached from its own machine only"
-            return group.unknown("http", seen, of=name)
+        if not surely:
+            todo = "EVAPI_HTTP=HOST:PORT    # of an adapter, which says what it lacks"
+            return group.unknown("http", f"{url}: {why}", todo=todo, of=name)
         return group.warning("http", f"{url}: {why}", _WHY, f"curl -s {url}", name)
     if told is None:
         return group.warning("http", f"{url} answers, but is no adapter", _WHY, f"curl -s {url}", name)
-    failing = sorted(check for check, good in told.items() if not good)
+    failing = sorted(check for check, good in told.checks.items() if not good)
     if not failing:
         return group.ok("http", f"{url}: ready", name)
     seen = f"{url}: not ready: {', '.join(failing)}"
+    seen += "".join(f"; {subject}: {text}" for subject, text in told.details.items())
     why = "It takes no new calls, or goes on without what it lacks."
     return group.warning("http", seen, why, "evapi-adapter replicas", name)
+
+
+class _Told(NamedTuple):
+    """What ``/readyz`` says."""
+
+    checks: Mapping[str, Any]
+    details: Mapping[str, Any]
 
 
 def _here(host: str) -> tuple[str, bool]:
@@ -65,8 +85,8 @@ def _here(host: str) -> tuple[str, bool]:
     return host, address.is_loopback
 
 
-async def _get(url: str) -> Mapping[str, Any] | None:
-    """The checks of ``/readyz``; None where it is somebody else's."""
+async def _get(url: str) -> _Told | None:
+    """What ``/readyz`` says; None where it is somebody else's."""
     async with (
         asyncio.timeout(TIMEOUT),
         aiohttp.ClientSession() as session,
@@ -77,8 +97,10 @@ async def _get(url: str) -> Mapping[str, Any] | None:
         found = json.loads(body)
     except ValueError:
         return None
-    checks = found.get("checks") if isinstance(found, dict) else None
-    return checks if isinstance(checks, dict) else None
+    checks, details = (found.get(key) if isinstance(found, dict) else None for key in ("checks", "details"))
+    if not isinstance(checks, dict):
+        return None
+    return _Told(checks, details if isinstance(details, dict) else {})
 
 
 def _in_words(exc: Exception) -> str:

@@ -81,8 +81,9 @@ def away(problem: str, settings: Settings) -> list[Finding]:
         return [*rest, _no_rights(problem, settings)]
     rest = [REDIS.unknown(part, "Redis does not answer") for part in PARTS]
     why = (
-        "Each adapter goes on with what it knows itself: a call whose adapter dies now is not taken over, "
-        "and new replicas see no others."
+        "Each adapter that had it goes on with what it knows itself: a call whose adapter dies now is not "
+        "taken over. One that never had it since its start listens for others over RabbitMQ first; without "
+        "RabbitMQ its health gate stays shut, and it takes no calls."
     )
     todo = "redis-cli -u $EVAPI_REDIS_URL PING"
     return [REDIS.error("reachable", problem, why, todo), *rest]

@@ -243,8 +243,8 @@ async def http(overview: Overview) -> list[Finding]:
     """What the HTTP port of each replica that lives says."""
     live = whole.live(overview)
     names = whole.short(live)
-    return list(
-        await asyncio.gather(
-            *(ready(REPLICAS, str(beat.about.get("http", "")), names[full]) for full, beat in live.items())
-        )
-    )
+    asked = [
+        ready(REPLICAS, str(beat.about.get("http", "")), names[full], str(beat.about.get("machine", "")))
+        for full, beat in live.items()
+    ]
+    return list(await asyncio.gather(*asked))

@@ -167,8 +167,8 @@ class Examination:
     async def _replicas(self) -> list[Finding]:
         return checks_replicas.check(self.overview)
 
-    async def _http(self, address: str) -> list[Finding]:
-        return [await checks_http.ready(REPLICAS, address)]
+    async def _http(self, address: str, surely: bool) -> list[Finding]:
+        return [await checks_http.ready(REPLICAS, address, surely=surely)]
 
     async def _nodes(self, store: OperatorStore) -> list[Finding]:
         names = whole.node_names(self.overview)
@@ -177,11 +177,11 @@ class Examination:
         return [*found, *checks_kamailios.check(self.overview)]
 
     async def _without_redis(self) -> list[Finding]:
-        if self._settings.redis_url is not None or "redis_url" in self._site.wrong:
-            return [REPLICAS.unknown("replicas", "only Redis knows them, see above")]
-        seen = "they do not know of each other without Redis: only the one at EVAPI_HTTP is asked"
-        address = str(self._settings.http)
-        http = await self._check(REPLICAS, "http", self._http(address))
+        alone = self._settings.redis_url is None and "redis_url" not in self._site.wrong
+        seen = "they do not know of each other without Redis" if alone else "only Redis knows them, see above"
+        seen += ": only the one at EVAPI_HTTP is asked"
+        # Redis that is away tells nothing of the replicas, but each knows what it does without it.
+        http = await self._check(REPLICAS, "http", self._http(str(self._settings.http), alone))
         return [REPLICAS.unknown("replicas", seen), *http]
 
     async def _reach_rabbit(self) -> list[Finding]:

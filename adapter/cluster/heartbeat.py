@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from adapter.cluster.identities import Watch, clashes
+from adapter.cluster.view import NEVER
 from adapter.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -74,6 +75,18 @@ class Heartbeat:
         self._beat: asyncio.Task[None] | None = None  # under way
         self.watch = Watch()
         self.store_ready = False
+        self.store_problem = ""
+        """Why the store does not answer, as it was told last; empty while it does."""
+
+    @property
+    def store_seen(self) -> bool:
+        """Whether the store has answered since this replica started."""
+        return self._membership.updated_at != NEVER
+
+    @property
+    def waits_for_store(self) -> bool:
+        """Whether health gates stay shut until the store has answered once: nothing else tells of others."""
+        return not (self.store_ready or self.store_seen or self._membership.bus)
 
     def serves(self, node: str) -> bool:
         """Return True if the node may count on this replica: what its health gate is told."""
@@ -132,12 +145,12 @@ class Heartbeat:
             membership.refresh(self._clock())
             if self.store_ready:
                 log.error("in-flight store: away", error=str(exc))
-            self.store_ready = False
+            self.store_ready, self.store_problem = False, str(exc)
         else:
             self._beats.take_in(state, snapshot, asked)
             if not self.store_ready:
                 log.info("in-flight store: ready", replicas=membership.replicas)
-            self.store_ready = True
+            self.store_ready, self.store_problem = True, ""
             await self._takeover.recover(lapsed)
 
     async def _look_after_nodes(self) -> None:

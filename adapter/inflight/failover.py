@@ -28,6 +28,7 @@ import structlog
 from adapter.errors import StoreUnavailable
 from adapter.inflight.local import LocalStore
 from adapter.inflight.resync import NO_LIMIT, Resync
+from adapter.inflight.words import logged
 from adapter.inflight.write_behind import Owed, WriteBehind
 from adapter.model.transaction import State
 from adapter.ports.store import Claim
@@ -89,7 +90,7 @@ class FailoverStore:
         self._outages = 0
         self._gone_at, self._returned_at = 0.0, float("-inf")
         self._returning = asyncio.Lock()
-        self._listed = False  # whether the remote store should have this replica on its list
+        self._listed: bool | None = None  # whether the remote store should list it; None: it never answered
         self._looked_at: dict[str, float] = {}  # by node, when remote was last asked what is due
         self._behind = WriteBehind(self._local, self._push)
 
@@ -380,7 +381,7 @@ class FailoverStore:
         self._outages += 1
         self._behind.forget()
         self._gone_at = self._clock()
-        log.error("in-flight store: away", error=why, records=len(self._local.records()))
+        log.error(**logged(why, self._listed is not None, len(self._local.records())))
         self._on_away()  # before what was asked is answered from here
 
     async def _return(self, beat: Beat, snapshot: Snapshot) -> Snapshot:

@@ -43,6 +43,11 @@ class PolicyFile:
         self._wrong = ""
         self._file = Watched(path, self._read, told=self._tell)
 
+    @property
+    def revision(self) -> str:
+        """Of the policy that counts."""
+        return self._now.revision
+
     def look(self, _: float = 0.0) -> None:
         """Take what the file has become. To be called often; it is looked at once a second."""
         try:

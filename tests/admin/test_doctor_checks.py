@@ -421,11 +421,29 @@ class TestHttp:
     )
     async def test_what_it_answers(self, answer: bytes, status: Status) -> None:
         async with answering(answer) as address:
-            found = await checks_http.ready(WEB, address, "elsewhere-7")
+            found = await checks_http.ready(WEB, address, "one-7", socket.gethostname())
             _, port = address.split(":")
-            wild = await checks_http.ready(WEB, f"0.0.0.0:{port}", "elsewhere-7")
+            wild = await checks_http.ready(WEB, f"0.0.0.0:{port}", "one-7", socket.gethostname())
         assert (found.status, wild.status) == (status, status)
         assert ("broker" in found.seen) == (b"false" in answer)
+
+    async def test_what_is_the_matter_with_it_is_told(self) -> None:
+        answer = b'{"status":"degraded","checks":{"store":false},"details":{"store":"the login was refused"}}'
+        async with answering(answer) as address:
+            found = await checks_http.ready(WEB, address)
+        assert found.seen.endswith("not ready: store; store: the login was refused")
+
+    async def test_this_machines_own_adapter_is_not_asked_for_anothers(self) -> None:
+        """In a pod each replica listens on 0.0.0.0: asked there, this one would say that another is ready."""
+        async with answering(b'{"status":"ready","checks":{"broker":true}}') as address:
+            _, port = address.split(":")
+            for given in (address, f"0.0.0.0:{port}", f"[::]:{port}"):
+                for machine in (f"{socket.gethostname()}0", "adapter-7", ""):
+                    # Its name may begin as this machine's: adapter-1 and adapter-10.
+                    name = f"{socket.gethostname()}0"
+                    found = await checks_http.ready(WEB, given, name, machine)
+                    assert found.status is Status.UNKNOWN, found
+            await checks_http.ready(WEB, address)  # which ends the server
 
     async def test_one_that_does_not_answer(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(checks_http, "TIMEOUT", 0.05)
@@ -436,7 +454,7 @@ class TestHttp:
 
     async def test_nobody_listens_here_or_on_another_machine(self) -> None:
         address = f"127.0.0.1:{free_port()}"
-        here = await checks_http.ready(WEB, address, f"{socket.gethostname()}-123")
+        here = await checks_http.ready(WEB, address, "one-123", socket.gethostname())
         assert here.status is Status.WARNING
         assert here.seen.endswith("connection refused")
         for given in (
@@ -444,7 +462,7 @@ class TestHttp:
             address.replace("127.0.0.1", "localhost"),
             address.replace("127.0.0.1", "[::]"),
         ):
-            there = await checks_http.ready(WEB, given, "elsewhere-123")
+            there = await checks_http.ready(WEB, given, "elsewhere-123", "elsewhere")
             assert there.status is Status.UNKNOWN
 
     async def test_no_address(self) -> None:

@@ -82,7 +82,7 @@ class TestDrain:
             assert drained["state"] == "drained"
             assert drained["reason"] == "kernel"
             assert drained["served_by"] == {ground.node: bridges[other].inflight.replica}
-            assert not bridges[first].checks()["accepting"]
+            assert not bridges[first].readiness.checks()["accepting"]
             takes = bridges[other].metrics.registry
             taken = counted(takes)
             await until(lambda: counted(takes) > taken)

@@ -165,12 +165,12 @@ class TestBridge:
                 await store.order(name, {})
                 await sim.until(lambda: [each.state for each in sim.statuses.values()] == ["draining"])
                 await until(lambda: not bridge.roles.drain.claims)
-                assert not bridge.checks()["accepting"]
+                assert not bridge.readiness.checks()["accepting"]
                 late = await sim.suspend("held", {})
                 assert (await late.resumed())["outcome"] == "unavailable"
                 await store.countermand(name)
                 await sim.until(lambda: sim.gate_open)
-            assert bridge.checks()["accepting"]
+            assert bridge.readiness.checks()["accepting"]
             assert bridge.roles.drain.claims
             call = await sim.suspend("held", {})
             assert (await call.resumed())["outcome"] == "decided"

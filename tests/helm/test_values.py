@@ -294,10 +294,14 @@ def test_networks_let_out_what_is_needed_and_nothing_else(chart: Charts) -> None
     objects = chart.named("large")
     policy = one(objects, "NetworkPolicy", "sip-evapi-adapter")["spec"]
     ports = [[port["port"] for port in rule["ports"]] for rule in policy["egress"]]
-    assert ports == [[53, 53], [8448], [5671, 15671], [6379, 26379], [4318]]
+    assert ports == [[53, 53], ["http"], [8448], [5671, 15671], [6379, 26379], [4318]]
     assert all(rule.get("to") for rule in policy["egress"][1:])
     assert [rule["ports"] for rule in policy["ingress"]] == [[{"protocol": "TCP", "port": "http"}]]
-    assert policy["ingress"][0]["from"]
+    *others, own = policy["ingress"][0]["from"]
+    pods = one(objects, "Deployment", "sip-evapi-adapter")["spec"]["selector"]["matchLabels"]
+    assert own == {"podSelector": {"matchLabels": pods}}, "doctor, in one of the pods, asks the others"
+    assert policy["egress"][1]["to"] == [own]
+    assert others
     consumers = one(objects, "NetworkPolicy", "sip-evapi-adapter-consumers")["spec"]
     assert [[port["port"] for port in rule["ports"]] for rule in consumers["egress"]] == [
         [53, 53],
@@ -305,7 +309,9 @@ def test_networks_let_out_what_is_needed_and_nothing_else(chart: Charts) -> None
         [4318],
         [5432],
     ]
-    assert consumers["ingress"] == policy["ingress"], "metrics and health, whatever number their port has"
+    assert consumers["ingress"] == [{**policy["ingress"][0], "from": others}], (
+        "metrics and health, whatever number their port has"
+    )
     assert not of(chart.render({**LEAST, "networkPolicy": {"enabled": False}}), "NetworkPolicy")
 
 

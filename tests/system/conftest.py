@@ -56,7 +56,7 @@ async def bridged(
     await bridge.start()
     try:
         async with asyncio.timeout(20):
-            while ready and not all(bridge.checks().values()):
+            while ready and not all(bridge.readiness.checks().values()):
                 await asyncio.sleep(0.005)
         if ready and sim.configuration == "include":
             await sim.until(lambda: sim.gate_open)

@@ -76,7 +76,7 @@ async def replica(
     made = Bridge(settings.load(**{**_own(sim, node), "replica": name, **options}), RULES)
     stack.push_async_callback(made.close)
     await made.start()
-    await until(lambda: all(made.checks().values()) and made.replicas.serves(node))
+    await until(lambda: all(made.readiness.checks().values()) and made.replicas.serves(node))
     return made
 
 
@@ -123,7 +123,7 @@ async def test_one_that_drains_claims_until_another_has_connected(
         new = Bridge(settings.load(**{**_own(sim, node), **options, "replica": "new"}), RULES)
         made.push_async_callback(new.close)
         await new.start()
-        await until(lambda: len(old.membership.replicas) == 2 and all(new.checks().values()))
+        await until(lambda: len(old.membership.replicas) == 2 and all(new.readiness.checks().values()))
         assert not new.nodes.readers, "there is a link already"
         place = new.placement.update
 
