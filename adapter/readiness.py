@@ -76,6 +76,8 @@ class Readiness:
             f"listens {node}": "whether another replica serves it, before it does" for node in self._listens
         }
         found |= {f"names {', '.join(clash.names)}": clash.text for clash in self._replicas.watch.told}
+        if not self._broker.ready and (problems := self._broker.problems):
+            found["broker"] = "; ".join(dict.fromkeys(problems.values()))  # often the same for each part
         for queue, number in self._broker.dropped.items():
             found[f"queue {queue}"] = f"{number} replies dropped that RabbitMQ cannot hand over: {REMEDY}"
         if problem := self._replicas.store_problem:

@@ -14,10 +14,9 @@ import aiohttp
 from yarl import URL
 
 from adapter import contract
-from adapter.admin.rabbit import explained
 from adapter.amqp.servers import parse_urls, shown
 from adapter.amqp.topology import Binding
-from adapter.amqp.words import reason
+from adapter.amqp.words import explained, reason
 from adapter.errors import AdapterError, SettingsError
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -25,7 +24,7 @@ from adapter.broker.rabbitmq.sender import user
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 
     from aiormq.abc import DeliveredMessage
     from yarl import URL
@@ -145,7 +144,7 @@ class Rabbit:
         try:
             self._connection = await Connection.open_any(list(self._urls), limits)
         except BrokerUnavailable as exc:
-            raise BrokerUnavailable(f"RabbitMQ: {explained(str(exc))}") from exc
+            raise BrokerUnavailable(f"RabbitMQ: {exc}") from exc
         self.url = self._connection.url
         return self
 
@@ -347,50 +346,3 @@ def _message(found: DeliveredMessage) -> Message:
         found.header.properties,
         found.body,
     )
-
-
-def explained(failures: str) -> str:
-    """What a server or the system says, in an operator's words."""
-    for pattern, words in _SAYINGS:
-        failures = pattern.sub(words, failures)
-    return failures
-
-
-def _no_vhost(found: re.Match[str]) -> str:
-    vhost = found["path"] or "/"
-    return (
-        f"{found['url']}: refused after the login: is there a vhost {vhost!r}, and may the user use it? "
-        f"(rabbitmqctl list_permissions -p {vhost})"
-    )
-
-
-_SAYINGS: Final[Sequence[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]]] = (
-    (
-        re.compile(r"ACCESS_REFUSED - Login was refused[^;]*"),
-        "the login was refused: check user and password in EVAPI_AMQP_URL "
-        "(guest is let in from RabbitMQ's own machine only)",
-    ),
-    (
-        re.compile(
-            r"(?P<url>amqps?://[^/\s;]*/?(?P<path>[^\s;]*)): Expected one of \['Connection.OpenOk'\][^;]*"
-        ),
-        _no_vhost,
-    ),
-    (
-        re.compile(r"\d+ Connect call failed \([^)]*\)"),
-        "connection refused: nothing listens there; is RabbitMQ running, and the port right?",
-    ),
-    (
-        re.compile(r"-\d+ (?:Name or service not known|No address associated with hostname)"),
-        "there is no such host",
-    ),
-    (re.compile(r"-3 Temporary failure in name resolution"), "the name cannot be resolved: does DNS work?"),
-    (
-        re.compile(r"\d+ \[SSL: WRONG_VERSION_NUMBER\][^;]*"),
-        "the port speaks no TLS (amqps:// is usually port 5671, amqp:// 5672)",
-    ),
-    (
-        re.compile(r"no answer within ([\d.]+) s"),
-        r"no answer within \1 s: does it hang, does a firewall drop the packets, or is it no RabbitMQ?",
-    ),
-)

@@ -17,7 +17,7 @@ from adapter.amqp.line import Line
 from adapter.amqp.servers import shown
 from adapter.amqp.tasks import happens
 from adapter.amqp.wire import Wire
-from adapter.amqp.words import UndecodableMessage, reason
+from adapter.amqp.words import UndecodableMessage, explained, reason
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -124,10 +124,10 @@ class Connection:
             if given_up or opening.cancelled() or opening.exception() is not None:
                 await pika.close(asyncio.CancelledError)  # aio-pika does so when it is collected, else
         if opening.cancelled():
-            raise BrokerUnavailable(f"{shown(url)}: no answer within {limits.connect_timeout:g} s")
+            raise BrokerUnavailable(explained(f"{shown(url)}: no answer within {limits.connect_timeout:g} s"))
         exc = opening.exception()
         if exc is not None:
-            raise BrokerUnavailable(f"{shown(url)}: {reason(exc)}") from exc
+            raise BrokerUnavailable(explained(f"{shown(url)}: {reason(exc)}")) from exc
         return cls(url, pika, wire, limits)
 
     async def channel(self, confirms: bool = False) -> aiormq.Channel:

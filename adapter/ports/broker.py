@@ -144,6 +144,11 @@ class Broker(Protocol):
         ...
 
     @property
+    def problems(self) -> Mapping[str, str]:
+        """What does not work at present, by part, and why."""
+        ...
+
+    @property
     def dropped(self) -> Mapping[str, int]:
         """Messages that were dropped since the start, as the broker could not hand them over, by queue."""
         ...

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapter import contract
-from adapter.broker.rabbitmq import AmqpBroker
+from adapter.broker.rabbitmq import AmqpBroker, Limits
 from adapter.broker.rabbitmq.reply_readiness import PREPARED
 from adapter.broker.rabbitmq.topology import Kind
 from adapter.contract import results_queue
@@ -202,6 +202,31 @@ async def test_who_may_not_send_to_queues_serves_all_other_events(
     await broker.close()
 
 
+async def test_a_server_that_lets_nobody_in_is_told_once_and_in_words(
+    rabbitmq: RabbitServer, receiver: Recorder
+) -> None:
+    """As doctor says it: no addresses of a library's objects, which differ each time that it is tried."""
+    for url, words in (
+        (f"{rabbitmq.url.rstrip('/')}/nosuch", "is there a vhost 'nosuch', and may the user use it?"),
+        (rabbitmq.url.replace("guest:guest", "guest:wrong"), "check user and password in EVAPI_AMQP_URL"),
+    ):
+        broker = AmqpBroker(url, limits=Limits(backoff_first=0.01, backoff_longest=0.02))
+        with capture_logs() as logs:
+            await broker.start(receiver)
+            connecting = broker._requests
+            await until(lambda: connecting.gone and broker.problems)
+            for _ in range(3):  # it is tried again
+                connecting.gone = False
+                await until(lambda: connecting.gone)
+            problem = broker.problems["connection"]
+            await broker.close()
+        assert words in problem
+        assert "object at" not in problem
+        told = [each["reason"] for each in logs if each["event"] == "broker down"]
+        assert 1 <= len(told) <= 3, "once for each connection"
+        assert set(told) == {problem}
+
+
 async def test_the_next_server_is_tried_and_no_password_shown(
     rabbitmq: RabbitServer, receiver: Recorder
 ) -> None:
@@ -209,8 +234,8 @@ async def test_the_next_server_is_tried_and_no_password_shown(
     broker = AmqpBroker(f"amqp://u:s3cret@127.0.0.1:{free_port()}/vhost, {refused}")
     with capture_logs() as logs:
         await broker.start(receiver)
-        await until(lambda: "ACCESS_REFUSED" in broker.problems.get("connection", ""))
-        assert "Connect call failed" in broker.problems["connection"]
+        await until(lambda: "login was refused" in broker.problems.get("connection", ""))
+        assert "connection refused: nothing listens there" in broker.problems["connection"]
         assert not broker.ready
         assert broker.gone
         await broker.close()

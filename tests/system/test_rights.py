@@ -155,7 +155,7 @@ async def bridge(users: Users) -> AsyncIterator[tuple[Bridge, SimulatedKamailio]
 
 
 def problems(made: Bridge) -> Any:
-    return made.broker.problems  # type: ignore[attr-defined]
+    return made.broker.problems
 
 
 def refusals(made: Bridge) -> tuple[float, int]:

@@ -126,6 +126,11 @@ class EmbeddedBroker:
         return {}
 
     @property
+    def problems(self) -> Mapping[str, str]:
+        """None: all of it is in this process."""
+        return {}
+
+    @property
     def dropped(self) -> Mapping[str, int]:
         """None: what is handed over has no other protocol's form."""
         return {}
