@@ -247,7 +247,7 @@ def _recent(overview: Overview, limits: Limits) -> Iterator[Finding]:
     number, over = recent.calls, f"in {recent.covered:.0f} s"
     few = number < FEW
     share = recent.fallbacks or 0.0
-    common = ", ".join(f"{count} {outcome}" for outcome, count in recent.outcomes.most_common(3))
+    common = ", ".join(f"{count} {outcome}" for outcome, count in recent.outcomes.most_common())
     text = f"{share:.1%} of {_counted(number, 'call')} {over} got the fallback" + (
         f" ({common})" if common else ""
     )

@@ -51,7 +51,7 @@ def top(
 
     Calls and their latency are of the last minute, from event to answer, by the journal (EVAPI_JOURNAL).
     A server that is away is told of; the rest goes on. Into a pipe goes one frame, with -o json one
-    object. Exit codes: 0 shown, 2 wrong usage or settings, 130 Ctrl-C.
+    object. Exit codes: 0 shown, 1 of one frame, if a server is away, 2 wrong usage or settings, 130 Ctrl-C.
     """
     from adapter.admin.watch import Watch
 
@@ -61,17 +61,22 @@ def top(
     amqp = None if chosen.amqp_url is None else options.amqp(chosen)
     lively = output is Format.TABLE and not (once or svg) and sys.stdout.isatty() and sys.stdin.isatty()
 
-    async def work() -> None:
+    async def work() -> bool:
+        away = False
         watch = Watch(chosen, options.redis(chosen), amqp, service or ())
         try:
             if lively:
                 await _live(watch)
             else:
-                _show_once(await watch.look(), output, svg)
+                found = await watch.look()
+                _show_once(found, output, svg)
+                away = bool(found.store_problem or found.bus_problem)
         finally:
             await watch.close()
+        return away
 
-    options.run(work())
+    if options.run(work()):
+        raise typer.Exit(1)
 
 
 def _show_once(overview: Overview, output: Format, svg: str | None) -> None:

@@ -90,7 +90,8 @@ def show(
         more, nodes=nodes, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy, mqtt=mqtt
     )
     out = Output(output)
-    out.rows(COLUMNS, map(_row, options.run(_compared(chosen, out, service or []))))
+    items, _ = options.run(_compared(chosen, out, service or []))
+    out.rows(COLUMNS, map(_row, items))
 
 
 @app.command(epilog=EPILOG_DIFF)
@@ -106,8 +107,8 @@ def diff(
 ) -> None:
     """Show what is not as it should be: missing, different, stale.
 
-    Changes nothing. Exit codes: 0 nothing differs, 1 something does, or RabbitMQ cannot be asked, 2 wrong
-    usage.
+    Changes nothing. Exit codes: 0 nothing differs, 1 something does, or not all could be seen: RabbitMQ,
+    its management plugin, or Redis, which tells of the nodes, is away; 2 wrong usage.
     """
     from adapter.admin.topology import State, drift
 
@@ -115,14 +116,14 @@ def diff(
         more, nodes=nodes, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy, mqtt=mqtt
     )
     out = Output(output)
-    items = options.run(_compared(chosen, out, service or []))
+    items, whole = options.run(_compared(chosen, out, service or []))
     found = drift(items)
     unknown = sum(item.state is State.UNKNOWN for item in items)
     unseen = f"; {unknown} could not be seen (topology show tells which and why)" if unknown else ""
     out.rows(COLUMNS, map(_row, found))
     number = "nothing" if not found else str(len(found))
     out.say(f"{number} of {len(items)} {'differ' if len(found) > 1 else 'differs'}{unseen}")
-    if found:
+    if found or unknown or not whole:
         raise typer.Exit(1)
 
 
@@ -165,13 +166,15 @@ def _summary(done: Iterable[Done]) -> str:
     return f"{', '.join(counts)} alone"
 
 
-async def _compared(chosen: Settings, out: Output, also: list[str]) -> list[Item]:
+async def _compared(chosen: Settings, out: Output, also: list[str]) -> tuple[list[Item], bool]:
+    """What should be there and how it is; and whether all nodes are known."""
     from adapter.admin import topology
     from adapter.admin.management import reached
     from adapter.admin.rabbit import Rabbit
 
     async with Rabbit(options.amqp(chosen)) as rabbit, reached(chosen, out.say) as management:
-        return await topology.compare(await _with_nodes(chosen, out), rabbit, management, also)
+        settings, whole = await _with_nodes(chosen, out)
+        return await topology.compare(settings, rabbit, management, also), whole
 
 
 async def _applied(
@@ -182,7 +185,8 @@ async def _applied(
     from adapter.admin.rabbit import Rabbit
 
     async with Rabbit(options.amqp(chosen)) as rabbit, reached(chosen, out.say) as management:
-        found = await topology.compare(await _with_nodes(chosen, out), rabbit, management, also)
+        settings, _ = await _with_nodes(chosen, out)
+        found = await topology.compare(settings, rabbit, management, also)
         for name, events in queues:
             found = [item for item in found if item.of != f"service {name}"]
             found += await topology.compare_queue(rabbit, management, name, events)
@@ -200,22 +204,22 @@ def _queue_of(given: str) -> tuple[str, list[str]]:
     return name, found
 
 
-async def _with_nodes(chosen: Settings, out: Output) -> Settings:
-    """With the nodes that the replicas tell of in Redis, where none are given and there is a Redis."""
+async def _with_nodes(chosen: Settings, out: Output) -> tuple[Settings, bool]:
+    """With the nodes that the replicas tell of in Redis, if none are given; and whether all are known."""
     from adapter.admin import calls
     from adapter.errors import StoreUnavailable
     from adapter.settings import Address, NodeAddress
 
     if "nodes" in chosen.model_fields_set or chosen.redis_url is None:
-        return chosen
+        return chosen, True
     try:
         async with calls.opened(chosen, options.redis(chosen)) as store:
             names = calls.node_names(chosen, await store.snapshot())
     except StoreUnavailable as exc:
         out.say(f"{exc}; so which nodes there are is not known (--nodes)")
-        names = []
+        return chosen.model_copy(update={"nodes": ()}), False
     addresses = tuple(NodeAddress(name, Address("", 0)) for name in names)
-    return chosen.model_copy(update={"nodes": addresses})
+    return chosen.model_copy(update={"nodes": addresses}), True
 
 
 def _row(item: Item) -> dict[str, Any]:

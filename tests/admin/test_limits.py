@@ -292,6 +292,17 @@ class TestRecent:
         assert told.level is CRITICAL
         assert told.text == "50.0% of 100 calls in 60 s got the fallback (50 timeout, 50 decided)"
 
+    def test_its_outcomes_are_all_told_so_that_they_sum_up(self) -> None:
+        given = self.given(0, 40)
+        assert given.recent is not None
+        for outcome in (Outcome.TIMEOUT, Outcome.FAILED, Outcome.UNROUTABLE, Outcome.OVERLOAD):
+            given.recent.add(NOW - 2, answers(15, outcome=outcome))
+        told = found(given)["fallback_rate", ""]
+        assert told.text == (
+            "60.0% of 100 calls in 60 s got the fallback "
+            "(40 decided, 15 timeout, 15 failed, 15 unroutable, 15 overload)"
+        )
+
     def test_of_few_calls_it_is_only_told(self) -> None:
         told = judge(self.given(FEW - 1, 0), Limits(p99=Limit(None, 0.001, SECONDS)))
         assert worst(told) is OK

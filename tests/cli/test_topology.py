@@ -69,7 +69,7 @@ def test_without_the_management_api(topology: Topology) -> None:
     away = f"http://127.0.0.1:{free_port()}"
     topology("apply")
     done = topology("diff", api=away)
-    assert (done.code, done.out) == (0, "")
+    assert (done.code, done.out) == (1, ""), "0 would say that all is as it should be"
     assert "connection refused" in done.err
     assert done.err.endswith(
         "nothing of 16 differs; 6 could not be seen (topology show tells which and why)\n"
@@ -79,6 +79,14 @@ def test_without_the_management_api(topology: Topology) -> None:
     assert {row["remark"] for row in rows if row["state"] == "unknown"} == {
         "unknown: needs RabbitMQ's management plugin (EVAPI_AMQP_API)"
     }
+
+
+def test_without_redis_it_is_not_known_which_nodes_there_are(topology: Topology, vhost: str) -> None:
+    topology("apply")
+    away = {"EVAPI_REDIS_URL": f"redis://127.0.0.1:{free_port()}", "EVAPI_AMQP_URL": vhost}
+    done = evapi_adapter("topology", "diff", **away)
+    assert done.code == 1
+    assert "so which nodes there are is not known" in done.err
 
 
 def test_a_service_by_name(topology: Topology) -> None:

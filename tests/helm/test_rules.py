@@ -106,6 +106,21 @@ def test_its_command_is_one_that_there_is(rule: dict[str, Any]) -> None:
     parse(app, words)
 
 
+def test_an_alert_that_points_at_the_dead_letters_goes_by_something_that_leaves_one() -> None:
+    """A handler that raises leaves none: the list would be empty."""
+    pointing = [rule for rule in ALERTS if "dead-letters" in rule["annotations"]["run"]]
+    assert pointing
+    for rule in pointing:
+        assert re.search(r"evapi_broker_dead_letters_total|_refused_total", rule["expr"]), rule["alert"]
+
+
+def test_the_charts_readme_counts_them_right() -> None:
+    (told,) = re.findall(
+        r"\b(\d+) alerts, as PrometheusRule", (FOLDER.parent / "README.md").read_text("utf-8")
+    )
+    assert int(told) == len(ALERTS)
+
+
 def test_a_command_line_is_read_to_its_end() -> None:
     program, group = typer.Typer(), typer.Typer()
     program.add_typer(group, name="group")
