@@ -84,6 +84,7 @@ class Links:
     def __init__(self, *nodes: str) -> None:
         self.nodes = set(nodes)
         self.unsound: set[str] = set()
+        self.down: set[str] = set()
         self.incarnations: dict[str, str] = {}
         self.gated = True
         self.plain = False
@@ -103,10 +104,11 @@ class Links:
         id: TransactionId | None,  # noqa: A002
         again: bool = False,
     ) -> bool:
-        if node in self.nodes:
+        up = node in self.nodes and node not in self.down
+        if up:
             self.sent.append((node, payload, wait, id))
             self.again += [id] if again else []
-        return node in self.nodes
+        return up
 
     def max_payload(self, node: str) -> int:
         return self.longest if node in self.nodes else 0
@@ -124,7 +126,7 @@ class Links:
         return len(self.under_way) + self.commands_waiting
 
     def sound(self, node: str) -> bool:
-        return node in self.nodes and node not in self.unsound
+        return node in self.nodes and node not in self.unsound | self.down
 
     def missed(self, node: str, ago: float) -> None:
         self.told_missed.append((node, ago))

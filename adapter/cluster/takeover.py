@@ -10,7 +10,7 @@ import structlog
 
 from adapter.cluster.role import HANDOVERS, Handover
 from adapter.cluster.view import NEVER
-from adapter.model.transaction import State
+from adapter.model.transaction import NOBODY, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -144,7 +144,8 @@ class Takeover:
         writes = self._roles.of(node).writes_left
         await self._write_left(node, writes)
         if writes:
-            await self._adopt(node, cannot_write(membership, node) | membership.dead, State.SETTLED)
+            lost = cannot_write(membership, node) | membership.dead
+            await self._adopt(node, lost | {NOBODY} if lost else lost, State.SETTLED)
 
     async def _give_up_if_gone(self, node: str) -> None:
         if self._broker.ready:

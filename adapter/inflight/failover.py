@@ -135,9 +135,7 @@ class FailoverStore:
     ) -> list[Transaction | None]:
         """Ask the remote store for what this process has not found, unless it had the licence before."""
         unsure = () if all(found) else enumerate(asked)
-        places = [
-            place for place, each in unsure if found[place] is None and not self._local.was_granted(each.id)
-        ]
+        places = [place for place, each in unsure if not (found[place] or self._local.was_granted(each.id))]
         if places:
             records = await ask_remote([asked[place] for place in places])
             for place, record in zip(places, records, strict=True):
@@ -159,11 +157,8 @@ class FailoverStore:
         self, asked: Sequence[Settlement | Progress], records: Sequence[Transaction | None]
     ) -> list[int]:
         """Return the places of those that this replica has claimed and the remote store has forgotten."""
-        refused = [
-            place
-            for place, each in enumerate(asked)
-            if records[place] is None and self._local.peek(each.id) is not None
-        ]
+        unknown = [place for place, record in enumerate(records) if record is None]
+        refused = [place for place in unknown if self._local.peek(asked[place].id) is not None]
         if not refused or self.away:
             return []
         forgotten = await self._not_claimed([asked[place].id for place in refused])
@@ -200,6 +195,14 @@ class FailoverStore:
         with contextlib.suppress(StoreUnavailable):
             await self._ask("resumed", lambda store: store.resumed(ids))
         self._local.note_resumed(ids, self._clock() if self.away else asked)
+
+    async def release(self, ids: Sequence[TransactionId]) -> None:
+        """See ``ports.store.Store``. A remote store that does not answer may do this at any time."""
+        await self.flushed()
+        if not self.away:
+            self._local.hand_over(ids)
+            with contextlib.suppress(StoreUnavailable):
+                await self._ask("release", lambda store: store.release(ids))
 
     def due(self, node: str) -> bool:
         """See ``ports.store.Store``. What this replica does not own is looked for each ``REMOTE_LOOK``."""
@@ -286,21 +289,15 @@ class FailoverStore:
 
     async def note(self, entry: bytes, seconds: float) -> None:
         """See ``ports.store.Store``. While away, lost."""
-        if not self.away:
-            with contextlib.suppress(StoreUnavailable):  # the next beat tells that it is away
-                await self._remote.note(entry, seconds)
+        await self._if_there(lambda store: store.note(entry, seconds))
 
     async def remember(self, key: str, value: bytes, seconds: float) -> None:
         """See ``ports.store.Store``. While away, lost."""
-        if not self.away:
-            with contextlib.suppress(StoreUnavailable):  # the next beat tells that it is away
-                await self._remote.remember(key, value, seconds)
+        await self._if_there(lambda store: store.remember(key, value, seconds))
 
     async def recall(self, key: str) -> bytes | None:
         """See ``ports.store.Store``. While away, nothing."""
-        with contextlib.suppress(StoreUnavailable):
-            return None if self.away else await self._remote.recall(key)
-        return None
+        return await self._if_there(lambda store: store.recall(key))
 
     async def leave(self) -> None:
         """See ``ports.store.Store``. While away, the lease ends by itself."""
@@ -317,7 +314,8 @@ class FailoverStore:
 
     async def scan(self, node: str) -> list[Transaction]:
         """See ``ports.store.Store``. While away, of what this replica owns."""
-        return await self._ask_either("scan", lambda store: store.scan(node))
+        found = await self._ask_either("scan", lambda store: store.scan(node))
+        return [each for each in found if each.owner != self.replica or not self._local.has_released(each.id)]
 
     async def close(self) -> None:
         """See ``ports.store.Store``."""
@@ -325,6 +323,12 @@ class FailoverStore:
         await self._remote.close()
 
     # The remote store: asking it, telling it, giving it up, taking it back
+
+    async def _if_there(self, ask: Callable[[Store], Awaitable[T]]) -> T | None:
+        if not self.away:
+            with contextlib.suppress(StoreUnavailable):  # the next beat tells that it is away
+                return await ask(self._remote)
+        return None
 
     async def _ask_either(self, verb: str, ask: Callable[[Store], Awaitable[T]]) -> T:
         """Ask the remote store, or while it is away the local one."""
@@ -357,14 +361,11 @@ class FailoverStore:
 
     async def _push(self, owed: Owed) -> None:
         # The local store holds all of it, and goes on alone until a beat has brought it to the remote one.
-        added = [self._resync.add(owed.steps)] if owed.steps else []
-        added += [self._resync.end(owed.ends)] if owed.ends else []
         try:
-            await asyncio.gather(self._resync.push(owed.claims), *added, self._remote.settle(owed.answers))
-        except StoreUnavailable as exc:
-            self._go_away(f"flush: {exc}")
+            await self._resync.flush(owed)
         except Exception as exc:  # whatever it is, no claim is lost for the remote store
-            log.exception("in-flight store: not flushed")
+            if not isinstance(exc, StoreUnavailable):
+                log.exception("in-flight store: not flushed")
             self._go_away(f"flush: {type(exc).__name__}: {exc}")
 
     async def flushed(self) -> None:

@@ -16,7 +16,7 @@ from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
 from adapter.model.beat import Beat, Snapshot
-from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
+from adapter.model.transaction import NOBODY, Outcome, Settlement, State, Transaction, TransactionId
 from adapter.ports.store import REPLICAS_KEPT, Claim
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class LocalStore:
         self._remembered: dict[TransactionId, float] = {}  # ids that are over, and until when to know of them
         self._ends: deque[tuple[float, TransactionId]] = deque()  # the same in the order of time
         self._disowned: set[TransactionId] = set()  # those of them that became another replica's
+        self._released: set[TransactionId] = set()  # those of them that were released
         self._beats: dict[str, tuple[float, Beat]] = {}  # when, and what was said
         self._numbers = count()
 
@@ -165,6 +166,12 @@ class LocalStore:
             self._remembered[id_] = until
             self._ends.append((until, id_))
         self._forget(when)
+
+    async def release(self, ids: Sequence[TransactionId]) -> None:
+        """See ``ports.store.Store``."""
+        for record in filter(None, map(self.peek, ids)):
+            if record.state is State.SETTLED and record.owner == self.replica:
+                self._nodes[record.id.node].records[record.id] = replace(record, owner=NOBODY)
 
     def due(self, node: str) -> bool:
         """See ``ports.store.Store``."""
@@ -297,6 +304,7 @@ class LocalStore:
         before = node.records.get(id_)
         if id_ in self._disowned:  # it is this replica's again, and has not been resumed by it
             self._disowned.discard(id_)
+            self._released.discard(id_)
             self._remembered.pop(id_, None)
         node.records[id_] = record
         was_claimed = before is not None and before.state is State.CLAIMED
@@ -312,6 +320,16 @@ class LocalStore:
         self._disowned.add(id_)
         self._remembered[id_] = until = self._clock() + self.retention
         self._ends.append((until, id_))
+
+    def hand_over(self, ids: Sequence[TransactionId]) -> None:
+        """Leave what is released to whoever adopts it: it is this replica's again only by ``put``."""
+        for id_ in ids:
+            self.disown(id_)
+            self._released.add(id_)
+
+    def has_released(self, id_: TransactionId) -> bool:
+        """Return True if this replica has released it, and not adopted it since."""
+        return id_ in self._released
 
     def _wake(self, node: _Node, when: float, id_: TransactionId) -> None:
         heappush(node.timers, (when, next(self._numbers), id_))
@@ -333,6 +351,7 @@ class LocalStore:
                 del self._remembered[id_]
         if self._disowned:
             self._disowned &= self._remembered.keys()
+            self._released &= self._disowned
 
 
 def added(record: Transaction, course: bytes, deadline: float) -> Transaction:

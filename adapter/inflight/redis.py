@@ -54,6 +54,7 @@ CLAIM: Final = _script("claim")
 SETTLE: Final = _script("settle")
 PROGRESS: Final = _script("progress")
 RESUMED: Final = _script("resumed")
+RELEASE: Final = _script("release")
 EXPIRE: Final = _script("expire")
 UNCLAIMED: Final = _script("unclaimed")
 ANSWERED: Final = _script("answered")
@@ -135,6 +136,10 @@ class RedisStore:
     async def resumed(self, ids: Sequence[TransactionId]) -> None:
         """See ``ports.store.Store``."""
         await self._of_each(RESUMED, (self._retention_ms,), ids, [()] * len(ids))
+
+    async def release(self, ids: Sequence[TransactionId]) -> None:
+        """See ``ports.store.Store``."""
+        await self._of_each(RELEASE, (self.replica,), ids, [()] * len(ids))
 
     def due(self, node: str) -> bool:
         """See ``ports.store.Store``. Always, as far as this process knows."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from adapter.inflight.local import LocalStore
+    from adapter.inflight.write_behind import Owed
     from adapter.model.beat import Beat, Snapshot
     from adapter.model.transaction import TransactionId
     from adapter.ports.store import Store
@@ -187,6 +188,16 @@ class Resync:
         ]
         return Pushed(sum(compared), forgotten)
 
+    async def flush(self, owed: Owed) -> None:
+        """Tell what was done here while Redis was there.
+
+        Raises:
+            StoreUnavailable: Redis may have got some of it.
+        """
+        added = [self.add(owed.steps)] if owed.steps else []
+        added += [self.end(owed.ends)] if owed.ends else []
+        await asyncio.gather(self.push(owed.claims), *added, self._remote.settle(owed.answers))
+
     async def _add_lacking(self, records: Sequence[Transaction]) -> None:
         """Add to the records in Redis what is known here and not there."""
         found = await asyncio.gather(*(self._remote.get(record.id) for record in records))
@@ -303,7 +314,8 @@ class Resync:
             raise
         for record in found:
             ours = record.owner == self._local.replica and record.state is State.SETTLED
-            if ours and not self._local.was_granted(record.id):
+            known = self._local.was_granted(record.id) or self._local.has_released(record.id)
+            if ours and not known:
                 self._deliver(record)
 
     def _deliver(self, record: Transaction) -> None:

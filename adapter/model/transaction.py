@@ -10,6 +10,8 @@ States and what moves them (verbs of ``ports.store.Store``)::
     progress  CLAIMED    CLAIMED    one of several services has answered, or has asked for more time
     adopt     CLAIMED    CLAIMED    a live replica takes over from a dead one: publish again
     adopt     SETTLED    SETTLED    the same: write the resume again
+    release   SETTLED    SETTLED    for certain its owner has not written the resume, and will not: it is
+                                    nobody's, and whoever adopts it next writes it
     resumed   SETTLED    RESUMED    Kamailio has read the resume; only the id is remembered
 
 There is no other way. CLAIMED -> SETTLED is the licence to resume: it happens once for each
@@ -51,6 +53,8 @@ class Outcome(StrEnum):
     OPERATOR = "operator"
 
 
+NOBODY: Final = ""
+"""The owner of what was released."""
 BY_SOMEBODY: Final = frozenset({Outcome.DECIDED, Outcome.OPERATOR})
 """The outcomes that carry somebody's decision, not the fallback."""
 

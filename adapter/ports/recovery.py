@@ -18,7 +18,7 @@ class Recovery(Protocol):
 
         Args:
             node: the node whose suspensions they are.
-            owners: the replicas that cannot go on themselves.
+            owners: the replicas that cannot go on themselves; ``NOBODY`` for what such a one has released.
             state: what to adopt: ``CLAIMED`` or ``SETTLED``.
             ask: whether to publish what is claimed; False if all of the node is published anyhow.
 
@@ -36,7 +36,7 @@ class Recovery(Protocol):
         ...
 
     async def recover(self, node: str, theirs: Callable[[str], bool] = ...) -> None:
-        """Write the resumes of this replica that a link which is gone has left unread.
+        """Write the resumes of this replica that a link which is gone has left unread, and what is released.
 
         Args:
             node: the node to which they go.

@@ -93,6 +93,14 @@ class Store(Protocol):
         """Note that Kamailio has read these resumes: SETTLED -> RESUMED. Other ids are left alone."""
         ...
 
+    async def release(self, ids: Sequence[TransactionId]) -> None:
+        """Leave to whoever adopts it from ``NOBODY`` what this replica has settled: SETTLED -> SETTLED.
+
+        Only for what it has, for certain, not written. It owns it no more, even if the store fails meanwhile;
+        if the store was away before, it still does. Other ids are left alone.
+        """
+        ...
+
     def due(self, node: str) -> bool:
         """Return True if ``expire`` may find anything now. Ask first: ``expire`` may be a round trip."""
         ...
@@ -131,7 +139,7 @@ class Store(Protocol):
 
         Args:
             node: whose transactions.
-            owners: the replicas that own them.
+            owners: the replicas that own them, or ``NOBODY``.
             state: in which they must be.
             limit: how many to adopt at most.
 

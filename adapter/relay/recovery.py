@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from adapter.model.transaction import Outcome, Settlement, State, Transaction
+from adapter.model.transaction import NOBODY, RESEND_FOR, Outcome, Settlement, State, Transaction
 from adapter.relay.answers import is_left_unwritten
 
 if TYPE_CHECKING:
@@ -42,7 +43,11 @@ class StoreRecovery:
         """Go on where other replicas stopped: publish what is claimed (``ask``: unless that is done
         for all of the node anyhow), resume what is settled. Gives how many.
         """
-        adopted = await self._inflight.adopt(node, owners, state)
+        released = 0
+        if NOBODY in owners:
+            released = await self._adopt_released(node)
+            owners = [owner for owner in owners if owner != NOBODY]
+        adopted = await self._inflight.adopt(node, owners, state) if owners else []
         if adopted:
             self._observer.adopted(node, owners, state, adopted)
         if state is State.SETTLED:
@@ -50,6 +55,17 @@ class StoreRecovery:
                 self._trip.resume(transaction, adopted=True)
         elif ask:
             self._ask_again(adopted)
+        return released + len(adopted)
+
+    async def _adopt_released(self, node: str) -> int:
+        """Write what its owner had no link for: it is this replica's alone by now, and was not written."""
+        adopted = await self._inflight.adopt(node, [NOBODY], State.SETTLED)
+        if adopted:
+            self._observer.adopted(node, ["a replica without a link"], State.SETTLED, adopted)
+        now = self._clock()
+        for record in adopted:
+            if now < record.deadline + RESEND_FOR:
+                self._trip.resume(replace(record, again=False))
         return len(adopted)
 
     async def ask_again(self, node: str) -> None:
@@ -69,7 +85,7 @@ class StoreRecovery:
         await self._trip.settle([Settlement(id_, Outcome.UNAVAILABLE) for id_ in ours])
 
     async def recover(self, node: str, theirs: Callable[[str], bool] = lambda _: False) -> None:
-        """Write the resumes of this replica that a link which is gone has left unread.
+        """Write the resumes of this replica that a link which is gone has left unread, and what is released.
 
         Args:
             node: the node to which they go.
@@ -84,6 +100,7 @@ class StoreRecovery:
             ours = ours or (theirs(record.owner) and not self._trip.stale(record))
             if is_left_unwritten(record, ours, record.id in under_way, now):
                 self._trip.resume(record, again=True)
+        await self._adopt_released(node)
 
     async def forget_node(self, node: str) -> int:
         """Forget what is in flight of a node that is no more. Gives how many."""

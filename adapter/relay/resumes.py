@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from adapter.observe.observer import Observer
     from adapter.observe.trip_metrics import TripMetrics
     from adapter.ports.links import Links
+    from adapter.ports.store import Store
     from adapter.relay.endings import Endings
     from adapter.relay.policy import LivePolicy
 
@@ -43,6 +44,7 @@ class Resumes:
         ids: writes correlation ids.
         spawn: does work in the background.
         endings: how calls end that several services decide.
+        inflight: is told of what this replica cannot write.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Resumes:
         ids: Ids,
         spawn: Callable[[Coroutine[Any, Any, object]], None],
         endings: Endings,
+        inflight: Store,
     ) -> None:
         self._endings = endings
         self._links = links
@@ -68,11 +71,11 @@ class Resumes:
         self._spawn = spawn
         self._doubtful: set[TransactionId] = set()  # to be written once the store has told that nobody has
         self._read: list[TransactionId] = []
-        self._unwritten = Unwritten(metrics, ids.text)
+        self._unwritten = Unwritten(metrics, ids.text, inflight.release, spawn)
 
     def under_way(self, node: str) -> set[TransactionId]:
         """Return the resumes that Kamailio will read, or has read and of which the store was not told yet."""
-        return self._links.unread(node).union(self._read, self._doubtful)
+        return self._links.unread(node).union(self._read, self._doubtful, self._unwritten.leaving)
 
     def add_read(self, ids: Sequence[TransactionId]) -> None:
         """Kamailio has read these resumes: only their ids need be remembered."""
@@ -166,6 +169,8 @@ class Resumes:
         if not self._links.send(id_.node, payload, left + RESEND_FOR, id_, again):
             said = "no link: resumed once there is one, or by another replica"
             log.info(said, correlation_id=self._ids.text(id_))
+            if not self._links.drops_repeats(id_.node) and id_.node not in self._membership.splits:
+                self._unwritten.leave(id_)
             return
         if self._policy.courses and self._has_course(transaction):
             self._endings.ended(transaction, outcome)  # first: who is told of the resume knows what decided

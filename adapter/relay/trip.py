@@ -115,7 +115,7 @@ class Trip:
         )
         endings = self._courses.endings
         self._resumes = Resumes(
-            links, policy, metrics, observer, membership, clock, self._ids, self._spawn, endings
+            links, policy, metrics, observer, membership, clock, self._ids, self._spawn, endings, inflight
         )
         self._unclaimed = Unclaimed(inflight, links, metrics, membership, roles, self._resumes)
         self._reply_reader = ReplyReader(

@@ -1,7 +1,8 @@
 """Answers that are not written to Kamailio, though this replica could: why, how many, said how often.
 
 A configuration without the include drops no second answer, and gives no receipts: what may have been
-answered is not answered again, and what would come too late makes nobody else wait.
+answered is not answered again, and what would come too late makes nobody else wait. What this replica has no
+link for is, for certain, not written: it is released, and whoever has a link adopts it and writes it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import structlog
 from adapter.observe.sparse import Sparse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
     from adapter.model.transaction import TransactionId
     from adapter.observe.trip_metrics import TripMetrics
 
@@ -28,13 +31,39 @@ SHARE: Final = 0.5
 
 
 class Unwritten:
-    """Counts and tells. ``text`` of an id is its correlation id."""
+    """Counts and tells. ``text`` of an id is its correlation id; ``release``: what the store does; ``spawn``
+    does work in the background."""
 
-    def __init__(self, metrics: TripMetrics, text: Any) -> None:
+    def __init__(
+        self,
+        metrics: TripMetrics,
+        text: Any,
+        release: Callable[[Sequence[TransactionId]], Coroutine[Any, Any, None]],
+        spawn: Callable[[Coroutine[Any, Any, object]], None],
+    ) -> None:
         self._metrics = metrics
         self._text = text
+        self._release = release
+        self._spawn = spawn
+        self._left: list[TransactionId] = []
+        self.leaving: set[TransactionId] = set()
+        """What is being released: this replica writes it no more unless the store was away."""
         self._shed = Sparse(LINES)
         self._withheld = Sparse(LINES)
+
+    def leave(self, id_: TransactionId) -> None:
+        """Let another replica write it, or this one once it has a link."""
+        if not self._left:
+            self._spawn(self._leave_all())  # of this turn together
+        self._left.append(id_)
+        self.leaving.add(id_)
+
+    async def _leave_all(self) -> None:
+        ids, self._left = self._left, []
+        try:
+            await self._release(ids)
+        finally:
+            self.leaving.difference_update(ids)
 
     def shed(self, id_: TransactionId, now: float, silent: bool) -> None:
         """More answers than the pace carries: this one is its fallback, or ``silent``: none."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adapter.model.transaction import State
+from adapter.model.transaction import NOBODY, State
 from tests.relay_bench import LEASE, id_of, reply, suspended
 from tests.replicas_bench import Group, Replica
 
@@ -31,7 +31,7 @@ class TestAdoption:
         record = await second.record(id_of(1))
         assert record is not None
         assert (record.owner, record.state) == ("r2", State.CLAIMED)
-        calls = [call for call in second.store.calls if call[0] == "adopt"]
+        calls = [call for call in second.store.calls if call[0] == "adopt" and call[2] != [NOBODY]]
         assert sorted(calls) == [("adopt", NODE, ["r1"], state) for state in State for _ in range(2)]
 
     async def test_the_living_that_can_are_left_alone(self) -> None:
@@ -66,6 +66,38 @@ class TestAdoption:
         assert group["r2"].outcomes == [(2, "decided")]
         owners = {each.id.label: each.owner for each in await group["r2"].store.inner.scan(NODE)}
         assert owners == {1: "r1", 2: "r2"}
+
+    async def test_what_a_replica_has_no_link_for_another_writes_though_nothing_drops_a_second_answer(
+        self,
+    ) -> None:
+        group = Group("r1", "r2")
+        for each in group.all:
+            each.links.plain = True
+        await group.beat()
+        await group["r1"].events(suspended(1), suspended(2), suspended(3))
+        await group["r1"].reply(reply(1))
+        group["r1"].links.down.add(NODE)
+        await group["r1"].reply(reply(2), reply(3))
+        await group.beat()
+        assert group["r1"].outcomes == [(1, "decided")]
+        assert group["r2"].outcomes == [(2, "decided"), (3, "decided")]
+        assert group["r2"].counted("answers_withheld_total", node=NODE) == 1
+        group["r1"].links.down.clear()
+        await group["r1"].recover()
+        assert len(group["r1"].links.sent) == 1
+
+    async def test_or_the_same_once_it_has_one(self) -> None:
+        group = Group("r1")
+        group["r1"].links.plain = True
+        await group.beat()
+        await group["r1"].events(suspended(1), suspended(2))
+        group["r1"].links.down.add(NODE)
+        await group["r1"].reply(reply(1), reply(2))
+        group["r1"].links.down.clear()
+        await group["r1"].recover()
+        await group["r1"].read(id_of(1), id_of(2))
+        await group["r1"].recover()
+        assert group["r1"].outcomes == [(1, "decided"), (2, "decided")]
 
     async def test_who_cannot_publish_adopts_nothing_claimed_but_may_write(self) -> None:
         group = Group("r1", "r2")

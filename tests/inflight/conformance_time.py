@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapter.model.beat import Beat
-from adapter.model.transaction import Outcome, State
+from adapter.model.transaction import NOBODY, Outcome, State
 from adapter.ports.store import Claim
 from tests.inflight.worlds import LIVE, claimed, decided, settled_claim, suspension
 
@@ -127,6 +127,27 @@ async def test_adopt_takes_what_others_owned_in_one_state(world: World) -> None:
     adopted[B] = replace(settled, owner="heir")
     assert {record.id: record for record in await live.scan("sbc1") if record.owner == "heir"} == adopted
     assert [record.id for record in await heir.adopt("sbc2", ["dead"], State.CLAIMED)] == [far]
+
+
+async def test_what_is_released_is_nobodys_until_one_adopts_it(world: World) -> None:
+    one, two, three = world.store("one"), world.store("two"), world.store("three")
+    far = suspension(1, node="sbc2")
+    given = [claimed(id_, one, world) for id_ in (A, B, C, far)]
+    await one.claim(given, 10)
+    await one.settle([decided(A), decided(far)])
+    await two.settle([decided(C)])
+    await one.release([A, B, C, far, suspension(9)])
+    found = {record.id: (record.owner, record.state) for record in await two.scan("sbc1")}
+    assert found == {A: (NOBODY, State.SETTLED), B: ("one", State.CLAIMED), C: ("two", State.SETTLED)}
+    assert await one.settle([decided(A)]) == [None], "it has had its answer"
+    assert await one.adopt("sbc1", ["one"], State.SETTLED) == []
+    taken = await asyncio.gather(*(each.adopt("sbc1", [NOBODY], State.SETTLED) for each in (three, one, two)))
+    assert sorted(len(each) for each in taken) == [0, 0, 1]
+    (record,) = (record for each in taken for record in each)
+    assert (record.id, record.outcome, record.decision) == (A, Outcome.DECIDED, decided(A).decision)
+    assert [each.id for each in await two.adopt("sbc2", [NOBODY], State.SETTLED)] == [far]
+    await two.resumed([A])
+    assert await two.get(A) is None
 
 
 async def test_adopted_ones_go_on(world: World) -> None:

@@ -25,7 +25,7 @@ class Fault:
 
     before: int = 0
     after: int = 0
-    fails: str = ""  # "before", "after", or not
+    fails: str = ""  # "before", "after", "late" (its work is done once it has failed), or not
 
 
 class FaultyStore:
@@ -45,6 +45,7 @@ class FaultyStore:
         self.held: dict[str, asyncio.Event] = {}  # verbs whose answers wait
         self.calls: Counter[str] = Counter()
         self.closed = False
+        self.late: list[asyncio.Task[None]] = []
         self.faults: Iterator[Fault] = iter(())
 
     def __repr__(self) -> str:
@@ -68,6 +69,9 @@ class FaultyStore:
                 raise StoreUnavailable(f"no {verb}")
             if verb in self.broken:
                 raise ValueError(f"broken {verb}")
+            if fault.fails == "late":
+                self.late.append(asyncio.create_task(self._later(fault.after, verb, args)))
+                raise StoreUnavailable(f"{verb}: no answer yet")
             answer = await getattr(self.inner, verb)(*args)
             if verb in self.held:
                 await self.held[verb].wait()
@@ -77,6 +81,10 @@ class FaultyStore:
             return answer
 
         return call
+
+    async def _later(self, turns: int, verb: str, args: Any) -> None:
+        await _turns(10 * turns)
+        await getattr(self.inner, verb)(*args)
 
     async def close(self) -> None:
         self.closed = True
