@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from adapter.kamailio.tokens import Noted, Reader, Token
+from adapter.kamailio.tokens import LOADS, Noted, Reader, Token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,6 @@ _KINDS: Final = {
     "onsend_route": "onsend_route",
     "error_route": "error_route",
 }
-_LOADS: Final = ("loadmodule", "loadmodulex")
 _PARAMETERS: Final = ("modparam", "modparamx")
 
 
@@ -193,7 +192,7 @@ class _Facts:
                 self._position += 1
             elif token.text in _KINDS and following in ("{", "[", "("):
                 self._route(token)
-            elif token.text in _LOADS:
+            elif token.text in LOADS:
                 self._module(token)
             elif token.text in _PARAMETERS and following == "(":
                 self._parameter(token)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+LOADS: Final = ("loadmodule", "loadmodulex")
 MAX_INCLUDES: Final = 10
 """Files within files, as in Kamailio."""
 MAX_EXPANSIONS: Final = 16
@@ -268,7 +269,15 @@ class _Scan:
                 self._add("sign", found[0], start)
 
     def _add(self, kind: Kind, text: str, start: int) -> None:
+        if kind == "text" and self._loads():
+            name = f"MOD_{text.rsplit('/', 1)[-1].removesuffix('.so')}"
+            self._reader.define("define", name, name, self._here(start))
         self._reader.tokens.append(Token(kind, text, self._file, self._here(start).line))
+
+    def _loads(self) -> bool:
+        """Whether a module's name comes now: Kamailio defines MOD_NAME where it has loaded one."""
+        before = [token.text for token in self._reader.tokens[-2:]]
+        return bool(before) and (before[-1] in LOADS or (before[0] in LOADS and before[-1] == "("))
 
     def _joined(self, found: re.Match[str] | None) -> str:
         """A quoted text, with those that follow it: Kamailio makes one of ``"a" "b"``."""

@@ -2,53 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import json
-import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harness.evapi_client import EvapiClient
-from tests.harness.sip import Call, Caller, Gateway
+from tests.harness.sip import Caller, Gateway
+from tests.kamailio.plain import asked, taken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.harness.evapi_client import EvapiClient
     from tests.harness.kamailio import KamailioServer
 
 KAMAILIO = {"cfg": "plain.cfg", "defines": {"SILENT_AFTER": 1000}}
-_FORM = re.compile(rb"invite_request:([0-9]+):([0-9]+):([A-Za-z0-9+/]+={0,2})")
 
 
 @pytest.fixture
 async def link(kamailio: KamailioServer, caller: Caller) -> AsyncIterator[EvapiClient]:
-    """A client that Kamailio has taken. Nothing greets it: a call that it is asked about shows it."""
-    async with await EvapiClient.connect(kamailio.evapi_port) as made:
-        asked = asyncio.create_task(_asked(made))
-        calls: list[Call] = []
-        while not asked.done():  # until it is taken, calls are told to nobody
-            calls.append(caller.call())
-            await asyncio.wait([asked], timeout=0.3)
-        data, ids = await asked
-        # Those after the one that came are told, too, however slow Kamailio is.
-        missed = [call.call_id for call in calls].index(data["call_id"])
-        for call in calls[missed:]:
-            if call.call_id != data["call_id"]:
-                data, ids = await _asked(made)
-            assert data["call_id"] == call.call_id
-            made.write({"tm_trans": ids, "decision": {"action": "reject", "code": 486, "reason": "Taken"}})
-            await call.final()
+    async with taken(kamailio, caller) as made:
         yield made
-
-
-async def _asked(link: EvapiClient) -> tuple[dict[str, Any], dict[str, int]]:
-    """The data and the ids of the next frame."""
-    found = _FORM.fullmatch(await link.frame())
-    assert found
-    ids = {"tm_index": int(found[1]), "tm_label": int(found[2])}
-    return json.loads(base64.b64decode(found[3], validate=True)), ids
 
 
 async def test_a_call_is_decided_through_the_colon_form(
@@ -56,7 +29,7 @@ async def test_a_call_is_decided_through_the_colon_form(
 ) -> None:
     async with await Gateway.open(port=kamailio.gateway_port) as gateway:
         call = caller.call("4420", headers='User-Agent: we"ird\\ $ua\r\n')
-        data, ids = await _asked(link)
+        data, ids = await asked(link)
         assert data["user"] == "4420"
         assert data["call_id"] == call.call_id
         assert data["user_agent"] == 'we"ird\\ $ua'
@@ -72,7 +45,7 @@ async def test_a_call_is_decided_through_the_colon_form(
 @pytest.mark.parametrize("size", [0, 9_000, 31_000])
 async def test_an_answer_of_any_size_is_read(caller: Caller, link: EvapiClient, size: int) -> None:
     call = caller.call()
-    _, ids = await _asked(link)
+    _, ids = await asked(link)
     reject = {"action": "reject", "code": 486, "reason": "Busy Here", "notes": "x" * size}
     link.write({"tm_trans": ids, "decision": reject})
     assert (await call.final()).reason == "Busy Here"
@@ -83,7 +56,7 @@ async def test_a_code_that_is_no_number_of_a_refusal(
     caller: Caller, link: EvapiClient, code: object, told: int
 ) -> None:
     call = caller.call()
-    _, ids = await _asked(link)
+    _, ids = await asked(link)
     link.write({"tm_trans": ids, "decision": {"action": "reject", "code": code, "reason": "Mine"}})
     final = await call.final()
     assert (final.code, final.reason) == (told, "Mine" if told == 480 else "Bad Decision")
@@ -91,17 +64,17 @@ async def test_a_code_that_is_no_number_of_a_refusal(
 
 async def test_retransmissions_ask_nothing(caller: Caller, link: EvapiClient) -> None:
     call = caller.call()
-    await _asked(link)
+    await asked(link)
     call.send()
     call.send()
     other = caller.call()
-    data, _ = await _asked(link)
+    data, _ = await asked(link)
     assert data["call_id"] == other.call_id
 
 
 async def test_silence_is_answered_for(caller: Caller, link: EvapiClient) -> None:
     call = caller.call()
-    await _asked(link)
+    await asked(link)
     final = await call.final()
     assert (final.code, final.reason) == (503, "No Decision")
 
@@ -111,10 +84,10 @@ async def test_a_frame_without_ids_continues_nothing(
 ) -> None:
     """The ids of the earlier frame must not be used again: tm refuses them, but keeps their memory."""
     first, second = caller.call(), caller.call()
-    asked = [await _asked(link) for _ in range(2)]
-    link.write({"tm_trans": asked[0][1], "decision": {"action": "reject", "code": 486, "reason": "First"}})
+    both = [await asked(link) for _ in range(2)]
+    link.write({"tm_trans": both[0][1], "decision": {"action": "reject", "code": 486, "reason": "First"}})
     link.write({"adapter": {"status": "ready"}})
-    link.write({"tm_trans": asked[1][1], "decision": {"action": "reject", "code": 480, "reason": "Second"}})
+    link.write({"tm_trans": both[1][1], "decision": {"action": "reject", "code": 480, "reason": "Second"}})
     assert (await first.final()).reason == "First"
     assert (await second.final()).reason == "Second"
     assert "t_continue" not in kamailio.log

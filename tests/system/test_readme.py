@@ -62,7 +62,7 @@ async def test_the_ten_lines_of_kamailio_and_of_consumer_decide_calls(tmp_path: 
             async with await Caller.open(server.sip_port) as caller:
                 assert (await caller.call("442079460000").final()).code == 200
                 refused = await caller.call("999").final()
-            assert (refused.code, refused.reason) == (403, "Refused")
+            assert (refused.code, refused.reason) == (403, "Forbidden")
             assert len(gateway.of("INVITE")) == 1
             assert bridge.metric("evapi_outcomes_total", outcome="decided") == 2
 

@@ -121,7 +121,10 @@ def step_header(script: Script) -> Iterator[Finding]:
         what = f"{_HEADER} is {header.text or 'empty'}: no header's name in quotes."
         why = "Kamailio does not start without the quotes; another text makes requests that nobody can read."
         yield finding("step-header", header, what, why, write)
-    elif not any(script.ours(step.file) for step in script.calls_of("remove_hf")):
+    elif not any(
+        script.ours(step.file) and step.argument(0) == header.text.strip('"')
+        for step in script.calls_of("remove_hf")
+    ):
         what = f"{_HEADER} is defined below the include."
         why = "evapi-adapter.cfg was read before it: no request has the header."
         yield finding("step-header", header, what, why, write)
