@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from adapter.contract import Decision, Request
 from consumers.decisions import NO_ANSWER, DecisionError, Failed, allow, cached, redirect, reject, route
+from consumers.gateways import Route, routes
 from consumers.loading import LoadError, load
 from consumers.messages import Answer, Message, Result
 from consumers.more_time import MoreTime
@@ -41,6 +42,7 @@ __all__ = [
     "PayloadError",
     "Request",
     "Result",
+    "Route",
     "Service",
     "SignatureError",
     "allow",
@@ -49,5 +51,6 @@ __all__ = [
     "redirect",
     "reject",
     "route",
+    "routes",
     "time_left",
 ]

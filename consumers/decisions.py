@@ -7,7 +7,9 @@ with the adapter knows. What is wrong with one is told where it is made, not by 
 from __future__ import annotations
 
 import inspect
+import json
 import re
+from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -30,7 +32,18 @@ REJECT_CODES: Final = (400, 699)
 REDIRECT_CODES: Final = (300, 399)
 """The SIP status of an action: the lowest and the highest."""
 
+HEADER: Final = "[A-Za-z][A-Za-z0-9-]*"
+"""The name of a header that a decision may set."""
+MAX_HEADERS: Final = 4000
+"""Bytes of all headers of a route or reply, as JSON."""
+NOT_SET: Final = frozenset(
+    {"via", "v", "from", "f", "to", "t", "call-id", "i", "cseq", "contact", "m", "route", "record-route"}
+    | {"max-forwards", "content-length", "l", "content-type", "c", "content-encoding", "e"}
+)
+"""Headers that are Kamailio's to set, in lower case."""
+
 _URI = re.compile(URI)
+_HEADER = re.compile(HEADER)
 
 
 class DecisionError(ValueError):
@@ -65,24 +78,32 @@ def route(uri: str, **more: Any) -> dict[str, Any]:
 
     ``more`` is passed on beside it, for a configuration that reads it.
     """
-    return {"action": "route", "uri": _uri(uri), **more}
+    return {"action": "route", "uri": checked_uri(uri), **more}
 
 
-def reject(code: int, reason: str, **more: Any) -> dict[str, Any]:
-    """Refuse the call with a SIP status from 400 to 699. Raises DecisionError for anything else."""
-    return {"action": "reject", "code": _code(code, *REJECT_CODES), "reason": _reason(reason), **more}
+def reject(
+    code: int, reason: str, *, headers: Mapping[str, str] | None = None, **more: Any
+) -> dict[str, Any]:
+    """Refuse the call with a SIP status from 400 to 699, and ``headers`` in the reply.
 
-
-def redirect(contacts: str | Sequence[str], code: int = 302, **more: Any) -> dict[str, Any]:
-    """Send the caller elsewhere, with a SIP status from 300 to 399; the first contact is preferred.
-
-    Raises DecisionError where there is no contact, or one that is no SIP URI.
+    Raises DecisionError for anything else.
     """
-    found = [contacts] if isinstance(contacts, str) else list(contacts)
+    made = {"action": "reject", "code": _code(code, *REJECT_CODES), "reason": _reason(reason)}
+    if headers is not None:
+        made["headers"] = checked_headers(headers)
+    return {**made, **more}
+
+
+def redirect(uris: str | Sequence[str], code: int = 302, **more: Any) -> dict[str, Any]:
+    """Send the caller elsewhere, with a SIP status from 300 to 399; the first URI is preferred.
+
+    Raises DecisionError where there is no URI, or one that is no SIP URI.
+    """
+    found = [uris] if isinstance(uris, str) else list(uris)
     if not found:
-        raise DecisionError("redirect: at least one contact is needed")
-    checked = [_uri(contact) for contact in found]
-    return {"action": "redirect", "contacts": checked, "code": _code(code, *REDIRECT_CODES), **more}
+        raise DecisionError("redirect: at least one URI is needed")
+    checked = [checked_uri(uri) for uri in found]
+    return {"action": "redirect", "uris": checked, "code": _code(code, *REDIRECT_CODES), **more}
 
 
 def allow(**more: Any) -> dict[str, Any]:
@@ -113,13 +134,29 @@ def cached(decision: Decision, *, seconds: int) -> dict[str, Any]:
     return made
 
 
-def _uri(uri: object) -> str:
+def checked_uri(uri: object) -> str:
+    """The URI. Raises DecisionError where that is none."""
     if not isinstance(uri, str) or len(uri) > MAX_URI or not _URI.fullmatch(uri):
         raise DecisionError(
-            f"{str(uri)[:100]!r} is no SIP URI such as sip:441632960000@gw1.example.net "
+            f"{shown(uri)} is no SIP URI such as sip:441632960000@gw1.example.net "
             f"(printable ASCII without spaces, brackets or quotes, at most {MAX_URI} bytes)"
         )
     return uri
+
+
+def checked_headers(headers: object) -> dict[str, str]:
+    """Headers by their names. Raises DecisionError for what Kamailio does not set, and for wrong texts."""
+    if not isinstance(headers, Mapping):
+        raise DecisionError(f"headers are {shown(headers)}: a map of names to texts is needed")
+    for name, text in headers.items():
+        if not isinstance(name, str) or not _HEADER.fullmatch(name) or name.lower() in NOT_SET:
+            raise DecisionError(f"{shown(name)} is no header that a decision may set")
+        if not isinstance(text, str) or not text.isprintable():
+            raise DecisionError(f"header {name}: {shown(text)} is no printable line")
+    found = dict(headers)
+    if len(json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()) > MAX_HEADERS:
+        raise DecisionError(f"headers: more than {MAX_HEADERS} bytes")
+    return found
 
 
 def _code(code: object, low: int, high: int) -> int:
@@ -131,10 +168,14 @@ def _code(code: object, low: int, high: int) -> int:
 def _reason(reason: object) -> str:
     if not isinstance(reason, str) or not reason.isprintable() or len(reason) > MAX_REASON:
         raise DecisionError(
-            f"{str(reason)[:100]!r} is no reason phrase: "
-            f"one printable line of at most {MAX_REASON} characters"
+            f"{shown(reason)} is no reason phrase: one printable line of at most {MAX_REASON} characters"
         )
     return reason
+
+
+def shown(value: object) -> str:
+    """What somebody gave, for an error: cut short."""
+    return repr(str(value)[:100])
 
 
 def described(found: object) -> str:

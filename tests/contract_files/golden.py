@@ -24,7 +24,7 @@ from adapter.contract import Decision, Request
 from adapter.hello import Hello
 from adapter.message_fields import Message
 from adapter.ports.broker import DeadLetter, Publication
-from consumers import Service, allow, cached, redirect, reject, route
+from consumers import Service, allow, cached, redirect, reject, route, routes
 from consumers.amqp import frames as replies
 from consumers.amqp import presence
 from consumers.messages import Answer, Extension
@@ -243,6 +243,9 @@ def _replies() -> list[Golden]:
     gateway = "sip:441632960000@gw1.example.net"
     decisions = {
         "route": route(gateway),
+        "routes": routes(
+            [{"uri": gateway, "timeout_ms": 2500, "headers": {"X-Carrier": "one"}}, "sip:gw2.example.net"]
+        ),
         "reject": reject(403, "Forbidden"),
         "redirect": redirect([gateway, "sip:gw2.example.net"]),
         "allow": allow(),

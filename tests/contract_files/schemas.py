@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from adapter.message_fields import CONSUMER, Message, Place, fields
 from adapter.wire.command import NOT_A_COMMAND
 from adapter.wire.netstring import MAX_OUT
-from consumers import decisions
+from consumers import decisions, gateways
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,14 +63,22 @@ def decision() -> Schema:
         WRITTEN_BY: CONSUMER,
         "oneOf": [
             _action("route", {"uri": _URI}, "Send the call to the URI."),
-            _action("reject", {}, "Refuse the call.", code=_code(*decisions.REJECT_CODES), reason=_reason()),
+            _action(
+                "reject",
+                {},
+                "Refuse the call.",
+                code=_code(*decisions.REJECT_CODES),
+                reason=_reason(),
+                headers=_headers(),
+            ),
             _action(
                 "redirect",
-                {"contacts": {"type": "array", "items": _URI, "minItems": 1}},
-                "Send the caller elsewhere; the first contact is preferred.",
+                {"uris": {"type": "array", "items": _URI, "minItems": 1}},
+                "Send the caller elsewhere; the first URI is preferred.",
                 code=_code(*decisions.REDIRECT_CODES),
             ),
             _action("allow", {}, "Let the call go on as it was."),
+            _routes(),
         ],
     }
 
@@ -107,3 +115,52 @@ def _code(low: int, high: int) -> Schema:
 def _reason() -> Schema:
     printable = {"pattern": "^[^\\u0000-\\u001f\\u007f]*$", "maxLength": decisions.MAX_REASON}
     return {"description": "The reason phrase, in one line.", "type": "string", **printable}
+
+
+def _headers() -> Schema:
+    allowed = {"type": "string", "pattern": "^[^\\u0000-\\u001f\\u007f]*$"}
+    taken = "|".join(sorted(decisions.NOT_SET))
+    pattern = f"^(?!(?:{taken})$){decisions.HEADER}$"
+    return {
+        "description": "By their names. They replace the caller's of these names.",
+        "type": "object",
+        "patternProperties": {pattern: allowed},
+        "additionalProperties": False,
+    }
+
+
+def _routes() -> Schema:
+    uri = {"type": "string", "pattern": f"^{gateways.SIP_URI}$", "maxLength": decisions.MAX_URI}
+    code = {"type": ["integer", "string"], "minimum": 300, "maximum": 699, "pattern": f"^{gateways.REROUTE}$"}
+    keys: Schema = {
+        "uri": {"description": "With a user the request URI, without one the next hop.", **uri},
+        "timeout_ms": {
+            "description": "Milliseconds for a final reply, ringing included.",
+            **_whole(gateways.MAX_TIMEOUT),
+        },
+        "reroute_on": {
+            "description": "The replies after which the next route is tried; by default 408 and 5xx.",
+            "type": "array",
+            "items": code,
+            "maxItems": gateways.MAX_REROUTE,
+        },
+        "headers": _headers(),
+        "caller": {
+            "description": "A number or a URI, for From.",
+            "type": "string",
+            "pattern": f"^(?:{gateways.CALLER})$",
+            "maxLength": gateways.MAX_CALLER,
+        },
+    }
+    route = {"type": "object", "properties": keys, "required": ["uri"], "additionalProperties": False}
+    listed = {"type": "array", "items": route, "minItems": 1, "maxItems": gateways.MAX_ROUTES}
+    meaning = "Send the call to one of these, in turn or to all at once."
+    duration = {"description": "Seconds until Kamailio ends the call.", **_whole(gateways.MAX_DURATION)}
+    mode = {"enum": list(gateways.MODES)}
+    return _action("route", {"routes": listed}, meaning, mode=mode, max_duration=duration) | {
+        "title": "routes"
+    }
+
+
+def _whole(most: int) -> Schema:
+    return {"type": "integer", "minimum": 1, "maximum": most}

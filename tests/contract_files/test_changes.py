@@ -65,8 +65,8 @@ BREAKING = {
     "an action is gone": ((DECISION, "oneOf"), NOW[DECISION]["oneOf"][1:]),
     "an action takes less": ((DECISION, "oneOf", 1, "properties", "code", "maximum"), 599),
     "an action asks for more": ((DECISION, "oneOf", 1, "required"), ["action", "code"]),
-    "an action takes other contacts": (
-        (DECISION, "oneOf", 2, "properties", "contacts", "items", "maxLength"),
+    "an action takes other URIs": (
+        (DECISION, "oneOf", 2, "properties", "uris", "items", "maxLength"),
         100,
     ),
     "a schema is gone": (("schemas/notice.json",), None),

@@ -149,7 +149,7 @@ URIS = [
 @pytest.mark.parametrize("uri", URIS)
 def test_the_schema_knows_a_uri_as_the_sdk_does(uri: str) -> None:
     assert validator("decision").is_valid({"action": "route", "uri": uri}) is taken(lambda: route(uri))
-    one = {"action": "redirect", "contacts": [uri], "code": 302}
+    one = {"action": "redirect", "uris": [uri], "code": 302}
     assert validator("decision").is_valid(one) is taken(lambda: redirect(uri))
 
 
@@ -157,7 +157,7 @@ def test_the_schema_knows_a_uri_as_the_sdk_does(uri: str) -> None:
 def test_the_schema_knows_a_status_as_the_sdk_does(code: int) -> None:
     one = {"action": "reject", "code": code, "reason": "No"}
     assert validator("decision").is_valid(one) is taken(lambda: reject(code, "No"))
-    one = {"action": "redirect", "contacts": ["sip:a@b"], "code": code}
+    one = {"action": "redirect", "uris": ["sip:a@b"], "code": code}
     assert validator("decision").is_valid(one) is taken(lambda: redirect("sip:a@b", code))
 
 

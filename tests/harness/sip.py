@@ -163,7 +163,7 @@ class Caller(_Endpoint):
 
     def __init__(self, server: int) -> None:
         self.server = server
-        self._calls: dict[str, Call] = {}
+        self._calls: dict[str, list[Call]] = {}
 
     @classmethod
     async def open(cls, server: int) -> Caller:
@@ -171,12 +171,25 @@ class Caller(_Endpoint):
         loop = asyncio.get_running_loop()
         return (await loop.create_datagram_endpoint(lambda: cls(server), ("127.0.0.1", 0)))[1]
 
-    def call(self, user: str = "4420", *, method: str = "INVITE", headers: str = "", body: str = "") -> Call:
-        """Send a request and return at once. ``headers``: whole lines, each ended by CRLF."""
-        number = next(_numbers)
-        name = f"{number}-{os.urandom(4).hex()}"
-        made = Call(self, method, user, f"{name}@caller.test", headers, f"z9hG4bK-{name}", body)
-        self._calls[made.call_id] = made
+    def call(
+        self,
+        user: str = "4420",
+        *,
+        method: str = "INVITE",
+        headers: str = "",
+        body: str = "",
+        call_id: str = "",
+    ) -> Call:
+        """Send a request and return at once.
+
+        Args:
+            headers: whole lines, each ended by CRLF.
+            call_id: that of another call, of which this is a fork: the branch alone differs.
+        """
+        name = f"{next(_numbers)}-{os.urandom(4).hex()}"
+        branch = f"z9hG4bK-{name}"
+        made = Call(self, method, user, call_id or f"{name}@caller.test", headers, branch, body)
+        self._calls.setdefault(made.call_id, []).append(made)
         made.send()
         return made
 
@@ -186,9 +199,11 @@ class Caller(_Endpoint):
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         message = Message.parse(data)
-        call = self._calls.get(message.get("call-id"))
-        if call is not None and message.code:
-            call.took(message)
+        if message.code:
+            via = message.get("via")
+            calls = self._calls.get(message.get("call-id"), [])
+            for call in [one for one in calls if one.branch in via] or calls[:1]:
+                call.took(message)
 
     async def __aenter__(self) -> Caller:
         return self

@@ -65,3 +65,16 @@ async def test_a_cancel_of_nothing_is_told_to_nobody(caller: Caller, link: Evapi
     caller.call(method="CANCEL")
     assert (await caller.call(method="OPTIONS").final()).code == 200  # handled after the CANCEL
     assert await link.receipt() == []
+
+
+async def test_a_cancel_of_one_fork_closes_its_own_question_alone(caller: Caller, link: EvapiClient) -> None:
+    """A proxy before us forks: Call-ID, From and CSeq are the same, only the branch differs."""
+    first = caller.call()
+    one = await link.event("invite_request")
+    second = caller.call(call_id=first.call_id)
+    other = await link.event("invite_request")
+    first.cancel()
+    assert (await link.event("call_cancelled"))["data"] == {"call_id": first.call_id, **one["tm_trans"]}
+    assert (await first.final()).code == 487
+    link.answer(other, {"action": "reject", "code": 480, "reason": "Decided"})
+    assert (await second.final()).reason == "Decided"

@@ -88,12 +88,19 @@ async def test_an_allowed_screening_is_not_an_allowed_call(caller: Caller, link:
     assert (await call.final()).reason == "No route"
 
 
-async def test_redirect_lists_its_contacts_in_order(caller: Caller, link: EvapiClient) -> None:
-    contacts = ["sip:a@one.test", "sip:b@two.test;transport=tcp"]
-    call = await _decide(caller, link, {"action": "redirect", "contacts": contacts, "code": 301})
+@pytest.mark.parametrize("key", ["uris", "contacts"])
+async def test_redirect_lists_its_uris_in_order(caller: Caller, link: EvapiClient, key: str) -> None:
+    uris = ["sip:a@one.test", "sip:b@two.test;transport=tcp"]
+    call = await _decide(caller, link, {"action": "redirect", key: uris, "code": 301})
     final = await call.final()
     assert final.code == 301
-    assert final.get("contact").replace(" ", "") == ",".join(f"<{uri}>" for uri in contacts)
+    assert final.get("contact").replace(" ", "") == ",".join(f"<{uri}>" for uri in uris)
+
+
+async def test_a_rejection_has_headers(caller: Caller, link: EvapiClient) -> None:
+    decision = {"action": "reject", "code": 503, "reason": "Later", "headers": {"Retry-After": "5"}}
+    final = await (await _decide(caller, link, decision)).final()
+    assert (final.code, final.reason, final.all("retry-after")) == (503, "Later", ["5"])
 
 
 @pytest.mark.parametrize(
@@ -122,10 +129,10 @@ async def test_the_fallback_of_any_outcome_is_carried_out(
         {"action": "route", "uri": "sip:x@gw\r\nX-Injected: yes"},
         {"action": "route", "uri": "tel:+4420"},
         {"action": "redirect"},
-        {"action": "redirect", "contacts": []},
-        {"action": "redirect", "contacts": "sip:a@b"},
-        {"action": "redirect", "contacts": ["sip:a@b>\r\nX-Injected: yes"]},
-        {"action": "redirect", "contacts": ["sip:a@b"], "code": 200},
+        {"action": "redirect", "uris": []},
+        {"action": "redirect", "uris": "sip:a@b"},
+        {"action": "redirect", "uris": ["sip:a@b>\r\nX-Injected: yes"]},
+        {"action": "redirect", "uris": ["sip:a@b"], "code": 200},
         {"action": "reject", "code": 200, "reason": "OK"},
         {"action": "reject", "code": 700, "reason": "Beyond"},
         {"action": "reject", "code": "busy", "reason": "No number"},

@@ -24,7 +24,7 @@ import { Runner } from './runner.js';
 
 export { CodecError } from './contract.js';
 export { SettingsError } from './connection.js';
-export { DecisionError, Failed, NO_ANSWER, allow, cached, redirect, reject, route } from './decisions.js';
+export { DecisionError, Failed, NO_ANSWER, allow, cached, redirect, reject, route, routes } from './decisions.js';
 export { Request } from './request.js';
 export { Runner } from './runner.js';
 export { Service } from './service.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { DecisionError, Failed, NO_ANSWER, Service, allow, cached, redirect, reject, route } from '../src/index.js';
+import { DecisionError, Failed, NO_ANSWER, Service, allow, cached, redirect, reject, route, routes } from '../src/index.js';
 import { decodeReply, encodeRequest } from '../src/contract.js';
 import { Undecided, ask } from '../src/testing.js';
 
@@ -137,7 +137,7 @@ test('a service says what is wrong with it', () => {
 
 test('decisions are checked before they leave', () => {
   assert.deepEqual(reject(403, 'No', { retry: 1 }), { action: 'reject', code: 403, reason: 'No', retry: 1 });
-  assert.deepEqual(redirect('sip:a@b'), { action: 'redirect', contacts: ['sip:a@b'], code: 302 });
+  assert.deepEqual(redirect('sip:a@b'), { action: 'redirect', uris: ['sip:a@b'], code: 302 });
   assert.deepEqual(allow(), { action: 'allow' });
   for (const wrong of [
     () => route('sip:a b'),
@@ -150,6 +150,25 @@ test('decisions are checked before they leave', () => {
   ]) {
     assert.throws(wrong, DecisionError);
   }
+});
+
+test('several gateways are checked, each with its place', () => {
+  const full = { uri: 'sip:a@b', timeout_ms: 2500, reroute_on: [486, '5xx'], headers: { 'X-A': 'ä' }, caller: '+44' };
+  const more = { mode: /** @type {const} */ ('parallel'), max_duration: 60, note: 1 };
+  assert.deepEqual(routes([full, 'sip:c'], more), { action: 'route', routes: [full, { uri: 'sip:c' }], ...more });
+  for (const wrong of /** @type {any[]} */ ([
+    ...[7, null, {}, 'tel:1', { uri: 'sip:a b' }, { uri: 'sip:a', timeout: 1 }, { uri: 'sip:a', timeout_ms: 1.5 }],
+    ...[{ uri: 'sip:a', caller: 'a b' }, { uri: 'sip:a', reroute_on: 503 }, { uri: 'sip:a', reroute_on: [200] }],
+    ...[{ Via: 'x' }, { 'X Y': 'x' }, { X: 'a\r\nb' }, { X: 1 }, []].map((headers) => ({ uri: 'sip:a', headers })),
+  ])) {
+    assert.throws(() => routes(['sip:a', wrong]), /^DecisionError: routes\[1\]: /);
+  }
+  for (const wrong of /** @type {any[]} */ ([[], 'sip:a', Array(11).fill('sip:a')])) {
+    assert.throws(() => routes(wrong), DecisionError);
+  }
+  assert.throws(() => routes(['sip:a'], /** @type {any} */ ({ mode: 'both' })), DecisionError);
+  assert.throws(() => routes(['sip:a'], { max_duration: 0 }), DecisionError);
+  assert.throws(() => reject(486, 'Busy', { headers: { Via: 'x' } }), DecisionError);
 });
 
 test('a decision may hold for a while, and is sent as it is', async () => {
