@@ -29,7 +29,7 @@ export PYTHONDONTWRITEBYTECODE :=
 ALONE := $(addprefix tests/system/,test_calls.py test_chaos.py test_scaling.py)
 BESIDE ?= 4
 
-SIP := kamailio kamailio-extra-modules sip-tester
+SIP := kamailio kamailio-extra-modules kamailio-python3-modules sip-tester
 SERVERS := rabbitmq-server redis-server openssl
 IMAGE := buildah podman runc catatonit containernetworking-plugins mmdebstrap
 # Debian's npm brings some 400 packages: only where nobody has put another there.

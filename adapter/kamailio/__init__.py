@@ -9,11 +9,14 @@ from typing import Final
 INCLUDE: Final = "evapi-adapter.cfg"
 """The include that users load from their own configuration."""
 _SUFFIX: Final = ".cfg"
+_SCRIPTS: Final = frozenset({"kemi.py"})
+"""Routes in another language, that a configuration loads."""
 
 
 def names() -> list[str]:
-    """The names of the packaged configurations."""
-    return sorted(entry.name for entry in resources.files(__name__).iterdir() if entry.name.endswith(_SUFFIX))
+    """The names of the packaged configurations and scripts."""
+    there = {entry.name for entry in resources.files(__name__).iterdir()}
+    return sorted(name for name in there if name.endswith(_SUFFIX) or name in _SCRIPTS)
 
 
 def read(name: str) -> str:
@@ -23,7 +26,7 @@ def read(name: str) -> str:
 
 def path(name: str) -> Path:
     """The file of one, beside the others, so that Kamailio finds what it includes. Raises KeyError."""
-    full = name if name.endswith(_SUFFIX) else name + _SUFFIX
+    full = name if name.endswith(_SUFFIX) or name in _SCRIPTS else name + _SUFFIX
     if full not in names():
         raise KeyError(name)
     return Path(str(resources.files(__name__).joinpath(full)))

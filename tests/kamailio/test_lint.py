@@ -68,7 +68,7 @@ def test_nothing_is_found_in_a_good_one(path: Path, version: tuple[int, int] | N
     assert lint(path, version=version) == []
 
 
-@pytest.mark.parametrize("shipped", ["kamailio.cfg", "plain.cfg"])
+@pytest.mark.parametrize("shipped", ["kamailio.cfg", "kemi.cfg", "plain.cfg"])
 @pytest.mark.parametrize(
     "defines",
     [

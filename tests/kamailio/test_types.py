@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+import adapter.kamailio
 from tests.harness.kamailio import KamailioServer
 from tests.harness.sip import Caller, Gateway
 from tests.kamailio.conftest import ready_link
@@ -132,11 +133,12 @@ def is_fitting(value: Any, path: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "cfg, paths", [("plain.cfg", PATHS), ("kamailio.cfg", {**PATHS, **MORE})], ids=["plain", "include"]
+    "cfg, paths", [("plain.cfg", PATHS), ("kamailio.cfg", {**PATHS, **MORE}), ("kemi.cfg", {**PATHS, **MORE})]
 )
 async def test_anything_in_any_key(tmp_path: Any, cfg: str, paths: dict[str, Make]) -> None:
     plain = cfg == "plain.cfg"
-    with KamailioServer(tmp_path, cfg, workers=1, shared_memory=64) as kamailio:
+    script = {"KEMI_SCRIPT": f'"{adapter.kamailio.path("kemi.py")}"'}
+    with KamailioServer(tmp_path, cfg, script, workers=1, shared_memory=64) as kamailio:
         uri = f"sip:4420@127.0.0.1:{kamailio.gateway_port}"
         async with (
             await Caller.open(kamailio.sip_port) as caller,

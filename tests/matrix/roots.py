@@ -17,7 +17,7 @@ from tests.harness.process import HarnessError
 KEPT: Final = "EVAPI_MATRIX"
 """The environment variable that names the folder for what is kept between runs."""
 SERVERS: Final = (
-    *("kamailio", "kamailio-extra-modules", "kamailio-utils-modules"),
+    *("kamailio", "kamailio-extra-modules", "kamailio-python3-modules", "kamailio-utils-modules"),
     *("rabbitmq-server", "redis-server", "sip-tester", "prometheus", "openssl"),
 )
 PYTHON: Final = ("python3", "python3-venv")
