@@ -125,7 +125,7 @@ class Draining:
         """Return once others serve the nodes that this replica does, or none is left that could.
 
         In a rolling update the new replica has no link as long as there are enough: it connects when it
-        hears that this one drains.
+        hears that this one drains, and then begins to consume the node's replies.
         """
         while self._unrelieved and not self._roles.drain.accepts:
             await asyncio.sleep(LOOK_EACH)
@@ -135,7 +135,7 @@ class Draining:
         if not any(beat.accepting and beat.broker for beat in self._membership.others.values()):
             return []
         here = [node for node in self._nodes.up if node not in self._membership.paused]
-        return [node for node in here if not self._roles.of(node).served]
+        return [node for node in here if not self._membership.relieved(node)]
 
     async def _finished(self) -> None:
         while await self.owned(self._nodes.up):

@@ -69,6 +69,10 @@ class Broker:
     def takes_replies(self, node: str) -> bool:
         return node not in self.deaf
 
+    @property
+    def unheard(self) -> Mapping[str, str]:
+        return dict.fromkeys(self.deaf, "refused")
+
     def hear(self, queues: Mapping[str, Collection[str]]) -> None:
         self.heard = queues
 

@@ -70,6 +70,8 @@ class Beats:
             self._membership.priority,
             stuck=stuck,
             deaf=deaf,
+            claiming=self._roles.drain.claims,
+            unheard=readers.intersection(self._broker.unheard),
             results=self._broker.beside,
             claims=frozenset(node for node, decision in decisions if decision.is_active),
             yields=frozenset(node for node, decision in decisions if decision.yields),

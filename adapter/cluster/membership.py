@@ -248,6 +248,19 @@ class Membership:
         """Return True if another replica that lives can take a suspension of this node all the way."""
         return self.others[replica].serves(node) and not self.elsewhere(replica, node)
 
+    def still_claims(self, replica: str, node: str) -> bool:
+        """Return True if another replica that drains claims for this node, until somebody can serve it."""
+        beat = self.others[replica]
+        claims = beat.claiming and not beat.accepting and beat.asks(node) and node in beat.nodes
+        return claims and not self.elsewhere(replica, node)
+
+    def relieved(self, node: str) -> bool:
+        """Return True if this replica may end: another that lives serves the node, and consumes its replies
+        now. One that is about to consume its first ones serves it, too, but may need long for that."""
+        return any(
+            self.serves(replica, node) and node not in beat.unheard for replica, beat in self.others.items()
+        )
+
     def elsewhere(self, replica: str, node: str) -> bool:
         """Return True if another replica that lives calls another Kamailio by this name."""
         return node in self.splits and self._differs(self.others[replica], node)

@@ -2,7 +2,7 @@
 
 With many replicas each takes only a share: the first few of each node by rendezvous hashing. Make before
 break: whoever is one of them connects at once, and who no longer is leaves only when all of them read
-what they write to the node and nothing of it is its own any more. So no suspension is ever without an
+the node and consume its replies, and nothing of it is its own any more. So no suspension is ever without an
 active replica, and a Kamailio has few clients (evapi takes 8, ``max_clients``).
 """
 
@@ -93,7 +93,7 @@ class Placement:
 
     async def _may_leave(self, node: str, chosen: list[str]) -> bool:
         membership = self._membership
-        if membership.away or not all(reads(membership, each, node) for each in chosen):
+        if membership.away or not all(carries(membership, each, node) for each in chosen):
             self._unwanted.pop(node, None)
             return False
         since = self._unwanted.setdefault(node, self._clock())
@@ -136,7 +136,7 @@ def assignees(membership: Membership, node: str, count: int, able: bool) -> list
     return sorted(membership.replicas, key=order, reverse=True)[: count or None]
 
 
-def reads(membership: Membership, replica: str, node: str) -> bool:
-    """Return True if another replica has a link to the node that is read."""
+def carries(membership: Membership, replica: str, node: str) -> bool:
+    """Return True if another replica has a link to the node that is read, and consumes its replies now."""
     beat = membership.others.get(replica)
-    return beat is not None and node in beat.nodes
+    return beat is not None and node in beat.nodes and node not in beat.unheard

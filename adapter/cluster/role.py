@@ -16,8 +16,9 @@ of the first row that does not hold; if all hold it is ``ACTIVE``.
 | ACTIVE                                 | no time: it claims at once                            |
 | ACTIVE_UNCONFIRMED                     | ``HANDOVER_WAIT``; without the store no time          |
 | STANDBY                                | ``STANDBY_DELAY``; without the store the deadline     |
-| CUT_OFF, DRAINING, PAUSED              | a lease if another serves the node; if nobody does,   |
-|                                        | until the broker's return has been waited for         |
+| CUT_OFF, DRAINING, PAUSED              | a lease if another serves the node, or drains and     |
+|                                        | claims still; if nobody does, until the broker's      |
+|                                        | return has been waited for                            |
 """
 
 from __future__ import annotations
@@ -260,7 +261,7 @@ def _others_wait(can_serve: bool, view: View, now: float) -> float:
         return FOREVER  # the beat under way tells within the store's timeout who is active
     # While the store is away the others do not learn that it cannot serve any more.
     counts_on_it = seen.away and seen.preferred and not seen.paused
-    if seen.served and not counts_on_it:
+    if (seen.served or seen.claimable) and not counts_on_it:
         return seen.lease  # who lives and has not claimed it by then has not got it
     return 0.0 if here.broker_lost_at is None or waited(here.broker_lost_at, now) else RETURN_WAIT
 

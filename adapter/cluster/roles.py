@@ -163,6 +163,8 @@ def seen(membership: Membership, node: str) -> Seen:
         preferred=preferred,
         contact=NEVER if preferred or rival is None else membership.contact(rival),
         served=rival is not None and node not in membership.paused,
+        claimable=node not in membership.paused
+        and any(membership.still_claims(each, node) for each in others),
         linked=bool(linked),
         heir=choose(node, heirs),
         inherits=choose(node, [*heirs, me]) == me,

@@ -48,6 +48,7 @@ class Seen(NamedTuple):
         preferred: hashing picks this replica rather than the rival.
         contact: when the store answered the rival last; NEVER if this replica is preferred.
         served: another replica can serve the node.
+        claimable: another replica that drains claims for the node, until somebody can serve it.
         linked: another replica can write to it.
         heir: whom hashing picks of those.
         inherits: hashing picks this replica rather than the heir.
@@ -77,6 +78,7 @@ class Seen(NamedTuple):
     preferred: bool = True
     contact: float = NEVER
     served: bool = False
+    claimable: bool = False
     linked: bool = False
     heir: str | None = None
     inherits: bool = True

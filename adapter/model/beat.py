@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 class Beat:
     """What a replica says of itself with each beat, and its ``age`` in seconds when it is read.
 
-    ``broker``: it can publish. ``accepting``: it does not drain. ``nodes``: it can write to them.
-    ``priority``: of its consumers of replies. ``stuck``: nodes that do not read what it wrote, and to
-    which that may still come. ``about``: what is of interest to people alone. ``deaf``: nodes whose
-    replies it cannot consume. ``tags``: its correlation ids have a tag; those of the build before this
-    one had none. ``number``: a later beat of the same replica has a higher one. ``at``: its clock when it
-    beat, in epoch seconds; 0.0 where it does not say. ``off``: seconds by which that is ahead of the store's
-    clock, as far as known. ``results``: nodes whose replies are sent to another queue than the usual one,
-    and its name. ``identities``: which Kamailio each linked node is, see ``adapter.cluster.identities``.
-    ``claims``: nodes whose suspensions it claims now. ``yields``: nodes that it leaves to a
-    replica which has the store. ``contact``: seconds since the store answered it; None: never.
+    ``broker``: it can publish. ``accepting``: it does not drain; ``claiming``: it claims, though it may
+    drain. ``nodes``: it can write to them. ``priority``: of its consumers of replies. ``stuck``: nodes
+    that do not read what it wrote, and to which that may still come. ``about``: what is of interest to
+    people alone. ``deaf``: nodes whose replies it cannot consume, ``unheard``: those whose replies it
+    does not consume at this moment. ``tags``: its correlation ids have a tag; those of the build before
+    this one had none. ``number``: a later beat of the same replica has a higher one. ``at``: its clock
+    when it beat, in epoch seconds; 0.0 where it does not say. ``off``: seconds by which that is ahead of
+    the store's clock, as far as known. ``results``: nodes whose replies are sent to another queue than
+    the usual one, and its name. ``identities``: which Kamailio each linked node is, see
+    ``adapter.cluster.identities``. ``claims``: nodes whose suspensions it claims now. ``yields``: nodes
+    that it leaves to a replica which has the store. ``contact``: seconds since the store answered it;
+    None: never.
     """
 
     broker: bool = True
@@ -35,6 +37,8 @@ class Beat:
     stuck: frozenset[str] = frozenset()
     about: Mapping[str, Any] = field(default_factory=dict, compare=False)
     deaf: frozenset[str] = frozenset()
+    unheard: frozenset[str] = frozenset()
+    claiming: bool = True
     tags: bool = True
     number: int = field(default=0, compare=False)
     at: float = field(default=0.0, compare=False)
@@ -86,6 +90,8 @@ def told(beat: Beat) -> str:
         "rank": beat.priority,
         "stuck": sorted(beat.stuck),
         "deaf": sorted(beat.deaf),
+        "claiming": beat.claiming,
+        "unheard": sorted(beat.unheard),
         "tags": beat.tags,
         "claims": sorted(beat.claims),
         "yields": sorted(beat.yields),
@@ -121,6 +127,8 @@ def heard(said: bytes | str) -> Beat | None:
                 priority,
                 stuck=frozenset(stuck),
                 deaf=_names(found.get("deaf")),
+                claiming=found.get("claiming") is not False,
+                unheard=_names(found.get("unheard")),
                 claims=_names(found.get("claims")),
                 yields=_names(found.get("yields")),
                 contact=float(contact) if type(contact) in (int, float) else None,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.cluster.membership import FORMER_FOR, Membership
-from adapter.cluster.placement import assignees, reads
+from adapter.cluster.placement import assignees, carries
 from adapter.cluster.rendezvous import choose
 from adapter.cluster.takeover import cannot_ask, cannot_write, silenced
 from adapter.model.beat import Beat, Snapshot
@@ -78,7 +78,7 @@ class TestAssignees:
 
     def test_who_reads_a_node(self) -> None:
         found = membership({"r1": NO_LINK, "r3": SERVING})
-        assert [reads(found, name, NODE) for name in ("r1", "r3", "r9")] == [False, True, False]
+        assert [carries(found, name, NODE) for name in ("r1", "r3", "r9")] == [False, True, False]
 
 
 class TestChoose:

@@ -27,6 +27,7 @@ LATENCY = 2
 class Broker:
     def __init__(self) -> None:
         self.ready = True
+        self.unheard: dict[str, str] = {}
 
     def takes_replies(self, node: str) -> bool:
         return True

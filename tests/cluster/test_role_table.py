@@ -127,6 +127,7 @@ seen_drawn = st.builds(
     remembers_from=times,
     rival=st.sampled_from((None, "r1")),
     preferred=st.booleans(),
+    claimable=st.booleans(),
     contact=times,
     served=st.booleans(),
     linked=st.booleans(),

@@ -12,6 +12,7 @@ import aiohttp
 
 from adapter import settings
 from adapter.app import Bridge
+from adapter.broker.rabbitmq.results_consumer import ResultsConsumer
 from adapter.relay import policy
 from adapter.simulator import SimulatedKamailio, State
 from consumers import Service, allow
@@ -112,12 +113,15 @@ async def test_a_rolling_update_that_changes_the_queues_loses_no_call(
         assert queue.startswith(f"evapi.results.{node}.")
 
 
-async def test_one_that_drains_claims_until_another_has_connected(
+async def test_one_that_drains_claims_until_another_has_connected_and_consumes(
     scaled: dict[str, str], node: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new replica connects to a node that has links enough once one of these is given up."""
+    """A new replica connects to a node that has links enough once one of these is given up.
+
+    It begins to consume the node's replies then, which may take it long.
+    """
     options = {**scaled, **LEASE, "links_per_node": "1"}
-    may_connect = asyncio.Event()
+    may_connect, may_consume, consume = asyncio.Event(), asyncio.Event(), ResultsConsumer.open
     async with SimulatedKamailio() as sim, deciding(scaled["amqp_url"]), contextlib.AsyncExitStack() as made:
         old = await replica(made, sim, node, "old", options)
         new = Bridge(settings.load(**{**_own(sim, node), **options, "replica": "new"}), RULES)
@@ -131,7 +135,12 @@ async def test_one_that_drains_claims_until_another_has_connected(
             await may_connect.wait()
             await place(serves)
 
+        async def late_too(consumer: ResultsConsumer) -> None:
+            await may_consume.wait()
+            await consume(consumer)
+
         monkeypatch.setattr(new.placement, "update", late)
+        monkeypatch.setattr(ResultsConsumer, "open", late_too)
         calls = Calls(sim)
         await calls.more()
         draining = asyncio.create_task(old.draining.run())
@@ -139,6 +148,10 @@ async def test_one_that_drains_claims_until_another_has_connected(
         await calls.more()
         assert not draining.done()
         may_connect.set()
+        await until(lambda: node in new.nodes.readers and not new.broker.takes_replies(node))
+        await calls.more()
+        assert not draining.done()
+        may_consume.set()
         await draining
         await old.close()
         await calls.more()
