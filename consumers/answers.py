@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sysconfig
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +27,8 @@ from consumers.messages import Answer, Result, UnknownEvent, about, told
 if TYPE_CHECKING:
     from consumers.messages import Incoming
 
+_OTHERS: Final = (str(Path(__file__).parent), sysconfig.get_path("stdlib"))
+"""Folders whose code is not a handler's."""
 _log = logging.getLogger("consumers")
 
 _CLOCKS_HINT_EVERY: Final = 5.0
@@ -40,8 +44,8 @@ class Answers:
 
     Attributes:
         counts: how many requests had which result.
-        last_failure: when a request failed last, by the monotonic clock, and why: the type, unless it is
-            foreseen.
+        last_failure: when a request failed last, by the monotonic clock, and why: the type and the place,
+            unless it is foreseen.
     """
 
     def __init__(self, name: str, clock: Callable[[], float]) -> None:
@@ -76,18 +80,18 @@ class Answers:
     def failed(self, message: Incoming, request: Request, error: BaseException) -> Answer:
         """The handler has raised, or has given what cannot be sent."""
         foreseen = isinstance(error, Failed)
+        where = "" if foreseen else _where(error, request)
         why = f": {error.about}{error}" if isinstance(error, Failed) else ""
         named = (self._name, request.event, told(message), why)
         fields = about(self._name, message)
-        self.last_failure = time.monotonic(), f"{request.event}: {type(error).__name__}{why}"
+        self.last_failure = time.monotonic(), f"{request.event}: {type(error).__name__}{why}{where}"
         _log.error("%s: %s failed: %s%s", *named, exc_info=None if foreseen else error, extra=fields)
         if message.correlation_id is None:
             return self._count(Answer(Result.FAILED, error=error))
-        # The type only: what the error says may be about other people's calls.
+        # The type and the place only: what the error says may be about other people's calls.
         body = encode_reply({"error": type(error).__name__})
-        headers = {**self._headers, HEADER_STATUS: STATUS_FAILED}
-        if foreseen:
-            headers[HEADER_DETAIL] = str(error)
+        detail = str(error) if foreseen else f"{type(error).__name__}{where}"
+        headers = {**self._headers, HEADER_STATUS: STATUS_FAILED, HEADER_DETAIL: detail}
         return self._count(Answer(Result.FAILED, message.correlation_id, body, MSGPACK, headers, error))
 
     def rejected(self, message: Incoming, error: Exception) -> Answer:
@@ -136,3 +140,16 @@ class Answers:
     def _count(self, answer: Answer) -> Answer:
         self.counts[answer.result] += 1
         return answer
+
+
+def _where(error: BaseException, request: Request) -> str:
+    """Where a handler raised, in code that is neither a library's nor ours; and data that are no map."""
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith(_OTHERS) and "site-packages" not in file and not file.startswith("<"):
+            place = f" at {Path(file).name}, line {trace.tb_lineno}"
+        trace = trace.tb_next
+    if isinstance(request.data, bytes):
+        place += f"; its data are no JSON object, but {len(request.data)} bytes"
+    return place

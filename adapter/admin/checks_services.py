@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from adapter import contract
 from adapter.admin.checks_finding import Finding, Group, counted
 from adapter.admin.management import UNKNOWN
+from adapter.admin.presence import who_is_there
 from adapter.admin.rabbit import NoRights, Rabbit
 from adapter.admin.services import UNSEEN, services
 from adapter.amqp.servers import parse_urls
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from adapter.admin.management import Management
     from adapter.admin.services import Service
+    from adapter.hello import Hello
     from adapter.relay.plan import Plan
     from adapter.relay.policy import Policy
     from adapter.settings import Settings
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 SERVICES: Final = Group("services")
 WAITING: Final = 100
 """Requests on one queue from which on its consumers are too slow."""
+HELLO_WAIT: Final = 0.5
+"""Seconds for instances of services to say what they handle."""
 _TIMES_OUT: Final = (
     "What is published to it is not answered: calls wait for their deadline (outcome timeout)."
 )
@@ -81,17 +86,25 @@ async def deciders(
     also: Sequence[str],
     nodes: Sequence[str],
     silent: Mapping[str, int],
-) -> list[Finding]:
-    """A finding for each service and each event. ``silent``: see ``silence.silent_events``.
+) -> tuple[list[Finding], list[Service]]:
+    """A finding for each service and each event, and the services. ``silent``: see ``silence.silent_events``.
 
     Raises BrokerUnavailable, ManagementUnavailable.
     """
     async with Rabbit(urls) as rabbit:
-        found = await services(settings, rabbit, management, also, silent)
-    return [
+        found = await services(settings, rabbit, management, also, silent, await _present(rabbit))
+    told = [
         *_services(found, parts_of(policy, also), management is not None, vhost_of(urls)),
         *events(found, policy, nodes, management is not None),
     ]
+    return told, found
+
+
+async def _present(rabbit: Rabbit) -> Mapping[str, tuple[Hello, ...]] | None:
+    """Who says hello; None if this user may not ask."""
+    with contextlib.suppress(NoRights):
+        return await who_is_there(rabbit, HELLO_WAIT)
+    return None
 
 
 def parts_of(policy: Policy, also: Iterable[str] = ()) -> dict[str, Part]:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from adapter.admin import (
+    checks_calls,
     checks_clocks,
     checks_http,
     checks_kamailios,
@@ -30,9 +31,10 @@ from adapter.admin.checks_redis import REDIS, Seen
 from adapter.admin.checks_replicas import REPLICAS
 from adapter.admin.checks_services import SERVICES
 from adapter.admin.checks_settings import SETTINGS
+from adapter.admin.last_calls import by_event, last_entries
 from adapter.admin.management import Management, ManagementUnavailable
 from adapter.admin.overview import Overview, Store
-from adapter.admin.silence import silent_events
+from adapter.admin.silence import unanswered
 from adapter.errors import AdapterError, SettingsError, StoreUnavailable
 from adapter.inflight.operator import OperatorStore
 from adapter.settings import Address, NodeAddress
@@ -242,9 +244,9 @@ class Examination:
         nodes, live, site = self._node_names(), self._may_live(), self._site
         addresses = tuple(NodeAddress(name, Address("", 0)) for name in nodes)
         settings = self._settings.model_copy(update={"nodes": addresses})
-        also, policy, management = site.services, site.policy, self._management
-        silent = await self._silent()
-        deciders = checks_services.deciders(settings, policy, urls, management, also, nodes, silent)
+        also, management = site.services, self._management
+        entries = await self._last_entries()
+        deciders = self._deciders(settings, urls, nodes, entries)
         topology = checks_rabbit.topology(settings, urls, management, also, live)
         found = await asyncio.gather(
             self._check(RABBIT, "rights", checks_rabbit.rights(urls, nodes, settings.mqtt)),
@@ -256,14 +258,28 @@ class Examination:
         nobody = [] if nodes else [SERVICES.unknown("replies", seen)]
         return [*(finding for each in found for finding in each), *nobody]
 
-    async def _silent(self) -> dict[str, int]:
-        """The events that nobody answers; none if Redis cannot tell: another finding says why."""
+    async def _deciders(
+        self, settings: Settings, urls: str, nodes: Sequence[str], entries: list[bytes]
+    ) -> list[Finding]:
+        """Who decides, and what became of the last calls."""
+        policy, management, silent = self._site.policy, self._management, dict(unanswered(entries))
+        told, services = await checks_services.deciders(
+            settings, policy, urls, management, self._site.services, nodes, silent
+        )
+        return [
+            *told,
+            *checks_calls.races(services, policy),
+            *checks_calls.came_back(by_event(entries), services),
+        ]
+
+    async def _last_entries(self) -> list[bytes]:
+        """The journals' last entries; none if Redis cannot tell: another finding says why."""
         if self._store is None or self.overview.store is None:
-            return {}
+            return []
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(SILENCE):
-                return await silent_events(self._store)
-        return {}
+                return await last_entries(self._store)
+        return []
 
     def _node_names(self) -> Sequence[str]:
         """Those the replicas tell of and those that are set; where nothing else can tell, the default."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FEW: Final = 20
 """Calls below which a share or a percentile says little: then it is told and not judged."""
+SOME: Final = 3
+"""Calls from which on it is a warning if nobody decided any of them."""
 SECONDS: Final = "s"
 SHARE: Final = "share"
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|%)?")
@@ -251,12 +253,16 @@ def _recent(overview: Overview, limits: Limits) -> Iterator[Finding]:
     text = f"{share:.1%} of {_counted(number, 'call')} {over} got the fallback" + (
         f" ({common})" if common else ""
     )
+    if recent.fault:
+        text += f"; {recent.fault}"
     if not number:
         text = f"no call {over} (told by the journal: EVAPI_JOURNAL)"
-    elif few:
+    elif few and not (number >= SOME and share == 1.0):
         text += "; too few to judge"
     level = Level.OK if few else limits.fallback_rate.level(share)
-    run = "evapi-adapter tail --only resume"
+    if few and number >= SOME and share == 1.0:  # of a site that is new, or a night without calls
+        level = Level.WARNING
+    run = "evapi-adapter doctor"
     yield Finding("fallback_rate", level, text, "", share, limits.fallback_rate, run, SHARE)
     if limits.p99 is not None:
         (p99,) = recent.latencies(0.99)

@@ -31,6 +31,8 @@ DECIDED: Final = frozenset({Outcome.DECIDED.value, Outcome.OPERATOR.value})
 _FINENESS: Final = math.log(1.01)
 """Latencies are counted in classes, each 1 % longer than the one before."""
 _LEAST: Final = 1e-6
+_FAULT: Final = 4
+"""Where the fault of a reply stands in the journal."""
 _RUNGS: Final = frozenset(Rung)
 
 
@@ -41,6 +43,8 @@ class Second:
     outcomes: Counter[str] = field(default_factory=Counter)
     steps: Counter[str] = field(default_factory=Counter)
     classes: Counter[int] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    unroutable: Counter[str] = field(default_factory=Counter)
     longest: float = 0.0
 
 
@@ -65,6 +69,9 @@ class Recent:
                     _count(second, items)
                 elif kind == Kind.REPLY:
                     self.services.update(item[1] for item in items if item[1])
+                    second.faults.update(
+                        _fault(item) for item in items if len(item) > _FAULT and item[_FAULT]
+                    )
                 elif kind == Kind.STEP:
                     second.steps.update(item[3] for item in items if not item[2] and item[3] in _RUNGS)
         except (ValueError, TypeError, LookupError, RecursionError) as exc:
@@ -84,6 +91,19 @@ class Recent:
     def steps(self) -> Counter[str]:
         """Of calls that several services decide: how many each step of the ladder gave their answer."""
         return sum((second.steps for second in self._seconds.values()), Counter())
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the calls that nobody decided, as far as it is told: empty if it is not.
+
+        The event that no queue gets, and why a reply was no decision, with its service; the most frequent.
+        """
+        nobody, faults = Counter[str](), Counter[str]()
+        for second in self._seconds.values():
+            nobody += second.unroutable
+            faults += second.faults
+        told = [f"no queue gets {event}" for event, _ in nobody.most_common(1)]
+        return "; ".join([*told, *(fault for fault, _ in faults.most_common(1))])
 
     @property
     def calls(self) -> int:
@@ -121,10 +141,16 @@ class Recent:
         return [_quantile(ordered, total, longest, share) if total else None for share in shares]
 
 
+def _fault(item: list[Any]) -> str:
+    return f"{item[1]}: {item[_FAULT]}" if item[1] else str(item[_FAULT])
+
+
 def _count(second: Second, items: Iterable[Any]) -> None:
     for item in items:
         outcome, seconds = item[3], item[4]
         second.outcomes[outcome] += 1
+        if outcome == Outcome.UNROUTABLE:
+            second.unroutable[item[1]] += 1
         second.classes[math.ceil(math.log(max(seconds, _LEAST)) / _FINENESS)] += 1
         second.longest = max(second.longest, seconds)
 

@@ -7,16 +7,14 @@ that waits for something for ever.
 
 from __future__ import annotations
 
-import asyncio
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import msgpack
 
+from adapter.admin.last_calls import last_entries
 from adapter.model.transaction import Outcome
 from adapter.observe.journal import Kind
-from adapter.ports.store import NOTE_INTERVAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,10 +23,6 @@ if TYPE_CHECKING:
 
 LEAST: Final = 3
 """Calls of an event that nobody answered, from which on that is told."""
-SPANS: Final = (10.0, 60.0)
-"""Seconds of journals that are read: the second only if the first were few bytes."""
-FEW: Final = 1_000_000
-"""Bytes; some 5,000 calls."""
 _ANSWERED: Final = frozenset({Outcome.DECIDED, Outcome.FAILED, Outcome.MALFORMED, Outcome.OVERSIZED})
 
 
@@ -44,15 +38,7 @@ async def silent_events(store: OperatorStore) -> dict[str, int]:
     Raises:
         StoreUnavailable: Redis does not answer.
     """
-    now, replicas = await asyncio.gather(store.time(), store.journals())
-    read: list[bytes] = []
-    for span in SPANS:
-        after, most = str(int((now - span) * 1000)), math.ceil(span / NOTE_INTERVAL) + 1
-        found = await asyncio.gather(*(store.journal(replica, after, most) for replica in replicas))
-        read = [entry for entries in found for _, entry in entries]
-        if sum(map(len, read)) > FEW:
-            break
-    return dict(unanswered(read))
+    return dict(unanswered(await last_entries(store)))
 
 
 def unanswered(entries: Iterable[bytes]) -> Mapping[str, int]:

@@ -25,9 +25,9 @@ _AFTER: Final = {
     "claimed": ("event",),
     "published": ("answer", "claimed", "adopted", "event"),
     "received": ("published", "claimed", "event"),
-    "decided": ("received",),
-    "reply": ("decided", "published", "claimed", "event"),
-    "late": ("decided", "published", "claimed", "event"),
+    "replied": ("received",),
+    "reply": ("replied", "published", "claimed", "event"),
+    "late": ("replied", "published", "claimed", "event"),
     "answer": (),
     "ladder": ("answer", "reply", "published", "claimed", "adopted", "event"),
     "resume": ("ladder", "answer", "reply", "published", "claimed", "adopted", "event"),
@@ -232,19 +232,24 @@ def _reply(step: Step, who: Mapping[str, str], begun: float, *, late: bool) -> I
         text = f"answered by {service.removeprefix(OPERATOR)}{end}"
         yield Moment(step.at, kind, "operator", text, more={**who, "service": service})
         return
-    said = service or "a consumer"
+    said, fault = service or "a consumer", step.more.get("fault")
     received, replied = step.more.get("received"), step.more.get("replied")
+    came = f"reply came from {said}"
     if received is None or replied is None:
-        came = f"reply came from {said}"
+        pass
     elif (shift := _shift(received, replied, begun, step.at)) is None:
-        came = f"reply came from {said}, whose clock is of no use"
+        came += ", whose clock is of no use"
     else:
-        came, off = f"reply came from {said}", f"; its clock is about {_signed(-shift)} off" if shift else ""
+        off = f"; its clock is about {_signed(-shift)} off" if shift else ""
         more = {"service": service, "clock_off": -shift or None}
         more = {key: value for key, value in more.items() if value}
         yield Moment(received + shift, "received", "consumer", f"received by {said}", more=more)
-        yield Moment(replied + shift, "decided", "consumer", f"{said} replied{off}", more=more)
-    yield Moment(step.at, kind, "adapter", came + end, more={**who, "service": service} if service else who)
+        yield Moment(replied + shift, "replied", "consumer", f"{said} replied{off}", more=more)
+    if fault is not None:
+        came += f", no decision: {fault}"
+    about = {"service": service or None, "fault": fault}
+    about = {key: value for key, value in about.items() if value}
+    yield Moment(step.at, kind, "adapter", came + end, more={**who, **about})
 
 
 def _shift(received: float, replied: float, begun: float, ended: float) -> float | None:

@@ -54,7 +54,7 @@ _SAYINGS: Final = (
     ),
     (
         re.compile("NoPermission|NOPERM"),
-        "the user may not do what an adapter must: `evapi-adapter doctor` names the rights",
+        "the user may not do what an adapter must (NoPermission): `evapi-adapter doctor` names the rights",
     ),
     (
         re.compile("no answer within"),

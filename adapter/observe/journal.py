@@ -8,7 +8,8 @@ item is, by kind::
     EVENT      [id, event, call_id, arrived, request]    claimed; arrived in epoch seconds; the request's
                                                          body where payloads are kept, else nil
     PUBLISHED  id       the broker has confirmed it
-    REPLY      [id, service, received, replied]    epoch seconds by the consumer's clock, or nil
+    REPLY      [id, service, received, replied, fault]    epoch seconds by the consumer's clock, or nil;
+                                                          why it is no decision, or nil
     RESUME     [id, event, call_id, outcome, seconds, decision]   seconds since the event came
     READ       id       Kamailio has read the resume
     ADOPTED    id       taken over from another replica
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
+from adapter.contract import STATUS_FAILED
 from adapter.errors import CodecError
 from adapter.model.transaction import TransactionId
 from adapter.observe.sink import Sink
@@ -37,6 +39,11 @@ if TYPE_CHECKING:
     from adapter.model.transaction import Outcome, State, Transaction
     from adapter.ports.broker import Reply
 
+MALFORMED: Final = "malformed"
+"""The status of a reply that is not understood."""
+REJECTED: Final = "rejected"
+MAX_DETAIL: Final = 255
+"""Characters of what a service says of its failure that are kept."""
 MOST: Final = 50_000
 """Items of one entry; of more, what comes later is counted and lost: no Redis should have to keep it."""
 
@@ -105,7 +112,7 @@ class Journal(Sink):
     def replied(self, at: float, replies: Sequence[tuple[TransactionId, Reply]]) -> None:
         """Replies came."""
         if replies and self._takes(len(replies)):
-            items = [(id_, each.service, each.received, each.replied) for id_, each in replies]
+            items = [(id_, each.service, each.received, each.replied, _fault(each)) for id_, each in replies]
             self._batches.append((Kind.REPLY, at, items))
 
     def resumed(
@@ -174,9 +181,20 @@ class Journal(Sink):
         return True
 
 
+def _fault(reply: Reply) -> str | None:
+    """Why a reply is no decision, in words; None if it is one, or leaves it open."""
+    if reply.status is None and reply.rejected is None:
+        return None
+    if reply.rejected is not None:
+        return f"{REJECTED}: {reply.rejected}"
+    if reply.status in (STATUS_FAILED, MALFORMED):
+        return f"{reply.status}: {reply.detail[:MAX_DETAIL]}" if reply.detail else reply.status
+    return None
+
+
 _MORE: Final = {
     Kind.EVENT: ("event", "call_id", "arrived", "request"),
-    Kind.REPLY: ("service", "received", "replied"),
+    Kind.REPLY: ("service", "received", "replied", "fault"),
     Kind.RESUME: ("event", "call_id", "outcome", "seconds", "decision"),
     Kind.STEP: ("event", "service", "status", "seconds"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -9,6 +10,7 @@ import structlog
 from adapter.bodies import Habit
 from adapter.contract import STATUS_EXTEND, STATUS_NONE
 from adapter.model.transaction import Outcome, Settlement
+from adapter.observe.journal import MALFORMED, MAX_DETAIL
 from adapter.observe.sparse import Sparse
 from adapter.relay import translate
 
@@ -31,8 +33,6 @@ SERVICES: Final = 1000
 """Services that are told what they should change. Their names come from peers."""
 FAILURES: Final = 20
 """Log lines a second about replies that were not understood or say that the request failed."""
-MAX_DETAIL: Final = 255
-"""Characters of what a service says of its failure that are logged."""
 
 
 class ReplyReader:
@@ -90,7 +90,8 @@ class ReplyReader:
                     detail = "the correlation id is of a node that is not here"
                     settlement, dead = None, translate.letter(reply, "another-node", detail, node)
                 else:
-                    found.append((reply, settlement))
+                    said = reply if dead is None else replace(reply, status=MALFORMED, detail=dead.detail)
+                    found.append((said, settlement))
             if dead is not None:
                 self._refuse(reply, dead)
             elif settlement is not None and settlement.outcome is Outcome.FAILED:

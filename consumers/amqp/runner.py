@@ -208,7 +208,8 @@ class Runner:
         self._consuming_since = self._consuming_since or asyncio.get_running_loop().time()
         self._told.clear()
         self.consuming.set()
-        _log.info("%s: consuming %s at %s", self.service.name, queue, connection.url)
+        events = ", ".join(sorted(self.service.events)) or "none"
+        _log.info("%s: consuming %s at %s; events: %s", self.service.name, queue, connection.url, events)
         await _any(self._stop, closing, refused, *ends)
         if closing.done():
             raise BrokerUnavailable(reason(None if closing.cancelled() else closing.exception()))

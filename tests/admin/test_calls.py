@@ -107,7 +107,7 @@ class TestTimeline:
             ("claimed", "adapter", 0.001),
             ("published", "rabbitmq", 0.002),
             ("received", "consumer", 0.001),
-            ("decided", "consumer", 0.012),
+            ("replied", "consumer", 0.012),
             ("reply", "adapter", 0.004),
             ("resume", "adapter", 0.001),
             ("read", "kamailio", 0.1),
@@ -131,7 +131,7 @@ class TestTimeline:
     def test_a_consumer_may_have_it_before_the_broker_has_confirmed(self) -> None:
         answer = reply(NOW + 0.005, service="lcr", received=NOW + 0.002, replied=NOW + 0.004)
         found = one(by("r1", event(NOW + 0.001), published(NOW + 0.003), answer))
-        assert [each[0] for each in shown(found)][2:5] == ["received", "published", "decided"]
+        assert [each[0] for each in shown(found)][2:5] == ["received", "published", "replied"]
         assert [each[2] for each in shown(found)][2:5] == [0.001, 0.002, 0.002]
 
     def test_without_the_consumer_s_times_it_is_one_step(self) -> None:
@@ -145,10 +145,10 @@ class TestTimeline:
         answer = reply(NOW + 0.025, service="lcr", received=received, replied=replied)
         found = one(by("r1", event(NOW), published(NOW + 0.001), answer, resume(NOW + 0.03)))
         steps = {moment.step: moment for moment in found.moments}
-        assert NOW <= steps["received"].at <= steps["decided"].at <= steps["reply"].at
-        assert steps["decided"].took == pytest.approx(0.006, abs=1e-6)
-        assert steps["decided"].text == f"lcr replied; its clock is about {told} off"
-        assert "clock_off" in steps["decided"].more
+        assert NOW <= steps["received"].at <= steps["replied"].at <= steps["reply"].at
+        assert steps["replied"].took == pytest.approx(0.006, abs=1e-6)
+        assert steps["replied"].text == f"lcr replied; its clock is about {told} off"
+        assert "clock_off" in steps["replied"].more
 
     @pytest.mark.parametrize(("received", "replied"), [(NOW + 5, NOW + 1), (NOW, NOW + 60)])
     def test_times_that_cannot_be_are_left_out(self, received: float, replied: float) -> None:

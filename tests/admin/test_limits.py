@@ -13,6 +13,7 @@ from adapter.admin.limits import (
     FEW,
     SECONDS,
     SHARE,
+    SOME,
     Finding,
     Level,
     Limit,
@@ -24,7 +25,9 @@ from adapter.admin.overview import Bus, Load, Overview, Store
 from adapter.admin.recent import Recent
 from adapter.admin.services import Service
 from adapter.model.transaction import Outcome
-from tests.admin.site import LEASE, NOW, answers, beat
+from adapter.observe.journal import Journal
+from adapter.ports.broker import Reply
+from tests.admin.site import LEASE, NOW, answers, beat, record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -300,14 +303,31 @@ class TestRecent:
         told = found(given)["fallback_rate", ""]
         assert told.text == (
             "60.0% of 100 calls in 60 s got the fallback "
-            "(40 decided, 15 timeout, 15 failed, 15 unroutable, 15 overload)"
+            "(40 decided, 15 timeout, 15 failed, 15 unroutable, 15 overload); no queue gets invite"
         )
 
     def test_of_few_calls_it_is_only_told(self) -> None:
-        told = judge(self.given(FEW - 1, 0), Limits(p99=Limit(None, 0.001, SECONDS)))
+        told = judge(self.given(FEW - 2, 1), Limits(p99=Limit(None, 0.001, SECONDS)))
         assert worst(told) is OK
         (finding,) = [each for each in told if each.check == "fallback_rate"]
-        assert (finding.value, finding.text.endswith("too few to judge")) == (1.0, True)
+        assert (finding.value, finding.text.endswith("too few to judge")) == ((FEW - 2) / (FEW - 1), True)
+        assert worst(judge(self.given(SOME - 1, 0), Limits())) is OK
+
+    def test_some_that_nobody_decided_are_a_warning_and_why_is_told(self) -> None:
+        given = self.given(SOME, 0)
+        assert given.recent is not None
+        journal, call = Journal(), record(1, claimed=NOW, deadline=NOW)
+        why = Reply(str(call.id), b"", service="lcr", status="failed", detail="KeyError at lcr.py, line 5")
+        journal.replied(NOW, [(call.id, why)])
+        entry = journal.take()
+        assert entry is not None
+        given.recent.add(NOW - 2, entry)
+        assert levels(given) == {("fallback_rate", ""): WARNING}
+        told = found(given)["fallback_rate", ""]
+        assert told.text.endswith("(3 timeout); lcr: failed: KeyError at lcr.py, line 5")
+        assert told.run == "evapi-adapter doctor"
+
+    def test_of_many_it_goes_by_the_limit(self) -> None:
         assert levels(self.given(FEW, 0)) == {("fallback_rate", ""): CRITICAL}
         quiet = judge(self.given(0, 0), Limits(p99=Limit(None, 0.001, SECONDS)))
         assert worst(quiet) is OK

@@ -48,9 +48,13 @@ async def test_a_real_service_behind_it() -> None:
             Published.CONFIRMED
         ]
     await receiver.has(2)
+    failed = Reply(
+        "n:1:1:2", encode_reply({"error": "KeyError"}), MSGPACK, "failed", "routes", None, NOW, NOW
+    )
+    line = decide_later.__code__.co_firstlineno + 3
     assert [reply for batch in receiver.batches for reply in batch] == [
         Reply("n:1:1:1", encode_reply(route(URI, user="1")), MSGPACK, None, "routes", None, NOW, NOW),
-        Reply("n:1:1:2", encode_reply({"error": "KeyError"}), MSGPACK, "failed", "routes", None, NOW, NOW),
+        replace(failed, detail=f"KeyError at test_embedded.py, line {line}"),
     ]
     await broker.close()
 

@@ -221,9 +221,11 @@ class TestCalls:
         told = ""
         while "5 unroutable" not in told:  # the journal is written twice a second
             done = await ground.run("check")
-            assert done.code == OK, "of so few it is only told"
+            assert done.code in (OK, WARNING), "nobody decided any: of so few that is a warning"
             told = done.out
-        assert "100.0% of 5 calls in 60 s got the fallback (5 unroutable); too few to judge" in told
+        assert (
+            "100.0% of 5 calls in 60 s got the fallback (5 unroutable); no queue gets nobody_decides" in told
+        )
         await ground.calls(20, "nobody_decides")
         await check_until(ground, {("fallback_rate", ""): "critical"})
         assert await check(ground, "--fallback-rate", "50%:100%") == {("fallback_rate", ""): "warning"}

@@ -84,7 +84,7 @@ class TestTimeline:
         steps = one["steps"]
         assert all({"at", "since", "took", "step", "where", "text"} <= step.keys() for step in steps)
         assert [step["step"] for step in steps] == [
-            *("event", "claimed", "published", "received", "decided", "reply", "resume", "read"),
+            *("event", "claimed", "published", "received", "replied", "reply", "resume", "read"),
         ]
         assert steps[1]["replica"] == "r9~ef"
         assert steps[4]["took"] == pytest.approx(0.010, abs=1e-5)

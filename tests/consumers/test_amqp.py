@@ -198,7 +198,7 @@ async def test_a_server_that_is_away_is_waited_for(
         proxy.drop()
 
         def refused() -> list[int]:
-            return [entry.levelno for entry in caplog.records if ": 111 Connect" in entry.getMessage()]
+            return [entry.levelno for entry in caplog.records if ": connection refused" in entry.getMessage()]
 
         async def refused_thrice() -> bool:
             return len(refused()) >= 3
@@ -218,7 +218,7 @@ async def test_urls_are_tried_in_turn(
         await asker.reply(await asker.ask(event_of(service)))
     assert "secret" not in caplog.text
     assert "wrong" not in caplog.text
-    assert "ACCESS_REFUSED" in caplog.text
+    assert "the login was refused" in caplog.text
 
 
 async def test_a_consumer_cancelled_by_the_server_begins_again(

@@ -147,7 +147,9 @@ async def test_what_it_has_done(rabbitmq: RabbitServer, asker: Asker) -> None:
         await heard.ask()
         told = await heard.hears(3)
         assert (told.requests, told.decided, told.failed) == (2, 1, 1)
-        assert told.error == "hello_done: LookupError", "its text may be about other people's calls"
+        line = decide.__code__.co_firstlineno + 3
+        where = f"at test_presence.py, line {line}"
+        assert told.error == f"hello_done: LookupError {where}", "its text may be about other people's calls"
         assert 0 <= (told.error_age or 0) < 10
         assert 0 < (told.per_decision or 0) < 0.05, "of the last ones"
     await asker.channel.queue_delete(service_queue(service.name))

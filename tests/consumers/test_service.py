@@ -98,11 +98,28 @@ async def test_a_handler_that_raises_is_answered_as_failed(
     service.on("invite_request")(decide_later if is_async else decide)
     answer = await service.answer(asked())
     assert answer.result is Result.FAILED
-    assert answer.headers == {"x-service": "routes", "x-status": "failed"}
+    line = (decide_later if is_async else decide).__code__.co_firstlineno + 1
+    told = f"Broken at test_service.py, line {line}"
+    assert answer.headers == {"x-service": "routes", "x-status": "failed", "x-detail": told}, "not its text"
     assert decision(answer) == {"error": "Broken"}
     assert isinstance(answer.error, Broken)
     assert "sbc1:37:1840980198:1" in caplog.text
     assert "Broken: secret" in caplog.text
+
+
+async def test_data_that_are_no_map_are_told_where_a_handler_fails_over_them(service: Service) -> None:
+    """Kamailio's JSON is broken: the handler gets the bytes, and cannot know why."""
+
+    @service.on("invite_request")
+    def decide(request: Request) -> Any:
+        return route(request.data["user"])
+
+    request = Request("invite_request", "sbc1", b'{"user":"4420', 37, 1840980198, 1, NOW + 2)
+    answer = await service.answer(Message(encode_request(request), "sbc1:37:1840980198:1"))
+    assert answer.result is Result.FAILED
+    told = str(answer.headers["x-detail"])
+    assert told.startswith("TypeError at test_service.py, line ")
+    assert told.endswith("; its data are no JSON object, but 13 bytes")
 
 
 @pytest.mark.parametrize(

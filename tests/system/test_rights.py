@@ -186,7 +186,7 @@ async def test_calls_are_decided_with_exactly_these_rights(
         (instance,) = listed["instances"]
         assert (listed["name"], listed["events"], listed["remark"]) == ("least_cost", ["invite_request"], "")
         assert (instance["decided"], instance["failed"]) == (3, 1)
-        assert instance["error"] == "invite_request: RuntimeError"
+        assert instance["error"].startswith("invite_request: RuntimeError at test_rights.py, line ")
         call = await sim.suspend("nobody_decides_this", {})
         assert (await call.resumed())["outcome"] == "unroutable"
     assert problems(made) == {}

@@ -22,6 +22,8 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
+
 from adapter.amqp.urls import EMBEDDED
 from adapter.broker.embedded.cores import Delivery
 from adapter.broker.embedded.queues import Queue, Untaken
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from adapter.ports.broker import Publication, Receiver
 
 _log = logging.getLogger(__name__)
+log = structlog.get_logger()
 
 QUEUE_LIMIT: Final = 10_000
 """Requests that wait for one service, and replies that wait for one node."""
@@ -156,6 +159,8 @@ class EmbeddedBroker:
         except BaseException:
             await self._close_cores()
             raise
+        for queue in self._queues:
+            log.info("service", name=queue.core.name, events=sorted(queue.core.events))
         self._receiver = receiver
 
     def attach(self, node: str, priority: int = 0) -> None:

@@ -153,7 +153,8 @@ export class Runner {
       );
       this.#consuming = true;
       this.#told.clear();
-      log.info(`${name}: consuming ${queue} at ${place(this.#at)}`);
+      const events = [...this.service.events].sort().join(', ') || 'none';
+      log.info(`${name}: consuming ${queue} at ${place(this.#at)}; events: ${events}`);
       bindings.bound.then(this.#onReady);
       await Promise.race([cancelled.happened, over.happened]);
       this.#consuming = false;
