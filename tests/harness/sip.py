@@ -123,11 +123,22 @@ class Call:
         self._in_dialog(answer, "BYE", 2, f"z9hG4bK-bye-{self.call_id}")
         return await self._wait(lambda found: found.code >= 200, TIMEOUT, "BYE")
 
+    async def again(self, headers: str = "") -> Message:
+        """INVITE once more within the call that was answered, as to hold it; the final response."""
+        answer = await self.response(200)
+        branch = f"z9hG4bK-again-{self.call_id}"
+        self._in_dialog(answer, "INVITE", 2, branch, headers)
+        wanted = lambda found: found.code >= 200 and found.get("cseq").startswith("2 ")  # noqa: E731
+        final = await self._wait(wanted, TIMEOUT)
+        self._in_dialog(answer, "ACK", 2, branch if final.code >= 300 else f"{branch}-ack")
+        return final
+
     def took(self, response: Message) -> None:
         """A response has come."""
         self.responses.append(response)
         self._news.set()
-        if self.method == "INVITE" and response.method == "INVITE" and response.code >= 200:
+        first = response.get("cseq") == "1 INVITE"
+        if self.method == "INVITE" and first and response.code >= 200:
             if response.code >= 300:
                 self._request("ACK", self.branch, extra="", body="", to=response.get("to"))
             else:
@@ -147,14 +158,14 @@ class Call:
             f"{self.extra if extra is None else extra}Content-Length: {len(text.encode())}\r\n\r\n{text}"
         )
 
-    def _in_dialog(self, answer: Message, method: str, cseq: int, branch: str) -> None:
+    def _in_dialog(self, answer: Message, method: str, cseq: int, branch: str, headers: str = "") -> None:
         target = answer.get("contact").strip("<>")
         routes = "".join(f"Route: {route}\r\n" for route in reversed(answer.all("record-route")))
         self.caller.transmit(
             f"{method} {target} SIP/2.0\r\n"
             f"Via: SIP/2.0/UDP 127.0.0.1:{self.caller.port};branch={branch}\r\n"
             f"Max-Forwards: 70\r\n{routes}From: {self.from_header}\r\nTo: {answer.get('to')}\r\n"
-            f"Call-ID: {self.call_id}\r\nCSeq: {cseq} {method}\r\nContent-Length: 0\r\n\r\n"
+            f"Call-ID: {self.call_id}\r\nCSeq: {cseq} {method}\r\n{headers}Content-Length: 0\r\n\r\n"
         )
 
 

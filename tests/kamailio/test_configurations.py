@@ -52,7 +52,10 @@ def test_variables_go_to_functions_in_quotes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["kamailio.cfg", "kemi.cfg", "plain.cfg", "as a user copies them"])
-@pytest.mark.parametrize("defines", [[], ["-A", "WITH_SCREENING"], ["-A", 'EVAPI_BIND="127.0.0.1:9000"']])
+@pytest.mark.parametrize(
+    "defines",
+    [[], ["-A", "WITH_SCREENING"], ["-A", "WITH_REGISTER"], ["-A", 'EVAPI_BIND="127.0.0.1:9000"']],
+)
 def test_kamailio_takes_it(tmp_path: Path, name: str, defines: list[str]) -> None:
     file = tmp_path / "kamailio.cfg"
     if name in adapter.kamailio.names():

@@ -74,6 +74,9 @@ def test_nothing_is_found_in_a_good_one(path: Path, version: tuple[int, int] | N
     [
         {},
         {"WITH_SCREENING": ""},
+        dict.fromkeys(
+            ["WITH_REGISTER", "WITH_MESSAGE", "WITH_SUBSCRIBE", "WITH_REINVITE", "WITH_ACCOUNTING"], ""
+        ),
         {"EVAPI_BIND": '"10.1.2.3:9000"'},
         {"ADAPTER_MAX_LINKS": "20"},
         {"ADAPTER_STEP_HEADER": '"X-Decided-By"'},
