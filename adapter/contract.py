@@ -72,6 +72,8 @@ took it by then."""
 HEADER_BCC: Final = "BCC"
 """Of a request to the queue of one service: RabbitMQ takes it out, and gives the message these routing keys
 beside its own (sender-selected distribution): by the key of its event the adapter hears of its death."""
+HEADER_BATCH: Final = "x-batch"
+"""How many requests, or replies, a message holds that holds several: see ``adapter.batches``."""
 HEADER_DIRECT: Final = "x-direct"
 """Of a request that an instance of a service passes on to another: 1 if it came straight to the queue of the
 service, so that nobody else gets it."""
@@ -265,7 +267,11 @@ def decode_request(body: bytes, version: int = VERSION) -> Request:
     """
     if version > VERSION:
         raise VersionError("version", f"x-version {version}, this reader knows {VERSION}")
-    raw = bodies.decode(body)
+    return request_of(bodies.decode(body), body.startswith(b"{"))
+
+
+def request_of(raw: Mapping[str, Any], as_json: bool = False) -> Request:
+    """Read the map of a request, which was decoded from JSON or msgpack. Raises CodecError."""
     try:
         event, node = raw["event"], raw["node"]
         index, label, seq = raw.get("tm_index"), raw.get("tm_label"), raw.get("seq")
@@ -282,7 +288,7 @@ def decode_request(body: bytes, version: int = VERSION) -> Request:
         raise CodecError("not-a-request", "deadline is no number")
     seconds = None if deadline is None else deadline / 1000
     data = raw.get("data")
-    if type(data) is dict and data.keys() == {BASE64} and body.startswith(b"{"):
+    if as_json and type(data) is dict and data.keys() == {BASE64}:
         data = _plain_bytes(data[BASE64])
     request = Request(event, node, data, index, label, seq, seconds)
     if "decisions" in raw:

@@ -183,6 +183,14 @@ _HEADERS: Final = (
         rules={"items": {"type": "string"}, "maxItems": 1},
     ),
     Field(
+        contract.HEADER_BATCH,
+        int,
+        "How many requests, or replies, the body holds, if that is a msgpack array of their maps. Only where "
+        "the policy says batch of a service; the id of each is in its map, not in a property.",
+        sometimes=(Message.REQUEST, Message.REPLY),
+        rules={"minimum": 2},
+    ),
+    Field(
         contract.HEADER_DIRECT,
         int,
         "Of a request that an instance of a service of the SDKs passes on to another, which has a handler: "

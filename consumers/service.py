@@ -23,6 +23,7 @@ from adapter.contract import (
     Decision,
     Request,
     decode_request,
+    request_of,
     word,
 )
 from consumers import more_time, tracing
@@ -235,10 +236,25 @@ class Service:
         try:
             headers = message.headers
             request = decode_request(message.body, version_of(headers))
-            request.correlation_id = message.correlation_id  # type: ignore[misc]  # a copy costs 0.6 us
-            request.raw_headers = headers  # type: ignore[misc]
         except Exception as exc:  # bytes from anywhere: none of them may end the service
             return self._answers.rejected(message, exc)
+        return self._begin(message, request, headers, send)
+
+    def begin_decoded(
+        self, message: Incoming, decoded: Mapping[str, Any], send: Send | None = None
+    ) -> Answer | Coroutine[Any, Any, Answer]:
+        """As ``begin``, of a request that came with others in one message: the map that its body was."""
+        try:
+            request, headers = request_of(decoded), message.headers
+        except Exception as exc:  # likewise
+            return self._answers.rejected(message, exc)
+        return self._begin(message, request, headers, send)
+
+    def _begin(
+        self, message: Incoming, request: Request, headers: Mapping[str, Any], send: Send | None
+    ) -> Answer | Coroutine[Any, Any, Answer]:
+        request.correlation_id = message.correlation_id  # type: ignore[misc]  # a copy costs 0.6 us
+        request.raw_headers = headers  # type: ignore[misc]
         left = None
         if request.deadline is not None:
             now = self._clock()

@@ -1,7 +1,8 @@
 """When a service had a request and gave the reply: the last two headers of a reply of the SDK's. Pure.
 
 They differ with each reply and the others do not: so they are written, and found, without these. RabbitMQ 4
-sorts headers by name (seen on 4.0.5 and 4.3.6), which makes them the first two.
+sorts headers by name (seen on 4.0.5 and 4.3.6), which makes them
+the first two, but for the number of replies in a message of several.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ def written(received: float, replied: float) -> bytes:
 def found(header: bytes, start: int, end: int) -> tuple[int, int, int] | None:
     """Return the times, in epoch microseconds, and where their headers begin.
 
-    ``start`` and ``end`` are those of all headers; None if the two are neither the first nor the last.
+    ``start`` and ``end`` are those of all headers; None if the two are not there, one behind the other.
     """
     at = end - SIZE
     if at < start:
         return None
     if not header.startswith(_RECEIVED, at):
-        at = start
-        if not header.startswith(_RECEIVED, at):
+        at = header.find(_RECEIVED, start, end)
+        if at < 0 or at + SIZE > end:
             return None
     _, received, name, replied = _times.unpack_from(header, at)
     return (received, replied, at) if name == _REPLIED else None

@@ -41,6 +41,7 @@ _LIMITS: Final = (
     Column("fields", "FIELDS"),
     Column("accepts", "ACCEPTS"),
     Column("breaker", "BREAKER", _breaker),
+    Column("batch", "BATCH", right=True),
 )
 SERVICES: Final = (Column("service", "SERVICE", style="bold"), *_LIMITS)
 _EXPLAINED: Final = (
@@ -92,6 +93,7 @@ def service(known: Service) -> dict[str, Any]:
         "fields": None if known.fields is None else list(known.fields),
         "accepts": None if known.accepts is None else sorted(known.accepts),
         "breaker": None if known.breaker is None else _parts(known.breaker),
+        "batch": known.batch if known.batch > 1 else None,
     }
 
 

@@ -31,6 +31,8 @@ _BROKER: Final = {
     "connects": "Connections made to RabbitMQ for requests.",
     "reply_connects": "Connections made to RabbitMQ for replies and for commands.",
     "published": "Messages that RabbitMQ has confirmed, dead letters included.",
+    "batches": "Messages that held several requests for one service.",
+    "batched": "Requests that went in such messages.",
     "returned": "Messages for which no queue was bound.",
     "nacked": "Messages that a queue refused, each attempt counted.",
     "renewed": "Channels opened in place of one on which messages were refused.",

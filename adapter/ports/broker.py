@@ -25,7 +25,7 @@ class Publication:
     name (W3C Trace Context), left out where it is empty. ``queue``: the one to which it goes; empty: to
     whoever is bound to the event. ``expires``: epoch seconds after which it is taken off its queue if nobody
     had it by then, which is told as a reply that is ``rejected`` for ``expired``; None: at the deadline, and
-    untold.
+    untold. ``batch``: how many requests for its queue may go in one message with it; each has its own result.
     """
 
     event: str
@@ -36,6 +36,7 @@ class Publication:
     traceparent: str = ""
     queue: str = ""
     expires: float | None = None
+    batch: int = 1
 
 
 class Published(IntEnum):

@@ -60,6 +60,7 @@ def request(
         traceparent,
         service.queue,
         taken_by,
+        service.batch,
     )
 
 

@@ -42,7 +42,7 @@ class Service:
     ``within``: seconds that it may take, None: all that is left, nearly (``relay.asks.due``). ``optional``:
     its silence or failure does not fail the call. ``as_json``: its requests are in JSON, None: as the event
     says. ``fields``: keys of the data that it gets, None: all. ``accepts``: actions that it may decide, None:
-    any.
+    any. ``batch``: how many of its requests may be in one message.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Service:
     fields: tuple[str, ...] | None = None
     accepts: frozenset[str] | None = None
     breaker: Breaker | None = None
+    batch: int = 1
 
     @property
     def queue(self) -> str:
@@ -114,8 +115,9 @@ class Plan:
     once those have not decided. ``observers`` get it without being waited for. ``as_json``: requests are in
     JSON. ``own``: the keys that its own table gives, for who explains it.
 
-    What follows of these: ``queue``: where requests go, "" for whoever is bound to the event. ``courses``:
-    whether a call needs more than one request and one reply (``relay.course``).
+    What follows of these: ``queue``: where requests go, "" for whoever is bound to the event. ``batch``: how
+    many of them may be in one message, if one service decides. ``courses``: whether a call needs more than
+    one request and one reply (``relay.course``).
     """
 
     deadline: float = 2.0
@@ -139,6 +141,7 @@ class Plan:
     observers: tuple[Service, ...] = ()
     shadows: tuple[Shadow, ...] = ()
     queue: str = ""
+    batch: int = 1
     courses: bool = False
 
     def in_json(self, service: Service) -> bool:
@@ -179,6 +182,7 @@ def resolved(plan: Plan, known: Mapping[str, Service]) -> Plan:
         "observers": tuple(of(name) for name in plan.observer_names),
         "shadows": tuple(Shadow(of(name), share) for name, share in plan.shadow_shares),
         "queue": asked[0].queue,
+        "batch": asked[0].batch,
         "max_deadline": plan.max_deadline if plan.longest > plan.deadline else None,
     }
     one = asked[0]

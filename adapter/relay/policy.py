@@ -217,6 +217,7 @@ def parse(raw: Mapping[str, Any]) -> Policy:
     _meet_nowhere(events)
     plans = {name: _plan(base, keys.table(events, name, ("events",)), ("events", name)) for name in events}
     policy_whole.within_deadlines(known, (base, *plans.values()))
+    policy_whole.batches_in_msgpack(known, (base, *plans.values()))
     plans = {name: resolved(plan, known) for name, plan in plans.items()}
     limits = keys.table(raw, "limits")
     keys.known(limits, ("limits",), keys.LIMITS)

@@ -27,7 +27,7 @@ PLAN: Final = (
     *("shadows", "retry", "backup", "cache", "emergency", "format"),
 )
 """Keys of ``[default]`` and of each event's table."""
-SERVICE: Final = ("within", "optional", "format", "fields", "accepts", "breaker")
+SERVICE: Final = ("within", "optional", "format", "fields", "accepts", "breaker", "batch")
 """Keys of each service's table."""
 WITH_FALLBACK: Final = tuple(outcome for outcome in Outcome if outcome not in BY_SOMEBODY)
 """The outcomes of calls that nobody decided."""
@@ -40,6 +40,7 @@ _ALSO_CALLED: Final = {
     **dict.fromkeys(("fallbacks", "secondary"), ("backup",)),
     **dict.fromkeys(("percent", "sample", "weight"), ("share",)),
     "actions": ("accepts",),
+    **dict.fromkeys(("batch_size", "batches"), ("batch",)),
 }
 """Keys that other programs have, and those of ours that may be meant."""
 _SHOWN: Final = 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from adapter.batches import MOST
 from adapter.contract import word
 from adapter.errors import PolicyError
 from adapter.relay import policy_keys as keys
@@ -114,6 +115,10 @@ def _breaker(raw: Any, path: PolicyPath) -> Breaker:
     return Breaker(after, pause)
 
 
+def _batch(raw: Any, path: PolicyPath) -> int:
+    return keys.whole(raw, path, 64, 1, MOST)
+
+
 def _fields(raw: Any, path: PolicyPath) -> tuple[str, ...]:
     return _texts(raw, path, "it would get nothing of the data", "user")
 
@@ -129,6 +134,7 @@ _OF_SERVICE: Final[tuple[tuple[str, Callable[[Any, PolicyPath], Any], str], ...]
     ("fields", _fields, "fields"),
     ("accepts", _accepts, "accepts"),
     ("breaker", _breaker, "breaker"),
+    ("batch", _batch, "batch"),
 )
 """Each key of a service: how it is checked, and its field."""
 

@@ -110,3 +110,13 @@ def within_deadlines(known: Mapping[str, Service], plans: Iterable[Plan]) -> Non
             wrong = f"{service.within:g} s is longer than any call has that asks it, {most:g} s"
             do = f"write less than {most:g}, or leave it out for all that is left"
             raise PolicyError(("services", name, "within"), wrong, do)
+
+
+def batches_in_msgpack(known: Mapping[str, Service], plans: Iterable[Plan]) -> None:
+    """Check that no service that gets batches gets a request in JSON. Raises PolicyError."""
+    for name, service in known.items():
+        as_json = [plan for plan in plans if name in plan.names and plan.in_json(service)]
+        if service.batch > 1 and as_json:
+            wrong = "puts requests in one message, which is in msgpack, and its requests are in JSON"
+            do = f'write format = "msgpack" in [services.{name}], or leave batch out'
+            raise PolicyError(("services", name, "batch"), wrong, do)

@@ -261,11 +261,9 @@ class Trip:
         asked, traceparent, text = self._clock(), self._observer.traceparent, self._ids.text
         publications = []
         for t in transactions:
-            queue = plan_of(t).queue
-            trace = traceparent(t, queue)
-            publications.append(
-                Publication(t.event, t.id.node, t.request, text(t.id), t.deadline, trace, queue)
-            )
+            plan = plan_of(t)
+            to = traceparent(t, plan.queue), plan.queue, None, plan.batch
+            publications.append(Publication(t.event, t.id.node, t.request, text(t.id), t.deadline, *to))
         results = await self._broker.publish(publications)
         if results.count(Published.CONFIRMED) == len(results):
             self._observer.published(asked, transactions)

@@ -258,7 +258,7 @@ class Bindings:
         try:
             await self._connection.in_time(
                 self._offers.basic_publish(
-                    delivery.body,
+                    delivery.content,
                     routing_key=handles_queue(self._service.name, event),
                     properties=properties,
                     mandatory=True,

@@ -65,6 +65,9 @@ class Delivery:
         "tag",
     )
 
+    request: Mapping[str, Any] | None = None
+    """Its body, if that was decoded with others that came in the same message."""
+
     def __init__(self, tag: int, header: bytes, body: bytes, size: int = 0, method: bytes = b"") -> None:
         self.tag = tag
         self._method = method
@@ -119,6 +122,15 @@ class Delivery:
         if at > len(header):
             raise ValueError(f"{len(header)} bytes, at least {at} expected")
         self._rest = at
+
+    def settle(self) -> bool:
+        """Note that it is done with. Return True if its message is."""
+        return True
+
+    @property
+    def content(self) -> bytes:
+        """The body, to be sent on."""
+        return self.body
 
     @property
     def direct(self) -> bool:

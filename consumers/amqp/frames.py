@@ -61,7 +61,7 @@ def reply(
     return message(publish_method(channel, "", to), channel, most, flags, properties, body)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _table(headers: tuple[tuple[str, str | int], ...]) -> tuple[bytes, bytes]:
     """The length of the headers with the times that follow, and the headers before these."""
     found = b"".join([_field(name, value) for name, value in headers])

@@ -14,6 +14,7 @@ from adapter.amqp.ledgers import Acknowledgements
 from adapter.amqp.scanner import Returned
 from adapter.amqp.tasks import happens
 from adapter.contract import MAX_BODY
+from consumers.amqp import several
 from consumers.amqp.delivery import Delivery
 from consumers.amqp.outlet import Outlet, Reply
 from consumers.amqp.unread import Unread
@@ -137,6 +138,8 @@ class Work:
             now = time.time()
             for delivery in deliveries:
                 delivery.received = now
+            if any(each.body >= several.ARRAY for each in deliveries):
+                deliveries = [part for each in deliveries for part in several.parts(each)]
             if self._untaken:
                 self._untaken += deliveries
             else:
@@ -155,6 +158,7 @@ class Work:
         """Begin with each. What takes longer than ``TURN`` goes on in the next turn of the loop: replies
         go out meanwhile."""
         begin, send, tasks = self._service.begin, self._extend, False
+        decoded = self._service.begin_decoded
         self._service.unread = self._unread.seconds
         found: Answer | Coroutine[Any, Any, Answer] | None
         until = time.monotonic() + TURN
@@ -167,7 +171,8 @@ class Work:
             try:
                 delivery.read()
                 found = self._refused(delivery) if self._requests_from else None
-                found = found or begin(delivery, send)
+                map_ = delivery.request
+                found = found or (begin(delivery, send) if map_ is None else decoded(delivery, map_, send))
             except Exception:
                 self._give_up(delivery)
                 continue
@@ -205,7 +210,7 @@ class Work:
         if self._replied(delivery, answer):
             return
         if answer.rejected:
-            self._acknowledgements.reject(delivery.tag)
+            self._reject(delivery)
         elif self._pass_on is not None and isinstance(answer.error, UnknownEvent):
             event = answer.error.event
             passing = self._loop.create_task(self._hand_over(delivery, answer, self._pass_on, event))
@@ -226,7 +231,19 @@ class Work:
     def _leave(self, delivery: Delivery, answer: Answer) -> None:
         """Leave a request to others; reply if there are none."""
         if not (delivery.direct and self._replied(delivery, self._service.alone(answer))):
+            self._done(delivery)
+
+    def _done(self, delivery: Delivery) -> None:
+        """Have the message acknowledged, once all requests in it are done with."""
+        if delivery.settle():
             self._acknowledgements.done(delivery.tag)
+
+    def _reject(self, delivery: Delivery) -> None:
+        """Give a request to the dead letters. One that came with others goes there by itself: they do not."""
+        if delivery.request is None:
+            self._acknowledgements.reject(delivery.tag)
+        elif not self._outlet.give_up_one(delivery, self._service.name, self._message_id()):
+            self._done(delivery)
 
     def _message_id(self) -> str:
         return f"{self._service.name}:{next(self._numbers)}"
@@ -251,7 +268,7 @@ class Work:
         """Pass a request on, or else leave it. If the line is lost first, it comes again."""
         try:
             if await pass_on(delivery, event):
-                self._acknowledgements.done(delivery.tag)
+                self._done(delivery)
             else:
                 self._leave(delivery, answer)
         except Exception:
@@ -275,7 +292,7 @@ class Work:
         named = (self._service.name, told(delivery), "to the dead letters" if last else "no more time")
         _log.exception("%s: %s: %s", *named, extra=about(named[0], delivery))
         if last:
-            self._acknowledgements.reject(delivery.tag)
+            self._reject(delivery)
 
     def _on_confirms(self, outlet: Outlet, _: object, confirms: list[Confirm | Returned]) -> None:
         """A request is done with when RabbitMQ has its reply."""
@@ -285,11 +302,13 @@ class Work:
                 name, id_, key = self._service.name, each.correlation_id, each.routing_key
                 _log.warning("%s: %s: there is no queue %s", name, id_, key)
                 continue
-            for _number, reply in outlet.unconfirmed.answered(each):
+            for _number, replies in outlet.unconfirmed.answered(each):
                 if not each.taken:
-                    refused.append(reply)
-                elif reply.last:
-                    self._acknowledgements.done(reply.request.tag)
+                    refused += replies
+                    continue
+                for reply in replies:
+                    if reply.last:
+                        self._done(reply.request)
         if refused:
             self._on_refused(outlet, refused)
         if confirms:
@@ -308,7 +327,7 @@ class Work:
         if self._over:
             return
         waiting = self._acknowledgements.waiting
-        if self._main.written or self._outlet.written or waiting > self._most_done:
+        if self._main.waiting or self._outlet.waiting or waiting > self._most_done:
             self._write()
         elif waiting and self._pause is None:
             self._pause = self._loop.call_later(ACK_PAUSE, self._write)
@@ -347,7 +366,7 @@ class Work:
                 named = (self._service.name, told(reply.request), reply.to)
                 _log.error("%s: %s: %s takes no reply", *named, extra=about(named[0], reply.request))
                 if reply.last:
-                    self._acknowledgements.reject(reply.request.tag)
+                    self._reject(reply.request)
         except Exception:  # whatever the library raised
             if self._line.alive:
                 self._give_up(reply.request, reply.last)

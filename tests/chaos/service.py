@@ -11,7 +11,7 @@ from adapter.contract import HEADER_DEADLINE
 from consumers import Request, Service
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping
 
     from adapter.contract import Decision
     from consumers.messages import Answer, Incoming
@@ -29,10 +29,21 @@ class Watched(Service):
 
     def begin(self, message: Incoming, send: Send | None = None) -> Answer | Coroutine[Any, Any, Answer]:
         """As any service does."""
-        deadline = message.headers.get(HEADER_DEADLINE)
-        if deadline is not None and (over := time.time() - float(deadline) / 1000) > 0:
-            print(f"{STALE} {message.correlation_id} {over:.3f}", flush=True)
+        _look(message)
         return super().begin(message, send)
+
+    def begin_decoded(
+        self, message: Incoming, decoded: Mapping[str, Any], send: Send | None = None
+    ) -> Answer | Coroutine[Any, Any, Answer]:
+        """Likewise, of a request that came with others."""
+        _look(message)
+        return super().begin_decoded(message, decoded, send)
+
+
+def _look(message: Incoming) -> None:
+    deadline = message.headers.get(HEADER_DEADLINE)
+    if deadline is not None and (over := time.time() - float(deadline) / 1000) > 0:
+        print(f"{STALE} {message.correlation_id} {over:.3f}", flush=True)
 
 
 service = Watched(

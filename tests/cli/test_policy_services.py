@@ -61,6 +61,7 @@ def test_show(path: Path) -> None:
         "fields": ["user", "account"],
         "accepts": ["allow", "reject"],
         "breaker": {"after": 3, "pause": 2.0},
+        "batch": None,
     }
     row = found["rows"][0]
     assert {key: row[key] for key in PLAIN} == {

@@ -163,3 +163,27 @@ class TestShares:
         shadow = Shadow(Service("x"), 0.05)
         found = sum(in_share(shadow, f"{number}@example.net") for number in range(10_000))
         assert 400 < found < 600
+
+
+BATCHES = """
+[services.a]
+batch = 64
+
+[services.b]
+format = "msgpack"
+batch = 2
+
+[default]
+services = ["a"]
+
+[events.other]
+format = "json"
+services = ["b", "c"]
+"""
+
+
+def test_how_many_requests_of_a_service_may_be_in_one_message() -> None:
+    policy = parse_text(BATCHES)
+    assert (policy.default.batch, policy.default.courses) == (64, False)
+    assert [each.batch for each in policy.plan("other").asked] == [2, 1]
+    assert parse({}).default.batch == 1

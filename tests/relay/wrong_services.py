@@ -434,6 +434,28 @@ SERVICES: Final = [
         "is not known here; did you mean observers?",
     ),
     (
+        "[services.a]\nbatch = 0\n",
+        "line 2, services.a.batch",
+        "0 is no whole number from 1 to 1000; write batch = 64, for example",
+    ),
+    (
+        "[services.a]\nbatch_size = 64\n",
+        "line 2, services.a.batch_size",
+        "is not known here; did you mean batch?",
+    ),
+    (
+        '[services.a]\nformat = "json"\nbatch = 64\n[events.e]\nservices = ["a"]\n',
+        "line 3, services.a.batch",
+        "puts requests in one message, which is in msgpack, and its requests are in JSON; "
+        'write format = "msgpack" in [services.a], or leave batch out',
+    ),
+    (
+        '[services.a]\nbatch = 64\n[default]\nformat = "json"\n[events.e]\nbackup = ["a"]\n',
+        "line 2, services.a.batch",
+        "puts requests in one message, which is in msgpack, and its requests are in JSON; "
+        'write format = "msgpack" in [services.a], or leave batch out',
+    ),
+    (
         "[events.a]\nretries = 2\n",
         "line 2, events.a.retries",
         "is not known here; did you mean retry?",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _TIME_LEFT: Final = integer_field(contract.HEADER_TIME_LEFT)
 _times: Final = struct.Struct(f">q{len(_TIME_LEFT)}sq").pack
+_COUNT: Final = integer_field(contract.HEADER_BATCH)
 
 _NOTICE: Final = (
     fields.CONTENT_TYPE
@@ -45,6 +46,7 @@ _LETTER_KEY: Final = "dead-letter"
 """One word, so that it is no node's: see ``topology.declare_node``."""
 _MAX_DETAIL: Final = 500
 _REQUEST: Final = _NOTICE | fields.CORRELATION_ID | fields.REPLY_TO | fields.EXPIRATION
+_BATCH: Final = _REQUEST & ~fields.CORRELATION_ID
 
 
 class _Route(NamedTuple):
@@ -110,6 +112,45 @@ def encode(
         )
     if user:
         flags |= fields.USER_ID
+    return message(route.method, channel, most, flags, properties, body)
+
+
+def batch(
+    channel: int,
+    most: int,
+    first: Publication,
+    body: bytes,
+    count: int,
+    now: int,
+    deadline: float,
+    left: int,
+    reply_to: str,
+    user: str = "",
+    expires: int | None = None,
+) -> bytes:
+    """Write several requests out that go to one queue in one message: see ``adapter.batches``.
+
+    ``first``: of them, by whose id the message is known; ``body`` holds ``count``. ``deadline``: the last of
+    theirs, in epoch seconds, and ``left`` until it. The rest is as in ``encode``.
+    """
+    id_, more, untaken = first.correlation_id, len(_COUNT) + 8, expires is not None
+    which = channel, first.event, first.node, more, reply_to, user, contract.MSGPACK, False
+    route, stamp = _route(*which, first.queue, untaken), short(id_ or "")
+    properties = b"".join(
+        (
+            route.request,
+            _times(round(deadline * 1000), _TIME_LEFT, left),
+            _COUNT,
+            long(count),
+            TRANSIENT,
+            route.reply_to,
+            _expiration(left if expires is None else expires),
+            stamp,
+            long(now),
+            route.end,
+        )
+    )
+    flags = _BATCH | fields.USER_ID if user else _BATCH
     return message(route.method, channel, most, flags, properties, body)
 
 

@@ -59,6 +59,10 @@ class Counters:
     connects: int = 0
     published: int = 0
     """Confirmed, dead letters included."""
+    batches: int = 0
+    """Messages that held several requests."""
+    batched: int = 0
+    """Requests that went in such a message."""
     returned: int = 0
     nacked: int = 0
     """Refused by a queue, each attempt counted."""

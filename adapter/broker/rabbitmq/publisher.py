@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from adapter import contract
 from adapter.amqp.ledgers import Unconfirmed
 from adapter.amqp.scanner import Returned
-from adapter.broker.rabbitmq import frames
+from adapter.broker.rabbitmq import frames, gathering
 from adapter.ports.broker import DeadLetter, Publication, Published
 
 if TYPE_CHECKING:
@@ -104,9 +104,14 @@ class Publisher:
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """Publish each; what has no time left is not sent."""
         now, channel, most = self._clock(), self._line.number, self._line.most
-        messages = [self._message(each, now, channel, most) for each in publications]
+        groups = gathering.groups(publications, now) if len(publications) > 1 else None
+        if groups is None:
+            messages = [self._message(each, now, channel, most) for each in publications]
+        else:
+            messages = [self._message_of(group, publications, now, channel, most) for group in groups]
         results = iter(await self._send([each for each in messages if each is not None]))
-        return [Published.UNAVAILABLE if each is None else next(results) for each in messages]
+        found = [Published.UNAVAILABLE if each is None else next(results) for each in messages]
+        return found if groups is None else gathering.spread(groups, found)
 
     async def keep(self, letter: DeadLetter) -> bool:
         """Publish a dead letter, as much of it as a body may hold. Whether a queue has it."""
@@ -132,6 +137,25 @@ class Publisher:
             batch.given_up = True
             batch.end()
 
+    def _message_of(
+        self, group: Sequence[int], of: Sequence[Publication], now: float, channel: int, most: int
+    ) -> _Message | None:
+        """The message of those that go together, or of the one that goes alone."""
+        if len(group) == 1:
+            return self._message(of[group[0]], now, channel, most)
+        batch = gathering.batch([of[place] for place in group], now)
+        first = batch.first
+        written = frames.batch(
+            *(channel, most, first, batch.body, len(group), int(now), batch.deadline, batch.left),
+            *(self._reply_to_of(first.node), self.user, batch.expires),
+        )
+        self._counters.batches += 1
+        self._counters.batched += len(group)
+        return _Message(first.correlation_id or "", written)
+
+    def _reply_to_of(self, node: str) -> str:
+        return self._reply_to.get(node) or contract.results_queue(node)
+
     def _message(self, publication: Publication, now: float, channel: int, most: int) -> _Message | None:
         """The id is what a returned message is known by: a notice has one for that alone."""
         left, expires = 0, None
@@ -142,7 +166,7 @@ class Publisher:
             if publication.expires is not None and publication.expires < publication.deadline:
                 expires = max(0, int((publication.expires - now) * 1000))
         message_id = publication.correlation_id or uuid.uuid4().hex
-        reply_to = self._reply_to.get(publication.node) or contract.results_queue(publication.node)
+        reply_to = self._reply_to_of(publication.node)
         return _Message(
             message_id,
             frames.encode(

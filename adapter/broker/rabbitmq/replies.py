@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from adapter import contract
+from adapter import batches, contract
 from adapter.broker.headers import count
+from adapter.broker.rabbitmq.delivery import Properties
+from adapter.errors import CodecError
 from adapter.ports.broker import DeadLetter, Reply
 
 if TYPE_CHECKING:
@@ -23,6 +25,14 @@ _HANDLES: Final = contract.handles_queues("")[:-1]
 _MAX_TEXT: Final = 200
 _MAX_ID: Final = 1024  # bytes; more than a node's name, three numbers and a tag have
 _LATEST: Final = 1 << 53  # microseconds: what a float holds exactly, and the year 2255
+
+
+def read_replies(delivery: Delivery, node: str) -> list[Reply | DeadLetter | None]:
+    """What a message says, which may hold several replies, or several requests that died: see ``batches``."""
+    if contract.HEADER_BATCH not in delivery.properties.headers:
+        return [read_reply(delivery, node)]
+    read = {"": _several, contract.DEAD_EXCHANGE: _several_given_up}.get(delivery.exchange)
+    return [read_reply(delivery, node)] if read is None else read(delivery, node)
 
 
 def read_reply(delivery: Delivery, node: str) -> Reply | DeadLetter | None:
@@ -56,6 +66,46 @@ def read_reply(delivery: Delivery, node: str) -> Reply | DeadLetter | None:
         0 if extend is None else count(extend),
         0 if cache is None else count(cache),
     )
+
+
+def _several(delivery: Delivery, node: str) -> list[Reply | DeadLetter | None]:
+    """Replies in one message. What one of them does not say for itself the message says for all."""
+    content_type, shared, _, times = delivery.properties
+    try:
+        found, wrong = batches.replied(delivery.body)
+    except CodecError as exc:
+        return [letter(delivery, node, exc.reason, exc.detail)]
+    replies: list[Reply | DeadLetter | None] = []
+    service, seconds = _text(shared.get(contract.HEADER_SERVICE)), _seconds(times)
+    for id_, headers, body in found:
+        if headers is None:
+            replies.append(Reply(id_, body, content_type, None, service, None, *seconds))
+        else:
+            told = Properties.told(content_type, {**shared, **headers}, id_)
+            told = told._replace(times=told.times or times)
+            replies.append(read_reply(delivery._replace(properties=told, body=body, size=0), node))
+    if wrong:
+        replies.append(letter(delivery, node, "not-a-batch", wrong))
+    return replies
+
+
+def _several_given_up(delivery: Delivery, node: str) -> list[Reply | DeadLetter | None]:
+    """Requests that died in one message: each of them did."""
+    try:
+        found = batches.asked(delivery.body)
+    except CodecError:
+        return [None]  # it is none of ours, or too long to have been one
+    properties = delivery.properties
+    return [
+        _given_up(
+            delivery._replace(
+                properties=properties._replace(correlation_id=each.correlation_id),
+                body=batches.alone(each.request),
+            ),
+            node,
+        )
+        for each in found
+    ]
 
 
 def letter(delivery: Delivery, node: str, why: str, detail: str) -> DeadLetter:

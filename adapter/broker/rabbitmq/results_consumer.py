@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from adapter import contract
+from adapter import batches, contract
 from adapter.amqp.ledgers import Acknowledgements
 from adapter.amqp.topology import Queue, declare_queue
 from adapter.amqp.words import reason
 from adapter.broker.rabbitmq.delivery import Delivery
 from adapter.broker.rabbitmq.refusals import Refusals
-from adapter.broker.rabbitmq.replies import WRONG_EXCHANGE, read_reply
+from adapter.broker.rabbitmq.replies import WRONG_EXCHANGE, read_replies
 from adapter.errors import BrokerUnavailable
 from adapter.ports.broker import DeadLetter
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+_LEAST: Final = 64
+"""Bytes that a reply takes of a message that holds several, at least."""
 _FEW: Final = 10
 """Replies at a time that cost nobody anything, even if they are stale."""
 _REQUEUED: Final = 0.1
@@ -157,16 +159,18 @@ class ResultsConsumer:
     def _slices(self, batch: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
         """The batch in parts that are looked at in a few milliseconds each; most are one."""
         most, most_bytes = self._limits.slice_replies, self._limits.slice_bytes
-        if len(batch) <= most and self._held <= most_bytes:
+        if len(batch) <= most and self._held <= min(most * _LEAST, most_bytes):
             yield batch
             return
-        first = size = 0
+        first = number = size = 0
         for place, delivery in enumerate(batch):
-            if place > first and (place - first >= most or size + len(delivery.body) > most_bytes):
+            holds = _holds(delivery)
+            if place > first and (number + holds > most or size + len(delivery.body) > most_bytes):
                 if self._left or self._broken is not None:
                     return
                 yield batch[first:place]
-                first, size = place, 0
+                first, number, size = place, 0, 0
+            number += holds
             size += len(delivery.body)
         yield batch[first:]
 
@@ -226,8 +230,7 @@ class ResultsConsumer:
 
     def _read(self, batch: Sequence[Delivery]) -> list[Reply]:
         replies = []
-        for delivery in batch:
-            found = read_reply(delivery, self.node)
+        for found in [found for delivery in batch for found in read_replies(delivery, self.node)]:
             if found is None:
                 self._counters.ignored += 1
             elif isinstance(found, DeadLetter):
@@ -265,3 +268,8 @@ class ResultsConsumer:
         self._acknowledge_all()  # what came before is not given back with it
         await asyncio.sleep(self._limits.requeue_pause)
         self._line.write(self._acknowledgements.give_back_up_to(last))
+
+
+def _holds(delivery: Delivery) -> int:
+    """How many replies a message holds, at most."""
+    return 1 + len(delivery.body) // _LEAST if batches.is_one(delivery.body) else 1
