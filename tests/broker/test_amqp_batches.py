@@ -14,7 +14,7 @@ import pytest
 from adapter import batches, contract
 from adapter.contract import Request, decode_reply, decode_request, encode_request, service_queue
 from adapter.ports.broker import Publication, Published
-from consumers import Service, route
+from consumers import Result, Service, route
 from consumers.amqp import Runner
 from tests.broker.support import Recorder, attached, next_tag, unique, waiting
 from tests.harness.until import until
@@ -103,7 +103,7 @@ async def test_requests_of_one_gathering_are_one_message_and_so_are_their_replie
         assert each.received is not None
         assert each.replied is not None
         assert 0 <= each.replied - each.received < 20
-    assert service.counts["decided"] == MANY
+    assert service.counts[Result.DECIDED] == MANY
 
 
 async def test_the_message_is_in_todays_form_or_a_batch_no_larger_than_the_policy_says(

@@ -9,6 +9,7 @@ from typing import Any
 import msgpack
 import pytest
 from pamqp import frame
+from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
@@ -45,7 +46,7 @@ def batch(*events: str, left: float = 2.0) -> bytes:
 def message(
     tag: int, body: bytes, to: str | None = "r", more: dict[str, Any] | None = None, exchange: str = ""
 ) -> Delivery:
-    headers = {"x-node": "n", "x-version": 1, "x-batch": 2} if more is None else more
+    headers: Any = {"x-node": "n", "x-version": 1, "x-batch": 2} if more is None else more
     properties = Basic.Properties(headers=headers, reply_to=to)
     header = frame.marshal(ContentHeader(properties=properties), 1)[7:-1]
     deliver = Basic.Deliver("", tag, False, exchange, SERVICE)
@@ -62,9 +63,9 @@ def published(written: bytes) -> list[tuple[Basic.Publish, Basic.Properties, byt
             found.append([each, None, b""])
         elif isinstance(each, ContentHeader):
             found[-1][1] = each.properties
-        elif type(each).__name__ == "ContentBody":
+        elif isinstance(each, ContentBody):
             found[-1][2] += each.value
-    return [tuple(each) for each in found]  # type: ignore[misc]
+    return [tuple(each) for each in found]
 
 
 class Batched(Hands):
@@ -111,7 +112,12 @@ async def test_the_replies_of_one_turn_go_out_in_one_message() -> None:
 
 async def test_the_handler_sees_each_request_as_it_would_come_alone() -> None:
     hands, seen = Batched(), []
-    hands.service.on("told")(lambda request: seen.append(request) or route("sip:1@gw"))
+
+    @hands.service.on("told")
+    def decide(request: Request) -> dict[str, Any]:
+        seen.append(request)
+        return route("sip:1@gw")
+
     hands.deliver(message(7, batch("e", "told")))
     (request,) = seen
     assert (request.event, request.seq, request.data, request.correlation_id) == (
