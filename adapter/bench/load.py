@@ -118,6 +118,12 @@ class Result:
             answered = sum(self.outcomes.values()) - self.outcomes.get(UNANSWERED, 0)
         return answered / self.seconds if self.seconds else 0.0
 
+    @property
+    def machine(self) -> float:
+        """Microseconds of CPU per call of the whole machine, but for the source: whoever worked there."""
+        whole = self.busy * self.seconds * 1e6 / self.offered if self.offered else 0.0
+        return max(whole - self.cpu.get("source", 0.0), 0.0)
+
     def cores(self, *names: str) -> float:
         """Cores that these processes took; without a name, all of them together."""
         spent = sum(cost for name, cost in self.cpu.items() if not names or name in names)

@@ -51,13 +51,15 @@ COLUMNS: Final = (
     Column(CPU, "adapter", lambda result: costs(result.cpu, "adapter")),
     Column(CPU, "consumer", lambda result: costs(result.cpu, "consumer", together=True)),
     Column(CPU, "source", lambda result: costs(result.cpu, "source")),
+    Column(CPU, "machine", lambda result: f"{result.machine:.0f}"),
     Column("", "cores", lambda result: f"{result.cores():.2f}"),
     Column("", "MB", lambda result: f"{max(result.peaks.values(), default=0) / MB:.0f}"),
 )
 
 LEGEND: Final = """\
 latency: from when a call was due to its answer; added: without the consumer's time; adapter: each replica;
-consumer: all of them; cores: those of these processes; MB: the most memory that one of them had"""
+consumer: all of them; machine: all that its cores did but for the source, RabbitMQ and Redis among it if they
+run here; cores: those of these processes; MB: the most memory that one of them had"""
 
 
 def words(load: Load) -> str:
@@ -173,6 +175,7 @@ def as_json(result: Result, cores: int) -> dict[str, Any]:
         "added_ms": _latency(result.added),
         "lag_ms": _latency(result.lag),
         "cpu_us_per_call": {name: round(cost, 1) for name, cost in result.cpu.items()},
+        "machine_cpu_us_per_call": round(result.machine, 1),
         "cores": round(result.cores(), 3),
         "machine_cores_busy": round(result.busy, 3),
         "peak_memory_bytes": dict(result.peaks),

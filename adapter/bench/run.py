@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from adapter.bench import servers
 from adapter.bench.ground import BenchError, Ground, node_names
 from adapter.bench.measure import measure
-from adapter.bench.names import WAIT
+from adapter.bench.names import SERVICE, WAIT
 from adapter.errors import SettingsError
 from adapter.relay import policy
 from adapter.settings import PREFIX, load
@@ -28,13 +28,16 @@ SPARE: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What is measured. Without a URL the part is the embedded one. ``settings``: more of the adapter's."""
+    """What is measured. Without a URL the part is the embedded one. ``batch``: most requests in one message.
+    ``settings``: more of the adapter's.
+    """
 
     amqp_url: str | None = None
     redis_url: str | None = None
     nodes: int = 1
     replicas: int = 1
     consumers: int = 1
+    batch: int = 1
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def variables(self, rules: Path) -> dict[str, str]:
@@ -49,11 +52,20 @@ class Site:
         found |= {"policy": str(rules), **self.settings}
         return {f"{PREFIX}{name.upper()}": value for name, value in found.items()}
 
+    def rules(self, deadline: float) -> str:
+        """The text of its policy. ``deadline``: seconds of the event whose decision takes time."""
+        found = f"[events.{WAIT}]\ndeadline = {deadline}\n"
+        if self.batch > 1:
+            found += f'\n[default]\nservices = ["{SERVICE}"]\n\n[services.{SERVICE}]\nbatch = {self.batch}\n'
+        return found
+
     def check(self) -> Settings:
         """The settings that its adapters will have. Raises SettingsError where one of them is wrong."""
         if self.replicas > 1 and self.redis_url is None:
             raise SettingsError("--replicas", "several replicas share their calls by Redis: give --redis-url")
         taken = {"nodes", "http", "replica", "log", "consumer", "amqp_url", "redis_url", "redis_prefix"}
+        if self.batch > 1 and "policy" in self.settings:
+            raise SettingsError("--batch", "the policy that --set policy names says how large batches are")
         for name in taken & set(self.settings):
             raise SettingsError("--set", f"{name} is set by the measurement itself")
         flags: dict[str, Any] = dict(self.settings)
@@ -74,6 +86,7 @@ class Site:
             "nodes": self.nodes,
             "replicas": self.replicas,
             "consumers": 0 if self.amqp_url is None else self.consumers,
+            **({"batch": self.batch} if self.batch > 1 else {}),
         }
 
     def __str__(self) -> str:
@@ -83,6 +96,8 @@ class Site:
         counts = [_count(self.nodes, "Kamailio"), _count(self.replicas, "adapter")]
         if self.amqp_url is not None:
             counts.append(_count(self.consumers, "consumer"))
+        if self.batch > 1:
+            counts.append(f"batches of up to {self.batch}")
         return f"{broker}, {store}; {', '.join(counts)}"
 
 
@@ -109,7 +124,7 @@ def run(
         with tempfile.TemporaryDirectory(prefix="evapi-bench-") as folder:
             rules = Path(folder) / "policy.toml"
             longest = max(each.decision for each in loads)
-            rules.write_text(f"[events.{WAIT}]\ndeadline = {longest + SPARE}\n")
+            rules.write_text(site.rules(longest + SPARE))
             say(f"starting: {site}")
             # An embedded broker has its consumer inside.
             consumers = site.consumers if site.amqp_url is not None else 0

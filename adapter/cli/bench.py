@@ -30,7 +30,7 @@ EPILOG: Final = (
     "Examples:  evapi-adapter bench    "
     "evapi-adapter bench --rate 500 --rate 2000 --rate max --plot latency.svg    "
     "EVAPI_AMQP_URL=amqp://user:password@rabbit EVAPI_REDIS_URL=redis://redis "
-    "evapi-adapter bench --decision 50ms --consumers 2 --replicas 2"
+    "evapi-adapter bench --decision 50ms --consumers 2 --replicas 2 --batch 64"
 )
 
 URL = "{} to measure with; with a password better by the variable. [default: the embedded {}]"
@@ -59,6 +59,7 @@ def bench(
     nodes: Annotated[int, _option("N", 1, 100, "Simulated Kamailios.")] = 1,
     replicas: Annotated[int, _option("N", 1, 8, "Adapters; several need Redis.")] = 1,
     consumers: Annotated[int, _option("N", 1, 64, "Consumers; the embedded broker has its own.")] = 1,
+    batch: Annotated[int, _option("N", 1, 1_000, "Requests in one message at most.")] = 1,
     window: Annotated[int, _option("N", 1, 10_000, "Calls of a node that wait at a time, with max.")] = 200,
     amqp_url: Annotated[
         str | None, typer.Option(envvar="EVAPI_AMQP_URL", help=URL.format("RabbitMQ", "broker"))
@@ -103,7 +104,7 @@ def bench(
         raise SettingsError("--plot", f"{plot}: the drawing is SVG, so name a file that ends in .svg")
     site = Site(
         *(_url("AMQP_URL", amqp_url), _url("REDIS_URL", redis_url)),
-        *(nodes, replicas, consumers),
+        *(nodes, replicas, consumers, batch),
         settings=dict(map(pair, more or ())),
     )
     _forget_settings()

@@ -19,5 +19,11 @@ def test_three_services_are_merged_and_none_of_them_ends_the_call_early() -> Non
     assert [(each.name, each.optional) for each in plan.asked] == [(name, True) for name in NAMES]
 
 
+def test_batches_are_those_of_the_three() -> None:
+    plan = policy.parse_text(fanout.policy(3, 64)).default
+    assert [(each.optional, each.batch) for each in plan.asked] == [(True, 64)] * 3
+    assert policy.parse_text(fanout.policy(1)).default.batch == 1
+
+
 def test_the_services_are_those_that_the_policy_names() -> None:
     assert [each.name for each in (one, two, three)] == list(NAMES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import pytest
@@ -56,7 +57,8 @@ def test_a_revision_that_git_has_not_got_is_told(tmp_path: Path) -> None:
 
 
 def test_the_command_line() -> None:
-    assert versus.options(["--base", "abc"]).only == [CPU, "saturation", FLAT_OUT, IDLE]
+    assert versus.options(["--base", "abc"]).only[:4] == [CPU, "saturation", FLAT_OUT, IDLE]
+    assert set(versus.WHAT) == {CPU, "saturation", FLAT_OUT, IDLE, *chain(*versus.BATCHES.values())}
     for bad in ([], ["--base", "x", "--rounds", "0"], ["--base", "x", "--only", "nothing"]):
         with pytest.raises(SystemExit):
             versus.options(bad)

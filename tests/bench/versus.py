@@ -48,12 +48,28 @@ MB: Final = 1_000_000
 MOST: Final = 1.03
 """What this tree may cost at HIGH calls/s, over the base."""
 CPU, FULL, FLAT_OUT, IDLE = "cpu-2000", "saturation", "embedded", "idle"
+MACHINE_1000, MACHINE_4000 = "machine-1000", "machine-4000"
+P50_500, P99_500, P50_2000, P99_2000 = "p50-500", "p99-500", "p50-2000", "p99-2000"
 WHAT: Final[Mapping[str, tuple[str, str]]] = {
     CPU: (f"CPU per call at {HIGH:,} calls/s", "us"),
     FULL: (f"CPU per call at saturation, {WINDOW} at a time", "us"),
     FLAT_OUT: ("embedded, flat out: CPU per call", "us"),
     IDLE: ("memory, idle", "MB"),
+    MACHINE_1000: ("whole machine per call at 1,000 calls/s, batch = 64", "us"),
+    MACHINE_4000: ("whole machine per call at 4,000 calls/s, batch = 64", "us"),
+    P50_500: ("added latency at 500 calls/s, batch = 64: p50", "ms"),
+    P99_500: ("added latency at 500 calls/s, batch = 64: p99", "ms"),
+    P50_2000: ("added latency at 2,000 calls/s, batch = 64: p50", "ms"),
+    P99_2000: ("added latency at 2,000 calls/s, batch = 64: p99", "ms"),
 }
+BATCHES: Final = {
+    500: {P50_500: 0, P99_500: 1},
+    1_000: {MACHINE_1000: None},
+    2_000: {P50_2000: 0, P99_2000: 1},
+    4_000: {MACHINE_4000: None},
+}
+"""The figures of batches, by calls a second: which percentile of what is added, or all CPU."""
+POLICY: Final = '[default]\nservices = ["bench"]\n\n[services.bench]\nbatch = 64\n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +78,8 @@ class Build:
 
     name: str
     tree: Path
+    batches: bool = False
+    """Whether it knows batches: one that does not is measured without."""
 
     def command(self, usual: Sequence[str]) -> tuple[str, ...]:
         """Return ``python -m ...`` for this tree: Python looks first where it stands."""
@@ -136,12 +154,36 @@ def measured(
                 load = Load(None, seconds, window=WINDOW)
                 result = stage.measure(made, load, f"{build.name} at saturation")
                 found[FULL] = cost(result), "" if decided_all([result]) else _behind(result)
+    if any(set(each) & set(names) for each in BATCHES.values()):
+        found |= _with_batches(stage, build, seconds, names, commands)
     if FLAT_OUT in names:
         with stage.ground(EMBEDDED, adapter=commands["adapter"]) as made:
             load = Load(None, seconds, window=WINDOW)
             result = stage.measure(made, load, f"{build.name} embedded, flat out")
             found[FLAT_OUT] = cost(result), "" if decided_all([result]) else _behind(result)
     return found
+
+
+def _with_batches(
+    stage: Stage, build: Build, seconds: float, names: Sequence[str], commands: Mapping[str, Any]
+) -> dict[str, tuple[float, str]]:
+    found: dict[str, tuple[float, str]] = {}
+    with stage.ground(OURS, policy=POLICY if build.batches else "", **commands) as made:
+        for rate, figures in BATCHES.items():
+            wanted = {name: place for name, place in figures.items() if name in names}
+            if not wanted:
+                continue
+            result = stage.measure(made, Load(rate, seconds), f"{build.name} at {rate:,}/s, batches")
+            note = "" if kept_up([result]) else _behind(result)
+            added = result.added.p50 / 1000, result.added.p99 / 1000
+            for name, place in wanted.items():
+                found[name] = (machine(result) if place is None else added[place]), note
+    return found
+
+
+def machine(result: Result) -> float:
+    """Microseconds of CPU per decided call of adapter, consumers, RabbitMQ and Redis."""
+    return sum(cost(result, name) for name in result.cpu if name != "source")
 
 
 def _behind(result: Result) -> str:
@@ -159,7 +201,7 @@ def unpack(revision: str, folder: Path) -> Build:
         raise HarnessError(f"--base {revision}: {exc.stderr.decode().strip()}") from exc
     folder.mkdir()
     subprocess.run(["tar", "-x", "-f", str(archive), "-C", str(folder)], check=True)
-    build = Build(revision, folder)
+    build = Build(revision, folder, (folder / "adapter" / "batches.py").exists())
     whose = [sys.executable, "-c", "import adapter, consumers; print(adapter.__file__, consumers.__file__)"]
     told = subprocess.run(build.command(whose), check=True, capture_output=True, text=True).stdout.split()
     if not all(Path(each).is_relative_to(folder) for each in told):
@@ -208,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.ExitStack() as started:
             folder = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="evapi-versus-")))
             stage = Stage(folder, started, lambda text: talk.print(text, markup=False))
-            builds = [Build("this tree", HERE), unpack(chosen.base, folder / "base")]
+            builds = [Build("this tree", HERE, batches=True), unpack(chosen.base, folder / "base")]
             stage.say(preface(f"python -m tests.bench.versus --base {chosen.base}", stage, before))
             rows = rounds(
                 builds, chosen.rounds, lambda build: measured(stage, build, chosen.seconds, chosen.only)

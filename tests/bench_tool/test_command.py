@@ -17,9 +17,11 @@ import pika
 import pytest
 
 from adapter.bench import servers
+from adapter.bench.names import CALL, SERVICE, WAIT
 from adapter.bench.run import Site
 from adapter.cli import main
 from adapter.contract import results_queue, service_queue
+from adapter.relay.policy import parse_text
 from tests.harness.process import free_port
 from tests.simulator.client import TIMEOUT
 
@@ -306,6 +308,7 @@ WRONG = [
     ("--csv", ("--csv", "-", "--json")),
     ("--set", ("--set", "lease")),
     ("--set", ("--set", "nodes=h:1")),
+    ("--batch", ("--batch", "64", "--set", "policy=policy.toml")),
     ("EVAPI_LEASE", ("--set", "lease=x")),
     ("EVAPI_AMQP_URL", ("--amqp-url", "http://rabbit")),
     ("/no/such.toml", ("--set", "policy=/no/such.toml")),
@@ -345,3 +348,14 @@ class TestUsage:
         assert str(Site("amqp://h", "redis://h", 3, 2, 4)) == (
             "RabbitMQ, Redis; 3 Kamailios, 2 adapters, 4 consumers"
         )
+        assert (
+            str(Site(batch=64))
+            == "embedded broker, embedded store; 1 Kamailio, 1 adapter, batches of up to 64"
+        )
+
+    def test_the_policy_of_batches(self) -> None:
+        policy = parse_text(Site(batch=64).rules(3.5))
+        assert [policy.plan(each).batch for each in (CALL, WAIT)] == [64, 64]
+        assert [policy.plan(each).asked[0].name for each in (CALL, WAIT)] == [SERVICE, SERVICE]
+        assert policy.plan(WAIT).deadline == 3.5
+        assert parse_text(Site().rules(3.5)).default.batch == 1

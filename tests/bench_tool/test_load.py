@@ -48,6 +48,11 @@ class TestResult:
         outcomes = {"decided": 4_000, "timeout": 500, "unanswered": 500}
         assert result(answered=None, outcomes=outcomes).throughput == 450
 
+    def test_the_machine_is_all_that_it_did_but_for_the_source(self) -> None:
+        assert result(busy=0.5).machine == pytest.approx(0.5 * 10 / 5_000 * 1e6 - 50)
+        assert result(busy=0.0).machine == 0
+        assert result(offered=0).machine == 0
+
     def test_cores(self) -> None:
         assert result().cores() == pytest.approx(350 * 5_000 / 10 / 1e6)
         assert result().cores("adapter 1", "source") == pytest.approx(0.125)

@@ -21,12 +21,16 @@ class TestTable:
         lines = report.table([result(), result(2_000.0), result(None)], 2).splitlines()
         assert lines[1].split() == [column.name for column in report.COLUMNS]
         assert [line.split()[0] for line in lines[2:5]] == ["500", "2,000", "max"]
-        row = "500 500 100 % 1.50 3.00 4.50 12.3 150 1.40 4.40 200 100 50 0.17 70"
+        row = "500 500 100 % 1.50 3.00 4.50 12.3 150 1.40 4.40 200 100 50 950 0.17 70"
         assert lines[2].split() == row.split()
 
     def test_columns_stand_under_their_names_and_groups(self) -> None:
         groups, names, row, *_ = report.table([result()], 2).splitlines()
-        ends = groups.rindex("-") + 1, names.index("source") + len("source"), row.index(" 50 ") + len(" 50")
+        ends = (
+            groups.rindex("-") + 1,
+            names.index("machine") + len("machine"),
+            row.index(" 950 ") + len(" 950"),
+        )
         assert len(set(ends)) == 1
         for group, first in ((report.LATENCY, "p50"), (report.CPU, "adapter")):
             assert groups.index(group) > names.index(first)
@@ -34,7 +38,7 @@ class TestTable:
     def test_each_replica_on_its_own_and_consumers_together(self) -> None:
         cpu = {"adapter 1": 150.4, "adapter 2": 20.0, "source": 40.0}
         row = report.table([result(cpu=cpu)], 2).splitlines()[2].split()
-        assert row[11:14] == ["150+20", "-", "40"]
+        assert row[11:15] == ["150+20", "-", "40", "960"]
 
     def test_it_fits_a_terminal(self) -> None:
         rows = [result(), result(20_000.0, latency=Latency(*[30_000_000] * 5), outcomes=LOST)]
@@ -111,6 +115,7 @@ class TestJson:
             "decided": float,
             "outcomes": dict,
             "cpu_us_per_call": dict,
+            "machine_cpu_us_per_call": float,
             "cores": float,
             "machine_cores_busy": float,
             "peak_memory_bytes": dict,
