@@ -62,7 +62,7 @@ WHAT: Final[Mapping[str, tuple[str, str]]] = {
     P50_2000: ("added latency at 2,000 calls/s, batch = 64: p50", "ms"),
     P99_2000: ("added latency at 2,000 calls/s, batch = 64: p99", "ms"),
 }
-BATCHES: Final = {
+BATCHES: Final[Mapping[int, Mapping[str, int | None]]] = {
     500: {P50_500: 0, P99_500: 1},
     1_000: {MACHINE_1000: None},
     2_000: {P50_2000: 0, P99_2000: 1},
