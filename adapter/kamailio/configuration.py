@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from adapter.kamailio.tokens import LOADS, Noted, Reader, Token
+from adapter.kamailio.parser import statements
+from adapter.kamailio.scanner import LOADS, Reader
+from adapter.kamailio.tokens import Defined, Noted, Token, closing, joined, split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from adapter.kamailio.statements import Statement
 
 REQUEST: Final = "request_route"
 ROUTE: Final = "route"
@@ -61,9 +65,9 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route with the words of its body. ``kind``: as in ``_KINDS``; ``name``: "" for the main one.
+    """One route with the words and statements of its body.
 
-    ``order``: as in `Setting`.
+    ``kind``: as in ``_KINDS``; ``name``: "" for the main one; ``order``: as in `Setting`.
     """
 
     kind: str
@@ -72,6 +76,7 @@ class Route:
     line: int
     order: int
     body: tuple[Token, ...] = field(repr=False)
+    statements: tuple[Statement, ...] = field(repr=False, default=())
 
     @property
     def title(self) -> str:
@@ -91,6 +96,8 @@ class Configuration:
     comments: tuple[Noted, ...]
     includes: tuple[Noted, ...]
     problems: tuple[Noted, ...]
+    defined: tuple[Defined, ...] = ()
+    """Each define as it is written, in their order."""
 
     def module(self, name: str) -> Module | None:
         """The first ``loadmodule`` of this name."""
@@ -134,41 +141,9 @@ def load(
         reader.defines,
         tuple(reader.comments),
         tuple(reader.includes),
-        (*reader.problems, *facts.problems),
+        tuple(reader.problems or facts.problems),  # the latter may come of the former
+        tuple(reader.defined),
     )
-
-
-def closing(tokens: list[Token] | tuple[Token, ...], start: int, pair: str = "()") -> int:
-    """Where the bracket that opens at ``start`` closes; the end of ``tokens`` where it does not."""
-    depth = 0
-    for position in range(start, len(tokens)):
-        token = tokens[position]
-        if token.kind == "sign" and token.text in pair:
-            depth += 1 if token.text == pair[0] else -1
-            if depth == 0:
-                return position
-    return len(tokens)
-
-
-def split(tokens: list[Token] | tuple[Token, ...]) -> list[list[Token]]:
-    """The arguments of a call: its words between commas that stand in no further parenthesis."""
-    parts: list[list[Token]] = [[]]
-    depth = 0
-    for token in tokens:
-        if token.kind == "sign" and token.text in "([":
-            depth += 1
-        elif token.kind == "sign" and token.text in ")]":
-            depth -= 1
-        if token.kind == "sign" and token.text == "," and depth == 0:
-            parts.append([])
-        else:
-            parts[-1].append(token)
-    return parts if parts != [[]] else []
-
-
-def joined(tokens: list[Token]) -> str:
-    """Words put together again, without quotes and white space."""
-    return "".join(token.text for token in tokens)
 
 
 class _Facts:
@@ -224,7 +199,13 @@ class _Facts:
         if kind == ROUTE and name in ("", "0"):
             kind, name = REQUEST, ""
         body = tuple(self._tokens[start + 1 : end])
-        self.routes.append(Route(kind, name, token.file, token.line, self._order, body))
+        made, problems = statements(body)
+        self.problems += problems
+        if not body:
+            self.problems.append(
+                Noted("a route without a statement: Kamailio wants at least a ;", token.file, token.line)
+            )
+        self.routes.append(Route(kind, name, token.file, token.line, self._order, body, made))
         self._position = end + 1
 
     def _module(self, token: Token) -> None:

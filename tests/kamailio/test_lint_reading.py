@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import adapter.kamailio
-from adapter.kamailio import tokens
+from adapter.kamailio import scanner
 from adapter.kamailio.configuration import Configuration, load
 from adapter.kamailio.lint import lint
 from tests.harness.examples import examples
@@ -29,6 +29,13 @@ PIECES = [
     '#!substdef "!X!1!g"\n',
     '#!subst "/(/\\\\9/"\n',
     "#!ifexp KAMAILIO_VERSION >= 5007000\n",
+    "#!ifexp A && (B || !C) == 3\n",
+    "#!include_file",
+    "and",
+    "not",
+    "mod",
+    "@",
+    "[",
     "!!define",
     "#!redef A 1\n",
     "A",
@@ -115,7 +122,8 @@ def test_facts_and_their_lines(tmp_path: Path) -> None:
     titles = ["request_route", "failure_route[A-b]", "event_route[evapi:connection-new]"]
     assert [(one.title, one.line) for one in found.routes] == list(zip(titles, [7, 10, 13], strict=True))
     assert found.routes[0].body[0].line == 8
-    assert found.problems == ()
+    (problem,) = found.problems
+    assert problem.text.startswith("a route without a statement")
 
 
 @pytest.mark.parametrize(
@@ -126,9 +134,7 @@ def test_facts_and_their_lines(tmp_path: Path) -> None:
         ("#!def A B\n#!define B 6\nx=A\n", "6"),
         ("#!define A 5\n#!trydef A 6\nx=A\n", "5"),
         ("#!define A 5\n#!redef A 6\nx=A\n", "6"),
-        ("#!define A \\\n  7\nx=A\n", "7"),
-        ("#!define A A\nx=A\n", "A"),
-        ("#!define A B\n#!define B A\nx=A\n", "A"),
+        ("#!define A 7\\\n7\nx=A\n", "77"),
         ('x="A"\n#!define A 1\n', "A"),
         ('#!substdef "!HOST!10.0.0.9!g"\nx="tcp:HOST:1"\n', "tcp:10.0.0.9:1"),
         ('#!substdef "!HOST!10.0.0.9!g"\nx=HOST\n', "10.0.0.9"),
@@ -172,13 +178,13 @@ def test_ifexp_asks_for_the_version(tmp_path: Path, test: str, holds: bool) -> N
 
 def test_includes_are_beside_the_file_that_asks(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "one.cfg").write_text('include_file "two.cfg"\n#!define A 2\nx=1\n', encoding="utf-8")
+    (tmp_path / "a" / "one.cfg").write_text('include_file "two.cfg"\n#!redef A 2\nx=1\n', encoding="utf-8")
     (tmp_path / "a" / "two.cfg").write_text("y=A\n", encoding="utf-8")
-    found = read(tmp_path, '#!define A 1\ninclude_file "a/one.cfg"\nimport_file "none.cfg"\nz=A\n')
+    found = read(tmp_path, '#!trydef A 1\ninclude_file "a/one.cfg"\nimport_file "none.cfg"\nz=A\n')
     assert [(one.name, one.value, one.file, one.line) for one in found.settings] == [
         ("y", "1", f"{tmp_path}/a/two.cfg", 1),
         ("x", "1", f"{tmp_path}/a/one.cfg", 3),
-        ("z", "1", f"{tmp_path}/kamailio.cfg", 4),
+        ("z", "2", f"{tmp_path}/kamailio.cfg", 4),
     ]
     assert found.problems == ()
 
@@ -190,13 +196,22 @@ def test_includes_are_beside_the_file_that_asks(tmp_path: Path) -> None:
         ('include_file "kamailio.cfg"\n', 1, "more than 10 files include each other"),
         ('\n\nx="abc\n', 3, "a quote that is not closed"),
         ("\n/* abc\n", 2, "a comment that is not closed"),
-        ("#!else\n", 1, "an #!else without its #!ifdef"),
         ("x=1\n#!endif\n", 2, "an #!endif without its #!ifdef"),
-        ("#!ifdef A\n", 0, "an #!ifdef without its #!endif"),
-        ("#!define\n", 1, "#!define without a name"),
+        ("\n#!ifdef A\n", 2, "an #!ifdef is never closed"),
+        ("#!define \n\n", 1, "#!define without a name"),
+        ("#!define A 1\n#!define A 2\n", 2, "A is defined twice, first in"),
+        ("#!define A-B 1\n", 1, "has a dash (A-...)"),
+        ("#!define A B\n#!define B A\nx=A\n", 3, "is defined by itself"),
+        ("#!define A \\\n 7\n", 1, "begins in the next line"),
+        ("#!ifdef A\n#!endif # A\n", 1, "never closed"),
+        ("include_file none.cfg\n", 1, "between double quotes"),
+        ("route[A] { exit }\n", 1, "exit without its ;"),
+        ('route[A] { if ($ru !~ "x") exit; }\n', 1, "!~ is no operator"),
+        ("route[A] { { exit; } }\n", 1, "{ begins no command"),
+        ("route[A] { if (x()) { } exit; }\n", 1, "a block without a statement"),
         ("#!subst a\n", 1, "#!subst without a text in quotes"),
         ('#!subst "/a"\n', 1, 'is not of the form "/pattern/replacement/"'),
-        ("\nroute[A] { $var(x = 1;\n}\n", 2, "a variable whose parenthesis is not closed"),
+        ("\nroute[A] { $var(x = 1; }\n", 2, "a variable whose parenthesis is not closed"),
         ("\nroute[A] { exit;\n", 2, "a route whose brace is not closed"),
         ('\nmodparam("evapi", "x")\n', 2, "a modparam that has not three parts"),
     ],
@@ -208,7 +223,7 @@ def test_problems(tmp_path: Path, text: str, line: int, problem: str) -> None:
 
 
 def test_a_configuration_without_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "MAX_TOKENS", 10_000)
+    monkeypatch.setattr(scanner, "MAX_TOKENS", 10_000)
     defines = "".join(f"#!define A{i} A{i + 1} A{i + 1}\n" for i in range(30))
     (found,) = read(tmp_path, f"{defines}x=A0 A0 A0 A0 A0 A0 A0\nx=A0 A0 A0 A0 A0 A0 A0\n").problems
     assert found.text == "the configuration is too long"

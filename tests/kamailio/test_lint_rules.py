@@ -177,6 +177,7 @@ def test_return_from_the_main_route_is_its_end(tmp_path: Path) -> None:
         BY_HAND,
         ("\t}\n\texit;\n}\n\nfailure", "\t\texit;\n\t}\n}\n\nfailure"),
         ("\troute(ASK);\n}", "\troute(ASK);\n\treturn;\n\tt_relay();\n}"),
+        ("\t\t\troute(ASK);\n", "\t\t\troute(ASK);\n\t\t\texit;\n"),
     )
     assert lint(path) == []
 

@@ -15,7 +15,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from adapter.kamailio.configuration import load
-from adapter.kamailio.lint import answering, asking, sending, settings
+from adapter.kamailio.lint import answering, asking, sending, settings, waiting
 from adapter.kamailio.lint.findings import RULES, Finding, Severity, finding
 from adapter.kamailio.lint.script import Script
 
@@ -53,7 +53,7 @@ def lint(
     accepted = {name for name, _ in _accepted(configuration)}
     files = _order(configuration)
     found: dict[tuple[str, str, int], Finding] = {}
-    rules: Sequence[Rule] = (*settings.RULES, *asking.RULES, *sending.RULES, *answering.RULES)
+    rules: Sequence[Rule] = (*settings.RULES, *asking.RULES, *waiting.RULES, *sending.RULES, *answering.RULES)
     if configuration.problems:  # what was not read would be found missing
         rules = (settings.unreadable,)
     for rule in rules:

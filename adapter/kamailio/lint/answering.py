@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from adapter.kamailio.configuration import EVENT, ROUTE
+from adapter.kamailio.configuration import EVENT, FAILURE, REQUEST, ROUTE
 from adapter.kamailio.lint.findings import Finding, finding
-from adapter.kamailio.lint.script import CONNECTED, CONTINUES, MESSAGE, called, comes_first, suspends
-from adapter.kamailio.lint.steps import variables
+from adapter.kamailio.lint.names import ASYNC, CONNECTED, MESSAGE, RELAYS
+from adapter.kamailio.lint.script import calls_in
+from adapter.kamailio.parser import variables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from adapter.kamailio.lint.findings import Severity
+    from adapter.kamailio.lint.flow import Flow
     from adapter.kamailio.lint.script import Script
-    from adapter.kamailio.lint.steps import Step
+    from adapter.kamailio.statements import Step
 
 _HELLO: Final = 'evapi_relay("{\\"adapter\\":{\\"hello\\":1,\\"receipts\\":true,\\"gate\\":true}}");'
 _RECEIPT: Final = (
@@ -27,7 +29,6 @@ _BLOCKING: Final = re.compile(
     r"|rabbitmq_publish(_consume)?|u?sleep|exec_(msg|dset|avp|cmd)|redis_\w+|ldap_\w+|radius_\w+|memc_\w+"
     r"|enum_\w+|dns_query|nats_publish|kafka_send\w*|cassandra_\w+|lua_\w+|python_exec|perl_exec|jsonrpc_request)$"
 )
-_RELAYS: Final = ("t_relay", "t_relay_to", "t_relay_to_udp", "t_relay_to_tcp", "t_forward_nonack")
 _TELLS_APART: Final = (
     "t_branch_timeout", "t_any_timeout", "t_check_status", "t_branch_replied", "t_any_replied",
     "t_is_canceled",
@@ -36,13 +37,13 @@ _TELLS_APART: Final = (
 
 def no_answer_route(script: Script) -> Iterator[Finding]:
     """Questions without a reader of answers."""
-    if script.asking and not script.continues:
+    if script.questions and not script.continues:
         what = "Nothing calls t_continue: no suspended request ever goes on."
         why = "The adapter's answers are read and dropped; every call waits for the timer."
         write = (
             't_continue("$var(tmidx)", "$var(tmlabel)", "RESUME");   # in event_route[evapi:message-received]'
         )
-        at = script.route(EVENT, MESSAGE) or script.asking[0][0]
+        at = script.route(EVENT, MESSAGE) or script.questions[0].step
         yield finding("no-answer-route", at, what, why, write)
 
 
@@ -51,10 +52,10 @@ def receipts(script: Script) -> Iterator[Finding]:
     route = script.route(EVENT, MESSAGE)
     if route is None or not script.continues:
         return
-    hello = [step for step in script.flow(EVENT, CONNECTED) if _argument_has(step, "hello")]
+    hello = [step for step in script.connected.visits if _argument_has(step, "hello")]
     receipts = any(
         step.kind == "call" and (_path(step) == "sync" or _argument_has(step, "synced"))
-        for step in script.received
+        for step in script.received.visits
     )
     if receipts and not hello:
         what = "No hello is sent to an adapter that connects."
@@ -100,88 +101,82 @@ def continue_route(script: Script) -> Iterator[Finding]:
 def no_seq(script: Script) -> Iterator[Finding]:
     """A second question has the ids of the first."""
     again = [flow for _, flow in script.resumes] + list(script.failures.values())
-    if not any(suspends(step) for flow in again for step in flow):
+    if next((visit for flow in again for visit in calls_in(flow, *ASYNC)), None) is None:
         return
-    for at, step in enumerate(script.received):
-        if step.kind != "call" or step.name not in CONTINUES:
-            continue
-        before = script.received[:at]
-        if not any(_path(one) == "seq" and _used(one, before[i + 1 :]) for i, one in enumerate(before)):
+    read = {
+        name
+        for step in script.received.visits
+        if step.kind == "call" and _path(step) == "seq"
+        for name in variables(step.argument(2))
+    }
+    looks = sum(script.facts.bit(f"test {name}") for name in read)
+    for visit, _ in script.resumes:
+        if not visit.state.done & looks:
             what = "A request is asked about more than once, and the answer's seq is not compared."
             why = "Index and label stay the same: a late answer to the first question resumes the second."
             write = '$var(seq) = -1;\njansson_get("tm_trans.seq", "$evapi(msg)", "$var(seq)");\n'
             write += "if ($sht(asked=>$var(tmidx):$var(tmlabel)) != $var(seq)) exit;"
-            yield finding("no-seq", step, what, why, write)
+            yield finding("no-seq", visit.step, what, why, write)
 
 
-def _used(get: Step, after: Sequence[Step]) -> bool:
-    names = set(variables(get.argument(2)))
-    return any(one.kind == "read" and one.name in names for one in after)
+def _everywhere(script: Script) -> Iterator[Flow]:
+    """Every flow that begins somewhere of its own."""
+    yield from script.requests
+    yield from (flow for _, flow in script.resumes)
+    yield from script.failures.values()
+    for route in script.configuration.routes:
+        if route.kind not in (ROUTE, REQUEST, FAILURE):
+            yield script.flow(route.kind, route.name)
 
 
 def unreset_variable(script: Script) -> Iterator[Finding]:
     """jansson_get leaves its target alone where the key is missing."""
-    flows: list[tuple[set[str], list[Step]]] = [(set(), flow) for flow in script.requests]
-    flows += [(_sets(before), flow) for before, flow in script.resumes]
-    flows += [
-        (set(), script.flow(route.kind, route.name))
-        for route in script.configuration.routes
-        if _root(route.kind)
-    ]
-    for known, flow in flows:
-        for step in flow:
-            if step.kind == "set":
-                known.add(step.name)
-            if step.kind != "call" or step.name not in ("jansson_get", "jansson_xget") or step.checked:
+    for flow in _everywhere(script):
+        for visit in calls_in(flow, "jansson_get", "jansson_xget"):
+            if visit.step not in script.unlooked:
                 continue
-            for name in variables(step.argument(2))[:1]:
-                if name.startswith("var(") and name not in known:
+            for name in variables(visit.step.argument(2))[:1]:
+                if name.startswith("var(") and not visit.state.done & script.facts.bit(f"set {name}"):
                     what = f"${name} is not set before jansson_get writes into it."
                     why = "Where the key is missing it keeps what an earlier call left there: that is used."
-                    yield finding(
-                        "unreset-variable", step, what, why, f'${name} = "";   # before, or -1 for a number'
-                    )
-
-
-def _root(kind: str) -> bool:
-    return kind not in (ROUTE, "request_route")
-
-
-def _sets(flow: Sequence[Step]) -> set[str]:
-    return {step.name for step in flow if step.kind == "set"}
+                    write = f'${name} = "";   # before, or -1 for a number'
+                    yield finding("unreset-variable", visit.step, what, why, write)
 
 
 def lost_variable(script: Script) -> Iterator[Finding]:
     """$var belongs to a process, and the answer comes to another one."""
-    before = {name for _, steps, _ in script.asking for name in _sets(steps) if name.startswith("var(")}
-    flows = [(_sets(first), flow) for first, flow in script.resumes]
-    flows += [(set(), script.failures.get(name, [])) for name in _armed(script)]
-    for known, flow in flows:
-        for step in flow:
-            if step.kind == "set":
-                known.add(step.name)
-            elif step.kind == "read" and step.name in before - known:
-                known.add(step.name)
-                what = f"${step.name} is set before the request is suspended and read after it."
+    before = {
+        name
+        for question in script.questions
+        for name in script.facts.names(question.state.maybe, "set ")
+        if name.startswith("var(")
+    }
+    flows = [flow for _, flow in script.resumes]
+    flows += [script.failures[name] for name in sorted(_armed(script)) if name in script.failures]
+    for flow in flows:
+        told: set[str] = set()
+        for visit in flow.steps:
+            name = visit.step.name
+            if visit.step.kind != "read" or name not in before - told:
+                continue
+            if not visit.state.done & script.facts.bit(f"set {name}"):
+                told.add(name)
+                what = f"${name} is set before the request is suspended and read after it."
                 why = "The answer comes to another process, where it holds something else, or nothing."
-                write = f"$a{step.name} = ...;   # before the suspension, and $a{step.name} here"
-                yield finding("lost-variable", step, what, why, write.replace("$avar(", "$avp("))
+                write = f"$a{name} = ...;   # before the suspension, and $a{name} here"
+                yield finding("lost-variable", visit.step, what, why, write.replace("$avar(", "$avp("))
 
 
-def _armed(script: Script) -> list[str]:
+def _armed(script: Script) -> set[str]:
     """The failure routes that wait while a request is suspended."""
-    names = []
-    for step, before, _ in script.asking:
-        armed = [one for one in called(before, "t_on_failure") if comes_first(one, step)]
-        names += [armed[-1].argument(0)] if armed else []
-    return names
+    armed = {one for question in script.questions for one in question.state.armed}
+    return {one.argument(0) for one in armed if one is not None}
 
 
 def blocking_resume(script: Script) -> Iterator[Finding]:
     """One process of EVAPI's reads all answers."""
-    flows = [script.received, *(flow for _, flow in script.resumes)]
-    for flow in flows:
-        for step in flow:
+    for flow in (script.received, *(flow for _, flow in script.resumes)):
+        for step in flow.visits:
             if step.kind == "call" and _BLOCKING.match(step.name):
                 what = f"{step.name} may block, and it stands on the way of an answer."
                 why = (
@@ -195,18 +190,24 @@ def blocking_resume(script: Script) -> Iterator[Finding]:
 
 def silent_route_armed(script: Script) -> Iterator[Finding]:
     """The failure route for silence also gets the callee's failures."""
-    armed = [name for name in _armed(script) if not called(script.failures.get(name, []), *_TELLS_APART)]
-    if not armed:
-        return
+    silent = {name for name in _armed(script) if not _tells_apart(script, name)}
     for _, flow in script.resumes:
-        for step in flow:
-            if step.kind == "call" and step.name == "t_on_failure" and step.argument(0) not in armed:
-                break
-            if step.kind == "call" and step.name in _RELAYS:
-                what = f"failure_route[{armed[0]}] is still armed when the resumed call is sent on."
+        before = flow.begun.armed
+        for relay in calls_in(flow, *RELAYS):
+            armed = {one for one in relay.state.armed & before if one is not None}
+            names = sorted(one.argument(0) for one in armed if one.argument(0) in silent)
+            if names and not relay.state.asked:
+                what = f"failure_route[{names[0]}] is still armed when the resumed call is sent on."
                 why = "A callee who is busy comes there, too: the caller gets the reply for a silent adapter."
-                yield finding("silent-route-armed", step, what, why, 't_on_failure("0");\nt_reset_fr();')
+                yield finding(
+                    "silent-route-armed", relay.step, what, why, 't_on_failure("0");\nt_reset_fr();'
+                )
                 break
+
+
+def _tells_apart(script: Script, name: str) -> bool:
+    flow = script.failures.get(name)
+    return name == "0" or (flow is not None and next(calls_in(flow, *_TELLS_APART), None) is not None)
 
 
 RULES: Final = (

@@ -1,64 +1,78 @@
-"""A configuration as the rules look at it: its routes with those that they call put in their place."""
+"""A configuration as the rules look at it: what its routes do, and on which ways a request comes there."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from adapter.kamailio import INCLUDE
 from adapter.kamailio.configuration import EVENT, FAILURE, REQUEST, ROUTE
-from adapter.kamailio.lint.steps import Step, steps
+from adapter.kamailio.lint.flow import Flow, Visit
+from adapter.kamailio.lint.names import ASYNC, CONNECTED, CONTINUES, MESSAGE, SENDS, TRANSACTION
+from adapter.kamailio.lint.request import ANY, CANCEL, INVITE, Request
+from adapter.kamailio.lint.state import Facts, State
+from adapter.kamailio.lint.steps import alone, every
+from adapter.kamailio.statements import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from adapter.kamailio.configuration import Configuration, Route
+    from adapter.kamailio.lint.findings import Place
 
-MAX_STEPS: Final = 20_000
-"""Steps of one flow: routes that call each other many times make much of a few lines."""
-ASYNC: Final = frozenset({"evapi_async_relay", "evapi_async_multicast", "evapi_async_unicast"})
-SENDS: Final = frozenset({"evapi_relay", "evapi_multicast", "evapi_unicast"})
-CONTINUES: Final = frozenset({"t_continue", "t_continue_skip_timer"})
-REPLIES: Final = frozenset(
-    {
-        "t_reply",
-        "send_reply",
-        "sl_send_reply",
-        "sl_reply_error",
-        "t_relay",
-        "t_reply_error",
-        "t_forward_nonack",
-    }
-    | {
-        "t_relay_to",
-        "t_relay_to_udp",
-        "t_relay_to_tcp",
-        "forward",
-        "t_send_reply",
-        "t_load_contacts",
-        "t_release",
-    }
+METHODS = (
+    "REGISTER",
+    "MESSAGE",
+    "SUBSCRIBE",
+    "PUBLISH",
+    "OPTIONS",
+    "REFER",
+    "NOTIFY",
+    "INFO",
+    "BYE",
+    "UPDATE",
 )
-MESSAGE: Final = "evapi:message-received"
-CONNECTED: Final = "evapi:connection-new"
+"""Requests other than INVITE that may be asked about."""
 
-_ANSWERS: Final = re.compile(r"reply|relay|forward|redirect|drop")
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A suspension on one way to it. ``first``: not in a failure route."""
+
+    visit: Visit
+    flow: Flow
+    first: bool
+
+    @property
+    def step(self) -> Step:
+        """The call that suspends."""
+        return self.visit.step
+
+    @property
+    def state(self) -> State:
+        """What is known before it."""
+        return self.visit.state
 
 
 @dataclass(frozen=True)
 class Script:
     """A configuration and what its routes do.
 
-    ``replicas``: of the adapter; ``deadline``: the longest of its policy, in seconds; ``version``:
-    Kamailio's, where it is known.
+    ``replicas``: of the adapter; ``seen``: they were really seen, not assumed; ``deadline``: the longest of
+    its policy, in seconds; ``version``: Kamailio's, where it is known.
     """
 
     configuration: Configuration
     replicas: int
     deadline: float
     version: tuple[int, int] | None
+    seen: bool = False
+
+    @cached_property
+    def facts(self) -> Facts:
+        """The bits of all states."""
+        return Facts()
 
     @property
     def included(self) -> bool:
@@ -69,18 +83,18 @@ class Script:
         """Whether a file is the adapter's include."""
         return file.endswith(INCLUDE)
 
-    def users(self, step: Step, before: Sequence[Step]) -> Step:
-        """The user's line that leads to ``step``: itself, or the call of the include's route around it."""
-        if not self.ours(step.file):
-            return step
-        return next((one for one in reversed(called(before, "route")) if not self.ours(one.file)), step)
+    def users(self, visit: Visit) -> Place:
+        """The user's line that leads to a step: itself, or the call of the include's route around it."""
+        if not self.ours(visit.step.file):
+            return visit.step
+        return next((one for one in reversed(visit.calls) if not self.ours(one.file)), visit.step)
 
     @cached_property
     def own(self) -> dict[tuple[str, str], list[Step]]:
-        """The steps of each route alone; of one that is there twice, both."""
+        """The steps of each route alone, in the order of the text; of one that is there twice, both."""
         found: dict[tuple[str, str], list[Step]] = {}
         for route in self.configuration.routes:
-            found.setdefault((route.kind, route.name), []).extend(steps(route.body))
+            found.setdefault((route.kind, route.name), []).extend(every(route.statements))
         return found
 
     @cached_property
@@ -92,54 +106,83 @@ class Script:
         """The calls of these functions, wherever they stand."""
         return [step for step in self.calls if step.name in names]
 
-    def flow(self, kind: str, name: str) -> list[Step]:
-        """The steps of a route and of those that it calls; empty where there is no such route."""
-        found: list[Step] = []
-        frames = [0]
-        self._expand((kind, name), Step("call", "", "", 0), (), found, frames)
-        return found
-
-    def _expand(
-        self,
-        key: tuple[str, str],
-        caller: Step,
-        through: tuple[tuple[str, str], ...],
-        found: list[Step],
-        frames: list[int],
-    ) -> None:
-        frames[0] += 1
-        mine = (*caller.frames, frames[0])
-        for step in self.own.get(key, ()):
-            here = replace(step, blocks=caller.blocks + step.blocks, frames=mine)
-            found.append(here)
-            called = (ROUTE, here.argument(0))
-            if here.kind != "call" or here.name != "route" or called in through or called == key:
-                continue
-            if len(found) < MAX_STEPS and len(through) < 50:
-                self._expand(called, here, (*through, key), found, frames)
+    @cached_property
+    def unlooked(self) -> set[Step]:
+        """The calls whose result nobody looks at."""
+        return {step for route in self.configuration.routes for step in alone(route.statements)}
 
     def route(self, kind: str, name: str) -> Route | None:
         """The route of this kind and name."""
         return self.configuration.route(kind, name)
 
     @cached_property
-    def asking(self) -> list[tuple[Step, list[Step], list[Step]]]:
-        """Every suspension with what comes before and after it.
+    def gates(self) -> frozenset[str]:
+        """Shared variables that the event routes of evapi set: the health gate may be kept there."""
+        told = {
+            step.name
+            for route in self.configuration.routes
+            if route.kind == EVENT and route.name.startswith("evapi:")
+            for step in self._reached(route)
+            if step.kind == "set" and step.name.startswith(("sht(", "shv("))
+        }
+        return frozenset(told)
 
-        As far as a request gets there: from the main route, from routes that other modules are told
-        the name of, and from failure routes (tried: a question may be asked there, too).
+    def _reached(self, route: Route) -> Iterator[Step]:
+        seen = {(route.kind, route.name)}
+        waiting = list(seen)
+        while waiting:
+            for step in self.own.get(waiting.pop(), ()):
+                yield step
+                called = (ROUTE, step.argument(0))
+                if step.kind == "call" and step.name == "route" and called not in seen:
+                    seen.add(called)
+                    waiting.append(called)
+
+    def flow(self, kind: str, name: str, request: Request = ANY, state: State | None = None) -> Flow:
+        """Follow a request from the head of a route."""
+        walk = Flow(self.configuration, self.facts, self.gates, request)
+        return walk.walk(kind, name, State() if state is None else state)
+
+    @cached_property
+    def transaction(self) -> State:
+        """What is known where a transaction goes on."""
+        return State().having(self.facts.bit(TRANSACTION))
+
+    @cached_property
+    def unanswered(self) -> State:
+        """What is known where a transaction goes on to which somebody has to reply."""
+        somebody = Step("call", "NO_DECISION", "", 0)
+        return replace(self.transaction, unsent=frozenset({somebody}))
+
+    @property
+    def native(self) -> bool:
+        """Whether requests are handled by Kamailio's own language."""
+        engine = self.configuration.setting("", "cfgengine")
+        return engine is None or engine.value == "native"
+
+    @cached_property
+    def requests(self) -> list[Flow]:
+        """The flows in which a request is handled for the first time.
+
+        INVITEs outside of a dialog; of the others those that are asked about where no such INVITE comes.
         """
-        return [*self.asking_first, *_suspensions(self.failures.values())]
+        heads = [(REQUEST, ""), *((ROUTE, name) for name in self._elsewhere())]
+        found = [self.flow(*head, INVITE) for head in heads]
+        met = {step for flow in found for step in flow.visits}
+        missed = {step for step in self.calls if step.name in (*ASYNC, "t_suspend") and step not in met}
+        for request in (Request("INVITE", tag=True), *(Request(method) for method in METHODS)):
+            if missed and any(
+                request.method in one.text for route in self.configuration.routes for one in route.body
+            ):
+                flows = [self.flow(*head, request) for head in heads]
+                useful = [flow for flow in flows if missed & flow.visits.keys()]
+                missed -= {step for flow in useful for step in flow.visits}
+                found += useful
+        return found
 
     @cached_property
-    def asking_first(self) -> list[tuple[Step, list[Step], list[Step]]]:
-        """The same without failure routes."""
-        return _suspensions(self.requests)
-
-    @cached_property
-    def requests(self) -> list[list[Step]]:
-        """The flows in which a request is handled for the first time."""
-        return [self.flow(REQUEST, ""), *(self.flow(ROUTE, name) for name in self._elsewhere())]
+    def _words(self) -> str:
+        return " ".join(one.text for route in self.configuration.routes for one in route.body)
 
     def _elsewhere(self) -> Iterator[str]:
         called = {step.argument(0) for step in self.calls_of("route")}
@@ -159,6 +202,11 @@ class Script:
                 yield route.name
 
     @cached_property
+    def cancel(self) -> Flow:
+        """The flow of a CANCEL."""
+        return self.flow(REQUEST, "", CANCEL)
+
+    @cached_property
     def continues(self) -> list[Step]:
         """Every t_continue."""
         return self.calls_of(*CONTINUES)
@@ -169,47 +217,66 @@ class Script:
         return {step.argument(2) for step in self.continues}
 
     @cached_property
-    def received(self) -> list[Step]:
+    def received(self) -> Flow:
         """What happens with a frame of the adapter's."""
         return self.flow(EVENT, MESSAGE)
 
     @cached_property
-    def resumes(self) -> list[tuple[list[Step], list[Step]]]:
-        """For each t_continue that a frame leads to: what comes before it, and the flow of its route."""
-        return [
-            (self.received[:at], self.flow(ROUTE, step.argument(2)))
-            for at, step in enumerate(self.received)
-            if step.kind == "call" and step.name in CONTINUES
-        ]
+    def connected(self) -> Flow:
+        """What happens when an adapter connects."""
+        return self.flow(EVENT, CONNECTED)
 
     @cached_property
-    def failures(self) -> dict[str, list[Step]]:
+    def resumes(self) -> list[tuple[Visit, Flow]]:
+        """For each t_continue that a frame leads to: what is known there, and the flow of its route."""
+        armed = frozenset(one for question in self.questions for one in question.state.armed)
+        found = []
+        for visit in calls_in(self.received, *CONTINUES):
+            known = replace(self.transaction, done=visit.state.done | self.transaction.done, armed=armed)
+            known = replace(known, maybe=visit.state.maybe | known.done)
+            found.append((visit, self.flow(ROUTE, visit.step.argument(2), INVITE, known)))
+        return found
+
+    @cached_property
+    def failures(self) -> dict[str, Flow]:
         """The flow of each failure route."""
         names = [route.name for route in self.configuration.routes if route.kind == FAILURE]
-        return {name: self.flow(FAILURE, name) for name in names}
+        return {name: self.flow(FAILURE, name, INVITE, self.transaction) for name in names}
+
+    @cached_property
+    def questions(self) -> list[Question]:
+        """Every suspension, on each way to it.
+
+        As far as a request gets there: from the main route, from routes that other modules are told the name
+        of, and from failure routes (tried: a question may be asked there, too).
+        """
+        found = [Question(visit, flow, True) for flow in self.requests for visit in _suspensions(flow)]
+        for flow in self.failures.values():
+            found += [Question(visit, flow, False) for visit in _suspensions(flow)]
+        return found
+
+    @cached_property
+    def first_questions(self) -> list[Question]:
+        """Those that are not asked in a failure route."""
+        return [question for question in self.questions if question.first]
 
 
-def _suspensions(flows: Iterable[list[Step]]) -> list[tuple[Step, list[Step], list[Step]]]:
-    return [
-        (step, flow[:at], flow[at + 1 :]) for flow in flows for at, step in enumerate(flow) if suspends(step)
-    ]
+def _suspensions(flow: Flow) -> Iterator[Visit]:
+    """Suspensions by EVAPI, and by t_suspend if a frame is sent while it lasts."""
+    by_hand = {step for visit in calls_in(flow, *SENDS) for step in visit.state.asked}
+    for visit in flow.steps:
+        name = visit.step.name
+        if visit.step.kind == "call" and (name in ASYNC or (name == "t_suspend" and visit.step in by_hand)):
+            yield visit
 
 
-def suspends(step: Step) -> bool:
-    """Whether the transaction is suspended here."""
-    return step.kind == "call" and step.name in ASYNC
+def calls_in(flow: Flow, *names: str) -> Iterator[Visit]:
+    """The calls of these functions, on each way to them."""
+    for visit in flow.steps:
+        if visit.step.kind == "call" and visit.step.name in names:
+            yield visit
 
 
-def answers(step: Step) -> bool:
-    """Whether the caller may hear something by this, or the call goes on."""
-    return step.kind == "call" and step.name not in SENDS | ASYNC and bool(_ANSWERS.search(step.name))
-
-
-def called(flow: Sequence[Step], *names: str) -> list[Step]:
-    """The calls of these functions."""
-    return [step for step in flow if step.kind == "call" and step.name in names]
-
-
-def comes_first(step: Step, to: Step) -> bool:
-    """Whether ``step``, which stands before ``to``, also happens before it, as far as the text tells."""
-    return not any(block.for_other_requests for block in step.blocks if block not in to.blocks)
+def first_of(visits: Iterable[Visit]) -> list[Visit]:
+    """One visit of each step."""
+    return list({visit.step: visit for visit in visits}.values())

@@ -6,19 +6,23 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from adapter.kamailio.lint.findings import Finding, finding
-from adapter.kamailio.lint.script import ASYNC, SENDS, comes_first
-from adapter.kamailio.lint.steps import variables
+from adapter.kamailio.lint.names import ASYNC, CALL_ID, SENDS
+from adapter.kamailio.parser import variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from adapter.kamailio.lint.script import Script
-    from adapter.kamailio.lint.steps import Step
+    from adapter.kamailio.statements import Step
 
 _IDS: Final = frozenset({"tm_index", "tm_label", "tr_index", "tr_label"})
 _QUOTED_ID: Final = re.compile(r'"\s*\$T\(id_(?:index|label)\)\s*"')
+_NUMBERS: Final = re.compile(
+    r"\$\(?(T\(id_|TS|TV\(s\)|sp\b|rp\b|Rp\b|rs\b|cs\b|pp\b|ml\b|mi\b|rc\b|retcode\b)"
+)
+"""Variables that hold a number, whatever a caller writes."""
+_INTEGERS: Final = frozenset({"integer", "int"})
 _JSON: Final = re.compile(r'"\s*:')
-_CALL_ID: Final = re.compile(r'"call_id"\s*:')
 _ESCAPE: Final = "{s.escape.common}"
 _HEADER: Final = "ADAPTER_STEP_HEADER"
 _HEADER_NAME: Final = re.compile(r'"[A-Za-z0-9.!%*_+`\'~-]+"')
@@ -47,25 +51,14 @@ def quoted_ids(script: Script) -> Iterator[Finding]:
 
 def no_call_id(script: Script) -> Iterator[Finding]:
     """Nobody can find the call again."""
-    for step, before, _ in script.asking:
-        if any(_names_call(one) and comes_first(one, step) for one in [*before, step]):
+    named = script.facts.bit(CALL_ID)
+    for question in script.questions:
+        if question.state.done & named:
             continue
         what = "The data has no call_id."
         why = "Then `evapi-adapter trace CALL-ID` does not find the call, and no log line names it."
-        yield finding(
-            "no-call-id",
-            script.users(step, before),
-            what,
-            why,
-            'jansson_set("string", "call_id", "$ci", "$var(data)");',
-        )
-
-
-def _names_call(step: Step) -> bool:
-    if step.kind == "call" and step.name == "jansson_set":
-        return step.argument(1).rsplit(".", 1)[-1] == "call_id"
-    texts = [step.name] if step.kind == "text" else [one.text for one in step.arguments]
-    return any(_CALL_ID.search(text) for text in texts)
+        write = 'jansson_set("string", "call_id", "$ci", "$var(data)");'
+        yield finding("no-call-id", script.users(question.visit), what, why, write)
 
 
 def escape_not_json(script: Script) -> Iterator[Finding]:
@@ -97,8 +90,8 @@ def unquoted_variable(script: Script) -> Iterator[Finding]:
             if position >= len(step.arguments) or not step.arguments[position].variable:
                 continue
             text = step.argument(position)
-            if text.startswith("$T("):
-                continue  # a number
+            if _NUMBERS.match(text) or (step.name == "jansson_set" and step.argument(0) in _INTEGERS):
+                continue
             what = f"{text} is handed to {step.name} without quotes."
             why = "Its value is then read as a format: what a caller writes as $env(...) is expanded."
             arguments = ", ".join(_written(step, at, position) for at in range(len(step.arguments)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapter.kamailio.configuration import EVENT, number
 from adapter.kamailio.lint.findings import Finding, finding
-from adapter.kamailio.lint.script import MESSAGE
+from adapter.kamailio.lint.names import MESSAGE
 from adapter.kamailio.tokens import Noted
 
 if TYPE_CHECKING:
