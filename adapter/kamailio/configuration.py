@@ -30,6 +30,8 @@ _KINDS: Final = {
     "onsend_route": "onsend_route",
     "error_route": "error_route",
 }
+_ENGINE: Final = "cfgengine"
+"""What names the language of the routes; its value stands without an equals sign."""
 _PARAMETERS: Final = ("modparam", "modparamx")
 
 
@@ -171,10 +173,14 @@ class _Facts:
                 self._module(token)
             elif token.text in _PARAMETERS and following == "(":
                 self._parameter(token)
-            elif following == "=":
+            elif following == "=" or (token.text == _ENGINE and self._text(1)):
                 self._core(token)
             else:
                 self._position += 1
+
+    def _text(self, ahead: int) -> bool:
+        position = self._position + ahead
+        return position < len(self._tokens) and self._tokens[position].kind == "text"
 
     def _sign(self, ahead: int) -> str:
         position = self._position + ahead
@@ -227,8 +233,8 @@ class _Facts:
             self.settings.append(Setting(module, name, value, token.file, token.line, self._order))
 
     def _core(self, token: Token) -> None:
-        """``name=value``: the value ends with its line."""
-        start = end = self._position + 2
+        """``name=value``, or ``cfgengine "name"``: the value ends with its line."""
+        start = end = self._position + (2 if self._sign(1) == "=" else 1)
         while end < len(self._tokens):
             word = self._tokens[end]
             if (word.file, word.line) != (token.file, token.line) or word.text == ";":

@@ -30,6 +30,7 @@ REFUSED = {
     "missing-module.cfg": "failed to find command jansson_set",
     "missing-module-textops.cfg": "failed to find command remove_hf",
     "missing-module-tmx.cfg": "failed to find command t_precheck_trans",
+    "relay-refused.cfg": "misused command sl_send_reply",
     "step-header-bare.cfg": "syntax error",
     "unreadable.cfg": "cannot open included file: carriers.cfg",
     "unreadable-comment.cfg": "syntax error",
@@ -52,7 +53,7 @@ def planted(path: Path) -> tuple[str, int]:
 @pytest.mark.parametrize("path", BAD, ids=name)
 def test_exactly_the_planted_fault_is_found(path: Path) -> None:
     rule, line = planted(path)
-    found = lint(path, defines=NEWER)
+    found = lint(path, defines=NEWER, replicas=2)
     assert [(one.rule, one.file, one.line) for one in found] == [(rule, str(path), line)]
     assert re.match(rule + r"\b", path.stem)
     assert all(one.what.endswith(".") and one.why.endswith(".") for one in found)

@@ -91,7 +91,8 @@ def test_addresses(tmp_path: Path, address: str, found: list[str]) -> None:
 def test_any_check_finds_retransmissions(tmp_path: Path, call: str) -> None:
     ours = "if (t_precheck_trans()) { t_check_trans(); exit; }\n\tt_check_trans();"
     other = "if ($T(id_index) == $null && !t_newtran()) { sl_reply_error(); exit; }"
-    assert lint(changed(tmp_path, BY_HAND, (ours, call), (other, ""))) == []
+    found = rules(lint(changed(tmp_path, BY_HAND, (ours, call), (other, ""))))
+    assert found == ([] if "t_newtran" in call else ["ids-too-early"])
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,8 @@ def test_any_check_finds_retransmissions(tmp_path: Path, call: str) -> None:
 def test_a_check_for_other_requests_does_not_count(tmp_path: Path, block: str, found: list[str]) -> None:
     ours = "if (t_precheck_trans()) { t_check_trans(); exit; }\n\tt_check_trans();"
     other = "if ($T(id_index) == $null && !t_newtran()) { sl_reply_error(); exit; }"
-    assert rules(lint(changed(tmp_path, BY_HAND, (ours, block), (other, "")))) == found
+    told = rules(lint(changed(tmp_path, BY_HAND, (ours, block), (other, ""))))
+    assert told == (found or ["ids-too-early"])  # t_check_trans makes no transaction
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,12 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from adapter.kamailio.configuration import load
-from adapter.kamailio.lint import answering, asking, sending, settings, waiting
+from adapter.kamailio.lint import answering, asking, contract, kemi, lost, raw, sending, settings, waiting
 from adapter.kamailio.lint.findings import RULES, Finding, Severity, finding
 from adapter.kamailio.lint.script import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from adapter.kamailio.configuration import Configuration
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["RULES", "Finding", "Severity", "lint"]
 
+ASSUMED: Final = 2
+"""Replicas of the adapter where nobody says how many there are."""
+RULES_IN_ORDER: Final[tuple[Rule, ...]] = tuple(
+    rule
+    for family in (settings, asking, waiting, contract, raw, sending, answering, lost, kemi)
+    for rule in family.RULES
+)
 _ACCEPT: Final = re.compile(r"evapi-adapter:\s*accept\s+([\w, \t-]+)")
 _NEVER_ACCEPTED: Final = frozenset({"unreadable", "unknown-rule"})
 
@@ -37,25 +44,31 @@ def lint(
     path: Path,
     *,
     defines: Mapping[str, str] | None = None,
-    replicas: int = 2,
+    replicas: int | None = None,
     longest_deadline: float = 2.0,
     version: tuple[int, int] | None = None,
 ) -> list[Finding]:
     """The faults of the configuration at ``path`` and what it includes, in the order of files and lines.
 
-    ``defines``: what Kamailio gets by ``-A NAME=VALUE`` (value "" for a bare name). ``replicas``: of
-    the adapter. ``longest_deadline``: of its policy, in seconds. ``version``: Kamailio's (5, 7), or None
-    where it is unknown: then what is true of only some versions is found as well, and says so.
+    Args:
+        path: of the configuration.
+        defines: what Kamailio gets by ``-A NAME=VALUE`` (value "" for a bare name).
+        replicas: of the adapter, as many as were seen; None: not known, `ASSUMED` are meant.
+        longest_deadline: of the adapter's policy, in seconds.
+        version: Kamailio's (5, 7), or None where it is unknown: then what is true of only some versions is
+            found as well, and says so.
+
     Raises nothing for whatever the files hold; one that cannot be read is a finding.
     """
     configuration = load(path, defines, version)
-    script = Script(configuration, replicas, longest_deadline, version)
+    seen = replicas is not None
+    script = Script(configuration, replicas or ASSUMED, longest_deadline, version, seen)
     accepted = {name for name, _ in _accepted(configuration)}
     files = _order(configuration)
     found: dict[tuple[str, str, int], Finding] = {}
-    rules: Sequence[Rule] = (*settings.RULES, *asking.RULES, *waiting.RULES, *sending.RULES, *answering.RULES)
+    rules = RULES_IN_ORDER
     if configuration.problems:  # what was not read would be found missing
-        rules = (settings.unreadable,)
+        rules = (settings.unreadable, settings.define_too_late)
     for rule in rules:
         for one in rule(script):
             if one.rule not in accepted or one.rule in _NEVER_ACCEPTED:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from adapter.kamailio.configuration import EVENT, FAILURE, REQUEST, ROUTE
 from adapter.kamailio.lint.findings import Finding, finding
-from adapter.kamailio.lint.names import ASYNC, CONNECTED, MESSAGE, RELAYS
+from adapter.kamailio.lint.names import ASYNC, CONNECTED, MESSAGE, RELAYS, STATELESS
+from adapter.kamailio.lint.request import ANY
 from adapter.kamailio.lint.script import calls_in
 from adapter.kamailio.parser import variables
 
@@ -29,6 +30,7 @@ _BLOCKING: Final = re.compile(
     r"|rabbitmq_publish(_consume)?|u?sleep|exec_(msg|dset|avp|cmd)|redis_\w+|ldap_\w+|radius_\w+|memc_\w+"
     r"|enum_\w+|dns_query|nats_publish|kafka_send\w*|cassandra_\w+|lua_\w+|python_exec|perl_exec|jsonrpc_request)$"
 )
+_SCRIPTS: Final = frozenset({"python_exec", "lua_run", "lua_runstring", "jsdt_run", "sqlang_run"})
 _TELLS_APART: Final = (
     "t_branch_timeout", "t_any_timeout", "t_check_status", "t_branch_replied", "t_any_replied",
     "t_is_canceled",
@@ -177,6 +179,8 @@ def blocking_resume(script: Script) -> Iterator[Finding]:
     """One process of EVAPI's reads all answers."""
     for flow in (script.received, *(flow for _, flow in script.resumes)):
         for step in flow.visits:
+            if not script.native and step.name in _SCRIPTS:
+                continue  # the language that all requests are handled in
             if step.kind == "call" and _BLOCKING.match(step.name):
                 what = f"{step.name} may block, and it stands on the way of an answer."
                 why = (
@@ -186,6 +190,30 @@ def blocking_resume(script: Script) -> Iterator[Finding]:
                     "# Ask the consumer for it, or do it before the suspension and keep it in an $avp(...)."
                 )
                 yield finding("blocking-resume", step, what, why, write)
+
+
+def stateless_reply(script: Script) -> Iterator[Finding]:
+    """A reply or a relay that knows nothing of the suspended transaction."""
+    flows = [flow for _, flow in script.resumes]
+    flows += [script.failures[name] for name in sorted(_armed(script)) if name in script.failures]
+    flows += [script.flow(ROUTE, "NO_DECISION", ANY, script.transaction)] if script.included else []
+    if any("$" in step.argument(0) for step in script.calls_of("route")):
+        return  # a variable chooses the route: perhaps it stands before the suspension, too
+    before = {step for flow in script.requests for step in flow.visits}
+    for flow in flows:
+        for visit in calls_in(flow, *STATELESS):
+            name = visit.step.name
+            if visit.step in before or (name == "sl_send_reply" and not visit.calls and flow.kind == FAILURE):
+                continue  # a route for both, where it is most often right; or Kamailio does not start
+            what = f"{name} stands behind the suspension, and knows nothing of the transaction."
+            why = "The caller gets it, but the transaction goes on waiting, and tm replies once more."
+            write = "t_relay();"
+            if name == "sl_send_reply":
+                code, reason = visit.step.argument(0), visit.step.argument(1)
+                write = f't_reply("{code}", "{reason}");'
+            elif name == "sl_reply_error":
+                write = 't_reply("500", "Server Error");'
+            yield finding("stateless-reply", visit.step, what, why, write)
 
 
 def silent_route_armed(script: Script) -> Iterator[Finding]:
@@ -212,5 +240,5 @@ def _tells_apart(script: Script, name: str) -> bool:
 
 RULES: Final = (
     no_answer_route, receipts, continue_route, no_seq, unreset_variable, lost_variable, blocking_resume,
-    silent_route_armed,
+    stateless_reply, silent_route_armed,
 )  # fmt: skip

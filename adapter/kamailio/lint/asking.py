@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from adapter.kamailio.configuration import REQUEST, ROUTE, number
 from adapter.kamailio.lint.findings import Finding, finding
-from adapter.kamailio.lint.names import ASYNC, CHECKS, REPLIES, SENDS, TRANSACTION
+from adapter.kamailio.lint.names import ASYNC, REPLIES, SENDS
 from adapter.kamailio.lint.request import INVITE
-from adapter.kamailio.lint.script import calls_in
+from adapter.kamailio.lint.script import calls_in, was_checked
 from adapter.kamailio.tokens import Noted
 
 if TYPE_CHECKING:
@@ -59,14 +59,13 @@ def question_incomplete(script: Script) -> Iterator[Finding]:
 
 def no_retransmission_check(script: Script) -> Iterator[Finding]:
     """A phone repeats its INVITE after half a second."""
-    checks = sum(script.facts.bit(f"call {name}") for name in CHECKS) | script.facts.bit(TRANSACTION)
     for question in script.first_questions:
-        if not question.state.done & checks:
+        if not was_checked(script, question):
             what = "Nothing looks for retransmissions before the request is suspended."
             why = (
                 "A phone repeats its request after 0.5 s: each repeat is asked about, and suspends once more."
             )
-            write = "if (t_precheck_trans()) { t_check_trans(); exit; }\nt_check_trans();"
+            write = "if (t_precheck_trans()) { t_check_trans(); exit; }\nt_check_trans();\nt_newtran();"
             yield finding("no-retransmission-check", question.step, what, why, write)
 
 

@@ -13,6 +13,7 @@ RULES: Final[dict[str, Severity]] = {
     "unknown-rule": "warning",
     "duplicate-route": "error",
     "missing-route": "error",
+    "define-too-late": "error",
     "evapi-not-loaded": "error",
     "missing-module": "error",
     "loaded-too-late": "error",
@@ -34,12 +35,22 @@ RULES: Final[dict[str, Severity]] = {
     "long-timer": "error",
     "no-failure-route": "error",
     "no-gate": "error",
+    "gate-of-one-key": "warning",
     "no-reply-when-unsent": "error",
     "goes-on": "error",
     "ask-in-no-decision": "error",
     "too-many-questions": "error",
     "no-cancel": "warning",
+    # What both sides agree on.
+    "no-ids": "error",
+    "ids-not-read": "error",
+    "ids-too-early": "error",
+    "event-without-name": "error",
+    "encoding": "error",
+    "answer-path": "error",
     # What is sent.
+    "raw-text": "error",
+    "type-unknown": "error",
     "quoted-ids": "warning",
     "no-call-id": "warning",
     "escape-not-json": "error",
@@ -55,7 +66,15 @@ RULES: Final[dict[str, Severity]] = {
     "unreset-variable": "error",
     "lost-variable": "error",
     "blocking-resume": "error",
+    "stateless-reply": "error",
     "silent-route-armed": "warning",
+    # What is lost, and where to set it.
+    "lost-in-failure-route": "warning",
+    "flag-after-question": "error",
+    "ask-in-branch-or-reply": "error",
+    "relay-refused": "error",
+    "reply-not-expanded": "warning",
+    "kemi-native-part": "error",
 }
 """The name of every rule -> how bad what it finds is, where the rule says nothing else."""
 

@@ -76,6 +76,7 @@ class Flow:
         self.visits: dict[Step, list[Visit]] = {}
         self.ends: list[State] = []
         self.begun = State()
+        self.kind = ""
         self._routes: dict[Key, tuple[Statement, ...]] = {}
         for route in configuration.routes:  # one that is there twice is both
             key = (route.kind, route.name)
@@ -91,6 +92,7 @@ class Flow:
     def walk(self, kind: str, name: str, state: State) -> Flow:
         """Follow the request from the head of this route, in which ``state`` is known. Returns itself."""
         self.begun = state
+        self.kind = kind
         ways = self._route((kind, name), state)
         self.ends += [end for end in (ways.on, ways.out, ways.yes, ways.no) if end is not None]
         return self
@@ -349,6 +351,8 @@ class Flow:
         if state.unlooked:
             kept = frozenset((one, "" if held == UNLOOKED else held) for one, held in state.unlooked)
             state = replace(state, unlooked=kept)
+        if name == "setflag":
+            state = state.having(self._facts.bit(f"flag {step.argument(0)}"))
         if name in _MAKES:
             state = state.having(self._facts.bit(TRANSACTION))
         if name in ("t_set_fr", "t_reset_fr"):

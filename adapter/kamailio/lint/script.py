@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from adapter.kamailio import INCLUDE
 from adapter.kamailio.configuration import EVENT, FAILURE, REQUEST, ROUTE
 from adapter.kamailio.lint.flow import Flow, Visit
-from adapter.kamailio.lint.names import ASYNC, CONNECTED, CONTINUES, MESSAGE, SENDS, TRANSACTION
+from adapter.kamailio.lint.names import ASYNC, CHECKS, CONNECTED, CONTINUES, MESSAGE, SENDS, TRANSACTION
 from adapter.kamailio.lint.request import ANY, CANCEL, INVITE, Request
 from adapter.kamailio.lint.state import Facts, State
 from adapter.kamailio.lint.steps import alone, every
@@ -268,6 +268,12 @@ def _suspensions(flow: Flow) -> Iterator[Visit]:
         name = visit.step.name
         if visit.step.kind == "call" and (name in ASYNC or (name == "t_suspend" and visit.step in by_hand)):
             yield visit
+
+
+def was_checked(script: Script, question: Question) -> bool:
+    """Whether it was looked for a retransmission on every way to a question."""
+    checks = sum(script.facts.bit(f"call {name}") for name in CHECKS) | script.facts.bit(TRANSACTION)
+    return bool(question.state.done & checks)
 
 
 def calls_in(flow: Flow, *names: str) -> Iterator[Visit]:

@@ -22,6 +22,15 @@ _NUMBERS: Final = re.compile(
 )
 """Variables that hold a number, whatever a caller writes."""
 _INTEGERS: Final = frozenset({"integer", "int"})
+_TYPES: Final = frozenset(
+    {"integer", "int", "real", "string", "str"} | {"object", "obj", "array", "true", "false", "null"}
+)
+"""Source: ``jansson_funcs.c`` of Kamailio."""
+_MEANT: Final = {
+    "number": "integer", "long": "integer", "uint": "integer", "float": "real", "double": "real",
+    "text": "string", "json": "obj", "map": "obj", "dict": "obj", "list": "array",
+    "boolean": "true", "bool": "true",
+}  # fmt: skip
 _JSON: Final = re.compile(r'"\s*:')
 _ESCAPE: Final = "{s.escape.common}"
 _HEADER: Final = "ADAPTER_STEP_HEADER"
@@ -104,6 +113,19 @@ def _written(step: Step, at: int, wrong: int) -> str:
     return f'"{escaped}"' if argument.quoted or at == wrong else argument.text
 
 
+def type_unknown(script: Script) -> Iterator[Finding]:
+    """A type that jansson_set does not know."""
+    for step in script.calls_of("jansson_set", "jansson_append"):
+        kind = step.argument(0)
+        if kind in _TYPES or "$" in kind or not step.arguments:
+            continue
+        what = f"jansson_set knows no type {kind}."
+        why = "Kamailio starts all the same; each call of it fails, and the member is missing in the data."
+        right = _MEANT.get(kind.lower(), "string")
+        rest = ", ".join(_written(step, at, -1) for at in range(1, len(step.arguments)))
+        yield finding("type-unknown", step, what, why, f'{step.name}("{right}", {rest});')
+
+
 def step_header(script: Script) -> Iterator[Finding]:
     """The define that has the next hop told what decided."""
     header = script.configuration.defines.get(_HEADER)
@@ -123,4 +145,4 @@ def step_header(script: Script) -> Iterator[Finding]:
         yield finding("step-header", header, what, why, write)
 
 
-RULES: Final = (quoted_ids, no_call_id, escape_not_json, unquoted_variable, step_header)
+RULES: Final = (quoted_ids, no_call_id, escape_not_json, unquoted_variable, type_unknown, step_header)

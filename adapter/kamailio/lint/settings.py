@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_CLIENTS: Final = 8
 DEFAULT_BUFFER: Final = 8192
+BUFFER_OF_6: Final = 32_768
+"""Bytes of pv_buffer_size by default, before Kamailio 6.0 and since."""
 LONGEST_ANSWER: Final = 32_768
 """Bytes: a frame to Kamailio is smaller, see the adapter's outcome ``oversized``."""
 SLOW_WAIT: Final = 20_000
@@ -82,6 +84,22 @@ def missing_route(script: Script) -> Iterator[Finding]:
         why = "Kamailio starts all the same and does nothing there: the call is neither answered nor sent on."
         yield finding("missing-route", at, f"There is no route[{name}].", why, _skeleton(name))
         names.add(name)
+
+
+def define_too_late(script: Script) -> Iterator[Finding]:
+    """A define of the include's that stands below it."""
+    include = next((one for one in script.configuration.includes if script.ours(one.text)), None)
+    if include is None:
+        return
+    mine = [one for one in script.configuration.defined if one.name.startswith("ADAPTER_")]
+    for one in mine:
+        if script.ours(one.file) or one.order <= include.order or one.name == "ADAPTER_STEP_HEADER":
+            continue
+        what = f"{one.name} is defined below the include."
+        why = "evapi-adapter.cfg was read before it: it has no effect, and a second #!define stops the start."
+        value = script.configuration.defines[one.name].text
+        write = f"# above the include:\n#!define {one.name} {value}".rstrip()
+        yield finding("define-too-late", one, what, why, write)
 
 
 def _skeleton(name: str) -> str:
@@ -288,14 +306,16 @@ def small_buffer(script: Script) -> Iterator[Finding]:
     if route is None:
         return
     setting: Setting | None = script.configuration.setting("", "pv_buffer_size")
-    size = DEFAULT_BUFFER if setting is None else setting.number
+    default = DEFAULT_BUFFER if script.version is None or script.version < (6, 0) else BUFFER_OF_6
+    size = default if setting is None else setting.number
     if size is not None and size < LONGEST_ANSWER:
-        what = f"pv_buffer_size is {size} bytes, and an answer has up to 32 KB."
+        since = " (before Kamailio 6.0)" if setting is None and script.version is None else ""
+        what = f"pv_buffer_size is {size} bytes{since}, and an answer has up to 32 KB."
         why = 'A longer one is lost where "$evapi(msg)" stands in quotes, and the call waits for the timer.'
         yield finding("small-buffer", setting or route, what, why, "pv_buffer_size=36000")
 
 
 RULES: Final = (
-    unreadable, duplicate_route, missing_route, evapi_not_loaded, missing_module, loaded_too_late, address,
-    workers, clients, netstring_off, small_buffer,
+    unreadable, duplicate_route, missing_route, define_too_late, evapi_not_loaded, missing_module,
+    loaded_too_late, address, workers, clients, netstring_off, small_buffer,
 )  # fmt: skip
