@@ -19,9 +19,10 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from adapter.bodies import JSON, decode_json
+from adapter.bodies import decode_json
 from adapter.errors import CodecError
 from adapter.records import record
+from adapter.wire.leading import TOP_LEVEL_IDS, leading_members
 from adapter.wire.netstring import HEAD, CutShort, Oversized, Payload
 
 MAX_EVENT_NAME: Final = 120
@@ -164,7 +165,7 @@ def _parse_json(frame: bytes, problem: CodecError | None) -> Event | None:
         except CodecError as exc:
             problem = exc
     if problem is not None:
-        raw = _leading_members(frame[:HEAD].decode("utf-8", "surrogateescape"))
+        raw = leading_members(frame[:HEAD].decode("utf-8", "surrogateescape"))
         with contextlib.suppress(CodecError):
             ids = _pop_ids(raw)
     event = raw.pop("event", None)
@@ -244,34 +245,7 @@ def _judged(
 
 _COLON_NAME = re.compile(rb'[^"{}\x00-\x1f]*')
 """Bytes that cannot stand in an event name say that it is no colon form, whatever follows."""
-_TOP_LEVEL_IDS: Final = ("tm_index", "tm_label", "tr_index", "tr_label")
 _USUAL_IDS: Final = frozenset(("tm_index", "tm_label", "seq"))
-_MEMBER = re.compile(rf'\s*"(event|tm_trans|seq|{"|".join(_TOP_LEVEL_IDS)})"\s*:\s*')
-_AFTER_MEMBER = re.compile(r"\s*([,}])")
-
-
-def _leading_members(text: str) -> dict[str, Any]:
-    """The name and the ids of a JSON object that breaks further on (or was cut off).
-
-    Only members before the first of any other name: what follows may hold what a caller wrote
-    into a SIP header, which must not pick a victim. A member counts when its end is seen,
-    since a number cut short is another number.
-    """
-    found: dict[str, Any] = {}
-    at = 1
-    while (member := _MEMBER.match(text, at)) and member[1] not in found:
-        try:
-            value, at = JSON.raw_decode(text, member.end())
-        except (CodecError, ValueError, RecursionError):
-            break
-        after = _AFTER_MEMBER.match(text, at)
-        if after is None:
-            break
-        found[member[1]] = value
-        if after[1] == "}":
-            break
-        at = after.end()
-    return found
 
 
 def _pop_ids(raw: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -281,11 +255,11 @@ def _pop_ids(raw: dict[str, Any]) -> tuple[Any, Any, Any]:
     """
     ids = raw.pop("tm_trans", None)
     if ids is None:
-        ids = {key: raw.pop(key) for key in _TOP_LEVEL_IDS if key in raw}
+        ids = {key: raw.pop(key) for key in TOP_LEVEL_IDS if key in raw}
         if ids and "seq" in raw:
             ids["seq"] = raw.pop("seq")
-    elif not raw.keys().isdisjoint(_TOP_LEVEL_IDS):
-        beside = next(key for key in _TOP_LEVEL_IDS if key in raw)
+    elif not raw.keys().isdisjoint(TOP_LEVEL_IDS):
+        beside = next(key for key in TOP_LEVEL_IDS if key in raw)
         raise CodecError("twice", f"ids in tm_trans and in {beside}")
     if not isinstance(ids, dict):
         return ids, None, None  # refused, since there is no label
