@@ -24,6 +24,9 @@ from adapter.cluster.membership import Membership
 from adapter.cluster.placement import Placement
 from adapter.cluster.roles import Roles
 from adapter.cluster.takeover import Takeover
+from adapter.commands.duty import CommandDuty
+from adapter.commands.from_bus import FromBus
+from adapter.commands.room import Commands
 from adapter.draining import Draining
 from adapter.errors import AdapterError, StoreUnavailable
 from adapter.evapi.discovery import Discovery
@@ -33,7 +36,14 @@ from adapter.observe import traces
 from adapter.observe.journal import Journal
 from adapter.observe.metrics import Metrics
 from adapter.observe.observer import CallLog, Observer
-from adapter.parts import follow_policy, make_broker, make_cache, make_ids, make_store
+from adapter.parts import (
+    follow_policy,
+    make_broker,
+    make_cache,
+    make_command_store,
+    make_ids,
+    make_store,
+)
 from adapter.ports.store import NOTE_INTERVAL
 from adapter.readiness import Readiness
 from adapter.relay import policy
@@ -152,6 +162,16 @@ class Bridge:
             services=self.metrics.courses,
             cache=self.cache,
         )
+        self._command_store = make_command_store(settings, incarnation, self.clock)
+        self.commands = Commands(
+            self.nodes,
+            self._command_store,
+            self.broker,
+            self.metrics.commands,
+            observer,
+            lambda: self.clock() < self.membership.lease_ends,
+            self.clock,
+        )
         recovery = StoreRecovery(self.trip, self.inflight, observer, self.metrics.trip, self.clock)
         self.connector = Connector(
             self.nodes,
@@ -166,6 +186,7 @@ class Bridge:
                 receive_buffer=settings.receive_buffer,
                 max_frame=settings.max_frame,
             ),
+            on_result=self.commands.on_result,
         )
         self.discovery = Discovery(
             settings.fixed_nodes, settings.lookups, self.connector.set_known, settings.nodes_refresh
@@ -204,6 +225,9 @@ class Bridge:
             self.metrics.cluster,
             self.clock,
         )
+        self.duty = CommandDuty(
+            self.commands, self._command_store, self.broker, self.nodes, self.membership, self._begin
+        )
         self.draining = Draining(
             settings.drain_timeout,
             self.roles,
@@ -219,7 +243,7 @@ class Bridge:
             self.nodes,
             self.connector,
             self.metrics.process,
-            (self.draining.obey, self.replicas.tick, self._look),
+            (self.draining.obey, self.replicas.tick, self._look, self.commands.tick, self.duty.tick),
         )
         self.policy_file = follow_policy(settings, self.policy)
         self.readiness = Readiness(
@@ -255,7 +279,7 @@ class Bridge:
             raise AdapterError(f"EVAPI_HTTP: cannot listen on {self._settings.http}: {exc.strerror}") from exc
         if self.membership.bus:
             self.broker.join(self.membership.replica, self.membership.lease, self.beats.on_said)
-        await self.broker.start(self.trip)
+        await self.broker.start(FromBus(self.trip, self.commands))
         self._tasks = [
             asyncio.create_task(self.discovery.run(), name="discovery"),
             asyncio.create_task(self.ticker.run(), name="ticker"),
@@ -289,12 +313,14 @@ class Bridge:
         await self.broker.close()
         await self.connector.close()
         await self.trip.idle()
+        await self.commands.idle()
         # Who leaves is not looked after: what is still owned must be found as a dead replica's.
         if self.roles.drain.ends and not await self.draining.owned([link.node for link in self.nodes]):
             with contextlib.suppress(StoreUnavailable):  # its lease ends without this, too
                 await self.inflight.leave()
         await self.cache.close()
         await self.inflight.close()
+        await self._command_store.close()
         await self._health.close()
         if self._traces is not None:
             await asyncio.to_thread(self._traces.close)

@@ -68,6 +68,30 @@ def make_store(
     )
 
 
+def make_command_store(settings: Settings, owner: str, clock: Clock) -> Store:
+    """The store of commands that are under way: one of its own, as ``make_store`` makes it, so that no call
+    waits for it. In Redis its keys have ``:commands`` after the prefix.
+    """
+    if settings.redis_url is None:
+        from adapter.inflight.local import LocalStore
+
+        return LocalStore(owner, clock=clock)
+    from adapter.inflight.failover import FailoverStore
+    from adapter.inflight.redis import RedisStore
+
+    return FailoverStore(
+        RedisStore(
+            settings.redis_url.get_secret_value(),
+            owner,
+            prefix=f"{settings.redis_prefix}:commands",
+            timeout=settings.store_timeout,
+            clock=clock,
+        ),
+        still=settings.lease,
+        clock=clock,
+    )
+
+
 def make_broker(settings: Settings, rules: LivePolicy, clock: Clock) -> Broker:
     """The broker: RabbitMQ, or the embedded one with the services that it runs.
 

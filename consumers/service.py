@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from adapter.contract import (
+    COMMAND_WITHIN,
     HEADER_TIME_LEFT,
     HEADER_TRACEPARENT,
     Decision,
@@ -38,7 +39,9 @@ from consumers.more_time import MoreTime
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from adapter.command_contract import CommandReply
     from consumers.handlers import Around
+    from consumers.kamailio import Way
     from consumers.messages import Incoming
     from consumers.more_time import Send
 
@@ -117,6 +120,7 @@ class Service:
         """Seconds from a request's arrival to its reply, of all that got one."""
         self._turns = None if concurrency is None else asyncio.Semaphore(concurrency)
         self._clock = clock
+        self._way: Way | None = None  # to Kamailio
         self._alone = Alone(name)
         self._handlers = Handlers()
         self._find = self._handlers.bound.get
@@ -222,6 +226,55 @@ class Service:
         for check in self._at_start:
             check()
         self.check()
+
+    async def ask_kamailio(
+        self,
+        node: str,
+        command: str,
+        /,
+        *,
+        within: float = COMMAND_WITHIN,
+        id: str | None = None,  # noqa: A002
+        **args: Any,
+    ) -> CommandReply:
+        """Have a Kamailio carry a command out; returns what became of it, whatever that is.
+
+        Args:
+            node: its name; ``all``: whichever has the call. Of several replies the first ``done`` counts.
+            command: ``hangup``, ``limit``, ``transfer``, ``request``, ``cancel``, ``calls``, ``rpc``, or one
+                of the configuration's own ``route[COMMAND]``.
+            within: seconds after which it is of no use.
+            id: the same again within 60 s does nothing, and gets the former outcome. By default a new one.
+            args: of the command, such as ``call_id``.
+
+        Raises:
+            CodecError: ``args`` cannot be written as JSON.
+            ValueError: ``within`` is not from 0 to 60.
+        """
+        from consumers.kamailio import ask  # here, so that who asks nothing loads nothing for it
+
+        return await ask(self._way, node, command, args, within=within, id_=id)
+
+    async def ask_every_kamailio(
+        self,
+        command: str,
+        /,
+        *,
+        within: float = COMMAND_WITHIN,
+        id: str | None = None,  # noqa: A002
+        **args: Any,
+    ) -> list[CommandReply]:
+        """Have each Kamailio carry a command out; returns one reply of each that gave one.
+
+        Args and errors: see ``ask_kamailio``.
+        """
+        from consumers.kamailio import ask_every
+
+        return await ask_every(self._way, command, args, within=within, id_=id)
+
+    def reach_kamailio(self, way: Way | None) -> None:
+        """Ask Kamailio by this way; None: by none. Whoever runs the service says so."""
+        self._way = way
 
     async def answer(self, message: Incoming) -> Answer:
         """The answer to a message. Raises nothing: whatever goes wrong is in the answer."""

@@ -141,6 +141,9 @@ class Links:
     def takes_commands(self, node: str) -> bool:
         return node in self.nodes and self.gated
 
+    def refuses_commands(self, node: str) -> str:
+        return "" if self.takes_commands(node) else "no link"
+
     @property
     def frames(self) -> list[dict[str, Any]]:
         return [json.loads(payload) for _, payload, _, _ in self.sent]

@@ -86,6 +86,15 @@ def ids(header: bytes) -> tuple[str | None, str | None]:
     return text.get(CORRELATION_ID), text.get(MESSAGE_ID)
 
 
+def expiration(header: bytes) -> str | None:
+    """Return the expiration of a content header; None if it has none, or is cut off."""
+    flags = _content_head(header)[3]
+    try:
+        return _texts(header, flags)[0].get(EXPIRATION)
+    except (IndexError, struct.error, ValueError):
+        return None
+
+
 def readable(header: bytes) -> bytes:
     """Return a content header as the library can read it: without the properties that it cannot hold."""
     try:

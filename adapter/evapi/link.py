@@ -54,8 +54,7 @@ class Link:
         self._stream: Stream | None = None
         self._decoder = netstring.Decoder()
         self._hello: event.Hello | None = None
-        self._plain = False  # no hello came in time
-        self._greeted = False  # a hello has come ever
+        self._plain = self._greeted = False  # no hello came in time; a hello has come ever
         self._counter = SuspensionCounter()
         self._name = ""  # of the connection
         self._asked: dict[str, Outgoing] = {}  # by token: written if its suspension still waits
@@ -70,9 +69,7 @@ class Link:
         self._waking: asyncio.TimerHandle | None = None
         self._waking_at = 0.0
         self.writer = Window(partial(owner.on_read, self), receipt_timeout=settings.receipt_timeout)
-        self.connects = 0
-        self.frames_in = 0
-        self.bytes_in = 0
+        self.connects = self.frames_in = self.bytes_in = 0
 
     def __repr__(self) -> str:
         mode = "down" if not self.up else "receipts" if self.writer.receipts else "paced"
@@ -141,8 +138,7 @@ class Link:
 
     @property
     def state(self) -> str:
-        """In a word: down, unread (nothing is read, or not known yet), paced (no receipts), unordered
-        (none, as several workers handle frames), receipts."""
+        """In a word: down, unread (or not known yet), paced (no receipts), unordered (workers), receipts."""
         if not self.up:
             return "down"
         if not self.sound:
@@ -224,9 +220,8 @@ class Link:
         """Until the connection ends; gives the reason, and whether anything was read from it."""
         ended: asyncio.Future[str] = self._loop.create_future()
         self._stream = stream = Stream(sock, self._on_data, ended.set_result)
-        self._silent = True
+        self._silent, self._plain = True, False
         self._decoder, self._hello = netstring.Decoder(self._settings.max_frame), None
-        self._plain = False
         self._half_open.read_at = self._loop.time()
         self.connects += 1
         self._name = secrets.token_hex(4)
@@ -241,9 +236,8 @@ class Link:
         try:
             return await ended, not self._silent
         finally:
-            up.cancel()
-            no_hello.cancel()
-            telling.cancel()
+            for each in (up, no_hello, telling):
+                each.cancel()
             self._stream = None
             stream.close()
             self._stop_flushing()
@@ -314,8 +308,11 @@ class Link:
             return None
         if isinstance(found, event.Hello):
             self._greet(found)
-            return None
-        return found
+        elif isinstance(found, event.Result):
+            self._owner.on_result(self, found)
+        else:
+            return found
+        return None
 
     def _greet(self, found: event.Hello) -> None:
         before, self._hello, self._greeted = self._hello, found, True

@@ -199,9 +199,19 @@ class Nodes:
         return "" if link is None else link.incarnation
 
     def takes_commands(self, node: str) -> bool:
-        """Whether the node is up and its configuration tells commands from resumes."""
+        """Whether the node is up and its configuration tells frames that are pushed from resumes."""
         link = self._links.get(node)
         return link is not None and link.up and link.gated
+
+    def refuses_commands(self, node: str) -> str:
+        """Why a command cannot be written to the node, in words; empty if it can."""
+        link = self._links.get(node)
+        if link is None or not link.up:
+            known = node in self._addresses
+            return "the link to the node is down" if known else "there is no node of this name"
+        if not link.gated:
+            return "its configuration does not include evapi-adapter.cfg, which carries commands out"
+        return "" if link.sound else "the node does not read what is written to it"
 
     def forget(self, node: str) -> None:
         """Give up the resumes that are not written yet."""
@@ -221,6 +231,7 @@ class Connector:
         metrics: of the links.
         replica: the name that Kamailio is told.
         settings: limits of a link.
+        on_result: is told the node, and what became of a command.
     """
 
     def __init__(
@@ -233,8 +244,10 @@ class Connector:
         metrics: Metrics,
         replica: str,
         settings: LinkSettings,
+        on_result: Callable[[str, event.Result], None] = lambda *_: None,
     ) -> None:
         self._nodes = nodes
+        self._on_result = on_result
         self._trip = trip
         self._roles = roles
         self._recovery = recovery
@@ -344,6 +357,10 @@ class Connector:
     def on_read(self, link: Link, ids: Sequence[TransactionId]) -> None:
         """Hand on to the relay."""
         self._trip.on_read(ids)
+
+    def on_result(self, link: Link, result: event.Result) -> None:
+        """Hand on to whoever has sent commands."""
+        self._on_result(link.node, result)
 
     def on_link(self, link: Link) -> None:
         """Look at what has become of it."""

@@ -28,6 +28,10 @@ class LinkOwner(Protocol):
         """Kamailio has read these resumes."""
         ...
 
+    def on_result(self, link: Link, result: event.Result) -> None:
+        """What became of a command: told to every link."""
+        ...
+
     def on_link(self, link: Link) -> None:
         """The link went up, is known what configuration it is to, or went down."""
         ...

@@ -20,6 +20,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from adapter.observe.command_metrics import CommandMetrics
 from adapter.observe.course_metrics import CourseMetrics
 from adapter.observe.trip_metrics import SECONDS, TripMetrics
 from adapter.runtime.collectors import Spread, Tally
@@ -60,6 +61,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.trip = TripMetrics(self.registry, events)
         self.courses = CourseMetrics(self.registry, self.trip.named)
+        self.commands = CommandMetrics(self.registry)
         self.cluster = ClusterMetrics(self.registry)
         self.links = LinkMetrics(self.registry)
         self.process = ProcessMetrics(self.registry)
@@ -79,7 +81,8 @@ class Metrics:
         a link that is meant to be away is not down."""
         self._nodes.discard(node)
         self.trip.forget(node)
-        for metric in (*self.trip.by_node, *self.cluster.by_node, *self.links.by_node):
+        by_node = (*self.trip.by_node, *self.cluster.by_node, *self.links.by_node, self.commands.commands)
+        for metric in by_node:
             metric.remove_by_labels({"node": node})
 
 

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adapter.model.transaction import Outcome, State, Transaction, TransactionId
     from adapter.ports.broker import Reply
+
+
+class Commanded(NamedTuple):
+    """A command to Kamailio, and what became of it. ``seconds``: since it came."""
+
+    node: str
+    name: str
+    id: str
+    call_id: str
+    outcome: str
+    seconds: float
+    detail: str
 
 
 class Sink:
@@ -44,6 +56,9 @@ class Sink:
         self, at: float, transaction: Transaction, outcome: Outcome, seconds: float, decision: bytes
     ) -> None:
         """A resume was handed to the link, so many seconds after its event came."""
+
+    def commanded(self, at: float, command: Commanded) -> None:
+        """A command to Kamailio has its outcome."""
 
     def read(self, at: float, ids: Sequence[TransactionId]) -> None:
         """Kamailio has read these resumes."""

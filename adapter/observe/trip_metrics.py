@@ -108,7 +108,6 @@ class TripMetrics(Sink):
             "evapi_in_flight_oldest_seconds", "Age of the oldest that this replica has asked for.", ["node"]
         )
         self.notices = counter("evapi_notices_total", "Notices by what the broker did.", ["published"])
-        self.commands = counter("evapi_commands_total", "Frames pushed to Kamailio.", ["node"])
         self.shed = counter(
             "evapi_answers_shed_total",
             "Decisions that a plain configuration could not be written in time, by what the caller got: the "
@@ -132,7 +131,7 @@ class TripMetrics(Sink):
         self.stale = counter("evapi_bygone_total", "Resumes for an earlier life of Kamailio.", ["node"])
 
         self.by_node: list[Counter | Gauge | Tally] = [
-            *(self.events, self.duplicates, self.outcomes, self.late_replies, self.oldest, self.commands),
+            *(self.events, self.duplicates, self.outcomes, self.late_replies, self.oldest),
             *(
                 self.shed,
                 self.withheld,
@@ -258,7 +257,7 @@ class TripMetrics(Sink):
         for state in ("claimed", "settled"):
             self.taken_over.labels(node, state)
         for counter in (
-            *(self.duplicates, self.late_replies, self.commands, self.standby_claims, self.stale),
+            *(self.duplicates, self.late_replies, self.standby_claims, self.stale),
             *(self.left_unanswered, self.withheld),
         ):
             counter.labels(node)

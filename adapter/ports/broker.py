@@ -10,6 +10,8 @@ from adapter.records import record
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from adapter.ports.commands import Asked, ReplyAddress
+
 REMEDY: Final = (
     "find the service that answers by another protocol than AMQP 0.9.1 (AMQP 1.0, MQTT, STOMP), and have it "
     "keep its properties within 255 bytes each"
@@ -96,8 +98,8 @@ class Receiver(Protocol):
         """Take a batch. It is acknowledged when this returns, delivered again when it raises."""
         ...
 
-    def on_command(self, node: str, body: bytes) -> None:
-        """Push a frame to a node. Raises CodecError where it must not or cannot be sent."""
+    def on_command(self, asked: Asked) -> None:
+        """Take a command, which is answered in time; never waits."""
         ...
 
 
@@ -191,6 +193,14 @@ class Broker(Protocol):
 
     async def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """Publish each. Results in the order of the arguments; never raises for a server's state."""
+        ...
+
+    def know(self, nodes: Collection[str]) -> None:
+        """These nodes exist: take in their commands, also without a link, if nobody has one."""
+        ...
+
+    def reply(self, node: str, to: ReplyAddress, body: bytes) -> None:
+        """Reply to a command of a node that was delivered to another replica; never waits."""
         ...
 
     def dead_letter(self, letter: DeadLetter) -> None:

@@ -58,5 +58,9 @@ class Links(Protocol):
         ...
 
     def takes_commands(self, node: str) -> bool:
-        """Whether the node is up and its configuration tells commands from resumes."""
+        """Whether the node is up and its configuration tells frames that are pushed from resumes."""
+        ...
+
+    def refuses_commands(self, node: str) -> str:
+        """Why a command cannot be written to the node, in words; empty if it can."""
         ...

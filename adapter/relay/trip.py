@@ -23,7 +23,6 @@ from adapter.model.transaction import Outcome, Settlement, State, Transaction, T
 from adapter.ports.broker import Broker, Publication, Published, Reply
 from adapter.ports.store import Claim, Store
 from adapter.relay import translate
-from adapter.relay.commands import Commands
 from adapter.relay.courses import Courses
 from adapter.relay.early_replies import EarlyReplies
 from adapter.relay.malformed import MalformedFrames
@@ -124,7 +123,6 @@ class Trip:
         self._early_replies = EarlyReplies[TransactionId, Settlement](lambda each: each.id)
         self._malformed = MalformedFrames(broker, roles, clock)
         self._notices = Notices(broker, policy, metrics, self._malformed)
-        self._commands = Commands(links, metrics)
 
     def __repr__(self) -> str:
         claiming = "claiming" if self._roles.drain.claims else "draining"
@@ -374,12 +372,6 @@ class Trip:
     def _note_read(self) -> None:
         if read := self._resumes.take_read():
             self._spawn(self._inflight.resumed(read))
-
-    # Beside the trip
-
-    def on_command(self, node: str, body: bytes) -> None:
-        """Push a frame as it is. Raises CodecError where Kamailio would take it for another."""
-        self._commands.push(node, body)
 
     async def idle(self) -> None:
         """Return once no batch is under way."""

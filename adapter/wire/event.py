@@ -20,8 +20,11 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from adapter.bodies import decode_json
+from adapter.command_contract import CommandOutcome
 from adapter.errors import CodecError
 from adapter.records import record
+from adapter.wire import command
+from adapter.wire.command import Result as Result
 from adapter.wire.leading import TOP_LEVEL_IDS, leading_members
 from adapter.wire.netstring import HEAD, CutShort, Oversized, Payload
 
@@ -97,7 +100,7 @@ class LazySuspended(NamedTuple):
     frame: bytes
 
 
-Event = Suspended | Notice | Hello | Synced | Malformed
+Event = Suspended | Notice | Hello | Synced | Result | Malformed
 Handed = Suspended | Notice | Malformed | LazySuspended
 """What a link hands on to the relay."""
 
@@ -177,6 +180,8 @@ def _parse_adapter(frame: bytes, told: Any) -> Event | None:
     if not isinstance(told, dict):
         return Malformed("adapter-frame", "adapter is no object", frame)
     if isinstance(told.get("synced"), str):
+        if told["synced"].startswith(command.RECEIPT):
+            return Result(told["synced"], CommandOutcome.DONE)
         still = told.get("open")
         return Synced(told["synced"], still if isinstance(still, bool) else None)
     if "hello" in told:
@@ -188,7 +193,7 @@ def _parse_adapter(frame: bytes, told: Any) -> Event | None:
             version=version[:MAX_INCARNATION] if isinstance(version, str) and version.isprintable() else "",
             unordered=unordered,
         )
-    return None
+    return command.result(told)
 
 
 def _parse_colon(frame: bytes, problem: CodecError | None) -> Event:

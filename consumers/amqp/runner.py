@@ -7,6 +7,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from adapter.amqp.asking import Asking
 from adapter.amqp.backoff import Backoff
 from adapter.amqp.connection import Connection
 from adapter.amqp.footholds import untapped
@@ -154,6 +155,8 @@ class Runner:
         watching = asyncio.ensure_future(connection.watch(_question))
         bindings = self._bindings
         binding = asyncio.ensure_future(bindings.keep(connection.server))
+        asking = Asking(connection)
+        self.service.reach_kamailio(asking)
         try:
             line = await connection.line(confirms=True)
             await connection.in_time(line.amqp.basic_qos(prefetch_count=self.limits.prefetch))
@@ -166,6 +169,8 @@ class Runner:
                 await work.close()
         finally:
             self.consuming.clear()
+            self.service.reach_kamailio(None)
+            await asking.close()
             await end(watching, binding)
             await connection.close()
 

@@ -88,6 +88,8 @@ class Owner:
     def on_read(self, link: Link, ids: Sequence[TransactionId]) -> None:
         """Nothing follows."""
 
+    def on_result(self, link: Link, result: object) -> None: ...
+
     def on_link(self, link: Link) -> None:
         """Nothing follows."""
 

@@ -81,6 +81,8 @@ class Replier:
     def on_read(self, link: Link, ids: Sequence[TransactionId]) -> None:
         self.read += len(ids)
 
+    def on_result(self, link: Link, result: object) -> None: ...
+
     def on_link(self, link: Link) -> None:
         pass
 

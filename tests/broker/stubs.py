@@ -13,6 +13,8 @@ from adapter.ports.broker import Publication, Reply
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from adapter.ports.commands import Asked
+
 NOW = 1_000.0
 
 
@@ -65,7 +67,7 @@ class Receiver:
         async with self._taken:
             self._taken.notify_all()
 
-    def on_command(self, node: str, body: bytes) -> None:
+    def on_command(self, asked: Asked) -> None:
         raise AssertionError("nobody commands an embedded broker")
 
     @property

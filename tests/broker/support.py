@@ -12,7 +12,6 @@ import pika
 
 from adapter import contract
 from adapter.contract import results_queue
-from adapter.errors import CodecError
 from adapter.ports.broker import Publication, Published
 from tests.harness.until import until
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from adapter.broker.rabbitmq import AmqpBroker
     from adapter.ports.broker import Reply
+    from adapter.ports.commands import Asked
 
 TO_DEAD = {"x-dead-letter-exchange": contract.DEAD_EXCHANGE}
 
@@ -52,12 +52,14 @@ class Recorder:
             raise self.error
         self.batches.append(replies)
 
-    def on_command(self, node: str, body: bytes) -> None:
-        if body == b"bad":
-            raise CodecError("not-json", "bad")
-        if body == b"worse":
+    def on_command(self, asked: Asked) -> None:
+        if asked.body == b"bad":
+            asked.dead_letter("not-json", "bad")
+        elif asked.body == b"worse":
             raise ZeroDivisionError("worse")
-        self.commands.append((node, body))
+        else:
+            self.commands.append((asked.node, asked.body))
+        asked.answer(None)
 
 
 @contextlib.contextmanager

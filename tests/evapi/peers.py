@@ -44,6 +44,8 @@ class Owner:
     def on_read(self, link: Link, ids: Sequence[TransactionId]) -> None:
         self.read += ids
 
+    def on_result(self, link: Link, result: object) -> None: ...
+
     def on_link(self, link: Link) -> None:
         self.states.append(link.up)
         self.sound.append(link.sound)

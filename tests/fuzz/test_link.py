@@ -42,6 +42,8 @@ class Owner:
     def on_read(self, link: Link, ids: Sequence[Any]) -> None:
         pass
 
+    def on_result(self, link: Link, result: object) -> None: ...
+
     def on_link(self, link: Link) -> None:
         pass
 

@@ -317,11 +317,12 @@ def test_networks_let_out_what_is_needed_and_nothing_else(chart: Charts) -> None
 
 def test_files_in_a_release_are_those_of_the_project(chart: Charts) -> None:
     objects = chart.named("everything")
-    include = one(objects, "ConfigMap", "sip-evapi-adapter")["data"]["evapi-adapter.cfg"]
-    assert include.strip() == adapter.kamailio.path("evapi-adapter.cfg").read_text().strip()
-    assert (CHART / "files/evapi-adapter.cfg").read_text() == adapter.kamailio.path(
-        "evapi-adapter.cfg"
-    ).read_text()
+    told = one(objects, "ConfigMap", "sip-evapi-adapter")["data"]
+    includes = [name for name in adapter.kamailio.names() if name.startswith("evapi-adapter")]
+    assert {name for name in told if name.endswith(".cfg")} == set(includes)
+    for name in includes:
+        assert told[name].strip() == adapter.kamailio.path(name).read_text().strip()
+        assert (CHART / "files" / name).read_text() == adapter.kamailio.path(name).read_text()
     (rules,) = of(objects, "PrometheusRule")
     files = [CHART / "rules" / name for name in ("evapi-adapter.yaml", "budget.yaml")]
     assert rules["spec"]["groups"] == [

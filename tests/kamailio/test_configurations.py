@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def test_names() -> None:
     assert adapter.kamailio.names() == [
+        "evapi-adapter-commands.cfg",
         "evapi-adapter.cfg",
         "kamailio.cfg",
         "kemi.cfg",
@@ -54,7 +55,13 @@ def test_variables_go_to_functions_in_quotes(name: str) -> None:
 @pytest.mark.parametrize("name", ["kamailio.cfg", "kemi.cfg", "plain.cfg", "as a user copies them"])
 @pytest.mark.parametrize(
     "defines",
-    [[], ["-A", "WITH_SCREENING"], ["-A", "WITH_REGISTER"], ["-A", 'EVAPI_BIND="127.0.0.1:9000"']],
+    [
+        [],
+        ["-A", "WITH_SCREENING"],
+        ["-A", "WITH_REGISTER"],
+        ["-A", "ADAPTER_COMMANDS"],
+        ["-A", 'EVAPI_BIND="127.0.0.1:9000"'],
+    ],
 )
 def test_kamailio_takes_it(tmp_path: Path, name: str, defines: list[str]) -> None:
     file = tmp_path / "kamailio.cfg"

@@ -190,3 +190,9 @@ async def test_nonsense_changes_nothing(link: EvapiClient, caller: Caller, paylo
     await link.receipt()
     link.answer(event, {"action": "reject", "code": 486, "reason": "Busy Here"})
     assert (await call.final()).reason == "Busy Here"
+
+
+async def test_without_commands_one_is_told_to_be_unavailable(link: EvapiClient) -> None:
+    link.write({"adapter": {"command": "c1", "name": "calls", "args": {}}})
+    told = await link.until(lambda frame: "result" in frame.get("adapter", {}))
+    assert (told["adapter"]["result"], told["adapter"]["outcome"]) == ("c1", "unavailable")

@@ -45,6 +45,8 @@ class Answering:
 
     def on_read(self, link: Link, ids: Sequence[TransactionId]) -> None: ...
 
+    def on_result(self, link: Link, result: object) -> None: ...
+
     def on_link(self, link: Link) -> None:
         if link.up:
             self.up.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -110,3 +110,19 @@ async def test_what_is_no_command_does_not(link: EvapiClient) -> None:
     link.write({"adapter": {"unknown": 1}})
     link.write({"tm_trans": {"tm_index": 1, "tm_label": 1, "seq": 1}})
     assert await link.receipt() == []
+
+
+async def test_commands_of_the_users_own(link: EvapiClient) -> None:
+    async def carried(name: str, **args: str) -> dict[str, Any]:
+        link.write({"adapter": {"command": f"own:{name}:{len(args)}", "name": name, "args": args}})
+        found = await link.until(lambda frame: "result" in frame.get("adapter", {}))
+        told: dict[str, Any] = found["adapter"]
+        return told
+
+    told = await carried("greet", who='"Ann"')
+    assert (told["outcome"], told["data"]) == ("done", {"hello": '"Ann"'})
+    told = await carried("greet")
+    assert (told["outcome"], told["detail"]) == ("refused", "whom?")
+    assert (await carried("nobody knows it"))["outcome"] == "not_found"
+    told = await carried("break")
+    assert (told["outcome"], "data" in told) == ("failed", False)

@@ -1,16 +1,12 @@
-"""Beside the trip: notices out to the broker, commands in to Kamailio."""
+"""Beside the trip: notices out to the broker."""
 
 from __future__ import annotations
 
 import pytest
 
 from adapter import contract
-from adapter.errors import CodecError
 from adapter.model.beat import Beat
-from adapter.model.transaction import RESEND_FOR
 from adapter.ports.broker import Published
-from adapter.relay.commands import MAX_UNREAD
-from adapter.wire import netstring
 from adapter.wire.event import Notice
 from tests.relay_bench import Bench, suspended
 
@@ -66,66 +62,4 @@ class TestNotices:
         await bench.events(Notice("call_ended", {"n": 1 << 70}))
         assert [letter.reason for letter in bench.broker.letters] == ["unencodable"]
         assert bench.broker.published == []
-        assert bench.links.sent == []
-
-
-class TestCommands:
-    def test_they_are_pushed_as_they_are(self, bench: Bench) -> None:
-        body = b'{"command":"kick", "user":"100"}'
-        bench.trip.on_command("sbc1", body)
-        assert bench.links.sent == [("sbc1", body, RESEND_FOR, None)]
-        assert bench.counted("commands_total", node="sbc1") == 1
-
-    @pytest.mark.parametrize(
-        ("body", "reason"),
-        [
-            (b"", "not-json"),
-            (b"\xff", "not-json"),
-            (b"[" * 30_000, "not-json"),
-            (b"[" * 100_000, "too-large"),
-            (b"[1]", "not-a-command"),
-            (b'{"tm_trans":{"tm_index":1,"tm_label":2}}', "not-a-command"),
-            (b'{"tm_tr\\u0061ns":{}}', "not-a-command"),
-            (b'{"tm_index":1}', "not-a-command"),
-            (b'{"tm_label":1}', "not-a-command"),
-            (b'{"adapter":{"status":"ready"}}', "not-a-command"),
-            (b'{"a":"' + b"x" * netstring.MAX_OUT + b'"}', "too-large"),
-        ],
-        ids=lambda value: str(value[:20]),
-    )
-    def test_what_must_not_be_pushed(self, bench: Bench, body: bytes, reason: str) -> None:
-        with pytest.raises(CodecError) as caught:
-            bench.trip.on_command("sbc1", body)
-        assert caught.value.reason == reason
-        assert bench.links.sent == []
-        assert bench.counted("commands_total", node="sbc1") == 0
-
-    @pytest.mark.parametrize(
-        "body", ['{"a":1}'.encode("utf-16"), b"\xef\xbb\xbf{}", b'{"a":NaN}', b'{"a":"\\u0000"}']
-    )
-    def test_what_kamailio_would_not_read(self, bench: Bench, body: bytes) -> None:
-        with pytest.raises(CodecError):
-            bench.trip.on_command("sbc1", body)
-        assert bench.links.sent == []
-
-    def test_to_a_node_that_does_not_read_no_more_than_so_many(self, bench: Bench) -> None:
-        bench.links.commands_waiting = MAX_UNREAD - 1
-        bench.trip.on_command("sbc1", b"{}")
-        bench.links.commands_waiting = MAX_UNREAD
-        with pytest.raises(CodecError, match="overload"):
-            bench.trip.on_command("sbc1", b"{}")
-        assert len(bench.links.sent) == 1
-
-    def test_what_is_more_than_the_node_reads(self, bench: Bench) -> None:
-        bench.links.longest = 20
-        with pytest.raises(CodecError, match="too-large"):
-            bench.trip.on_command("sbc1", b'{"command":"kick, please"}')
-        bench.trip.on_command("sbc1", b'{"command":"kick"}')
-        assert len(bench.links.sent) == 1
-
-    @pytest.mark.parametrize("node", ["sbc1", "sbc9"])
-    def test_only_to_a_configuration_that_tells_them_from_resumes(self, bench: Bench, node: str) -> None:
-        bench.links.gated = False
-        with pytest.raises(CodecError, match="no-hello"):
-            bench.trip.on_command(node, b"{}")
         assert bench.links.sent == []

@@ -108,6 +108,8 @@ class Counter:
     def on_read(self, link: Link, ids: Sequence[TransactionId]) -> None:
         self.read += ids
 
+    def on_result(self, link: Link, result: object) -> None: ...
+
     def on_link(self, link: Link) -> None:
         pass
 

@@ -16,6 +16,7 @@ import redis
 from pika.exceptions import ChannelClosedByBroker
 
 from adapter.admin.checks_rights import Refusal, Rights
+from adapter.observe.command_metrics import FRAME
 from adapter.simulator import SimulatedKamailio
 from consumers import Request, Service, route
 from consumers.amqp import presence
@@ -162,6 +163,10 @@ def refusals(made: Bridge) -> tuple[float, int]:
     return made.metrics.trip.replies_refused._value.get(), made.broker.counts["refused"]
 
 
+def pushed(made: Bridge) -> float:
+    return float(made.metrics.commands.commands.labels(NODE, FRAME, "done")._value.get())
+
+
 async def test_calls_are_decided_with_exactly_these_rights(
     users: Users, bridge: tuple[Bridge, SimulatedKamailio]
 ) -> None:
@@ -262,7 +267,7 @@ class TestForgery:
             answer = await call.resumed()
             assert (answer["outcome"], answer["decision"]["uri"]) == ("decided", "sip:gw1.example.net")
             assert answer["correlation_id"].startswith(f"{plain}:")
-        assert made.metrics.trip.commands.labels(NODE)._value.get() == 0
+        assert pushed(made) == 0
         done = await users.operate("dead-letters", "list", "-o", "jsonl")
         reasons = [letter["reason"] for letter in rows(done)]
         assert sorted(reasons) == ["rejected", *["wrong-exchange"] * 2, *["wrong-tag"] * 4]
@@ -413,7 +418,7 @@ async def test_an_operator_operates(users: Users, bridge: tuple[Bridge, Simulate
         assert (traced.code, "operator" in traced.out) == (0, True)
         assert (await users.operate("send", "--event", "invite_request")).code == 0
         assert (await users.operate("send", NODE, '{"reload":"gateways"}')).code == 0
-        await until(lambda: made.metrics.trip.commands.labels(NODE)._value.get() == 1)
+        await until(lambda: pushed(made) == 1)
         await replays(users, held)
         await asks_again(users, sim, held)
         checked = await users.operate("check")

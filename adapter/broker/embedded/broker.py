@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from adapter.amqp.urls import EMBEDDED
-from adapter.broker.embedded.cores import Delivery
+from adapter.broker.embedded.commands import EmbeddedCommands
+from adapter.broker.embedded.cores import AsksKamailio, Delivery
 from adapter.broker.embedded.queues import Queue, Untaken
 from adapter.broker.embedded.results import RETRY, Results
 from adapter.broker.headers import count
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     from adapter.broker.embedded.cores import Answered, Core
     from adapter.ports.broker import Publication, Receiver
+    from adapter.ports.commands import ReplyAddress
 
 _log = logging.getLogger(__name__)
 log = structlog.get_logger()
@@ -94,6 +96,7 @@ class EmbeddedBroker:
                 self._bound.setdefault(event, []).append(queue)
         self._untaken = Untaken(clock, self._give_up)
         self._results: dict[str, Results] = {}
+        self._known: frozenset[str] = frozenset()
         self._tasks: set[asyncio.Task[None]] = set()
         self._receiver: Receiver | None = None
         self._closed = False
@@ -153,8 +156,11 @@ class EmbeddedBroker:
 
     async def start(self, receiver: Receiver) -> None:
         """Begin; ``receiver`` gets the replies. Raises what the services raise that cannot be opened."""
+        commands = EmbeddedCommands(lambda: self._receiver, self._nodes, self._keep_command)
         try:
             for queue in self._queues:
+                if isinstance(queue.core, AsksKamailio):
+                    queue.core.reach_kamailio(commands)
                 await queue.core.open()
         except BaseException:
             await self._close_cores()
@@ -172,6 +178,19 @@ class EmbeddedBroker:
     def detach(self, node: str) -> None:
         """Keep the node's replies from now on."""
         self._results_of(node).attached = False
+
+    def know(self, nodes: Collection[str]) -> None:
+        """See ``ports.broker.Broker``."""
+        self._known = frozenset(nodes)
+
+    def reply(self, node: str, to: ReplyAddress, body: bytes) -> None:
+        """See ``ports.broker.Broker``. There is no other replica."""
+
+    def _nodes(self) -> Collection[str]:
+        return self._known | {node for node, results in self._results.items() if results.attached}
+
+    def _keep_command(self, node: str, reason: str, detail: str, body: bytes) -> None:
+        self.dead_letter(DeadLetter(reason, detail, body, node))
 
     def join(self, replica: str, lease: float, heard: Callable[[bytes], None]) -> None:
         """See ``ports.broker.Broker``. There is nobody else."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from adapter.contract import content_type
 from adapter.records import record
@@ -50,6 +50,15 @@ class Answered(Protocol):
     @property
     def headers(self) -> Mapping[str, Any]:
         """Of the reply."""
+        ...
+
+
+@runtime_checkable
+class AsksKamailio(Protocol):
+    """A core whose handlers may ask Kamailio."""
+
+    def reach_kamailio(self, way: Any, /) -> None:
+        """Have them ask by this way: see ``consumers.kamailio.Way``."""
         ...
 
 

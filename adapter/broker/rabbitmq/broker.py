@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from adapter.amqp.connection import Connection
     from adapter.broker.rabbitmq.supervisor import Up
     from adapter.ports.broker import DeadLetter, Publication, Receiver
+    from adapter.ports.commands import ReplyAddress
 
 log = structlog.get_logger()
 
@@ -89,6 +90,7 @@ class AmqpBroker:
         self._replies = KeptConnection("replies", servers, shared, self._stand_intakes, self._on_replies_lost)
         self._pushes = KeptConnection("commands", servers, shared, self._stand_commands)
         self._priorities: dict[str, int] = {}  # of the nodes that are attached
+        self._known: frozenset[str] = frozenset()  # nodes whose commands are taken in without a link
         self._taking: dict[str, asyncio.Task[None]] = {}
         self._obeying: dict[str, asyncio.Task[None]] = {}
         self._commands: dict[str, Commands] = {}  # that are consumed at this instant
@@ -202,6 +204,26 @@ class AmqpBroker:
             self._supervisor.aside(end(*tasks))
         for part in _bindings_of(node):
             self._bindings.forget(part)
+        if node in self._known and self._pushes.connection is not None:
+            self._obey(node, self._pushes.connection)
+
+    def know(self, nodes: Collection[str]) -> None:
+        """Take in the commands of these nodes, too, if nobody has a link."""
+        before, self._known = self._known, frozenset(nodes)
+        connection = self._pushes.connection
+        for node in (self._known - before) - self._priorities.keys():
+            if connection is not None:
+                self._obey(node, connection)
+        for node in (before - self._known) - self._priorities.keys():
+            if (task := self._obeying.pop(node, None)) is not None:
+                self._supervisor.aside(end(task))
+            self._bindings.forget(_bindings_of(node)[1])
+
+    def reply(self, node: str, to: ReplyAddress, body: bytes) -> None:
+        """Reply to a command that was delivered to another replica; lost while there is no connection."""
+        line = self._commands.get(node) or next(iter(self._commands.values()), None)
+        if line is not None:
+            line.reply(to, body)
 
     def join(self, replica: str, lease: float, heard: Callable[[bytes], None]) -> None:
         """Hear what all replicas ``say``, this one among them. To be called before ``start``."""
@@ -323,7 +345,7 @@ class AmqpBroker:
 
     def _stand_commands(self, connection: Connection) -> list[asyncio.Task[None]]:
         self.counters.reply_connects += 1
-        for node in self._priorities:
+        for node in self._known | self._priorities.keys():
             self._obey(node, connection)
         # Not by the connection for requests: without majority RabbitMQ 4.3 closes that one for its binding.
         meet = partial(self._beats.run, connection, self._declared)
@@ -343,7 +365,8 @@ class AmqpBroker:
             line = await connection.line()
         step = partial(bind_all, bindings=topology.commands_bindings(node))
         await self._bindings.make(f"node {node} commands bindings", step, self.limits.confirm_timeout)
-        commands = Commands(node, line, self._shared)
+        linked = node in self._priorities
+        commands = Commands(node, line, self._shared, linked, self._count_nodes)
         try:
             if self._pushes.drains_single:
                 await commands.drain_single(self._pushes)
@@ -356,6 +379,9 @@ class AmqpBroker:
             if self._commands.get(node) is commands:
                 del self._commands[node]
             self._supervisor.aside(commands.close())
+
+    def _count_nodes(self) -> int:
+        return len(self._known | self._priorities.keys())
 
     async def _declare_commands(self, node: str, connection: Connection) -> None:
         """One of other settings is used as it is: a second one would push each command twice."""
