@@ -53,7 +53,8 @@ async def bridged(
     bridge = Bridge(settings.load(**{**own, **options}), policy.parse({}))
     await bridge.start()
     try:
-        await until(lambda: all(bridge.readiness.checks().values()) and all(link.opens_gate for link in bridge.nodes))
+        await until(lambda: all(bridge.readiness.checks().values()))
+        await until(lambda: all(link.opens_gate for link in bridge.nodes))
         yield bridge
     finally:
         await bridge.close()
