@@ -168,7 +168,7 @@ class Bridge:
             self._command_store,
             self.broker,
             self.metrics.commands,
-            observer,
+            sinks,
             lambda: self.clock() < self.membership.lease_ends,
             self.clock,
         )

@@ -27,6 +27,8 @@ PLACE: Final = (HANGUP, CALLS)
 """Commands whose first ``done``, of all nodes, tells where the call with that Call-ID is."""
 HEADER_NODES: Final = "x-nodes"
 """Of a reply: how many nodes there are, so that whoever asked all of them knows when all have answered."""
+WITHIN: Final = 5.0
+"""Seconds that a command has, where its message has no ``expiration``."""
 LONGEST: Final = 60.0
 """Seconds that a command may have."""
 

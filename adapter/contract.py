@@ -53,8 +53,6 @@ DEAD_QUEUE_ARGUMENTS: Final[Mapping[str, str | int]] = MappingProxyType(
 )
 """Bounds of the dead letters: number, bytes, age in ms. Whoever declares the queue gives these."""
 ALL_NODES: Final = "all"
-COMMAND_WITHIN: Final = 5.0
-"""Seconds that a command has, where its message has no ``expiration``."""
 
 APP_ID: Final = "evapi-adapter"
 VERSION: Final = 1

@@ -18,7 +18,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from adapter.contract import (
-    COMMAND_WITHIN,
     HEADER_TIME_LEFT,
     HEADER_TRACEPARENT,
     Decision,
@@ -233,7 +232,7 @@ class Service:
         command: str,
         /,
         *,
-        within: float = COMMAND_WITHIN,
+        within: float = 5.0,
         id: str | None = None,  # noqa: A002
         **args: Any,
     ) -> CommandReply:
@@ -260,7 +259,7 @@ class Service:
         command: str,
         /,
         *,
-        within: float = COMMAND_WITHIN,
+        within: float = 5.0,
         id: str | None = None,  # noqa: A002
         **args: Any,
     ) -> list[CommandReply]:

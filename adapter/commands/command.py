@@ -9,8 +9,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter import bodies
-from adapter.command_contract import COMMANDS, LONGEST
-from adapter.contract import COMMAND_WITHIN
+from adapter.command_contract import COMMANDS, LONGEST, WITHIN
 from adapter.errors import CodecError
 from adapter.model.transaction import State, Transaction, TransactionId
 from adapter.ports.commands import ReplyAddress
@@ -86,7 +85,7 @@ def read(asked: Asked, now: float) -> Command | None:
     elif not isinstance(id_, str) or not _ID.fullmatch(id_):
         raise CodecError("command", f"an id is 1 to 100 letters, digits and _.:@+/=-, not {_shown(id_)}")
     call_id = args.get("call_id")
-    within = min(COMMAND_WITHIN if asked.within is None else asked.within, LONGEST)
+    within = min(WITHIN if asked.within is None else asked.within, LONGEST)
     return Command(
         asked.node,
         id_,

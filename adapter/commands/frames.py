@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from adapter.command_contract import CommandOutcome
+from adapter.command_contract import WITHIN, CommandOutcome
 from adapter.commands.course import Verdict
-from adapter.contract import COMMAND_WITHIN
 from adapter.errors import CodecError
 from adapter.model.transaction import RESEND_FOR
 from adapter.wire import command as wire
@@ -62,7 +61,7 @@ class PushedFrames:
             return
         self._number += 1
         token = f"{wire.RECEIPT}{id(self):x}.{self._number}"
-        self._waiting[token] = asked, now, now + (COMMAND_WITHIN if asked.within is None else asked.within)
+        self._waiting[token] = asked, now, now + (WITHIN if asked.within is None else asked.within)
         self._links.send(asked.node, to_kamailio.sync(token), RESEND_FOR, None)
 
     def _send(self, asked: Asked) -> None:

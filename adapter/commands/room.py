@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from adapter.commands.command import Command
     from adapter.model.transaction import Transaction
     from adapter.observe.command_metrics import CommandMetrics
-    from adapter.observe.observer import Observer
+    from adapter.observe.sink import Sink
     from adapter.ports.commands import Asked, CommandReplies
     from adapter.ports.links import Links
     from adapter.ports.store import Store
@@ -53,7 +53,7 @@ class Commands:
         store: holds what is under way: a store of commands alone.
         replies: sends replies to what another replica was asked.
         metrics: of commands.
-        observer: is told of each outcome.
+        sinks: are told of each outcome.
         confirmed: returns whether nobody can have taken over from this replica.
         clock: gives epoch seconds.
     """
@@ -64,7 +64,7 @@ class Commands:
         store: Store,
         replies: CommandReplies,
         metrics: CommandMetrics,
-        observer: Observer,
+        sinks: Sequence[Sink],
         confirmed: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
@@ -72,7 +72,7 @@ class Commands:
         self._store = store
         self._replies = replies
         self._metrics = metrics
-        self._observer = observer
+        self._sinks = tuple(sinks)
         self._confirmed = confirmed
         self._clock = clock
         self._frames = PushedFrames(links, self._end_frame, clock)
@@ -196,9 +196,9 @@ class Commands:
         seconds = max(self._clock() - command.came_at, 0.0)
         self._metrics.ended(command.node, command.label, verdict.outcome, seconds)
         outcome, detail = verdict.outcome.value, verdict.detail
-        self._observer.commanded(
-            Commanded(command.node, command.name, command.id, command.call_id, outcome, seconds, detail)
-        )
+        told = Commanded(command.node, command.name, command.id, command.call_id, outcome, seconds, detail)
+        for sink in self._sinks:
+            sink.commanded(self._clock(), told)
         if asked:
             for each in asked:
                 self._tell(each, command.id, command.came_at, verdict, counted=False)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from adapter.evapi.link import Link
+from adapter.evapi.measured import measure
+from adapter.evapi.refusing import refusal
 from adapter.wire import netstring
 
 if TYPE_CHECKING:
@@ -205,13 +207,7 @@ class Nodes:
 
     def refuses_commands(self, node: str) -> str:
         """Why a command cannot be written to the node, in words; empty if it can."""
-        link = self._links.get(node)
-        if link is None or not link.up:
-            known = node in self._addresses
-            return "the link to the node is down" if known else "there is no node of this name"
-        if not link.gated:
-            return "its configuration does not include evapi-adapter.cfg, which carries commands out"
-        return "" if link.sound else "the node does not read what is written to it"
+        return refusal(self._links.get(node), node in self._addresses)
 
     def forget(self, node: str) -> None:
         """Give up the resumes that are not written yet."""
@@ -231,7 +227,7 @@ class Connector:
         metrics: of the links.
         replica: the name that Kamailio is told.
         settings: limits of a link.
-        on_result: is told the node, and what became of a command.
+        on_result: is told what became of a command of a node.
     """
 
     def __init__(
@@ -330,19 +326,7 @@ class Connector:
 
     def measure(self) -> None:
         """Bring the metrics of the links up to date."""
-        metrics = self._metrics.links
-        for link in self._nodes:
-            metrics.link_up.labels(link.node).set(link.up)
-            metrics.link_sound.labels(link.node).set(link.sound)
-            metrics.link_receipts.labels(link.node).set(link.up and link.writer.receipts)
-            metrics.gate_open.labels(link.node).set(link.opens_gate)
-            metrics.link_connects.set(link.connects, link.node)
-            metrics.link_frames.set(link.frames_in, link.node)
-            metrics.link_bytes.set(link.bytes_in, link.node)
-            metrics.receipts_missed.set(link.writer.receipts_missed, link.node)
-            metrics.frames_resent.set(link.writer.resent, link.node)
-            metrics.frames_expired.set(link.writer.expired, link.node)
-            metrics.frames_unread.labels(link.node).set(link.writer.waiting)
+        measure(self._nodes, self._metrics.links)
 
     # What a link tells
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from adapter.model.transaction import State, Transaction, TransactionId
-    from adapter.observe.sink import Commanded
     from adapter.ports.broker import Reply
 
 log = structlog.get_logger()
@@ -66,9 +65,6 @@ class Observer:
         self._adopted = tuple(each.adopted for each in sinks if type(each).adopted is not Sink.adopted)
         self._resumed = tuple(each.resumed for each in sinks if type(each).resumed is not Sink.resumed)
         self._read = tuple(each.read for each in sinks if type(each).read is not Sink.read)
-        self._commanded = tuple(
-            each.commanded for each in sinks if type(each).commanded is not Sink.commanded
-        )
         self._tick = tuple(each.tick for each in sinks if type(each).tick is not Sink.tick)
         self._traced = traced
         self._clock = clock
@@ -128,12 +124,6 @@ class Observer:
         now = self._clock()
         for tell in self._read:
             tell(now, ids)
-
-    def commanded(self, command: Commanded) -> None:
-        """A command to Kamailio has its outcome."""
-        now = self._clock()
-        for tell in self._commanded:
-            tell(now, command)
 
     def tick(self) -> None:
         """Let the sinks do what is due. To be called often."""

@@ -47,6 +47,11 @@ def command(id_: str, name: str, args: bytes) -> bytes:
     return b'{"adapter":{"command":%b,"name":%b,"args":%b}}' % (_quoted(id_), _quoted(name), args)
 
 
+def receipt(token: str) -> Result:
+    """Make the result of a frame that was pushed, of its receipt."""
+    return Result(token, CommandOutcome.DONE)
+
+
 def args_json(args: Mapping[str, Any]) -> bytes:
     """Write the arguments. Raises CodecError for what Kamailio's parser would refuse."""
     return decision_json(args)

@@ -20,7 +20,6 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from adapter.bodies import decode_json
-from adapter.command_contract import CommandOutcome
 from adapter.errors import CodecError
 from adapter.records import record
 from adapter.wire import command
@@ -181,7 +180,7 @@ def _parse_adapter(frame: bytes, told: Any) -> Event | None:
         return Malformed("adapter-frame", "adapter is no object", frame)
     if isinstance(told.get("synced"), str):
         if told["synced"].startswith(command.RECEIPT):
-            return Result(told["synced"], CommandOutcome.DONE)
+            return command.receipt(told["synced"])
         still = told.get("open")
         return Synced(told["synced"], still if isinstance(still, bool) else None)
     if "hello" in told:

@@ -13,7 +13,6 @@ from adapter.command_contract import CommandReply, decode_reply
 from adapter.commands.room import Commands
 from adapter.inflight.local import LocalStore
 from adapter.observe.command_metrics import CommandMetrics
-from adapter.observe.observer import Observer
 from adapter.observe.sink import Commanded, Sink
 from adapter.ports.commands import Asked, ReplyAddress
 from adapter.wire.event import Result, parse
@@ -40,8 +39,8 @@ class Bench:
         self.replies: list[tuple[str, CommandReply | None]] = []
         self.letters: list[tuple[str, str]] = []
         clock = lambda: self.now  # noqa: E731
-        metrics, observer = CommandMetrics(self.registry), Observer([self.heard], None, clock)
-        self.commands = Commands(self.links, self.store, self, metrics, observer, lambda: True, clock)
+        metrics = CommandMetrics(self.registry)
+        self.commands = Commands(self.links, self.store, self, metrics, [self.heard], lambda: True, clock)
 
     def reply(self, node: str, to: ReplyAddress, body: bytes) -> None:
         self._answer(to.correlation_id, body)

@@ -26,7 +26,7 @@ import structlog
 
 from adapter.amqp.urls import EMBEDDED
 from adapter.broker.embedded.commands import EmbeddedCommands
-from adapter.broker.embedded.cores import AsksKamailio, Delivery
+from adapter.broker.embedded.cores import Delivery
 from adapter.broker.embedded.queues import Queue, Untaken
 from adapter.broker.embedded.results import RETRY, Results
 from adapter.broker.headers import count
@@ -96,7 +96,7 @@ class EmbeddedBroker:
                 self._bound.setdefault(event, []).append(queue)
         self._untaken = Untaken(clock, self._give_up)
         self._results: dict[str, Results] = {}
-        self._known: frozenset[str] = frozenset()
+        self._commands = EmbeddedCommands(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._receiver: Receiver | None = None
         self._closed = False
@@ -156,41 +156,35 @@ class EmbeddedBroker:
 
     async def start(self, receiver: Receiver) -> None:
         """Begin; ``receiver`` gets the replies. Raises what the services raise that cannot be opened."""
-        commands = EmbeddedCommands(lambda: self._receiver, self._nodes, self._keep_command)
         try:
             for queue in self._queues:
-                if isinstance(queue.core, AsksKamailio):
-                    queue.core.reach_kamailio(commands)
+                self._commands.serve(queue.core)
                 await queue.core.open()
         except BaseException:
             await self._close_cores()
             raise
         for queue in self._queues:
             log.info("service", name=queue.core.name, events=sorted(queue.core.events))
-        self._receiver = receiver
+        self._receiver = self._commands.receiver = receiver
 
     def attach(self, node: str, priority: int = 0) -> None:
         """Deliver the node's replies, those that waited first. Nobody else does, whatever the priority."""
         results = self._results_of(node)
         results.attached = True
+        self._commands.linked.add(node)
         results.deliver_soon(self._receiver)
 
     def detach(self, node: str) -> None:
         """Keep the node's replies from now on."""
         self._results_of(node).attached = False
+        self._commands.linked.discard(node)
 
     def know(self, nodes: Collection[str]) -> None:
         """See ``ports.broker.Broker``."""
-        self._known = frozenset(nodes)
+        self._commands.unlinked = frozenset(nodes)
 
     def reply(self, node: str, to: ReplyAddress, body: bytes) -> None:
         """See ``ports.broker.Broker``. There is no other replica."""
-
-    def _nodes(self) -> Collection[str]:
-        return self._known | {node for node, results in self._results.items() if results.attached}
-
-    def _keep_command(self, node: str, reason: str, detail: str, body: bytes) -> None:
-        self.dead_letter(DeadLetter(reason, detail, body, node))
 
     def join(self, replica: str, lease: float, heard: Callable[[bytes], None]) -> None:
         """See ``ports.broker.Broker``. There is nobody else."""
