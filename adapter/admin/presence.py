@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from pamqp.commands import Basic
 
 from adapter import hello
-from adapter.admin.rabbit import NoRights, NotThere
+from adapter.admin.rabbit import NoRights, NotThere, Refused
 from adapter.amqp.topology import Binding
 from adapter.contract import APP_ID, ASK, HELLO, SERVICES_EXCHANGE, ask_key
 from adapter.errors import CodecError
@@ -49,6 +49,8 @@ async def who_is_there(rabbit: Rabbit, wait: float = WAIT) -> Mapping[str, tuple
         try:
             await rabbit.bind(Binding(SERVICES_EXCHANGE, queue, f"{HELLO}.#"))
             heard = await rabbit.publish(SERVICES_EXCHANGE, ASK, b"", _question())
+        except Refused:  # by the queue of an instance that is just leaving: the others have the question
+            heard = True
         except NotThere:  # no service of this SDK was ever here
             return {}
         if heard:
@@ -68,7 +70,7 @@ async def is_heard(rabbit: Rabbit, service: str) -> bool:
     """Whether an instance of a service hears such questions. Raises BrokerUnavailable."""
     try:
         return await rabbit.publish(SERVICES_EXCHANGE, ask_key(service), b"", _question())
-    except (NotThere, NoRights):
+    except (NotThere, NoRights, Refused):
         return False
 
 

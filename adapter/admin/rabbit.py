@@ -51,6 +51,10 @@ class NoRights(BrokerUnavailable):
     """The user may not do it."""
 
 
+class Refused(BrokerUnavailable):
+    """A queue did not take the message; others may have it."""
+
+
 @dataclass(frozen=True, slots=True)
 class QueueState:
     """A queue as it is: messages that wait (not those that a consumer holds), and who consumes it."""
@@ -298,7 +302,7 @@ class Rabbit:
         if isinstance(known, RuntimeError):
             why = "the connection was lost"
         if isinstance(known, aiormq.exceptions.DeliveryError):
-            why = "refused; is a queue full, or without a leader?"
+            return Refused(self._at(f"{what}: refused; is a queue full, or without a leader?"))
         return BrokerUnavailable(self._at(f"{what}: {why}"))
 
     def _at(self, words: str) -> str:

@@ -80,6 +80,17 @@ async def test_nobody_hears(vhost: str, monkeypatch: pytest.MonkeyPatch) -> None
         assert await who_is_there(rabbit, wait=3600) == {}
 
 
+async def test_a_queue_that_takes_no_question_hides_none_who_answer(vhost: str) -> None:
+    """RabbitMQ refuses the question if one queue of many does, such as that of an instance that leaves."""
+    async with instance(vhost, ONE), aiormq.connect(vhost) as connected:
+        channel = await connected.channel()
+        full: dict[str, Any] = {"x-max-length": 0, "x-overflow": "reject-publish"}
+        await channel.queue_declare("evapi.asked.full", auto_delete=True, arguments=full)
+        await channel.queue_bind("evapi.asked.full", SERVICES_EXCHANGE, ASK)
+        found = await listed(vhost)
+    assert found["one"].instances == (ONE,)
+
+
 async def test_all_who_answer(vhost: str) -> None:
     async with instance(vhost, ONE), instance(vhost, TWO), instance(vhost, OTHER):
         found = await listed(vhost)

@@ -44,6 +44,7 @@ class Hearer:
         self.heard.append(hello.decode(message.delivery.routing_key, message.body))
 
     async def ask(self, key: str = ASK) -> None:
+        """Ask, without a confirm: the queue of another test's instance that leaves refuses it."""
         await self.channel.basic_publish(b"", exchange=SERVICES_EXCHANGE, routing_key=key)
 
     async def hears(self, number: int) -> Hello:
@@ -54,7 +55,7 @@ class Hearer:
 @asynccontextmanager
 async def hearer(server: RabbitServer, service: str) -> AsyncIterator[Hearer]:
     async with aiormq.connect(server.url) as connected:
-        channel = await connected.channel()
+        channel = await connected.channel(publisher_confirms=False)
         await channel.exchange_declare(SERVICES_EXCHANGE, exchange_type="topic", durable=True)
         made = Hearer(channel, service)
         queue = str((await channel.queue_declare(exclusive=True)).queue)
