@@ -90,7 +90,7 @@ unit: $(VENV)/.installed ## the tests that need no server and no Debian package 
 
 .PHONY: bare
 bare: DEBIAN += mmdebstrap
-bare: install ## README's two commands on a Debian that has only git and make (SUITE=trixie; about 20 minutes each, as root)
+bare: install ## README as typed, from its top, on a Debian that has only git and make (SUITE=trixie; about 20 minutes each, as root)
 	@$(BIN)/python -m tests.matrix.bare $(SUITE)
 
 .PHONY: again

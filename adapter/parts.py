@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -101,8 +99,9 @@ def make_broker(settings: Settings, rules: LivePolicy, clock: Clock) -> Broker:
     if settings.amqp_url is None:
         from adapter.broker.embedded import EmbeddedBroker
         from consumers import LoadError, load
+        from consumers.clash import add_current_folder
 
-        sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: my_service.py of this folder
+        add_current_folder()
         try:
             return EmbeddedBroker([load(name) for name in settings.consumer], clock=clock)
         except LoadError as exc:

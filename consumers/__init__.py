@@ -1,4 +1,4 @@
-"""Write a service that decides calls, and run it: ``python -m consumers module:service``.
+"""Write a service that decides calls, and run it: ``evapi-adapter consume module:service``.
 
 ::
 
@@ -20,7 +20,12 @@ settings of a webhook (``webhook.toml``: see ``consumers.webhook``). To test you
 
 from __future__ import annotations
 
-from adapter.contract import Decision, Request
+try:
+    from adapter.contract import Decision, Request
+except ImportError as exc:
+    from consumers.clash import shadowed
+
+    raise ImportError(shadowed("adapter", __file__) or str(exc), name=exc.name) from exc
 from consumers.decisions import NO_ANSWER, DecisionError, Failed, allow, cached, redirect, reject, route
 from consumers.gateways import Route, routes
 from consumers.loading import LoadError, load

@@ -1,4 +1,6 @@
-"""``python -m consumers module:service``: run services on RabbitMQ until SIGTERM or SIGINT.
+"""``evapi-adapter consume module:service``: run services on RabbitMQ until SIGTERM or SIGINT.
+
+``python -m consumers`` does the same where no consumers.py or adapter/ is in the current folder.
 
 Exit codes: 0 stopped, after the work in hand; 1 a lifespan cannot be opened, or the HTTP port is taken; 2
 wrong usage, settings or service.
@@ -20,6 +22,7 @@ from adapter.amqp.urls import split_urls
 from adapter.errors import AdapterError, SettingsError
 from adapter.hello import EACH
 from consumers import logs, reloading, tracing
+from consumers.clash import add_current_folder
 from consumers.command_line import MisplacedPassword, hide_passwords
 from consumers.loading import LoadError, load
 
@@ -34,12 +37,14 @@ LOG_VARIABLE: Final = "EVAPI_LOG"
 FROM_VARIABLE: Final = "EVAPI_REQUESTS_FROM"
 HELLO_VARIABLE: Final = "EVAPI_HELLO"
 
+PROGRAM: Final = "python -m consumers"
+
 EXAMPLES = """\
 examples:
-  python -m consumers consumers.least_cost:service --amqp-url amqp://guest:guest@127.0.0.1/
+  {program} consumers.least_cost:service --amqp-url amqp://guest:guest@127.0.0.1/
   EVAPI_AMQP_URL=amqps://user:pw@rabbit1,amqps://user:pw@rabbit2 \\
-      python -m consumers consumers.screening:service my_service:service --prefetch 20
-  python -m consumers webhook.toml
+      {program} consumers.screening:service my_service:service --prefetch 20
+  {program} webhook.toml
 
 webhook.toml, so that an HTTP function decides:
   events = ["invite_request"]
@@ -65,12 +70,12 @@ class UsageError(Exception):
     """A setting is wrong; the text names it."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
+def parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """The command line, as it is typed."""
     made = argparse.ArgumentParser(
-        prog="python -m consumers",
+        prog=program,
         description="Run services that decide calls, on RabbitMQ, until SIGTERM.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES.replace("{program}", program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,  # hide_passwords looks for the whole name
     )
@@ -197,11 +202,11 @@ def _set_up_logging(words: str) -> None:
         raise UsageError(f"{LOG_VARIABLE}: {exc}") from exc
 
 
-def _reload(services: Sequence[str], arguments: Sequence[str]) -> int:
+def _reload(services: Sequence[str], arguments: Sequence[str], program: str) -> int:
     try:
         reloading.run(services, arguments)
     except reloading.ReloadError as exc:
-        print(f"python -m consumers: {exc}", file=sys.stderr)
+        print(f"{program}: {exc}", file=sys.stderr)
         return 2
     return 0
 
@@ -216,17 +221,26 @@ def _all_different(services: Sequence[Service]) -> None:
             )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Gives the exit code."""
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+    """Do what the command says.
+
+    Args:
+        arguments: of the command; None: those of this process, from which passwords are taken away.
+        program: how the command is typed, for what it says.
+
+    Returns:
+        The exit code.
+    """
     if arguments is None:
         try:
             hide_passwords({"--amqp-url": URL_VARIABLE})
         except MisplacedPassword as exc:
-            print(f"python -m consumers: {exc}", file=sys.stderr)
+            print(f"{program}: {exc}", file=sys.stderr)
             return 2
-    options = parser().parse_args(arguments)
+    options = parser(program).parse_args(arguments)
+    add_current_folder()
     if options.reload:
-        return _reload(options.services, sys.argv[1:] if arguments is None else arguments)
+        return _reload(options.services, sys.argv[1:] if arguments is None else arguments, program)
     outlets = outlet.install()
     try:
         _set_up_logging(options.log)
@@ -239,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             logs.tell_requests(service)
         traces = exported(services)
     except (UsageError, LoadError) as exc:
-        print(f"python -m consumers: {exc}", file=sys.stderr)
+        print(f"{program}: {exc}", file=sys.stderr)
         return 2
     import uvloop  # here, so that --help need not wait for it
 
@@ -250,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             users = names(options.requests_from)
             runner.run(serve(services, urls, options.prefetch, users, options.http, options.hello))
     except AdapterError as exc:
-        print(f"python -m consumers: {exc}", file=sys.stderr)
+        print(f"{program}: {exc}", file=sys.stderr)
         return 1
     finally:
         if traces is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from adapter.watched import TableError
+from consumers.clash import unread
 from consumers.service import Service
 
 EXAMPLE: Final = "consumers.least_cost:service"
@@ -53,6 +54,8 @@ def _imported(name: str) -> Service:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as exc:
+        if clash := unread(exc.name or ""):
+            raise LoadError(f"there is no module {exc.name!r}: {clash}") from exc
         if exc.name is None or not f"{module_name}.".startswith(f"{exc.name}."):
             raise LoadError(f"{module_name} needs the module {exc.name!r}, which is not installed") from exc
         raise LoadError(
@@ -60,9 +63,13 @@ def _imported(name: str) -> Service:
             f"write my_service:service"
         ) from exc
     except Exception as exc:
-        raise LoadError(f"{module_name} cannot be imported: {type(exc).__name__}: {exc}") from exc
+        clash = unread(exc.name or "") if isinstance(exc, ImportError) else ""
+        told = f"; {clash}" if clash else ""
+        raise LoadError(f"{module_name} cannot be imported: {type(exc).__name__}: {exc}{told}") from exc
     found = getattr(module, attribute, None)
     if not isinstance(found, Service):
+        if clash := unread(module_name):
+            raise LoadError(f"there is no {name}: {clash}")
         services = [key for key, value in vars(module).items() if isinstance(value, Service)]
         hint = 'it needs one, such as: service = Service("my_service")'
         if services:

@@ -41,7 +41,8 @@ def run(services: Sequence[str], arguments: Sequence[str]) -> None:
     kept = [argument for argument in arguments if argument != FLAG]
     run_process(
         *sorted({_folder(name) for name in services}),
-        target=shlex.join([sys.executable, "-m", "consumers", *kept]),
+        # -P: a consumers.py of the user's folder is not run in place of this package.
+        target=shlex.join([sys.executable, "-P", "-m", "consumers", *kept]),
         target_type="command",
         watch_filter=PythonFilter(extra_extensions=(SETTINGS,)),
         callback=lambda changes: _tell({path for _, path in changes}),

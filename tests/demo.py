@@ -47,6 +47,12 @@ prefix,gateway,rate
 49,127.0.0.1:{second},0.02
 1,127.0.0.1:{second},0.01
 """
+NEXT = """
+All of it is stopped again. Next, a call that code of your own decides; README.md goes on from here:
+
+  python3 -m venv ~/calls/.venv && ~/calls/.venv/bin/pip install .
+  cd ~/calls && . .venv/bin/activate
+  evapi-adapter kamailio-cfg ./proxy"""
 LIST = "block caller spam* Unwanted\n"
 
 
@@ -243,6 +249,7 @@ def main() -> int:
         console.print(f"wrong: {fault}", style="red", markup=False)
     if not faults:
         console.print("every call was decided as it should", style="green")
+        console.print(NEXT, highlight=False, markup=False)
     return 1 if faults else 0
 
 

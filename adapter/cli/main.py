@@ -11,12 +11,15 @@ from typing import Annotated, Any
 import typer
 
 from adapter.cli import (
+    call,
     check,
     conformance,
+    consume,
     control,
     dead_letters,
     doctor,
     inflight,
+    kamailio_cfg,
     new,
     overview,
     replay,
@@ -108,6 +111,8 @@ def run(
     bridge.main(settings.load(**flags))
 
 
+app.command(context_settings=consume.CONTEXT, add_help_option=False)(consume.consume)
+app.command(epilog=call.EPILOG)(call.call)
 app.command(epilog=EPILOG)(bench)
 app.command(epilog=check.EPILOG, cls=check.Check)(check.check)
 app.command(epilog=top.EPILOG)(top.top)
@@ -131,26 +136,7 @@ app.add_typer(policies.app)
 app.command(epilog=new.EPILOG)(new.new)
 
 
-@app.command(
-    "kamailio-cfg",
-    epilog="Example:  evapi-adapter kamailio-cfg evapi-adapter.cfg > /etc/kamailio/evapi-adapter.cfg",
-)
-def kamailio_cfg(
-    name: Annotated[
-        str | None, typer.Argument(help="Which one to print; without it they are listed.")
-    ] = None,
-) -> None:
-    """Print the Kamailio configuration files that come with the adapter."""
-    from adapter import kamailio
-
-    if name is None:
-        for known in kamailio.names():
-            typer.echo(known)
-        return
-    try:
-        typer.echo(kamailio.read(name), nl=False)
-    except KeyError:
-        raise SettingsError("NAME", f"{name!r} is none of {', '.join(kamailio.names())}") from None
+app.command("kamailio-cfg", epilog=kamailio_cfg.EPILOG)(kamailio_cfg.kamailio_cfg)
 
 
 def main() -> None:

@@ -211,6 +211,25 @@ class TestKamailioCfg:
             assert (code, err) == (0, "")
             assert out == kamailio.path(name).read_text("utf-8")
 
+    def test_all_of_them_into_a_folder(self, tmp_path: Path) -> None:
+        folder = tmp_path / "new" / "proxy"
+        for _ in range(2):
+            code, out, err = evapi_adapter("kamailio-cfg", str(folder))
+            assert (code, err) == (0, f"Next: kamailio -f {folder}/kamailio.cfg -DD -E\n")
+            assert out.split() == [str(folder / name) for name in kamailio.names()]
+        assert {path.name: path.read_text() for path in folder.iterdir()} == {
+            name: kamailio.read(name) for name in kamailio.names()
+        }
+
+    def test_it_writes_over_nothing_that_differs(self, tmp_path: Path) -> None:
+        (tmp_path / "kamailio.cfg").write_text("mine")
+        code, out, err = evapi_adapter("kamailio-cfg", str(tmp_path))
+        assert (code, out) == (1, "")
+        assert f"{tmp_path}/kamailio.cfg: there already, and not the same" in err
+        assert [path.name for path in tmp_path.iterdir()] == ["kamailio.cfg"]
+        assert evapi_adapter("kamailio-cfg", str(tmp_path), "--force").code == 0
+        assert (tmp_path / "kamailio.cfg").read_text() == kamailio.read("kamailio.cfg")
+
     @pytest.mark.parametrize("name", ["nosuch", "../kamailio/kamailio.cfg", "__init__.py", ""])
     def test_one_that_is_not_there(self, name: str) -> None:
         code, out, err = evapi_adapter("kamailio-cfg", name)

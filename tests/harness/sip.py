@@ -8,56 +8,13 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from adapter.sip.message import Message as Message
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 TIMEOUT = 10.0
 _numbers = itertools.count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One SIP message: its first line, its headers in order, its body."""
-
-    first: str
-    headers: tuple[tuple[str, str], ...]
-    body: str = ""
-
-    @classmethod
-    def parse(cls, data: bytes) -> Message:
-        """Read a datagram."""
-        head, _, body = data.decode("utf-8", "surrogateescape").partition("\r\n\r\n")
-        first, *lines = head.split("\r\n")
-        pairs = (line.partition(":") for line in lines)
-        return cls(first, tuple((name.strip().lower(), value.strip()) for name, _, value in pairs), body)
-
-    def all(self, name: str) -> list[str]:
-        """The values of a header, in order."""
-        return [value for key, value in self.headers if key == name.lower()]
-
-    def get(self, name: str) -> str:
-        """The first value of a header, empty where there is none."""
-        return next(iter(self.all(name)), "")
-
-    @property
-    def code(self) -> int:
-        """The status code of a response, 0 of a request."""
-        return int(self.first.split()[1]) if self.first.startswith("SIP/2.0 ") else 0
-
-    @property
-    def reason(self) -> str:
-        """The reason phrase of a response."""
-        return self.first.split(" ", 2)[2]
-
-    @property
-    def method(self) -> str:
-        """The method of a request or, of a response, of the request it answers."""
-        return self.get("cseq").split()[-1]
-
-    @property
-    def uri(self) -> str:
-        """The request URI."""
-        return self.first.split()[1]
 
 
 class _Endpoint(asyncio.DatagramProtocol):

@@ -82,7 +82,8 @@ def command(
     return [*made, "--", *words]
 
 
-def _raise_loopback() -> None:
+def raise_loopback() -> None:
+    """Have 127.0.0.1 in a new network namespace."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request))[1]
@@ -133,7 +134,7 @@ def main() -> None:
     if given.network:
         _mount(given.root, [*given.bind, *filter(Path.exists, REACHING_OUT)])
     else:
-        _raise_loopback()
+        raise_loopback()
         _mount(given.root, [*given.bind, Path("/etc/hosts")])
         _without_dns(given.root)
     words: list[str] = given.command

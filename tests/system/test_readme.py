@@ -19,52 +19,57 @@ from tests.harness.sip import Caller, Gateway
 if TYPE_CHECKING:
     from pathlib import Path
 
-MODULES = ("tm", "tmx", "sl", "rr", "pv", "textops", "siputils", "xlog", "jansson", "htable")
+CONSUMER = """
+from consumers import Request, Service, redirect, reject, route
+service = Service("own")
+
+@service.on("invite_request")
+async def decide(request: Request):
+    assert request.data["call_id"]
+    if request.data["user"] == "302":
+        return redirect("sip:elsewhere@192.0.2.7")
+    if request.data["user"] == "999":
+        return reject(486, "Not now")
+    return route("sip:127.0.0.1:GATEWAY")
+"""
 
 
 def configuration(folder: Path) -> Path:
-    """The ten lines, with what every Kamailio has around them."""
-    shown = block("", "include_file")
-    head, _, rest = shown.partition("# in request_route")
-    asks, _, routes = rest.partition("\n\n")
-    asks = asks.partition("\n")[2]
-    modules = "".join(f'loadmodule "{name}.so"\n' for name in MODULES)
-    head = head.replace('"127.0.0.1:8448"', "EVAPI_BIND")
-    text = f"""#!KAMAILIO
-listen=SIP_LISTEN
-children=SIP_WORKERS
-disable_tcp=yes
-auto_aliases=no
-{modules}{head}
-request_route {{
-    if (is_method("OPTIONS")) {{ sl_send_reply("200", "OK"); exit; }}
-    if (is_method("ACK")) {{ t_check_trans(); exit; }}
-{asks}
-}}
-{routes}"""
+    """The lines as they stand, but for ports that are free."""
+    shown = block("", "include_file").replace('"127.0.0.1:8448"', "EVAPI_BIND")
     (folder / kamailio.INCLUDE).write_text(kamailio.read(kamailio.INCLUDE))
-    path = folder / "readme.cfg"
-    path.write_text(text)
+    path = folder / "own.cfg"
+    path.write_text(f"listen=SIP_LISTEN\nchildren=SIP_WORKERS\n{shown}")
     return path
 
 
-async def test_the_ten_lines_of_kamailio_and_of_consumer_decide_calls(tmp_path: Path) -> None:
-    async with await Gateway.open() as gateway:
-        code = block("python", "my_service").replace("sip:gw1.example.net", f"sip:127.0.0.1:{gateway.port}")
-        (tmp_path / "readme_service.py").write_text(code)
+async def test_the_lines_for_an_own_configuration_carry_out_each_decision(tmp_path: Path) -> None:
+    async with await Gateway.open(0) as gateway:
+        (tmp_path / "own_service.py").write_text(CONSUMER.replace("GATEWAY", str(gateway.port)))
         env = {"PYTHONPATH": str(tmp_path)}
-        options = {"consumer": "readme_service:service"}
         with (
             KamailioServer(tmp_path, configuration(tmp_path)) as server,
-            Bridge("adapter", tmp_path, {"sbc1": server.evapi_port}, options, env) as bridge,
+            Bridge(
+                "adapter", tmp_path, {"sbc1": server.evapi_port}, {"consumer": "own_service:service"}, env
+            ) as bridge,
         ):
             bridge.wait_for_gate()
             async with await Caller.open(server.sip_port) as caller:
-                assert (await caller.call("442079460000").final()).code == 200
                 refused = await caller.call("999").final()
-            assert (refused.code, refused.reason) == (403, "Forbidden")
-            assert len(gateway.of("INVITE")) == 1
-            assert bridge.metric("evapi_outcomes_total", outcome="decided") == 2
+                redirected = await caller.call("302").final()
+                cancelled = caller.call("4420")
+                await cancelled.response(180)
+                cancelled.cancel()
+                assert (await cancelled.final()).code == 487
+                gateway.code = 200
+                answered = caller.call("4420")
+                assert (await answered.final()).code == 200
+                assert (await answered.bye()).code == 200, "a request in a dialog finds its way"
+            assert (refused.code, refused.reason) == (486, "Not now")
+            assert (redirected.code, redirected.get("contact")) == (302, "<sip:elsewhere@192.0.2.7>")
+            assert len(gateway.of("CANCEL")) == 1
+            assert len(gateway.of("BYE")) == 1
+            assert bridge.metric("evapi_outcomes_total", outcome="decided") == 4
 
 
 def test_the_policy_can_be_read(tmp_path: Path) -> None:
