@@ -73,7 +73,7 @@ lint: install ## ruff, mypy --strict, import contracts
 	$(BIN)/lint-imports --verbose | tail -12
 
 .PHONY: test
-test: DEBIAN += prometheus kamailio-utils-modules $(IMAGE) $(NODE)
+test: DEBIAN += prometheus systemd kamailio-utils-modules $(IMAGE) $(NODE)
 test: install node ## lint and every test, with the real servers
 	@$(MAKE) --no-print-directory -j 2 lint test-beside
 	$(BIN)/pytest --cov --cov-append --cov-report=term:skip-covered $(ALONE)

@@ -26,6 +26,7 @@ from adapter.cli import (
     send,
     services,
     settings,
+    systemd_unit,
     tail,
     top,
     topology,
@@ -137,6 +138,7 @@ app.command(epilog=new.EPILOG)(new.new)
 
 
 app.command("kamailio-cfg", epilog=kamailio_cfg.EPILOG)(kamailio_cfg.kamailio_cfg)
+app.command("systemd-unit", epilog=systemd_unit.EPILOG)(systemd_unit.systemd_unit)
 
 
 def main() -> None:
