@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from typer.core import TyperCommand
 
 from adapter.cli import options
+from adapter.cli.help import Command
 from adapter.cli.output import Column, Format, Output, escaped
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Form(StrEnum):
     NAGIOS = "nagios"
 
 
-class Check(TyperCommand):
+class Check(Command):
     """Wrong usage ends in UNKNOWN: 2 would tell a monitoring system that it is critical."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from adapter.cli import options
+from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, console, escaped, seconds
 from adapter.errors import SettingsError
 
@@ -42,12 +43,10 @@ ByReason = Annotated[str, typer.Option("--reason", help="Only those that died of
 ByEvent = Annotated[str, typer.Option("--event", help="Only those of this event.")]
 ByNode = Annotated[str, typer.Option("--node", help="Only those of this node.")]
 
-app = typer.Typer(
+app = Commands(
     name="dead-letters",
     help="What died on the way, and why: list, show, replay, purge.",
     epilog=EPILOG,
-    no_args_is_help=True,
-    rich_markup_mode=None,
 )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 EPILOG: Final = (
     "Examples:  evapi-adapter doctor    "
     "evapi-adapter doctor --kamailio-cfg /etc/kamailio/kamailio.cfg -A WITH_TLS --kamailio-version 5.8    "
+    "evapi-adapter doctor --kamailio-cfg kamailio.cfg -o sarif > doctor.sarif    "
     "evapi-adapter doctor -o json | jq '.rows[] | select(.status == \"error\").todo'"
 )
 WIDTH: Final = 100
@@ -36,6 +39,16 @@ _TITLES: Final = {"redis": "Redis", "rabbitmq": "RabbitMQ"}
 NAMED: Final = ("replicas", "nodes", "services")
 """Groups whose findings are about something with a short name."""
 _COMMENT: Final = "    # "
+
+
+class Told(StrEnum):
+    """How findings are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    SARIF = "sarif"
+    GITHUB = "github"
 
 
 def doctor(
@@ -61,13 +74,19 @@ def doctor(
     amqp_api: options.AmqpApi = None,
     nodes: options.Nodes = None,
     policy: options.PolicyFile = None,
-    output: options.As = Format.TABLE,
+    output: Annotated[
+        Told,
+        typer.Option(
+            "--output", "-o", help="How data is printed: sarif and github are for a check-out's reviewers."
+        ),
+    ] = Told.TABLE,
     more: options.More = None,
 ) -> None:
     """Look at settings, Redis, RabbitMQ, replicas, nodes and services, within 3 seconds.
 
     Of what is not ok it says why it matters, and the command to run or the line to write. It changes
-    nothing, and does not connect to Kamailio: of that the replicas tell. Exit codes: 0 nothing wrong
+    nothing, and does not connect to Kamailio: of that the replicas tell. A configuration (--kamailio-cfg) is
+    looked through, and this machine's Kamailio, if there is one, must load it. Exit codes: 0 nothing wrong
     (warnings perhaps), 1 an error (with --strict: or a warning), 2 wrong usage.
     """
     from adapter.admin import checks_settings
@@ -82,11 +101,13 @@ def doctor(
     looked, replicas = options.run(examine(site))
     found += looked
     if kamailio_cfg is not None:
+        from adapter.admin import checks_kamailio_loads
         from adapter.admin.checks_kamailio import check
         from adapter.admin.checks_replicas import ENOUGH
 
         found += check(kamailio_cfg, defines, version, max(replicas, ENOUGH), site.policy.longest_deadline)
-    _show(found, Output(output), svg)
+        found += checks_kamailio_loads.check(kamailio_cfg, defines)
+    _show(found, output, svg)
     bad = {"error", "warning"} if strict else {"error"}
     if any(finding.status in bad for finding in found):
         raise typer.Exit(1)
@@ -122,9 +143,20 @@ def _defines(words: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _show(found: Sequence[Finding], out: Output, svg: str | None) -> None:
+def _show(found: Sequence[Finding], told: Told, svg: str | None) -> None:
     summary = _summary(found)
-    if out.format is Format.TABLE:
+    out = Output(Format.JSON if told in (Told.SARIF, Told.GITHUB) else Format(told))
+    if told is Told.SARIF:
+        from importlib.metadata import version
+
+        from adapter.cli.annotations import sarif
+
+        typer.echo(json.dumps(sarif(found, version("evapi-adapter")), indent=2))
+    elif told is Told.GITHUB:
+        from adapter.cli.annotations import github
+
+        typer.echo("\n".join(github(found)))
+    elif told is Told.TABLE:
         screen = console()
         width = screen.width if sys.stdout.isatty() else None
         for line in lines(found, width):

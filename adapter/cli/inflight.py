@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from adapter.cli import options
+from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, clock, console, escaped, seconds
 from adapter.errors import CodecError, SettingsError
 
@@ -112,12 +113,10 @@ COLUMNS_SETTLE: Final = (
     Column("reason", "REASON"),
 )
 
-app = typer.Typer(
+app = Commands(
     name="inflight",
     help="The calls that wait for a decision: list, show, settle by hand.",
     epilog=EPILOG,
-    no_args_is_help=True,
-    rich_markup_mode=None,
 )
 
 

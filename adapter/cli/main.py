@@ -34,10 +34,14 @@ from adapter.cli import (
 )
 from adapter.cli import policy as policies
 from adapter.cli.bench import EPILOG, bench
+from adapter.cli.help import Commands
 from adapter.cli.options import pair
 from adapter.errors import AdapterError, SettingsError
 
-NODES = "Kamailio's EVAPI ports: name=host:port,dns://host:port,dns+srv://name [default: 127.0.0.1:8448]"
+NODES = (
+    "Kamailio's EVAPI ports, separated by commas: name=host:port, dns://host:port, dns+srv://name "
+    "[default: 127.0.0.1:8448]"
+)
 BETTER = "With a password better by the variable, or by {}_FILE: a file that holds it."
 AMQP_URL = (
     f"RabbitMQ, several separated by commas. {BETTER.format('EVAPI_AMQP_URL')} [default: the embedded broker]"
@@ -52,14 +56,12 @@ MORE = "Any other setting: lease=2 is EVAPI_LEASE=2."
 
 URLS = ("--amqp-url", "--redis-url", "--amqp-api")
 
-app = typer.Typer(
+app = Commands(
     name="evapi-adapter",
     help="The bridge between Kamailio's EVAPI module and RabbitMQ.",
-    epilog="Try: evapi-adapter run --consumer consumers.least_cost:service",
-    no_args_is_help=True,
+    epilog="Examples:  evapi-adapter run --consumer consumers.least_cost:service    evapi-adapter call 4420",
     add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
 )
 
 

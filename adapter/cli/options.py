@@ -26,7 +26,8 @@ INTERRUPTED: Final = 130
 Nodes = Annotated[
     str | None,
     typer.Option(
-        envvar="EVAPI_NODES", help="Kamailio's EVAPI ports: name=host:port,dns://host:port,dns+srv://name"
+        envvar="EVAPI_NODES",
+        help="Kamailio's EVAPI ports, separated by commas: name=host:port, dns://host:port, dns+srv://name",
     ),
 ]
 AmqpUrl = Annotated[str | None, typer.Option(envvar="EVAPI_AMQP_URL", help="RabbitMQ.")]

@@ -66,17 +66,25 @@ def clock(epoch: float | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What of a row is shown where. ``show`` makes text of the value; ``style`` is rich's."""
+    """What of a row is shown where. ``show`` makes text of the value; ``style`` is rich's.
+
+    ``width``: of a stream's column, which has its place even where there is nothing in it; 0: it has none.
+    """
 
     key: str
     title: str
     show: Callable[[Any], str] = text
     right: bool = False
     style: str | Callable[[Any], str] = ""
+    width: int = 0
 
     def cell(self, row: Mapping[str, Any]) -> str:
         """The text of this column."""
         return self.show(row.get(self.key))
+
+    def placed(self, row: Mapping[str, Any]) -> str:
+        """The text of this column, as wide as the column is."""
+        return self.cell(row).ljust(self.width)
 
 
 class Output:
@@ -113,10 +121,17 @@ class Output:
         else:
             from rich.text import Text
 
-            parts = [(column.cell(row), _style(column, row)) for column in columns]
+            parts = [(column.placed(row), _style(column, row)) for column in columns]
             line = Text("  ").join(Text(part, style) for part, style in parts if part)
+            line.rstrip()
             console().print(line, soft_wrap=True)
         sys.stdout.flush()
+
+    def head(self, columns: Sequence[Column]) -> None:
+        """Print the titles above a stream's lines, where a person reads them."""
+        if self.format is Format.TABLE and sys.stdout.isatty():
+            titles = "  ".join(column.title.ljust(column.width) for column in columns)
+            console().print(titles.rstrip(), style="bold", soft_wrap=True)
 
     def say(self, words: str) -> None:
         """Tell something that is no data."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from adapter.cli import explanation, options
+from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, escaped, seconds, text
 from adapter.errors import PolicyError, SettingsError
 
@@ -62,11 +63,9 @@ CHECKED: Final = (
     Column("restart", "TAKES A RESTART", style="yellow"),
     Column("hints", "HINTS", lambda hints: "; ".join(map(escaped, hints)), style="yellow"),
 )
-app = typer.Typer(
+app = Commands(
     name="policy",
     help="What counts for each event, whether a file is good, and what happens to an event.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
 )
 
 

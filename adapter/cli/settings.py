@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from adapter.cli import options
+from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, escaped
 from adapter.errors import SettingsError
 
@@ -18,11 +19,9 @@ if TYPE_CHECKING:
 
     from adapter.settings import Settings
 
-app = typer.Typer(
+app = Commands(
     name="settings",
     help="What is in force, and where it comes from.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
 )
 EPILOG_SHOW: Final = (
     "Examples:  evapi-adapter settings show    evapi-adapter settings show --set lease=2 -o json"

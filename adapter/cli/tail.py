@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 
 EPILOG: Final = (
     "Examples:  evapi-adapter tail --only resume --outcome timeout    "
+    "evapi-adapter tail --only resume --outcome '!decided' --since 30s    "
     "evapi-adapter tail --since 30s --call-id 1-4711@10.0.0.7    "
     "evapi-adapter tail --for 10s -o jsonl | jq -r .outcome | sort | uniq -c"
 )
+NOT: Final = "!"
+"""Before an outcome: all but this one."""
 LOOK: Final = 0.25
 """Seconds between two looks at the journals."""
 SERVICES: Final = 100_000
@@ -61,13 +64,13 @@ def _payload(value: Any) -> str:
 
 
 COLUMNS: Final = (
-    Column("at", "TIME", clock, style="dim"),
-    Column("said", "WHAT", style=_style),
-    Column("took", "TOOK"),
-    Column("event", "EVENT"),
-    Column("id", "ID", style="bold"),
-    Column("service", "SERVICE"),
-    Column("step", "STEP", _step, style=lambda step: _STEPS.get(str(step), "yellow")),
+    Column("at", "TIME", clock, style="dim", width=12),
+    Column("said", "WHAT", style=_style, width=11),
+    Column("took", "TOOK", width=7),
+    Column("event", "EVENT", width=16),
+    Column("id", "ID", style="bold", width=24),
+    Column("service", "SERVICE", width=14),
+    Column("step", "STEP", _step, style=lambda step: _STEPS.get(str(step), "yellow"), width=14),
     Column("call_id", "CALL-ID"),
     Column("data", "DATA", _payload),
     Column("decision", "DECISION", _payload),
@@ -76,17 +79,17 @@ COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What is shown; empty or ``None``: all."""
+    """What is shown; empty or ``None``: all. ``outcome``: any of these, and none of those after a ``!``."""
 
     node: str = ""
     event: str = ""
-    outcome: str = ""
+    outcome: tuple[str, ...] = ()
     call_id: str = ""
     service: str = ""
     only: Only | None = None
     step: str = ""
 
-    _SAME: ClassVar = ("node", "event", "outcome", "call_id", "step")
+    _SAME: ClassVar = ("node", "event", "call_id", "step")
 
     def takes(self, row: Mapping[str, Any]) -> bool:
         """Whether a row is. Who decides and how is known of outcomes alone."""
@@ -95,7 +98,15 @@ class Filter:
         decided = row["service"] == self.service or (row["services"] or {}).get(self.service) == "decided"
         if self.service and not decided:
             return False
+        if self.outcome and not _is_one_of(row["outcome"], self.outcome):
+            return False
         return all(getattr(self, name) in ("", row[name]) for name in self._SAME)
+
+
+def _is_one_of(outcome: str | None, words: tuple[str, ...]) -> bool:
+    """Whether an outcome is any of those that are named, or of all where only others are left out."""
+    wanted = {word for word in words if not word.startswith(NOT)}
+    return outcome is not None and f"{NOT}{outcome}" not in words and (not wanted or outcome in wanted)
 
 
 class Follower:
@@ -143,7 +154,7 @@ class Lines:
     of each service that was asked. Pure."""
 
     def __init__(self, payloads: bool = False) -> None:
-        self._payloads = payloads
+        self.has_payloads = payloads
         self._services: dict[TransactionId, str] = {}
         self._courses: dict[TransactionId, Course] = {}
         self.without = False
@@ -209,7 +220,7 @@ class Lines:
         }
 
     def _payload(self, each: Noted, name: str) -> dict[str, Any]:
-        if not self._payloads:
+        if not self.has_payloads:
             return {}
         from adapter.admin.masking import masked
         from adapter.admin.timelines import request_data
@@ -223,7 +234,10 @@ class Lines:
 def tail(
     node: Annotated[str, typer.Option(help="Only those of this node.")] = "",
     event: Annotated[str, typer.Option(help="Only those of this event.")] = "",
-    outcome: Annotated[str, typer.Option(help="Only this outcome: timeout, ...")] = "",
+    outcome: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this outcome: timeout; or all but it: '!decided'. May be repeated."),
+    ] = None,
     call_id: Annotated[str, typer.Option(help="Only those of this Call-ID.")] = "",
     service: Annotated[str, typer.Option(help="Only what this service decided.")] = "",
     step: Annotated[str, typer.Option(help="Only what this step of the ladder decided: backup, ...")] = "",
@@ -255,12 +269,13 @@ def tail(
 
     if output is Format.JSON:
         raise SettingsError("--output", "is table or jsonl: what goes on has no end that JSON could have")
-    if outcome and outcome not in list(Outcome):
-        raise SettingsError("--outcome", f"is one of {', '.join(Outcome)}")
+    outcomes = tuple(outcome or ())
+    if any(word.removeprefix(NOT) not in list(Outcome) for word in outcomes):
+        raise SettingsError("--outcome", f"is one of {', '.join(Outcome)}, or ! and one of them")
     if step and step not in list(Rung):
         raise SettingsError("--step", f"is one of {', '.join(Rung)}")
     chosen = options.settings(more, redis_url=redis_url)
-    wanted = Filter(node, event, outcome, call_id, service, only, step)
+    wanted = Filter(node, event, outcomes, call_id, service, only, step)
     try:
         options.run(_follow(chosen, Output(output), wanted, Lines(payloads), since or 0.0, during))
     except BrokenPipeError:
@@ -284,6 +299,7 @@ async def _follow(
         if not follower.replicas:
             out.say("no replica has beaten in the last 10 minutes: does `evapi-adapter run` run?")
         problem: StoreUnavailable | None = None
+        out.head(COLUMNS if lines.has_payloads else COLUMNS[:-2])
         while True:
             _print(out, wanted, lines, noted)
             left = LOOK if end is None else min(LOOK, end - time.monotonic())
@@ -309,10 +325,11 @@ def _print(out: Output, wanted: Filter, lines: Lines, noted: Iterable[Noted]) ->
     told = lines.without
     for row in filter(wanted.takes, lines.rows(noted)):
         if out.format is Format.TABLE:
-            row |= {"said": f"{row['outcome'] or 'event':<11}", "took": f"{seconds(row['seconds']):>7}"}
+            row |= {"said": row["outcome"] or "event", "took": f"{seconds(row['seconds']):>7}"}
         if out.format is Format.TABLE and not sys.stdout.isatty():
             # Without rich: it takes 8 times as long, and has its own exit code for a pipe that is closed.
-            sys.stdout.write("  ".join(filter(None, (column.cell(row) for column in COLUMNS))) + "\n")
+            placed = "  ".join(filter(None, (column.placed(row) for column in COLUMNS)))
+            sys.stdout.write(placed.rstrip() + "\n")
             sys.stdout.flush()
         else:
             out.line(COLUMNS, row)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from adapter.cli import options, services
+from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output
 
 if TYPE_CHECKING:
@@ -61,12 +62,10 @@ QueueOf = Annotated[
     ),
 ]
 
-app = typer.Typer(
+app = Commands(
     name="topology",
     help="Exchanges, queues and bindings as they should be, and as they are.",
     epilog=EPILOG,
-    no_args_is_help=True,
-    rich_markup_mode=None,
 )
 
 

@@ -114,6 +114,21 @@ class TestLines:
         found = rows(calls, "--only", "event")
         assert [row["id"] for row in found] == ["sbc1:1:1:1", "sbc1:1:2:1", "sbc1:1:3:1"]
 
+    def test_each_column_has_its_place(self, calls: Calls) -> None:
+        calls.decided(calls.call(7), calls.call(8))
+        calls.coursed(calls.call(9, ago=1), "stale", Outcome.TIMEOUT, fraud="timeout")
+        lines = evapi_adapter(*PAST, **calls.variables).out.splitlines()
+        for word in ("invite_request", "sbc1:1:", "call-"):
+            assert len({line.index(word) for line in lines}) == 1, word
+        shown = on_terminal(*PAST, COLUMNS="160", **calls.variables).out.splitlines()
+        head, *rest = [line for line in shown if line]
+        assert head.split() == ["TIME", "WHAT", "TOOK", "EVENT", "ID", "SERVICE", "STEP", "CALL-ID"]
+        assert len(rest) == 6
+        for title, word in (("EVENT", "invite_request"), ("ID", "sbc1:1:"), ("CALL-ID", "call-")):
+            assert {line.index(word) for line in rest} == {
+                head.index(title) if title != "ID" else head.index(" ID ") + 1
+            }
+
     def test_only_what_is_new_where_nothing_older_is_asked_for(self, calls: Calls) -> None:
         calls.decided(calls.call(1))
         done = evapi_adapter("tail", "--for", "1ms", **calls.variables)
@@ -139,6 +154,11 @@ class TestFilters:
             ("--node sbc2", ["event 2", "resume 2"]),
             ("--event other", ["event 3", "resume 3"]),
             ("--outcome timeout", ["resume 3"]),
+            ("--outcome !decided", ["resume 3"]),
+            ("--outcome !timeout", ["resume 1", "resume 2"]),
+            ("--outcome timeout --outcome decided", ["resume 1", "resume 2", "resume 3"]),
+            ("--outcome timeout --outcome failed", ["resume 3"]),
+            ("--outcome timeout --outcome !timeout", []),
             ("--call-id call-1@h", ["event 1", "resume 1"]),
             ("--service lcr", ["resume 1"]),
             ("--only resume", ["resume 1", "resume 2", "resume 3"]),
@@ -175,6 +195,7 @@ class TestFilters:
         ("words", "told"),
         [
             ("--outcome nosuch", "decided, timeout"),
+            ("--outcome !nosuch", "decided, timeout"),
             ("--step nosuch", "fallback_on, fallback"),
             ("--only nosuch", "event"),
             ("-o json", "jsonl"),
