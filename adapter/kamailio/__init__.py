@@ -8,6 +8,8 @@ from typing import Final
 
 INCLUDE: Final = "evapi-adapter.cfg"
 """The include that users load from their own configuration."""
+_PARTS: Final = "evapi-adapter"
+"""How the names of the include and of the files that it includes itself begin."""
 _SUFFIX: Final = ".cfg"
 _SCRIPTS: Final = frozenset({"kemi.py"})
 """Routes in another language, that a configuration loads."""
@@ -17,6 +19,11 @@ def names() -> list[str]:
     """The names of the packaged configurations and scripts."""
     there = {entry.name for entry in resources.files(__name__).iterdir()}
     return sorted(name for name in there if name.endswith(_SUFFIX) or name in _SCRIPTS)
+
+
+def includes() -> list[str]:
+    """The names of the include and of the files that it includes itself."""
+    return [name for name in names() if name.startswith(_PARTS)]
 
 
 def read(name: str) -> str:

@@ -190,6 +190,7 @@ class Gateway(_Endpoint):
         self.code = code
         self.deaf = deaf
         self.requests: list[Message] = []
+        self._peer = ("127.0.0.1", 0)
 
     @classmethod
     async def open(cls, code: int = 200, *, port: int = 0, deaf: int = 0) -> Gateway:
@@ -203,13 +204,33 @@ class Gateway(_Endpoint):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         request = Message.parse(data)
+        if request.code:
+            return  # to its own BYE
         self.requests.append(request)
+        self._peer = addr
         if request.method == "INVITE":
             self._answer_invite(request, addr)
         elif request.method != "ACK":
             self._reply(request, 200, addr)
         if request.method == "CANCEL":
             self._reply(self.of("INVITE")[-1], 487, addr)
+
+    def answer(self, code: int) -> None:
+        """Answer the INVITE that came last with a final response."""
+        self._reply(self.of("INVITE")[-1], code, self._peer)
+
+    def bye(self, server: int) -> None:
+        """End the call that was answered last, by way of the SIP server on 127.0.0.1:``server``."""
+        invite = self.of("INVITE")[-1]
+        routes = "".join(f"Route: {route}\r\n" for route in invite.all("record-route"))
+        text = (
+            f"BYE {invite.get('contact').strip('<>')} SIP/2.0\r\n"
+            f"Via: SIP/2.0/UDP 127.0.0.1:{self.port};branch=z9hG4bK-bye-{next(_numbers)}\r\n"
+            f"Max-Forwards: 70\r\n{routes}"
+            f"From: {invite.get('to')};tag=gateway\r\nTo: {invite.get('from')}\r\n"
+            f"Call-ID: {invite.get('call-id')}\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n"
+        )
+        self.transport.sendto(text.encode("utf-8", "surrogateescape"), ("127.0.0.1", server))
 
     def _answer_invite(self, request: Message, addr: tuple[str, int]) -> None:
         if len(self.of("INVITE")) <= self.deaf:

@@ -317,12 +317,11 @@ def test_networks_let_out_what_is_needed_and_nothing_else(chart: Charts) -> None
 
 def test_files_in_a_release_are_those_of_the_project(chart: Charts) -> None:
     objects = chart.named("everything")
-    told = one(objects, "ConfigMap", "sip-evapi-adapter")["data"]
-    includes = [name for name in adapter.kamailio.names() if name.startswith("evapi-adapter")]
-    assert {name for name in told if name.endswith(".cfg")} == set(includes)
-    for name in includes:
-        assert told[name].strip() == adapter.kamailio.path(name).read_text().strip()
-        assert (CHART / "files" / name).read_text() == adapter.kamailio.path(name).read_text()
+    given = one(objects, "ConfigMap", "sip-evapi-adapter")["data"]
+    assert [name for name in given if name.endswith(".cfg")] == adapter.kamailio.includes()
+    for name in adapter.kamailio.includes():
+        assert given[name].strip() == adapter.kamailio.read(name).strip()
+        assert (CHART / "files" / name).read_text() == adapter.kamailio.read(name)
     (rules,) = of(objects, "PrometheusRule")
     files = [CHART / "rules" / name for name in ("evapi-adapter.yaml", "budget.yaml")]
     assert rules["spec"]["groups"] == [

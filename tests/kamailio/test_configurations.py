@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 
 def test_names() -> None:
-    assert adapter.kamailio.names() == [
+    assert adapter.kamailio.includes() == [
+        "evapi-adapter-calls.cfg",
         "evapi-adapter-commands.cfg",
         "evapi-adapter.cfg",
+    ]
+    assert adapter.kamailio.names() == [
+        *adapter.kamailio.includes(),
         "kamailio.cfg",
         "kemi.cfg",
         "kemi.py",
@@ -54,16 +58,17 @@ def test_variables_go_to_functions_in_quotes(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["kamailio.cfg", "kemi.cfg", "plain.cfg", "as a user copies them"])
 @pytest.mark.parametrize(
-    "defines",
+    "define",
     [
-        [],
-        ["-A", "WITH_SCREENING"],
-        ["-A", "WITH_REGISTER"],
-        ["-A", "ADAPTER_COMMANDS"],
-        ["-A", 'EVAPI_BIND="127.0.0.1:9000"'],
+        "",
+        "WITH_SCREENING",
+        "WITH_REGISTER",
+        "ADAPTER_COMMANDS",
+        "ADAPTER_CALLS",
+        'EVAPI_BIND="127.0.0.1:9000"',
     ],
 )
-def test_kamailio_takes_it(tmp_path: Path, name: str, defines: list[str]) -> None:
+def test_kamailio_takes_it(tmp_path: Path, name: str, define: str) -> None:
     file = tmp_path / "kamailio.cfg"
     if name in adapter.kamailio.names():
         file = adapter.kamailio.path(name)
@@ -71,6 +76,7 @@ def test_kamailio_takes_it(tmp_path: Path, name: str, defines: list[str]) -> Non
         for one in adapter.kamailio.names():
             (tmp_path / one).write_text(adapter.kamailio.read(one), encoding="utf-8")
     command = ["kamailio", "-c", "-f", str(file), "-L", str(modules_folder()), "-Y", str(tmp_path)]
-    done = subprocess.run([*command, *defines], capture_output=True, text=True, timeout=30, check=False)
+    command += ["-A", define] if define else []
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stderr
     assert not re.findall("ERROR|CRITICAL|WARNING", done.stderr), done.stderr

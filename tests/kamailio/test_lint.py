@@ -25,9 +25,11 @@ NEWER = {"WITH_57": ""}
 REFUSED = {
     "duplicate-route.cfg": "duplicate route",
     "evapi-not-loaded.cfg": "No module matching <evapi>",
+    "duplicate-route-dialog.cfg": "duplicate route",
     "loaded-too-late.cfg": "No module matching <htable>",
     "loaded-too-late-function.cfg": "failed to find command xlog",
     "missing-module.cfg": "failed to find command jansson_set",
+    "missing-module-dialog.cfg": 'error searching pvar "dlg_var"',
     "missing-module-textops.cfg": "failed to find command remove_hf",
     "missing-module-tmx.cfg": "failed to find command t_precheck_trans",
     "relay-refused.cfg": "misused command sl_send_reply",
@@ -78,6 +80,7 @@ def test_nothing_is_found_in_a_good_one(path: Path, version: tuple[int, int] | N
         dict.fromkeys(
             ["WITH_REGISTER", "WITH_MESSAGE", "WITH_SUBSCRIBE", "WITH_REINVITE", "WITH_ACCOUNTING"], ""
         ),
+        {"ADAPTER_CALLS": ""},
         {"EVAPI_BIND": '"10.1.2.3:9000"'},
         {"ADAPTER_MAX_LINKS": "20"},
         {"ADAPTER_STEP_HEADER": '"X-Decided-By"'},

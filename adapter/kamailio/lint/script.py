@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapter.kamailio import INCLUDE
+from adapter.kamailio import INCLUDE, includes
 from adapter.kamailio.configuration import EVENT, FAILURE, REQUEST, ROUTE
 from adapter.kamailio.lint.flow import Flow, Visit
 from adapter.kamailio.lint.names import ASYNC, CHECKS, CONNECTED, CONTINUES, MESSAGE, SENDS, TRANSACTION
@@ -80,8 +81,8 @@ class Script:
         return any(one.text.endswith(INCLUDE) for one in self.configuration.includes)
 
     def ours(self, file: str) -> bool:
-        """Whether a file is the adapter's include."""
-        return file.endswith(INCLUDE)
+        """Whether a file is the adapter's include, or one that this includes itself."""
+        return Path(file).name in includes()
 
     def users(self, visit: Visit) -> Place:
         """The user's line that leads to a step: itself, or the call of the include's route around it."""

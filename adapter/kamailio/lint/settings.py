@@ -36,12 +36,14 @@ _FUNCTIONS: Final = (
     (re.compile(r"jansson_\w+$"), "jansson"),
     (re.compile(r"sl_\w+$|send_reply$"), "sl"),
     (re.compile(r"xlog$"), "xlog"),
+    (re.compile(r"dlg_\w+$"), "dialog"),
     (re.compile(r"(append|insert|remove)_hf$"), "textops"),
 )
 _VARIABLES: Final = (
     (re.compile(r"\$\(?T\("), "tmx"),
     (re.compile(r"\$\(?sht\("), "htable"),
     (re.compile(r"\$\(?(var|avp)\("), "pv"),
+    (re.compile(r"\$\(?(dlg|dlg_var|dlg_ctx)\("), "dialog"),
 )
 
 
@@ -65,7 +67,10 @@ def duplicate_route(script: Script) -> Iterator[Finding]:
         if first is route or route.kind in ("onsend_route",):
             continue
         mine, other = (first, route) if script.ours(route.file) else (route, first)
-        if script.ours(other.file):
+        if script.ours(other.file) and route.name.startswith("dialog:"):
+            why = "ADAPTER_CALLS takes dialog's event routes for itself: Kamailio does not start with two. "
+            why += "Have a consumer do it that gets call_answered and call_ended."
+        elif script.ours(other.file):
             why = "evapi-adapter.cfg has this route for itself: it reads the answers there. For frames that "
             why += "operators push, define ADAPTER_COMMANDS before the include and write route[COMMAND]."
         else:
