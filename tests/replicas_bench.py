@@ -72,7 +72,7 @@ class Nodes:
 
 class Replica(Bench):
     """One replica, beside another where it is given; with ``share`` it has no link at first, and takes
-    its share of so many links per node."""
+    its share of so many links per node. ``store``: instead of a local one."""
 
     def __init__(
         self,
@@ -80,23 +80,24 @@ class Replica(Bench):
         beside: Replica | None = None,
         nodes: Sequence[str] = ("sbc1",),
         share: int = 0,
+        store: Any = None,
     ) -> None:
-        super().__init__(store=beside.store.inner.beside(name) if beside else None, nodes=nodes, name=name)
+        super().__init__(store=beside.store.inner.beside(name) if beside else store, nodes=nodes, name=name)
         self.nodes = Nodes(self, nodes)
         if share:
             self.links.nodes.clear()
             self.nodes.names.clear()
         clock = lambda: self.now  # noqa: E731
         broker: Any = self.broker
-        store: Any = self.store
+        inflight: Any = self.store
         view: Any = self.nodes
         membership, roles, metrics = self.membership, self.roles, self.metrics.cluster
-        self.placement = Placement(share, view, view, membership, roles, self.recovery, store, clock)
+        self.placement = Placement(share, view, view, membership, roles, self.recovery, inflight, clock)
         self.takeover = Takeover(membership, roles, broker, view, view, self.recovery, metrics, clock)
         self.clocks = ClockWatch(None, membership, roles, view, clock)
         self.beats = Beats(membership, roles, broker, view, self.clocks, clock=clock)
         self.replicas = Heartbeat(
-            store, membership, self.beats, self.placement, self.takeover, view, metrics, clock
+            inflight, membership, self.beats, self.placement, self.takeover, view, metrics, clock
         )
 
     async def beat(self) -> None:

@@ -52,6 +52,8 @@ class Beats:
         self._about = about
         self._clock = clock
         self._number = 0  # of the last beat
+        self._answered = 0  # number of the last one that the store has answered, with no outage since
+        self._whole = 0  # and of the one before: all that was done before that one is in the store by now
         self._said_last: Beat | None = None  # over the bus
         self._say_at = NEVER
 
@@ -91,7 +93,8 @@ class Beats:
         self._number += 1
         now = self._clock()
         contact = self._membership.contact_age(now)
-        return replace(state, number=self._number, at=now, contact=contact, about=self._about())
+        number, whole = self._number, self._whole
+        return replace(state, number=number, at=now, contact=contact, whole=whole, about=self._about())
 
     def say(self, state: Beat, now: float) -> None:
         """Beat over the bus if it is time, so that others know of this replica where the store is away.
@@ -119,10 +122,14 @@ class Beats:
         """Take in what the store says of everybody.
 
         Args:
-            own: what this replica has said of itself.
+            own: what this replica has said of itself, numbered.
             snapshot: the store's answer.
             asked: when it was asked, in epoch seconds.
         """
+        if self._membership.away:  # what was read by Kamailio before this answer is told with the next beat
+            self._answered = 0
+        else:
+            self._whole, self._answered = self._answered or self._whole, own.number
         asked += self._clocks.learn(snapshot, asked)
         self._membership.update(snapshot, asked, self._clock())
         self._clocks.judge(snapshot)

@@ -139,7 +139,8 @@ class Heartbeat:
         membership.set_identities(state.identities)
         lapsed = self._takeover.has_lapsed()
         try:
-            snapshot = await self._inflight.beat(self._beats.numbered(state))
+            said = self._beats.numbered(state)
+            snapshot = await self._inflight.beat(said)
         except StoreUnavailable as exc:
             membership.lost(asked)
             membership.refresh(self._clock())
@@ -147,7 +148,9 @@ class Heartbeat:
                 log.error("in-flight store: away", error=str(exc))
             self.store_ready, self.store_problem = False, str(exc)
         else:
-            self._beats.take_in(state, snapshot, asked)
+            if membership.away and not lapsed:  # an outage may have begun since it was asked
+                lapsed = self._takeover.has_lapsed()
+            self._beats.take_in(said, snapshot, asked)
             if not self.store_ready:
                 log.info("in-flight store: ready", replicas=membership.replicas)
             self.store_ready, self.store_problem = True, ""

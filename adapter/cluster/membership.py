@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapter.cluster.echo import Echo
 from adapter.cluster.identities import differ, elders
+from adapter.cluster.traces import Traces
 from adapter.cluster.view import FOREVER, NEVER
 from adapter.model.beat import node_order, replica_order
 
@@ -72,6 +73,9 @@ class Membership:
         """The highest consumer priority that another replica ever had: one that hangs may still consume."""
         self.priority = 0
         """With which this replica consumes the replies of the nodes that it took over last."""
+        self.gave_way: dict[str, float] = {}
+        """By node, when this replica left it to another one last. What it had claimed until then others may
+        settle, and while the store is away this replica does not hear of it."""
         self.left: set[str] = set()
         """Nodes of which an answer was left to a replica that is linked to another Kamailio of this name."""
         self.echo = Echo(lease)
@@ -89,8 +93,11 @@ class Membership:
         self._heard: dict[str, _Heard] = {}
         self._here: Mapping[str, str] = {}  # which Kamailio each of this replica's nodes is
         self._woke = NEVER  # and not heard of the others since
+        self._there_since = NEVER  # the store
         self._remembers_since = NEVER
-        self._untraced_until = NEVER
+        self._memory = ""  # see ``Snapshot``
+        self._blind_until = NEVER  # the store was away from this replica
+        self.traces = Traces()
 
     def __repr__(self) -> str:
         state = "as last seen" if self.away else "live"
@@ -103,7 +110,13 @@ class Membership:
         self._hear(snapshot, now)
         if self.away or (not snapshot.known and self.updated_at != NEVER):
             self.settled_at = now + self.lease
-            self._remembers_since = now
+            self._there_since = now
+            if not (snapshot.known and snapshot.memory and snapshot.memory == self._memory):
+                self._remembers_since = now
+            self._blind_until = now
+            for replica, each in self._heard.items():
+                self._mark(replica, each, now)
+        self._memory = snapshot.memory
         self.drain_ordered = replica_order(self.replica) in snapshot.orders
         self.paused = frozenset(order[len(_PAUSE) :] for order in snapshot.orders if order.startswith(_PAUSE))
         former = [now - each.at for each in self._heard.values() if not each.beat.tags]
@@ -114,6 +127,7 @@ class Membership:
         self.updated_at = asked
         self.away = False
         self.refresh(now)
+        self.traces.stored(snapshot.beats, asked)
         others = self.others.values()
         self.splits = frozenset(n for n in self._here if any(self._differs(b, n) for b in others))
         if first and not self.others:
@@ -146,7 +160,10 @@ class Membership:
             heard.bus = max(heard.bus, before.bus)
             heard.contact = max(heard.contact, before.contact)
             if self._leaves_no_trace(before):
-                self._untraced_until = max(self._untraced_until, now)
+                self.traces.mark(replica, now)
+        if before is None or before.at < self._blind_until:
+            self.traces.mark(replica, self._blind_until)
+        self.traces.said(replica, heard.beat)
         return heard
 
     def heard(self, replica: str, beat: Beat, now: float) -> None:
@@ -178,14 +195,18 @@ class Membership:
             mute = {r: b for r, b in self.others.items() if r in self._heard and self._heard[r].bus == NEVER}
             live = {**mute, **live}
         for replica, each in self._heard.items():
-            if self._leaves_no_trace(each):  # one that is seen by nobody claims nothing after half a lease
-                self._untraced_until = max(self._untraced_until, min(now, each.at + self.lease / 2))
+            if self._leaves_no_trace(each):
+                self._mark(replica, each, now)
             if replica in live:
                 live[replica] = each.beat
         self.others = live
         # Who could not be seen may hand back yet what it has answered.
         self.dead = frozenset() if settling else frozenset(self._heard.keys() - live.keys())
         self._compare_names()
+
+    def _mark(self, replica: str, heard: _Heard, now: float) -> None:
+        # One that is seen by nobody claims nothing after half a lease.
+        self.traces.mark(replica, min(now, heard.at + self.lease / 2))
 
     def _leaves_no_trace(self, heard: _Heard) -> bool:
         """Return True if what a replica claims is not to be found in the store. One that stood still claims
@@ -284,9 +305,14 @@ class Membership:
 
     @property
     def remembers_from(self) -> float:
-        """Since when the store has forgotten nothing, and was there for a lease before: what it does not know
-        of was not done."""
+        """Since when the store has forgotten nothing; after an outage in which it may have, a lease later: by
+        then all have given back what they did."""
         return FOREVER if self.away else self._remembers_since + self.lease
+
+    @property
+    def there_from(self) -> float:
+        """Since when the store has been there for a lease; FOREVER: it is away."""
+        return FOREVER if self.away else self._there_since + self.lease
 
     def contact(self, replica: str) -> float:
         """Return when the store answered another replica last, at the latest; NEVER if that is not known."""
@@ -297,12 +323,14 @@ class Membership:
         """Return True if the store has answered a beat that was sent since then."""
         return not self.away and self.updated_at >= when
 
-    @property
-    def untraced_until(self) -> float:
-        """Until when another replica may have answered what came, without any trace in the store."""
+    def untraced_until(self, now: float) -> float:
+        """Return until when another replica may have answered what came, without a trace in the store yet."""
         # Those that live and have the store have left their traces in it.
-        others = self._heard.items()
-        untraced = self.away or any(
-            self._leaves_no_trace(each) or name not in self.others for name, each in others
-        )
-        return max(self._untraced_until, self.echo.since) if untraced else self._untraced_until
+        others, found = self._heard.items(), self.traces.until
+        if self.away or any(self._leaves_no_trace(each) or name not in self.others for name, each in others):
+            found = max(found, self.echo.since)
+        # That one which was not heard since an outage has stopped knows only who has heard others meanwhile.
+        heard_since = self.echo.since if self.echo.lasts(now) else FOREVER
+        if any(each.at <= self._blind_until and not NEVER < heard_since <= each.at for _, each in others):
+            found = max(found, self._blind_until)
+        return found

@@ -198,7 +198,7 @@ def _entitled(plain: bool, seen: Seen, now: float) -> bool:
         return True  # the store gives each suspension to one of them
     if plain and (now < seen.begun_at or seen.claimed_by_another):
         return False
-    if plain and seen.claimed and now >= seen.remembers_from:
+    if plain and seen.claimed and now >= seen.there_from:
         return True  # who claims goes on, though its echo is late: the store is there
     if seen.echo_until == NEVER:
         return seen.updated and now > seen.bus_given_up_at
@@ -296,7 +296,7 @@ def _until(role: Role, confirmed_at: float, view: View, now: float) -> float:
         seen.lease_ends,
         seen.settled_at,
         seen.begun_at,
-        seen.remembers_from,
+        seen.there_from,
         seen.echo_until,
         seen.listened_at,
         seen.alone_at,

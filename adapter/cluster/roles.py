@@ -158,7 +158,7 @@ def seen(membership: Membership, node: str) -> Seen:
         lease_ends=membership.lease_ends,
         settled_at=membership.settled_at,
         begun_at=membership.begun_at,
-        remembers_from=membership.remembers_from,
+        there_from=membership.there_from,
         rival=rival,
         preferred=preferred,
         contact=NEVER if preferred or rival is None else membership.contact(rival),

@@ -113,11 +113,12 @@ class Takeover:
         self._stepped_down = False
         # Who was active meanwhile has a higher priority: where it is this one again, it is to be outdone.
         self._chosen = {node: who for node, who in self._chosen.items() if who != self._membership.replica}
-        for node in self._nodes.names:
-            decision = self._roles.of(node)
-            if decision.alone and not decision.plain:
-                continue  # nobody has taken over, and Kamailio would drop what somebody has written
+        decisions = [(node, self._roles.of(node)) for node in self._nodes.names]
+        # Nobody has taken over of the others, and Kamailio would drop what somebody has written.
+        names = [node for node, decision in decisions if decision.plain or not decision.alone]
+        for node in names:  # of all before anything is waited for: they may be written again from now on
             self._nodes.forget(node)
+        for node in names:
             await self._recovery.recover(node)
 
     # After each beat
@@ -168,6 +169,7 @@ class Takeover:
             self._connector.set_priority(node, highest + 1)
             log.info("active", node=node, instead_of=before, priority=highest + 1)
         elif handover is Handover.GIVES_WAY:
+            self._membership.gave_way[node] = self._clock()
             self._connector.set_priority(node, 0)  # not alike with another that took it at the same moment
             log.info("standby", node=node, active=chosen)
 

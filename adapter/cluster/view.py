@@ -43,7 +43,7 @@ class Seen(NamedTuple):
         lease_ends: when this replica may not go by that any more; NEVER: now, as it stood still.
         settled_at: when claims of others have had the time to come to a store that has just come back.
         begun_at: when others have had the time to show, if this replica saw nobody at first.
-        remembers_from: since when the store has forgotten nothing; FOREVER: it is away.
+        there_from: since when the store has been there for a lease; FOREVER: it is away.
         rival: whom hashing picks of the others that serve the node.
         preferred: hashing picks this replica rather than the rival.
         contact: when the store answered the rival last; NEVER if this replica is preferred.
@@ -73,7 +73,7 @@ class Seen(NamedTuple):
     lease_ends: float = FOREVER
     settled_at: float = NEVER
     begun_at: float = NEVER
-    remembers_from: float = NEVER
+    there_from: float = NEVER
     rival: str | None = None
     preferred: bool = True
     contact: float = NEVER

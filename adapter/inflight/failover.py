@@ -69,12 +69,10 @@ class FailoverStore:
 
         Args:
             remote: the store that other replicas share.
-            still: seconds after a return for which nothing counts as unclaimed, so that every replica has
-                the time to give back what it claimed by itself.
+            still: seconds after a return in which others give back what they claimed: nothing is unclaimed.
             clock: gives epoch seconds, as the claims' deadlines have them.
             on_away: called at each outage, before anything is answered from this process' memory.
-            on_added: called with a record that waits here, once another replica has added to it and no
-                ``progress`` returns that.
+            on_added: called with a record that waits here, to which another replica has added unasked.
         """
         self.replica, self.retention = remote.replica, remote.retention
         self.away = False
@@ -87,10 +85,11 @@ class FailoverStore:
         )
         self._resync = Resync(remote, self._local, clock, on_added)
         self._clock, self._still, self._on_away = clock, still, on_away
-        self._outages = 0
+        self._outages = self._given_back = 0
         self._gone_at, self._returned_at = 0.0, float("-inf")
         self._returning = asyncio.Lock()
         self._listed: bool | None = None  # whether the remote store should list it; None: it never answered
+        self._memory = ""  # what it told of its memory then
         self._looked_at: dict[str, float] = {}  # by node, when remote was last asked what is due
         self._behind = WriteBehind(self._local, self._push)
 
@@ -238,12 +237,10 @@ class FailoverStore:
         return await self._not_claimed(ids)
 
     async def _not_claimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
-        outages = self._outages
+        outages, found = self._outages, []
         with contextlib.suppress(StoreUnavailable):
             found = await self._ask("unclaimed", lambda store: store.unclaimed(ids))
-            if outages == self._outages:  # else others may have claimed by themselves since
-                return found
-        return []
+        return found if outages == self._outages else []  # others may have claimed by themselves since
 
     async def answered(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
         """See ``ports.store.Store``. While away, of what this replica owns."""
@@ -267,19 +264,22 @@ class FailoverStore:
         return adopted
 
     async def beat(self, beat: Beat) -> Snapshot:
-        """See ``ports.store.Store``. Always asks the remote store. If it was away and answers again, this
-        returns once it has all that was done without it.
+        """See ``ports.store.Store``. If the remote store was away, it gets first what was done without it.
 
         Raises:
             StoreUnavailable: the remote store does not answer, or could not be given all.
         """
+        if not self.away and self._given_back != self._outages:  # who is told of this beat counts on that
+            await self.flushed()
+            self._given_back = self._outages
         for node in self._local.nodes:
             self._due_here(node)  # which forgets
         try:
             snapshot = await self._remote.beat(beat)
-            if self._listed and not snapshot.known:
-                self._go_away("it has lost its memory")
-            self._listed = True
+            other = snapshot.memory != self._memory and bool(snapshot.memory and self._memory)
+            if self._listed and (other or not snapshot.known):
+                self._go_away("it has lost its memory, or may have")
+            self._listed, self._memory = True, snapshot.memory or self._memory
             if self.away:
                 snapshot = await self._return(beat, snapshot)
         except StoreUnavailable as exc:
@@ -392,8 +392,7 @@ class FailoverStore:
             snapshot = await self._resync.run(beat, snapshot, self._gone_at)
             self.away = False
             self._returned_at = self._clock()
-            left = self._resync.left
-            self._behind.owe([record.id for record in left.records], left.ended)
+            self._behind.owe([record.id for record in self._resync.left.records], self._resync.left.ended)
             seconds = round(self._returned_at - self._gone_at, 3)
             pushed, dropped = self._resync.pushed, self._resync.dropped
             log.info("in-flight store: back", pushed=pushed, dropped=dropped, seconds=seconds)

@@ -11,6 +11,7 @@ Keys of a node, all with its hash tag so that one script may touch them (``lua/r
     <prefix>:journal:<replica>      stream   what became of calls there (``adapter.observe.journal``)
     <prefix>:journals               sorted   replicas that have a journal, by when it is over
     <prefix>:cache:<key>            string   a decision for equal calls (``inflight.decisions``)
+    <prefix>:memory                 string   at random: another one tells that Redis was emptied
 
 Scores are milliseconds by the clock that all replicas share (``adapter.cluster.clock``), not by Redis' own:
 where that jumps nothing is due earlier or later.
@@ -21,6 +22,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
+import secrets
 import time
 from dataclasses import replace
 from importlib import resources
@@ -29,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgpack
 
 from adapter.inflight.pipeline import MOST, Pipeline, Script
-from adapter.inflight.transport import connect
+from adapter.inflight.transport import connect, is_forbidden
 from adapter.model.beat import Beat, Snapshot, heard, told
 from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
 from adapter.ports.store import NOTE_INTERVAL, REPLICAS_KEPT, Claim
@@ -40,6 +43,9 @@ if TYPE_CHECKING:
     from adapter.inflight.pipeline import Argument
     from adapter.model.transaction import Progress
 
+MEMORY_KEPT: Final = 86_400
+"""Seconds for which the mark is kept that tells of an empty Redis."""
+_RUN_ID: Final = re.compile(rb"run_id:([0-9a-f]+)")
 SCAN_COUNT: Final = 500
 """Records to ask for in one step of a scan."""
 
@@ -100,6 +106,7 @@ class RedisStore:
         self._prefix = prefix
         self._clock = clock
         self._retention_ms = max(round(retention * 1000), 1)
+        self._tells = "+cluster" not in url.partition("://")[0]  # there each server has a memory of its own
         self._shown = url.partition("://")[2].partition("?")[0].rpartition("@")[2]
         self._pipeline = Pipeline(connect(url, timeout), timeout, lambda: round(clock() * 1000))
 
@@ -169,10 +176,30 @@ class RedisStore:
     async def beat(self, beat: Beat) -> Snapshot:
         """See ``ports.store.Store``. Who has been silent for ``REPLICAS_KEPT`` is forgotten."""
         head = (self.replica, round(REPLICAS_KEPT * 1000), told(beat))
-        asked = self._pipeline.ask(BEAT, (self._replicas,), head), self._plain("HKEYS", self._orders)
-        (known, at, *found), orders = await asyncio.gather(*asked)
+        mark = secrets.token_hex(8)
+        asked = [self._pipeline.ask(BEAT, (self._replicas,), head), self._plain("HKEYS", self._orders)]
+        if self._tells:
+            kept = self._plain("SET", self._mark, mark, "NX", "GET")
+            ends = self._plain("PEXPIRE", self._mark, MEMORY_KEPT * 1000)
+            asked += [kept, self._plain("INFO", "server"), ends]
+        answers: list[Any] = await asyncio.gather(*asked, return_exceptions=True)
+        for failed in filter(lambda each: isinstance(each, BaseException), answers[:2]):
+            raise failed
+        (known, at, *found), orders, *memory = answers
         ordered = frozenset(name.decode(errors="replace") for name in orders)
-        return Snapshot(beats_of(found, at / 1000), bool(known), ordered, at / 1000)
+        remembers = self._memory(mark, memory)
+        return Snapshot(beats_of(found, at / 1000), bool(known), ordered, at / 1000, remembers)
+
+    def _memory(self, mark: str, answers: Sequence[Any]) -> str:
+        """Return what neither another life of the server would answer nor an emptied one; "" if it tells
+        nothing of itself."""
+        if any(map(is_forbidden, answers)):
+            self._tells = False  # asked again and again it would fill Redis' own log of refusals
+        if not answers or any(isinstance(each, BaseException) for each in answers):
+            return ""
+        before, about, _ = answers
+        run = _RUN_ID.search(about)
+        return "" if run is None else f"{run[1].decode()} {mark if before is None else before.decode()}"
 
     async def note(self, entry: bytes, seconds: float) -> None:
         """See ``ports.store.Store``."""
@@ -232,6 +259,10 @@ class RedisStore:
     @property
     def _replicas(self) -> str:
         return f"{self._prefix}:replicas"
+
+    @property
+    def _mark(self) -> str:
+        return f"{self._prefix}:memory"
 
     @property
     def _orders(self) -> str:

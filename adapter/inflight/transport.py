@@ -27,6 +27,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     ClusterError,
     MasterDownError,
+    NoPermissionError,
     NoScriptError,
     ReadOnlyError,
     RedisClusterException,
@@ -336,6 +337,11 @@ def _described(exc: BaseException) -> str:
         return str(exc) if isinstance(exc, MasterNotFoundError) else f"{type(exc).__name__}: {exc}"
     server = str(exc).partition("connecting to ")[2].partition(". ")[0]
     return f"{server or 'the server'}: {refused}"
+
+
+def is_forbidden(answer: object) -> bool:
+    """Return True if an answer is the error of what this replica's user may not do."""
+    return isinstance(answer, StoreUnavailable) and isinstance(answer.__cause__, NoPermissionError)
 
 
 def _refused(reply: Exception) -> StoreUnavailable:

@@ -26,7 +26,8 @@ class Beat:
     the usual one, and its name. ``identities``: which Kamailio each linked node is, see
     ``adapter.cluster.identities``. ``claims``: nodes whose suspensions it claims now. ``yields``: nodes
     that it leaves to a replica which has the store. ``contact``: seconds since the store answered it;
-    None: never.
+    None: never. ``whole``: the number of a beat that the store has answered, and all that the replica had
+    done before that beat the store has got by now; 0: none, or a replica of the build before.
     """
 
     broker: bool = True
@@ -48,6 +49,7 @@ class Beat:
     claims: frozenset[str] = frozenset()
     yields: frozenset[str] = frozenset()
     contact: float | None = field(default=None, compare=False)
+    whole: int = field(default=0, compare=False)
 
     def asks(self, node: str) -> bool:
         """Return True if it can publish, and consumes what is replied about the node."""
@@ -62,13 +64,15 @@ class Snapshot(NamedTuple):
     """Every replica's last beat by name, this one's included. ``known``: whether this one was on
     the list before; if it had beaten a moment ago and was not, the store has lost its memory.
     ``orders``: what an operator wants left alone, see ``replica_order`` and ``node_order``. ``at``: the
-    store's clock, in epoch seconds; None where it has none of its own.
+    store's clock, in epoch seconds; None where it has none of its own. ``memory``: another one if the store
+    may have forgotten anything in between; empty: it does not tell.
     """
 
     beats: Mapping[str, Beat]
     known: bool
     orders: frozenset[str] = frozenset()
     at: float | None = None
+    memory: str = ""
 
 
 def replica_order(replica: str) -> str:
@@ -97,6 +101,7 @@ def told(beat: Beat) -> str:
         "yields": sorted(beat.yields),
         "contact": beat.contact,
         "number": beat.number,
+        "whole": beat.whole,
         "at": round(beat.at, 4),
         "results": beat.results,
         "identities": beat.identities,
@@ -120,6 +125,7 @@ def heard(said: bytes | str) -> Beat | None:
             "stuck": [*stuck],
         } if all(isinstance(node, str) for node in (*nodes, *stuck)):
             about, number, at, contact = (found.get(key) for key in ("about", "number", "at", "contact"))
+            whole = found.get("whole")
             return Beat(
                 broker,
                 accepting,
@@ -134,6 +140,7 @@ def heard(said: bytes | str) -> Beat | None:
                 contact=float(contact) if type(contact) in (int, float) else None,
                 tags=found.get("tags") is True,
                 number=number if type(number) is int else 0,
+                whole=whole if type(whole) is int else 0,
                 at=at if type(at) is float else 0.0,
                 about=about if isinstance(about, dict) else {},
                 results=_by_node(found.get("results")),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from adapter.cluster.identities import is_linked
+from adapter.cluster.view import NEVER
 from adapter.model.transaction import BY_SOMEBODY, RESEND_FOR, Outcome, Transaction, TransactionId
-from adapter.relay.answers import Answer, Verdict, is_untraced, verdict
+from adapter.relay.answers import Answer, Verdict, verdict
+from adapter.relay.doubts import Doubts
 from adapter.relay.unwritten import GRACE, SHARE, Unwritten
 from adapter.wire import to_kamailio
 
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-LOOK_EACH: Final = 0.02
-"""Seconds between two looks whether the store has answered a beat."""
-
 
 class Resumes:
     """Writes what is settled, and keeps what is still on its way.
@@ -44,7 +42,7 @@ class Resumes:
         ids: writes correlation ids.
         spawn: does work in the background.
         endings: how calls end that several services decide.
-        inflight: is told of what this replica cannot write.
+        inflight: tells what may have been written, and is told of what this replica cannot write.
     """
 
     def __init__(
@@ -60,6 +58,7 @@ class Resumes:
         endings: Endings,
         inflight: Store,
     ) -> None:
+        self.doubts = Doubts(inflight, membership, clock)
         self._endings = endings
         self._links = links
         self._policy = policy
@@ -103,6 +102,8 @@ class Resumes:
         """
         node, stale = transaction.id.node, self.is_stale(transaction)
         again = again or adopted or transaction.again
+        if self._membership.away and not again:
+            again = transaction.claimed_at <= self._membership.gave_way.get(node, NEVER)
         answer = Answer(
             stale,
             stale and is_linked(transaction.incarnation, node, self._membership.others.values()),
@@ -133,19 +134,10 @@ class Resumes:
 
     async def _ask_store(self, transaction: Transaction, answer: Answer) -> None:
         try:
-            remembered = await self.remembered(transaction.claimed_at)
+            remembered, untraced = await self.doubts.of_settled(transaction.id, transaction.claimed_at)
         finally:
             self._doubtful.discard(transaction.id)
-        untraced = is_untraced(transaction.claimed_at, self._membership.untraced_until)
         self._carry_out(transaction, answer._replace(remembered=remembered, untraced=untraced))
-
-    async def remembered(self, since: float) -> bool:
-        """Return True if the store has forgotten nothing from then until now, as its next beat tells."""
-        now, membership, loop = self._clock(), self._membership, asyncio.get_running_loop()
-        give_up_at = loop.time() + 2 * membership.lease
-        while not membership.updated_since(now) and loop.time() < give_up_at:
-            await asyncio.sleep(LOOK_EACH)
-        return membership.updated_since(now) and membership.remembers_from <= since
 
     def _write(self, transaction: Transaction, again: bool) -> None:
         id_, outcome = transaction.id, transaction.outcome

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from adapter.relay import translate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from adapter.model.transaction import TransactionId
     from adapter.relay.translate import Claimer
@@ -51,6 +51,11 @@ class StandbyBuffer:
         if queue is None:
             queue = self._queues[node] = deque(maxlen=self._most)
         queue.append(frame)
+
+    def put_back(self, node: str, frames: Sequence[HeldFrame]) -> None:
+        """Keep frames on, which were taken and came before all others."""
+        if frames:
+            self._queues[node].extendleft(reversed(frames))
 
     def take(self, node: str, until: float) -> list[HeldFrame]:
         """Let go of what arrived at or before a time."""

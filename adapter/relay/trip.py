@@ -30,7 +30,7 @@ from adapter.relay.notices import Notices
 from adapter.relay.reply_reader import ReplyReader
 from adapter.relay.republish import RepublishQueue
 from adapter.relay.resumes import Resumes
-from adapter.relay.standby_buffer import HeldFrame, StandbyBuffer
+from adapter.relay.standby_buffer import HeldFrame
 from adapter.relay.unclaimed import Unclaimed
 from adapter.wire import event as wire
 
@@ -94,7 +94,6 @@ class Trip:
         self._clock = clock
         self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._standby = StandbyBuffer()
         self._roles = roles
         self._republish = RepublishQueue(roles, membership.lease)
         self._courses = Courses(
@@ -116,7 +115,8 @@ class Trip:
         self._resumes = Resumes(
             links, policy, metrics, observer, membership, clock, self._ids, self._spawn, endings, inflight
         )
-        self._unclaimed = Unclaimed(inflight, links, metrics, membership, roles, self._resumes)
+        self._unclaimed = Unclaimed(inflight, links, metrics, membership, roles, self._resumes.doubts)
+        self._standby = self._unclaimed.standby
         self._reply_reader = ReplyReader(
             broker, links, policy, metrics, membership, clock, self._ids, self._courses
         )

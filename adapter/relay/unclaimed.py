@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from adapter.relay.answers import is_untraced
+from adapter.relay.standby_buffer import StandbyBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from adapter.observe.trip_metrics import TripMetrics
     from adapter.ports.links import Links
     from adapter.ports.store import Store
-    from adapter.relay.resumes import Resumes
+    from adapter.relay.doubts import Doubts
     from adapter.relay.standby_buffer import HeldFrame
 
 log = structlog.get_logger()
@@ -32,7 +32,7 @@ class Unclaimed:
         metrics: of the trip.
         membership: who else may have answered.
         roles: whether this replica is the active one by now.
-        resumes: waits until the store has told whether it remembers.
+        doubts: what may have been answered without a trace.
     """
 
     def __init__(
@@ -42,24 +42,29 @@ class Unclaimed:
         metrics: TripMetrics,
         membership: Membership,
         roles: Roles,
-        resumes: Resumes,
+        doubts: Doubts,
     ) -> None:
+        self.standby = StandbyBuffer()
+        """Frames that are left to another replica for now, or of which nobody knows who has claimed them."""
         self._inflight = inflight
         self._links = links
         self._metrics = metrics
         self._membership = membership
         self._roles = roles
-        self._resumes = resumes
+        self._doubts = doubts
 
     def answerable(self, node: str, left: list[HeldFrame]) -> list[HeldFrame]:
         """Leave in silence what another replica may have answered that left no trace, where Kamailio would
-        take a second answer for one to its next question."""
+        take a second answer for one to its next question. If that replica lives, its trace is waited for."""
         if not left or self._links.drops_repeats(node):
             return left
-        until = self._membership.untraced_until
-        found = [frame for frame in left if not is_untraced(frame.arrived, until)]
+        doubts = self._doubts
+        found = [frame for frame in left if not doubts.untraced(frame.arrived)]
         if len(found) < len(left):
-            self._metrics.left_unanswered.labels(node).inc(len(left) - len(found))
+            rest = [frame for frame in left if doubts.untraced(frame.arrived)]
+            kept = [frame for frame in rest if doubts.may_clear_in_time(frame.arrived)]
+            self.standby.put_back(node, kept)
+            self._metrics.left_unanswered.labels(node).inc(len(rest) - len(kept))
         return found
 
     async def find(self, node: str, left: Sequence[HeldFrame]) -> list[HeldFrame]:
@@ -76,14 +81,22 @@ class Unclaimed:
         unclaimed = await self._inflight.unclaimed(list(frames))
         if self._roles.of(node).is_active:
             return list(frames.values())
-        self._metrics.duplicates.labels(node).inc(len(frames) - len(unclaimed))
-        found = [frames[id_] for id_ in unclaimed]
+        found = [frames.pop(id_) for id_ in unclaimed]
+        self._keep_on(node, list(frames.values()))
         if not found or self._links.drops_repeats(node):
             return found
-        if await self._resumes.remembered(min(frame.arrived for frame in found)):
+        if (await self._doubts.wait(min(frame.arrived for frame in found))).gone:
             return found
-        log.info("not claimed: the store may have forgotten another's claim", node=node)
+        log.info("not claimed: another replica may have answered it without a trace", node=node)
         return []
+
+    def _keep_on(self, node: str, rest: Sequence[HeldFrame]) -> None:
+        """Keep on what the store could not tell of, as it went away or is just back: by now that is left to
+        another replica for longer than it was held. All else is claimed."""
+        since = self._doubts.now - self._roles.of(node).wait
+        kept = [frame for frame in rest if frame.arrived > since]
+        self.standby.put_back(node, kept)
+        self._metrics.duplicates.labels(node).inc(len(rest) - len(kept))
 
     async def _not_claimed_as(
         self, name: str, frames: Mapping[TransactionId, HeldFrame]

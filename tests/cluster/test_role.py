@@ -90,7 +90,7 @@ class World:
             self.claims.append((self.now, each.name))
         for each in active:
             if each.membership.away:
-                shadow = each.membership.untraced_until
+                shadow = each.membership.untraced_until(self.now)
                 held = self.now - LONGEST  # what came before that nobody waits for
                 others = [at for at, who in self.claims if who != each.name and at > held]
                 assert max(others, default=shadow) <= shadow + STEP, (self.seed, self.now, each, shadow)
@@ -351,6 +351,6 @@ class TestWithTheStore:
         first.stopped = False
         world.run(LEASE)
         assert world.active() == [first]
-        assert all(each.membership.untraced_until <= began for each in world.replicas), (
+        assert all(each.membership.untraced_until(world.now) <= began for each in world.replicas), (
             "all that came is answered"
         )

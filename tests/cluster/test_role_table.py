@@ -96,7 +96,7 @@ def test_every_combination_of_facts_gives_one_role(away: bool, bus: bool) -> Non
                     echo_until=echo_until,
                     echo_since=heard_since,
                     known_at=heard_since,
-                    remembers_from=FOREVER if away else NEVER,
+                    there_from=FOREVER if away else NEVER,
                 )
                 roles.add(check(View(here, known)).role)
     assert roles == set(Role)
@@ -124,7 +124,7 @@ seen_drawn = st.builds(
     lease_ends=times,
     settled_at=times,
     begun_at=times,
-    remembers_from=times,
+    there_from=times,
     rival=st.sampled_from((None, "r1")),
     preferred=st.booleans(),
     claimable=st.booleans(),

@@ -52,7 +52,7 @@ async def test_every_key_of_a_node_has_its_hash_tag(world: RedisWorld, probe: re
     assert keys == (
         {f"{world.prefix}:{{sbc1}}:{part}" for part in parts}
         | {f"{world.prefix}:{{sbc2}}:{part}" for part in ("records", "deadlines")}
-        | {f"{world.prefix}:replicas"}
+        | {f"{world.prefix}:replicas", f"{world.prefix}:memory"}
     )
 
 

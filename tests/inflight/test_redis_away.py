@@ -35,6 +35,44 @@ async def world(redis_server: RedisServer) -> AsyncIterator[RedisWorld]:
     await found.close()
 
 
+async def test_another_life_of_redis_and_an_emptied_one_tell_of_another_memory(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as server:
+        world = RedisWorld(server.url)
+        one, two = world.store("one"), world.store("two")
+        first = (await one.beat(LIVE)).memory
+        assert first
+        assert (await two.beat(LIVE)).memory == (await one.beat(LIVE)).memory == first
+        server.pause()
+        late = asyncio.create_task(one.beat(LIVE))
+        await asyncio.sleep(0.1)
+        server.resume()
+        assert (await late).memory == first, "it hung, and has forgotten nothing"
+        server.ask("FLUSHALL")
+        emptied = (await two.beat(LIVE)).memory
+        assert emptied != first
+        assert (await one.beat(LIVE)).memory == emptied, "though it is known there again"
+        await asyncio.to_thread(server.restart)
+        assert (await one.beat(LIVE)).memory not in (first, emptied, "")
+        await world.close()
+
+
+async def test_who_may_not_ask_is_told_nothing_of_it_and_asks_no_more(
+    redis_server: RedisServer, world: RedisWorld, probe: redis_py.Redis
+) -> None:
+    rules = ("+@connection", "+eval", "+evalsha", "+@hash", "+@sortedset", "+pexpire", "+pttl", "+time")
+    probe.execute_command("ACL", "SETUSER", "narrow", "reset", "on", ">narrow", f"~{world.prefix}:*", *rules)
+    url = redis_server.url.replace("redis://", "redis://narrow:narrow@")
+    store = RedisStore(url, "one", prefix=world.prefix)
+    try:
+        probe.execute_command("ACL", "LOG", "RESET")
+        assert (await store.beat(LIVE)).memory == (await store.beat(LIVE)).memory == ""
+        assert len(probe.execute_command("ACL", "LOG")) <= 2
+        assert all(entry["count"] == 1 for entry in probe.acl_log())
+    finally:
+        await store.close()
+        probe.execute_command("ACL", "DELUSER", "narrow")
+
+
 async def test_forgotten_scripts_are_sent_again(world: RedisWorld, probe: redis_py.Redis) -> None:
     one = world.store("one")
     await one.claim([claimed(A, one, world)], 9)

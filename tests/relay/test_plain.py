@@ -118,7 +118,7 @@ class TestNothingDropsASecondAnswer:
     async def test_and_where_another_that_lost_the_store_may_have_written_it(self, bench: Bench) -> None:
         """Its claim is in the store, and its answer, if it gave one, is not."""
         bench.now += 10
-        bench.membership._untraced_until = bench.now + 0.05
+        bench.membership.traces.mark("dead", bench.now + 0.05)
         bench.trip.resume(decided(bench), again=True)
         await asyncio.sleep(0)
         bench.now += 0.1
@@ -128,7 +128,7 @@ class TestNothingDropsASecondAnswer:
         assert bench.counted("answers_withheld_total", node="sbc1") == 1
 
     async def test_a_standby_may_have_read_a_little_later_what_another_answered(self, bench: Bench) -> None:
-        bench.membership._untraced_until = bench.now
+        bench.membership.traces.mark("dead", bench.now)
         late, later = (
             HeldFrame(bench.now + seconds, Claimer("r1", "sbc1", ""), suspended(label))
             for label, seconds in enumerate((READ_PAUSE, READ_PAUSE + 0.001))

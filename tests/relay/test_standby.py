@@ -48,6 +48,28 @@ class TestStandby:
         assert pair.second.counted("duplicate_events_total", node="sbc1") == 2
         assert pair.second.counted("standby_claims_total", node="sbc1") == 0
 
+    async def test_it_keeps_what_a_store_that_goes_away_did_not_tell_it_of(self, standby: Bench) -> None:
+        """Who was to claim it may die meanwhile."""
+        await standby.events(suspended(1))
+        standby.membership.bus = True
+
+        async def goes(ids: object) -> list[TransactionId]:
+            standby.lose_store()
+            return []
+
+        standby.store.inner.unclaimed = goes  # type: ignore[method-assign]
+        await standby.tick(STANDBY_DELAY)
+        assert standby.trip.held == 1
+        del standby.store.inner.unclaimed
+        standby.store.away = False
+        standby.others.clear()
+        standby.look()
+        await standby.tick(LEASE + MOMENT)
+        standby.look()
+        await standby.tick()
+        assert standby.broker.asked == [str(id_of(1))]
+        assert standby.trip.held == 0
+
     async def test_it_reads_the_whole_only_of_what_it_claims(self, standby: Bench) -> None:
         head = b'{"event":"invite_request","tm_trans":{"tm_index":37,"tm_label":%d,"seq":1}'
         whole, broken = head % 1 + b',"data":{"user":"100"}}', head % 2 + b',"data":'
