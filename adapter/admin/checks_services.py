@@ -11,7 +11,7 @@ from adapter.admin.checks_finding import Finding, Group, counted
 from adapter.admin.management import UNKNOWN
 from adapter.admin.presence import who_is_there
 from adapter.admin.rabbit import NoRights, Rabbit
-from adapter.admin.services import UNSEEN, services
+from adapter.admin.services import UNSEEN, others_decide, services
 from adapter.amqp.servers import parse_urls
 from adapter.relay.plan import Mode
 
@@ -94,7 +94,7 @@ async def deciders(
     async with Rabbit(urls) as rabbit:
         found = await services(settings, rabbit, management, also, silent, await _present(rabbit))
     told = [
-        *_services(found, parts_of(policy, also), management is not None, vhost_of(urls)),
+        *_services(found, parts_of(policy, also), management is not None),
         *events(found, policy, nodes, management is not None),
     ]
     return told, found
@@ -129,9 +129,7 @@ def parts_of(policy: Policy, also: Iterable[str] = ()) -> dict[str, Part]:
     return parts
 
 
-def _services(
-    found: Sequence[Service], parts: Mapping[str, Part], complete: bool, vhost: str
-) -> Iterator[Finding]:
+def _services(found: Sequence[Service], parts: Mapping[str, Part], complete: bool) -> Iterator[Finding]:
     if not found and complete:
         why = "Every event is unroutable: each call gets its fallback at once."
         yield SERVICES.error("service", "no service has a queue", why, _START.format("SERVICE"))
@@ -140,10 +138,24 @@ def _services(
         todo = "evapi-adapter doctor --service NAME, or services = [...] in EVAPI_POLICY"
         yield SERVICES.unknown("service", seen, "", todo)
     for each in found:
-        yield _service(each, parts.get(each.name) or (None if parts else _SERVICE), vhost)
+        part = parts.get(each.name) or (None if parts else _SERVICE)
+        yield _left_behind(each) if _is_missed_by_nobody(each, part, found) else _service(each, part)
 
 
-def _service(each: Service, part: Part | None, vhost: str) -> Finding:
+def _is_missed_by_nobody(each: Service, part: Part | None, found: Sequence[Service]) -> bool:
+    named = part is not None and part is not _SERVICE
+    return not named and each.messages is not None and not each.consumers and others_decide(each, found)
+
+
+def _left_behind(each: Service) -> Finding:
+    wait = f"{counted(each.messages or 0, 'request')} wait"
+    seen = f"nobody consumes {each.queue}; others decide its events; {wait}"
+    why = "Each call is published to it, too, in vain."
+    todo = f"evapi-adapter services remove {each.name}    # if it is gone for good; it asks first"
+    return SERVICES.warning("service", seen, why, todo, each.name)
+
+
+def _service(each: Service, part: Part | None) -> Finding:
     start = _START.format(each.name)
     told_of = SERVICES.error if part is None or part.is_needed else SERVICES.warning
     if each.hidden:
@@ -157,7 +169,7 @@ def _service(each: Service, part: Part | None, vhost: str) -> Finding:
         if part is not None:
             return told_of("service", f"{seen}{part.told}", part.silent, start, each.name)
         why = "The policy does not name it: what it is bound to waits there in vain."
-        todo = f"rabbitmqctl delete_queue -p {vhost} {each.queue}"
+        todo = f"evapi-adapter services remove {each.name}    # if it is gone for good; it asks first"
         return SERVICES.warning("service", seen, why, todo, each.name)
     told = f"{counted(each.consumers, 'consumer')}, {wait}"
     if each.messages > WAITING:

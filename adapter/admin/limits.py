@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from adapter.admin.checks_names import found as names_that_clash
 from adapter.admin.overview import Load, active, live, node_names, node_rows, replica_rows, short
+from adapter.admin.services import others_decide
 from adapter.relay.policy import IN_FLIGHT
 
 if TYPE_CHECKING:
@@ -313,6 +314,14 @@ def _services(bus: Bus, limits: Limits) -> Iterator[Finding]:
             continue
         level = limits.consumers.level(each.consumers)
         text = f"{_counted(each.consumers, 'consumer')}"
+        if not each.consumers and "consumers" not in limits.asked and others_decide(each, bus.services):
+            level = min(level, Level.WARNING)
+            text, remove = (
+                f"nobody consumes {each.queue}; others decide its events",
+                f"{run} remove {each.name}",
+            )
+            yield Finding("consumers", level, text, each.name, 0, limits.consumers, remove)
+            continue
         if not each.consumers:
             text = each.remark
         elif level:

@@ -218,6 +218,21 @@ class Rabbit:
         what = f"binding {binding.source} -> {binding.to}"
         await self._on_spare(lambda channel: bind(channel, binding), what)
 
+    async def delete_unused(self, queue: str) -> int:
+        """Delete a queue that nobody consumes; return how many messages went with it.
+
+        Raises BrokerUnavailable, if somebody consumes it, too.
+        """
+        try:
+            found = await self._on_spare(
+                lambda channel: channel.queue_delete(queue, if_unused=True), f"queue {queue}"
+            )
+        except BrokerUnavailable as exc:
+            if isinstance(exc.__cause__, aiormq.ChannelPreconditionFailed):
+                raise BrokerUnavailable(self._at(f"queue {queue}: somebody consumes it now")) from exc
+            raise
+        return found.message_count or 0
+
     async def publish(self, exchange: str, key: str, body: bytes, properties: Basic.Properties) -> bool:
         """Publish, confirmed. Whether a queue has it. Raises BrokerUnavailable."""
         if self.blocked:

@@ -111,7 +111,10 @@ class Service:
             return f"no queue: it has never run here; start it (python -m consumers MODULE:{self.name})"
         if self.consumed is False:
             waits = f"; {self.messages} wait" if self.messages else ""
-            return f"nobody consumes{waits}: its events time out; start it, or delete {self.queue}"
+            removed = f"evapi-adapter services remove {self.name}"
+            return (
+                f"nobody consumes{waits}: its events time out; start it, or if it is gone for good: {removed}"
+            )
         if self.events == () and not self.asked_for and not self.by_default:
             return "bound to nothing: no event comes to it; restart it, its start binds it"
         if self.unbound:
@@ -221,6 +224,15 @@ def _told_of_silence(found: Sequence[Service], silent: Mapping[str, int]) -> lis
             for each in meant:
                 events.setdefault(each.name, {})[event] = calls
     return [replace(each, silent=events.get(each.name, {})) for each in found]
+
+
+def others_decide(gone: Service, found: Iterable[Service]) -> bool:
+    """Return True if nobody misses a service that does not run: the policy does not name it, and each event
+    that comes to it comes to another one, too, which runs."""
+    if gone.asked_for or gone.by_default or not gone.events:
+        return False
+    there = [each for each in found if each.name != gone.name and each.consumed]
+    return all(any(each.takes(event) for each in there) for event in gone.events)
 
 
 def asked_for(read: policy.Policy) -> Mapping[str, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -9,6 +10,7 @@ import typer
 
 from adapter.cli import options
 from adapter.cli.output import Column, Format, Output, seconds, text
+from adapter.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from adapter.hello import Hello
     from adapter.settings import Settings
 
+EPILOG_REMOVE: Final = "Example:  evapi-adapter services remove screening_v1"
 EPILOG: Final = (
     "Examples:  evapi-adapter services --policy policy.toml    "
     "evapi-adapter services -o json | jq '.rows[] | select(.consumers == 0)'"
@@ -62,7 +65,23 @@ INSTANCES: Final = (
 """Of who answers; in JSON each service has its own."""
 
 
+REMOVED: Final = (
+    Column("queue", "DELETED"),
+    Column("dropped", "DROPPED"),
+    Column("events", "EVENTS", _events),
+)
+
+app = typer.Typer(
+    name="services",
+    epilog=EPILOG,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
 def services(
+    context: typer.Context,
     amqp_url: options.AmqpUrl = None,
     amqp_api: options.AmqpApi = None,
     policy: options.PolicyFile = None,
@@ -79,6 +98,8 @@ def services(
     With EVAPI_REDIS_URL, it also tells of a service that takes requests and answers none, by the last calls.
     Exit codes: 0 listed, 1 RabbitMQ cannot be asked, 2 wrong usage.
     """
+    if context.invoked_subcommand is not None:
+        return
     chosen = options.settings(more, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy)
     out = Output(output)
     rows = options.run(_rows(chosen, out, service or []))
@@ -88,6 +109,43 @@ def services(
     if instances and out.format is Format.TABLE:
         typer.echo()
         out.rows(INSTANCES, instances)
+
+
+@app.command(epilog=EPILOG_REMOVE)
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The service, which is gone for good.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    amqp_url: options.AmqpUrl = None,
+    amqp_api: options.AmqpApi = None,
+    policy: options.PolicyFile = None,
+    output: options.As = Format.TABLE,
+    more: options.More = None,
+) -> None:
+    """Delete the queue of a service that is gone for good, with its bindings and the requests that wait.
+
+    Until then each call of its events is published to it, too. Asks before, and says what goes; refuses while
+    somebody consumes the queue. Needs the right to configure it: the service's own user, or an
+    administrator. Exit codes: 0 deleted, 1 not (somebody consumes it, there is none, not confirmed, RabbitMQ
+    cannot be asked), 2 wrong usage, or nobody to ask and no --yes.
+    """
+    from adapter.admin.checks_finding import counted
+    from adapter.admin.removal import Doomed, look, remove_queue
+    from adapter.errors import AdapterError
+
+    chosen = options.settings(more, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy)
+    out = Output(output)
+    if not yes and not sys.stdin.isatty():
+        raise SettingsError("--yes", "is needed where nobody can be asked")
+    found: Doomed = options.run(look(chosen, options.amqp(chosen), name, out.say))
+    if found.consumers:
+        consumed = f"{counted(found.consumers, 'consumer')} on it; stop them first, then remove it"
+        raise AdapterError(f"{found.queue}: {consumed}")
+    out.say(found.told)
+    if not yes and not typer.confirm(f"Delete {found.queue} for good?", err=True):
+        out.say("nothing was deleted")
+        raise typer.Exit(1)
+    dropped = options.run(remove_queue(options.amqp(chosen), found.queue))
+    out.one({"name": name, "queue": found.queue, "dropped": dropped, "events": found.events}, REMOVED)
 
 
 async def _rows(chosen: Settings, out: Output, also: list[str]) -> list[dict[str, Any]]:

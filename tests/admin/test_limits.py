@@ -344,6 +344,14 @@ class TestRecent:
 
 class TestServices:
     def test_nobody_consumes(self) -> None:
+        lcr = replace(LCR, events=("invite",))
+        gone = Service("old", "evapi.decide.old", 0, 0, ("invite",))
+        warned = found(overview(services=(lcr, gone)))["consumers", "old"]
+        assert (warned.level, warned.run) == (WARNING, "evapi-adapter services remove old"), (
+            "LCR decides its events"
+        )
+        for missed in (replace(gone, asked_for=("invite",)), replace(gone, events=("other",))):
+            assert found(overview(services=(lcr, missed)))["consumers", "old"].level is CRITICAL
         told = found(overview(services=(replace(LCR, consumers=0),)))
         assert told["consumers", "lcr"].level is CRITICAL
         assert "nobody consumes" in told["consumers", "lcr"].text

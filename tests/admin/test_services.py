@@ -65,7 +65,11 @@ class Refusing(Rabbit):
         (service(asked=("e", "f")), "the policy has it decide f, to which it is not bound"),
         (service(events=()), "bound to nothing: no event comes to it; restart it, its start binds it"),
         (service(None, None), "no queue: it has never run here; start it (python -m consumers MODULE:x)"),
-        (service(consumers=0), "nobody consumes: its events time out; start it, or delete evapi.decide.x"),
+        (
+            service(consumers=0),
+            "nobody consumes: its events time out; start it, or if it is gone for good: "
+            "evapi-adapter services remove x",
+        ),
         (
             service(None, None, None, hidden=True),
             "RabbitMQ does not let this user look at its queue: whether anybody consumes it is not known "
@@ -85,7 +89,11 @@ class Refusing(Rabbit):
             "takes requests and answers none: the last 9 calls of e timed out; "
             "evapi-adapter conformance --service x finds out why",
         ),
-        (service(3, 0), "nobody consumes; 3 wait: its events time out; start it, or delete evapi.decide.x"),
+        (
+            service(3, 0),
+            "nobody consumes; 3 wait: its events time out; start it, or if it is gone for good: "
+            "evapi-adapter services remove x",
+        ),
     ],
 )
 def test_what_is_wrong(found: Service, remark: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ import pika
 import pytest
 
 from adapter.cli.services import COLUMNS, as_seen
-from tests.cli.command import evapi_adapter, on_terminal
+from tests.cli.command import Done, evapi_adapter, on_terminal
 from tests.harness.process import free_port, wait_until
 
 if TYPE_CHECKING:
@@ -60,9 +61,8 @@ class TestListing:
         assert head.split() == ["SERVICE", "WAITING", "CONSUMERS", "EVENTS", "REMARK"]
         assert one.split() == ["least_cost", "0", "1", "invite_request"]
         assert two.split()[:3] == ["screening", "1", "0"]
-        assert (
-            "nobody consumes; 1 wait: its events time out; start it, or delete evapi.decide.screening" in two
-        )
+        assert "nobody consumes; 1 wait: its events time out; start it, or if it is gone for good: " in two
+        assert "evapi-adapter services remove screening" in two
 
     def test_json(self, managed_rabbitmq: RabbitServer, vhost: str) -> None:
         done = evapi_adapter(
@@ -171,3 +171,41 @@ def test_one_that_hangs_on_a_terminal() -> None:
         code, shown, _ = on_terminal("services", EVAPI_AMQP_URL=url)
     assert code == 1
     assert f"RabbitMQ: {url}: no answer within 2 s: does it hang" in shown.replace("\n", "")
+
+
+@pytest.mark.usefixtures("client")
+class TestRemove:
+    def removed(self, managed: RabbitServer, vhost: str, *words: str, **variables: str) -> Done:
+        api = {"EVAPI_AMQP_URL": vhost, "EVAPI_AMQP_API": managed.api}
+        return evapi_adapter("services", "remove", *words, **{**api, **variables})
+
+    def test_it_says_what_goes_and_goes(
+        self, managed_rabbitmq: RabbitServer, vhost: str, client: BlockingChannel, tmp_path: Path
+    ) -> None:
+        client.queue_bind("evapi.decide.screening", "evapi.events", "screening_request.*")
+        policy = tmp_path / "policy.toml"
+        policy.write_text('[events.screening_request]\nservices = ["screening"]\n')
+        words = ("screening", "--yes", "-o", "json")
+        done = self.removed(managed_rabbitmq, vhost, *words, EVAPI_POLICY=str(policy))
+        assert done.code == 0, done.err
+        told = "1 request that wait and its bindings to screening_request go with it; the policy still has it"
+        assert told in done.err
+        assert json.loads(done.out)["dropped"] == 1
+        again = self.removed(managed_rabbitmq, vhost, "screening", "--yes")
+        assert again.code == 1
+        assert "there is no such queue" in again.err
+
+    def test_one_that_is_consumed_stays(self, managed_rabbitmq: RabbitServer, vhost: str) -> None:
+        done = self.removed(managed_rabbitmq, vhost, "least_cost", "--yes")
+        assert (done.code, done.out) == (1, "")
+        assert "1 consumer on it; stop them first" in done.err
+        listed = evapi_adapter("services", EVAPI_AMQP_URL=vhost, EVAPI_AMQP_API=managed_rabbitmq.api)
+        assert "least_cost" in listed.out
+
+    def test_where_nobody_can_be_asked_it_needs_yes(self, managed_rabbitmq: RabbitServer, vhost: str) -> None:
+        done = self.removed(managed_rabbitmq, vhost, "screening")
+        assert (done.code, "--yes" in done.err) == (2, True)
+        api = {"EVAPI_AMQP_URL": vhost, "EVAPI_AMQP_API": managed_rabbitmq.api}
+        refused = on_terminal("services", "remove", "screening", answer="n", **api)
+        assert refused.code == 1
+        assert "nothing was deleted" in refused.out
