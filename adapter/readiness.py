@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from adapter import outlet
 from adapter.cluster.clock import WRONG
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from adapter.ports.broker import Broker
     from adapter.relay.policy_file import PolicyFile
     from adapter.settings import Settings
+
+
+_SILENT: Final = (
+    "{} takes connections, and nothing ever came from it: no hello, as the include says it, and no event. "
+    "A plain configuration without calls, or no EVAPI at all: is the port right (EVAPI_NODES, bind_addr)?"
+)
 
 
 class Readiness:
@@ -76,6 +82,9 @@ class Readiness:
             f"listens {node}": "whether another replica serves it, before it does" for node in self._listens
         }
         found |= {f"names {', '.join(clash.names)}": clash.text for clash in self._replicas.watch.told}
+        for link in self._nodes:
+            if link.state == "silent":
+                found[f"link {link.node}"] = _SILENT.format(link.address)
         if not self._broker.ready and (problems := self._broker.problems):
             found["broker"] = "; ".join(dict.fromkeys(problems.values()))  # often the same for each part
         for queue, number in self._broker.dropped.items():

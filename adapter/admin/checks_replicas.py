@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 REPLICAS: Final = Group("replicas")
 ENOUGH: Final = 2
-_WRITTEN: Final = ("paced", "unordered")
+_WRITTEN: Final = ("paced", "silent", "unordered")
 """Links that take answers, if slowly."""
 _LINKS: Final = {
     "receipts": "",
     "paced": "sends no receipts",
+    "silent": "nothing ever came from it",
     "unordered": "has several EVAPI workers, whose receipts prove nothing",
     "unread": "does not read",
     "down": "no link",
@@ -205,6 +206,16 @@ def _node(overview: Overview, row: Mapping[str, Any], in_flight: int | None) -> 
         why = "They handle frames out of order. So the adapter writes slowly, and cannot tell what was read."
         todo = 'modparam("evapi", "workers", 0)    # after the include, or no such line at all'
         return NODES.warning("node", f"{active}; its EVAPI has several workers", why, todo, node)
+    if "silent" in bad.values():
+        seen = f"{active}; nothing ever came from it: no hello, and no event"
+        why = (
+            "Its configuration is plain and no call has come yet; or the port is not EVAPI's: then no call "
+            "ever comes, and nobody is asked."
+        )
+        todo = (
+            f'ss -ltnp    # on {node}: who listens there? modparam("evapi", "bind_addr", ...) and EVAPI_NODES'
+        )
+        return NODES.warning("node", seen, why, todo, node)
     if bad:
         why = (
             "Without receipts the adapter writes slowly, and cannot tell what Kamailio has read: what is "
@@ -230,6 +241,8 @@ def _nobody(overview: Overview, node: str, links: Mapping[str, str]) -> Finding:
         told.append(f"{names[full]}: {reason}")
     why = "Nobody takes its calls: they get the fallback, or hang without the health gate."
     todo = f"evapi-adapter resume {drained[0]}" if drained else _look_at_link(node, links.values())
+    if told and all("has no broker" in each for each in told):
+        todo = "see rabbitmq above: the link to Kamailio is well"
     return NODES.error("node", f"no replica is active for it; {'; '.join(sorted(told))}", why, todo, node)
 
 

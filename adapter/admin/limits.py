@@ -221,6 +221,9 @@ def _node(overview: Overview, row: Mapping[str, Any]) -> Finding:
         else:
             why = "none that has its link and its broker takes calls"
         return Finding("node", Level.CRITICAL, f"no active replica; {why}", node, run=run)
+    if "silent" in states.values():
+        text = "nothing ever came from it (no hello, no event): is it EVAPI's port?"
+        return Finding("node", Level.WARNING, text, node, run="evapi-adapter doctor")
     if bad:
         text = f"the link is {told}; {row['active_name']} serves it"
         return Finding("node", Level.WARNING, text, node, run=run)

@@ -123,9 +123,9 @@ def nodes(
 ) -> None:
     """List the nodes (Kamailios): active replica, links, calls in flight and the oldest, gate.
 
-    Links: receipts (well), paced (a configuration without receipts), unread (Kamailio does not read),
-    down. The gate is open where a replica takes the node's calls. Exit codes: 0 listed, 1 Redis is away,
-    2 wrong usage.
+    Links: receipts (well), paced (a configuration without receipts), silent (the same, and nothing ever
+    came: perhaps no EVAPI port), unread (Kamailio does not read), down. The gate is open where a replica
+    takes the node's calls. Exit codes: 0 listed, 1 Redis is away, 2 wrong usage.
     """
     from adapter.admin.overview import node_rows, short
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from adapter.evapi.redial import AT_ONCE, Redial
 from adapter.evapi.socket import connect, say
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from adapter.evapi.link_log import LinkLog
     from adapter.evapi.socket import Stream
     from adapter.settings import Address
+
+REFUSED: Final = (
+    "connection refused: nobody listens there; is Kamailio up, with evapi's bind_addr as EVAPI_NODES has it?"
+)
 
 
 class Dialler:
@@ -47,7 +51,8 @@ class Dialler:
             try:
                 sock = await connect(self._address(), self._settings)
             except OSError as exc:  # TimeoutError is one
-                self._log.cannot_connect(say(exc), redial.failed(say(exc), self._loop.time()))
+                why = REFUSED if isinstance(exc, ConnectionRefusedError) else say(exc)
+                self._log.cannot_connect(why, redial.failed(why, self._loop.time()))
             else:
                 reason, read = await serve(sock)
                 now = self._loop.time()

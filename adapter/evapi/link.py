@@ -138,14 +138,14 @@ class Link:
 
     @property
     def state(self) -> str:
-        """In a word: down, unread (or not known yet), paced (no receipts), unordered (workers), receipts."""
+        """In a word: down, unread (or not known yet), paced (no receipts), silent (nothing yet), unordered, receipts."""
         if not self.up:
             return "down"
         if not self.sound:
             return "unread"
         if self._hello is not None and self._hello.unordered:
             return "unordered"
-        return "receipts" if self.writer.receipts else "paced"
+        return "receipts" if self.writer.receipts else "paced" if self.frames_in else "silent"
 
     @property
     def incarnation(self) -> str:

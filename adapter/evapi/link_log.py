@@ -48,7 +48,9 @@ class LinkLog:
         log.warning(
             "evapi link: no hello, so no receipts: resumes are paced, the health gate is not fed",
             node=self._node,
-            do="include evapi-adapter.cfg in kamailio.cfg (evapi-adapter kamailio-cfg)",
+            address=str(self._address()),
+            do="include evapi-adapter.cfg in kamailio.cfg (evapi-adapter kamailio-cfg); if it is there: is "
+            "this Kamailio's EVAPI port (bind_addr)?",
         )
 
     def unordered(self, found: Hello) -> None:

@@ -365,7 +365,7 @@ class TestNodes:
         ("only", "why", "todo"),
         [
             (beat("down", active=False), "a: no link", "ss -ltnp"),
-            (beat(active=False, broker=False), "a: has no broker", "ss -ltnp"),
+            (beat(active=False, broker=False), "a: has no broker", "see rabbitmq above"),
             (beat(active=False, accepting=False), "a: takes no calls", "evapi-adapter resume a"),
             (beat(active=False), "a: has not taken it yet", "ss -ltnp"),
         ],
