@@ -138,7 +138,7 @@ class Link:
 
     @property
     def state(self) -> str:
-        """In a word: down, unread (or not known yet), paced (no receipts), silent (nothing yet), unordered, receipts."""
+        """In a word: down, unread (or not known yet), paced (no receipts), silent, unordered, receipts."""
         if not self.up:
             return "down"
         if not self.sound:
