@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from adapter.cli import options
-from adapter.cli.output import Format, Output, console, escaped
+from adapter.cli.output import Column, Format, Output, console, escaped
 from adapter.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -67,6 +67,9 @@ def doctor(
         list[str] | None,
         typer.Option("--service", metavar="NAME", help="A service that must be there; may be repeated."),
     ] = None,
+    rules: Annotated[
+        bool, typer.Option("--rules", help="List what --kamailio-cfg looks for, each with its reason.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors, too.")] = False,
     svg: Annotated[str | None, typer.Option(metavar="FILE", help="Draw it as a picture as well.")] = None,
     redis_url: options.RedisUrl = None,
@@ -92,6 +95,9 @@ def doctor(
     from adapter.admin import checks_settings
     from adapter.admin.doctor import examine
 
+    if rules:
+        _rules(output)
+        return
     version, defines = _version(kamailio_version), _defines(define or [])
     if kamailio_cfg is None and (define or version):
         raise typer.BadParameter("--define and --kamailio-version need --kamailio-cfg")
@@ -102,15 +108,29 @@ def doctor(
     found += looked
     if kamailio_cfg is not None:
         from adapter.admin import checks_kamailio_loads
-        from adapter.admin.checks_kamailio import check
-        from adapter.admin.checks_replicas import ENOUGH
+        from adapter.admin.checks_kamailio import check, disagreements
 
-        found += check(kamailio_cfg, defines, version, max(replicas, ENOUGH), site.policy.longest_deadline)
-        found += checks_kamailio_loads.check(kamailio_cfg, defines)
+        judged = check(kamailio_cfg, defines, version, replicas, site.policy.longest_deadline)
+        loads = checks_kamailio_loads.check(kamailio_cfg, defines)
+        found += [*judged, *loads, *disagreements(judged, loads)]
     _show(found, output, svg)
     bad = {"error", "warning"} if strict else {"error"}
     if any(finding.status in bad for finding in found):
         raise typer.Exit(1)
+
+
+def _rules(told: Told) -> None:
+    """Every rule, how bad what it finds is, and its reason."""
+    from adapter.kamailio.lint import RULES
+    from adapter.kamailio.lint.reasons import REASONS
+
+    rows = [{"rule": rule, "severity": RULES[rule], "reason": REASONS[rule]} for rule in RULES]
+    columns = [Column("rule", "RULE"), Column("severity", "SEVERITY"), Column("reason", "REASON")]
+    _output(told).rows(columns, rows)
+
+
+def _output(told: Told) -> Output:
+    return Output(Format.JSON if told in (Told.SARIF, Told.GITHUB) else Format(told))
 
 
 def _flags(context: typer.Context, more: Sequence[str], flags: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +165,7 @@ def _defines(words: Sequence[str]) -> dict[str, str]:
 
 def _show(found: Sequence[Finding], told: Told, svg: str | None) -> None:
     summary = _summary(found)
-    out = Output(Format.JSON if told in (Told.SARIF, Told.GITHUB) else Format(told))
+    out = _output(told)
     if told is Told.SARIF:
         from importlib.metadata import version
 

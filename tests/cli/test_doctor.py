@@ -12,6 +12,7 @@ import pytest
 from adapter import kamailio
 from adapter.admin.checks_finding import Finding, Group, Status
 from adapter.cli.doctor import lines
+from adapter.kamailio.lint import RULES
 from tests.cli.command import evapi_adapter, in_pipes, on_terminal
 from tests.cli.ground import Ground, in_thread, on_ground
 from tests.harness.process import free_port
@@ -204,7 +205,14 @@ def test_help() -> None:
     done = evapi_adapter("doctor", "--help")
     assert done.code == 0
     assert max(map(len, done.out.splitlines())) <= 80
-    assert "Exit codes: 0 nothing wrong" in done.out
+    assert "Exit codes: 0 nothing wrong" in " ".join(done.out.split())
+
+
+def test_rules() -> None:
+    done = evapi_adapter("doctor", "--rules", "-o", "json")
+    assert done.code == 0
+    assert {row["rule"] for row in json.loads(done.out)["rows"]} == set(RULES)
+    assert "goes-on" in evapi_adapter("doctor", "--rules").out
 
 
 class TestLines:
