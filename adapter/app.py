@@ -362,6 +362,7 @@ class Bridge:
             "dropped": list(self.broker.dropped.items()),
             "policy": self.policy.now.revision,
             "policy_problem": self.readiness.policy_problem,
+            "without_ids": self.trip.without_ids,
         }
 
     def _measure(self) -> None:

@@ -146,6 +146,7 @@ def _store(overview: Overview, limits: Limits) -> Iterator[Finding]:
     yield Finding("redis", Level.OK, "Redis answers")
     yield from _replicas(overview, limits)
     yield from _policy(overview)
+    yield from _without_ids(overview)
     for clash in names_that_clash(overview):
         name, run = clash.names[0], "evapi-adapter doctor"
         yield Finding("names", Level.WARNING, f"{clash.text}; {clash.do}", name, run=run)
@@ -203,6 +204,20 @@ def _policy(overview: Overview) -> Iterator[Finding]:
         if problem := beat.about.get("policy_problem"):
             text = f"its file is wrong, the policy before it counts: {problem}"
             yield Finding("policy", Level.WARNING, text, names[full], run=run)
+
+
+def _without_ids(overview: Overview) -> Iterator[Finding]:
+    """Events without ids whose data look like a question: Kamailio waits, and nobody answers."""
+    told: dict[str, str] = {}
+    for beat in live(overview).values():
+        found = beat.about.get("without_ids")
+        told |= (
+            {str(event): str(member) for event, member in found.items()} if isinstance(found, dict) else {}
+        )
+    for event, member in sorted(told.items()):
+        text = f"{event} has no ids, but a member {member}: where it is a question, nobody answers it"
+        run = "evapi-adapter doctor --kamailio-cfg /etc/kamailio/kamailio.cfg"
+        yield Finding("event", Level.WARNING, text, event, run=run)
 
 
 def _node(overview: Overview, row: Mapping[str, Any]) -> Finding:

@@ -108,6 +108,11 @@ class TripMetrics(Sink):
             "evapi_in_flight_oldest_seconds", "Age of the oldest that this replica has asked for.", ["node"]
         )
         self.notices = counter("evapi_notices_total", "Notices by what the broker did.", ["published"])
+        self.unanswerable = counter(
+            "evapi_questions_without_ids_total",
+            "Events without ids whose data look like a question.",
+            ["node"],
+        )
         self.shed = counter(
             "evapi_answers_shed_total",
             "Decisions that a plain configuration could not be written in time, by what the caller got: the "
@@ -258,7 +263,7 @@ class TripMetrics(Sink):
             self.taken_over.labels(node, state)
         for counter in (
             *(self.duplicates, self.late_replies, self.standby_claims, self.stale),
-            *(self.left_unanswered, self.withheld),
+            *(self.left_unanswered, self.withheld, self.unanswerable),
         ):
             counter.labels(node)
         for got in ("fallback", "silence"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from adapter import contract
 from adapter.errors import CodecError
 from adapter.ports.broker import Broker, Publication
+from adapter.relay.unanswerable import Unanswerable
 from adapter.wire.event import Malformed, Notice
 
 if TYPE_CHECKING:
@@ -35,9 +36,13 @@ class Notices:
         self._policy = policy
         self._metrics = metrics
         self._malformed = malformed
+        self.unanswerable = Unanswerable(metrics)
+        """Tells of those that look like questions."""
 
     async def publish(self, node: str, notices: Sequence[Notice]) -> None:
         """Publish what one read of a node's link held. What is not taken is lost, and counted."""
+        for notice in notices:
+            self.unanswerable.look(node, notice)
         encoded = [each for each in map(partial(self._encode, node), notices) if each is not None]
         for result in await self._broker.publish(encoded):
             self._metrics.notices.labels(result.name.lower()).inc()

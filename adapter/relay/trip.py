@@ -35,7 +35,7 @@ from adapter.relay.unclaimed import Unclaimed
 from adapter.wire import event as wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from adapter.cluster.membership import Membership
     from adapter.cluster.roles import Roles
@@ -133,6 +133,11 @@ class Trip:
     def held(self) -> int:
         """How many events are left to another replica for now."""
         return len(self._standby)
+
+    @property
+    def without_ids(self) -> Mapping[str, str]:
+        """Events without ids that look like questions -> the member that looks like an id."""
+        return self._notices.unanswerable.told
 
     # Out: from Kamailio to the broker
 

@@ -383,6 +383,13 @@ class TestServices:
         assert found(overview(dead_letters=1_500_000))["dead_letters", ""].text == "1,500,000 dead letters"
 
 
+def test_events_without_ids() -> None:
+    beats = {"r1~a": beat("sbc1", without_ids={"invite_request": "tindex"}), "r2~a": beat(without_ids=None)}
+    told = [each for each in judge(overview(beats=beats), Limits()) if each.check == "event"]
+    text = "invite_request has no ids, but a member tindex: where it is a question, nobody answers it"
+    assert [(each.level, each.of, each.text) for each in told] == [(WARNING, "invite_request", text)]
+
+
 class TestPolicy:
     def judged(self, **beats: Beat) -> list[tuple[Level, str, str]]:
         given = overview(beats={f"{name}~a": each for name, each in beats.items()})

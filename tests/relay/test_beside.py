@@ -29,6 +29,28 @@ class TestNotices:
         assert bench.counted("notices_total", published="confirmed") == 1
         assert bench.counted("notices_total", published="unroutable") == 1
 
+    @pytest.mark.parametrize(
+        "data, member",
+        [
+            ({"tindex": 37, "tlabel": 5}, "tindex"),
+            ({"call_id": "x", "xtra": {"tm_index": "37"}}, "xtra.tm_index"),
+            ({"TransactionLabel": 5}, "TransactionLabel"),
+            ({"tr-idx": 5}, "tr-idx"),
+            ({"tindex": None, "index": 5, "label": "x", "tmindexes": 3}, None),
+            ({"title": 3, "tindex": "a3"}, None),
+            (b"tindex", None),
+        ],
+    )
+    async def test_one_that_looks_like_a_question_is_told_once(
+        self, bench: Bench, capsys: pytest.CaptureFixture[str], data: object, member: str | None
+    ) -> None:
+        for _ in range(3):
+            await bench.events(Notice("invite_request", data), Notice("call_cancelled", data))
+        told = {} if member is None else {"invite_request": member}
+        assert bench.trip.without_ids == told
+        assert bench.counted("questions_without_ids_total", node="sbc1") == 3 * len(told)
+        assert capsys.readouterr().out.count("looks like a question") == len(told)
+
     async def test_one_of_the_replicas_publishes_them(self) -> None:
         nodes = [f"sbc{number}" for number in range(20)]
         both = Beat(nodes=frozenset(nodes))
