@@ -20,8 +20,8 @@ MAX_DURATION: Final = 99_999_999
 """Seconds of ``max_duration``, at most."""
 MAX_REROUTE: Final = 50
 """Entries of ``reroute_on``, at most."""
-MAX_CALLER: Final = 500
-"""Bytes of a caller."""
+MAX_CALLER: Final = 255
+"""Bytes of a caller: rr keeps twice as many for all that goes into Record-Route."""
 SIP_URI: Final = URI.replace("|[tT][eE][lL]", "")
 """A URI that a call can be sent to: tel has no host."""
 CALLER: Final = f"[+0-9A-Za-z_.-]+|{SIP_URI}"

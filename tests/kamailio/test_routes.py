@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from consumers import routes as sdk_routes
+from consumers.decisions import MAX_HEADERS
+from consumers.gateways import MAX_CALLER, MAX_DURATION, MAX_TIMEOUT
 from tests.harness.sip import Gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from consumers import Route
     from tests.harness.evapi_client import EvapiClient
     from tests.harness.kamailio import KamailioServer
     from tests.harness.sip import Call, Caller
 
+KAMAILIO = {"defines": {"ADAPTER_STEP_HEADER": '"X-Decided-By"'}}
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -68,6 +73,16 @@ async def test_one_that_rings_too_long_is_cancelled(
     call = await decided(caller, link, routes=routes([one], timeout_ms=400) + routes([two]))
     await talked(call, two)
     assert len(one.of("CANCEL")) == 1
+
+
+async def test_the_time_of_one_is_not_that_of_the_next(
+    stack: AsyncExitStack, caller: Caller, link: EvapiClient
+) -> None:
+    (one,) = await gateways(stack, None)
+    two = await stack.enter_async_context(await Gateway.open(deaf=1))  # answers what comes after 0.5 s
+    call = await decided(caller, link, routes=routes([one], timeout_ms=200) + routes([two]))
+    assert (await call.final()).code == 200
+    assert len(two.of("INVITE")) == 2
 
 
 async def test_what_the_callee_says_is_the_end(
@@ -158,6 +173,7 @@ async def test_what_each_next_hop_must_see(
         assert invite.all("x-quote") == ['say "hi", \\ {there}']
         assert invite.all("x-mine") == ["stays"]
         assert invite.all("traceparent") == [TRACE]
+        assert invite.all("x-decided-by") == ["decided;step=service"]
         (record,) = invite.all("record-route")
         assert f"127.0.0.1:{kamailio.sip_port}" in record
         assert invite.get("max-forwards") == "69"
@@ -191,6 +207,19 @@ async def test_all_at_once(stack: AsyncExitStack, caller: Caller, link: EvapiCli
     assert len(found[0].of("CANCEL")) == 1
 
 
+async def test_all_at_once_but_one_that_cannot_be_reached(
+    stack: AsyncExitStack, caller: Caller, link: EvapiClient
+) -> None:
+    found = await gateways(stack, 486, 200)
+    first, last = (
+        {**one, "headers": {"X-Carrier": name}} for one, name in zip(routes(found), "ab", strict=True)
+    )
+    lost = {"uri": "sip:4420@no-such-host.invalid", "headers": {"X-Carrier": "lost"}}
+    call = await decided(caller, link, routes=[first, lost, last], mode="parallel")
+    await talked(call, found[1])
+    assert [one.of("INVITE")[0].all("x-carrier") for one in found] == [["a"], ["b"]]
+
+
 async def test_all_at_once_end_with_the_longest_time(
     stack: AsyncExitStack, caller: Caller, link: EvapiClient
 ) -> None:
@@ -221,6 +250,31 @@ async def test_a_call_ends_after_its_longest_duration(
     async with asyncio.timeout(5):
         while not one.of("BYE"):
             await asyncio.sleep(0.02)
+
+
+UTMOST: list[Route] = [
+    {"uri": "", "timeout_ms": MAX_TIMEOUT, "reroute_on": ["3xx", *range(400, 449)]},
+    {"uri": "", "headers": {"X-Long": "x" * (MAX_HEADERS - 20)}},
+    {"uri": "", "headers": {f"X-{n}": "ä'\"\\ $ci %s" for n in range(50)}},
+    {"uri": "", "caller": "sip:" + "a" * (MAX_CALLER - 10) + "@b.test"[:6]},
+    {"uri": "", "caller": "Alice_1.a-b"},
+]
+
+
+@pytest.mark.parametrize("one", UTMOST, ids=range(len(UTMOST)))
+async def test_what_the_sdk_lets_pass_is_carried_out(
+    stack: AsyncExitStack, caller: Caller, link: EvapiClient, one: Route
+) -> None:
+    (gateway,) = await gateways(stack, 200)
+    host = f"@127.0.0.1:{gateway.port}"
+    uri = f"sip:{'4' * 300}{host}"
+    made = sdk_routes([{**one, "uri": uri}], max_duration=MAX_DURATION)
+    call = await decided(caller, link, **{key: made[key] for key in ("routes", "max_duration")})
+    await talked(call, gateway)
+    (invite,) = gateway.of("INVITE")
+    assert invite.uri == uri
+    for name, value in one.get("headers", {}).items():
+        assert invite.all(name) == [value]
 
 
 async def test_more_than_are_tried(stack: AsyncExitStack, caller: Caller, link: EvapiClient) -> None:

@@ -133,7 +133,9 @@ def is_fitting(value: Any, path: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    "cfg, paths", [("plain.cfg", PATHS), ("kamailio.cfg", {**PATHS, **MORE}), ("kemi.cfg", {**PATHS, **MORE})]
+    "cfg, paths",
+    [("plain.cfg", PATHS), ("kamailio.cfg", {**PATHS, **MORE}), ("kemi.cfg", {**PATHS, **MORE})],
+    ids=["plain", "include", "kemi"],
 )
 async def test_anything_in_any_key(tmp_path: Any, cfg: str, paths: dict[str, Make]) -> None:
     plain = cfg == "plain.cfg"

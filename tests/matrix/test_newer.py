@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PACKAGES = ("kamailio", "kamailio-extra-modules", "rabbitmq-server")
 SHARE = (
     "tests/kamailio/test_ask.py::test_an_answer_is_applied_once",
+    "tests/kamailio/test_types.py::test_anything_in_any_key[include]",
     "tests/broker/test_amqp.py::test_properties_of_a_request",
     "tests/protocols/test_mqtt.py::test_it_decides",
 )

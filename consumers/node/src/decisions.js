@@ -17,7 +17,7 @@ const MAX_ROUTES = 10;
 const MAX_TIMEOUT = 9_999_999;
 const MAX_DURATION = 99_999_999;
 const MAX_REROUTE = 50;
-const MAX_CALLER = 500;
+const MAX_CALLER = 255;
 const MAX_HEADERS = 4000;
 const SIP_URI = /^sips?:/i; // tel has no host
 const CALLER = /^(?:[+0-9A-Z_.-]+|sips?:[!#-;=?-~]+)$/i;
