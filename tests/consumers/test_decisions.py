@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections import ChainMap
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from adapter.contract import Request, encode_request
 from consumers import DecisionError, Route, Service, allow, cached, redirect, reject, route, routes
 from consumers.decisions import MAX_CACHE
 from consumers.messages import Answer, Message
+from tests.harness.readme import README, block
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,6 +114,11 @@ NO_ROUTES: list[Any] = [{}, 7, None]
 def test_what_is_wrong_with_a_route_is_told_with_its_place(one: Any, told: str) -> None:
     with pytest.raises(DecisionError, match=rf"^routes\[1\]: .*{told}"):
         routes([URI, one])
+
+
+def test_the_decision_in_the_readme_is_one() -> None:
+    shown = json.loads(block("json", '"max_duration"', README))
+    assert routes(shown["routes"], max_duration=shown["max_duration"]) == shown
 
 
 @pytest.mark.parametrize("listed", [[], URI, [URI] * 11])
