@@ -325,12 +325,23 @@ class Membership:
 
     def untraced_until(self, now: float) -> float:
         """Return until when another replica may have answered what came, without a trace in the store yet."""
+        return max(self.traces.until, self._unheard_until(now)[0])
+
+    def may_clear(self, arrived: float, now: float) -> bool:
+        """Return True if all that may have answered what arrived then live, and give back what they did."""
+        until, for_good = self._unheard_until(now)
+        return self.traces.may_clear(arrived, self.others) and not (for_good and arrived <= until)
+
+    def _unheard_until(self, now: float) -> tuple[float, bool]:
+        """Until when one may have answered of which too little was heard; whether that remains so."""
+        others, found, for_good = self._heard.items(), NEVER, False
         # Those that live and have the store have left their traces in it.
-        others, found = self._heard.items(), self.traces.until
         if self.away or any(self._leaves_no_trace(each) or name not in self.others for name, each in others):
-            found = max(found, self.echo.since)
+            found, for_good = self.echo.since, True
         # That one which was not heard since an outage has stopped knows only who has heard others meanwhile.
-        heard_since = self.echo.since if self.echo.lasts(now) else FOREVER
-        if any(each.at <= self._blind_until and not NEVER < heard_since <= each.at for _, each in others):
-            found = max(found, self._blind_until)
-        return found
+        since = self.echo.since if self.echo.lasts(now) else FOREVER
+        blind = self._blind_until
+        unheard = [name for name, each in others if each.at <= blind and not NEVER < since <= each.at]
+        if unheard and blind > found:
+            found, for_good = blind, for_good or not all(name in self.others for name in unheard)
+        return found, for_good

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LOOK_EACH: Final = 0.02
 """Seconds between two looks at what has been heard."""
+LOOK_LAST: Final = 0.16
+"""Seconds between the later ones: each look is twice as long after the one before."""
 WAITS: Final = 2.0
 """Leases after which a doubt remains."""
 
@@ -63,7 +65,7 @@ class Doubts:
 
     def may_clear(self, arrived: float) -> bool:
         """Return True if all who may have answered it live, and will give back what they did."""
-        return self._membership.traces.may_clear(arrived - READ_PAUSE, self._membership.others)
+        return self._membership.may_clear(arrived - READ_PAUSE, self._clock())
 
     def may_clear_in_time(self, arrived: float) -> bool:
         """Return True if that may be soon enough to be waited for."""
@@ -73,6 +75,7 @@ class Doubts:
         """Return what is known of what arrived then, once the store has answered a beat that is sent from now
         on, and all others have given back what they did; or what is left of the doubt after ``WAITS``."""
         asked, loop = self._clock(), asyncio.get_running_loop()
+        pause = LOOK_EACH
         give_up_at = loop.time() + WAITS * self._membership.lease
         while loop.time() < give_up_at:
             answered = self._membership.updated_since(asked)
@@ -80,7 +83,8 @@ class Doubts:
             hopeless = not found.remembered or (found.untraced and not self.may_clear(arrived))
             if answered and (found.gone or hopeless):
                 return found
-            await asyncio.sleep(LOOK_EACH)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LOOK_LAST)  # there may be hundreds of them
         found = self._judge(arrived)
         return found._replace(remembered=found.remembered and self._membership.updated_since(asked))
 
