@@ -73,7 +73,7 @@ lint: install ## ruff, mypy --strict, import contracts
 	$(BIN)/lint-imports --verbose | tail -12
 
 .PHONY: test
-test: DEBIAN += prometheus systemd kamailio-utils-modules $(IMAGE) $(NODE)
+test: DEBIAN += prometheus systemd kamailio-utils-modules baresip-core $(IMAGE) $(NODE)
 test: install node ## lint and every test, with the real servers
 	@$(MAKE) --no-print-directory -j 2 lint test-beside
 	$(BIN)/pytest --cov --cov-append --cov-report=term:skip-covered $(ALONE)
@@ -104,7 +104,7 @@ conformance: install ## the conformance kit at consumers that are right, TIMES t
 	@$(BIN)/python -m tests.conformance.again --times $(TIMES)
 
 .PHONY: matrix
-matrix: DEBIAN += prometheus kamailio-utils-modules mmdebstrap $(NODE)
+matrix: DEBIAN += prometheus kamailio-utils-modules baresip-core mmdebstrap $(NODE)
 matrix: install node ## tests and demo against each version of servers and Python, into COMPATIBILITY.md (about 45 minutes; ONLY='*-sid', FRESH=1)
 	@$(SUDO) $(if $(SUDO),--preserve-env) $(BIN)/python -m tests.matrix $(if $(ONLY),--only '$(ONLY)') $(if $(FRESH),--fresh)
 
@@ -178,6 +178,11 @@ clients: DEBIAN += $(NODE) golang-go golang-github-rabbitmq-amqp091-go-dev ruby-
 	gcc pkg-config libssl-dev python3-dev
 clients: install $(CLIENTS)/.installed ## the smallest consumer of each client library, and what comes of it, into consumers/README.md (about 2 minutes)
 	@$(BIN)/python -m tests.clients --python $(CLIENTS)/bin/python
+
+.PHONY: phones
+phones: DEBIAN += baresip-core mmdebstrap
+phones: install ## a real phone (baresip) and a real Asterisk, which a Debian sid in a folder has (2 minutes, the first time 5; as root)
+	$(BIN)/pytest tests/phones/test_phone.py tests/phones/asterisk_calls.py
 
 .PHONY: contract
 contract: DEBIAN += $(NODE)
