@@ -8,6 +8,7 @@ import gc
 import secrets
 import signal
 import socket
+import sys
 import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +37,7 @@ from adapter.observe import traces
 from adapter.observe.journal import Journal
 from adapter.observe.metrics import Metrics
 from adapter.observe.observer import CallLog, Observer
+from adapter.operator_socket import OperatorSocket
 from adapter.parts import (
     follow_policy,
     make_broker,
@@ -131,7 +133,7 @@ class Bridge:
             settings.lease,
             bus=settings.amqp_url is not None and settings.redis_url is not None,
         )
-        keeps = settings.journal > 0 and settings.redis_url is not None
+        keeps = settings.journal > 0
         self.journal = Journal(keeps, settings.journal_payloads, self.policy.revision_of)
         ids = make_ids(settings, self.policy)
         self.cache = make_cache(self.inflight, self.clock)
@@ -143,7 +145,7 @@ class Bridge:
             ids,
             lambda: self.broker.messaging,
         )
-        sinks = [self.metrics.trip, self.metrics.courses, CallLog(ids)]
+        sinks = [self.metrics.trip, self.metrics.courses, CallLog(ids, each=sys.stderr.isatty())]
         sinks += [each for each in (self.journal if keeps else None, self._traces) if each is not None]
         observer = Observer(sinks, self._traces, self.clock)
         longest = lambda: self.policy.longest_deadline  # noqa: E731
@@ -263,6 +265,8 @@ class Bridge:
             self._measure,
             self.readiness.details,
         )
+        about = self.inflight, self.beats, self.nodes, self.commands, self.broker, self.clock
+        self.operators = OperatorSocket(settings.http.port, *about)
         self._since = time.time()
         self._note_at = 0.0
         self._beside: set[asyncio.Task[None]] = set()
@@ -280,6 +284,7 @@ class Bridge:
         if self.membership.bus:
             self.broker.join(self.membership.replica, self.membership.lease, self.beats.on_said)
         await self.broker.start(FromBus(self.trip, self.commands))
+        await self.operators.start()
         self._tasks = [
             asyncio.create_task(self.discovery.run(), name="discovery"),
             asyncio.create_task(self.ticker.run(), name="ticker"),
@@ -318,6 +323,7 @@ class Bridge:
         if self.roles.drain.ends and not await self.draining.owned([link.node for link in self.nodes]):
             with contextlib.suppress(StoreUnavailable):  # its lease ends without this, too
                 await self.inflight.leave()
+        await self.operators.close()
         await self.cache.close()
         await self.inflight.close()
         await self._command_store.close()

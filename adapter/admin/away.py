@@ -12,5 +12,7 @@ if TYPE_CHECKING:
 
 
 def redis_away(settings: Settings, exc: StoreUnavailable) -> StoreUnavailable:
-    """The same with where it is, and in an operator's words."""
+    """The same with where it is, and in an operator's words; as it is if an adapter was asked for Redis."""
+    if settings.redis_url is None:
+        return exc
     return StoreUnavailable(words.redis_away(settings, str(exc)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgpack
 
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from adapter.admin.timelines import Timeline
-    from adapter.inflight.operator import OperatorStore
     from adapter.model.beat import Beat
     from adapter.model.transaction import Transaction, TransactionId
     from adapter.observe.journal import Step
+    from adapter.ports.inspection import Inspection
     from adapter.settings import Settings
+
+S = TypeVar("S", bound="Inspection")
 
 PAGE: Final = 100
 """Entries of a journal that are read at once: 50 seconds of one replica."""
@@ -71,7 +73,7 @@ def node_names(settings: Settings, snapshot: Mapping[str, Beat]) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: Settings, store: OperatorStore) -> AsyncIterator[OperatorStore]:
+async def opened(settings: Settings, store: S) -> AsyncIterator[S]:
     """The store, closed in the end; where it is away, that is said in full. Raises StoreUnavailable."""
     try:
         yield store
@@ -82,7 +84,7 @@ async def opened(settings: Settings, store: OperatorStore) -> AsyncIterator[Oper
 
 
 async def entries(
-    store: OperatorStore, replicas: Iterable[str], after: str = "0"
+    store: Inspection, replicas: Iterable[str], after: str = "0"
 ) -> AsyncIterator[tuple[str, str, bytes]]:
     """Replica, id and content of every entry of their journals. ``after``: the id after which to begin.
 
@@ -100,7 +102,7 @@ async def entries(
 
 
 async def find(
-    store: OperatorStore, nodes: Sequence[str], replicas: Sequence[str], wanted: Wanted
+    store: Inspection, nodes: Sequence[str], replicas: Sequence[str], wanted: Wanted
 ) -> list[Timeline]:
     """The timelines of all that is meant, the earliest first. Raises StoreUnavailable.
 
@@ -112,7 +114,7 @@ async def find(
 
 
 async def history(
-    store: OperatorStore,
+    store: Inspection,
     replicas: Sequence[str],
     wanted: Wanted,
     records: Sequence[Transaction],
@@ -131,7 +133,7 @@ async def history(
     return timelines(await noted(store, replicas, meant), records, now)
 
 
-async def _of_call(store: OperatorStore, replicas: Sequence[str], call_id: str) -> set[tuple[str, int, int]]:
+async def _of_call(store: Inspection, replicas: Sequence[str], call_id: str) -> set[tuple[str, int, int]]:
     found: set[tuple[str, int, int]] = set()
     packed = call_id.encode("utf-8", "surrogatepass")
     async for _, _, entry in entries(store, replicas):
@@ -140,9 +142,7 @@ async def _of_call(store: OperatorStore, replicas: Sequence[str], call_id: str) 
     return found
 
 
-async def noted(
-    store: OperatorStore, replicas: Sequence[str], meant: set[tuple[str, int, int]]
-) -> list[Noted]:
+async def noted(store: Inspection, replicas: Sequence[str], meant: set[tuple[str, int, int]]) -> list[Noted]:
     """What the journals have of these transactions (node, index, label). Raises StoreUnavailable."""
     found: list[Noted] = []
     if not meant:
@@ -154,7 +154,7 @@ async def noted(
     return found
 
 
-async def kept(store: OperatorStore, replicas: Sequence[str]) -> Kept:
+async def kept(store: Inspection, replicas: Sequence[str]) -> Kept:
     """See ``Kept``. Looks at the newest events of each replica. Raises StoreUnavailable."""
     since: float | None = None
     call_ids = False

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from adapter.admin import (
     checks_calls,
@@ -34,13 +34,14 @@ from adapter.admin.checks_settings import SETTINGS
 from adapter.admin.last_calls import by_event, last_entries
 from adapter.admin.management import Management, ManagementUnavailable
 from adapter.admin.overview import Overview, Store
+from adapter.admin.running import RunningAdapter, runs
 from adapter.admin.silence import unanswered
 from adapter.errors import AdapterError, SettingsError, StoreUnavailable
 from adapter.inflight.operator import OperatorStore
 from adapter.settings import Address, NodeAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Coroutine, Sequence
 
     from adapter.admin.checks_settings import Site
     from adapter.settings import Settings
@@ -184,7 +185,14 @@ class Examination:
         seen += ": only the one at EVAPI_HTTP is asked"
         # Redis that is away tells nothing of the replicas, but each knows what it does without it.
         http = await self._check(REPLICAS, "http", self._http(str(self._settings.http), alone))
-        return [REPLICAS.unknown("replicas", seen), *http]
+        here = self._here() if alone and self._urls is None else None
+        told = [] if here is None else await self._check(SERVICES, "calls", here)
+        return [REPLICAS.unknown("replicas", seen), *http, *told]
+
+    def _here(self) -> Coroutine[Any, Any, list[Finding]] | None:
+        """What the adapter that runs here tells of its services and last calls; None if there is none."""
+        port = self._settings.http.port
+        return _running(RunningAdapter(port), self._site) if runs(port) else None
 
     async def _reach_rabbit(self) -> list[Finding]:
         """Whether it answers, and whether its management API does."""
@@ -308,3 +316,20 @@ class Examination:
 
 def _answers(found: Sequence[Finding]) -> bool:
     return any(each.check == "reachable" and each.status is Status.OK for each in found)
+
+
+async def _running(adapter: RunningAdapter, site: Site) -> list[Finding]:
+    """What an adapter without Redis and RabbitMQ tells of its services and calls. Raises StoreUnavailable."""
+    try:
+        bus, entries = await adapter.bus(), await last_entries(adapter)
+    finally:
+        await adapter.close()
+    services = () if bus is None else bus.services
+    handled = [
+        SERVICES.ok("service", f"handles {', '.join(each.events or ())}", each.name) for each in services
+    ]
+    return [
+        *handled,
+        *checks_calls.races(services, site.policy),
+        *checks_calls.came_back(by_event(entries), services),
+    ]

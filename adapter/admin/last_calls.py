@@ -17,7 +17,7 @@ from adapter.ports.store import NOTE_INTERVAL
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from adapter.inflight.operator import OperatorStore
+    from adapter.ports.inspection import Inspection
 
 SPANS: Final = (10.0, 60.0)
 """Seconds of journals that are read: the second only if the first were few bytes."""
@@ -55,7 +55,7 @@ class EventCalls:
         return ""
 
 
-async def last_entries(store: OperatorStore) -> list[bytes]:
+async def last_entries(store: Inspection) -> list[bytes]:
     """Read the last entries of all journals. Raises StoreUnavailable."""
     now, replicas = await asyncio.gather(store.time(), store.journals())
     read: list[bytes] = []

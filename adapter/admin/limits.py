@@ -143,7 +143,8 @@ def _store(overview: Overview, limits: Limits) -> Iterator[Finding]:
         if overview.store_problem:
             yield Finding("redis", Level.CRITICAL, overview.store_problem, run="evapi-adapter doctor")
         return
-    yield Finding("redis", Level.OK, "Redis answers")
+    if not overview.store.embedded:
+        yield Finding("redis", Level.OK, "Redis answers")
     yield from _replicas(overview, limits)
     yield from _policy(overview)
     yield from _without_ids(overview)
@@ -307,7 +308,7 @@ def _bus(overview: Overview, limits: Limits) -> Iterator[Finding]:
     if bus.blocked:
         text = "RabbitMQ takes no messages: it is short of memory or disk"
         yield Finding("rabbitmq", Level.CRITICAL, text, run="rabbitmqctl status")
-    else:
+    elif not bus.embedded:
         yield Finding("rabbitmq", Level.OK, f"RabbitMQ {bus.version} answers")
     yield from _services(bus, limits)
     yield _dead_letters(bus, limits)

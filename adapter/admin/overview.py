@@ -37,18 +37,19 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """What Redis told, ``at`` epoch seconds by its clock."""
+    """What Redis told, ``at`` epoch seconds by its clock; ``embedded``: or an adapter that has no Redis."""
 
     at: float
     beats: Mapping[str, Beat] = field(default_factory=dict)
     orders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     loads: Mapping[str, Load] = field(default_factory=dict)
+    embedded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Bus:
     """What RabbitMQ told. ``dead_letters`` is ``None`` where there is no such queue. ``complete``: the
-    management API has told of every service there is.
+    management API has told of every service there is. ``embedded``: an adapter told it that has no RabbitMQ.
     """
 
     version: str = ""
@@ -56,6 +57,7 @@ class Bus:
     dead_letters: int | None = None
     services: tuple[Service, ...] = ()
     complete: bool = False
+    embedded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

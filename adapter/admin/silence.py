@@ -19,14 +19,14 @@ from adapter.observe.journal import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from adapter.inflight.operator import OperatorStore
+    from adapter.ports.inspection import Inspection
 
 LEAST: Final = 3
 """Calls of an event that nobody answered, from which on that is told."""
 _ANSWERED: Final = frozenset({Outcome.DECIDED, Outcome.FAILED, Outcome.MALFORMED, Outcome.OVERSIZED})
 
 
-async def silent_events(store: OperatorStore) -> dict[str, int]:
+async def silent_events(store: Inspection) -> dict[str, int]:
     """Look at the last calls of all replicas.
 
     Args:

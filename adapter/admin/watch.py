@@ -13,6 +13,7 @@ from adapter.admin.management import Management, ManagementUnavailable
 from adapter.admin.overview import Bus, Overview, Store, load, node_names
 from adapter.admin.rabbit import Rabbit
 from adapter.admin.recent import WINDOW, Recent
+from adapter.admin.running import RunningAdapter
 from adapter.admin.services import Service, services
 from adapter.errors import BrokerUnavailable, CodecError, StoreUnavailable
 from adapter.ports.store import NOTE_INTERVAL
@@ -20,7 +21,7 @@ from adapter.ports.store import NOTE_INTERVAL
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
 
-    from adapter.inflight.operator import OperatorStore
+    from adapter.ports.inspection import Inspection
     from adapter.settings import Settings
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ class Watch:
     def __init__(
         self,
         settings: Settings,
-        store: OperatorStore | None,
+        store: Inspection | None,
         amqp: str | None,
         also: Sequence[str] = (),
         *,
@@ -91,16 +92,16 @@ class Watch:
         except StoreUnavailable as exc:
             raise redis_away(self._settings, exc) from exc
 
-    async def _ask_redis(self, store: OperatorStore) -> Store:
+    async def _ask_redis(self, store: Inspection) -> Store:
         at, beats, orders = await asyncio.gather(store.time(), store.snapshot(), store.orders())
         names = node_names(Overview(self._settings.lease, Store(at, beats, orders), nodes=self._nodes))
         records, _ = await asyncio.gather(
             asyncio.gather(*map(store.scan, names)), self._follow(store, at, beats)
         )
         loads = {node: load(found, at) for node, found in zip(names, records, strict=True)}
-        return Store(at, beats, orders, loads)
+        return Store(at, beats, orders, loads, isinstance(store, RunningAdapter))
 
-    async def _follow(self, store: OperatorStore, now: float, replicas: Iterable[str]) -> None:
+    async def _follow(self, store: Inspection, now: float, replicas: Iterable[str]) -> None:
         """Read on in the journals; at the first look back as far as is affordable."""
         recent = self._recent
         if recent is None:
@@ -114,7 +115,7 @@ class Watch:
         recent.look(now)
 
     async def _look_back(
-        self, store: OperatorStore, recent: Recent, now: float, replicas: Sequence[str]
+        self, store: Inspection, recent: Recent, now: float, replicas: Sequence[str]
     ) -> None:
         end, span, read = now + 1.0, 2.0, 0
         while span > 0 and read < self._budget:
@@ -131,7 +132,7 @@ class Watch:
             span = min(2 * span, affordable, WINDOW - (now - end))
         recent.covered = now - end
 
-    async def _go_on(self, store: OperatorStore, recent: Recent, replica: str, now: float) -> None:
+    async def _go_on(self, store: Inspection, recent: Recent, replica: str, now: float) -> None:
         after = self._read.get(replica, f"{int((now - WINDOW) * 1000)}")
         for id_, entry in await store.journal(replica, after):
             _take(recent, id_, entry)
@@ -139,7 +140,7 @@ class Watch:
 
     async def _ask_bus(self) -> Bus | None:
         if self._amqp is None:
-            return None
+            return await self._ask_running()
         kept = self._rabbit is not None
         try:
             return await self._ask_rabbit(self._amqp)
@@ -148,6 +149,14 @@ class Watch:
             if not kept:
                 raise
         return await self._ask_rabbit(self._amqp)  # the connection may have ended since the last look
+
+    async def _ask_running(self) -> Bus | None:
+        """What an adapter without RabbitMQ tells of the services in its process."""
+        if not isinstance(self._store, RunningAdapter):
+            return None
+        with contextlib.suppress(StoreUnavailable):  # the store's problem tells
+            return await self._store.bus()
+        return None
 
     async def _ask_rabbit(self, amqp: str) -> Bus:
         if self._rabbit is None:
@@ -185,7 +194,7 @@ class Watch:
             await rabbit.__aexit__(None, None, None)
 
 
-async def _between(store: OperatorStore, replica: str, begin: float, end: float) -> list[tuple[str, bytes]]:
+async def _between(store: Inspection, replica: str, begin: float, end: float) -> list[tuple[str, bytes]]:
     """The entries of a journal from one time to another, by the clock that gives them their ids."""
     most = math.ceil((end - begin) / NOTE_INTERVAL) + 1
     entries = await store.journal(replica, f"{max(int(begin * 1000), 1)}", most)

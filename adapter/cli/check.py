@@ -155,7 +155,7 @@ async def _findings(chosen: Settings, limits: Limits, also: Sequence[str]) -> li
     if also:
         limits = replace(limits, asked=limits.asked | {"consumers"})
     amqp = None if chosen.amqp_url is None else options.amqp(chosen)
-    watch = Watch(chosen, options.redis(chosen), amqp, also)
+    watch = Watch(chosen, options.calls_of(chosen), amqp, also)
     try:
         return judge(await watch.look(), limits)
     finally:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from adapter.admin.dead_letters import DeadLetters, Fate, Filter, Letter, Pace
+    from adapter.settings import Settings
 
 EPILOG: Final = (
     "Examples:  evapi-adapter dead-letters list    evapi-adapter dead-letters show 3    "
@@ -128,14 +129,15 @@ def list_(
     """
     out, now = Output(output), time.time()
     chosen = _filter(reason, event, node)
-    letters = options.run(_read(_url(amqp_url, more)))
+    letters, marked = options.run(_read_any(options.settings(more, amqp_url=amqp_url)))
     found = [letter for letter in letters if chosen.takes(letter)]
     rows = [_row(letter, now) for letter in (found[-limit:] if limit else found)]
     if out.format is Format.TABLE and sys.stdout.isatty() and console().width < NARROW:
         out.rows(COLUMNS_NARROW, [row | _narrowed(row) for row in rows])
     else:
         out.rows(_telling(COLUMNS, rows), rows)
-    out.say(f"{len(rows)} of {len(letters)} dead letters (looked at: RabbitMQ marks them redelivered)")
+    looked = " (looked at: RabbitMQ marks them redelivered)" if marked else ""
+    out.say(f"{len(rows)} of {len(letters)} dead letters{looked}")
 
 
 @app.command(epilog=EPILOG_SHOW)
@@ -155,7 +157,7 @@ def show(
     from adapter.admin import dead_letters
 
     out = Output(output)
-    letters = options.run(_read(_url(amqp_url, more)))
+    letters, _ = options.run(_read_any(options.settings(more, amqp_url=amqp_url)))
     letter = dead_letters.find(letters, which)
     if letter is None:
         out.say(
@@ -246,6 +248,17 @@ def _filter(reason: str, event: str, node: str) -> Filter:
     from adapter.admin.dead_letters import Filter
 
     return Filter(reason, event, node)
+
+
+async def _read_any(chosen: Settings) -> tuple[Sequence[Letter], bool]:
+    """The letters of RabbitMQ, or of an adapter without it that runs here; whether looking marks them."""
+    if not options.embedded(chosen):
+        return await _read(options.amqp(chosen)), True
+    adapter = options.running(chosen)
+    try:
+        return await adapter.letters(), False
+    finally:
+        await adapter.close()
 
 
 async def _read(url: str) -> Sequence[Letter]:

@@ -72,9 +72,14 @@ def text_frame(overview: Overview, width: int, now: float) -> RenderableType:
     return Group(*parts)
 
 
+_EMBEDDED: Final = {"Redis": "the adapter itself", "RabbitMQ": "embedded broker"}
+"""Who was asked instead, where an adapter runs without them."""
+
+
 def _header(overview: Overview, width: int, now: float) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(time.strftime("%H:%M:%S", time.localtime(now)), "bold")
+    asked_adapter = overview.store is not None and overview.store.embedded
     for name, there, problem in (
         ("Redis", overview.store is not None, overview.store_problem),
         ("RabbitMQ", overview.bus is not None, overview.bus_problem),
@@ -83,7 +88,7 @@ def _header(overview: Overview, width: int, now: float) -> Text:
         if problem:
             line.append(f"{name} is away", ALARM)
         elif there:
-            line.append("● ", "green").append(name)
+            line.append("● ", "green").append(_EMBEDDED[name] if asked_adapter else name)
         else:
             line.append(f"{name} not asked", QUIET)
     if overview.bus is not None:

@@ -297,7 +297,7 @@ async def _scanned(chosen: Settings, node: str) -> tuple[list[Transaction], floa
 
     from adapter.admin import calls
 
-    async with calls.opened(chosen, options.redis(chosen)) as store:
+    async with calls.opened(chosen, options.calls_of(chosen)) as store:
         snapshot, now = await asyncio.gather(store.snapshot(), store.time())
         names = [node] if node else calls.node_names(chosen, snapshot)
         found = await asyncio.gather(*map(store.scan, names))
@@ -309,7 +309,7 @@ async def _looked_up(
 ) -> tuple[Transaction | None, float, Timeline | None]:
     from adapter.admin import calls
 
-    async with calls.opened(chosen, options.redis(chosen)) as store:
+    async with calls.opened(chosen, options.calls_of(chosen)) as store:
         record, now = await store.get(id_), await store.time()
         if record is None:
             return None, now, None

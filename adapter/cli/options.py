@@ -13,7 +13,9 @@ from adapter.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from adapter.admin.running import RunningAdapter
     from adapter.inflight.operator import OperatorStore
+    from adapter.ports.inspection import Inspection
     from adapter.settings import Settings
 
 T = TypeVar("T")
@@ -66,6 +68,31 @@ def settings(more: list[str] | None = None, **flags: Any) -> Settings:
     return load(bridge=False, **flags)
 
 
+def calls_of(chosen: Settings) -> Inspection:
+    """Who tells of the calls: Redis, or the adapter without Redis that runs here. Raises SettingsError."""
+    return redis(chosen) if chosen.redis_url is not None else running(chosen)
+
+
+def running(chosen: Settings) -> RunningAdapter:
+    """The adapter without Redis that runs here, at EVAPI_HTTP. Raises SettingsError where there is none."""
+    from adapter.admin.running import RunningAdapter, runs
+
+    if not runs(chosen.http.port):
+        raise SettingsError(
+            "EVAPI_REDIS_URL",
+            "is not set: this asks Redis, or an adapter without it that runs on this machine as this user; "
+            f"with port {chosen.http.port} (EVAPI_HTTP) there is none",
+        )
+    return RunningAdapter(chosen.http.port)
+
+
+def embedded(chosen: Settings) -> bool:
+    """Whether the broker that is meant is that of an adapter which runs here: no RabbitMQ is named."""
+    from adapter.admin.running import runs
+
+    return chosen.amqp_url is None and chosen.redis_url is None and runs(chosen.http.port)
+
+
 def redis(chosen: Settings) -> OperatorStore:
     """The store of all replicas. Raises SettingsError where there is none but each adapter's own."""
     from adapter.inflight.operator import OperatorStore
@@ -73,8 +100,7 @@ def redis(chosen: Settings) -> OperatorStore:
     if chosen.redis_url is None:
         raise SettingsError(
             "EVAPI_REDIS_URL",
-            "is not set: this asks Redis. An adapter without it keeps what is in flight to itself; "
-            "its /metrics and its log tell of it",
+            "is not set: this asks Redis. An adapter without it keeps what is in flight to itself",
         )
     return OperatorStore(
         chosen.redis_url.get_secret_value(),

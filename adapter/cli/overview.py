@@ -145,7 +145,7 @@ def _looked(chosen: Settings) -> Overview:
     from adapter.errors import StoreUnavailable
 
     async def look() -> Overview:
-        watch = Watch(chosen, options.redis(chosen), None, journals=False)
+        watch = Watch(chosen, options.calls_of(chosen), None, journals=False)
         try:
             found = await watch.look()
         finally:

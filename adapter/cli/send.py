@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from adapter.admin.rabbit import Message, Rabbit
     from adapter.contract import Request
+    from adapter.settings import Settings
 
 EPILOG: Final = (
     'Examples:  evapi-adapter send sbc1 \'{"event":"reload_gateways"}\'    '
@@ -102,15 +103,22 @@ def send(
     for name, given in (("NODE", target), ("--event", event), ("--node", node)):
         if given is not None and not 0 < len(given.encode("utf-8", "replace")) <= MAX_NAME:
             raise SettingsError(name, f"is a name of 1 to {MAX_NAME} bytes")
-    url = options.amqp(options.settings(more, amqp_url=amqp_url))
+    chosen = options.settings(more, amqp_url=amqp_url)
+    url = "" if options.embedded(chosen) else options.amqp(chosen)
     if event is not None:
-        row = options.run(_asked(url, event, node, _data(data), timeout, body is BodyFormat.JSON))
+        asking = (
+            _asked(url, event, node, _data(data), timeout, body is BodyFormat.JSON)
+            if url
+            else _asked_here(chosen, event, node, _data(data), timeout)
+        )
+        row = options.run(asking)
         out.one(row, COLUMNS_QUESTION)
         ok = row["outcome"] == "decided"
     else:
         assert target is not None
         assert command is not None
-        row = options.run(_sent(url, target, _command(command)))
+        said = _command(command)
+        row = options.run(_sent(url, target, said) if url else _sent_here(chosen, target, said))
         out.one(row, COLUMNS_COMMAND)
         ok = row["outcome"] == "sent"
     if not ok:
@@ -162,6 +170,49 @@ async def _sent(url: str, target: str, body: bytes) -> dict[str, Any]:
         "bytes": len(body),
         "advice": "" if sent else f"no queue is bound for {who}: no adapter has had a link to it lately",
     }
+
+
+async def _sent_here(chosen: Settings, target: str, body: bytes) -> dict[str, Any]:
+    """By the adapter without RabbitMQ that runs here."""
+    adapter = options.running(chosen)
+    try:
+        nodes = await adapter.command(target, body)
+    finally:
+        await adapter.close()
+    advice = "" if nodes else f"the adapter has no link to {escaped(target)} that is read"
+    outcome = "sent" if nodes else "unroutable"
+    return {"outcome": outcome, "node": target, "bytes": len(body), "advice": advice}
+
+
+async def _asked_here(
+    chosen: Settings, event: str, node: str, data: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """By the adapter without RabbitMQ that runs here, of the services in its process."""
+    from adapter import contract
+
+    seq = _FIRST_SEQ + random.getrandbits(30)
+    row: dict[str, Any] = {"event": event, "node": node, "correlation_id": f"{node}:0:0:{seq}"}
+    row |= {"outcome": "unroutable", "decision": None, "service": "", "seconds": None, "detail": ""}
+    adapter, began = options.running(chosen), time.perf_counter()
+    try:
+        reply = await adapter.ask(event, node, data, seq, seconds)
+    finally:
+        await adapter.close()
+    if isinstance(reply, str):
+        return row | {"advice": _advice("unroutable", event, seconds), "detail": reply}
+    row["seconds"] = round(time.perf_counter() - began, 6)
+    if reply is None:
+        return row | {"outcome": "timeout", "advice": _advice("timeout", event, seconds)}
+    said, status, service, rejected, detail = reply
+    row |= {"service": service or "", "detail": detail or rejected or ""}
+    if rejected is not None or status is not None:
+        outcome = "failed"
+    else:
+        try:
+            row["decision"], outcome = contract.decode_reply(said), "decided"
+        except CodecError as exc:
+            row["detail"], outcome = str(exc), "malformed"
+    return row | {"outcome": outcome, "advice": _advice(outcome, event, seconds)}
 
 
 async def _asked(

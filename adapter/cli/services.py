@@ -13,9 +13,10 @@ from adapter.cli.output import Column, Format, Output, seconds, text
 from adapter.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from adapter.admin.rabbit import Rabbit
+    from adapter.admin.services import Service
     from adapter.hello import Hello
     from adapter.settings import Settings
 
@@ -153,23 +154,36 @@ async def _rows(chosen: Settings, out: Output, also: list[str]) -> list[dict[str
     from adapter.admin.management import reached
     from adapter.admin.rabbit import Rabbit
 
+    if options.embedded(chosen):
+        return [_row(each) for each in await _embedded(chosen)]
     async with Rabbit(options.amqp(chosen)) as rabbit, reached(chosen, out.say) as management:
         silent, present = await _silent(chosen, out), await _present(rabbit, out)
         found = await admin.services(chosen, rabbit, management, also, silent, present)
-    return [
-        {
-            "name": each.name,
-            "queue": each.queue,
-            "messages": each.messages,
-            "consumers": each.consumers,
-            "hidden": each.hidden,
-            "events": each.handled if each.events is None else each.events,
-            "expected_events": each.asked_for,
-            "remark": each.remark,
-            "instances": [_instance(told) for told in each.instances],
-        }
-        for each in found
-    ]
+    return [_row(each) for each in found]
+
+
+async def _embedded(chosen: Settings) -> Sequence[Service]:
+    """Those in the process of the adapter that runs here, without RabbitMQ."""
+    adapter = options.running(chosen)
+    try:
+        bus = await adapter.bus()
+        return () if bus is None else bus.services
+    finally:
+        await adapter.close()
+
+
+def _row(each: Service) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "queue": each.queue,
+        "messages": each.messages,
+        "consumers": each.consumers,
+        "hidden": each.hidden,
+        "events": each.handled if each.events is None else each.events,
+        "expected_events": each.asked_for,
+        "remark": each.remark,
+        "instances": [_instance(told) for told in each.instances],
+    }
 
 
 def as_seen(row: Mapping[str, Any]) -> dict[str, Any]:

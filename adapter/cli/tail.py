@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from adapter.admin.timelines import Noted
-    from adapter.inflight.operator import OperatorStore
     from adapter.model.transaction import TransactionId
     from adapter.observe.journal import Step
+    from adapter.ports.inspection import Inspection
     from adapter.settings import Settings
 
 EPILOG: Final = (
@@ -115,7 +115,7 @@ class Follower:
     ``since``: epoch seconds by Redis' clock from which on.
     """
 
-    def __init__(self, store: OperatorStore, since: float) -> None:
+    def __init__(self, store: Inspection, since: float) -> None:
         self._store = store
         self._since = f"{max(int(since * 1000), 1)}"
         self._read: dict[str, str] = {}  # of each replica, the id of the last entry
@@ -292,7 +292,7 @@ async def _follow(
     from adapter.admin.away import redis_away
 
     end = None if during is None else time.monotonic() + during
-    store = options.redis(chosen)
+    store = options.calls_of(chosen)
     async with calls.opened(chosen, store):
         follower = Follower(store, await store.time() - since)
         noted = await follower.read()

@@ -63,7 +63,7 @@ def top(
 
     async def work() -> bool:
         away = False
-        watch = Watch(chosen, options.redis(chosen), amqp, service or ())
+        watch = Watch(chosen, options.calls_of(chosen), amqp, service or ())
         try:
             if lively:
                 await _live(watch)

@@ -91,7 +91,7 @@ async def _found(chosen: Settings, wanted: Wanted) -> tuple[list[Timeline], Kept
 
     from adapter.admin import calls
 
-    async with calls.opened(chosen, options.redis(chosen)) as store:
+    async with calls.opened(chosen, options.calls_of(chosen)) as store:
         snapshot, replicas = await asyncio.gather(store.snapshot(), store.journals())
         names = calls.node_names(chosen, snapshot)
         if wanted.transaction is not None:

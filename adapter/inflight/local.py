@@ -15,6 +15,7 @@ from heapq import heappop, heappush
 from itertools import count, takewhile
 from typing import TYPE_CHECKING
 
+from adapter.inflight.kept_journal import KeptJournal
 from adapter.model.beat import Beat, Snapshot
 from adapter.model.transaction import NOBODY, Outcome, Settlement, State, Transaction, TransactionId
 from adapter.ports.store import REPLICAS_KEPT, Claim
@@ -68,6 +69,7 @@ class LocalStore:
         self._released: set[TransactionId] = set()  # those of them that were released
         self._beats: dict[str, tuple[float, Beat]] = {}  # when, and what was said
         self._numbers = count()
+        self.journal = KeptJournal()
 
     def beside(self, replica: str) -> LocalStore:
         """Another replica on the same records: a process that plays several."""
@@ -241,7 +243,8 @@ class LocalStore:
         return Snapshot({name: replace(said, age=now - last) for name, (last, said) in beats.items()}, known)
 
     async def note(self, entry: bytes, seconds: float) -> None:
-        """See ``ports.store.Store``. Nobody could read it: it is dropped."""
+        """See ``ports.store.Store``. It is kept in memory, for whoever asks this process."""
+        self.journal.add(entry, self._clock(), seconds)
 
     async def remember(self, key: str, value: bytes, seconds: float) -> None:
         """See ``ports.store.Store``. Nobody else could ask for it: it is dropped."""

@@ -135,11 +135,13 @@ class Observer:
 class CallLog(Sink):
     """The lines of the log about calls: those that nobody decided, and each one if the level is debug.
 
-    ``ids`` writes correlation ids as they stand on the bus.
+    ``ids`` writes correlation ids as they stand on the bus. ``each``: tell each one at level info, too, as on
+    a terminal, where somebody watches: of one outcome no more lines a second than of those.
     """
 
-    def __init__(self, ids: Ids | None = None) -> None:
+    def __init__(self, ids: Ids | None = None, each: bool = False) -> None:
         self._ids = Ids() if ids is None else ids
+        self._each = each
         self._debugs = log.is_enabled_for(logging.DEBUG)  # to ask at each call costs 2 us
         self._lines = {outcome: Sparse(LINES) for outcome in Outcome}
 
@@ -167,6 +169,8 @@ class CallLog(Sink):
                 self._say(logging.WARNING, transaction, outcome, seconds, not_shown=hidden or None)
         elif self._debugs:
             self._say(logging.DEBUG, transaction, outcome, seconds)
+        elif self._each and (hidden := self._lines[outcome].take(at)) is not None:
+            self._say(logging.INFO, transaction, outcome, seconds, not_shown=hidden or None)
 
     def tick(self, at: float) -> None:
         """Tell how many lines were left out, once their second is over."""

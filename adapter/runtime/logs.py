@@ -38,7 +38,7 @@ def configure(form: str | None, level: str, others: str = "warning", more: Seque
         # Plain tracebacks: the pretty ones show local variables, passwords among them.
         plain = structlog.dev.plain_traceback
         last = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
-        shared.append(_escape)
+        shared += [_lines, _escape]
     numbers = logging.getLevelNamesMapping()
     number = numbers[level.upper()]
     structlog.configure(
@@ -59,6 +59,14 @@ def configure(form: str | None, level: str, others: str = "warning", more: Seque
     if numbers[others.upper()] > logging.DEBUG:
         for name in ("aio_pika", "aiormq"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _lines(_: Any, __: str, entry: EventDict) -> EventDict:
+    """Stacks of threads are for people to read: as lines, below the entry's own."""
+    threads = entry.pop("threads", None)
+    if isinstance(threads, dict):
+        entry["stack"] = "\n".join(f"Thread {name}:\n{''.join(stack)}" for name, stack in threads.items())
+    return entry
 
 
 def _escape(_: Any, __: str, entry: EventDict) -> EventDict:

@@ -9,8 +9,10 @@ import faulthandler
 import os
 import signal
 import sys
+import sysconfig
 import threading
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -29,6 +31,12 @@ TICKS: Final = 6
 LAST_WORDS: Final = 0.5
 """Seconds that a log which may be stuck itself has for the stacks, and then stderr."""
 _STDERR: Final = 2
+_DO: Final = (
+    "what waits or computes for long must not run in the event loop: await it, asyncio.to_thread it, or run "
+    "the service as a process of its own (python -m consumers)"
+)
+_OURS: Final = (str(Path(__file__).parent.parent), sysconfig.get_path("stdlib"))
+"""Folders whose code is not what a handler is."""
 
 
 class Watchdog:
@@ -52,6 +60,7 @@ class Watchdog:
         self._last_words = last_words
         self._tick = limit / TICKS
         self._turns = 0
+        self._thread_id = 0  # the loop's
         self._beat: asyncio.TimerHandle | None = None
         self._stacks_to: int | None = None
         self._stopped = threading.Event()
@@ -61,6 +70,7 @@ class Watchdog:
         """Begin, once. To be called in the loop."""
         self._stacks_to = _not_blocking(_STDERR)
         faulthandler.register(signal.SIGPROF, self._stacks_to, all_threads=True, chain=True)
+        self._thread_id = threading.get_ident()
         self._turn()
         self._thread.start()
 
@@ -96,16 +106,18 @@ class Watchdog:
         """Never returns. A helper thread for each word, since what hangs may hold the log's lock or be
         a reader of stderr that is stuck."""
         said = threading.Event()
-        stacks = _stacks()
+        stacks, blocked_by = _stacks(), _blocked_by(self._thread_id)
 
         def to_log() -> None:
-            log.critical("the event loop stands still: ended", seconds=self._limit, threads=stacks)
+            about = {"seconds": self._limit, "blocked_by": blocked_by, "do": _DO}
+            log.critical("the event loop stands still: ended", **about, threads=stacks)
             if outlet.drain(self._last_words):
                 said.set()
 
         def to_stderr() -> None:
             text = "".join(f"Thread {name}:\n{''.join(stack)}\n" for name, stack in stacks.items())
-            os.write(_STDERR, f"the event loop stands still for {self._limit} s: ended\n{text}".encode())
+            head = f"the event loop stands still for {self._limit} s, in {blocked_by}: ended; {_DO}"
+            os.write(_STDERR, f"{head}\n{text}".encode())
 
         try:
             threading.Thread(target=to_log, daemon=True).start()
@@ -133,3 +145,15 @@ def _stacks() -> dict[str, list[str]]:
         f"{names.get(ident, 'unknown')} ({ident})": traceback.format_stack(frame)
         for ident, frame in sys._current_frames().items()
     }
+
+
+def _blocked_by(ident: int) -> str:
+    """The innermost call in the loop's thread that is of somebody's own code; else the innermost of all."""
+    frame = sys._current_frames().get(ident)
+    stack = traceback.extract_stack(frame) if frame is not None else []
+    own = [
+        each for each in stack if not each.filename.startswith(_OURS) and "site-packages" not in each.filename
+    ]
+    for each in reversed(own or stack):
+        return f"{each.name} at {each.filename}, line {each.lineno}"
+    return "nobody knows what"

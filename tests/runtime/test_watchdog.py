@@ -80,6 +80,8 @@ def test_a_loop_that_stands_still_ends_with_the_stack_of_every_thread_in_one_lin
     assert (entry["event"], entry["level"]) == ("the event loop stands still: ended", "critical")
     stacks = {name.partition(" (")[0]: "".join(stack) for name, stack in entry["threads"].items()}
     assert f"in {todo}\n" in stacks["MainThread"]
+    assert entry["blocked_by"].startswith(f"{todo} at "), "it is named"
+    assert "asyncio.to_thread" in entry["do"]
     assert {"bystander", "watchdog"} <= set(stacks)
 
 

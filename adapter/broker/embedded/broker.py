@@ -27,6 +27,7 @@ import structlog
 from adapter.amqp.urls import EMBEDDED
 from adapter.broker.embedded.commands import EmbeddedCommands
 from adapter.broker.embedded.cores import Delivery
+from adapter.broker.embedded.questions import Questions
 from adapter.broker.embedded.queues import Queue, Untaken
 from adapter.broker.embedded.results import RETRY, Results
 from adapter.broker.headers import count
@@ -45,13 +46,13 @@ from adapter.contract import (
     VERSION,
     service_queue,
 )
-from adapter.ports.broker import DeadLetter, Published, Reply
+from adapter.ports.broker import DeadLetter, Publication, Published, Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from adapter.broker.embedded.cores import Answered, Core
-    from adapter.ports.broker import Publication, Receiver
+    from adapter.ports.broker import Receiver
     from adapter.ports.commands import ReplyAddress
 
 _log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ class EmbeddedBroker:
             for event in set(queue.core.events):
                 self._bound.setdefault(event, []).append(queue)
         self._untaken = Untaken(clock, self._give_up)
+        self.questions = Questions(self._publish, self._queues, self.dead_letters, clock)
         self._results: dict[str, Results] = {}
         self._commands = EmbeddedCommands(self)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -349,7 +351,7 @@ class EmbeddedBroker:
                     reply = replace(reply, extend=count(extend), cache=count(cache))
             else:
                 reply = Reply(id_, body, kind, headers.get(HEADER_STATUS), service, None, received, replied)
-            self._results_of(delivery.node).add(reply, self._receiver)
+            self._give(delivery.node, reply)
 
     def _reject(self, queue: Queue, delivery: Delivery) -> None:
         reason, service, kind = "rejected", queue.core.name, delivery.content_type
@@ -368,7 +370,11 @@ class EmbeddedBroker:
         if delivery.correlation_id is not None:
             service, kind = queue.core.name, delivery.content_type
             reply = Reply(delivery.correlation_id, delivery.body, kind, None, service, why)
-            self._results_of(delivery.node).add(reply, self._receiver)
+            self._give(delivery.node, reply)
+
+    def _give(self, node: str, reply: Reply) -> None:
+        if not (self.questions.waiting and self.questions.takes(reply)):
+            self._results_of(node).add(reply, self._receiver)
 
     def _results_of(self, node: str) -> Results:
         results = self._results.get(node)
