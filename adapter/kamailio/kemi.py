@@ -99,17 +99,12 @@ class Proxy:
 
     def adapter_resume(self, msg: object) -> int:
         """(*) The answer. It runs in EVAPI's only process: nothing here may block."""
-        try:
-            decision = json.loads(str(KSR.pv.get("$var(decision)")))
-        except ValueError:  # a text alone
-            decision = None
-        if isinstance(decision, dict) and decision.get("action") == "allow":
-            KSR.pv.sets("$du", KSR.pv.get("$var(gateway)"))
-            KSR.cfgutils.route_if_exists("ADAPTER_RELAY")
-            return 1
         KSR.tm.t_on_branch("adapter_branch")
         KSR.tm.t_on_failure("adapter_reroute")
         KSR.cfgutils.route_if_exists("ADAPTER_ROUTE")
+        if KSR.pv.get("$var(adapter_allowed)") == 1:
+            KSR.pv.sets("$du", KSR.pv.get("$var(gateway)"))
+            KSR.cfgutils.route_if_exists("ADAPTER_RELAY")
         return 1
 
     def adapter_no_decision(self, msg: object) -> int:

@@ -77,7 +77,7 @@ def decision() -> Schema:
                 "Send the caller elsewhere; the first URI is preferred.",
                 code=_code(*decisions.REDIRECT_CODES),
             ),
-            _action("allow", {}, "Let the call go on as it was."),
+            _action("allow", {}, "Let the call go on as it was.", max_duration=_duration()),
             _routes(),
         ],
     }
@@ -155,12 +155,15 @@ def _routes() -> Schema:
     route = {"type": "object", "properties": keys, "required": ["uri"], "additionalProperties": False}
     listed = {"type": "array", "items": route, "minItems": 1, "maxItems": gateways.MAX_ROUTES}
     meaning = "Send the call to one of these, in turn or to all at once."
-    duration = {"description": "Seconds until Kamailio ends the call.", **_whole(gateways.MAX_DURATION)}
     mode = {"enum": list(gateways.MODES)}
-    return _action("route", {"routes": listed}, meaning, mode=mode, max_duration=duration) | {
+    return _action("route", {"routes": listed}, meaning, mode=mode, max_duration=_duration()) | {
         "title": "routes"
     }
 
 
 def _whole(most: int) -> Schema:
     return {"type": "integer", "minimum": 1, "maximum": most}
+
+
+def _duration() -> Schema:
+    return {"description": "Seconds until Kamailio ends the call.", **_whole(gateways.MAX_DURATION)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from consumers import routes as sdk_routes
 from consumers.decisions import MAX_HEADERS
 from consumers.gateways import MAX_CALLER, MAX_DURATION, MAX_TIMEOUT
 from tests.harness.sip import Gateway
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -241,15 +241,15 @@ async def test_a_uri_without_a_user_is_the_next_hop(
         assert {one.of("INVITE")[-1].uri for one in found} == {f"sip:4420@127.0.0.1:{kamailio.sip_port}"}
 
 
+@pytest.mark.parametrize("action", ["route", "allow"])
 async def test_a_call_ends_after_its_longest_duration(
-    stack: AsyncExitStack, caller: Caller, link: EvapiClient
+    kamailio: KamailioServer, caller: Caller, link: EvapiClient, action: str
 ) -> None:
-    (one,) = await gateways(stack, 200)
-    call = await decided(caller, link, routes=routes([one]), max_duration=1)
-    assert (await call.final()).code == 200
-    async with asyncio.timeout(5):
-        while not one.of("BYE"):
-            await asyncio.sleep(0.02)
+    async with await Gateway.open(port=kamailio.gateway_port) as gateway:
+        where = {"action": action, **routes([gateway])[0]}
+        call = await decided(caller, link, **where, max_duration=1)
+        assert (await call.final()).code == 200
+        await until(lambda: gateway.of("BYE"))
 
 
 UTMOST: list[Route] = [
