@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from adapter.evapi.half_open import SURE_AFTER
 from adapter.wire import netstring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +33,5 @@ class LinkSettings:
     """Between two looks whether this replica may write again, and the kernel takes more."""
     sure_after: float = SURE_AFTER
     """After which a link that is suspected of being half open is looked at again."""
+    in_batches: Callable[[], bool] = lambda: False
+    """Whether requests go in batches, at present: then reads gather at lower rates, too."""

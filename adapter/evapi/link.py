@@ -60,7 +60,7 @@ class Link:
         self._asked: dict[str, Outgoing] = {}  # by token: written if its suspension still waits
         self._questions = 0
         self._relaxed = False
-        self._coalescing = ReadCoalescing()
+        self._coalescing = ReadCoalescing(settings.in_batches)
         self._log = LinkLog(node, lambda: self.address)
         self._dialler = Dialler(lambda: self.address, settings, self._log)
         self._silent = True  # nothing was read from this connection

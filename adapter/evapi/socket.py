@@ -28,6 +28,9 @@ GATHER: Final = 0.002
 290 to 200 us a call, half of RabbitMQ's and the consumers', for 3 ms of latency."""
 FAST: Final = 1_500.0
 """Frames a second from which on it does: below it, a pause brings one or two, and costs as it saves."""
+FAST_IN_BATCHES: Final = 800.0
+"""The same where requests go in batches: what comes together is then one message all the way. Measured at 1,000
+calls/s: CPU of adapter, RabbitMQ, Redis and consumers from 730 to 580 us a call, for 2 ms."""
 ENOUGH: Final = 16
 """Frames of one read beyond which it does not: they gather by themselves."""
 WINDOW: Final = 0.1
@@ -179,7 +182,9 @@ class ReadCoalescing:
     interrupts: a wake-up of every process on the way costs more than the work that one event makes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, in_batches: Callable[[], bool] = lambda: False) -> None:
+        """``in_batches``: whether requests go in batches, at present."""
+        self._in_batches = in_batches
         self._since = float("-inf")
         self._seen = 0
         self._fast = False
@@ -188,7 +193,7 @@ class ReadCoalescing:
         """Seconds to wait after a read of so many frames. ``now``: a clock that does not go back."""
         past = now - self._since
         if past >= WINDOW:
-            self._fast = self._seen >= FAST * past
+            self._fast = self._seen >= (FAST_IN_BATCHES if self._in_batches() else FAST) * past
             self._since, self._seen = now, 0
         self._seen += frames
         return GATHER if self._fast and frames < ENOUGH else 0.0

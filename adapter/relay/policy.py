@@ -99,6 +99,11 @@ class Policy:
         return self.default.emergency or any(plan.emergency for plan in self.events.values())
 
     @property
+    def batches(self) -> bool:
+        """Whether requests of any service go in batches."""
+        return any(service.batch > 1 for service in self.known.values())
+
+    @property
     def unused(self) -> tuple[str, ...]:
         """Services that have a table, and that no event names."""
         return tuple(name for name in self.known if name not in self.services)
@@ -121,6 +126,8 @@ class LivePolicy:
         self.now = policy
         self.courses = policy.courses
         """Whether any call under way may need more than one request and one reply."""
+        self.batches = policy.batches
+        """Whether requests of any service go in batches."""
         self._clock = clock
         self._before: list[tuple[float, Policy]] = []  # until when it counted; the oldest first
         self._urgent = policy.urgent
@@ -132,6 +139,7 @@ class LivePolicy:
         self._before.append((at, self.now))
         self.now, self._urgent = policy, policy.urgent
         self.courses = policy.courses or any(each.courses for _, each in self._before)
+        self.batches = policy.batches
 
     @property
     def services(self) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapter.evapi.socket import ENOUGH, FAST, GATHER, WINDOW, ReadCoalescing
+from adapter.evapi.socket import ENOUGH, FAST, FAST_IN_BATCHES, GATHER, WINDOW, ReadCoalescing
 
 
 def paused(rate: float, frames: int = 1, seconds: float = 1.0) -> list[float]:
@@ -41,3 +41,16 @@ def test_the_first_burst_of_a_link_is_no_load_yet() -> None:
     gather = ReadCoalescing()
     assert gather.pause(ENOUGH - 1, 5.0) == 0.0
     assert gather.pause(ENOUGH - 1, 5.001) == 0.0
+
+
+def test_it_gathers_at_lower_rates_where_requests_go_in_batches() -> None:
+    batches = [False]
+    gather = ReadCoalescing(lambda: batches[0])
+    between = (FAST_IN_BATCHES + FAST) / 2
+
+    def paused_now(begin: float) -> float:
+        return [gather.pause(1, begin + number / between) for number in range(500)][-1]
+
+    assert paused_now(0.0) == 0.0
+    batches[0] = True
+    assert paused_now(1.0) == GATHER

@@ -187,3 +187,12 @@ def test_how_many_requests_of_a_service_may_be_in_one_message() -> None:
     assert (policy.default.batch, policy.default.courses) == (64, False)
     assert [each.batch for each in policy.plan("other").asked] == [2, 1]
     assert parse({}).default.batch == 1
+
+
+def test_whether_requests_go_in_batches_follows_the_policy() -> None:
+    live = LivePolicy(parse({}), lambda: 0.0)
+    assert not live.batches
+    live.replace(parse_text(BATCHES))
+    assert live.batches
+    live.replace(parse_text("[services.a]\nbatch = 1\n"))
+    assert not live.batches

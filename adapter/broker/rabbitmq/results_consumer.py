@@ -74,6 +74,7 @@ class ResultsConsumer:
         self._limits = shared.limits
         self._counters = shared.counters
         self._refusals = Refusals(shared.counters)
+        self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)
         self._pending: list[Delivery] = []
         self._held = 0  # bytes of those that are here and not looked at
         self._wake = asyncio.Event()
@@ -250,8 +251,7 @@ class ResultsConsumer:
         if self._stopping or self._acknowledgements.waiting * 4 >= self._limits.prefetch:
             self._acknowledge_all()
         elif self._acknowledging is None:
-            loop = asyncio.get_running_loop()
-            self._acknowledging = loop.call_later(self._limits.ack_pause, self._acknowledge_all)
+            self._acknowledging = self._loop.call_later(self._limits.ack_pause, self._acknowledge_all)
 
     def _acknowledge_all(self) -> None:
         if self._acknowledging is not None:
