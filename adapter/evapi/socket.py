@@ -30,7 +30,7 @@ FAST: Final = 1_500.0
 """Frames a second from which on it does: below it, a pause brings one or two, and costs as it saves."""
 FAST_IN_BATCHES: Final = 800.0
 """The same where requests go in batches: what comes together is then one message all the way. Measured at
-1,000 calls/s: CPU of adapter, RabbitMQ, Redis and consumers from 730 to 580 us a call, for 2 ms of latency."""
+1,000 calls/s: CPU of adapter, RabbitMQ, Redis and consumers from 730 to 580 us a call, for 2 ms more."""
 ENOUGH: Final = 16
 """Frames of one read beyond which it does not: they gather by themselves."""
 WINDOW: Final = 0.1
