@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapter.evapi.socket import ENOUGH, FAST, FAST_IN_BATCHES, GATHER, WINDOW, ReadCoalescing
+from adapter.evapi.socket import ENOUGH, FAST, FAST_IN_BATCHES, GATHER, MANY, WINDOW, ReadCoalescing
 
 
 def paused(rate: float, frames: int = 1, seconds: float = 1.0) -> list[float]:
@@ -54,3 +54,12 @@ def test_it_gathers_at_lower_rates_where_requests_go_in_batches() -> None:
     assert paused_now(0.0) == 0.0
     batches[0] = True
     assert paused_now(1.0) == GATHER
+
+
+@pytest.mark.parametrize("in_batches", [True, False])
+def test_it_gathers_more_at_high_rates_where_requests_go_in_batches(in_batches: bool) -> None:
+    gather = ReadCoalescing(lambda: in_batches)
+    found = [gather.pause(frames, number / MANY) for number, frames in enumerate([1] * 1_000)]
+    assert found[-1] == (2 * GATHER if in_batches else GATHER)
+    assert gather.pause(ENOUGH, 999 / MANY) == (2 * GATHER if in_batches else 0.0)
+    assert gather.pause(4 * ENOUGH, 999 / MANY) == 0.0
