@@ -34,7 +34,7 @@ FAST_IN_BATCHES: Final = 800.0
 ENOUGH: Final = 16
 """Frames of one read beyond which it does not: they gather by themselves."""
 MANY: Final = 3_500.0
-"""Frames a second from which on batches are worth more of it: twice the pause, up to four times the frames."""
+"""Frames a second from which on batches are worth more of it: twice the pause, and four times the frames."""
 WINDOW: Final = 0.1
 """Seconds over which frames are counted."""
 _SEND_FLAGS: Final = socket.MSG_EOR | socket.MSG_NOSIGNAL
