@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import random
 import shutil
 import signal
@@ -20,6 +21,7 @@ from tests.chaos.jobs import Job, endless, listed
 from tests.chaos.report import HEAD, MARKDOWN, line, markdown_line
 from tests.chaos.run import Load
 from tests.chaos.servers import Kind, Servers
+from tests.chaos.world import BATCH
 from tests.harness.process import HarnessError
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     tell(f"seed {seed}; logs in {folder}")
     load = Load(options.rate, options.seconds, options.at)
+    os.environ[BATCH] = str(options.batch)
     table: list[Judged] = []
     if options.long:
         for kind, endless_jobs in endless(options.long * 60, load.rate, seed, tell):
@@ -82,6 +85,8 @@ def judged(job: Job, servers: Servers, place: Path, load: Load) -> Judged:
     """Do a job in a folder that is still to be made; tell what came of it as it comes."""
     began = time.monotonic()
     again = f"{job.again} --rate {load.rate:g} --seconds {load.seconds:g} --at {load.at:g}"
+    if (batch := os.environ[BATCH]) != "1":
+        again += f" --batch {batch}"
     try:
         report = job.does(servers, place)
     except HarnessError as exc:
@@ -115,6 +120,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--long", type=float, metavar="MINUTES", help="pairs and faults in random order, for so long"
     )
+    made.add_argument("--batch", type=int, default=1, help="requests in one message at most")
     made.add_argument("--markdown", action="store_true", help="the table for BENCHMARKS.md")
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import re
 import time
@@ -28,15 +29,17 @@ if TYPE_CHECKING:
 DEADLINE: Final = 3.0
 QUEUE: Final = f"evapi.decide.{service.service.name}"
 POLICY: Final = """\
-[default]
-deadline = {deadline}
-fallback = {{ action = "reject", code = 480 }}
 [limits]
 in_flight = {in_flight}
 emergency = 0
+[default]
+deadline = {deadline}
+fallback = {{ action = "reject", code = 480 }}
 """
 
 
+BATCH: Final = "CHAOS_BATCH"
+"""How many requests may be in one message: the environment says it, as it does for the service."""
 _STALE: Final = re.compile(rf"^{service.STALE} \S+ (\d+\.\d+)$", re.MULTILINE)
 LINKS: Final = 2
 """Replicas that connect to a Kamailio, by default."""
@@ -68,6 +71,12 @@ class Setup:
     clocked: bool = False
 
 
+def _batches() -> str:
+    """What a policy says of them; nothing if there are to be none."""
+    name, most = service.service.name, int(os.environ.get(BATCH, "1"))
+    return f'services = ["{name}"]\n[services.{name}]\nbatch = {most}\n' if most > 1 else ""
+
+
 class World:
     """Started by ``with``. ``rate``: of the calls that it gets; ``seed``: of every choice.
 
@@ -97,7 +106,7 @@ class World:
         self._network = self._stack.enter_context(Network())
         self._ways: dict[int, Proxy] = {}  # the last one made, by Kamailio
         self._policy = folder / "policy.toml"
-        self._policy.write_text(POLICY.format(deadline=DEADLINE, in_flight=setup.in_flight))
+        self._policy.write_text(POLICY.format(deadline=DEADLINE, in_flight=setup.in_flight) + _batches())
         self.replicas = [self._replica(number) for number in range(setup.replicas)]
         env = {
             service.TAKES: f"{setup.takes * 1000:.0f}",
