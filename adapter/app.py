@@ -187,7 +187,7 @@ class Bridge:
                 receipt_timeout=settings.receipt_timeout,
                 receive_buffer=settings.receive_buffer,
                 max_frame=settings.max_frame,
-                in_batches=lambda: self.policy.batches,
+                in_batches=self.policy.in_batches,
             ),
             on_result=self.commands.on_result,
         )

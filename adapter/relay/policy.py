@@ -126,8 +126,7 @@ class LivePolicy:
         self.now = policy
         self.courses = policy.courses
         """Whether any call under way may need more than one request and one reply."""
-        self.batches = policy.batches
-        """Whether requests of any service go in batches."""
+        self._batches = policy.batches
         self._clock = clock
         self._before: list[tuple[float, Policy]] = []  # until when it counted; the oldest first
         self._urgent = policy.urgent
@@ -139,7 +138,11 @@ class LivePolicy:
         self._before.append((at, self.now))
         self.now, self._urgent = policy, policy.urgent
         self.courses = policy.courses or any(each.courses for _, each in self._before)
-        self.batches = policy.batches
+        self._batches = policy.batches
+
+    def in_batches(self) -> bool:
+        """Whether requests of any service go in batches."""
+        return self._batches
 
     @property
     def services(self) -> frozenset[str]:

@@ -191,8 +191,8 @@ def test_how_many_requests_of_a_service_may_be_in_one_message() -> None:
 
 def test_whether_requests_go_in_batches_follows_the_policy() -> None:
     live = LivePolicy(parse({}), lambda: 0.0)
-    assert not live.batches
+    assert not live.in_batches()
     live.replace(parse_text(BATCHES))
-    assert live.batches
+    assert live.in_batches()
     live.replace(parse_text("[services.a]\nbatch = 1\n"))
-    assert not live.batches
+    assert not live.in_batches()
