@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from typing import TYPE_CHECKING, Final
 
 from adapter.evapi.redial import AT_ONCE, Redial
-from adapter.evapi.socket import connect, say
+from adapter.evapi.socket import say
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Awaitable, Callable
 
     from adapter.evapi.limits import LinkSettings
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 REFUSED: Final = (
     "connection refused: nobody listens there; is Kamailio up, with evapi's bind_addr as EVAPI_NODES has it?"
 )
+SEND_BUFFER: Final = 1 << 18
+"""Bytes of SO_SNDBUF: many windows, so that the kernel takes each piece whole."""
 
 
 class Dialler:
@@ -64,3 +66,28 @@ class Dialler:
         """Tell the log that a connection is up; if the last one was refused, once this one has lasted."""
         after = AT_ONCE if self._redial.refused else 0
         return self._loop.call_later(after, self._log.up, stream.receive_buffer)
+
+
+async def connect(address: Address, settings: LinkSettings) -> socket.socket:
+    """Connect. Raises OSError, or TimeoutError after ``connect_timeout``."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(settings.connect_timeout):
+        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        family, kind, protocol, _, target = found[0]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            # Before the handshake, which fixes the window scale.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, settings.receive_buffer)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
+            milliseconds = int(settings.peer_timeout * 1000)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+            await loop.sock_connect(sock, target)
+        except BaseException:
+            sock.close()
+            raise
+    return sock

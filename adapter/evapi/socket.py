@@ -14,15 +14,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from adapter.evapi.limits import LinkSettings
-    from adapter.settings import Address
-
 READ_BYTES: Final = 1 << 18
 """Bytes read at once. Into a buffer that is kept: a new one of that size costs 12 us a read."""
 SEGMENT_KEPT: Final = 1.0
 """Seconds for which a segment's size is believed: what is lost when it shrinks is written again."""
-SEND_BUFFER: Final = 1 << 18
-"""Bytes of SO_SNDBUF: many windows, so that the kernel takes each piece whole."""
 GATHER: Final = 0.002
 """Seconds between two reads where it pays. Measured at 2,000 calls/s on two cores: CPU of the adapter from
 290 to 200 us a call, half of RabbitMQ's and the consumers', for 3 ms of latency."""
@@ -39,31 +34,6 @@ WINDOW: Final = 0.1
 """Seconds over which frames are counted."""
 _SEND_FLAGS: Final = socket.MSG_EOR | socket.MSG_NOSIGNAL
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-
-
-async def connect(address: Address, settings: LinkSettings) -> socket.socket:
-    """Connect. Raises OSError, or TimeoutError after ``connect_timeout``."""
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(settings.connect_timeout):
-        found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-        family, kind, protocol, _, target = found[0]
-        sock = socket.socket(family, kind, protocol)
-        try:
-            sock.setblocking(False)
-            # Before the handshake, which fixes the window scale.
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, settings.receive_buffer)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
-            milliseconds = int(settings.peer_timeout * 1000)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
-            await loop.sock_connect(sock, target)
-        except BaseException:
-            sock.close()
-            raise
-    return sock
 
 
 class Stream:
