@@ -146,7 +146,11 @@ class Takeover:
         await self._write_left(node, writes)
         if writes:
             lost = cannot_write(membership, node) | membership.dead
-            await self._adopt(node, lost | {NOBODY} if lost else lost, State.SETTLED)
+            if (
+                lost
+            ):  # a live one releases what it cannot write: where nothing else may be written, leave it time
+                lost = (membership.dead if decision.plain else lost) | {NOBODY}
+            await self._adopt(node, lost, State.SETTLED)
 
     async def _give_up_if_gone(self, node: str) -> None:
         if self._broker.ready:
