@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from adapter.cli import options
+from adapter.cli import complete, options
 from adapter.cli.help import Command
 from adapter.cli.output import Column, Format, Output, escaped
 
@@ -75,7 +75,12 @@ def check(
     ] = None,
     service: Annotated[
         list[str] | None,
-        typer.Option("--service", metavar="NAME", help="A service that must be there; may be repeated."),
+        typer.Option(
+            "--service",
+            autocompletion=complete.services,
+            metavar="NAME",
+            help="A service that must be there; may be repeated.",
+        ),
     ] = None,
     form: Annotated[Form, typer.Option("--format", help="How it is printed.")] = Form.TEXT,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing where all is well.")] = False,

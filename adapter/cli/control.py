@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from adapter.cli import options
+from adapter.cli import complete, options
 from adapter.cli.output import Column, Format, Output, escaped
 from adapter.errors import AdapterError, SettingsError, StoreUnavailable
 
@@ -59,7 +59,9 @@ def _way(node: str, replica: str | None) -> str:
 
 
 def drain(
-    replica: Annotated[str, typer.Argument(help="Its name, as `replicas` shows it.")],
+    replica: Annotated[
+        str, typer.Argument(autocompletion=complete.replicas, help="Its name, as `replicas` shows it.")
+    ],
     reason: Reason = "",
     yes: Yes = False,
     redis_url: options.RedisUrl = None,
@@ -92,7 +94,9 @@ def drain(
 
 
 def pause(
-    node: Annotated[str, typer.Argument(help="A node (Kamailio), as `nodes` shows it.")],
+    node: Annotated[
+        str, typer.Argument(autocompletion=complete.nodes, help="A node (Kamailio), as `nodes` shows it.")
+    ],
     reason: Reason = "",
     yes: Yes = False,
     redis_url: options.RedisUrl = None,
@@ -123,7 +127,13 @@ def pause(
 
 
 def resume(
-    name: Annotated[str, typer.Argument(help="A replica that was drained, or a node that was paused.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=complete.replicas_and_nodes,
+            help="A replica that was drained, or a node that was paused.",
+        ),
+    ],
     redis_url: options.RedisUrl = None,
     nodes: options.Nodes = None,
     output: options.As = Format.TABLE,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from adapter.cli import options
+from adapter.cli import complete, options
 from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, console, escaped, seconds
 from adapter.errors import SettingsError
@@ -41,8 +41,12 @@ EPILOG_REPLAY: Final = (
 EPILOG_PURGE: Final = "Example:  evapi-adapter dead-letters purge --reason expired --yes"
 
 ByReason = Annotated[str, typer.Option("--reason", help="Only those that died of it: rejected, expired, ...")]
-ByEvent = Annotated[str, typer.Option("--event", help="Only those of this event.")]
-ByNode = Annotated[str, typer.Option("--node", help="Only those of this node.")]
+ByEvent = Annotated[
+    str, typer.Option("--event", autocompletion=complete.events, help="Only those of this event.")
+]
+ByNode = Annotated[
+    str, typer.Option("--node", autocompletion=complete.nodes, help="Only those of this node.")
+]
 
 app = Commands(
     name="dead-letters",

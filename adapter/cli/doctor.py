@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from adapter.cli import options
+from adapter.cli import complete, options
 from adapter.cli.output import Column, Format, Output, console, escaped
 from adapter.errors import SettingsError
 
@@ -65,7 +65,12 @@ def doctor(
     ] = None,
     service: Annotated[
         list[str] | None,
-        typer.Option("--service", metavar="NAME", help="A service that must be there; may be repeated."),
+        typer.Option(
+            "--service",
+            autocompletion=complete.services,
+            metavar="NAME",
+            help="A service that must be there; may be repeated.",
+        ),
     ] = None,
     rules: Annotated[
         bool, typer.Option("--rules", help="List what --kamailio-cfg looks for, each with its reason.")

@@ -43,8 +43,11 @@ _SLOW: Final = 1.0
 """Seconds from which an age in flight is worth a look: half of the usual deadline."""
 
 
-def frame(overview: Overview, width: int, height: int, now: float) -> RenderableType:
-    """The whole screen: at least 80 by 24, more where there is more room. ``now``: epoch seconds, shown."""
+def frame(overview: Overview, width: int, height: int, now: float, context: str = "") -> RenderableType:
+    """The whole screen: at least 80 by 24, more where there is more room.
+
+    ``now``: epoch seconds, shown, as is the name of the ``context``.
+    """
     sections = _sections(overview, width)
     rooms = _rooms([len(rows) for _, _, rows, _ in sections], height - HEAD - len(sections) * EDGES)
     panels = [
@@ -58,12 +61,12 @@ def frame(overview: Overview, width: int, height: int, now: float) -> Renderable
         _panel(_calls(overview, width - min(28, width // 3) - 4), "calls"),
         _panel(_latency(overview), "latency"),
     )
-    return Group(_header(overview, width, now), first, *panels)
+    return Group(_header(overview, width, now, context), first, *panels)
 
 
-def text_frame(overview: Overview, width: int, now: float) -> RenderableType:
+def text_frame(overview: Overview, width: int, now: float, context: str = "") -> RenderableType:
     """The same without borders, of any length: for a pipe or a file."""
-    parts: list[RenderableType] = [_header(overview, min(width, 200), now), Text()]
+    parts: list[RenderableType] = [_header(overview, min(width, 200), now, context), Text()]
     parts += [Text("CALLS", "bold"), _calls(overview, min(width, 100)), _latency(overview)]
     for title, columns, rows, note in _sections(overview, width):
         head = Text(title.upper(), "bold")
@@ -76,9 +79,11 @@ _EMBEDDED: Final = {"Redis": "the adapter itself", "RabbitMQ": "embedded broker"
 """Who was asked instead, where an adapter runs without them."""
 
 
-def _header(overview: Overview, width: int, now: float) -> Text:
+def _header(overview: Overview, width: int, now: float, context: str) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(time.strftime("%H:%M:%S", time.localtime(now)), "bold")
+    if context:
+        line.append(f"   {escaped(context)}", "bold magenta")
     asked_adapter = overview.store is not None and overview.store.embedded
     for name, there, problem in (
         ("Redis", overview.store is not None, overview.store_problem),

@@ -65,8 +65,9 @@ class Group(_Helps, TyperGroup):
 class Commands(Typer):
     """Typer's, with this help for each of its commands."""
 
-    def __init__(self, name: str, help: str, **more: Any) -> None:  # noqa: A002
-        super().__init__(name=name, help=help, cls=Group, no_args_is_help=True, rich_markup_mode=None, **more)
+    def __init__(self, name: str, help: str | None = None, **more: Any) -> None:  # noqa: A002
+        more = {"cls": Group, "no_args_is_help": True, "rich_markup_mode": None, **more}
+        super().__init__(name=name, **({"help": help} if help else {}), **more)
 
     def command(self, name: str | None = None, **more: Any) -> Callable[[Any], Any]:
         """As Typer's."""

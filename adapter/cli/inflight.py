@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from adapter.cli import options
+from adapter.cli import complete, options
 from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, clock, console, escaped, seconds
 from adapter.errors import CodecError, SettingsError
@@ -122,8 +122,10 @@ app = Commands(
 
 @app.command("list", epilog=EPILOG_LIST)
 def list_(
-    node: Annotated[str, typer.Option(help="Only those of this node.")] = "",
-    event: Annotated[str, typer.Option(help="Only those of this event.")] = "",
+    node: Annotated[str, typer.Option(autocompletion=complete.nodes, help="Only those of this node.")] = "",
+    event: Annotated[
+        str, typer.Option(autocompletion=complete.events, help="Only those of this event.")
+    ] = "",
     call_id: Annotated[str, typer.Option(help="Only those of this Call-ID.")] = "",
     state: Annotated[Standing | None, typer.Option(help="Only those in this state.")] = None,
     older_than: Annotated[

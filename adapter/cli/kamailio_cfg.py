@@ -6,6 +6,8 @@ from typing import Annotated, Final
 
 import typer
 
+from adapter.cli import complete
+
 EPILOG: Final = (
     "Examples:  evapi-adapter kamailio-cfg ./proxy    "
     "evapi-adapter kamailio-cfg evapi-adapter.cfg > /etc/kamailio/evapi-adapter.cfg"
@@ -16,6 +18,7 @@ def kamailio_cfg(
     name: Annotated[
         str | None,
         typer.Argument(
+            autocompletion=complete.configurations,
             metavar="NAME|FOLDER",
             help="Which one to print, or a folder, with a /, to write all into; without it they are listed.",
         ),

@@ -15,6 +15,8 @@ from adapter.cli import (
     check,
     conformance,
     consume,
+    context,
+    contexts,
     control,
     dead_letters,
     doctor,
@@ -75,11 +77,23 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _common(
+    command: typer.Context,
+    named: Annotated[
+        str | None,
+        typer.Option(
+            "--context",
+            envvar=contexts.VARIABLE,
+            metavar="NAME",
+            help="Ask the installation of this context; `context list` has them.",
+            autocompletion=context.names,
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    pass
+    if command.invoked_subcommand != context.app.info.name:
+        contexts.apply(named or None, command.invoked_subcommand)
 
 
 def _option(name: str, help: str) -> Any:  # noqa: A002
@@ -134,6 +148,7 @@ app.command(epilog=control.EPILOG_PAUSE)(control.pause)
 app.command(epilog=control.EPILOG_RESUME)(control.resume)
 app.command(epilog=send.EPILOG)(send.send)
 app.command(epilog=replay.EPILOG)(replay.replay)
+app.add_typer(context.app)
 app.add_typer(settings.app)
 app.add_typer(policies.app)
 app.command(epilog=new.EPILOG)(new.new)

@@ -44,9 +44,20 @@ RedisUrl = Annotated[str | None, typer.Option(envvar="EVAPI_REDIS_URL", help="Re
 PolicyFile = Annotated[str | None, typer.Option(envvar="EVAPI_POLICY", help="The policy's TOML file.")]
 More = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Any other setting: redis_prefix=evapi."),
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any other setting: redis_prefix=evapi.",
+        autocompletion=lambda: _names_to_set(),
+    ),
 ]
 As = Annotated[Format, typer.Option("--output", "-o", help="How data is printed.")]
+
+
+def _names_to_set() -> list[str]:
+    from adapter.cli import complete  # which asks servers as commands do, by this module
+
+    return complete.settings()
 
 
 def pair(given: str) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from adapter.cli import explanation, options
+from adapter.cli import complete, explanation, options
 from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, escaped, seconds, text
 from adapter.errors import PolicyError, SettingsError
@@ -145,7 +145,12 @@ def check(
 
 @app.command(epilog=EPILOG_EXPLAIN)
 def explain(
-    event: Annotated[str, typer.Argument(metavar="EVENT", help="An event's name, as Kamailio has it.")],
+    event: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=complete.events, metavar="EVENT", help="An event's name, as Kamailio has it."
+        ),
+    ],
     data: Annotated[
         str | None, typer.Option(metavar="TEXT", help="The event's data, such as a JSON object.")
     ] = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from adapter.cli import options
+from adapter.cli import complete, options
 from adapter.cli.inflight import duration
 from adapter.cli.output import Format, Output
 from adapter.cli.replay_report import Seen, nothing, show
@@ -32,8 +32,16 @@ _TELL_EACH: Final = 0.2
 
 
 def replay(
-    event: Annotated[str, typer.Option(metavar="NAME", help="The event whose calls are taken.")],
-    service: Annotated[str, typer.Option(metavar="NAME", help="The candidate: a service that runs.")],
+    event: Annotated[
+        str,
+        typer.Option(autocompletion=complete.events, metavar="NAME", help="The event whose calls are taken."),
+    ],
+    service: Annotated[
+        str,
+        typer.Option(
+            autocompletion=complete.services, metavar="NAME", help="The candidate: a service that runs."
+        ),
+    ],
     since: Annotated[
         float | None,
         typer.Option(parser=duration, metavar="TIME", help="Calls of this last time. [default: 10m]"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from adapter.cli import options
+from adapter.cli import complete, options
 from adapter.cli.output import Column, Format, Output, escaped, seconds
 from adapter.errors import CodecError, SettingsError
 
@@ -69,12 +69,18 @@ COLUMNS_QUESTION: Final = (
 
 
 def send(
-    target: Annotated[str | None, typer.Argument(metavar="NODE|all", help="Whom a command is for.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Argument(autocompletion=complete.nodes, metavar="NODE|all", help="Whom a command is for."),
+    ] = None,
     command: Annotated[
         str | None, typer.Argument(metavar="JSON", help="The command, a JSON object; -: from stdin.")
     ] = None,
     event: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Ask the services about this event.")
+        str | None,
+        typer.Option(
+            autocompletion=complete.events, metavar="NAME", help="Ask the services about this event."
+        ),
     ] = None,
     data: Annotated[str, typer.Option(metavar="JSON", help="The event's data; -: from stdin.")] = "{}",
     node: Annotated[str, typer.Option(metavar="NAME", help="The node that seems to ask.")] = TEST_NODE,

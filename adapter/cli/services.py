@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from adapter.cli import options
+from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, seconds, text
 from adapter.errors import SettingsError
 
@@ -72,12 +73,7 @@ REMOVED: Final = (
     Column("events", "EVENTS", _events),
 )
 
-app = typer.Typer(
-    name="services",
-    epilog=EPILOG,
-    invoke_without_command=True,
-    rich_markup_mode=None,
-)
+app = Commands(name="services", epilog=EPILOG, invoke_without_command=True, no_args_is_help=False)
 
 
 @app.callback()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from adapter.cli import options
+from adapter.cli import contexts, options
 from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, escaped
 from adapter.errors import SettingsError
@@ -111,10 +111,16 @@ def _rows(found: Settings, flags: dict[str, Any]) -> list[dict[str, Any]]:
             "name": name,
             "variable": f"{settings.PREFIX}{name.upper()}",
             "value": _plain(getattr(found, name)),
-            "source": settings.source(name, **flags),
+            "source": _source(name, settings.source(name, **flags)),
         }
         for name in type(found).model_fields
     ]
+
+
+def _source(name: str, told: str) -> str:
+    """A context's settings are in the environment, too: by then it is the context that is told."""
+    context = contexts.giver(name) if told in ("environment", "file") else ""
+    return f"context {context}" if context else told
 
 
 def _plain(value: Any) -> Any:

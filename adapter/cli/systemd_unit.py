@@ -6,6 +6,8 @@ from typing import Annotated, Final
 
 import typer
 
+from adapter.cli import complete
+
 EPILOG: Final = (
     "Examples:  evapi-adapter systemd-unit /etc/systemd/system    "
     "evapi-adapter systemd-unit evapi-adapter.service"
@@ -16,6 +18,7 @@ def systemd_unit(
     name: Annotated[
         str | None,
         typer.Argument(
+            autocompletion=complete.units,
             metavar="NAME|FOLDER",
             help="Which one to print, or a folder, with a /, to write both into; without it they are listed.",
         ),

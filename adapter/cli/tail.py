@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 import typer
 
-from adapter.cli import options
+from adapter.cli import complete, options
 from adapter.cli.inflight import duration
 from adapter.cli.output import Column, Format, Output, clock, escaped, seconds
 from adapter.errors import SettingsError, StoreUnavailable
@@ -232,15 +232,27 @@ class Lines:
 
 
 def tail(
-    node: Annotated[str, typer.Option(help="Only those of this node.")] = "",
-    event: Annotated[str, typer.Option(help="Only those of this event.")] = "",
+    node: Annotated[str, typer.Option(autocompletion=complete.nodes, help="Only those of this node.")] = "",
+    event: Annotated[
+        str, typer.Option(autocompletion=complete.events, help="Only those of this event.")
+    ] = "",
     outcome: Annotated[
         list[str] | None,
-        typer.Option(help="Only this outcome: timeout; or all but it: '!decided'. May be repeated."),
+        typer.Option(
+            autocompletion=complete.outcomes,
+            help="Only this outcome: timeout; or all but it: '!decided'. May be repeated.",
+        ),
     ] = None,
     call_id: Annotated[str, typer.Option(help="Only those of this Call-ID.")] = "",
-    service: Annotated[str, typer.Option(help="Only what this service decided.")] = "",
-    step: Annotated[str, typer.Option(help="Only what this step of the ladder decided: backup, ...")] = "",
+    service: Annotated[
+        str, typer.Option(autocompletion=complete.services, help="Only what this service decided.")
+    ] = "",
+    step: Annotated[
+        str,
+        typer.Option(
+            autocompletion=complete.steps, help="Only what this step of the ladder decided: backup, ..."
+        ),
+    ] = "",
     only: Annotated[Only | None, typer.Option(help="Only events, or only outcomes.")] = None,
     payloads: Annotated[
         bool, typer.Option("--payloads", help="Also events' data and decisions, secrets masked.")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from adapter.cli import options
+from adapter.cli import complete, options
+from adapter.cli.contexts import VARIABLE
 from adapter.cli.output import Format, console
 
 if TYPE_CHECKING:
@@ -37,7 +38,12 @@ def top(
     svg: Annotated[str | None, typer.Option(metavar="FILE", help="One frame, as a picture.")] = None,
     service: Annotated[
         list[str] | None,
-        typer.Option("--service", metavar="NAME", help="A service to show as well; may be repeated."),
+        typer.Option(
+            "--service",
+            autocompletion=complete.services,
+            metavar="NAME",
+            help="A service to show as well; may be repeated.",
+        ),
     ] = None,
     redis_url: options.RedisUrl = None,
     amqp_url: options.AmqpUrl = None,
@@ -83,13 +89,16 @@ def _show_once(overview: Overview, output: Format, svg: str | None) -> None:
     from adapter.admin.overview import whole
     from adapter.cli.frame import frame, text_frame
 
+    context = os.environ.get(VARIABLE, "")
     if svg is not None:
-        _draw(frame(overview, WIDTH, 40, time.time()), svg)
+        _draw(frame(overview, WIDTH, 40, time.time(), context), svg)
     elif output is not Format.TABLE:
         typer.echo(json.dumps(whole(overview), indent=2 if output is Format.JSON else None))
     else:
         screen = console()
-        screen.print(text_frame(overview, screen.width, time.time()), soft_wrap=not sys.stdout.isatty())
+        screen.print(
+            text_frame(overview, screen.width, time.time(), context), soft_wrap=not sys.stdout.isatty()
+        )
 
 
 def _draw(picture: RenderableType, path: str) -> None:
@@ -120,7 +129,7 @@ async def _live(watch: Watch) -> None:
 
     from adapter.cli.frame import frame
 
-    screen = console()
+    screen, context = console(), os.environ.get(VARIABLE, "")
     with _keys() as ended, Live(console=screen, screen=True, auto_refresh=False) as live:
         while not ended.is_set():
             due = asyncio.get_running_loop().time() + REFRESH
@@ -131,7 +140,7 @@ async def _live(watch: Watch) -> None:
                 await asyncio.wait([looking])
                 return
             found = looking.result()
-            live.update(frame(found, screen.width, screen.height, time.time()), refresh=True)
+            live.update(frame(found, screen.width, screen.height, time.time(), context), refresh=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), due - asyncio.get_running_loop().time())
 

@@ -44,9 +44,9 @@ class Done(NamedTuple):
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with these variables and no other EVAPI_ ones, 80 columns wide, in UTC."""
+    """This process's environment with these variables and no other EVAPI_ ones, 80 columns, UTC."""
     bare = {name: value for name, value in os.environ.items() if not name.startswith("EVAPI_")}
-    return {**bare, "COLUMNS": WIDTH, "TZ": "UTC", **variables}
+    return {**bare, "COLUMNS": WIDTH, "TZ": "UTC", "XDG_CONFIG_HOME": "/nonexistent", **variables}
 
 
 def evapi_adapter(*words: str, stdin: str = "", **variables: str) -> Done:
