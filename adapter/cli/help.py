@@ -66,8 +66,9 @@ class Commands(Typer):
     """Typer's, with this help for each of its commands."""
 
     def __init__(self, name: str, help: str | None = None, **more: Any) -> None:  # noqa: A002
-        more = {"cls": Group, "no_args_is_help": True, "rich_markup_mode": None, **more}
-        super().__init__(name=name, **({"help": help} if help else {}), **more)
+        given: Any = {"help": help} if help else {}
+        given |= {"cls": Group, "no_args_is_help": True, "rich_markup_mode": None, **more}
+        super().__init__(name=name, **given)
 
     def command(self, name: str | None = None, **more: Any) -> Callable[[Any], Any]:
         """As Typer's."""
