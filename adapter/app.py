@@ -282,14 +282,7 @@ class Bridge:
             await self._health.start()
         except OSError as exc:
             raise AdapterError(f"EVAPI_HTTP: cannot listen on {self._settings.http}: {exc.strerror}") from exc
-        if self.membership.bus:
-            self.broker.join(self.membership.replica, self.membership.lease, self.beats.on_said)
-        await self.broker.start(FromBus(self.trip, self.commands))
-        await self.operators.start()
-        self._tasks = [
-            asyncio.create_task(self.discovery.run(), name="discovery"),
-            asyncio.create_task(self.ticker.run(), name="ticker"),
-        ]
+        # First of all: what the parts tell as they start belongs below it.
         log.info(
             "started",
             replica=self.inflight.replica,
@@ -298,6 +291,14 @@ class Bridge:
             store=_shown(self._settings.redis_url, "embedded"),
             http=str(self._settings.http),
         )
+        if self.membership.bus:
+            self.broker.join(self.membership.replica, self.membership.lease, self.beats.on_said)
+        await self.broker.start(FromBus(self.trip, self.commands))
+        await self.operators.start()
+        self._tasks = [
+            asyncio.create_task(self.discovery.run(), name="discovery"),
+            asyncio.create_task(self.ticker.run(), name="ticker"),
+        ]
 
     async def until(self, stop: asyncio.Event) -> None:
         """Serve until told to stop, then drain. Raises what ended a part that must not end."""

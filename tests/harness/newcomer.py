@@ -55,7 +55,7 @@ class Block:
     @property
     def commands(self) -> list[str]:
         """The lines to type."""
-        return [line.partition("  #")[0].strip() for line in self.text.splitlines() if self.language == "sh"]
+        return [line.partition(" #")[0].strip() for line in self.text.splitlines() if self.language == "sh"]
 
 
 def blocks(page: Path = README) -> list[Block]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.demo import NEXT
 from tests.harness.newcomer import blocks, script
 from tests.harness.readme import README
 from tests.matrix.within import PATH
@@ -86,3 +87,10 @@ def test_readme_leads_from_nothing_to_a_call_that_own_code_decides(tmp_path: Pat
 def test_a_call_of_ones_own_takes_eleven_commands() -> None:
     lines = [line for block in blocks() for line in block.commands]
     assert lines.index("evapi-adapter call 4420") <= 10
+
+
+def test_make_demo_ends_with_what_readme_types_next() -> None:
+    typed = {part.strip() for block in blocks() for line in block.commands for part in line.split("&&")}
+    shown = [line.strip() for line in NEXT.splitlines() if line.startswith("  ")]
+    assert len(shown) == 3
+    assert {part.strip() for line in shown for part in line.split("&&")} <= typed
