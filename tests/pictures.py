@@ -1,7 +1,8 @@
-"""The pictures of README.md: ``evapi-adapter top`` and ``doctor`` over two replicas under calls.
+"""The pictures of README.md: ``evapi-adapter top`` and ``doctor`` on a bad night.
 
-``make pictures`` draws them anew, by rich, into ``.readme/``. The servers, adapters and consumers are
-real; the Kamailios are simulated, since nobody sees the difference.
+One service has died, another's handler raises for some callers, one of two adapters was killed, and nobody
+decides one event. ``make pictures`` draws them anew, by rich, into ``.readme/``. The servers, adapters and
+consumers are real; the Kamailios are simulated, since nobody sees the difference.
 """
 
 from __future__ import annotations
@@ -9,17 +10,21 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from adapter.simulator import SimulatedKamailio
 from tests.harness.bridge import Bridge, Consumer
 from tests.harness.rabbitmq import RabbitServer
 from tests.harness.redis import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PICTURES: Final = Path(__file__).parent.parent / ".readme"
 CONFIGURATIONS: Final = Path(__file__).parent.parent / "adapter" / "kamailio"
@@ -27,7 +32,21 @@ FAULT: Final = '"127.0.0.1:8448"', '"0.0.0.0:8448"'
 """What is planted in the configuration, so that there is a finding to see."""
 RATE: Final = 40.0
 """Calls/s of each node."""
-SECONDS: Final = 12.0
+SECONDS: Final = 14.0
+NIGHT: Final = 6.0
+"""Seconds of health before the night begins."""
+LEAST_COST: Final = """\
+from consumers import Service, route
+
+service = Service("least_cost")
+
+
+@service.on("invite_request")
+async def decide(request):
+    gateways = {"440": "gw1", "441": "gw2", "442": "gw3"}
+    return route(f"sip:{request.data['user']}@{gateways[request.data['user'][:3]]}.example.net")
+"""
+"""A service that nobody has told of new numbers."""
 POLICY: Final = """\
 [events.invite_request]
 services = ["least_cost"]
@@ -59,24 +78,37 @@ async def main() -> None:
                 "EVAPI_AMQP_API": rabbit.api,
                 "EVAPI_REDIS_URL": redis.url,
             }
-            for service in ("least_cost", "screening"):
-                consumer = Consumer(service, folder, [f"consumers.{service}:service"], rabbit.url)
+            (folder / "night_service.py").write_text(LEAST_COST)
+            services = {"least_cost": "night_service:service", "screening": "consumers.screening:service"}
+            found: dict[str, Consumer | Bridge] = {}
+            for service, module in services.items():
+                path = {"PYTHONPATH": f"{folder}:{PICTURES.parent}"}
+                found[service] = consumer = Consumer(service, folder, [module], rabbit.url, path)
                 consumer.start()
                 stack.callback(consumer.stop)
             for replica in ("adapter-0", "adapter-1"):
-                bridge = Bridge(replica, folder, ports, {"policy": str(folder / "policy.toml")}, env)
+                found[replica] = bridge = Bridge(
+                    replica, folder, ports, {"policy": str(folder / "policy.toml")}, env
+                )
                 await asyncio.to_thread(bridge.start)
                 stack.callback(bridge.stop)
             offered = [calls(sim) for sim in sims.values()]
-            await asyncio.gather(*offered, drawn("top", env, folder, SECONDS - 2))
+            await asyncio.gather(*offered, night(found), drawn("top", env, folder, SECONDS - 2))
             await drawn("doctor", env, folder, 0.0)
 
 
+async def night(found: Mapping[str, Consumer | Bridge]) -> None:
+    """It begins: a service and a replica die."""
+    await asyncio.sleep(NIGHT)
+    for name in ("screening", "adapter-1"):
+        await asyncio.to_thread(found[name].stop, signal.SIGKILL)
+
+
 async def calls(sim: SimulatedKamailio) -> None:
-    """Offer calls, one of eight after a screening; nobody decides every hundredth."""
+    """Offer calls, one of eight after a screening; to every tenth number no gateway is known."""
     end = asyncio.get_running_loop().time() + SECONDS
     while asyncio.get_running_loop().time() < end:
-        number = f"44{random.randint(10**8, 10**9)}"
+        number = f"44{random.choice('0012') if random.random() > 0.1 else 7}{random.randint(10**7, 10**8)}"
         event = "screening_request" if random.random() < 0.125 else "invite_request"
         event = "emergency_request" if random.random() < 0.01 else event
         await sim.suspend(event, {"call_id": f"{number}@sbc", "user": number, "ruri": f"sip:{number}@sbc"})

@@ -20,6 +20,8 @@ LEAST: Final = 0.01
 """The share of an event's calls from which on it is told that they came back."""
 MOST: Final = 0.5
 """The share from which on that is an error."""
+ALIKE: Final = 0.8
+"""How like another's name an event's must be to be taken for a slip of it."""
 _RACE: Final = (
     "Each is asked, and whichever replies first decides: a slow refusal loses to a fast route. The policy "
     "can make one decision of both."
@@ -100,7 +102,9 @@ def _rename(event: str, handled: Mapping[str, Sequence[str]]) -> str:
     """What to do about an event that no service handles: its name may be a slip, here or there."""
     known = [each for events in handled.values() for each in events]
     start = f"python -m consumers MODULE:SERVICE    # with a handler of {event}"
-    meant = difflib.get_close_matches(event, known, 1, 0.5) or known[:1]
+    alike = difflib.get_close_matches(event, known, 1, ALIKE)
+    begins = [each for each in known if each.startswith(event) or event.startswith(each)]
+    meant = alike or begins or (known if len(known) == 1 else [])
     if not meant:
         return start
     return f'$var(event) = "{meant[0]}";    # in Kamailio\'s configuration, if that is meant; else\n{start}'

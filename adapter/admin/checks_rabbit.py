@@ -267,7 +267,10 @@ async def dead_letters(urls: str) -> list[Finding]:
         return [RABBIT.unknown("dead-letters", f"there is no queue {contract.DEAD_QUEUE}")]
     if not found.messages:
         return [RABBIT.ok("dead-letters", "none")]
-    why = "Each stands for a frame, request or reply that somebody could not read, or rejected."
+    why = (
+        "Each stands for a frame, request or reply that somebody could not read, or rejected; a request of reason "
+        "expired for one that nobody took from its queue in time."
+    )
     todo = "evapi-adapter dead-letters list"
     seen = f"{counted(found.messages, 'dead letter')} on {contract.DEAD_QUEUE}"
     return [RABBIT.warning("dead-letters", seen, why, todo)]

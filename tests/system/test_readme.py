@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from pathlib import Path
@@ -108,3 +109,17 @@ def test_the_tables_name_every_outcome_and_every_setting() -> None:
 def test_the_resume_it_shows_is_json() -> None:
     shown = json.loads(block("json", "tm_trans"))
     assert type(shown["tm_trans"]["tm_index"]) is int
+
+
+def test_its_pictures_show_a_bad_night() -> None:
+    """An operator is to recognize it; what is well needs no picture."""
+    shown = {name: _words(README.parent / ".readme" / f"{name}.svg") for name in ("top", "doctor")}
+    for part in ("silent", "adapter-1", "fallbacks", "screening", "timeout"):
+        assert part in shown["top"]
+    for part in ("nobody decides it", "came back failed: least_cost", "evapi-adapter services", "silent for"):
+        assert part in shown["doctor"]
+
+
+def _words(picture: Path) -> str:
+    text = re.sub(r"<[^>]+>", " ", picture.read_text("utf-8"))
+    return " ".join(html.unescape(text).split())
