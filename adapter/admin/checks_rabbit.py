@@ -268,8 +268,8 @@ async def dead_letters(urls: str) -> list[Finding]:
     if not found.messages:
         return [RABBIT.ok("dead-letters", "none")]
     why = (
-        "Each stands for a frame, request or reply that somebody could not read, or rejected; a request of reason "
-        "expired for one that nobody took from its queue in time."
+        "Each stands for a frame, request or reply that somebody could not read, or rejected; one of reason "
+        "expired for a request that nobody took from its queue in time."
     )
     todo = "evapi-adapter dead-letters list"
     seen = f"{counted(found.messages, 'dead letter')} on {contract.DEAD_QUEUE}"
