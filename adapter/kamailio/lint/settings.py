@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from adapter.kamailio import INCLUDE, includes, read
 from adapter.kamailio.configuration import EVENT, number
 from adapter.kamailio.lint.findings import Finding, finding
 from adapter.kamailio.lint.names import MESSAGE
@@ -59,6 +61,11 @@ def unreadable(script: Script) -> Iterator[Finding]:
         )
 
 
+_INCLUDED: Final = (
+    f'include_file "{INCLUDE}"   # before the routes; evapi-adapter kamailio-cfg {INCLUDE} > {INCLUDE}'
+)
+
+
 def duplicate_route(script: Script) -> Iterator[Finding]:
     """A route that stands twice, above all the event routes of the include."""
     seen: dict[tuple[str, str], Place] = {}
@@ -86,9 +93,23 @@ def missing_route(script: Script) -> Iterator[Finding]:
         if not re.fullmatch(r"[\w:-]+", name) or name in names or name == "0":
             continue
         at = _users(script, step)
-        why = "Kamailio starts all the same and does nothing there: the call is neither answered nor sent on."
-        yield finding("missing-route", at, f"There is no route[{name}].", why, _skeleton(name))
+        why = "Kamailio does not start: it looks for each route that is called by its name."
+        what, write = f"There is no route[{name}].", _skeleton(name)
+        if name in _of_the_include():
+            if not any(script.ours(one.text) for one in script.configuration.includes):
+                names |= _of_the_include()  # told once
+                what, write = f"{INCLUDE} is not included: route[{name}] is in it.", _INCLUDED
+            else:
+                write = ""
+        yield finding("missing-route", at, what, why, write)
         names.add(name)
+
+
+@cache
+def _of_the_include() -> frozenset[str]:
+    """The routes that the include has."""
+    texts = map(read, includes())
+    return frozenset(name for text in texts for name in re.findall(r"^route\[(\w+)\]", text, re.MULTILINE))
 
 
 def define_too_late(script: Script) -> Iterator[Finding]:
