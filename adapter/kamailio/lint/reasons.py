@@ -8,7 +8,7 @@ REASONS: Final[dict[str, str]] = {
     "unreadable": "Kamailio does not start with it, or reads something else than what stands there.",
     "unknown-rule": "A comment accepts a rule that does not exist: nothing is accepted by it.",
     "duplicate-route": "Kamailio does not start with a route that is there twice; evapi's are the include's.",
-    "missing-route": "Kamailio does not start if a route that is called is not there, as without the include.",
+    "missing-route": "Kamailio does not start if a route that is called is not there: the include's, say.",
     "define-too-late": "A define below the include has no effect on it, and a second one stops the start.",
     "evapi-not-loaded": "The adapter talks to this module and to nothing else of Kamailio's.",
     "missing-module": "Kamailio does not start without a module whose function or variable is used.",
