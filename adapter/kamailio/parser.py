@@ -341,7 +341,8 @@ class _Parser:
         for at, part in enumerate(parts):
             if at != target or token.text in ADDS:
                 inside += _inside(part, self._depth)
-        written = variables(arguments[target].text)[:1] if target < len(parts) else []
+        writes = target < len(parts) and token.text not in ADDS  # those leave in it what was there before
+        written = variables(arguments[target].text)[:1] if writes else []
         return Call(tuple(inside), step, tuple(Step("set", one, token.file, token.line) for one in written))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,3 +123,58 @@ def test_kamailio_itself_takes_it(path: Path, tmp_path: Path) -> None:
     else:
         assert done.returncode == 0, done.stderr
         assert not re.findall("ERROR|CRITICAL", done.stderr), done.stderr
+
+
+def test_nothing_is_found_in_debians_own_with_the_include(tmp_path: Path) -> None:
+    """The file that Debian's package installs, with the lines that README asks for."""
+    for one in adapter.kamailio.names():
+        shutil.copy(adapter.kamailio.path(one), tmp_path)
+    text = Path("/etc/kamailio/kamailio.cfg").read_text(encoding="utf-8")
+    changes = {
+        'loadmodule "acc.so"\n': 'loadmodule "acc.so"\nloadmodule "jansson.so"\nloadmodule "htable.so"\n'
+        'loadmodule "evapi.so"\n',
+        "####### Routing Logic ########\n": 'modparam("evapi", "bind_addr", "127.0.0.1:8448")\n'
+        'include_file "evapi-adapter.cfg"\n',
+        '\tif (is_method("CANCEL")) {\n\t\tif (t_check_trans()) {\n': '\tif (is_method("CANCEL")) {\n'
+        "\t\tif (t_check_trans()) {\n\t\t\troute(ADAPTER_CANCEL);\n",
+        "\t### requests for my local domains\n": '\t$var(event) = "invite_request"; $var(data) = "{}";\n'
+        '\tjansson_set("string", "call_id", "$ci", "$var(data)");\n'
+        '\tif (is_method("INVITE")) route(ADAPTER_ASK);\n',
+    }
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    text += "\nroute[RESUME] {\n\troute(ADAPTER_ROUTE);\n\troute(LOCATION);\n}\n"
+    text += 'route[NO_DECISION] {\n\tt_reply("503", "No Decision");\n}\n'
+    path = tmp_path / "kamailio.cfg"
+    path.write_text(text, encoding="utf-8")
+    for version in (None, (5, 6), (6, 1)):
+        assert lint(path, version=version) == []
+    assert checked(path, tmp_path).returncode == 0
+
+
+def test_much_of_it_takes_under_a_second(tmp_path: Path) -> None:
+    for one in adapter.kamailio.names():
+        shutil.copy(adapter.kamailio.path(one), tmp_path)
+    path = tmp_path / "kamailio.cfg"
+    text = path.read_text(encoding="utf-8")
+    route = """route[P{0}] {{
+    if (is_method("REGISTER") && $ua =~ "x") {{ xlog("L_INFO", "$ci $ru $si\\n"); exit; }}
+    if ($avp(a{0}) == "1" and not has_totag()) {{ $var(x) = $avp(s:b) + "c"; append_hf("X: $var(x)\\r\\n"); }}
+    switch ($var(y)) {{ case "a": setflag(5); break; default: setflag(6); }}
+}}
+"""
+    count = 200_000 // len(route)
+    calls = "".join(f"\troute(P{number});\n" for number in range(count))
+    text = text.replace("# (*) Ask, and leave", f"route[ALL] {{\n{calls}}}\n# (*) Ask, and leave", 1)
+    text = text.replace("\troute(DESCRIBE);\n", "\troute(ALL);\n\troute(DESCRIBE);\n", 1)
+    text += "".join(map(route.format, range(count)))
+    path.write_text(text, encoding="utf-8")
+    # In a process of its own: here every line may be traced for coverage.
+    code = "import sys, time; from pathlib import Path; from adapter.kamailio.lint import lint; "
+    code += "begun = time.process_time(); found = lint(Path(sys.argv[1])); "
+    code += "print(len(found), time.process_time() - begun)"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    found, seconds = done.stdout.split()
+    assert found == "0"
+    assert float(seconds) < 1.0

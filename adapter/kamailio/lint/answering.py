@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from adapter.kamailio import INCLUDE
 from adapter.kamailio.configuration import EVENT, FAILURE, REQUEST, ROUTE
 from adapter.kamailio.lint.findings import Finding, finding
-from adapter.kamailio.lint.names import ASYNC, CONNECTED, MESSAGE, RELAYS, STATELESS
+from adapter.kamailio.lint.names import ASYNC, CONNECTED, MESSAGE, RELAYS, STATELESS, TRANSACTION
 from adapter.kamailio.lint.request import ANY
 from adapter.kamailio.lint.script import calls_in
 from adapter.kamailio.parser import variables
@@ -55,10 +56,7 @@ def receipts(script: Script) -> Iterator[Finding]:
     if route is None or not script.continues:
         return
     hello = [step for step in script.connected.visits if _argument_has(step, "hello")]
-    receipts = any(
-        step.kind == "call" and (_path(step) == "sync" or _argument_has(step, "synced"))
-        for step in script.received.visits
-    )
+    receipts = any(_argument_has(step, "synced") for step in script.received.visits)
     if receipts and not hello:
         what = "No hello is sent to an adapter that connects."
         why = "Without it the adapter holds this for a plain configuration: no receipts, no status, slower."
@@ -113,6 +111,8 @@ def no_seq(script: Script) -> Iterator[Finding]:
     }
     looks = sum(script.facts.bit(f"test {name}") for name in read)
     for visit, _ in script.resumes:
+        if script.ours(visit.step.file) and not visit.step.file.endswith(INCLUDE):
+            continue  # a command: its ids come from the table of open questions
         if not visit.state.done & looks:
             what = "A request is asked about more than once, and the answer's seq is not compared."
             why = "Index and label stay the same: a late answer to the first question resumes the second."
@@ -199,11 +199,18 @@ def stateless_reply(script: Script) -> Iterator[Finding]:
     flows += [script.flow(ROUTE, "NO_DECISION", ANY, script.transaction)] if script.included else []
     if any("$" in step.argument(0) for step in script.calls_of("route")):
         return  # a variable chooses the route: perhaps it stands before the suspension, too
+    there = script.facts.bit(TRANSACTION)
     before = {step for flow in script.requests for step in flow.visits}
+    if script.included:  # the include calls it behind t_newtran, always
+        before -= set(script.own.get((ROUTE, "NO_DECISION"), ()))
     for flow in flows:
         for visit in calls_in(flow, *STATELESS):
             name = visit.step.name
-            if visit.step in before or (name == "sl_send_reply" and not visit.calls and flow.kind == FAILURE):
+            if (
+                not visit.state.done & there
+                or visit.step in before
+                or (name == "sl_send_reply" and not visit.calls and flow.kind == FAILURE)
+            ):
                 continue  # a route for both, where it is most often right; or Kamailio does not start
             what = f"{name} stands behind the suspension, and knows nothing of the transaction."
             why = "The caller gets it, but the transaction goes on waiting, and tm replies once more."

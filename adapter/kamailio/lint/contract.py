@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from adapter.kamailio import INCLUDE
 from adapter.kamailio.lint.findings import Finding, finding
 from adapter.kamailio.lint.frames import Frames, is_json
 from adapter.kamailio.lint.names import ASYNC, SENDS, TRANSACTION
@@ -47,11 +48,10 @@ _JANSSON_IDS: Final = (
 
 def ids(script: Script) -> Iterator[Finding]:
     """The ids of a question: ``no-ids``, ``ids-not-read``, ``event-without-name``, ``encoding``."""
-    frames = Frames(script)
+    met = {step for flow in script.asking_flows for step in flow.visits}
+    frames = Frames(script, met)
     for visit in first_of(_sending(script)):
         step = visit.step
-        if script.ours(step.file):
-            continue
         for text, written in _texts(script, frames, step):
             if is_json(text) or _built(frames, text):
                 yield from _json(frames, text, written)
@@ -114,7 +114,9 @@ def _json(frames: Frames, text: str, step: Step) -> Iterator[Finding]:
 
 
 def _missing(found: list[Member], step: Step, write: str) -> Finding:
+    right = {*_INDEX, *_LABEL}
     other = [one for one in found if "$T(id_" in one.value or _LOOKS.search(one.path)]
+    other = [one for one in other if one.path not in right] or other
     if other:
         names = ", ".join(dict.fromkeys(one.path for one in other[:4]))
         what = f"The ids of the transaction are under names that the adapter does not read ({names})."
@@ -207,6 +209,7 @@ def answer_path(script: Script) -> Iterator[Finding]:
         for position, wanted in enumerate(("tm_index", "tm_label")):
             for name in variables(step.argument(position))[:1]:
                 mine = [one for one in gets if variables(one.argument(2))[:1] == [name]]
+                mine = [one for one in mine if one in script.received.visits] or mine
                 yield from _ids_read(mine, roots, f"tm_trans.{wanted}", step)
     for _, flow in script.resumes:
         for get in flow.visits:
@@ -220,7 +223,7 @@ def answer_path(script: Script) -> Iterator[Finding]:
 
 def first_steps(script: Script) -> Iterable[Step]:
     """Each t_continue of the user's."""
-    return [step for step in script.continues if not script.ours(step.file)]
+    return [step for step in script.continues if step.file.endswith(INCLUDE) or not script.ours(step.file)]
 
 
 def _roots(gets: list[Step], script: Script) -> dict[str, str]:

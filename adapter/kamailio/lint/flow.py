@@ -320,6 +320,8 @@ class Flow:
             after = self._step(written, after)
         if known is not None:
             return (after, None) if known else (None, after)
+        if tested and step.name == "t_newtran":
+            return after, replace(after, done=after.done & ~self._facts.bit(TRANSACTION))
         if tested and any(one is step for one, _ in after.unlooked):
             return after.worked((step,)), after.failed((step,))
         return after, after

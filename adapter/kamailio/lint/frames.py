@@ -11,7 +11,7 @@ from adapter.kamailio.lint.values import values
 from adapter.kamailio.parser import variables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from adapter.kamailio.lint.script import Script
     from adapter.kamailio.statements import Argument, Step
@@ -63,14 +63,21 @@ def members(text: str, step: Step, under: str = "") -> Iterator[Member]:
 
 
 class Frames:
-    """What is written into which variable, wherever that is in the configuration."""
+    """What is written into which variable.
 
-    def __init__(self, script: Script) -> None:
+    Args:
+        script: of the configuration.
+        among: the steps that count; None: all, wherever they stand.
+    """
+
+    def __init__(self, script: Script, among: Collection[Step] | None = None) -> None:
         self._script = script
         self.sets: dict[str, list[Step]] = {}
         self.jansson: dict[str, list[Step]] = {}
         for own in script.own.values():
             for step in own:
+                if among is not None and step not in among:
+                    continue
                 if step.kind == "set" and step.arguments:
                     self.sets.setdefault(step.name, []).append(step)
                 elif step.kind == "call" and step.name == "jansson_set":

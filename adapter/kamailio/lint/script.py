@@ -257,6 +257,11 @@ class Script:
         return found
 
     @cached_property
+    def asking_flows(self) -> list[Flow]:
+        """The flows in which a question is asked."""
+        return list({id(question.flow): question.flow for question in self.questions}.values())
+
+    @cached_property
     def first_questions(self) -> list[Question]:
         """Those that are not asked in a failure route."""
         return [question for question in self.questions if question.first]
