@@ -34,6 +34,7 @@ from adapter.evapi.discovery import Discovery
 from adapter.evapi.limits import LinkSettings
 from adapter.evapi.nodes import Connector, Nodes
 from adapter.observe import traces
+from adapter.observe.command_log import CommandLog
 from adapter.observe.journal import Journal
 from adapter.observe.metrics import Metrics
 from adapter.observe.observer import CallLog, Observer
@@ -147,6 +148,7 @@ class Bridge:
         )
         sinks = [self.metrics.trip, self.metrics.courses, CallLog(ids, each=sys.stderr.isatty())]
         sinks += [each for each in (self.journal if keeps else None, self._traces) if each is not None]
+        sinks.append(CommandLog())
         observer = Observer(sinks, self._traces, self.clock)
         longest = lambda: self.policy.longest_deadline  # noqa: E731
         self.roles = Roles(self.membership, self.broker, self.nodes, self.clock, longest)

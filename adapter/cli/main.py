@@ -21,6 +21,7 @@ from adapter.cli import (
     dead_letters,
     doctor,
     inflight,
+    kamailio,
     kamailio_cfg,
     new,
     overview,
@@ -147,6 +148,7 @@ app.command(epilog=control.EPILOG_DRAIN)(control.drain)
 app.command(epilog=control.EPILOG_PAUSE)(control.pause)
 app.command(epilog=control.EPILOG_RESUME)(control.resume)
 app.command(epilog=send.EPILOG)(send.send)
+app.add_typer(kamailio.app)
 app.command(epilog=replay.EPILOG)(replay.replay)
 app.add_typer(context.app)
 app.add_typer(settings.app)

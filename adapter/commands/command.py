@@ -84,7 +84,7 @@ def read(asked: Asked, now: float) -> Command | None:
         id_ = asked.to.correlation_id if usable else secrets.token_hex(8)
     elif not isinstance(id_, str) or not _ID.fullmatch(id_):
         raise CodecError("command", f"an id is 1 to 100 letters, digits and _.:@+/=-, not {_shown(id_)}")
-    call_id = args.get("call_id")
+    call_id = args.get("call_id") or _call_id_of(args.get("dialog"))
     within = min(WITHIN if asked.within is None else asked.within, LONGEST)
     return Command(
         asked.node,
@@ -144,6 +144,11 @@ def taken_over(record_: Transaction) -> Command | None:
 def _key(node: str, id_: str) -> TransactionId:
     digest = hashlib.blake2b(id_.encode(), digest_size=8, usedforsecurity=False).digest()
     return TransactionId(node, int.from_bytes(digest[:4], "big"), int.from_bytes(digest[4:], "big"), 1)
+
+
+def _call_id_of(dialog: Any) -> str:
+    """The Call-ID in what ``calls`` names a dialog: d<entry>:<id>:<Call-ID>."""
+    return dialog.split(":", 2)[2] if isinstance(dialog, str) and dialog.count(":") > 1 else ""
 
 
 def _shown(value: Any) -> str:

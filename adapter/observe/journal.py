@@ -13,6 +13,7 @@ item is, by kind::
     RESUME     [id, event, call_id, outcome, seconds, decision]   seconds since the event came
     READ       id       Kamailio has read the resume
     ADOPTED    id       taken over from another replica
+    COMMAND    [node, name, command's id, call_id, outcome, seconds, detail]   a command to Kamailio is over
     STEP       [id, event, service, status, seconds]   one service's part in a course, since it was asked;
                                                        with service "" and a step of the ladder as status:
                                                        what decided, since the event came
@@ -31,7 +32,7 @@ import msgpack
 from adapter.contract import STATUS_FAILED
 from adapter.errors import CodecError
 from adapter.model.transaction import TransactionId
-from adapter.observe.sink import Sink
+from adapter.observe.sink import Commanded, Sink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -58,6 +59,7 @@ class Kind(IntEnum):
     READ = 5
     ADOPTED = 6
     STEP = 7
+    COMMAND = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,11 @@ class Journal(Sink):
             else:
                 self._batches.append((Kind.STEP, at, [item]))
 
+    def commanded(self, at: float, command: Commanded) -> None:
+        """A command has its outcome."""
+        if self._takes(1):
+            self._batches.append((Kind.COMMAND, at, [command]))
+
     def take(self) -> bytes | None:
         """An entry of all that was noted since the last one; None of nothing."""
         self.pack()
@@ -208,9 +215,25 @@ def unpack(entry: bytes) -> list[Step]:
         raise CodecError("journal", f"no entry of a journal: {type(exc).__name__}: {exc}") from exc
 
 
+def unpack_commands(entry: bytes) -> list[tuple[float, Commanded]]:
+    """The commands of an entry, and when each ended (epoch seconds). Raises CodecError."""
+    try:
+        batches = msgpack.unpackb(entry, unicode_errors="surrogatepass")
+        return [
+            (at, Commanded(*item))
+            for number, at, items, *_ in batches
+            if number == Kind.COMMAND
+            for item in items
+        ]
+    except (ValueError, TypeError, RecursionError) as exc:
+        raise CodecError("journal", f"no entry of a journal: {type(exc).__name__}: {exc}") from exc
+
+
 def _steps(batches: Iterable[Any]) -> Iterable[Step]:
     for number, at, items, *revision in batches:
         kind = Kind(number)
+        if kind is Kind.COMMAND:
+            continue  # of no suspension: see unpack_commands
         names = _MORE.get(kind)
         for item in items:
             if names is None:

@@ -34,6 +34,13 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "pause": ("sbc1", "--yes"),
     "resume": ("sbc1",),
     "send": ("sbc1", "{}"),
+    "kamailio hangup": ("sbc1", "a@b"),
+    "kamailio limit": ("sbc1", "a@b", "--left", "5"),
+    "kamailio cancel": ("sbc1", "a@b"),
+    "kamailio transfer": ("sbc1", "a@b", "sip:c@d"),
+    "kamailio request": ("sbc1", "OPTIONS", "sip:a@b"),
+    "kamailio rpc": ("sbc1", "core.version"),
+    "kamailio calls": ("sbc1",),
     "replay": ("--event", "invite", "--service", "lcr"),
     "conformance": ("--service", "lcr"),
 }

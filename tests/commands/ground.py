@@ -54,7 +54,7 @@ async def bridged(
     await bridge.start()
     try:
         await until(lambda: all(bridge.readiness.checks().values()))
-        await until(lambda: all(link.opens_gate for link in bridge.nodes))
+        await until(lambda: all(link.opens_gate for link in bridge.nodes if link.node in nodes))
         yield bridge
     finally:
         await bridge.close()

@@ -183,10 +183,11 @@ class TestHangup:
         await bench.told({"result": "h1#2", "outcome": "not_found"})
         assert bench.outcomes == [("c1", "done")]
 
-    async def test_by_dialog_alone_nothing_is_looked_for(self, bench: Bench) -> None:
-        await bench.asked({"command": "hangup", "args": {"dialog": "d1:2"}, "id": "h1"})
+    async def test_by_dialog_it_is_looked_for_by_the_call_id_in_it(self, bench: Bench) -> None:
+        await bench.asked({"command": "hangup", "args": {"dialog": "d1:2:a:b@c"}, "id": "h1"})
         await bench.told({"result": "h1", "outcome": "done"})
-        assert bench.outcomes == [("c1", "done")]
+        await bench.later(LOOKS[0])
+        assert bench.written[-1]["args"] == {"call_id": "a:b@c"}
 
 
 class TestReplicas:

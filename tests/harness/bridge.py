@@ -41,6 +41,10 @@ class Bridge:
     def start(self) -> None:
         """Start it and wait until it is ready."""
         self.process.start()
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Wait until it serves."""
         self.process.wait_until(lambda: self.readiness().get("status") == "ready", f"{self.name} to be ready")
 
     def wait_for_gate(self) -> None:

@@ -101,7 +101,7 @@ class SippCaller:
 
     ``numbers``: pairs of number dialled and caller's user, taken in turn. ``timeout``: seconds
     for the whole run; ``patience``: for the next message of a call, else it failed. Nothing holds
-    the rate back while calls are unanswered.
+    the rate back while calls are unanswered. ``scenario``: ``uac_waits.xml`` ends no call itself.
     """
 
     def __init__(
@@ -115,6 +115,7 @@ class SippCaller:
         timeout: float = 60.0,
         patience: float = WAIT_FOR_A_MESSAGE,
         name: str = "caller",
+        scenario: str = "uac.xml",
     ) -> None:
         if not 0 < calls <= MAX_CALLS or not 0 < rate <= MAX_RATE or not numbers:
             raise ValueError(f"{calls} calls at {rate}/s: at most {MAX_CALLS} at {MAX_RATE}/s, with numbers")
@@ -124,7 +125,7 @@ class SippCaller:
         self._folder.mkdir()
         lines = "".join(f"{dialled};{caller}\n" for dialled, caller in numbers)
         (self._folder / "numbers.csv").write_text("SEQUENTIAL\n" + lines, encoding="utf-8")
-        command = _sipp(self._folder, "uac.xml", free_port(socket.SOCK_DGRAM))
+        command = _sipp(self._folder, scenario, free_port(socket.SOCK_DGRAM))
         command += ["-inf", "numbers.csv", "-m", str(calls), "-l", str(calls)]
         command += ["-r", f"{rate * 10:.0f}", "-rp", "10000", "-timeout", f"{timeout:.0f}s"]
         command += ["-recv_timeout", f"{patience * 1000:.0f}"]

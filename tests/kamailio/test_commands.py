@@ -69,7 +69,7 @@ async def test_hangup(kamailio: KamailioServer, caller: Caller, link: EvapiClien
     assert await outcome(link, "hangup", call_id=call.call_id) == "not_found"
     told = await carried(link, "calls", call_id=other.call_id)
     dialog = told["data"]["calls"][0]["dialog"]
-    assert await outcome(link, "hangup", call_id=other.call_id, dialog="d1:1") == "not_found"
+    assert await outcome(link, "hangup", call_id=other.call_id, dialog=f"d1:1:{other.call_id}") == "not_found"
     assert await outcome(link, "hangup", dialog=dialog) == "done"
     await gone(link, other)
     assert await outcome(link, "hangup", dialog=dialog) == "not_found"
@@ -128,6 +128,18 @@ async def test_cancel_of_a_call_that_waits_for_its_answer(caller: Caller, link: 
     assert [found.code for found in call.responses if found.code >= 200] == [487]
 
 
+async def test_transfer(caller: Caller, link: EvapiClient, gateway: Gateway) -> None:
+    call = await up(caller, link)
+    uri = "sip:desk@127.0.0.1"
+    for wrong in ({}, {"uri": "desk"}, {"uri": uri, "side": "both"}, {"uri": uri + ">x", "side": "caller"}):
+        assert await outcome(link, "transfer", call_id=call.call_id, **wrong) == "refused", wrong
+    assert await outcome(link, "transfer", call_id=call.call_id, uri=uri, side="callee") == "done"
+    await until(lambda: gateway.of("REFER"))
+    (refer,) = gateway.of("REFER")
+    assert (refer.get("refer-to"), refer.get("call-id")) == (uri, call.call_id)
+    await gone(link, call)
+
+
 async def test_calls(caller: Caller, link: EvapiClient, gateway: Gateway) -> None:
     calls = [await up(caller, link) for _ in range(3)]
     ids = {call.call_id for call in calls}
@@ -182,6 +194,8 @@ async def test_request(kamailio: KamailioServer, link: EvapiClient, gateway: Gat
         {"method": "OPTIONS"},
         {"method": "OPTIONS", "uri": uri, "headers": "X: 1\r\n\r\nINVITE sip:x SIP/2.0\r\n"},
         {"method": "OPTIONS", "uri": uri, "headers": "X: 1"},
+        {"method": "OPTIONS", "uri": uri, "headers": "X: 1\r\nVia: SIP/2.0/UDP a\r\n"},
+        {"method": "OPTIONS", "uri": uri, "next_hop": "127.0.0.1"},
     ):
         assert await outcome(link, "request", **wrong) == "refused", wrong
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from adapter.errors import CodecError
 from adapter.model.transaction import Outcome, State, Transaction, TransactionId
-from adapter.observe.journal import MOST, Journal, Kind, Step, unpack
+from adapter.observe.journal import MOST, Journal, Kind, Step, unpack, unpack_commands
+from adapter.observe.sink import Commanded
 from adapter.ports.broker import Reply
 
 NOW = 1_700_000_000.0
@@ -212,3 +213,14 @@ def test_whatever_the_structure_nothing_else_is_raised(value: object) -> None:
         return
     with contextlib.suppress(CodecError):
         assert all(isinstance(step.kind, Kind) for step in unpack(entry))
+
+
+def test_commands_are_noted_and_no_steps_of_calls() -> None:
+    made, told = Journal(), Commanded("sbc1", "hangup", "h1", "a@b", "done", 0.05, "")
+    made.commanded(10.0, told)
+    entry = made.take()
+    assert entry is not None
+    assert unpack_commands(entry) == [(10.0, told)]
+    assert unpack(entry) == []
+    with pytest.raises(CodecError):
+        unpack_commands(b"\x01")
