@@ -136,6 +136,10 @@ versus: install ## CPU per call of this tree over that of another revision, in t
 fanout: install ## CPU per call that three services decide over one that one decides (about 2 minutes)
 	@$(BIN)/python -m tests.bench.fanout
 
+.PHONY: hangups
+hangups: install ## hang up 200 running calls at 50/s, also with the active replica killed half-way (about 2 minutes)
+	@$(BIN)/python -m tests.commands.hangups
+
 .PHONY: scale
 scale: install ## throughput by consumers, and 20 Kamailios on 4 adapters that come and go, into BENCHMARKS.md (about 4 minutes)
 	@$(BIN)/python -m tests.bench.scale --markdown BENCHMARKS.md
