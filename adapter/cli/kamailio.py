@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
-from adapter.cli import options
+from adapter.cli import complete, options
 from adapter.cli.output import Column, Format, Output, clock, escaped, seconds
 from adapter.errors import CodecError, SettingsError
 
@@ -32,7 +32,10 @@ T = TypeVar("T")
 Node = Annotated[
     str,
     typer.Argument(
-        metavar="NODE|all", help="Which Kamailio; all: whichever has the call.", show_default=False
+        autocompletion=complete.nodes,
+        metavar="NODE|all",
+        help="Which Kamailio; all: whichever has the call.",
+        show_default=False,
     ),
 ]
 CallId = Annotated[str, typer.Argument(metavar="CALL-ID", help="Of the call.", show_default=False)]
@@ -215,7 +218,13 @@ def rpc(
 )
 def calls(
     node: Annotated[
-        str, typer.Argument(metavar="NODE|all", help="Which Kamailio; all: each.", show_default=False)
+        str,
+        typer.Argument(
+            autocompletion=complete.nodes,
+            metavar="NODE|all",
+            help="Which Kamailio; all: each.",
+            show_default=False,
+        ),
     ],
     call_id: Annotated[str | None, typer.Option(metavar="CALL-ID", help="This one alone.")] = None,
     from_: Annotated[str, typer.Option("--from", metavar="URI", help="From begins so.")] = "",
