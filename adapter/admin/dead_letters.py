@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pamqp.commands import Basic
 
 from adapter import contract
+from adapter.admin import dead_batches
 from adapter.admin.masking import MASK, is_secret, masked
 from adapter.errors import CodecError
 from adapter.model.correlation import parts
@@ -122,13 +123,17 @@ class Filter:
 class DeadLetters:
     """The letters of now, held while this is open: nobody else sees them meanwhile, and none is lost.
 
-    What was not removed is back in its place afterwards, marked as redelivered.
+    What was not removed is back in its place afterwards, marked as redelivered. Of a message of several
+    requests what is left is there as messages of their own, at the end, if some were removed.
     """
 
     def __init__(self, rabbit: Rabbit, browse: Browse, letters: Sequence[Letter]) -> None:
         self.letters = letters
         self._rabbit = rabbit
         self._browse = browse
+        self._of: dict[int, set[int]] = {}  # by message, the letters in it that are not removed
+        for letter in letters:
+            self._of.setdefault(letter.message.tag, set()).add(letter.number)
 
     async def replay(self, letter: Letter, now: float) -> Fate:
         """Publish a request or notice again, and remove it once a queue has it. Raises BrokerUnavailable.
@@ -137,16 +142,34 @@ class DeadLetters:
         """
         message = letter.message
         key = message.routing_key or contract.routing_key(letter.event, letter.node)
+        exchange = "" if key.startswith(_SERVICE) else contract.EVENTS_EXCHANGE  # it was one service's alone
         properties = again(letter, now)
         properties.user_id = await self._rabbit.user() or None
-        if not await self._rabbit.publish(contract.EVENTS_EXCHANGE, key, message.body, properties):
+        if not await self._rabbit.publish(exchange, key, message.body, properties):
             return Fate.UNROUTABLE
         await self.remove([letter])
         return Fate.REPLAYED
 
     async def remove(self, letters: Iterable[Letter]) -> None:
         """Delete them for good. Raises BrokerUnavailable."""
-        await self._browse.remove([letter.message for letter in letters])
+        whole = []
+        for letter in letters:
+            left = self._of[letter.message.tag]
+            left.discard(letter.number)
+            if not left:
+                whole.append(letter.message)
+        await self._browse.remove(whole)
+
+    async def close(self) -> None:
+        """Publish what is left of messages of which some letters were removed. Raises BrokerUnavailable."""
+        parted = {
+            letter.message.tag for letter in self.letters if letter.number not in self._of[letter.message.tag]
+        }
+        for letter in self.letters:
+            message = letter.message
+            if message.tag in parted and letter.number in self._of[message.tag]:
+                await self._rabbit.publish("", contract.DEAD_QUEUE, message.body, message.properties)
+                await self.remove([letter])
 
 
 @contextlib.asynccontextmanager
@@ -154,7 +177,12 @@ async def opened(rabbit: Rabbit) -> AsyncIterator[DeadLetters]:
     """Hold what is there; nothing where there is no queue. Raises BrokerUnavailable."""
     async with rabbit.browse(contract.DEAD_QUEUE) as browse:
         messages = await browse.everything()
-        yield DeadLetters(rabbit, browse, [read(number, each) for number, each in enumerate(messages, 1)])
+        parts = [part for each in messages for part in dead_batches.parts(each)]
+        found = DeadLetters(rabbit, browse, [read(number, each) for number, each in enumerate(parts, 1)])
+        try:
+            yield found
+        finally:
+            await found.close()
 
 
 class Pace:

@@ -372,6 +372,46 @@ class TestOnTheQueue:
             assert await found.replay(found.letters[0], NOW) is Fate.UNROUTABLE
         assert await self.waiting(rabbit) == 1
 
+    async def test_each_request_of_a_batch_is_a_letter_of_its_own(self, rabbit: Rabbit, vhost: str) -> None:
+        now = time.time()
+        several = [
+            Publication(
+                "invite_request",
+                "sbc1",
+                contract.encode_request(
+                    Request("invite_request", "sbc1", {"call_id": id_}, 3, 7, 1, now + 60)
+                ),
+                f"sbc1:3:7:{id_}",
+                now + 60,
+                queue=SERVICE.name,
+                batch=64,
+            )
+            for id_ in "abc"
+        ]
+        await self.publish(vhost, *several)
+        await self.reject(rabbit)
+        async with opened(rabbit) as found:
+            letters = found.letters
+            assert [(each.number, each.kind, each.call_id) for each in letters] == [
+                (1, Kind.REQUEST, "a"),
+                (2, Kind.REQUEST, "b"),
+                (3, Kind.REQUEST, "c"),
+            ]
+            assert {(each.reason, each.service, each.node) for each in letters} == {("rejected", "x", "sbc1")}
+            second = find(letters, "sbc1:3:7:b")
+            assert second is letters[1]
+            assert await found.replay(second, now + 1) is Fate.REPLAYED
+            await found.remove([letters[0]])
+            assert await self.waiting(rabbit) == 0
+        got = await (await rabbit._channel()).basic_get(SERVICE.name)
+        assert (got.body, got.header.properties.correlation_id) == (several[1].body, "sbc1:3:7:b")
+        assert contract.HEADER_BATCH not in (got.header.properties.headers or {})
+        async with opened(rabbit) as found:
+            (left,) = found.letters
+            assert (left.call_id, left.reason, left.message.body) == ("c", "rejected", several[2].body)
+            assert found.letters[0].correlation_id == "sbc1:3:7:c"
+        assert await self.waiting(rabbit) == 1
+
     async def test_without_a_queue_there_are_none(self, vhost: str) -> None:
         async with Rabbit(vhost) as rabbit, opened(rabbit) as found:
             assert list(found.letters) == []
