@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adapter.broker.embedded import DEAD_LETTER_BYTES, Delivery, EmbeddedBroker
-from adapter.contract import MSGPACK, Request, encode_reply, encode_request
+from adapter.contract import MSGPACK, Request, encode_reply, encode_request, service_queue
 from adapter.ports.broker import Broker, DeadLetter, Publication, Published, Reply
 from consumers import MoreTime, Service, route
 from tests.broker.stubs import NOW, Answer, Receiver, Stub, asked, echo, started
@@ -299,4 +299,15 @@ async def test_what_was_to_be_taken_earlier_is_not_handed_over() -> None:
     found = {reply.correlation_id: reply.rejected for batch in receiver.batches for reply in batch}
     assert found == {"n:1:1:1": None, "n:1:1:50": None, "n:1:1:30": "expired", "n:1:1:40": "expired"}
     assert broker.expired == 2
+    await broker.close()
+
+
+async def test_requests_that_may_go_together_are_answered_together_without_a_message() -> None:
+    broker, receiver = await started(Stub(lambda message: Answer(message.body)))
+    several = [replace(asked(number), queue=service_queue("stub"), batch=64) for number in (1, 2, 3)]
+    assert await broker.publish(several) == [Published.CONFIRMED] * 3
+    await receiver.has(3)
+    assert [[reply.correlation_id for reply in each] for each in receiver.batches] == [
+        ["n:1:1:1", "n:1:1:2", "n:1:1:3"]
+    ]
     await broker.close()
