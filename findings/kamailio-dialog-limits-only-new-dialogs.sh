@@ -26,11 +26,11 @@ loadmodule "rr.so"
 loadmodule "pv.so"
 loadmodule "dialog.so"
 request_route {
-	if (\$tt != \$null) { if (loose_route()) t_relay(); exit; }
-	record_route();
-	$1;
-	\$du = "sip:127.0.0.1:$callee";
-	t_relay();
+    if (\$tt != \$null) { if (loose_route()) t_relay(); exit; }
+    record_route();
+    $1;
+    \$du = "sip:127.0.0.1:$callee";
+    t_relay();
 }
 CFG
   inside kamailio -f "$FOLDER/k.cfg" -DD -E -m 32 -Y "$FOLDER" -P "$FOLDER/pid.$port" > "$FOLDER/log" 2>&1 &

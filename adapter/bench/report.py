@@ -39,7 +39,7 @@ CPU: Final = "CPU, us per call"
 
 COLUMNS: Final = (
     Column("", "calls/s", lambda result: "max" if result.load.rate is None else f"{result.load.rate:,g}"),
-    Column("", "answered/s", lambda result: f"{result.throughput:,.0f}"),
+    Column("", "answered", lambda result: f"{result.throughput:,.0f}"),
     Column("", "decided", lambda result: percent(result.decided)),
     Column(LATENCY, "p50", lambda result: ms(result.latency.p50)),
     Column(LATENCY, "p95", lambda result: ms(result.latency.p95)),
@@ -52,14 +52,13 @@ COLUMNS: Final = (
     Column(CPU, "consumer", lambda result: costs(result.cpu, "consumer", together=True)),
     Column(CPU, "source", lambda result: costs(result.cpu, "source")),
     Column(CPU, "machine", lambda result: f"{result.machine:.0f}"),
-    Column("", "cores", lambda result: f"{result.cores():.2f}"),
     Column("", "MB", lambda result: f"{max(result.peaks.values(), default=0) / MB:.0f}"),
 )
 
 LEGEND: Final = """\
-latency: from when a call was due to its answer; added: without the consumer's time; adapter: each replica;
-consumer: all of them; machine: all that its cores did but for the source, RabbitMQ and Redis among it if they
-run here; cores: those of these processes; MB: the most memory that one of them had"""
+answered: calls per second; latency: from when a call was due to its answer; added: without the consumer's
+time; adapter: each replica; consumer: all of them; machine: all that its cores did but for the source,
+RabbitMQ and Redis among it if they run here; MB: the most memory that one of them had"""
 
 
 def words(load: Load) -> str:

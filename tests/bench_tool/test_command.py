@@ -108,7 +108,7 @@ class TestEmbedded:
         assert code == 0, err
         title, _, _, names, first, second, *_ = out.splitlines()
         assert title.startswith("embedded broker, embedded store; 1 Kamailio, 1 adapter; decisions take 0 ms")
-        assert names.split()[:3] == ["calls/s", "answered/s", "decided"]
+        assert names.split()[:3] == ["calls/s", "answered", "decided"]
         assert (first.split()[0], second.split()[0]) == ("150", "max")
         assert "100 %" in first
         with (tmp_path / "rows.csv").open() as written:
