@@ -45,6 +45,7 @@ class Call:
     body: str = ""
     from_header: str = "<sip:alice@caller.test>;tag=from-1"
     responses: list[Message] = field(default_factory=list)
+    byes: int = 0
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def send(self) -> None:
@@ -89,6 +90,21 @@ class Call:
         final = await self._wait(wanted, TIMEOUT)
         self._in_dialog(answer, "ACK", 2, branch if final.code >= 300 else f"{branch}-ack")
         return final
+
+    async def ended(self, within: float = TIMEOUT) -> None:
+        """Wait until the other side has ended the call."""
+        async with asyncio.timeout(within):
+            while not self.byes:
+                self._news.clear()
+                await self._news.wait()
+
+    def hung_up(self, request: Message) -> None:
+        """A BYE has come."""
+        self.byes += 1
+        copied = ("via", "record-route", "from", "to", "call-id", "cseq")
+        lines = [f"{name}: {value}" for name, value in request.headers if name in copied]
+        self.caller.transmit("\r\n".join(["SIP/2.0 200 OK", *lines, "Content-Length: 0", "", ""]))
+        self._news.set()
 
     def took(self, response: Message) -> None:
         """A response has come."""
@@ -147,16 +163,19 @@ class Caller(_Endpoint):
         headers: str = "",
         body: str = "",
         call_id: str = "",
+        name: str = "alice",
     ) -> Call:
         """Send a request and return at once.
 
         Args:
             headers: whole lines, each ended by CRLF.
             call_id: that of another call, of which this is a fork: the branch alone differs.
+            name: of who calls.
         """
-        name = f"{next(_numbers)}-{os.urandom(4).hex()}"
-        branch = f"z9hG4bK-{name}"
-        made = Call(self, method, user, call_id or f"{name}@caller.test", headers, branch, body)
+        own = f"{next(_numbers)}-{os.urandom(4).hex()}"
+        branch = f"z9hG4bK-{own}"
+        made = Call(self, method, user, call_id or f"{own}@caller.test", headers, branch, body)
+        made.from_header = f"<sip:{name}@caller.test>;tag=from-1"
         self._calls.setdefault(made.call_id, []).append(made)
         made.send()
         return made
@@ -167,9 +186,11 @@ class Caller(_Endpoint):
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         message = Message.parse(data)
-        if message.code:
+        calls = self._calls.get(message.get("call-id"), [])
+        if calls and message.first.startswith("BYE "):
+            calls[0].hung_up(message)
+        elif message.code:
             via = message.get("via")
-            calls = self._calls.get(message.get("call-id"), [])
             for call in [one for one in calls if one.branch in via] or calls[:1]:
                 call.took(message)
 
