@@ -21,7 +21,7 @@ class TestTable:
         lines = report.table([result(), result(2_000.0), result(None)], 2).splitlines()
         assert lines[1].split() == [column.name for column in report.COLUMNS]
         assert [line.split()[0] for line in lines[2:5]] == ["500", "2,000", "max"]
-        row = "500 500 100 % 1.50 3.00 4.50 12.3 150 1.40 4.40 200 100 50 950 0.17 70"
+        row = "500 500 100 % 1.50 3.00 4.50 12.3 150 1.40 4.40 200 100 50 950 70"
         assert lines[2].split() == row.split()
 
     def test_columns_stand_under_their_names_and_groups(self) -> None:
