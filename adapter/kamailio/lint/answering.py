@@ -95,7 +95,13 @@ def continue_route(script: Script) -> Iterator[Finding]:
         elif script.route(ROUTE, name) is None:
             what = f"t_continue goes on with route[{name}], which is not there."
             why = "Kamailio starts all the same; the call stays suspended until the timer."
-            yield finding("continue-unknown-route", step, what, why, f"route[{name}] {{\n}}")
+            yield finding(
+                "continue-unknown-route",
+                step,
+                what,
+                why,
+                f'route[{name}] {{\n\tt_reply("503", "No Decision");\n}}',
+            )
 
 
 def no_seq(script: Script) -> Iterator[Finding]:

@@ -135,7 +135,8 @@ def _skeleton(name: str) -> str:
         "NO_DECISION": '\tt_reply("503", "No Decision");',
         "COMMAND": '\txlog("L_NOTICE", "command: $var(command)\\n");',
     }
-    return f"route[{name}] {{\n{bodies.get(name, '')}\n}}"
+    body = bodies.get(name, "\texit;   # what it is to do")
+    return f"route[{name}] {{\n{body}\n}}"
 
 
 def _include(script: Script) -> Place:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from adapter.kamailio.configuration import EVENT, number
+from adapter.kamailio.configuration import EVENT, Setting, number
 from adapter.kamailio.lint.findings import Finding, finding
 from adapter.kamailio.lint.names import CLOSED, MESSAGE
 
@@ -47,6 +47,8 @@ def _timer(script: Script, question: Question, at: Place | None, value: int) -> 
     write = f"t_set_fr(0, {enough});"
     if script.included:
         write = f"# above the include:\n#!define ADAPTER_FR_TIMER {enough}"
+    if isinstance(at, Setting):
+        write = f'modparam("tm", "fr_timer", {enough})'
     waits = "With no answer the caller hears nothing for so long. The second parameter counts."
     if value <= deadline:
         what = f"Kamailio gives up after {value} ms, the adapter after {deadline:g} ms."
@@ -66,7 +68,8 @@ def _timer(script: Script, question: Question, at: Place | None, value: int) -> 
 
 def no_failure_route(script: Script) -> Iterator[Finding]:
     """Nobody is there when the timer fires."""
-    write = 't_on_failure("SILENT");\n\nfailure_route[SILENT] {\n\tt_reply("503", "No Decision");\n}'
+    free = next(name for name in ("SILENT", "NO_ANSWER", "NOBODY_ANSWERS") if name not in script.failures)
+    write = f't_on_failure("{free}");\n\nfailure_route[{free}] {{\n\tt_reply("503", "No Decision");\n}}'
     for question in script.questions:
         for one in question.state.armed:
             name = "" if one is None else one.argument(0)
