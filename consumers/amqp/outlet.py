@@ -136,7 +136,9 @@ class Outlet:
             self._written.append(first.frames(self.line))
         else:
             headers = {HEADER_SERVICE: first.answer.headers[HEADER_SERVICE], HEADER_BATCH: len(some)}
-            answer = Answer(Result.DECIDED, None, batches.joined([part for _, part in some]), headers=headers)
+            ids = {reply.request.message_id for reply, _ in some if isinstance(reply.request, Part)}
+            id_ = ids.pop() if len(ids) == 1 else None
+            answer = Answer(Result.DECIDED, id_, batches.joined([part for _, part in some]), headers=headers)
             joined = first._replace(answer=answer, body=answer.body or b"", replied=last.replied)
             self._written.append(joined.frames(self.line))
         self.unconfirmed.add([reply for reply, _ in some])

@@ -72,6 +72,11 @@ class Part(Delivery):
         return self._whole.left == 0
 
     @property
+    def message_id(self) -> str | None:
+        """The correlation id of the message. The adapter gives it none."""
+        return self._whole.delivery.correlation_id
+
+    @property
     def direct(self) -> bool:
         """Whether the message came straight to its queue."""
         return self._whole.delivery.direct

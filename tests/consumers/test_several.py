@@ -260,6 +260,16 @@ async def test_a_refused_message_of_replies_is_sent_again() -> None:
     assert hands.line.did[-1] == "ack 7"
 
 
+async def test_the_reply_has_the_correlation_id_of_a_message_that_has_one() -> None:
+    hands = Batched()
+    asked = message(7, batch("e", "e"))
+    properties = Basic.Properties(correlation_id="whole", reply_to="r", headers={"x-node": "n", "x-batch": 2})
+    asked._header = frame.marshal(ContentHeader(properties=properties), 1)[7:-1]
+    hands.deliver(asked)
+    ((_, told, body),) = hands.replies
+    assert (told.correlation_id, len(batches.replied(body)[0])) == ("whole", 2)
+
+
 async def test_what_tells_of_itself_does_so_in_headers_of_its_own() -> None:
     hands = Batched()
 
