@@ -136,6 +136,10 @@ versus: install ## CPU per call of this tree over that of another revision, in t
 fanout: install ## CPU per call that three services decide over one that one decides (about 2 minutes)
 	@$(BIN)/python -m tests.bench.fanout
 
+.PHONY: notices
+notices: install ## CPU per call that is told of by three notices over one that is not, at 500 calls/s (about 2 minutes)
+	@$(BIN)/python -m tests.bench.notices
+
 .PHONY: hangups
 hangups: install ## hang up 200 running calls at 50/s, also with the active replica killed half-way (about 2 minutes)
 	@$(BIN)/python -m tests.commands.hangups

@@ -20,7 +20,8 @@ class Load:
     """``rate``: calls a second over all nodes, begun on time whatever becomes of them; ``None``: as
     many as are answered while ``window`` of each node wait. ``decision``: seconds that a consumer
     takes. ``payload``: bytes of the event's data. ``warm_up``: seconds before what counts; at least
-    as long as a decision, or the cost of a call is told too low.
+    as long as a decision, or the cost of a call is told too low. ``notices``: how many are told of each call
+    after its answer, one after the other.
     """
 
     rate: float | None
@@ -29,6 +30,7 @@ class Load:
     payload: int = 500
     window: int = 200
     warm_up: float = 2.0
+    notices: int = 0
 
     def told(self) -> dict[str, Any]:
         """As the source reads it."""

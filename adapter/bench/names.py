@@ -13,3 +13,5 @@ TAKES: Final = "takes_us"
 """Of an event: microseconds that the decision takes."""
 TOOK: Final = "took_us"
 """Of a decision: microseconds that it took."""
+LIFE: Final = ("call_started", "call_answered", "call_ended")
+"""Notices that Kamailio tells of a call as it lives."""

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvloop
 
 from adapter.bench.load import UNANSWERED, Latency, Load
-from adapter.bench.names import CALL, TAKES, TOOK, WAIT
+from adapter.bench.names import CALL, LIFE, TAKES, TOOK, WAIT
 from adapter.simulator import SimulatedKamailio, State
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ PROBE: Final = 0.25
 """Seconds for which an answer is waited for before the next question whether an adapter is there."""
 GIVE_UP: Final = 10.0
 """Seconds after the last call for which answers are waited for, beside the time that they take."""
+BETWEEN: Final = 0.05
+"""Seconds between two moments of a call, so that its notices do not come in one read."""
 FR_TIMER: Final = 300.0
 """Seconds, as good as none: what is not answered is counted here."""
 
@@ -117,6 +119,8 @@ class Source:
         tally = Tally(begun)
         for kamailio in self._kamailios.values():
             kamailio.on_end = tally.ended
+            if load.notices:
+                kamailio.on_end = partial(_tell_life, kamailio, load.notices, tally)
         data = padded({TAKES: round(load.decision * 1_000_000)}, load.payload)
         offering = [
             asyncio.create_task(self._offer(kamailio, place, load, data))
@@ -150,6 +154,15 @@ class Source:
             with contextlib.suppress(TimeoutError):
                 await kamailio.until(partial(_idle, kamailio), until - monotonic())
             kamailio.hang_up()
+
+
+def _tell_life(kamailio: SimulatedKamailio, notices: int, tally: Tally, call: SimTransaction) -> None:
+    """A call has its answer; so many notices of it follow, each in a turn of its own."""
+    tally.ended(call)
+    loop = asyncio.get_running_loop()
+    data = {"call_id": f"{call.index}-{call.label}@bench", "at": 1795993862.312458, "code": 200}
+    for number, event in enumerate(LIFE[:notices], start=1):
+        loop.call_later(number * BETWEEN, kamailio.notify, event, data)
 
 
 def _has(kamailio: SimulatedKamailio, clients: int) -> bool:

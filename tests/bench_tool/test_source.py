@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.bench.load import Latency, Load
-from adapter.bench.names import CALL, TAKES, TOOK, WAIT
+from adapter.bench.names import CALL, LIFE, TAKES, TOOK, WAIT
 from adapter.bench.source import Source, Tally, padded
 from adapter.simulator import SimTransaction, SimulatedKamailio, State
 from tests.simulator.client import TIMEOUT, Client
@@ -130,6 +131,21 @@ class TestSource:
             for task in answering:
                 task.cancel()
             await asyncio.gather(*answering, return_exceptions=True)
+
+    async def test_what_is_told_of_a_call_follows_its_answer(self, lines: list[dict[str, Any]]) -> None:
+        async with SimulatedKamailio() as sim, Client(sim) as client, Client(sim) as heard:
+            answering = asyncio.create_task(answer(client))
+            await Source({"bench1": sim}).run(Load(100.0, 0.1, warm_up=0.0, notices=3))
+            told: list[str] = []
+            async with asyncio.timeout(TIMEOUT):
+                while len(told) < 3 * sim.counters.suspended:
+                    found = json.loads(await heard.frame())
+                    if found.get("event") in LIFE:
+                        told.append(found["event"])
+            assert Counter(told) == dict.fromkeys(LIFE, sim.counters.suspended)
+            assert told[0] == LIFE[0]
+            answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
 
     @pytest.mark.parametrize(("takes", "event"), [(0.0, CALL), (0.001, WAIT)])
     async def test_calls_that_take_time_have_another_event(
