@@ -292,6 +292,7 @@ class Bridge:
             broker=_shown(self._settings.amqp_url, "embedded"),
             store=_shown(self._settings.redis_url, "embedded"),
             http=str(self._settings.http),
+            services=dict(self.broker.services) or None,
         )
         if self.membership.bus:
             self.broker.join(self.membership.replica, self.membership.lease, self.beats.on_said)

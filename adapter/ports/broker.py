@@ -152,6 +152,11 @@ class Broker(Protocol):
         ...
 
     @property
+    def services(self) -> Mapping[str, Sequence[str]]:
+        """The services that this process runs itself, each with its events."""
+        ...
+
+    @property
     def dropped(self) -> Mapping[str, int]:
         """Messages that were dropped since the start, as the broker could not hand them over, by queue."""
         ...

@@ -22,8 +22,6 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from adapter.amqp.urls import EMBEDDED
 from adapter.broker.embedded.commands import EmbeddedCommands
 from adapter.broker.embedded.cores import Delivery
@@ -56,7 +54,6 @@ if TYPE_CHECKING:
     from adapter.ports.commands import ReplyAddress
 
 _log = logging.getLogger(__name__)
-log = structlog.get_logger()
 
 QUEUE_LIMIT: Final = 10_000
 """Requests that wait for one service, and replies that wait for one node."""
@@ -139,6 +136,11 @@ class EmbeddedBroker:
         return {}
 
     @property
+    def services(self) -> Mapping[str, Sequence[str]]:
+        """All."""
+        return {queue.core.name: sorted(queue.core.events) for queue in self._queues}
+
+    @property
     def dropped(self) -> Mapping[str, int]:
         """None: what is handed over has no other protocol's form."""
         return {}
@@ -165,8 +167,6 @@ class EmbeddedBroker:
         except BaseException:
             await self._close_cores()
             raise
-        for queue in self._queues:
-            log.info("service", name=queue.core.name, events=sorted(queue.core.events))
         self._receiver = self._commands.receiver = receiver
 
     def attach(self, node: str, priority: int = 0) -> None:

@@ -60,6 +60,9 @@ class AmqpBroker:
         SettingsError: a URL is none.
     """
 
+    services: Mapping[str, Sequence[str]] = {}
+    """None in this process."""
+
     def __init__(
         self,
         urls: str,
