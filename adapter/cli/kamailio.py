@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 
 from adapter.cli import complete, options
+from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, clock, escaped, seconds
 from adapter.errors import CodecError, SettingsError
 
@@ -18,12 +19,10 @@ if TYPE_CHECKING:
     from adapter.command_contract import CommandReply
     from consumers.kamailio import Way
 
-app = typer.Typer(
+app = Commands(
     name="kamailio",
     help="Have Kamailio do something: evapi-adapter-commands.cfg carries it out. Exit codes: 0 done, 1 "
     "anything else (OUTCOME: refused, not_found, failed, timeout, unavailable), 2 wrong usage.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
 )
 
 MOST_PAGES: Final = 10_000
