@@ -126,16 +126,16 @@ async def _play(
 
 
 async def running_calls(service: Service, node: str) -> list[str]:
-    """The Call-IDs of all answered calls, page by page."""
-    found, page = list[str](), 0
+    """The Call-IDs of all answered calls, page by page. One may stand on two while others come."""
+    found, page = dict[str, None](), 0
     while True:
         reply = await service.ask_kamailio(node, "calls", page=page)
         if not reply.done:
-            return found
-        found += [each["call_id"] for each in reply.result["calls"] if each["state"] == "answered"]
+            return list(found)
+        found.update((each["call_id"], None) for each in reply.result["calls"] if each["state"] == "answered")
         page = reply.result.get("next", 0)
         if not page:
-            return found
+            return list(found)
 
 
 async def main(folder: Path, calls: int) -> bool:
