@@ -54,6 +54,12 @@ def notice(form: Form, event: str, data: Data) -> bytes:
     return _json({"event": event, "data": _map(data)})
 
 
+def result(command: str, name: str) -> bytes:
+    """What became of a command: done, and there is no call any more."""
+    outcome = "not_found" if name == "calls" else "done"
+    return _json({"adapter": {"result": command, "outcome": outcome}})
+
+
 def receipt(token: str, still_open: bool | None = None) -> bytes:
     """The answer to a sync frame; ``still_open`` where it named a suspension."""
     told: dict[str, Any] = {"synced": token}

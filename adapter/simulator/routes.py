@@ -49,6 +49,7 @@ class Routes:
         self._ready: dict[int, float] = {}  # when the link at this place said so last
         self.statuses: dict[str, Status] = {}
         self.commands: deque[Any] = deque(maxlen=100)
+        self.carried_out: deque[Any] = deque(maxlen=100)
         self.withhold_receipts = False
         self.lose = 0
         self.incarnation = secrets.token_hex(8)
@@ -150,5 +151,8 @@ class Routes:
                 self._ready[conidx] = status.at
             else:
                 self._ready.pop(conidx, None)
+        elif isinstance(told, dict) and isinstance(told.get("command"), str):
+            self.carried_out.append(told)
+            self._trip(frames.result(told["command"], str(told.get("name"))))
         else:
             self._counters.other += 1
