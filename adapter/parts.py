@@ -87,6 +87,7 @@ def make_command_store(settings: Settings, owner: str, clock: Clock) -> Store:
         ),
         still=settings.lease,
         clock=clock,
+        quiet=True,
     )
 
 

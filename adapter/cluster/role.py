@@ -94,6 +94,7 @@ class Decision(NamedTuple):
         yields: it leaves the node to a replica that has the store.
         listens: nobody claims, though this replica could: it listens for others first.
         served: another replica can serve the node.
+        claimable: another replica that drains claims still.
         writes_left: it writes what replicas that cannot write have settled.
         resets: another replica can write to the node, so a link that is not read may be given up.
         alone: nobody else is there, as far as this replica has been able to see.
@@ -117,6 +118,7 @@ class Decision(NamedTuple):
     yields: bool
     listens: bool
     served: bool
+    claimable: bool
     writes_left: bool
     resets: bool
     alone: bool
@@ -162,6 +164,7 @@ def decide(view: View, now: float) -> Decision:
         yields=yields,
         listens=can_serve and not active and not seen.served,
         served=seen.served,
+        claimable=seen.claimable,
         writes_left=writes,
         resets=seen.linked,
         alone=_alone(seen, now),

@@ -64,6 +64,7 @@ class FailoverStore:
         clock: Callable[[], float] = time.time,
         on_away: Callable[[], None] = lambda: None,
         on_added: Callable[[Transaction], None] = lambda _: None,
+        quiet: bool = False,
     ) -> None:
         """Take the remote store for there.
 
@@ -73,6 +74,7 @@ class FailoverStore:
             clock: gives epoch seconds, as the claims' deadlines have them.
             on_away: called at each outage, before anything is answered from this process' memory.
             on_added: called with a record that waits here, to which another replica has added unasked.
+            quiet: outages are told by another store of the same Redis.
         """
         self.replica, self.retention = remote.replica, remote.retention
         self.away = False
@@ -84,10 +86,9 @@ class FailoverStore:
             self.replica, retention=shorter, clock=clock, most_remembered=MOST_REMEMBERED
         )
         self._resync = Resync(remote, self._local, clock, on_added)
-        self._clock, self._still, self._on_away = clock, still, on_away
+        self._clock, self._still, self._on_away, self._quiet = clock, still, on_away, quiet
         self._outages = self._given_back = 0
-        self._gone_at, self._returned_at = 0.0, float("-inf")
-        self._returning = asyncio.Lock()
+        self._gone_at, self._returned_at, self._returning = 0.0, float("-inf"), asyncio.Lock()
         self._listed: bool | None = None  # whether the remote store should list it; None: it never answered
         self._memory = ""  # what it told of its memory then
         self._looked_at: dict[str, float] = {}  # by node, when remote was last asked what is due
@@ -382,7 +383,8 @@ class FailoverStore:
         self._outages += 1
         self._behind.forget()
         self._gone_at = self._clock()
-        log.error(**logged(why, self._listed is not None, len(self._local.records())))
+        say = log.debug if self._quiet else log.error
+        say(**logged(why, self._listed is not None, len(self._local.records())))
         self._on_away()  # before what was asked is answered from here
 
     async def _return(self, beat: Beat, snapshot: Snapshot) -> Snapshot:
@@ -390,10 +392,9 @@ class FailoverStore:
             if not self.away:
                 return snapshot
             snapshot = await self._resync.run(beat, snapshot, self._gone_at)
-            self.away = False
-            self._returned_at = self._clock()
+            self.away, self._returned_at = False, self._clock()
             self._behind.owe([record.id for record in self._resync.left.records], self._resync.left.ended)
             seconds = round(self._returned_at - self._gone_at, 3)
-            pushed, dropped = self._resync.pushed, self._resync.dropped
-            log.info("in-flight store: back", pushed=pushed, dropped=dropped, seconds=seconds)
+            done = {"pushed": self._resync.pushed, "dropped": self._resync.dropped, "seconds": seconds}
+            (log.debug if self._quiet else log.info)("in-flight store: back", **done)
             return snapshot

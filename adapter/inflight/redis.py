@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from adapter.inflight.pipeline import Argument
     from adapter.model.transaction import Progress
 
-MEMORY_KEPT: Final = 86_400
+MEMORY_KEPT: Final = 600
 """Seconds for which the mark is kept that tells of an empty Redis."""
 _RUN_ID: Final = re.compile(rb"run_id:([0-9a-f]+)")
 SCAN_COUNT: Final = 500

@@ -69,7 +69,7 @@ class RepublishQueue:
             role = self._roles.of(transaction.id.node)
             if role.asks:
                 again.append(transaction)
-            elif role.served:
+            elif role.served or role.claimable:
                 if now < since + 2 * self._lease:  # else it was adopted
                     self._kept.append((since, transaction))
             elif waited:

@@ -182,7 +182,7 @@ class TestServices:
         assert await check(ground) == {}
         assert await check(ground, "--consumers", "2:1") == {("consumers", "screening"): "warning"}
         ground.abandoned()
-        await check_until(ground, {("consumers", "lcr"): "critical"})
+        await check_until(ground, {("consumers", "lcr"): "warning"})  # screening decides its events
         assert await check(ground, "--service", "nosuch", "--consumers", "0") == {
             ("consumers", "nosuch"): "critical"
         }
