@@ -23,6 +23,8 @@ HANGUP: Final = "hangup"
 CALLS: Final = "calls"
 COMMANDS: Final = (HANGUP, "limit", "transfer", "request", "cancel", CALLS, "rpc")
 """What the include carries out by itself. Any other name is for the user's own ``route[COMMAND]``."""
+OWN: Final = "own"
+"""What metrics call a command that is for ``route[COMMAND]``: its name is anybody's choice."""
 PLACE: Final = (HANGUP, CALLS)
 """Commands whose first ``done``, of all nodes, tells where the call with that Call-ID is."""
 HEADER_NODES: Final = "x-nodes"

@@ -9,7 +9,7 @@ import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter import bodies
-from adapter.command_contract import COMMANDS, LONGEST, WITHIN
+from adapter.command_contract import COMMANDS, LONGEST, OWN, WITHIN
 from adapter.errors import CodecError
 from adapter.model.transaction import State, Transaction, TransactionId
 from adapter.ports.commands import ReplyAddress
@@ -19,8 +19,6 @@ from adapter.wire import command as wire
 if TYPE_CHECKING:
     from adapter.ports.commands import Asked
 
-OWN: Final = "own"
-"""What metrics call a command that is for the user's ``route[COMMAND]``: its name is anybody's choice."""
 SPARE: Final = 5.0
 """Seconds past its deadline after which the store ends a command: by then whoever has it has ended it."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import Counter, Histogram
 
+from adapter.command_contract import COMMANDS, OWN, CommandOutcome
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
-
-    from adapter.command_contract import CommandOutcome
 
 SECONDS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0)
 """Upper bounds of how long a command took."""
@@ -30,6 +30,14 @@ class CommandMetrics:
             buckets=SECONDS,
             registry=registry,
         )
+        for command in (*COMMANDS, OWN):
+            self.seconds.labels(command)
+
+    def begin(self, node: str) -> None:
+        """Let a node's counters begin at 0."""
+        for command in (*COMMANDS, OWN, FRAME):
+            for outcome in CommandOutcome:
+                self.commands.labels(node, command, outcome.value)
 
     def ended(self, node: str, command: str, outcome: CommandOutcome, seconds: float) -> None:
         """A command has its outcome. ``command``: its name; empty: it was a frame, or not understood."""

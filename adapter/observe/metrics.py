@@ -74,6 +74,7 @@ class Metrics:
             if node not in self._nodes:
                 self._nodes.add(node)
                 self.trip.begin(node)
+                self.commands.begin(node)
             self.trip.oldest.labels(node).set(oldest.get(node, 0.0))
 
     def forget(self, node: str) -> None:

@@ -144,6 +144,7 @@ class TripMetrics(Sink):
                 self.standby_claims,
                 self.left_unanswered,
                 self.stale,
+                self.unanswerable,
             ),
         ]
         """What has a series for each node."""

@@ -30,5 +30,8 @@ def parse(program: typer.Typer, words: Sequence[str]) -> None:
     command: Any = typer.main.get_command(program)
     context = command.make_context("evapi-adapter", list(words))
     while isinstance(command, TyperGroup):
-        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        left = [*context._protected_args, *context.args]
+        if not left and command.invoke_without_command:
+            return
+        name, command, rest = command.resolve_command(context, left)
         context = command.make_context(name, rest, parent=context)

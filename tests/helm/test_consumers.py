@@ -85,6 +85,7 @@ def test_a_service_monitor_keeps_the_consumers_own_label(chart: Charts) -> None:
 
 @pytest.mark.parametrize("values", VALUES)
 def test_who_may_ask_is_who_may_ask_the_adapter(chart: Charts, values: str) -> None:
+    """But for the adapters, which ask each other and no consumer."""
     objects = chart.named(values)
     serving = [
         pod.owner
@@ -94,4 +95,10 @@ def test_who_may_ask_is_who_may_ask_the_adapter(chart: Charts, values: str) -> N
     ]
     if serving:
         of_consumers = one(objects, "NetworkPolicy", f"{ADAPTER}-consumers")["spec"]
-        assert of_consumers["ingress"] == one(objects, "NetworkPolicy", ADAPTER)["spec"]["ingress"]
+        of_adapter = one(objects, "NetworkPolicy", ADAPTER)["spec"]
+        (rule,) = of_adapter["ingress"]
+        if "from" in rule:
+            *others, last = rule["from"]
+            assert last == {"podSelector": of_adapter["podSelector"]}
+            rule = {**rule, "from": others}
+        assert of_consumers["ingress"] == [rule]

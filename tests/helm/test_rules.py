@@ -123,13 +123,24 @@ def test_the_charts_readme_counts_them_right() -> None:
 
 def test_a_command_line_is_read_to_its_end() -> None:
     program, group = typer.Typer(), typer.Typer()
+    alone = typer.Typer(invoke_without_command=True, callback=lambda service="": None)
     program.add_typer(group, name="group")
+    program.add_typer(alone, name="alone")
+    alone.command("inner")(lambda: None)
     program.command("plain")(lambda: None)
     group.command("inner")(lambda limit=1: None)
     group.command("other")(lambda: None)
     for words in (["plain"], ["group", "inner"], ["group", "inner", "--limit", "3"]):
         parse(program, words)
-    for words in (["no"], ["group", "no"], ["group", "inner", "--no"], ["group", "inner", "more"]):
+    for words in (["alone"], ["alone", "--service", "a"], ["alone", "inner"]):
+        parse(program, words)
+    for words in (
+        ["no"],
+        ["group", "no"],
+        ["group", "inner", "--no"],
+        ["group", "inner", "more"],
+        ["alone", "no"],
+    ):
         with pytest.raises(Exception, match=r"No such (command|option)|unexpected extra argument"):
             parse(program, words)
 

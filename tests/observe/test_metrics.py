@@ -11,8 +11,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from adapter.broker.embedded import EmbeddedBroker
 from adapter.broker.rabbitmq import Counters
+from adapter.command_contract import COMMANDS, OWN, CommandOutcome
 from adapter.evapi.window import Outgoing, Window
 from adapter.model.transaction import Outcome, Transaction, TransactionId
+from adapter.observe.command_metrics import FRAME
 from adapter.observe.metrics import _BROKER, Metrics
 from adapter.observe.trip_metrics import MAX_EVENTS, SECONDS
 from adapter.ports.broker import Reply
@@ -87,6 +89,25 @@ def test_what_is_counted_by_node_begins_at_zero() -> None:
         assert value(metrics, name, node="sbc1") == 0
     assert value(metrics, "events_total", node="sbc1", kind="malformed") == 0
     assert value(metrics, "adopted_total", node="sbc1", state="claimed") == 0
+    for command in (*COMMANDS, OWN, FRAME):
+        for outcome in CommandOutcome:
+            labels = {"node": "sbc1", "command": command, "outcome": outcome.value}
+            assert value(metrics, "commands_total", **labels) == 0
+
+
+def test_a_command_takes_no_time_at_first() -> None:
+    metrics = Metrics()
+    for command in (*COMMANDS, OWN):
+        assert value(metrics, "command_seconds_count", command=command) == 0
+
+
+def test_a_node_that_is_forgotten_has_no_series() -> None:
+    metrics = Metrics()
+    metrics.measure(["sbc1", "sbc2"], NOW)
+    metrics.forget("sbc1")
+    text = generate_latest(metrics.registry).decode()
+    assert 'node="sbc2"' in text
+    assert 'node="sbc1"' not in text
 
 
 def test_the_consumer_has_a_call_from_the_confirm_to_the_reply() -> None:
