@@ -198,7 +198,7 @@ def _moments(each: Noted, replica: str, begun: float, end: Step | None, rung: st
             yield Moment(step.at, "read", "kamailio", "read by Kamailio", more=who)
         case Kind.STEP:
             yield _step(step, who, end)
-        case _:
+        case Kind.ADOPTED:
             yield Moment(step.at, "adopted", "adapter", f"adopted by {replica}", more=who)
 
 

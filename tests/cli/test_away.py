@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from typer.main import get_command
 
 from adapter.cli.main import app
 from tests.cli.ground import in_thread
 from tests.harness.process import free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DECIDE = ("--decision", '{"action":"allow"}', "--reason", "a test", "--yes")
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -44,11 +49,20 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "replay": ("--event", "invite", "--service", "lcr"),
     "conformance": ("--service", "lcr"),
 }
-OFFLINE = {
-    *("run", "bench", "kamailio-cfg", "settings show", "new"),
+OFFLINE: dict[str, tuple[str, ...]] = {
+    "kamailio-cfg": (),
+    "systemd-unit": (),
+    "settings show": (),
+    "context add": ("test", "redis_url=redis://127.0.0.1"),
+    "context list": (),
+    "context use": ("--none",),
+}
+"""These ask no server."""
+OTHERS = {
+    *("run", "consume", "bench", "call", "new", "context remove"),
     *("policy show", "policy check", "policy explain"),
 }
-"""These ask nobody, or wait for whoever is away."""
+"""These wait for whoever is away, ask SIP servers only, or ask nobody, given what they work on."""
 CODES = {"conformance": 2}
 """Exit codes with RabbitMQ away, of those that have another than 1."""
 TELLS_ALL = {"check": 2, "top": 1, "doctor": 1}
@@ -61,7 +75,7 @@ def test_no_command_is_forgotten() -> None:
         below = getattr(command, "commands", None)
         found |= {name} if below is None or command.invoke_without_command else set()
         found |= {f"{name} {each}" for each in below or ()}
-    assert found == COMMANDS.keys() | OFFLINE
+    assert found == COMMANDS.keys() | OFFLINE.keys() | OTHERS
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -89,3 +103,23 @@ async def test_no_server_is_named(name: str) -> None:
     assert (done.code == 0) == (name == "doctor"), done  # which says what it left out
     assert "EVAPI_REDIS_URL" in told or "EVAPI_AMQP_URL" in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+async def test_what_asks_no_server_is_done_with_both_away(name: str, tmp_path: Path) -> None:
+    urls = {
+        "EVAPI_REDIS_URL": f"redis://127.0.0.1:{free_port()}",
+        "EVAPI_AMQP_URL": f"amqp://guest:hunter2@127.0.0.1:{free_port()}",
+        "XDG_CONFIG_HOME": str(tmp_path),
+    }
+    done = await in_thread(*name.split(), *OFFLINE[name], **urls)
+    assert done.code == 0, done
+    assert "refused" not in done.err
+    assert "hunter2" not in done.out + done.err
+
+
+async def test_consume_names_the_variable_if_no_server_is() -> None:
+    done = await in_thread("consume", "consumers.least_cost:service")
+    assert (done.code, done.out) == (2, "")
+    assert "EVAPI_AMQP_URL" in done.err
+    assert "Traceback" not in done.err
