@@ -178,11 +178,13 @@ class TestServers:
 class TestServices:
     async def test_nobody_consumes(self, ground: Ground) -> None:
         await ground.replica("one")
-        ground.service("screening")
+        ground.service("screening", events=["register"])
         assert await check(ground) == {}
         assert await check(ground, "--consumers", "2:1") == {("consumers", "screening"): "warning"}
         ground.abandoned()
-        await check_until(ground, {("consumers", "lcr"): "warning"})  # screening decides its events
+        await check_until(ground, {("consumers", "lcr"): "critical"})
+        ground.service("fraud")
+        await check_until(ground, {("consumers", "lcr"): "warning"})  # its events have somebody else
         assert await check(ground, "--service", "nosuch", "--consumers", "0") == {
             ("consumers", "nosuch"): "critical"
         }
