@@ -8,6 +8,7 @@ import pytest
 from typer.main import get_command
 
 from adapter.cli.main import app
+from tests.cli.command import in_pipes
 from tests.cli.ground import in_thread
 from tests.harness.process import free_port
 
@@ -118,8 +119,9 @@ async def test_what_asks_no_server_is_done_with_both_away(name: str, tmp_path: P
     assert "hunter2" not in done.out + done.err
 
 
-async def test_consume_names_the_variable_if_no_server_is() -> None:
-    done = await in_thread("consume", "consumers.least_cost:service")
+def test_consume_names_the_variable_if_no_server_is() -> None:
+    """In a process of its own: it sets up the logs of the whole process."""
+    done = in_pipes("consume", "consumers.least_cost:service")
     assert (done.code, done.out) == (2, "")
     assert "EVAPI_AMQP_URL" in done.err
     assert "Traceback" not in done.err

@@ -96,7 +96,7 @@ async def test_limit(caller: Caller, link: EvapiClient, gateway: Gateway) -> Non
         "outcome": "done",
         "data": {"left": 1},
     }
-    await until(lambda: call.call_id in [bye.get("call-id") for bye in gateway.of("BYE")])
+    await gone(link, call)  # dialog's own BYE may reach one side alone (5.6.3): which one is not certain
     other = await up(caller, link)
     assert await outcome(link, "limit", call_id=other.call_id, max_duration=0) == "done"
     await gone(link, other)
