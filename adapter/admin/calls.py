@@ -13,7 +13,7 @@ from adapter.admin.away import redis_away
 from adapter.admin.timelines import Noted, timelines
 from adapter.errors import CodecError, StoreUnavailable
 from adapter.model.correlation import parts
-from adapter.observe.journal import unpack
+from adapter.observe.journal_entry import unpack
 from adapter.ports.store import NOTE_INTERVAL
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from adapter.admin.timelines import Timeline
     from adapter.model.beat import Beat
     from adapter.model.transaction import Transaction, TransactionId
-    from adapter.observe.journal import Step
+    from adapter.observe.journal_entry import Step
     from adapter.ports.inspection import Inspection
     from adapter.settings import Settings
 

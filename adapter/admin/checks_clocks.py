@@ -13,7 +13,7 @@ from adapter.admin import overview as whole
 from adapter.admin.checks_finding import Finding, Group, counted
 from adapter.admin.checks_redis import CLOCKS_DIFFER, SKEW_ERROR, SKEW_WARNING
 from adapter.errors import CodecError
-from adapter.observe.journal import Kind, unpack
+from adapter.observe.journal_entry import Kind, unpack
 from adapter.ports.store import NOTE_INTERVAL
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from adapter.admin.overview import Overview
     from adapter.inflight.operator import OperatorStore
     from adapter.model.transaction import TransactionId
-    from adapter.observe.journal import Step
+    from adapter.observe.journal_entry import Step
 
 REPLICAS: Final = Group("replicas")
 SERVICES: Final = Group("services")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgpack
 
 from adapter.model.transaction import BY_SOMEBODY
-from adapter.observe.journal import Kind
+from adapter.observe.journal_entry import Kind
 from adapter.ports.store import NOTE_INTERVAL
 
 if TYPE_CHECKING:

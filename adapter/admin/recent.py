@@ -15,7 +15,7 @@ import msgpack
 from adapter.errors import CodecError
 from adapter.model.ladder import Rung
 from adapter.model.transaction import Outcome
-from adapter.observe.journal import Kind
+from adapter.observe.journal_entry import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from adapter.admin.calls import entries, read_entry
 from adapter.model.transaction import Outcome
-from adapter.observe.journal import Kind
+from adapter.observe.journal_entry import Kind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from adapter.inflight.operator import OperatorStore
     from adapter.model.transaction import TransactionId
-    from adapter.observe.journal import Step
+    from adapter.observe.journal_entry import Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from adapter.admin import calls
 from adapter.admin.rabbit import NotThere, Rabbit
 from adapter.admin.timelines import OPERATOR
 from adapter.model.transaction import Outcome
-from adapter.observe.journal import Kind
+from adapter.observe.journal_entry import Kind
 
 if TYPE_CHECKING:
     from adapter.inflight.operator import OperatorStore

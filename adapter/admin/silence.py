@@ -14,7 +14,7 @@ import msgpack
 
 from adapter.admin.last_calls import last_entries
 from adapter.model.transaction import Outcome
-from adapter.observe.journal import Kind
+from adapter.observe.journal_entry import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

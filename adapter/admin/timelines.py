@@ -11,7 +11,7 @@ from adapter.admin.overview import short
 from adapter.errors import CodecError
 from adapter.model.ladder import Rung, Status
 from adapter.model.transaction import BY_SOMEBODY, State, TransactionId
-from adapter.observe.journal import Kind, Step
+from adapter.observe.journal_entry import Kind, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from adapter.admin.timelines import Noted
     from adapter.model.transaction import TransactionId
-    from adapter.observe.journal import Step
+    from adapter.observe.journal_entry import Step
     from adapter.ports.inspection import Inspection
     from adapter.settings import Settings
 
@@ -162,7 +162,7 @@ class Lines:
 
     def rows(self, noted: Iterable[Noted]) -> Iterator[dict[str, Any]]:
         """The rows of these, in their order."""
-        from adapter.observe.journal import Kind
+        from adapter.observe.journal_entry import Kind
 
         noted = list(noted)
         # What decided may be noted a moment after the resume that says so.

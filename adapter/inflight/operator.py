@@ -60,7 +60,7 @@ class OperatorStore(RedisStore):
             most: how many entries.
 
         Returns:
-            Ids and entries, the earliest first. ``adapter.observe.journal.unpack`` reads an entry.
+            Ids and entries, the earliest first. ``adapter.observe.journal_entry.unpack`` reads an entry.
         """
         key = self._journal(replica)
         if after == "$":

@@ -8,7 +8,7 @@ Keys of a node, all with its hash tag so that one script may touch them (``lua/r
     <prefix>:{<node>}:resumed       sorted   ids to be remembered, by when to forget them
     <prefix>:replicas               hash     replica -> when it beat last, and what it said (JSON)
     <prefix>:orders                 hash     what an operator ordered (``model.beat``) -> JSON
-    <prefix>:journal:<replica>      stream   what became of calls there (``adapter.observe.journal``)
+    <prefix>:journal:<replica>      stream   what became of calls there (``adapter.observe.journal_entry``)
     <prefix>:journals               sorted   replicas that have a journal, by when it is over
     <prefix>:cache:<key>            string   a decision for equal calls (``inflight.decisions``)
     <prefix>:memory                 string   at random: another one tells that Redis was emptied

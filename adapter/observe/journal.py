@@ -1,43 +1,24 @@
 """The journal: what became of each call, step by step, for an operator to look up. Pure.
 
-A replica gathers what it does and has it written each half second, all of it in one entry: so much
-costs 2 to 3 us a call. An entry is a msgpack array of batches ``[kind, at, items]``; ``at`` is
-epoch seconds by the replica's clock. A batch of resumes has the revision of their policy as a fourth. An
-item is, by kind::
-
-    EVENT      [id, event, call_id, arrived, request]    claimed; arrived in epoch seconds; the request's
-                                                         body where payloads are kept, else nil
-    PUBLISHED  id       the broker has confirmed it
-    REPLY      [id, service, received, replied, fault]    epoch seconds by the consumer's clock, or nil;
-                                                          why it is no decision, or nil
-    RESUME     [id, event, call_id, outcome, seconds, decision]   seconds since the event came
-    READ       id       Kamailio has read the resume
-    ADOPTED    id       taken over from another replica
-    COMMAND    [node, name, command's id, call_id, outcome, seconds, detail]   a command to Kamailio is over
-    STEP       [id, event, service, status, seconds]   one service's part in a course, since it was asked;
-                                                       with service "" and a step of the ladder as status:
-                                                       what decided, since the event came
-
-with ``id`` as ``[node, index, label, seq]``.
+A replica gathers what it does and has it written each half second, all in one entry (``journal_entry``): so
+much costs 2 to 3 us a call.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
 
 from adapter.contract import STATUS_FAILED
-from adapter.errors import CodecError
-from adapter.model.transaction import TransactionId
-from adapter.observe.sink import Commanded, Sink
+from adapter.observe.journal_entry import Kind
+from adapter.observe.sink import Sink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from adapter.model.transaction import Outcome, State, Transaction
+    from adapter.model.transaction import Outcome, State, Transaction, TransactionId
+    from adapter.observe.sink import Commanded
     from adapter.ports.broker import Reply
 
 MALFORMED: Final = "malformed"
@@ -47,32 +28,6 @@ MAX_DETAIL: Final = 255
 """Characters of what a service says of its failure that are kept."""
 MOST: Final = 50_000
 """Items of one entry; of more, what comes later is counted and lost: no Redis should have to keep it."""
-
-
-class Kind(IntEnum):
-    """A step of a call; see above."""
-
-    EVENT = 1
-    PUBLISHED = 2
-    REPLY = 3
-    RESUME = 4
-    READ = 5
-    ADOPTED = 6
-    STEP = 7
-    COMMAND = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What happened to one suspension ``at`` epoch seconds. ``more``: what its kind has beside it."""
-
-    kind: Kind
-    at: float
-    id: TransactionId
-    event: str = ""
-    call_id: str = ""
-    more: Mapping[str, Any] = field(default_factory=dict)
-
 
 _pack = msgpack.Packer(use_bin_type=True, autoreset=True, unicode_errors="surrogatepass").pack
 
@@ -197,51 +152,3 @@ def _fault(reply: Reply) -> str | None:
     if reply.status in (STATUS_FAILED, MALFORMED):
         return f"{reply.status}: {reply.detail[:MAX_DETAIL]}" if reply.detail else reply.status
     return None
-
-
-_MORE: Final = {
-    Kind.EVENT: ("event", "call_id", "arrived", "request"),
-    Kind.REPLY: ("service", "received", "replied", "fault"),
-    Kind.RESUME: ("event", "call_id", "outcome", "seconds", "decision"),
-    Kind.STEP: ("event", "service", "status", "seconds"),
-}
-
-
-def unpack(entry: bytes) -> list[Step]:
-    """The steps of an entry, in the order in which they were noted. Raises CodecError."""
-    try:
-        return list(_steps(msgpack.unpackb(entry, unicode_errors="surrogatepass")))
-    except (ValueError, TypeError, KeyError, RecursionError) as exc:
-        raise CodecError("journal", f"no entry of a journal: {type(exc).__name__}: {exc}") from exc
-
-
-def unpack_commands(entry: bytes) -> list[tuple[float, Commanded]]:
-    """The commands of an entry, and when each ended (epoch seconds). Raises CodecError."""
-    try:
-        batches = msgpack.unpackb(entry, unicode_errors="surrogatepass")
-        return [
-            (at, Commanded(*item))
-            for number, at, items, *_ in batches
-            if number == Kind.COMMAND
-            for item in items
-        ]
-    except (ValueError, TypeError, RecursionError) as exc:
-        raise CodecError("journal", f"no entry of a journal: {type(exc).__name__}: {exc}") from exc
-
-
-def _steps(batches: Iterable[Any]) -> Iterable[Step]:
-    for number, at, items, *revision in batches:
-        kind = Kind(number)
-        if kind is Kind.COMMAND:
-            continue  # of no suspension: see unpack_commands
-        names = _MORE.get(kind)
-        for item in items:
-            if names is None:
-                yield Step(kind, at, TransactionId(*item))
-                continue
-            more = dict(zip(names, item[1:], strict=True))
-            event, call_id = more.pop("event", ""), more.pop("call_id", "")
-            more = {key: value for key, value in more.items() if value is not None}
-            if revision and revision[0]:
-                more["policy"] = revision[0]
-            yield Step(kind, at, TransactionId(*item[0]), event, call_id, more)

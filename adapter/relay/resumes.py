@@ -104,6 +104,9 @@ class Resumes:
         again = again or adopted or transaction.again
         if self._membership.away and not again:
             again = transaction.claimed_at <= self._membership.gave_way.get(node, NEVER)
+        if not (stale or again):
+            self._write(transaction, again=False)
+            return
         answer = Answer(
             stale,
             stale and is_linked(transaction.incarnation, node, self._membership.others.values()),

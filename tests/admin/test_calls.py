@@ -21,7 +21,8 @@ from adapter.inflight.redis import RedisStore
 from adapter.model.beat import Beat
 from adapter.model.ladder import Rung, Status
 from adapter.model.transaction import Outcome, Settlement, State, Transaction, TransactionId
-from adapter.observe.journal import Journal, Kind, Step
+from adapter.observe.journal import Journal
+from adapter.observe.journal_entry import Kind, Step
 from adapter.observe.sink import Commanded
 from adapter.ports.broker import Reply
 from tests.harness.process import free_port

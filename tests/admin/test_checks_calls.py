@@ -10,7 +10,7 @@ import pytest
 from adapter.admin.checks_calls import came_back, races
 from adapter.admin.last_calls import by_event
 from adapter.admin.services import Service
-from adapter.observe.journal import Kind
+from adapter.observe.journal_entry import Kind
 from adapter.relay import policy
 from tests.admin.findings import bad
 

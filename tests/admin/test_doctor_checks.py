@@ -26,7 +26,7 @@ from adapter.evapi.discovery import LookupFailed, Target
 from adapter.kamailio.lint import RULES
 from adapter.model.beat import Beat, node_order, replica_order
 from adapter.model.transaction import TransactionId
-from adapter.observe.journal import Kind, Step
+from adapter.observe.journal_entry import Kind, Step
 from adapter.relay import policy
 from adapter.settings import examine
 from tests.admin.findings import NODE, bad, beat, overview

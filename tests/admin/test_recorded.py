@@ -8,7 +8,8 @@ import pytest
 
 from adapter.admin.recorded import Recording, record
 from adapter.model.transaction import Outcome, Transaction, TransactionId
-from adapter.observe.journal import Journal, unpack
+from adapter.observe.journal import Journal
+from adapter.observe.journal_entry import unpack
 
 if TYPE_CHECKING:
     from adapter.inflight.operator import OperatorStore

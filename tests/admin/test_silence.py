@@ -10,7 +10,7 @@ import pytest
 
 from adapter.admin.silence import silent_events, unanswered
 from adapter.inflight.operator import OperatorStore
-from adapter.observe.journal import Kind
+from adapter.observe.journal_entry import Kind
 from tests.cli.ground import Ground, on_ground
 from tests.harness.until import until
 

@@ -16,7 +16,8 @@ from adapter.cli import tail
 from adapter.cli.tail import Follower, Lines
 from adapter.errors import StoreUnavailable
 from adapter.model.transaction import Outcome, TransactionId
-from adapter.observe.journal import Journal, Kind, Step
+from adapter.observe.journal import Journal
+from adapter.observe.journal_entry import Kind, Step
 from adapter.ports.broker import Reply
 from adapter.simulator import SimulatedKamailio
 from tests.cli.command import evapi_adapter, in_pipes, on_terminal, started

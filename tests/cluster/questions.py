@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adapter.cluster.role import decide
-from adapter.cluster.roles import seen
+from adapter.cluster.seen import seen
 from adapter.cluster.view import NEVER, Here, View
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import pytest
 
 from adapter.cluster.membership import Membership
 from adapter.cluster.role import RETURN_WAIT
-from adapter.cluster.roles import YIELDS_AFTER, Roles
+from adapter.cluster.roles import Roles
+from adapter.cluster.seen import YIELDS_AFTER
 from adapter.model.beat import Beat, Snapshot
 
 LEASE = 1.0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from adapter.cluster.membership import Membership
 from adapter.cluster.rendezvous import choose
 from adapter.cluster.role import HANDOVERS, Decision, Handover, Role, decide
-from adapter.cluster.roles import seen
+from adapter.cluster.seen import seen
 from adapter.cluster.view import FOREVER, NEVER, Here, Seen, View
 from adapter.model.beat import Beat, Snapshot, node_order
 from tests.harness.examples import examples

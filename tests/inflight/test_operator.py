@@ -14,7 +14,8 @@ from adapter.inflight.operator import OperatorStore
 from adapter.inflight.redis import RedisStore
 from adapter.model.beat import Beat, Snapshot, node_order, replica_order
 from adapter.model.transaction import Outcome, Settlement, Transaction, TransactionId
-from adapter.observe.journal import Journal, unpack
+from adapter.observe.journal import Journal
+from adapter.observe.journal_entry import unpack
 from adapter.ports.store import NOTE_INTERVAL, REPLICAS_KEPT
 from tests.harness.process import free_port
 

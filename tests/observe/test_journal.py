@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from adapter.errors import CodecError
 from adapter.model.transaction import Outcome, State, Transaction, TransactionId
-from adapter.observe.journal import MOST, Journal, Kind, Step, unpack, unpack_commands
+from adapter.observe.journal import MOST, Journal
+from adapter.observe.journal_entry import Kind, Step, unpack, unpack_commands
 from adapter.observe.sink import Commanded
 from adapter.ports.broker import Reply
 

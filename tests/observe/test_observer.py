@@ -11,7 +11,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from structlog.testing import capture_logs
 
 from adapter.model.transaction import Outcome, State, Transaction, TransactionId
-from adapter.observe.journal import Journal, Kind, unpack
+from adapter.observe.journal import Journal
+from adapter.observe.journal_entry import Kind, unpack
 from adapter.observe.metrics import Metrics
 from adapter.observe.observer import LINES, CallLog, Observer
 from adapter.observe.sink import Sink

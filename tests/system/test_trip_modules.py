@@ -74,8 +74,7 @@ async def stop(bridge: Bridge) -> None:
 async def test_a_call_passes_few_modules() -> None:
     seen: set[str] = set()
     # What a replica does for a node is decided again after a beat, not for a call: there is none meanwhile.
-    # The journal is beside, as metrics are: it is told of each step, and nothing waits for it.
-    options = {"consumer": "tests.system.test_trip_modules:service", "lease": "30", "journal": "0"}
+    options = {"consumer": "tests.system.test_trip_modules:service", "lease": "30"}
     async with SimulatedKamailio() as sim, bridged(sim, "sbc1", options, PATIENT) as bridge:
         warm = await sim.suspend("passed", {})
         await warm.resumed()
