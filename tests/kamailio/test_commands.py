@@ -96,7 +96,9 @@ async def test_limit(caller: Caller, link: EvapiClient, gateway: Gateway) -> Non
         "outcome": "done",
         "data": {"left": 1},
     }
-    await gone(link, call)  # dialog's own BYE may reach one side alone (5.6.3): which one is not certain
+    # dialog's own BYE may reach one side alone (5.6.3): which one is not certain.
+    await until(lambda: call.byes or gateway.of("BYE"))
+    await gone(link, call)
     other = await up(caller, link)
     assert await outcome(link, "limit", call_id=other.call_id, max_duration=0) == "done"
     await gone(link, other)
@@ -201,6 +203,15 @@ async def test_request(kamailio: KamailioServer, link: EvapiClient, gateway: Gat
         {"method": "OPTIONS", "uri": uri, "next_hop": "127.0.0.1"},
     ):
         assert await outcome(link, "request", **wrong) == "refused", wrong
+
+
+async def test_a_request_that_comes_again_is_told_its_reply(link: EvapiClient, gateway: Gateway) -> None:
+    """However soon the reply comes: a SIP worker tells it, and the command was read by EVAPI's process."""
+    uri = f"sip:phone@127.0.0.1:{gateway.port}"
+    for number in range(50):
+        first = await carried(link, "request", f"again{number}", method="OPTIONS", uri=uri)
+        assert await carried(link, "request", f"again{number}", method="OPTIONS", uri=uri) == first
+    assert len(gateway.of("OPTIONS")) == 50
 
 
 async def test_a_request_that_is_refused_or_answered_by_nobody(link: EvapiClient, gateway: Gateway) -> None:
