@@ -262,6 +262,21 @@ async def test_what_another_replica_added_is_known_from_then_on_to_who_tells_the
     assert resume(first)["services"] == dict.fromkeys(CHAIN["services"], "decided")
 
 
+async def test_several_services_are_asked_once_the_store_has_the_claim() -> None:
+    """Before, a standby that waited in vain for the claim would ask all of them again."""
+    common = LocalStore("r0", clock=lambda: first.now)
+    first = behind(ALL, common)
+    remote = first.store.inner._remote  # type: ignore[attr-defined]
+    remote.held["claim"] = told = asyncio.Event()
+    asking = asyncio.ensure_future(first.events(suspended()))
+    while not remote.calls["claim"]:
+        await asyncio.sleep(0)
+    assert queues(first) == []
+    told.set()
+    await asking
+    assert queues(first) == ALL["services"]
+
+
 async def test_a_reply_that_comes_before_the_answer_that_led_to_its_request_is_looked_at_again() -> None:
     """The replica that asks tells the store of the answer side by side with the next request."""
     first, second = pair(CHAIN)
