@@ -29,6 +29,7 @@ from adapter.contract import (
 from consumers import more_time, tracing
 from consumers.alone import Alone
 from consumers.answers import Answers
+from consumers.awaiting import Awaiting
 from consumers.deadline import Deadline, TimeLeft
 from consumers.decisions import NoAnswer
 from consumers.handlers import Handlers
@@ -117,7 +118,7 @@ class Service:
         """What handlers asked of others, by whom and outcome, as far as they count it: for the metrics."""
         self.spent = 0.0
         """Seconds from a request's arrival to its reply, of all that got one."""
-        self._turns = None if concurrency is None else asyncio.Semaphore(concurrency)
+        self._awaiting = Awaiting(self._answers, concurrency)
         self._clock = clock
         self._way: Way | None = None  # to Kamailio
         self._alone = Alone(name)
@@ -202,8 +203,7 @@ class Service:
             LifespanError: a lifespan failed.
         """
         self.check()
-        if self.concurrency is not None:
-            self._turns = asyncio.Semaphore(self.concurrency)  # of this event loop
+        self._awaiting = Awaiting(self._answers, self.concurrency)  # of this event loop
         await self._handlers.lifespans.open(instead)
 
     async def close(self) -> None:
@@ -336,10 +336,8 @@ class Service:
                 more = MoreTime(self.name, message, request, deadline, send)
                 handler = partial(more_time.call, more, handler)
             if traced is None:
-                if self._turns is not None:
-                    return self._await_turn(self._turns, message, request, handler, deadline)
-                return self._await(message, request, handler, deadline)
-            return self._await_traced(traced, message, request, handler, deadline)
+                return self._awaiting.answer(message, request, handler, deadline)
+            return self._awaiting.traced(traced, message, request, handler, deadline)
         if traced is None:
             return self._ask(message, request, handler)
         with traced:
@@ -364,53 +362,4 @@ class Service:
             return self._answers.failed(message, request, exc)
         takes = self._takes.get(request.event, 0.0)
         self._takes[request.event] = takes + (time.monotonic() - began - takes) * _LEARNS
-        return self._answers.decided(message, request, found)
-
-    async def _await_traced(
-        self,
-        traced: tracing.Traced,
-        message: Incoming,
-        request: Request,
-        handler: Callable[[Request], Any],
-        deadline: Deadline,
-    ) -> Answer:
-        with traced:
-            if self._turns is None:
-                return traced.told(await self._await(message, request, handler, deadline))
-            return traced.told(await self._await_turn(self._turns, message, request, handler, deadline))
-
-    async def _await_turn(
-        self,
-        turns: asyncio.Semaphore,
-        message: Incoming,
-        request: Request,
-        handler: Callable[[Request], Any],
-        deadline: Deadline,
-    ) -> Answer:
-        """As ``_await``, once fewer than ``concurrency`` handlers are at work."""
-        try:
-            async with asyncio.timeout_at(deadline.when):
-                await turns.acquire()
-        except TimeoutError:
-            return self._answers.expired(message, 0.0)
-        try:
-            return await self._await(message, request, handler, deadline)
-        finally:
-            turns.release()
-
-    async def _await(
-        self, message: Incoming, request: Request, handler: Callable[[Request], Any], deadline: Deadline
-    ) -> Answer:
-        try:
-            found = await deadline.bound(handler(request))
-        except asyncio.CancelledError as exc:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            return self._answers.failed(message, request, exc)  # by something of the handler's own
-        except Exception as exc:
-            if not deadline.passed:
-                return self._answers.failed(message, request, exc)
-        if deadline.passed:
-            return self._answers.late(message, request)
         return self._answers.decided(message, request, found)

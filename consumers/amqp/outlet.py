@@ -150,6 +150,13 @@ class Outlet:
         self._together.clear()
         return [reply for replies in self.unconfirmed.give_up() for reply in replies] + unwritten
 
+    async def close(self) -> None:
+        """Close the line. Raises nothing."""
+        try:
+            await self.line.close()
+        except Exception as exc:  # whatever the library raised: it ends with the connection at the latest
+            _log.debug("a line for replies: %r", exc)
+
 
 def _messages(replies: Sequence[tuple[Reply, bytes]]) -> Iterator[Sequence[tuple[Reply, bytes]]]:
     """Replies in as many messages as the adapter reads whole."""

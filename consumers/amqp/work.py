@@ -391,13 +391,6 @@ class Work:
     def _retire(self, outlet: Outlet) -> None:
         """Close a line for replies once it is not used and nothing is under way on it."""
         if outlet is not self._outlet and outlet is not self._main and not outlet.unconfirmed:
-            closing = asyncio.ensure_future(_close(outlet.line))
+            closing = asyncio.ensure_future(outlet.close())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
-
-
-async def _close(line: Line) -> None:
-    try:
-        await line.close()
-    except Exception as exc:  # whatever the library raised: it ends with the connection at the latest
-        _log.debug("a line for replies: %r", exc)
