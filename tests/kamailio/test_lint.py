@@ -170,7 +170,7 @@ def test_much_of_it_takes_under_a_second(tmp_path: Path) -> None:
     text = text.replace("\troute(DESCRIBE);\n", "\troute(ALL);\n\troute(DESCRIBE);\n", 1)
     text += "".join(map(route.format, range(count)))
     path.write_text(text, encoding="utf-8")
-    # In a process of its own: here every line may be traced for coverage.
+    # In a process of its own: make coverage traces every line of this one.
     code = "import sys, time; from pathlib import Path; from adapter.kamailio.lint import lint; "
     code += "begun = time.process_time(); found = lint(Path(sys.argv[1])); "
     code += "print(len(found), time.process_time() - begun)"
