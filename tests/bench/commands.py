@@ -6,20 +6,11 @@ hang-up by RabbitMQ, looked after; the simulated Kamailio answers. Of the ratios
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import logging
-import os
-import statistics
 import sys
-import tempfile
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-import structlog
-from rich.console import Console
 
 from adapter.amqp.asking import Asking
 from adapter.amqp.connection import Connection
@@ -28,13 +19,14 @@ from adapter.amqp.servers import parse_urls
 from adapter.bench.ground import BenchError
 from adapter.bench.load import Load
 from consumers.kamailio import ask
-from tests.bench.rows import cost, kept_up
-from tests.bench.stage import Stage, preface
-from tests.harness.process import HarnessError
+from tests.bench.ratio import cost_under, parser, tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from tests.bench.stage import Stage
+
+MODULE: Final = "tests.bench.commands"
 MOST: Final = 1.1
 """What a call may cost while commands are carried out, over one without."""
 RATE: Final = 500.0
@@ -82,42 +74,25 @@ def measured(stage: Stage, rate: float, load: Load) -> float:
     with stage.ground() as ground, contextlib.ExitStack() as beside:
         url = stage.servers.rabbitmq.url
         outcomes = beside.enter_context(asking(url, rate)) if rate else []
-        result = stage.measure(ground, load, f"{rate:.0f} commands/s")
-    if not kept_up([result]):
-        raise BenchError(f"not kept up: {result.decided:.1%} decided, {result.throughput:,.0f}/s")
+        found = cost_under(stage, ground, load, f"{rate:.0f} commands/s")
     if set(outcomes) - {"done"} or (rate and not outcomes):
         raise BenchError(f"not every command was done: {sorted(set(outcomes))}")
-    return cost(result)
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare; 1 if a call costs more than it may, or it could not be measured."""
-    made = argparse.ArgumentParser(prog="python -m tests.bench.commands", description=__doc__)
-    made.add_argument("--rounds", type=int, default=3, help="of both (default 3)")
-    made.add_argument("--seconds", type=float, default=8.0, help="of each load (default 8)")
-    made.add_argument("--rate", type=float, default=RATE, help=f"calls a second (default {RATE:.0f})")
+    made = parser(MODULE, __doc__, RATE)
     made.add_argument("--commands", type=float, default=COMMANDS, help=f"a second (default {COMMANDS:.0f})")
     chosen = made.parse_args(arguments)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    talk = Console(stderr=True, highlight=False, soft_wrap=True)
-    before, ratios, load = os.getloadavg()[0], list[float](), Load(chosen.rate, chosen.seconds)
-    try:
-        with contextlib.ExitStack() as started:
-            folder = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="evapi-commands-")))
-            stage = Stage(folder, started, lambda text: talk.print(text, markup=False))
-            stage.say(preface("python -m tests.bench.commands", stage, before))
-            for turn in range(chosen.rounds):
-                order = (0.0, chosen.commands) if turn % 2 else (chosen.commands, 0.0)
-                found = {rate: measured(stage, rate, load) for rate in order}
-                ratios.append(found[chosen.commands] / found[0.0])
-    except (BenchError, HarnessError) as exc:
-        talk.print(f"ended early: {exc}", style="red", markup=False)
-        return 1
-    spread = ", ".join(f"{each:.2f}" for each in sorted(ratios))
-    print(
-        f"a call beside commands, over without: {statistics.median(ratios):.2f} (of {spread}); at most {MOST}"
+    load = Load(chosen.rate, chosen.seconds)
+    return tell(
+        MODULE,
+        "a call beside commands, over without",
+        chosen.rounds,
+        lambda stage, asked: measured(stage, chosen.commands if asked else 0.0, load),
+        MOST,
     )
-    return 1 if statistics.median(ratios) > MOST else 0
 
 
 if __name__ == "__main__":
