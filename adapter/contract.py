@@ -42,6 +42,8 @@ ASK: Final = "ask"
 DEAD_EXCHANGE: Final = "evapi.dead"
 DEAD_BY_NODE_EXCHANGE: Final = "evapi.dead.by-node"
 """Takes all that ``evapi.dead`` takes: by it an adapter learns that a request of its node died."""
+DEAD_KEPT_EXCHANGE: Final = "evapi.dead.kept"
+"""Lets through to the dead letters what is to be looked at. What merely expired is not: nobody took it."""
 DEAD_QUEUE: Final = "evapi.dead-letters"
 DEAD_QUEUE_ARGUMENTS: Final[Mapping[str, str | int]] = MappingProxyType(
     {
@@ -51,7 +53,7 @@ DEAD_QUEUE_ARGUMENTS: Final[Mapping[str, str | int]] = MappingProxyType(
         "x-overflow": "drop-head",
     }
 )
-"""Bounds of the dead letters: number, bytes, age in ms. Whoever declares the queue gives these."""
+"""Bounds of the dead letters: number, bytes, age in ms."""
 ALL_NODES: Final = "all"
 
 APP_ID: Final = "evapi-adapter"
@@ -89,6 +91,8 @@ HEADER_REPLIED: Final = "x-replied"
 """Of a reply: when the request came to the consumer, and when the reply left it; epoch microseconds."""
 HEADER_TRACEPARENT: Final = "traceparent"
 HEADER_REASON: Final = "x-reason"
+FIRST_DEATH: Final = "x-first-death-reason"
+"""Why RabbitMQ gave a message up the first time: rejected, expired, maxlen, delivery_limit."""
 HEADER_DETAIL: Final = "x-detail"
 HEADER_EXTEND: Final = "x-extend"
 """Of a reply whose ``x-status`` is ``extend``: milliseconds for which the deadline moves."""

@@ -267,10 +267,7 @@ async def dead_letters(urls: str) -> list[Finding]:
         return [RABBIT.unknown("dead-letters", f"there is no queue {contract.DEAD_QUEUE}")]
     if not found.messages:
         return [RABBIT.ok("dead-letters", "none")]
-    why = (
-        "Each stands for a frame, request or reply that somebody could not read, or rejected; one of reason "
-        "expired for a request that nobody took from its queue in time."
-    )
+    why = "Each stands for a frame, request or reply that somebody could not read, or rejected."
     todo = "evapi-adapter dead-letters list"
     seen = f"{counted(found.messages, 'dead letter')} on {contract.DEAD_QUEUE}"
     return [RABBIT.warning("dead-letters", seen, why, todo)]

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     Attempt = Callable[[aiormq.Channel], Coroutine[Any, Any, Any]]
 
 ADAPTER: Final = (
-    r"^evapi\.(events|commands|operator|replicas|services|dead|dead\.by-node|dead-letters|(results|commands|replicas)\..*)$",
-    r"^evapi\.(events|replicas|dead|dead\.by-node|dead-letters|(results|commands|replicas)\..*)$|^amq\.default$",
-    r"^evapi\.(commands|operator|replicas|dead|dead\.by-node|(results|commands|replicas)\..*)$",
+    r"^evapi\.(events|commands|operator|replicas|services|dead|dead\.by-node|dead\.kept|dead-letters|(results|commands|replicas)\..*)$",
+    r"^evapi\.(events|replicas|dead|dead\.by-node|dead\.kept|dead-letters|(results|commands|replicas)\..*)$|^amq\.default$",
+    r"^evapi\.(commands|operator|replicas|dead|dead\.by-node|dead\.kept|(results|commands|replicas)\..*)$",
 )
 """What an adapter must be allowed to configure, write and read."""
 BY_MQTT: Final = (*ADAPTER[:2], rf"{ADAPTER[2]}|^amq\.topic$")
@@ -120,7 +120,7 @@ class Rights(Rabbit):
 def _of_all() -> list[tuple[str, str, Attempt]]:
     """What every adapter declares, binds and sends to, whatever its nodes."""
     events, by_node = contract.EVENTS_EXCHANGE, contract.DEAD_BY_NODE_EXCHANGE
-    dead, letters = contract.DEAD_EXCHANGE, contract.DEAD_QUEUE
+    dead, kept, letters = contract.DEAD_EXCHANGE, contract.DEAD_KEPT_EXCHANGE, contract.DEAD_QUEUE
     replicas, beats = contract.REPLICAS_EXCHANGE, contract.replica_queue("doctor")
     return [
         *(("configure", each.name, _declare_exchange(each.name)) for each in topology.EXCHANGES),
@@ -128,7 +128,8 @@ def _of_all() -> list[tuple[str, str, Attempt]]:
         ("write", by_node, _unbind_exchange(by_node, dead)),
         ("write", dead, _unbind_exchange(dead, by_node)),
         ("configure", letters, _declare(letters)),
-        ("write", letters, _unbind(letters, dead)),
+        ("write", kept, _unbind_exchange(kept, dead)),
+        ("write", letters, _unbind(letters, kept)),
         ("write", replicas, _unbind_exchange(replicas, by_node)),
         ("configure", beats, _declare(beats)),
         ("write", beats, _unbind(beats, replicas)),

@@ -1,8 +1,9 @@
 """The dead letters: what they are, and what can be done with them.
 
-There are two sorts. RabbitMQ keeps what a service rejected, or what expired or overflowed on its queue:
-requests and notices, as they were published, with the header ``x-death``. Adapters keep what they could not
-understand, with ``x-reason``: frames of Kamailio's, replies, commands. Only the first can be published again.
+There are two sorts. RabbitMQ keeps what a service rejected, or what overflowed on its queue: requests and
+notices, as they were published, with the header ``x-death``; not what expired there. Adapters keep what they
+could not understand, with ``x-reason``: frames of Kamailio's, replies, commands. Only the first can be
+published again.
 """
 
 from __future__ import annotations

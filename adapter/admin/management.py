@@ -29,6 +29,7 @@ UNKNOWN: Final = "unknown: needs RabbitMQ's management plugin (EVAPI_AMQP_API)"
 _PORTS: Final = {"amqp": ("http", 15_672), "amqps": ("https", 15_671)}
 _PREFIX: Final = "evapi."
 _TYPE: Final = "x-queue-type"
+_NONE: Final = "undefined"
 _COLUMNS: Final = (
     "name,arguments,durable,exclusive,type,messages,messages_ready,consumers,effective_policy_definition"
 )
@@ -159,7 +160,11 @@ class Management:
         rows = await self._rows(f"bindings/{self._vhost}")
         return [
             Binding(
-                row["source"], row["destination"], row["routing_key"], row["destination_type"] == "exchange"
+                row["source"],
+                row["destination"],
+                row["routing_key"],
+                row["destination_type"] == "exchange",
+                _compared(row.get("arguments") or {}),
             )
             for row in rows
             if row.get("source", "").startswith(_PREFIX) or _is_mqtts(row)
@@ -238,6 +243,12 @@ async def reached(settings: Settings, say: Callable[[str], None]) -> AsyncIterat
         else:
             found = management
         yield found
+
+
+def _compared(arguments: Mapping[str, Any]) -> frozenset[tuple[str, str | None]]:
+    """What a headers exchange compares. A value that is none has the API's word for it."""
+    values = ((name, None if value in (None, _NONE) else str(value)) for name, value in arguments.items())
+    return frozenset(values)
 
 
 def _is_mqtts(row: Mapping[str, Any]) -> bool:

@@ -210,8 +210,10 @@ def apply_command(thing: Exchange | Queue | Binding | None) -> str:
 
 
 def binding_name(binding: Binding) -> str:
-    """For people: source -> destination, and the key where there is one."""
-    return f"{binding.source} -> {binding.to}" + (f" [{binding.key}]" if binding.key else "")
+    """For people: source -> destination, and the key or the headers that it compares, where there are any."""
+    compared = (each for each in sorted(binding.arguments) if each[0] != "x-match")
+    what = binding.key or ", ".join(name if value is None else f"{name}={value}" for name, value in compared)
+    return f"{binding.source} -> {binding.to}" + (f" [{what}]" if what else "")
 
 
 def _missing(thing: Exchange | Queue, of: str) -> str:

@@ -16,6 +16,8 @@ from adapter.amqp.words import NotThere, refused
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pamqp.common import Arguments
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
@@ -37,12 +39,16 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A way from an exchange to a queue, or to another exchange."""
+    """A way from an exchange to a queue, or to another exchange.
+
+    ``arguments``: what a headers exchange compares; None: any value.
+    """
 
     source: str
     to: str
     key: str = ""
     to_exchange: bool = False
+    arguments: frozenset[tuple[str, str | None]] = frozenset()
 
 
 async def declare_exchange(channel: aiormq.Channel, exchange: Exchange, passive: bool = False) -> None:
@@ -102,7 +108,13 @@ async def bind_all(channel: aiormq.Channel, bindings: Sequence[Binding]) -> None
 
 async def bind(channel: aiormq.Channel, binding: Binding) -> None:
     """One binding. Raises what the library raises."""
+    compared: Arguments | None = dict(binding.arguments) or None
     if binding.to_exchange:
-        await channel.exchange_bind(binding.to, binding.source, routing_key=binding.key)
+        await channel.exchange_bind(binding.to, binding.source, routing_key=binding.key, arguments=compared)
     else:
-        await channel.queue_bind(binding.to, binding.source, binding.key)
+        await channel.queue_bind(binding.to, binding.source, binding.key, arguments=compared)
+
+
+async def unbind(channel: aiormq.Channel, binding: Binding) -> None:
+    """Take a binding to a queue away; there need be none. Raises what the library raises."""
+    await channel.queue_unbind(binding.to, binding.source, binding.key)

@@ -38,7 +38,7 @@ EPILOG_REPLAY: Final = (
     "Examples:  evapi-adapter dead-letters replay --dry-run    "
     "evapi-adapter dead-letters replay --event call_ended --rate 50"
 )
-EPILOG_PURGE: Final = "Example:  evapi-adapter dead-letters purge --reason expired --yes"
+EPILOG_PURGE: Final = "Example:  evapi-adapter dead-letters purge --reason rejected --yes"
 
 ByReason = Annotated[str, typer.Option("--reason", help="Only those that died of it: rejected, expired, ...")]
 ByEvent = Annotated[

@@ -15,6 +15,7 @@ from adapter.amqp.frames import message, publish_method
 from adapter.contract import (
     APP_ID,
     DEAD_EXCHANGE,
+    FIRST_DEATH,
     HEADER_BATCH,
     HEADER_DEADLINE,
     HEADER_NODE,
@@ -132,7 +133,7 @@ class Part(Delivery):
             "original-expiration": found.expiration or "",
         }
         found.expiration = None
-        found.headers = {**(found.headers or {}), "x-death": [death], "x-first-death-reason": "rejected"}
+        found.headers = {**(found.headers or {}), "x-death": [death], FIRST_DEATH: "rejected"}
         body = self.content
         header = ContentHeader(body_size=len(body), properties=found).marshal()
         flags = int.from_bytes(header[fields.PROPERTIES - 2 : fields.PROPERTIES], "big")

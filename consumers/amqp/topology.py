@@ -5,27 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-import aiormq
-
-from adapter.amqp.topology import (
-    Binding,
-    Exchange,
-    Queue,
-    bind,
-    bind_all,
-    declare_exchange,
-    declare_queue,
-    messages_in,
-)
+from adapter.amqp.topology import Binding, Exchange, Queue, bind_all, declare_exchange, declare_queue
 from adapter.amqp.words import DeclaredOtherwise, NotAllowed, NotThere, reason
-from adapter.contract import (
-    DEAD_EXCHANGE,
-    DEAD_QUEUE,
-    DEAD_QUEUE_ARGUMENTS,
-    EVENTS_EXCHANGE,
-    service_queue,
-    word,
-)
+from adapter.contract import DEAD_EXCHANGE, EVENTS_EXCHANGE, service_queue, word
 from adapter.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
@@ -50,30 +32,25 @@ def queue_arguments(service: Service) -> dict[str, Any]:
 
 
 async def declare(connection: Connection, service: Service) -> None:
-    """Declare the exchanges, the dead letters and the service's queue. ``bind_service`` comes after it.
+    """Declare the exchanges and the service's queue. ``bind_service`` comes after it.
 
-    What is the adapter's is declared only where it is missing, so that a service needs no right to it.
-    A queue that exists with other arguments is used as it is: they cannot be changed, and calls
-    are waiting. On channels of its own, since each refusal closes one.
+    What is the adapter's is declared only where it is missing, so that a service needs no right to it; what
+    is kept of what died is the adapter's affair alone. A queue that exists with other arguments is used as
+    it is: they cannot be changed, and calls are waiting. On channels of its own, since each refusal closes
+    one.
     """
     for exchange in _EXCHANGES:
         await declare_missing(connection, exchange)
-    await _dead_queue(connection)
     await _queue(connection, Queue(service_queue(service.name), queue_arguments(service)))
 
 
 async def bind_service(connection: Connection, service: Service) -> None:
-    """Bind the service's queue to its events, and the dead letters' to their exchange."""
+    """Bind the service's queue to its events."""
     channel = await connection.channel()
     queue = service_queue(service.name)
     keys = sorted({f"{word(event)}.*" for event in service.events})
     await connection.in_time(bind_all(channel, [Binding(EVENTS_EXCHANGE, queue, key) for key in keys]))
-    try:
-        await connection.in_time(bind(channel, Binding(DEAD_EXCHANGE, DEAD_QUEUE)))
-    except (aiormq.ChannelNotFoundEntity, aiormq.ChannelAccessRefused) as exc:
-        _log.debug("%s is left to the adapter to bind: %s", DEAD_QUEUE, reason(exc))
-    else:
-        await channel.close()
+    await channel.close()
 
 
 async def keep_declaring(connection: Connection, service: Service) -> None:
@@ -104,21 +81,6 @@ async def declare_missing(connection: Connection, exchange: Exchange) -> None:
             raise BrokerUnavailable(why) from exc
         await channel.close()
         return
-
-
-async def _dead_queue(connection: Connection) -> None:
-    """Declare the queue of dead letters where there is none.
-
-    It may be on a server of the cluster that is down. Calls do not wait for that one.
-    """
-    channel = await connection.channel()
-    try:
-        if await connection.in_time(messages_in(channel, DEAD_QUEUE)) is None:
-            await _queue(connection, Queue(DEAD_QUEUE, DEAD_QUEUE_ARGUMENTS))
-    except NotAllowed as exc:  # RabbitMQ 4.3 says so whether it is there or not: it is the adapter's affair
-        _log.debug("%s is left to the adapter to declare: %s", DEAD_QUEUE, exc)
-    except (NotThere, TimeoutError) as exc:
-        _log.warning("%s cannot be declared: %s", DEAD_QUEUE, reason(exc))
 
 
 async def _queue(connection: Connection, queue: Queue) -> None:

@@ -337,6 +337,9 @@ async def declare(vhost: str) -> None:
         await topology.apply(rabbit, await topology.compare(settings, rabbit, None))
 
 
+LETTER = pika.BasicProperties(headers={"x-reason": "not-json"})
+
+
 def on(ground: Ground, work: Callable[[Any], object]) -> None:
     """Do something to its RabbitMQ."""
     with pika.BlockingConnection(pika.URLParameters(ground.amqp_url)) as client:
@@ -370,7 +373,7 @@ class TestSite:
                 ("rabbitmq", "topology", "warning"),
             ),
             (
-                lambda c: c.basic_publish("evapi.dead", "", b"a letter"),
+                lambda c: c.basic_publish("evapi.dead", "", b"a letter", LETTER),
                 ("rabbitmq", "dead-letters", "warning"),
             ),
         ],

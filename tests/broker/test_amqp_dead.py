@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pika
+import pytest
+
 from adapter import contract
+from adapter.broker.rabbitmq import AmqpBroker
 from adapter.ports.broker import DeadLetter, Published
 from tests.broker.support import attached, bind, dead_letter_of, next_tag, reply, request_of, unique, waiting
 from tests.harness.until import until
@@ -12,8 +18,8 @@ from tests.harness.until import until
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from adapter.broker.rabbitmq import AmqpBroker
     from tests.broker.support import Recorder
+    from tests.harness.rabbitmq import RabbitServer
 
 
 async def test_attempts_that_ran_out(
@@ -50,6 +56,53 @@ async def test_an_expired_request_is_its_deadlines_affair(
     await until(lambda: broker.counters.ignored == 1)
     assert waiting(client, queue) == 0
     assert receiver.replies == []
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+async def test_what_merely_expired_is_no_dead_letter(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, event: str, node: str, kind: str
+) -> None:
+    """What was rejected, overflowed, tried too often or not understood is one."""
+    queue = bind(client, event, x_queue_type=kind)
+    await attached(broker, node)
+    soon = replace(request_of(event, node, b"expired"), expires=time.time() + 0.05)
+    assert await broker.publish([soon]) == [Published.CONFIRMED]
+    await until(lambda: receiver.replies)
+    assert [(each.body, each.rejected) for each in receiver.replies] == [(b"expired", "expired")]
+    assert await broker.publish([request_of(event, node, b"rejected")]) == [Published.CONFIRMED]
+    client.basic_reject(await next_tag(client, queue), requeue=False)
+    kept = [(await dead_letter_of(client, node))[1]]
+    broker.dead_letter(DeadLetter("not-json", "", b"not understood", node))
+    kept.append((await dead_letter_of(client, node))[1])
+    full = bind(client, event, x_max_length=1, x_queue_type="classic")
+    client.queue_unbind(queue, contract.EVENTS_EXCHANGE, f"{contract.word(event)}.*")
+    for body in (b"overflowed", b"stays"):
+        assert await broker.publish([request_of(event, node, body)]) == [Published.CONFIRMED]
+    kept.append((await dead_letter_of(client, node))[1])
+    assert kept == [b"rejected", b"not understood", b"overflowed"]
+    client.queue_delete(full)
+    client.queue_delete(queue)
+
+
+async def test_the_way_by_which_everything_was_kept_is_taken_away(
+    rabbitmq: RabbitServer, client: BlockingChannel, receiver: Recorder, event: str, node: str
+) -> None:
+    """A version before this one has made it."""
+    client.exchange_declare(contract.DEAD_EXCHANGE, "fanout", durable=True)
+    bounds = dict(contract.DEAD_QUEUE_ARGUMENTS)
+    client.queue_declare(contract.DEAD_QUEUE, durable=True, arguments=bounds)
+    client.queue_bind(contract.DEAD_QUEUE, contract.DEAD_EXCHANGE, routing_key="")
+    broker = AmqpBroker(rabbitmq.url)
+    await broker.start(receiver)
+    try:
+        await until(lambda: broker.ready)
+        before = waiting(client, contract.DEAD_QUEUE)
+        properties = pika.BasicProperties(headers={contract.FIRST_DEATH: "expired"})
+        client.confirm_delivery()
+        client.basic_publish(contract.DEAD_EXCHANGE, contract.routing_key(event, node), b"", properties)
+        assert waiting(client, contract.DEAD_QUEUE) == before
+    finally:
+        await broker.close()
 
 
 async def test_a_dead_request_of_a_node_that_looks_alike(
@@ -110,7 +163,7 @@ async def test_dead_letters_are_readable_and_bounded(
     assert properties.headers == {"x-reason": "not-json", "x-detail": "x" * 500, "x-node": node}
     assert (properties.correlation_id, properties.content_type) == ("corr", "text/plain")
     assert (properties.delivery_mode, properties.app_id) == (2, "evapi-adapter")
-    assert broker.counters.dead_letters == 1
+    await until(lambda: broker.counters.dead_letters == 1)
     bounds = dict(contract.DEAD_QUEUE_ARGUMENTS)
     client.queue_declare(contract.DEAD_QUEUE, durable=True, arguments=bounds)
     assert bounds["x-max-length"] == 10_000

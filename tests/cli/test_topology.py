@@ -40,17 +40,17 @@ def client(vhost: str) -> Iterator[BlockingChannel]:
 
 def test_from_nothing_to_what_it_should_be(topology: Topology) -> None:
     before = topology("diff")
-    assert (before.code, before.err) == (1, "16 of 16 differ\n")
-    assert len(before.out.splitlines()) == 17
+    assert (before.code, before.err) == (1, "21 of 21 differ\n")
+    assert len(before.out.splitlines()) == 22
     assert "evapi.dead.by-node -> evapi.results.sbc1 [*.sbc1]" in before.out
     applied = topology("apply")
-    assert (applied.code, applied.err) == (0, "10 declared, 6 bound, 0 left alone\n")
-    assert [line.split()[0] for line in applied.out.splitlines()[1:]].count("declared") == 10
-    assert topology("apply") == (0, "", "0 declared, 0 bound, 16 left alone\n")
-    assert topology("diff") == (0, "", "nothing of 16 differs\n")
+    assert (applied.code, applied.err) == (0, "11 declared, 10 bound, 0 left alone\n")
+    assert [line.split()[0] for line in applied.out.splitlines()[1:]].count("declared") == 11
+    assert topology("apply") == (0, "", "0 declared, 0 bound, 21 left alone\n")
+    assert topology("diff") == (0, "", "nothing of 21 differs\n")
     shown = topology("show")
     assert (shown.code, shown.err) == (0, "")
-    assert [line.split()[0] for line in shown.out.splitlines()] == ["STATE", *["ok"] * 16]
+    assert [line.split()[0] for line in shown.out.splitlines()] == ["STATE", *["ok"] * 21]
 
 
 def test_what_is_there_otherwise_is_told_and_not_touched(topology: Topology, client: BlockingChannel) -> None:
@@ -72,10 +72,10 @@ def test_without_the_management_api(topology: Topology) -> None:
     assert (done.code, done.out) == (1, ""), "0 would say that all is as it should be"
     assert "connection refused" in done.err
     assert done.err.endswith(
-        "nothing of 16 differs; 6 could not be seen (topology show tells which and why)\n"
+        "nothing of 21 differs; 10 could not be seen (topology show tells which and why)\n"
     )
     rows = topology("show", "-o", "json", api=away).rows
-    assert [list(row) for row in rows] == [KEYS] * 16
+    assert [list(row) for row in rows] == [KEYS] * 21
     assert {row["remark"] for row in rows if row["state"] == "unknown"} == {
         "unknown: needs RabbitMQ's management plugin (EVAPI_AMQP_API)"
     }
@@ -100,9 +100,9 @@ def test_a_service_by_name(topology: Topology) -> None:
 def test_the_queue_of_a_service_that_cannot_declare_it(topology: Topology) -> None:
     wanted = ("--queue", "least_cost=invite_request,call.ended")
     done = topology("apply", *wanted)
-    assert (done.code, done.err) == (0, "11 declared, 8 bound, 0 left alone\n")
+    assert (done.code, done.err) == (0, "12 declared, 12 bound, 0 left alone\n")
     assert "evapi.events -> evapi.decide.least_cost [call_ended.*]" in done.out
-    assert topology("apply", *wanted, "--service", "least_cost").err == "0 declared, 0 bound, 19 left alone\n"
+    assert topology("apply", *wanted, "--service", "least_cost").err == "0 declared, 0 bound, 24 left alone\n"
     for wrong in ("least_cost", "=invite_request", "least_cost="):
         refused = topology("apply", "--queue", wrong)
         assert refused.code == 2

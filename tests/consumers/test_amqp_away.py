@@ -6,14 +6,12 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-import aiormq
 import pytest
 from yarl import URL
 
 from adapter.amqp import frames
 from adapter.amqp.connection import Connection
 from adapter.amqp.limits import ConnectionLimits
-from adapter.contract import DEAD_QUEUE, Request
 from adapter.errors import BrokerUnavailable
 from consumers import Service, route
 from consumers.amqp import Runner, runner, topology
@@ -22,6 +20,7 @@ from tests.harness.silent import silent_server
 from tests.harness.until import until
 
 if TYPE_CHECKING:
+    from adapter.contract import Request
     from tests.harness.proxy import Proxy
     from tests.harness.rabbitmq import RabbitServer
 
@@ -168,29 +167,6 @@ async def test_an_exchange_that_was_deleted_is_declared_again(
         await until(missing)
         await made.consuming.wait()
         await asker.reply(await asker.ask(event_of(service)))
-
-
-async def test_dead_letters_on_a_server_that_is_down(
-    rabbitmq: RabbitServer,
-    asker: Asker,
-    service: Service,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The queue of dead letters cannot be declared then; requests are decided all the same."""
-    real = aiormq.Channel.queue_declare
-
-    async def queue_declare(channel: Any, queue: str, **more: Any) -> Any:
-        if queue == DEAD_QUEUE:
-            await channel.close()
-            raise aiormq.ChannelNotFoundEntity("home node of durable queue is down")
-        return await real(channel, queue, **more)
-
-    monkeypatch.setattr(aiormq.Channel, "queue_declare", queue_declare)
-    async with running(service, rabbitmq.url):
-        await asker.reply(await asker.ask(event_of(service)))
-    assert "evapi.dead-letters cannot be declared: " in caplog.text
-    assert "home node of durable queue is down" in caplog.text
 
 
 async def test_what_is_declared_already_is_consumed_while_declarations_hang(

@@ -14,7 +14,6 @@ from uuid import uuid4
 import pika
 import pytest
 
-from adapter.contract import DEAD_QUEUE, DEAD_QUEUE_ARGUMENTS
 from consumers import Service, allow
 from tests.consumers.asker import running
 from tests.harness import node
@@ -139,7 +138,6 @@ def test_the_rights_that_the_readme_gives_are_enough(tmp_path: Path, rabbitmq: R
     with pika.BlockingConnection(pika.URLParameters(rabbitmq.url)) as connection:  # an adapter makes these
         for exchange, kind in (("evapi.events", "topic"), ("evapi.dead", "fanout")):
             connection.channel().exchange_declare(exchange, kind, durable=True)
-        connection.channel().queue_declare(DEAD_QUEUE, durable=True, arguments=dict(DEAD_QUEUE_ARGUMENTS))
     process = service(tmp_path, url, name)
     process.start()
     try:

@@ -282,8 +282,9 @@ class TestForgery:
         channel.basic_publish("", results, b"", failed)
         by_hand = {"content_type": "application/json", "headers": {"x-status": "operator"}}
         channel.basic_publish("", results, b"{}", pika.BasicProperties(correlation_id=plain, **by_hand))
-        death = {"x-death": [{"reason": "rejected", "queue": "evapi.decide.least_cost"}], "x-node": NODE}
-        dead = pika.BasicProperties(correlation_id=plain, headers=death)
+        death = {"reason": "rejected", "queue": "evapi.decide.least_cost"}
+        headers = {"x-death": [death], "x-first-death-reason": "rejected", "x-node": NODE}
+        dead = pika.BasicProperties(correlation_id=plain, headers=headers)
         channel.basic_publish("evapi.dead", f"invite_request.{NODE}", b"", dead)
         channel.basic_publish("", f"evapi.commands.{NODE}", b'{"hang":"up"}')
 
@@ -440,7 +441,8 @@ async def test_an_operator_operates(users: Users, bridge: tuple[Bridge, Simulate
 async def replays(users: Users, held: HeldService) -> None:
     """A request that was rejected is found, seen, and asked again, in the operator's name."""
     body = msgpack.packb({"event": "invite_request", "node": NODE, "data": {"again": True}})
-    dead = {"x-death": [{"reason": "rejected", "queue": "evapi.decide.least_cost"}], "x-node": NODE}
+    death = {"reason": "rejected", "queue": "evapi.decide.least_cost"}
+    dead = {"x-death": [death], "x-first-death-reason": "rejected", "x-node": NODE}
     with users.client(SERVICE) as client:
         channel = client.channel()
         channel.confirm_delivery()

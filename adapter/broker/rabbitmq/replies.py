@@ -135,7 +135,7 @@ def _last_death(headers: Mapping[str, Any]) -> tuple[str | None, str]:
     last = deaths[0] if isinstance(deaths, list) and deaths else None
     if not isinstance(last, dict):
         last = {}
-    why = _text(last.get("reason")) or _text(headers.get("x-first-death-reason"))
+    why = _text(last.get("reason")) or _text(headers.get(contract.FIRST_DEATH))
     queue = _text(last.get("queue"), _MAX_ID) or _text(headers.get("x-first-death-queue"), _MAX_ID)
     return why, queue or ""
 

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from adapter import contract
-from adapter.amqp.topology import Binding, Exchange, Queue, bind, declare_exchange, declare_queue, messages_in
+from adapter.amqp.topology import (
+    Binding,
+    Exchange,
+    Queue,
+    bind,
+    bind_all,
+    declare_exchange,
+    declare_queue,
+    messages_in,
+    unbind,
+)
 from adapter.amqp.words import DeclaredOtherwise
 from adapter.errors import BrokerUnavailable
 
@@ -41,6 +51,8 @@ REPLICAS: Final = Exchange(contract.REPLICAS_EXCHANGE, "fanout")
 """Declared with the queue on which a replica reads: who has no right to it serves all the same."""
 SERVICES: Final = Exchange(contract.SERVICES_EXCHANGE, "topic")
 """Made for services, which need no right to make it; the adapter itself has no use for it."""
+DEAD_KEPT: Final = Exchange(contract.DEAD_KEPT_EXCHANGE, "headers", internal=True)
+"""Declared with the dead letters, on which no call depends."""
 EXCHANGES: Final = (
     Exchange(contract.EVENTS_EXCHANGE, "topic"),
     Exchange(contract.COMMANDS_EXCHANGE, "topic"),
@@ -49,12 +61,31 @@ EXCHANGES: Final = (
     SERVICES,
     Exchange(contract.DEAD_EXCHANGE, "fanout"),
     Exchange(contract.DEAD_BY_NODE_EXCHANGE, "topic", internal=True),
+    DEAD_KEPT,
 )
 DEAD_QUEUE: Final = Queue(contract.DEAD_QUEUE, contract.DEAD_QUEUE_ARGUMENTS)
-DEAD_BINDINGS: Final = (
-    Binding(contract.DEAD_EXCHANGE, contract.DEAD_BY_NODE_EXCHANGE, to_exchange=True),
-    Binding(contract.DEAD_EXCHANGE, contract.DEAD_QUEUE),
+_BY_NODE: Final = Binding(contract.DEAD_EXCHANGE, contract.DEAD_BY_NODE_EXCHANGE, to_exchange=True)
+_TO_KEPT: Final = Binding(contract.DEAD_EXCHANGE, contract.DEAD_KEPT_EXCHANGE, to_exchange=True)
+
+
+def _kept(header: str, value: str | None) -> Binding:
+    """What has this header is kept; ``value``: only with this one. (RabbitMQ leaves headers ``x-...`` out of
+    account unless it is told otherwise, which it can be from 3.10 on.)
+    """
+    compared = frozenset({("x-match", "all-with-x"), (header, value)})
+    return Binding(contract.DEAD_KEPT_EXCHANGE, contract.DEAD_QUEUE, arguments=compared)
+
+
+_KEPT: Final = (
+    _kept(contract.HEADER_REASON, None),
+    _kept(contract.FIRST_DEATH, "rejected"),
+    _kept(contract.FIRST_DEATH, "maxlen"),
+    _kept(contract.FIRST_DEATH, "delivery_limit"),
 )
+"""All of RabbitMQ's reasons but ``expired``: one such letter for each call would bury the others."""
+DEAD_BINDINGS: Final = (_BY_NODE, _TO_KEPT, *_KEPT)
+EVERYTHING_KEPT: Final = Binding(contract.DEAD_EXCHANGE, contract.DEAD_QUEUE)
+"""The way by which versions before this one kept all that died: it is taken away."""
 MQTT_BINDING: Final = Binding(contract.EVENTS_EXCHANGE, contract.TOPIC_EXCHANGE, "#", to_exchange=True)
 """The way of events to MQTT clients. No adapter makes it: ``evapi-adapter topology apply --mqtt`` does."""
 
@@ -153,7 +184,7 @@ def commands_bindings(node: str) -> tuple[Binding, ...]:
 async def declare_exchanges(channel: aiormq.Channel) -> None:
     """The exchanges that calls depend on. Raises BrokerUnavailable."""
     for exchange in EXCHANGES:
-        if exchange not in (REPLICAS, SERVICES):
+        if exchange not in (REPLICAS, SERVICES, DEAD_KEPT):
             await declare_exchange(channel, exchange)
 
 
@@ -162,10 +193,12 @@ async def declare_dead_letters(channel: aiormq.Channel) -> None:
 
     That queue is bound by whoever made it with other bounds.
     """
-    between, kept = DEAD_BINDINGS
-    await bind(channel, between)
+    await bind(channel, _BY_NODE)
+    await declare_exchange(channel, DEAD_KEPT)
+    await bind(channel, _TO_KEPT)
     await declare_queue(channel, DEAD_QUEUE)
-    await bind(channel, kept)
+    await bind_all(channel, _KEPT)
+    await unbind(channel, EVERYTHING_KEPT)
 
 
 async def declare_results(open_channel: OpenChannel, queue: Queue, most: int, declare: Declare) -> str:

@@ -11,14 +11,6 @@ export const SERVICES_EXCHANGE = 'evapi.services';
 /** The routing key of the question who is there. */
 export const ASK = 'ask';
 export const DEAD_EXCHANGE = 'evapi.dead';
-export const DEAD_QUEUE = 'evapi.dead-letters';
-/** Bounds of the dead letters: number, bytes, age in ms. Whoever declares the queue gives these. */
-export const DEAD_QUEUE_ARGUMENTS = Object.freeze({
-  'x-max-length': 10_000,
-  'x-max-length-bytes': 64 * 1024 * 1024,
-  'x-message-ttl': 3 * 86_400 * 1000,
-  'x-overflow': 'drop-head',
-});
 
 export const APP_ID = 'evapi-adapter';
 export const VERSION = 1;

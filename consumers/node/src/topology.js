@@ -1,13 +1,5 @@
 /** What a service declares on RabbitMQ: the same each time, by every instance, and the same as the Python SDK. */
-import {
-  DEAD_EXCHANGE,
-  DEAD_QUEUE,
-  DEAD_QUEUE_ARGUMENTS,
-  EVENTS_EXCHANGE,
-  messageOf,
-  serviceQueue,
-  word,
-} from './contract.js';
+import { DEAD_EXCHANGE, EVENTS_EXCHANGE, messageOf, serviceQueue, word } from './contract.js';
 import { onChannel, refusal } from './connection.js';
 
 /** @typedef {import('./connection.js').Connection} Connection */
@@ -27,22 +19,22 @@ export function queueArguments(service) {
 }
 
 /**
- * Declare the exchanges, the dead letters and the service's queue. `bindService` comes after it.
+ * Declare the exchanges and the service's queue. `bindService` comes after it.
  *
- * What is the adapter's is declared only where it is missing, so that a service needs no right to it. A queue
- * that exists with other arguments is used as it is: they cannot be changed, and calls are waiting.
+ * What is the adapter's is declared only where it is missing, so that a service needs no right to it. What is
+ * kept of what died is the adapter's affair. A queue that exists with other arguments is used as it is: they
+ * cannot be changed, and calls are waiting.
  * @param {Connection} connection
  * @param {Service} service
  */
 export async function declare(connection, service) {
   await exchange(connection, EVENTS_EXCHANGE, 'topic');
   await exchange(connection, DEAD_EXCHANGE, 'fanout');
-  await deadQueue(connection, service);
   await queue(connection, service, serviceQueue(service.name), queueArguments(service));
 }
 
 /**
- * Bind the service's queue to its events, and the dead letters' to their exchange.
+ * Bind the service's queue to its events.
  * @param {Connection} connection
  * @param {Service} service
  */
@@ -52,12 +44,6 @@ export async function bindService(connection, service) {
       await channel.bindQueue(serviceQueue(service.name), EVENTS_EXCHANGE, `${word(event)}.*`);
     }
   });
-  try {
-    await onChannel(connection, (channel) => channel.bindQueue(DEAD_QUEUE, DEAD_EXCHANGE, ''));
-  } catch (error) {
-    // Left to the adapter if this user may not, or if it is not there.
-    if (refusal(error) !== 403 && refusal(error) !== 404) throw error;
-  }
 }
 
 /**
@@ -92,20 +78,6 @@ export async function exchange(connection, name, kind) {
       if (refusal(refused) !== 403) throw refused;
       throw new Error(`there is no exchange ${name}: start an adapter first, which makes it`);
     }
-  }
-}
-
-/**
- * Calls do not wait for the dead letters.
- * @param {Connection} connection
- * @param {Service} service
- */
-async function deadQueue(connection, service) {
-  try {
-    if (await queueExists(connection, DEAD_QUEUE)) return;
-    await queue(connection, service, DEAD_QUEUE, DEAD_QUEUE_ARGUMENTS);
-  } catch (error) {
-    if (refusal(error) !== 403) service.log.warn(`${DEAD_QUEUE} cannot be declared: ${messageOf(error)}`);
   }
 }
 
