@@ -201,6 +201,7 @@ clients: install $(CLIENTS)/.installed ## the smallest consumer of each client l
 .PHONY: phones
 phones: DEBIAN += baresip-core mmdebstrap
 phones: install ## a real phone (baresip) and a real Asterisk, which a Debian sid in a folder has (2 minutes, the first time 5; as root)
+	@$(BIN)/python -m tests.harness.asterisk
 	$(BIN)/pytest tests/phones/test_phone.py tests/phones/asterisk_calls.py
 
 .PHONY: contract

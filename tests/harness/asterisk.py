@@ -115,3 +115,7 @@ class Asterisk:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+if __name__ == "__main__":
+    root(SUITE, PACKAGES)  # once, before tests whose time is bounded

@@ -76,6 +76,9 @@ def root(suite: str, wanted: tuple[str, ...], *, fresh: bool = False) -> Path:
 
 
 def _remove(folder: Path) -> None:
+    mounts = (line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
+    for left in sorted((each for each in mounts if each.startswith(f"{folder}/")), reverse=True):
+        subprocess.run([*as_root(), "umount", left], check=True)  # by a mmdebstrap that was ended
     subprocess.run([*as_root(), "rm", "-rf", "--one-file-system", str(folder)], check=True)
 
 
