@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+REMEDY: Final = "give each adapter of this user an EVAPI_HTTP of its own, or set EVAPI_REDIS_URL; calls go on"
 MOST_AT_A_TIME: Final = 16
 """Connections; more are refused."""
 IDLE: Final = 60.0
@@ -100,7 +101,7 @@ class OperatorSocket:
             self._server = await asyncio.start_unix_server(self._talk, sock=listens)
         except OSError as exc:
             listens.close()
-            log.warning("operator's commands cannot ask this adapter", error=str(exc))
+            log.warning("operator's commands cannot ask this adapter", error=str(exc), do=REMEDY)
 
     async def close(self) -> None:
         """Stop listening, and leave who asks."""

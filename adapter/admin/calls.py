@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import msgpack
 
 from adapter.admin.away import redis_away
+from adapter.admin.commanded import Ended, with_commands
 from adapter.admin.timelines import Noted, timelines
 from adapter.errors import CodecError, StoreUnavailable
 from adapter.model.correlation import parts
-from adapter.observe.journal_entry import unpack
+from adapter.observe.journal_entry import unpack, unpack_commands
 from adapter.ports.store import NOTE_INTERVAL
 
 if TYPE_CHECKING:
@@ -121,6 +122,18 @@ async def history(
     now: float,
 ) -> list[Timeline]:
     """The same, given what is in flight ``now``. Raises StoreUnavailable."""
+    found = await _suspensions(store, replicas, wanted, records, now)
+    call_ids = {each.call_id for each in found} - {""}
+    return with_commands(found, await _commands(store, replicas, call_ids)) if call_ids else found
+
+
+async def _suspensions(
+    store: Inspection,
+    replicas: Sequence[str],
+    wanted: Wanted,
+    records: Sequence[Transaction],
+    now: float,
+) -> list[Timeline]:
     meant = {record.id[:3] for record in records}
     if wanted.transaction is None:
         meant |= await _of_call(store, replicas, wanted.text)
@@ -139,6 +152,18 @@ async def _of_call(store: Inspection, replicas: Sequence[str], call_id: str) -> 
     async for _, _, entry in entries(store, replicas):
         if packed in entry:  # a journal may hold 100,000 calls: to read them all takes many seconds
             found.update(step.id[:3] for step in read_entry(entry) if step.call_id == call_id)
+    return found
+
+
+async def _commands(store: Inspection, replicas: Sequence[str], call_ids: set[str]) -> list[Ended]:
+    """Those that name one of these calls."""
+    packed = [call_id.encode("utf-8", "surrogatepass") for call_id in call_ids]
+    found: list[Ended] = []
+    async for replica, _, entry in entries(store, replicas):
+        if any(each in entry for each in packed):
+            with contextlib.suppress(CodecError):
+                ended = (Ended(replica, at, command) for at, command in unpack_commands(entry))
+                found += (each for each in ended if each.command.call_id in call_ids)
     return found
 
 

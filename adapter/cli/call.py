@@ -52,7 +52,7 @@ def call(
     ring: Annotated[float, typer.Option(min=0, max=600, help="Seconds for which it rings.")] = 0.0,
     hold: Annotated[
         float, typer.Option(min=0, max=3600, help="Seconds until an answered call is ended.")
-    ] = 0.0,
+    ] = 0.1,
     timeout: Annotated[
         float, typer.Option(min=0.1, max=600, help="Seconds to the final response; then it is cancelled.")
     ] = 10.0,

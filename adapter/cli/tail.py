@@ -239,6 +239,7 @@ def tail(
     outcome: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="OUTCOME",
             autocompletion=complete.outcomes,
             help="Only this outcome: timeout; or all but it: '!decided'. May be repeated.",
         ),

@@ -59,7 +59,8 @@ def trace(
     """Show what became of a call: each step from Kamailio to Kamailio, with what it took.
 
     All transactions of a Call-ID; all suspensions of a transaction, by its id with or without the last
-    number. SINCE counts from the event, TOOK from the step that it came after. From the journals, which
+    number; commands to Kamailio that name the call. SINCE counts from the event, TOOK from the step that it
+    came after. From the journals, which
     replicas write twice a second and keep for EVAPI_JOURNAL seconds (120), and from what is in flight.
     Payloads are there while a call is in flight, or with EVAPI_JOURNAL_PAYLOADS. Exit codes: 0 shown, 1
     nothing is known of it, or Redis is away, 2 wrong usage.

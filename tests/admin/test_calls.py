@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from adapter import contract, settings
 from adapter.admin import calls
 from adapter.admin.calls import Wanted
+from adapter.admin.commanded import Ended, with_commands
 from adapter.admin.timelines import Moment, Noted, Timeline, request_data, timelines
 from adapter.errors import StoreUnavailable
 from adapter.inflight.operator import OperatorStore
@@ -455,7 +456,10 @@ class TestFind:
         await world.write("r2", other(5, CALL_ID + "x"))
         found = await world.find(CALL_ID)
         assert sorted(str(each.id) for each in found) == ["sbc1:1:1:1", "sbc1:1:1:2", "sbc2:1:3:1"]
-        assert all(each.state == "resumed" and len(each.moments) == 5 for each in found)
+        assert all(each.state == "resumed" for each in found)
+        steps = [[moment.step for moment in each.moments if moment.step != "command"] for each in found]
+        assert {len(each) for each in steps} == {5}
+        assert sum(len(each.moments) for each in found) == 5 * len(found) + len(found), "a command for each"
 
     async def test_by_an_id_all_suspensions_of_its_transaction(self, world: World) -> None:
         await world.write("r1", other(1, seq=1), other(11), other(1, node="sbc2"))
@@ -528,3 +532,17 @@ class TestSettings:
         assert "hunter2" not in str(caught.value)
         assert str(caught.value).startswith("Redis at redis://:***@127.0.0.1:")
         assert "EVAPI_REDIS_URL" in str(caught.value)
+
+
+def test_a_command_stands_at_the_suspension_that_it_came_after() -> None:
+    second = TransactionId("sbc1", 37, 1840980198, 2)
+    again = replace(event(NOW + 5, second), more={"arrived": NOW + 5})
+    found = timelines(by("r1~ab", event(NOW), resume(NOW + 1), again), [], NOW)
+    told = Commanded("sbc1", "hangup", "h1", CALL_ID, "not_found", 0.1, "")
+    commands = [Ended("r1~ab", at, told) for at in (NOW + 6, NOW + 2, NOW - 9)]
+    commands.append(Ended("r1~ab", NOW + 3, told._replace(call_id="another")))
+    one, two = (
+        [moment.at - NOW for moment in each.moments if moment.step == "command"]
+        for each in with_commands(found, commands)
+    )
+    assert (one, two) == ([-9.0, 2.0], [6.0])

@@ -11,6 +11,7 @@ import pytest
 
 from adapter.model.transaction import Outcome, State
 from adapter.observe.journal import Journal
+from adapter.observe.sink import Commanded
 from adapter.ports.broker import Reply
 from adapter.simulator import SimulatedKamailio
 from tests.cli.command import evapi_adapter, in_pipes, on_terminal
@@ -66,6 +67,31 @@ class TestTimeline:
         assert lines[0].startswith("22:13:20.000")
         assert lines[5].split()[1:5] == ["16", "ms", "2", "ms"]
         assert lines[7].split()[1:5] == ["120", "ms", "100", "ms"]
+
+    def test_commands_that_name_the_call(self, calls: Calls) -> None:
+        calls.decided(call := calls.call(7, ago=10))
+        journal = Journal()
+        for name, call_id, detail in (("calls", "other@h", ""), ("hangup", call.call_id, "the BYE got 200")):
+            told = Commanded("sbc1", name, f"id-{name}", call_id, "done", 0.25, detail)
+            journal.commanded(call.claimed_at + 5, told)
+        calls.write(journal, "r2~cd")
+        for asked in (call.call_id, str(call.id)):
+            done = evapi_adapter("trace", asked, **calls.variables)
+            *_, last = done.out.splitlines()
+            assert last.split()[3:5] == ["250", "ms"]
+            assert last.endswith("kamailio  command hangup of sbc1: done (the BYE got 200)")
+            assert "command calls" not in done.out
+        (one,) = found(evapi_adapter("trace", call.call_id, "-o", "json", **calls.variables))
+        shown = {key: value for key, value in one["steps"][-1].items() if key not in ("at", "since", "text")}
+        assert shown == {
+            "step": "command",
+            "where": "kamailio",
+            "took": 0.25,
+            "replica": "r2~cd",
+            "command": "id-hangup",
+            "name": "hangup",
+            "outcome": "done",
+        }
 
     def test_as_json_with_keys_that_stay(self, calls: Calls) -> None:
         calls.decided(calls.call(7), replica="r9~ef")

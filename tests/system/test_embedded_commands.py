@@ -7,16 +7,20 @@ import io
 import json
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import structlog
+import structlog.testing
 
 from adapter.admin.running import RunningAdapter, runs
 from adapter.errors import StoreUnavailable
 from adapter.inflight import questions
 from adapter.inflight.kept_journal import MOST_BYTES, KeptJournal
+from adapter.inflight.local import LocalStore
 from adapter.model.transaction import Outcome, Transaction, TransactionId
+from adapter.operator_socket import OperatorSocket
 from adapter.simulator import SimulatedKamailio
 from consumers import Request, Service, allow
 from tests.cli.ground import in_thread
@@ -146,6 +150,18 @@ async def test_where_none_runs_that_is_said() -> None:
     assert not runs(port)
     with pytest.raises(StoreUnavailable, match="does it run"):
         await RunningAdapter(port).time()
+
+
+async def test_where_nobody_can_ask_the_log_says_what_to_do() -> None:
+    port, unused, store = free_port(), cast("Any", None), LocalStore("r1")
+    with socket.socket(socket.AF_UNIX) as taken, structlog.testing.capture_logs() as logs:
+        taken.bind(questions.address(port))
+        asked = OperatorSocket(port, store, unused, unused, unused, unused, time.time)
+        await asked.start()
+        await asked.close()
+    (told,) = logs
+    assert "Address already in use" in told["error"]
+    assert "EVAPI_HTTP" in told["do"]
 
 
 async def test_what_is_no_question_costs_nothing(here: Here) -> None:
