@@ -17,10 +17,13 @@ from adapter.ports.broker import Publication, Published
 from consumers import Result, Service, route
 from consumers.amqp import Runner
 from tests.broker.support import Recorder, attached, next_tag, unique, waiting
+from tests.harness import node as packages
+from tests.harness.process import Process
 from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from pika.adapters.blocking_connection import BlockingChannel
 
@@ -104,6 +107,34 @@ async def test_requests_of_one_gathering_are_one_message_and_so_are_their_replie
         assert each.replied is not None
         assert 0 <= each.replied - each.received < 20
     assert service.counts[Result.DECIDED] == MANY
+
+
+async def test_the_sdk_for_node_answers_them_likewise(
+    rabbitmq: RabbitServer, broker: AmqpBroker, receiver: Recorder, node: str, name: str, tmp_path: Path
+) -> None:
+    packages.provide(tmp_path)
+    file = tmp_path / "service.mjs"
+    file.write_text(f"""\
+        import {{ Service, route, run }} from 'evapi-consumers';
+        await run(new Service('{name}').on('asked', ({{ data }}) => route('sip:1@gw', {{ of: data.of }})));
+    """)
+    service = Process("service", ["node", str(file)], tmp_path, {"EVAPI_AMQP_URL": rabbitmq.url})
+    await attached(broker, node)
+    service.start()
+    try:
+        await until(lambda: "bound to" in service.log.read_text())
+        assert await broker.publish(asked(name, node)) == [Published.CONFIRMED] * MANY
+        await until(lambda: len(receiver.replies) == MANY)
+    finally:
+        assert service.stop() == 0
+    assert {each.correlation_id: decode_reply(each.body)["of"] for each in receiver.replies} == {
+        f"{node}:{number}:7:1": number for number in range(MANY)
+    }
+    for each in receiver.replies:
+        assert (each.service, each.status) == (name, None)
+        assert each.received is not None
+        assert each.replied is not None
+        assert 0 <= each.replied - each.received < 20
 
 
 async def test_the_message_is_in_todays_form_or_a_batch_no_larger_than_the_policy_says(

@@ -24,6 +24,7 @@ import { bindService, queueExists } from './topology.js';
 import { Work, isDirect } from './work.js';
 
 /** @typedef {import('amqplib').ConsumeMessage} ConsumeMessage */
+/** @typedef {import('./several.js').Part} Part */
 /** @typedef {import('./connection.js').Channel} Channel */
 /** @typedef {import('./connection.js').Connection} Connection */
 /** @typedef {import('./connection.js').ConfirmChannel} ConfirmChannel */
@@ -215,7 +216,7 @@ export class Bindings {
    * Deal with a request that this instance has no handler for: give it to one that has. If there is none, the
    * service is unbound from the event, unless the request came straight to its queue: that tells nothing of
    * bindings. Gives whether another instance has it. Throws nothing.
-   * @param {ConsumeMessage} message
+   * @param {ConsumeMessage | Part} message
    * @param {string} event
    * @returns {Promise<boolean>}
    */
@@ -242,7 +243,7 @@ export class Bindings {
 
   /**
    * Return true if another instance got it.
-   * @param {ConsumeMessage} message
+   * @param {ConsumeMessage | Part} message
    * @param {string} event
    * @returns {Promise<boolean>}
    */

@@ -24,6 +24,8 @@ export const HEADER_TIME_LEFT = 'x-time-left';
 /** Of a request that an instance passes on to another: 1 if it came straight to the queue of the service. */
 export const HEADER_DIRECT = 'x-direct';
 export const HEADER_VERSION = 'x-version';
+/** How many requests, or replies, stand in one message. */
+export const HEADER_BATCH = 'x-batch';
 export const HEADER_SERVICE = 'x-service';
 export const HEADER_STATUS = 'x-status';
 export const HEADER_DETAIL = 'x-detail';
@@ -191,6 +193,16 @@ export function decodeRequest(content, version = VERSION) {
     throw new CodecError(`${HEADER_VERSION} ${version}, this reader knows ${VERSION}`);
   }
   const raw = decodeMap(content);
+  return requestOf(isJson(content) ? { ...raw, data: bytesOfJson(raw['data']) } : raw);
+}
+
+/**
+ * Return the request that a map is.
+ * @param {{ [key: string]: any }} raw
+ * @returns {RequestBody}
+ * @throws {CodecError} if it is none
+ */
+export function requestOf(raw) {
   const { event, node, tm_index: tmIndex, tm_label: tmLabel, seq, deadline } = raw;
   if (typeof event !== 'string' || typeof node !== 'string') throw new CodecError('no event, or no node');
   if (event.length > MAX_NAME || node.length > MAX_NAME) {
@@ -198,7 +210,7 @@ export function decodeRequest(content, version = VERSION) {
   }
   if (deadline != null && !Number.isFinite(deadline)) throw new CodecError('deadline is no number');
   /** @type {RequestBody} */
-  const found = { event, node, data: isJson(content) ? bytesOfJson(raw['data']) : raw['data'] };
+  const found = { event, node, data: raw['data'] };
   if (tmIndex != null || tmLabel != null || seq != null) {
     if (!(Number.isInteger(tmIndex) && Number.isInteger(tmLabel) && Number.isInteger(seq))) {
       throw new CodecError('ids of a wrong type');
@@ -244,13 +256,31 @@ export function decodeReply(content) {
   return decodeMap(content);
 }
 
-/** @param {unknown} value */
-function encode(value) {
+/**
+ * Write msgpack.
+ * @param {unknown} value
+ * @throws {CodecError} for what msgpack has not
+ */
+export function encode(value) {
   try {
     const packed = encoder.encode(value);
     return Buffer.from(packed.buffer, packed.byteOffset, packed.byteLength);
   } catch (error) {
     throw new CodecError(`it cannot be packed: ${messageOf(error)}`);
+  }
+}
+
+/**
+ * Read msgpack.
+ * @param {Uint8Array} content
+ * @returns {unknown}
+ * @throws {CodecError} if it is none
+ */
+export function decode(content) {
+  try {
+    return decoder.decode(content);
+  } catch (error) {
+    throw new CodecError(`no msgpack: ${messageOf(error)}`);
   }
 }
 

@@ -17,6 +17,7 @@ import {
   encodeReply,
   isMap,
   messageOf,
+  requestOf,
   word,
 } from './contract.js';
 import { Alone } from './alone.js';
@@ -46,7 +47,8 @@ import { TimeLeft } from './time_left.js';
 /**
  * A message as it came from a transport.
  * @typedef {object} Message
- * @property {Uint8Array} content
+ * @property {Uint8Array} [content]
+ * @property {{ [key: string]: any }} [request] the map that its body was, where it came with others in one message
  * @property {string | undefined} correlationId undefined where nobody waits for an answer
  * @property {{ [key: string]: any }} headers
  * @property {Set<() => void>} [inHand] takes what gives it up while its handler is at it
@@ -78,6 +80,7 @@ import { TimeLeft } from './time_left.js';
  * @property {unknown} [error] why it failed or was rejected; it stays in this process
  */
 
+const NOTHING = new Uint8Array();
 /** Milliseconds between two warnings of the same kind, of which there may be one for each request. */
 const TELL_EACH = 5_000;
 
@@ -165,7 +168,8 @@ export class Service {
     const { correlationId, headers } = message;
     let body;
     try {
-      body = decodeRequest(message.content, headers[HEADER_VERSION]);
+      const { request, content = NOTHING } = message;
+      body = request ? requestOf(request) : decodeRequest(content, headers[HEADER_VERSION]);
     } catch (error) {
       return this.#rejected(correlationId, error);
     }

@@ -1,12 +1,16 @@
 /** The requests in hand of one channel: decide, reply, acknowledge. */
+import { encodePart, joined, messages } from './batches.js';
 import {
   APP_ID,
+  HEADER_BATCH,
   HEADER_DIRECT,
   HEADER_RECEIVED,
   HEADER_REPLIED,
+  HEADER_SERVICE,
   MSGPACK,
   messageOf,
 } from './contract.js';
+import { Part, Whole, parts } from './several.js';
 import { Unread } from './time_left.js';
 
 /** @typedef {import('amqplib').ConsumeMessage} ConsumeMessage */
@@ -20,11 +24,14 @@ import { Unread } from './time_left.js';
 const REPLY_ATTEMPTS = 8;
 /** Milliseconds before the second attempt, twice as many before the third; less at random. */
 const REPLY_PAUSE = 50;
+/** Bytes of a reply that goes out with others. A larger one gains nothing by it. */
+const SMALL = 8_192;
 
 /**
  * A request in hand.
  * @typedef {object} Delivery
- * @property {ConsumeMessage} message
+ * @property {ConsumeMessage | Part} message
+ * @property {Whole} whole the message that it came in
  * @property {number} received epoch microseconds
  * @property {number} at the same by the monotonic clock, in milliseconds
  * @property {number} attempts how often its reply was refused
@@ -32,8 +39,13 @@ const REPLY_PAUSE = 50;
  */
 
 /**
+ * A reply on its way. Of one that goes out with others: when it was there, in epoch microseconds.
+ * @typedef {{ delivery: Delivery, reply: Reply, replied: number }} Joined
+ */
+
+/**
  * @typedef {object} Options
- * @property {(message: ConsumeMessage, event: string) => Promise<boolean>} [passOn] is given a request that the
+ * @property {(message: ConsumeMessage | Part, event: string) => Promise<boolean>} [passOn] is given a request that the
  *   service has no handler for; gives whether another instance has it now. Then it is acknowledged, as is one that
  *   nobody has, unless it came to this service alone: that one is answered
  * @property {boolean} [passedOn] whether it is other instances that pass these requests on
@@ -55,6 +67,8 @@ export class Work {
   #unread = new Unread();
   /** @type {Set<() => void>} what gives up those that handlers are at */
   #handled = new Set();
+  /** @type {Map<string, Joined[]>} replies that go out together, by where they go */
+  #together = new Map();
   #numbers = 0;
   #inHand = 0;
   #over = false;
@@ -77,14 +91,23 @@ export class Work {
   }
 
   /**
-   * Take a request.
+   * Take a message: a request, or several.
    * @param {ConsumeMessage} message
    */
   take(message) {
     if (this.#over) return;
     this.#unread.batch();
-    this.#inHand += 1;
-    const delivery = { message, received: Date.now() * 1000, at: performance.now(), attempts: 0 };
+    const found = parts(message);
+    const whole = new Whole(message, found.length);
+    const [received, at] = [Date.now() * 1000, performance.now()];
+    this.#inHand += found.length;
+    for (const each of found) this.#begin({ message: each, whole, received, at, attempts: 0 });
+  }
+
+  /** @param {Delivery} delivery */
+  #begin(delivery) {
+    if (this.#over) return;
+    const { message } = delivery;
     const { headers = {}, userId, replyTo } = message.properties;
     const correlationId = replyTo ? message.properties.correlationId : undefined; // nobody waits otherwise
     const { requestsFrom } = this.#options;
@@ -93,7 +116,8 @@ export class Work {
     }
     const send = (/** @type {Reply} */ reply) => this.#over || this.#reply({ ...delivery, early: true }, reply);
     const inHand = this.#handled;
-    const answer = this.#service.answer({ content: message.content, correlationId, headers, inHand, send });
+    const body = message instanceof Part ? { request: message.request } : { content: message.content };
+    const answer = this.#service.answer({ ...body, correlationId, headers, inHand, send });
     if (answer instanceof Promise) answer.then((found) => this.#settle(delivery, found));
     else this.#settle(delivery, answer);
   }
@@ -165,30 +189,87 @@ export class Work {
    * @param {Reply} reply
    */
   #reply(delivery, reply) {
-    const { replyTo, correlationId } = delivery.message.properties;
-    const outlet = this.#replies;
+    const { message } = delivery;
     const spent = performance.now() - delivery.at;
-    const took = Math.round(spent * 1000);
     if (!delivery.attempts && !delivery.early) this.#service.spent += spent;
+    const one = { delivery, reply, replied: delivery.received + Math.round(spent * 1000) };
+    const alone = delivery.early || delivery.attempts || reply.body.length > SMALL;
+    if (alone || !(message instanceof Part)) return this.#publish(one);
+    if (!this.#together.size) setImmediate(() => this.#flush());
+    const others = this.#together.get(message.properties.replyTo);
+    if (others) others.push(one);
+    else this.#together.set(message.properties.replyTo, [one]);
+  }
+
+  /** Send what this turn of the loop has replied to requests that came with others. */
+  #flush() {
+    const together = [...this.#together.values()];
+    this.#together.clear();
+    if (this.#over) return;
+    for (const replies of together) {
+      const { received } = replies[0].delivery;
+      const written = replies.map((one) => ({ one, part: this.#part(one, received) }));
+      for (const some of messages(written)) this.#join(some.map(({ one }) => one), some.map(({ part }) => part));
+    }
+  }
+
+  /**
+   * @param {Joined} one
+   * @param {number} received when the first of those came with which it goes out
+   */
+  #part({ delivery, reply, replied }, received) {
+    const { [HEADER_SERVICE]: _, ...own } = reply.headers;
+    if (delivery.received !== received) {
+      Object.assign(own, { [HEADER_RECEIVED]: delivery.received, [HEADER_REPLIED]: replied });
+    }
+    return encodePart(delivery.message.properties.correlationId, reply.body, own);
+  }
+
+  /**
+   * @param {Joined[]} some
+   * @param {Buffer[]} written
+   */
+  #join(some, written) {
+    if (some.length === 1) return this.#publish(some[0]);
+    const { delivery, reply } = some[0];
+    const headers = { [HEADER_SERVICE]: reply.headers[HEADER_SERVICE], [HEADER_BATCH]: some.length };
+    this.#send(some, delivery.message.properties.replyTo, joined(written), undefined, {
+      ...headers,
+      [HEADER_RECEIVED]: delivery.received,
+      [HEADER_REPLIED]: some[some.length - 1].replied,
+    });
+  }
+
+  /** @param {Joined} one */
+  #publish(one) {
+    const { delivery, reply, replied } = one;
+    const { replyTo, correlationId } = delivery.message.properties;
+    const times = { [HEADER_RECEIVED]: delivery.received, [HEADER_REPLIED]: replied };
+    this.#send([one], replyTo, reply.body, correlationId, { ...reply.headers, ...times });
+  }
+
+  /**
+   * @param {Joined[]} some that are done with once RabbitMQ has confirmed the message
+   * @param {string} to
+   * @param {Buffer} body
+   * @param {string | undefined} correlationId
+   * @param {{ [key: string]: unknown }} headers
+   */
+  #send(some, to, body, correlationId, headers) {
+    const outlet = this.#replies;
+    const again = () => some.forEach(({ delivery, reply }) => this.#again(outlet, delivery, reply));
     try {
-      outlet.publish('', replyTo, reply.body, {
-        ...(reply.body.length && { contentType: MSGPACK }),
-        correlationId,
+      outlet.publish('', to, body, {
+        ...(body.length && { contentType: MSGPACK }),
+        ...(correlationId && { correlationId }),
         messageId: `${this.#service.name}:${(this.#numbers += 1)}`,
         appId: APP_ID,
         mandatory: true,
         persistent: false,
-        headers: {
-          ...reply.headers,
-          [HEADER_RECEIVED]: delivery.received,
-          [HEADER_REPLIED]: delivery.received + took,
-        },
-      }, (error) => {
-        if (error) this.#again(outlet, delivery, reply);
-        else this.#done(delivery);
-      });
+        headers,
+      }, (error) => (error ? again() : some.forEach(({ delivery }) => this.#done(delivery))));
     } catch {
-      this.#again(outlet, delivery, reply); // its channel is closed
+      again(); // its channel is closed
     }
   }
 
@@ -243,25 +324,47 @@ export class Work {
   }
 
   /**
-   * Acknowledge a request, or reject it: to the dead letters. Nothing while its answer is still to come.
+   * Acknowledge a request, or reject it: to the dead letters. Nothing while its answer is still to come. A message
+   * of several is acknowledged once all of it is done with.
    * @param {Delivery} delivery
    * @param {boolean} [good]
    */
   #done(delivery, good = true) {
     if (this.#over || delivery.early) return;
+    const { message, whole } = delivery;
+    if (!good && message instanceof Part) return this.#bury(delivery, message);
     try {
-      if (good) this.#channel.ack(delivery.message);
-      else this.#channel.nack(delivery.message, false, false);
+      if (!good) this.#channel.nack(whole.message, false, false);
+      else if ((whole.left -= 1) === 0) this.#channel.ack(whole.message);
     } catch {
       this.#over = true; // the channel is closed: all comes again
     }
     if ((this.#inHand -= 1) === 0) this.#onIdle();
   }
+
+  /**
+   * Have one of several requests go to the dead letters.
+   * @param {Delivery} delivery
+   * @param {Part} part
+   */
+  #bury(delivery, part) {
+    const { name, log } = this.#service;
+    const { exchange, key, options } = part.dead(name);
+    const buried = (/** @type {unknown} */ error) => {
+      if (error) log.error(`${name}: ${part.properties.correlationId}: no dead letter: ${messageOf(error)}`);
+      this.#done(delivery);
+    };
+    try {
+      this.#replies.publish(exchange, key, part.content, options, buried);
+    } catch (error) {
+      buried(error);
+    }
+  }
 }
 
 /**
  * Return true if nobody but one service got a request: it came straight to its queue, by the exchange without a name.
- * @param {ConsumeMessage} message
+ * @param {ConsumeMessage | Part} message
  * @param {boolean} [passedOn] by another instance, which tells of it in a header
  */
 export function isDirect(message, passedOn = false) {

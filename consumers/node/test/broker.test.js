@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Runner, allow, cached, route } from '../src/index.js';
-import { DEAD_EXCHANGE, EVENTS_EXCHANGE, decodeReply, encodeRequest } from '../src/contract.js';
+import { DEAD_EXCHANGE, EVENTS_EXCHANGE, decode, decodeReply, encode, encodeRequest } from '../src/contract.js';
 import { Undecided, ask } from '../src/testing.js';
 import { TLS_URL, URL_, inbox, onChannel, proxy, quiet, start, unique } from './broker.js';
 import { until } from './wait.js';
@@ -265,4 +265,77 @@ test('a URL that is none is told without its password', async () => {
     assert.ok(error instanceof Error);
     return error.name === 'SettingsError' && !error.message.includes('secret');
   });
+});
+
+/**
+ * Publish several requests in one message, as the adapter does; gives their correlation ids.
+ * @param {string} service
+ * @param {string} replyTo
+ * @param {object[]} some what differs of each
+ */
+async function several(service, replyTo, some) {
+  const deadline = Date.now() + 20_000;
+  const parts = some.map((more) => {
+    const correlationId = `n:${(asked += 1)}:1:1`;
+    const ids = { tm_index: asked, tm_label: 1, seq: 1, deadline };
+    const own = { correlation_id: correlationId, headers: { 'x-time-left': 20_000 } };
+    return { event: 'none', node: 'n', data: {}, ...ids, ...own, ...more };
+  });
+  const headers = { 'x-node': 'n', 'x-deadline': deadline, 'x-version': 1, 'x-batch': parts.length };
+  await onChannel(async (channel) => {
+    channel.publish('', `evapi.decide.${service}`, encode(parts), { replyTo, headers, contentType: 'application/msgpack' });
+    await channel.waitForConfirms();
+  });
+  return parts.map(({ correlation_id: id }) => id);
+}
+
+test('requests that come in one message are answered in one, each by itself', async (t) => {
+  const { queue, came } = await inbox(t);
+  const event = unique();
+  const { service } = quiet();
+  service.on(event, ({ data, correlationId, timeLeft, headers }) => {
+    if (data.bad) throw new Error('a');
+    assert.ok(timeLeft > 10_000 && headers['x-batch'] === undefined);
+    return allow({ by: correlationId });
+  });
+  await start(t, service);
+  const ids = await several(service.name, queue, [{ event }, { event, data: { bad: 1 } }, { event }, {}]);
+  await until(() => came.length === 2);
+  const [{ properties, content }, { properties: last }] = /** @type {any[]} */ (came);
+  assert.equal(properties.correlationId, undefined);
+  assert.deepEqual([properties.headers['x-batch'], properties.headers['x-service']], [3, service.name]);
+  const found = /** @type {any[]} */ (decode(content));
+  assert.deepEqual(found.map((each) => each.correlation_id), ids.slice(0, 3));
+  assert.deepEqual(decodeReply(found[0].body), { action: 'allow', by: ids[0] });
+  assert.equal(found[1].headers['x-status'], 'failed');
+  assert.equal(found[0].headers, undefined);
+  // Of an event that it has no handler for, later: other instances were asked first.
+  assert.deepEqual([last.correlationId, last.headers['x-status']], [ids[3], 'failed']);
+  await until(async () => (await waitingIn(`evapi.decide.${service.name}`)) === 0);
+});
+
+test('a message of several is acknowledged once all of it is answered', async (t) => {
+  const { queue, came } = await inbox(t);
+  const event = unique();
+  const { service } = quiet();
+  service.on(event, ({ data }) => (data.waits ? new Promise(() => {}) : allow()));
+  const { stop } = await start(t, service, { grace: 100 });
+  await several(service.name, queue, [{ event }, { event, data: { waits: 1 } }]);
+  await until(() => came.length === 1);
+  await stop();
+  assert.equal(await waitingIn(`evapi.decide.${service.name}`), 1);
+});
+
+test('one of several that is no request goes to the dead letters alone', async (t) => {
+  const { queue, next } = await inbox(t);
+  const dead = await inbox(t, DEAD_EXCHANGE);
+  const event = unique();
+  const { service } = quiet();
+  await start(t, service.on(event, () => allow()));
+  const [good, bad] = await several(service.name, queue, [{ event }, { event, seq: 'x' }]);
+  const { properties, content } = await dead.next(/** @type {string} */ (bad));
+  assert.equal(properties.headers?.['x-first-death-reason'], 'rejected');
+  assert.equal(properties.headers?.['x-death']?.[0]?.queue, `evapi.decide.${service.name}`);
+  assert.equal(/** @type {any} */ (decode(content)).event, event);
+  assert.deepEqual(decodeReply((await next(/** @type {string} */ (good))).content), { action: 'allow' });
 });

@@ -1,0 +1,50 @@
+/** Several requests in one message: what is read, what is written, and where a batch is cut. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { decodeBatch, encodePart, isBatch, joined, messages } from '../src/batches.js';
+import { CodecError, decode, encode } from '../src/contract.js';
+
+const asked = (/** @type {object} */ more = {}) => encode([{ correlation_id: 'a', event: 'e', node: 'n', ...more }]);
+
+test('a batch is a msgpack array, and no request is', () => {
+  for (const size of [0, 1, 15, 16, 70_000]) assert.ok(isBatch(encode(Array(size).fill(null))), `${size}`);
+  for (const other of [{}, { event: 'e' }, 'e', 1, null]) assert.ok(!isBatch(encode(other)));
+  assert.ok(!isBatch(Buffer.from('[]')) && !isBatch(Buffer.from('{}')) && !isBatch(Buffer.alloc(0)));
+});
+
+test('each request is the map that it would be alone', () => {
+  const [found] = decodeBatch(asked({ headers: { 'x-time-left': 5 } }));
+  assert.deepEqual(found, { correlationId: 'a', headers: { 'x-time-left': 5 }, request: { event: 'e', node: 'n' } });
+  assert.deepEqual(decodeBatch(asked())[0]?.headers, {});
+});
+
+for (const [what, content] of /** @type {[string, Buffer][]} */ ([
+  ['no array', encode({ event: 'e' })],
+  ['a part that is no map', encode([1])],
+  ['no correlation id', asked({ correlation_id: undefined })],
+  ['a correlation id that is no text', asked({ correlation_id: 5 })],
+  ['an empty correlation id', asked({ correlation_id: '' })],
+  ['an endless correlation id', asked({ correlation_id: 'x'.repeat(1025) })],
+  ['headers that are no map', asked({ headers: [] })],
+  ['half a batch', asked().subarray(0, 9)],
+])) {
+  test(`no batch: ${what}`, () => assert.throws(() => decodeBatch(content), CodecError));
+}
+
+test('replies of one message are what each would be alone', () => {
+  const parts = [encodePart('a', Buffer.from([0x80]), {}), encodePart('b', Buffer.alloc(0), { 'x-status': 'none' })];
+  const found = /** @type {any[]} */ (decode(joined(parts)));
+  assert.deepEqual(found.map((each) => ({ ...each, body: Buffer.from(each.body).toString('hex') })), [
+    { correlation_id: 'a', body: '80' },
+    { correlation_id: 'b', body: '', headers: { 'x-status': 'none' } },
+  ]);
+});
+
+test('a message is no longer than what the adapter reads, and holds no more than a thousand', () => {
+  const sizes = (/** @type {number} */ size, /** @type {number} */ count) =>
+    messages(Array.from({ length: count }, () => ({ part: Buffer.alloc(size) }))).map((each) => each.length);
+  assert.deepEqual(sizes(40_000, 7), [3, 3, 1]);
+  assert.deepEqual(sizes(1, 2_001), [1000, 1000, 1]);
+  assert.deepEqual(sizes(200_000, 2), [1, 1]);
+  assert.deepEqual(sizes(1, 0), []);
+});
