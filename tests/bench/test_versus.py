@@ -58,7 +58,14 @@ def test_a_revision_that_git_has_not_got_is_told(tmp_path: Path) -> None:
 
 def test_the_command_line() -> None:
     assert versus.options(["--base", "abc"]).only[:4] == [CPU, "saturation", FLAT_OUT, IDLE]
-    assert set(versus.WHAT) == {CPU, "saturation", FLAT_OUT, IDLE, *chain(*versus.BATCHES.values())}
+    assert set(versus.WHAT) == {
+        CPU,
+        "saturation",
+        FLAT_OUT,
+        IDLE,
+        versus.FASTEST,
+        *chain(*versus.BATCHES.values()),
+    }
     for bad in ([], ["--base", "x", "--rounds", "0"], ["--base", "x", "--only", "nothing"]):
         with pytest.raises(SystemExit):
             versus.options(bad)
