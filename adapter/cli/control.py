@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from adapter.cli import complete, options
+from adapter.cli import complete, options, orders
+from adapter.cli.orders import NotDone
 from adapter.cli.output import Column, Format, Output, escaped
-from adapter.errors import AdapterError, SettingsError, StoreUnavailable
+from adapter.errors import SettingsError, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine
 
     from adapter.admin.overview import Overview
     from adapter.inflight.operator import OperatorStore
@@ -41,19 +42,6 @@ COLUMNS: Final = (
 )
 
 
-class NotDone(AdapterError):
-    """What was ordered is not so yet, or cannot be."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What to do: ``name`` as in the store, of a ``replica`` (its full name) or a ``node``."""
-
-    name: str
-    replica: str = ""
-    node: str = ""
-
-
 def _way(node: str, replica: str | None) -> str:
     return escaped(f"{node}: {replica or 'nobody'}")
 
@@ -77,13 +65,13 @@ def drain(
 
     async def work(store: OperatorStore, look: Look, out: Output) -> None:
         found = await look()
-        order = _replica(found, replica)
-        alone = _only_one(found, order.replica)
+        order = orders.of_replica(found, replica)
+        alone = orders.only_one(found, order.replica)
         if alone:
             shown = ", ".join(map(escaped, alone))
             _confirm(yes, f"No other replica serves {shown}: calls there get the local fallback. Drain it?")
         await _write(store, order.name, "drain", reason)
-        obeyed = await _obeyed(look, lambda now: _handed_over(now, order.replica))
+        obeyed = await _obeyed(look, lambda now: orders.handed_over(now, order.replica))
         now = await _tidied(store, await look(), out)
         _tell(out, now, order, "drained" if obeyed else "draining", reason)
         out.say(f"what it has in flight ends as usual; `evapi-adapter resume {_short(now, order.replica)}`")
@@ -112,10 +100,10 @@ def pause(
     """
 
     async def work(store: OperatorStore, look: Look, out: Output) -> None:
-        order = _node(await look(), node)
+        order = orders.of_node(await look(), node)
         _confirm(yes, f"Calls of {escaped(node)} then get the local fallback. Pause it?")
         await _write(store, order.name, "pause", reason)
-        obeyed = await _obeyed(look, lambda now: not _served(now, node))
+        obeyed = await _obeyed(look, lambda now: not orders.served(now, node))
         _tell(out, await look(), order, "paused" if obeyed else "pausing", reason)
         out.say(f"what is in flight ends as usual; `evapi-adapter resume {escaped(node)}`")
         if not obeyed:
@@ -148,17 +136,17 @@ def resume(
 
     async def work(store: OperatorStore, look: Look, out: Output) -> None:
         found = await look()
-        order = _ordered(found, name)
+        order = orders.of_either(found, name)
         if not await store.countermand(order.name):
             out.say(f"{escaped(name)} was neither drained nor paused")
-        if order.replica and _silent(found, order.replica):
+        if order.replica and orders.silent(found, order.replica):
             out.say(f"{escaped(order.replica)} is silent; the order is taken back all the same")
             _tell(out, await _tidied(store, await look(), out), order, "silent", "")
             return
         if order.replica:
-            obeyed = await _obeyed(look, lambda now: _accepting(now, order.replica))
+            obeyed = await _obeyed(look, lambda now: orders.accepting(now, order.replica))
         else:
-            obeyed = await _obeyed(look, lambda now: _served(now, order.node))
+            obeyed = await _obeyed(look, lambda now: orders.served(now, order.node))
         now = await _tidied(store, await look(), out)
         _tell(out, now, order, "resumed" if obeyed else "resuming", "")
         if not obeyed:
@@ -195,8 +183,8 @@ async def _connected(work: Work, chosen: Settings, out: Output) -> None:
     must = tuple(node.name for node in chosen.fixed_nodes) if "nodes" in chosen.model_fields_set else ()
 
     async def look() -> Overview:
-        at, beats, orders = await asyncio.gather(store.time(), store.snapshot(), store.orders())
-        return Overview(chosen.lease, Store(at, beats, orders), nodes=must)
+        at, beats, given = await asyncio.gather(store.time(), store.snapshot(), store.orders())
+        return Overview(chosen.lease, Store(at, beats, given), nodes=must)
 
     try:
         await work(store, look, out)
@@ -251,75 +239,8 @@ async def _tidied(store: OperatorStore, found: Overview, out: Output) -> Overvie
     for name in gone:
         if await store.countermand(name):
             out.say(f"the order for {escaped(name[len(of_replicas) :])} is removed: that replica is gone")
-    orders = {name: value for name, value in found.store.orders.items() if name not in gone}
-    return replace(found, store=replace(found.store, orders=orders))
-
-
-def _replica(found: Overview, name: str) -> Order:
-    """Which replica is meant. Raises NotDone, with those that are known."""
-    from adapter.admin.overview import live
-    from adapter.model.beat import replica_order
-
-    assert found.store is not None, "see _connected"
-    beats = found.store.beats
-    meant = [full for full in beats if full == name] or [
-        full for full in beats if full.partition("~")[0] == name
-    ]
-    meant = [full for full in meant if full in live(found)] or meant  # of its lives the one that lasts
-    if len(meant) == 1:
-        return Order(replica_order(meant[0]), replica=meant[0])
-    which = _listed(meant or beats)
-    if meant:
-        raise NotDone(f"more than one replica is called {name!r}: {which}")
-    raise NotDone(f"no replica is called {name!r}; there {which}")
-
-
-def _node(found: Overview, name: str) -> Order:
-    """Raises NotDone, with the nodes that are known."""
-    from adapter.admin.overview import node_names
-    from adapter.model.beat import node_order
-
-    known = node_names(found)
-    if name not in known:
-        raise NotDone(f"no node is called {name!r}; there {_listed(known)}")
-    return Order(node_order(name), node=name)
-
-
-def _ordered(found: Overview, name: str) -> Order:
-    """What ``resume`` means: of what is so called that for which there is an order. Raises NotDone."""
-    from adapter.admin.overview import node_names
-    from adapter.model.beat import node_order, replica_order
-
-    assert found.store is not None, "see _connected"
-    orders, of_replicas, of_nodes = found.store.orders, replica_order(""), node_order("")
-    kind = next((each for each in (of_replicas, of_nodes) if name.startswith(each)), "")
-    bare = name.removeprefix(kind)
-    meant: list[Order] = []
-    if kind != of_nodes:
-        listed = {
-            *found.store.beats,
-            *(each[len(of_replicas) :] for each in orders if each.startswith(of_replicas)),
-        }
-        called = [full for full in listed if full == bare] or [
-            full for full in listed if full.partition("~")[0] == bare
-        ]
-        meant += [Order(replica_order(full), replica=full) for full in sorted(called)]
-    if kind != of_replicas and bare in node_names(found):
-        meant.append(Order(node_order(bare), node=bare))
-    meant = [each for each in meant if each.name in orders] or [
-        each for each in meant if each.node or not _silent(found, each.replica)
-    ]
-    if len(meant) == 1:
-        return meant[0]
-    if meant:
-        raise NotDone(f"{name!r} may mean {_listed(each.name for each in meant)}: write which")
-    known = [*found.store.beats, *node_names(found)]
-    raise NotDone(f"no replica and no node is called {name!r}; there {_listed(known)}")
-
-
-def _listed(names: Iterable[str]) -> str:
-    found = sorted(names)
-    return f"{'is' if len(found) == 1 else 'are'} {', '.join(map(escaped, found))}" if found else "is none"
+    left = {name: value for name, value in found.store.orders.items() if name not in gone}
+    return replace(found, store=replace(found.store, orders=left))
 
 
 def _confirm(yes: bool, question: str) -> None:
@@ -332,53 +253,6 @@ def _confirm(yes: bool, question: str) -> None:
         raise NotDone("nothing was ordered")
 
 
-def _only_one(found: Overview, replica: str) -> list[str]:
-    """The nodes that this replica serves and no other does."""
-    from adapter.admin.overview import live
-
-    there = live(found)
-    if replica not in there:
-        return []
-    others = [beat for name, beat in there.items() if name != replica]
-    mine = there[replica]
-    return [
-        node
-        for node in sorted(mine.nodes)
-        if mine.serves(node) and not any(beat.serves(node) for beat in others)
-    ]
-
-
-def _accepting(found: Overview, replica: str) -> bool:
-    assert found.store is not None, "see _connected"
-    beat = found.store.beats.get(replica)
-    return beat is not None and beat.accepting
-
-
-def _handed_over(found: Overview, replica: str) -> bool:
-    """Whether a replica takes no calls, and another is active for each node that another can serve."""
-    from adapter.admin.overview import active, active_for, live
-
-    assert found.store is not None, "see _connected"
-    beat = found.store.beats.get(replica)
-    if beat is None:
-        return True
-    others = [each for name, each in live(found).items() if name != replica]
-    nodes = [node for node in beat.nodes if any(other.serves(node) for other in others)]
-    return not beat.accepting and not active_for(beat) and all(active(found, node) for node in nodes)
-
-
-def _silent(found: Overview, replica: str) -> bool:
-    from adapter.admin.overview import live
-
-    return replica not in live(found)
-
-
-def _served(found: Overview, node: str) -> bool:
-    from adapter.admin.overview import active
-
-    return active(found, node) is not None
-
-
 def _short(found: Overview, replica: str) -> str:
     from adapter.admin.overview import short
 
@@ -386,7 +260,7 @@ def _short(found: Overview, replica: str) -> str:
     return escaped(short(found.store.beats).get(replica, replica))
 
 
-def _tell(out: Output, found: Overview, order: Order, state: str, reason: str) -> None:
+def _tell(out: Output, found: Overview, order: orders.Order, state: str, reason: str) -> None:
     """What is so now. ``served_by``: the active replica of each node that is concerned."""
     from adapter.admin.overview import active, links, node_names
 
