@@ -156,19 +156,26 @@ def transfer(
     output: options.As = Format.TABLE,
     more: options.More = None,
 ) -> None:
-    """Have one side of a call call somebody else: it gets a REFER. Done is told once that is sent."""
+    """Have one side of a call call somebody else: it gets a REFER. This one ends once its phone takes it."""
     args = {"call_id": call_id, "uri": uri, "side": side.value}
     _one(node, "transfer", args, timeout, id_, amqp_url, output, more)
 
 
 @app.command(
     epilog="Examples:  evapi-adapter kamailio request sbc1 OPTIONS sip:gw1.example.net    "
-    "evapi-adapter kamailio request sbc1 NOTIFY sip:desk@10.0.0.9 --header 'Event: check-sync'"
+    "evapi-adapter kamailio request sbc1 NOTIFY sip:desk@10.0.0.9 --header 'Event: check-sync'    "
+    "evapi-adapter kamailio request sbc1 INFO --call-id a84b4c76@pc33.example.com --side callee"
 )
 def request(
     node: Node,
     method: Annotated[Method, typer.Argument(show_default=False)],
-    uri: Annotated[str, typer.Argument(metavar="URI", help="Whom to ask.", show_default=False)],
+    uri: Annotated[
+        str | None, typer.Argument(metavar="URI", help="Whom to ask, outside of calls.", show_default=False)
+    ] = None,
+    call_id: Annotated[
+        str | None, typer.Option(metavar="CALL-ID", help="In this call; with --side, without URI.")
+    ] = None,
+    side: Annotated[Side | None, typer.Option(help="Of the call: who gets it, as from the other.")] = None,
     header: Annotated[
         list[str] | None, typer.Option(metavar="'NAME: VALUE'", help="One more header; may be repeated.")
     ] = None,
@@ -180,8 +187,13 @@ def request(
     output: options.As = Format.TABLE,
     more: options.More = None,
 ) -> None:
-    """Send a SIP request from a Kamailio, outside of any call. Its final reply is the result."""
-    args = {"method": method.value, "uri": uri}
+    """Send a SIP request from a Kamailio, to a URI or within a call. Its final reply is the result."""
+    if (uri is None) == (call_id is None) or (call_id is None) != (side is None):
+        raise SettingsError("request", "takes a URI, or --call-id and --side")
+    if call_id is not None and next_hop:
+        raise SettingsError("request", "takes --next-hop with a URI only: a call has its own way")
+    args = {"method": method.value}
+    args |= {"uri": uri} if uri else {"call_id": call_id or "", "side": side.value if side else ""}
     if header:
         args["headers"] = "".join(f"{line}\r\n" for line in header)
     args |= {name: given for name, given in (("body", body), ("next_hop", next_hop)) if given}

@@ -104,6 +104,11 @@ async def by_hand(node: str, url: str, call: Any) -> None:
     assert (done.code, call.call_id in done.out) == (0, True), done
     done = await in_thread("kamailio", "limit", node, call.call_id, "--left", "100", "-o", "json", **words)
     assert (done.code, json.loads(done.out)["result"]) == (0, {"left": 100})
+    asked = ("kamailio", "request", node, "INFO", "--call-id", call.call_id, "--side", "callee")
+    done = await in_thread(*asked, "-o", "json", **words)
+    assert (done.code, json.loads(done.out)["result"]["code"]) == (0, 200), done
+    for wrong in (asked[:4], asked[:-2], (*asked, "--next-hop", "sip:a"), (*asked, "sip:a@b")):
+        assert (await in_thread(*wrong, **words)).code == 2, wrong
     done = await in_thread("kamailio", "hangup", "all", call.call_id, **words)
     assert (done.code, "done" in done.out) == (0, True), done
     done = await in_thread("kamailio", "hangup", node, call.call_id, "-o", "json", **words)

@@ -45,7 +45,8 @@ class Call:
     body: str = ""
     from_header: str = "<sip:alice@caller.test>;tag=from-1"
     responses: list[Message] = field(default_factory=list)
-    byes: int = 0
+    requests: list[Message] = field(default_factory=list)
+    """What came within the dialog; each was answered with 200."""
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def send(self) -> None:
@@ -98,9 +99,14 @@ class Call:
                 self._news.clear()
                 await self._news.wait()
 
-    def hung_up(self, request: Message) -> None:
-        """A BYE has come."""
-        self.byes += 1
+    @property
+    def byes(self) -> int:
+        """How many BYEs came."""
+        return sum(request.method == "BYE" for request in self.requests)
+
+    def asked(self, request: Message) -> None:
+        """A request has come within the dialog."""
+        self.requests.append(request)
         copied = ("via", "record-route", "from", "to", "call-id", "cseq")
         lines = [f"{name}: {value}" for name, value in request.headers if name in copied]
         self.caller.transmit("\r\n".join(["SIP/2.0 200 OK", *lines, "Content-Length: 0", "", ""]))
@@ -187,8 +193,8 @@ class Caller(_Endpoint):
     def datagram_received(self, data: bytes, addr: object) -> None:
         message = Message.parse(data)
         calls = self._calls.get(message.get("call-id"), [])
-        if calls and message.first.startswith("BYE "):
-            calls[0].hung_up(message)
+        if calls and not message.code:
+            calls[0].asked(message)
         elif message.code:
             via = message.get("via")
             for call in [one for one in calls if one.branch in via] or calls[:1]:
@@ -204,12 +210,15 @@ class Caller(_Endpoint):
 class Gateway(_Endpoint):
     """Answers INVITE with 180 and ``code`` (0: rings until CANCEL), everything else but ACK with 200.
 
-    ``deaf``: so many INVITEs are taken without any answer, as if they had been lost.
+    ``deaf``: so many INVITEs are taken without any answer, as if they had been lost. ``codes``: with what it
+    answers other methods instead. ``contact``: its address, if it does not tell its own.
     """
 
     def __init__(self, code: int = 200, deaf: int = 0) -> None:
         self.code = code
         self.deaf = deaf
+        self.codes: dict[str, int] = {}
+        self.contact = ""
         self.requests: list[Message] = []
         self._peer = ("127.0.0.1", 0)
 
@@ -232,7 +241,7 @@ class Gateway(_Endpoint):
         if request.method == "INVITE":
             self._answer_invite(request, addr)
         elif request.method != "ACK":
-            self._reply(request, 200, addr)
+            self._reply(request, self.codes.get(request.method, 200), addr)
         if request.method == "CANCEL":
             self._reply(self.of("INVITE")[-1], 487, addr)
 
@@ -264,7 +273,8 @@ class Gateway(_Endpoint):
         copied = ("via", "record-route", "from", "call-id", "cseq")
         lines = [f"{name}: {value}" for name, value in request.headers if name in copied]
         tag = "" if ";tag=" in request.get("to") else ";tag=gateway"
-        lines += [f"To: {request.get('to')}{tag}", f"Contact: <sip:gateway@127.0.0.1:{self.port}>"]
+        contact = self.contact or f"sip:gateway@127.0.0.1:{self.port}"
+        lines += [f"To: {request.get('to')}{tag}", f"Contact: <{contact}>"]
         text = "\r\n".join([f"SIP/2.0 {code} Answer", *lines, "Content-Length: 0", "", ""])
         self.transport.sendto(text.encode("utf-8", "surrogateescape"), addr)
 

@@ -90,7 +90,7 @@ async def test_a_call_that_kamailio_ends_for_its_longest_duration(
         end = await told(link, "call_ended", call)
         assert (end["code"], end["ended_by"]) == (200, "kamailio")
         assert 100 < end["duration_ms"] < 5000, "dialog counts in whole seconds"
-        await until(lambda: gateway.of("BYE"))
+        await until(lambda: gateway.of("BYE") or call.byes)  # dialog's own, maybe to one side alone
     assert await link.receipt() == []
 
 

@@ -96,12 +96,12 @@ async def test_limit(caller: Caller, link: EvapiClient, gateway: Gateway) -> Non
         "outcome": "done",
         "data": {"left": 1},
     }
-    # dialog's own BYE may reach one side alone (5.6.3): which one is not certain.
-    await until(lambda: call.byes or gateway.of("BYE"))
     await gone(link, call)
+    await until(lambda: (call.byes, len(gateway.of("BYE"))) == (1, 1))
     other = await up(caller, link)
     assert await outcome(link, "limit", call_id=other.call_id, max_duration=0) == "done"
     await gone(link, other)
+    await until(lambda: (other.byes, len(gateway.of("BYE"))) == (1, 2))
 
 
 async def test_cancel_of_a_call_that_rings(caller: Caller, link: EvapiClient, gateway: Gateway) -> None:
@@ -135,11 +135,30 @@ async def test_transfer(caller: Caller, link: EvapiClient, gateway: Gateway) -> 
     uri = "sip:desk@127.0.0.1"
     for wrong in ({}, {"uri": "desk"}, {"uri": uri, "side": "both"}, {"uri": uri + ">x", "side": "caller"}):
         assert await outcome(link, "transfer", call_id=call.call_id, **wrong) == "refused", wrong
-    assert await outcome(link, "transfer", call_id=call.call_id, uri=uri, side="callee") == "done"
-    await until(lambda: gateway.of("REFER"))
-    (refer,) = gateway.of("REFER")
-    assert (refer.get("refer-to"), refer.get("call-id")) == (uri, call.call_id)
-    await outcome(link, "hangup", call_id=call.call_id)
+    gateway.codes = {"REFER": 603}
+    told = await carried(link, "transfer", call_id=call.call_id, uri=uri, side="callee")
+    assert (told["outcome"], told["data"]["code"]) == ("failed", 603)
+    assert await outcome(link, "calls", call_id=call.call_id) == "done", "it goes on"
+    gateway.codes = {"REFER": 202}
+    told = await carried(link, "transfer", call_id=call.call_id, uri=uri, side="callee")
+    assert (told["outcome"], told["data"]["code"]) == ("done", 202)
+    first, refer = gateway.of("REFER")
+    assert (refer.get("refer-to"), refer.get("call-id")) == (f"<{uri}>", call.call_id)
+    assert (first.get("cseq"), refer.get("cseq")) == ("2 REFER", "3 REFER")
+    await gone(link, call)
+    await until(lambda: (call.byes, len(gateway.of("BYE"))) == (1, 1))
+
+
+@pytest.mark.parametrize("end", ["hangup", "transfer"])
+async def test_the_next_call_is_found_too(
+    caller: Caller, link: EvapiClient, gateway: Gateway, end: str
+) -> None:
+    """What a command does with one dialog does not stick to EVAPI's process, which resumes the next call."""
+    call = await up(caller, link)
+    args = {"uri": "sip:desk@127.0.0.1", "side": "caller"} if end == "transfer" else {}
+    assert await outcome(link, end, call_id=call.call_id, **args) == "done"
+    after = await up(caller, link)
+    assert await outcome(link, "calls", call_id=after.call_id) == "done"
 
 
 async def test_calls(caller: Caller, link: EvapiClient, gateway: Gateway) -> None:
@@ -219,6 +238,103 @@ async def test_a_request_that_is_refused_or_answered_by_nobody(link: EvapiClient
     link.write({"adapter": {"command": "n1", "name": "request", "args": {"method": "INFO", "uri": nobody}}})
     link.write({"adapter": {"command": "n1", "name": "request", "args": {"method": "INFO", "uri": nobody}}})
     await link.receipt("sent")  # nothing waits for it
+
+
+async def test_a_request_in_a_call(caller: Caller, link: EvapiClient, gateway: Gateway) -> None:
+    call = await up(caller, link)
+    ask = {"call_id": call.call_id, "headers": "Content-Type: text/plain\r\n", "body": "hello"}
+    for side, method in (
+        ("callee", "INFO"),
+        ("callee", "OPTIONS"),
+        ("caller", "NOTIFY"),
+        ("caller", "MESSAGE"),
+    ):
+        told = await carried(link, "request", side=side, method=method, **ask)
+        assert (told["outcome"], told["data"]["code"]) == ("done", 200)
+    answer = await call.final()
+    for found in gateway.of("INFO") + gateway.of("OPTIONS"):
+        assert (found.get("from"), found.get("to")) == (answer.get("from"), answer.get("to"))
+        assert found.first == f"{found.method} sip:gateway@127.0.0.1:{gateway.port} SIP/2.0"
+        assert found.get("contact") == f"<sip:alice@127.0.0.1:{caller.port}>"
+    for found in call.requests:
+        assert (found.get("from"), found.get("to")) == (answer.get("to"), answer.get("from"))
+        assert found.body == "hello"
+    told_cseqs = [found.get("cseq") for found in gateway.of("INFO") + gateway.of("OPTIONS") + call.requests]
+    assert told_cseqs == ["2 INFO", "3 OPTIONS", "1 NOTIFY", "2 MESSAGE"]
+    assert await outcome(link, "hangup", call_id=call.call_id) == "done"
+    await gone(link, call)
+    await until(lambda: (call.byes, len(gateway.of("BYE"))) == (1, 1))
+    assert (call.requests[-1].get("cseq"), gateway.of("BYE")[0].get("cseq")) == ("3 BYE", "4 BYE")
+
+
+async def test_a_request_in_a_call_that_is_not_sent(
+    caller: Caller, link: EvapiClient, gateway: Gateway
+) -> None:
+    call = await up(caller, link)
+    ask = {"call_id": call.call_id, "method": "INFO", "side": "caller"}
+    for wrong in (
+        {"side": ""},
+        {"side": "both"},
+        {"method": "BYE"},
+        {"uri": "sip:phone@127.0.0.1"},
+        {"next_hop": "sip:127.0.0.1"},
+        {"headers": "Route: <sip:127.0.0.1;lr>\r\n"},
+        {"call_id": ""},
+        {"headers": f"X-Long: {'x' * 3000}\r\n"},
+    ):
+        assert await outcome(link, "request", **{**ask, **wrong}) == "refused", wrong
+    assert await outcome(link, "request", **{**ask, "call_id": "nobody"}) == "not_found"
+    gateway.code = 0
+    rings = await up(caller, link, 180)
+    assert await outcome(link, "request", **{**ask, "call_id": rings.call_id}) == "refused"
+    assert call.requests == []
+    gateway.codes = {"INFO": 415}
+    told = await carried(link, "request", **{**ask, "side": "callee"})
+    assert (told["outcome"], told["data"]["code"]) == ("failed", 415)
+    assert await outcome(link, "calls", call_id=call.call_id) == "done"
+    for each in (call, rings):
+        assert await outcome(link, "hangup", call_id=each.call_id) == "done"
+
+
+async def test_a_side_that_had_a_request_gets_a_bye_that_it_takes(
+    caller: Caller, link: EvapiClient, gateway: Gateway
+) -> None:
+    """The other side's has the CSeq that the request had: PJSIP answers 500 and stays in the call."""
+    call = await up(caller, link)
+    assert await outcome(link, "request", call_id=call.call_id, side="callee", method="INFO") == "done"
+    assert (await call.bye()).code == 200
+    await gone(link, call)
+    assert sorted(bye.get("cseq") for bye in gateway.of("BYE")) == ["2 BYE", "3 BYE"]
+    other = await up(caller, link)
+    assert await outcome(link, "request", call_id=other.call_id, side="caller", method="INFO") == "done"
+    assert (await other.bye()).code == 200
+    await gone(link, other)
+    assert [bye.get("cseq") for bye in gateway.of("BYE")[2:]] == ["2 BYE"], "the callee had none"
+    assert other.byes == 0
+
+
+async def test_a_request_in_a_call_goes_by_its_route_set(
+    caller: Caller, link: EvapiClient, gateway: Gateway
+) -> None:
+    routes = [f"<sip:127.0.0.1:{caller.port};lr;n=1>", "<sip:127.0.0.1:9;lr;n=2>"]
+    call = caller.call(headers="".join(f"Record-Route: {route}\r\n" for route in routes))
+    link.answer(await link.event("invite_request"), {"action": "allow"})
+    await call.final()
+    assert await outcome(link, "request", call_id=call.call_id, side="caller", method="INFO") == "done"
+    (info,) = call.requests
+    assert [route.strip() for value in info.all("route") for route in value.split(",")] == routes
+    assert await outcome(link, "hangup", call_id=call.call_id) == "done"
+
+
+async def test_a_request_in_a_call_reaches_a_phone_behind_nat(
+    caller: Caller, link: EvapiClient, gateway: Gateway
+) -> None:
+    gateway.contact = f"sip:gateway@127.0.0.9:5060;alias=127.0.0.1~{gateway.port}~1;ob"
+    call = await up(caller, link)
+    assert await outcome(link, "request", call_id=call.call_id, side="callee", method="INFO") == "done"
+    (info,) = gateway.of("INFO")
+    assert info.first == "INFO sip:gateway@127.0.0.9:5060;ob SIP/2.0"
+    assert await outcome(link, "hangup", call_id=call.call_id) == "done"
 
 
 async def test_rpc(kamailio: KamailioServer, link: EvapiClient) -> None:
