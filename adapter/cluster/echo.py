@@ -26,6 +26,8 @@ class Echo:
         self._lease = lease
         self._sent: dict[int, float] = {}  # by number, when it was said
         self._first_said = NEVER
+        self.said_at = NEVER
+        """When this replica said something last."""
         self._newest = NEVER  # when the newest that has come back was said
         self._known_at: dict[str, float] = {}  # by node, since when all know that this replica can serve it
         self.claims: frozenset[str] = frozenset()
@@ -36,7 +38,7 @@ class Echo:
     def said(self, beat: Beat, now: float) -> None:
         """This replica has said so."""
         self.claims = beat.claims
-        self._sent[beat.number] = now
+        self._sent[beat.number] = self.said_at = now
         if self._first_said == NEVER:
             self._first_said = now
         for number in list(self._sent)[:-_SENT]:
@@ -62,6 +64,13 @@ class Echo:
         """Return True if this replica hears and is heard now."""
         return now <= self.until
 
+    def may_miss(self, beat: Beat, at: float) -> bool:
+        """Return True if another replica, which lived at that time, may be on the bus unheard. Not one that
+        told the store since this one spoke that it has no broker, nor one that would have been heard."""
+        if not beat.broker and self.said_at < at:
+            return False
+        return self.until < at + self._lease
+
     def known_at(self, node: str) -> float:
         """Return since when all know that this replica can serve a node; FOREVER: they do not."""
         return self._known_at.get(node, FOREVER)
@@ -78,5 +87,6 @@ class Echo:
         self._newest += by
         self.since += by
         self._first_said += by
+        self.said_at += by
         self._known_at = {node: since + by for node, since in self._known_at.items()}
         self._sent = {number: said + by for number, said in self._sent.items()}

@@ -138,6 +138,8 @@ class Heartbeat:
         membership, asked = self._membership, self._clock()
         membership.set_identities(state.identities)
         lapsed = self._takeover.has_lapsed()
+        if not state.broker:
+            membership.mute_at = asked
         try:
             said = self._beats.numbered(state)
             snapshot = await self._inflight.beat(said)

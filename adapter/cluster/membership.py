@@ -32,12 +32,14 @@ _PAUSE: Final = node_order("")
 @dataclass(slots=True)
 class _Heard:
     """The last beat of another replica. ``at``: until when it is known to have lived. ``contact``: when the
-    store answered it last, at the latest. ``bus``: when it was last heard over the bus."""
+    store answered it last, at the latest; ``listed``: the same at the earliest, as the store was told.
+    ``bus``: when it was last heard over the bus."""
 
     beat: Beat
     at: float
     contact: float
     bus: float = NEVER
+    listed: float = NEVER
 
 
 class Membership:
@@ -78,6 +80,8 @@ class Membership:
         settle, and while the store is away this replica does not hear of it."""
         self.left: set[str] = set()
         """Nodes of which an answer was left to a replica that is linked to another Kamailio of this name."""
+        self.mute_at = NEVER
+        """When this replica told the store last, or tried to, that it has no broker."""
         self.echo = Echo(lease)
         self.updated_at = NEVER
         """When the store was asked what it has told last of everybody."""
@@ -107,6 +111,7 @@ class Membership:
 
     def update(self, snapshot: Snapshot, asked: float, now: float) -> None:
         """Take in what the store says of everybody; it was asked at an earlier time."""
+        self._mark_unseen(now)
         self._hear(snapshot, now)
         if self.away or (not snapshot.known and self.updated_at != NEVER):
             self.settled_at = now + self.lease
@@ -146,18 +151,23 @@ class Membership:
                 # While a replica hands back its beats have one number, and tell later times.
                 if (beat.number, beat.at) <= (before.beat.number, before.beat.at):
                     heard[replica] = before
+                    before.listed = max(before.listed, beat.answered_at(made))
                     continue
                 made = min(max(made, self.updated_at), now)
-            heard[replica] = self._newer(replica, _Heard(beat, made, made), now)
+            found = _Heard(beat, made, made, listed=beat.answered_at(made))
+            heard[replica] = self._newer(replica, found, now)
         for replica, before in self._heard.items():
-            if now - before.bus <= self.lease:
-                heard.setdefault(replica, before)  # it has not got the store, and is here all the same
+            # It has not got the store, and is here all the same; or may be: who ends goes while it lives.
+            unseen = self.bus and now - before.at > self.lease and self.echo.may_miss(before.beat, before.at)
+            if unseen or now - before.bus <= self.lease:
+                heard.setdefault(replica, before)
         self._heard = heard
 
     def _newer(self, replica: str, heard: _Heard, now: float) -> _Heard:
         before = self._heard.get(replica)
         if before is not None:
             heard.bus = max(heard.bus, before.bus)
+            heard.listed = max(heard.listed, before.listed)
             heard.contact = max(heard.contact, before.contact)
             if self._leaves_no_trace(before):
                 self.traces.mark(replica, now)
@@ -168,6 +178,7 @@ class Membership:
 
     def heard(self, replica: str, beat: Beat, now: float) -> None:
         """A beat came over the bus. This replica's own tells that all before it have come, too."""
+        self._mark_unseen(now)
         before = self._heard.get(replica)
         if replica == self.replica:
             self.echo.came(beat, now)
@@ -187,6 +198,7 @@ class Membership:
         """Go by the beats as old as they are now."""
         if self.away and all(now - each.contact > self.lease for each in self._heard.values()):
             self.lost_to_all = now
+        self._mark_unseen(now)
         live = {replica: each.beat for replica, each in self._heard.items() if now - each.at <= self.lease}
         settling = now < self.settled_at
         if settling or (self.away and not self.echo.lasts(now)):
@@ -205,8 +217,15 @@ class Membership:
         self._compare_names()
 
     def _mark(self, replica: str, heard: _Heard, now: float) -> None:
-        # One that is seen by nobody claims nothing after half a lease.
-        self.traces.mark(replica, min(now, heard.at + self.lease / 2))
+        # One that is seen by nobody claims nothing after half a lease. In the store it may see this one.
+        until = heard.at + self.lease / 2
+        if heard.contact >= heard.at - self.lease / 2:
+            until = max(until, self.listed_until)
+        self.traces.mark(replica, min(now, until))
+
+    def _mark_unseen(self, now: float) -> None:
+        for replica in self._unseen(now):
+            self.traces.mark(replica, now)
 
     def _leaves_no_trace(self, heard: _Heard) -> bool:
         """Return True if what a replica claims is not to be found in the store. One that stood still claims
@@ -236,6 +255,8 @@ class Membership:
             each.at += by
             each.bus += by
             each.contact += by
+            each.listed += by
+        self.mute_at += by
         self.version += 1
 
     def set_identities(self, identities: Mapping[str, str]) -> None:
@@ -314,6 +335,36 @@ class Membership:
         """Since when the store has been there for a lease; FOREVER: it is away."""
         return FOREVER if self.away else self._there_since + self.lease
 
+    @property
+    def listed_until(self) -> float:
+        """Until when another replica may go by what the store says of this one."""
+        return self.updated_at + self.lease
+
+    @property
+    def bound(self) -> bool:
+        """Whether one that has the store alone may take this one for a replica without broker, as the store
+        was told last: until each that lived then has been heard over the bus."""
+        if self.mute_at < self.updated_at:
+            return False
+        living = (each for each in self._heard.values() if each.at > self.updated_at - self.lease)
+        return any(each.bus <= self.mute_at for each in living)
+
+    @property
+    def unseen_from(self) -> float:
+        """From when on another replica may claim by the bus alone, where this one does not hear it; FOREVER:
+        none can, or this one has not got the store either."""
+        return min(map(self._unseen_from, self._heard.values()), default=FOREVER)
+
+    def _unseen_from(self, heard: _Heard) -> float:
+        if self.away or not (self.bus and self.echo.may_miss(heard.beat, heard.at)):
+            return FOREVER
+        return max(self.echo.until, heard.listed + self.lease)
+
+    def _unseen(self, now: float) -> list[str]:
+        if now > self.echo.given_up_at:
+            return []
+        return [name for name, each in self._heard.items() if self._unseen_from(each) < now]
+
     def contact(self, replica: str) -> float:
         """Return when the store answered another replica last, at the latest; NEVER if that is not known."""
         heard = self._heard.get(replica)
@@ -335,8 +386,9 @@ class Membership:
     def _unheard_until(self, now: float) -> tuple[float, bool]:
         """Until when one may have answered of which too little was heard; whether that remains so."""
         others, found, for_good = self._heard.items(), NEVER, False
-        # Those that live and have the store have left their traces in it.
-        if self.away or any(self._leaves_no_trace(each) or name not in self.others for name, each in others):
+        # Those that live and have the store have left their traces in it. Others would have been heard.
+        dead = any(self.echo.may_miss(each.beat, each.at) for name, each in others if name not in self.others)
+        if self.away or dead or any(self._leaves_no_trace(each) for _, each in others):
             found, for_good = self.echo.since, True
         # That one which was not heard since an outage has stopped knows only who has heard others meanwhile.
         since = self.echo.since if self.echo.lasts(now) else FOREVER
@@ -344,4 +396,6 @@ class Membership:
         unheard = [name for name, each in others if each.at <= blind and not NEVER < since <= each.at]
         if unheard and blind > found:
             found, for_good = blind, for_good or not all(name in self.others for name in unheard)
+        if unseen := self._unseen(now):
+            found, for_good = now, for_good or not all(name in self.others for name in unseen)
         return found, for_good

@@ -18,7 +18,8 @@ of the first row that does not hold; if all hold it is ``ACTIVE``.
 | STANDBY                                | ``STANDBY_DELAY``; without the store the deadline     |
 | CUT_OFF, DRAINING, PAUSED              | a lease if another serves the node, or drains and     |
 |                                        | claims still; if nobody does, until the broker's      |
-|                                        | return has been waited for                            |
+|                                        | return has been waited for; plain: the deadline if    |
+|                                        | another may claim by the bus alone, unseen            |
 """
 
 from __future__ import annotations
@@ -201,10 +202,12 @@ def _entitled(plain: bool, seen: Seen, now: float) -> bool:
         return True  # the store gives each suspension to one of them
     if plain and (now < seen.begun_at or seen.claimed_by_another):
         return False
-    if plain and seen.claimed and now >= seen.there_from:
-        return True  # who claims goes on, though its echo is late: the store is there
+    if plain and seen.claimed and now >= seen.there_from and now <= seen.unseen_from:
+        return True  # who claims goes on, though its echo is late: the others have the store
     if seen.echo_until == NEVER:
         return seen.updated and now > seen.bus_given_up_at
+    if plain and seen.away and (seen.bound or (now < seen.listed_until and not seen.claimed)):
+        return False  # one that has the store, and not the bus, may go by what was told there
     heard = now <= seen.echo_until and now >= seen.listened_at
     return heard and (not plain or now >= seen.trusted_at)
 
@@ -221,6 +224,11 @@ def _confirmed_at(view: View, now: float) -> float:
     if not seen.linked:
         return NEVER
     return (now if view.active_since is None else view.active_since) + seen.lease / 2
+
+
+def _unseen(seen: Seen, now: float) -> bool:
+    """Return True if another may claim by the bus alone, where this replica does not hear it."""
+    return seen.bus and not seen.away and seen.unseen_from < now <= seen.bus_given_up_at
 
 
 def _alone(seen: Seen, now: float) -> bool:
@@ -262,6 +270,8 @@ def _others_wait(can_serve: bool, view: View, now: float) -> float:
         return view.longest
     if now > seen.lease_ends:
         return FOREVER  # the beat under way tells within the store's timeout who is active
+    if here.plain and _unseen(seen, now):
+        return view.longest
     # While the store is away the others do not learn that it cannot serve any more.
     counts_on_it = seen.away and seen.preferred and not seen.paused
     if (seen.served or seen.claimable) and not counts_on_it:
@@ -300,6 +310,8 @@ def _until(role: Role, confirmed_at: float, view: View, now: float) -> float:
         seen.settled_at,
         seen.begun_at,
         seen.there_from,
+        seen.unseen_from,
+        seen.listed_until,
         seen.echo_until,
         seen.listened_at,
         seen.alone_at,

@@ -58,6 +58,9 @@ class Seen(NamedTuple):
         split: two Kamailios go by this name.
         nobody: no other replica was heard of.
         claimed: this replica claimed the node's suspensions when it beat last over the bus.
+        unseen_from: from when on another may claim by the bus alone, which this one does not hear.
+        listed_until: until when others may go by what the store says of this replica.
+        bound: the store has this replica for one without broker, and another may go by that.
         echo_until: when the last beat that came back over the bus is too old; NEVER: none ever came.
         echo_since: since when they come without a gap.
         known_at: since when all know from the bus that this replica can serve the node; FOREVER: not yet.
@@ -88,6 +91,9 @@ class Seen(NamedTuple):
     split: bool = False
     nobody: bool = True
     claimed: bool = False
+    unseen_from: float = FOREVER
+    listed_until: float = NEVER
+    bound: bool = False
     echo_until: float = NEVER
     echo_since: float = NEVER
     known_at: float = FOREVER

@@ -55,6 +55,11 @@ class Beat:
         """Return True if it can publish, and consumes what is replied about the node."""
         return self.broker and node not in self.deaf
 
+    def answered_at(self, made: float) -> float:
+        """When the store had answered it last, if it is from that time. What is stored late is older than it
+        seems."""
+        return float("-inf") if self.contact is None else min(made, self.at or made) - self.contact
+
     def serves(self, node: str) -> bool:
         """Whether it can take a suspension of the node all the way."""
         return self.asks(node) and self.accepting and node in self.nodes and node not in self.yields

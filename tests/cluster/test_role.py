@@ -109,7 +109,7 @@ class Replica:
         self.stopped = False
         self.late = False  # what comes over the bus is not looked at
         self.mute = False  # it says nothing there
-        self.number = 0
+        self.number = self.answered = self.whole = 0
         self.inbox: list[tuple[float, str, Beat]] = []
         self.beat_at = self.say_at = world.now + world.random.random() * LEASE / 4
         self.last: Beat | None = None
@@ -123,8 +123,9 @@ class Replica:
 
     def answers(self) -> bool:
         role = self.roles.of(NODE)
-        known = self.membership.away and not role.alone  # see ARCHITECTURE: not covered
-        return role.is_active or (known and role.wait <= RETURN_WAIT)
+        alone = self.membership.away and role.alone  # see ARCHITECTURE: not covered
+        knows = self.membership.away or self.has_store  # what it claims there finds out
+        return role.is_active or (knows and not alone and role.wait <= RETURN_WAIT)
 
     def said(self) -> Beat:
         active, yields = self.roles.of(NODE).is_active, self.roles.of(NODE).yields
@@ -137,7 +138,8 @@ class Replica:
 
     def numbered(self, beat: Beat) -> Beat:
         self.number += 1
-        return replace(beat, number=self.number, contact=self.membership.contact_age(self.world.now))
+        contact = self.membership.contact_age(self.world.now)
+        return replace(beat, number=self.number, contact=contact, whole=self.whole)
 
     def step(self) -> None:
         if self.stopped:
@@ -159,12 +161,16 @@ class Replica:
             self.say(self.numbered(said), now)
 
     def beat(self, now: float) -> None:
+        if not self.broker.ready:
+            self.membership.mute_at = now
         if not self.has_store:
             self.membership.lost(now)
             self.membership.refresh(now)
+            self.answered = 0
             return
         known = self.name in self.world.beats
         self.world.beats[self.name] = now, self.numbered(self.said())
+        self.whole, self.answered = self.answered or self.whole, self.number
         snapshot = {name: replace(beat, age=now - at) for name, (at, beat) in self.world.beats.items()}
         self.membership.update(Snapshot(snapshot, known), now, now)
 
@@ -321,6 +327,91 @@ class TestWithoutTheStore:
         world.run(3.0)
         assert first.membership.echo.lasts(world.now)
         assert first.membership.replicas == [first.name, former.name]
+
+
+class TestOneWithEachAlone:
+    @pytest.mark.parametrize("lease_between", [0.0, 0.5, 3.0])
+    def test_who_has_rabbitmq_alone_claims_and_who_has_the_store_alone_is_silent(
+        self, lease_between: float
+    ) -> None:
+        for first_cut in (0, 1):
+            world = world_of(2)
+            (first,) = world.active()
+            (other,) = (each for each in world.replicas if each is not first)
+            cuts = [lambda first=first: setattr(first, "bus_link", False)]
+            cuts.insert(first_cut, lambda other=other: setattr(other, "store_link", False))
+            cuts[0]()
+            world.run(lease_between * LEASE)
+            cuts[1]()
+            world.run(2 * LEASE)
+            assert world.answering() == [other]
+            first.bus_link = other.store_link = True
+            world.run(3 * LEASE)
+            assert len(world.active()) == 1
+
+    def test_what_came_up_to_a_lease_after_the_store_was_lost_is_left(self) -> None:
+        world = world_of(2)
+        (first,) = world.active()
+        (other,) = (each for each in world.replicas if each is not first)
+        first.bus_link = other.store_link = False
+        began = world.now
+        world.run(2 * LEASE)
+        assert world.active() == [other]
+        assert began + LEASE / 2 < other.membership.untraced_until(world.now) <= began + LEASE + STEP
+
+    def test_without_rabbitmq_for_all_one_whose_fellow_dies_says_so_itself(self) -> None:
+        world = world_of(2)
+        first, other = world.replicas
+        world.bus = False
+        world.run(LEASE)
+        world.replicas.remove(other)
+        world.run(3 * LEASE)
+        assert world.answering() == [first], "the dead one had told that it has no broker"
+
+    def test_one_that_has_told_so_claims_without_the_store_only_beside_those_that_it_hears(self) -> None:
+        world = world_of(2)
+        first, other = world.replicas
+        world.bus = False
+        world.run(LEASE)
+        other.store_link = False
+        world.run(3 * LEASE)
+        assert world.answering() == [first]
+        world.bus, first.bus_link = True, False
+        world.run(3 * LEASE)
+        assert world.answering() == [first], "which goes by what was told"
+        first.bus_link = True
+        world.run(3 * LEASE)
+        assert len(world.active()) == 1
+        first.bus_link = False
+        world.run(3 * LEASE)
+        assert world.answering() == [other], "heard by now"
+
+    def test_one_that_dies_with_rabbitmq_may_go_on_by_it_as_far_as_the_other_knows(self) -> None:
+        world = world_of(2)
+        first, other = world.replicas
+        world.bus = False
+        world.replicas.remove(other)
+        world.run(3 * LEASE)
+        assert world.answering() == []
+        del world.beats[other.name]
+        world.run(LEASE)
+        assert world.answering() == [], "nor once the store has forgotten it"
+        world.bus = True
+        world.run(3 * LEASE)
+        assert world.active() == [first]
+        world.bus = False
+        world.run(LEASE)
+        assert world.answering() == [first], "it would have been heard"
+
+    def test_one_that_left_is_not_there(self) -> None:
+        world = world_of(2)
+        first, other = world.replicas
+        world.replicas.remove(other)
+        del world.beats[other.name]
+        world.run(LEASE + 5 * STEP)
+        world.bus = False
+        world.run(2 * LEASE)
+        assert world.answering() == [first]
 
 
 class TestWithTheStore:

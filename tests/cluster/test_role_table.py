@@ -62,6 +62,11 @@ def check(view: View) -> Decision:
         assert found.chosen is None
         assert not found.served
     assert found.listens <= (found.can_serve and not found.is_active)
+    if here.plain and known.bus and not known.away and known.unseen_from < NOW <= known.bus_given_up_at:
+        assert found.can_serve or found.wait >= view.longest, "another may answer"
+        assert not found.is_active or known.echo_until == NEVER or known.echo_until >= NOW
+    if here.plain and known.away and known.bus and known.bound:
+        assert not found.is_active or known.echo_until == NEVER, "others may take it for one without broker"
     assert found.wait >= 0
     assert (found.wait == 0) or role is not Role.ACTIVE
     assert found.until >= NOW
@@ -139,6 +144,9 @@ seen_drawn = st.builds(
     split=st.booleans(),
     nobody=st.booleans(),
     claimed=st.booleans(),
+    unseen_from=times,
+    listed_until=times,
+    bound=st.booleans(),
     echo_until=times,
     echo_since=times,
     known_at=times,

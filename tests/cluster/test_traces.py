@@ -68,7 +68,7 @@ class TestMembership:
     def after_an_outage(self, memory: str) -> Membership:
         """Both had lost the store from 100.5 to 101."""
         made = Membership(ME, LEASE, bus=True)
-        there = Beat(nodes=frozenset(["sbc1"]), claims=frozenset(["sbc1"]), number=1)
+        there = Beat(nodes=frozenset(["sbc1"]), claims=frozenset(["sbc1"]), number=1, contact=0.2)
         made.update(Snapshot({ME: Beat(), OTHER: there}, True, memory="a"), 100.0, 100.0)
         made.lost(100.4)
         made.refresh(100.5)
@@ -85,7 +85,8 @@ class TestMembership:
         made = self.after_an_outage("a")
         assert made.untraced_until(101.0) == 101.0
         for number, at in ((3, 101.2), (4, 101.4), (5, 101.6)):
-            beats = {ME: Beat(), OTHER: Beat(nodes=frozenset(["sbc1"]), number=number, whole=number - 2)}
+            there = Beat(nodes=frozenset(["sbc1"]), number=number, whole=number - 2, contact=0.2)
+            beats = {ME: Beat(), OTHER: there}
             made.update(Snapshot(beats, True, memory="a"), at, at)
         assert made.untraced_until(101.6) == 101.0, "its beat 3 may have come to the store before that"
         beats = {ME: Beat(), OTHER: Beat(nodes=frozenset(["sbc1"]), number=6, whole=4)}

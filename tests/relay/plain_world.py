@@ -68,7 +68,8 @@ class Way:
 
 
 class World:
-    """``hung``: the store. ``memory``: which one it is. Calls are told by their label."""
+    """``hung``: the store. ``memory``: which one it is. ``notices``: steps after which one that is cut off from
+    RabbitMQ notices, one of these. Calls are told by their label."""
 
     def __init__(self, seed: int) -> None:
         self.draw = random.Random(seed)
@@ -79,6 +80,8 @@ class World:
         self.common = LocalStore("nobody", clock=lambda: self.now)
         self.ways: dict[str, Way] = {}
         self.buses: dict[str, bool] = {}
+        self.notices = [0]
+        self.noticed: dict[str, int] = {}
         self.links_at: dict[str, float] = {}
         self.replicas: list[Replica] = []
         self.dead: list[Replica] = []
@@ -106,6 +109,8 @@ class World:
 
         async def publish(publications: Sequence[Publication]) -> list[Published]:
             if not self.buses[name]:
+                while broker.ready:
+                    await asyncio.sleep(0)
                 return [Published.UNAVAILABLE] * len(publications)
             for each in publications:
                 assert each.correlation_id is not None
@@ -142,7 +147,9 @@ class World:
                 await way.do_late()
         for each in self.replicas:
             each.now = self.now
-            each.broker.ready = self.buses[each.name]
+            if self.buses[each.name]:
+                self.noticed[each.name] = self.steps + self.draw.choice(self.notices)
+            each.broker.ready = self.steps <= self.noticed[each.name]
             each.broker.gone = not each.broker.ready
             if self.now < self.links_at[each.name]:
                 each.links.unsound.add(NODE)

@@ -10,10 +10,16 @@ import pytest
 from adapter.relay import doubts
 from tests.harness.examples import examples
 from tests.relay.plain_world import NODE, World
+from tests.relay_bench import NOW
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
+
+    from tests.replicas_bench import Replica
+
+
+LATE = [0, 10, 50]
 
 
 @pytest.fixture(autouse=True)
@@ -38,12 +44,11 @@ def play(seed: int, story: Callable[[World], Coroutine[Any, Any, None]]) -> Worl
     return asyncio.run(whole())
 
 
-def fault(world: World, alone: str) -> None:
-    """One thing goes, or comes back. ``alone``: what may go for one replica. (One that has the store alone
-    beside one that has RabbitMQ alone is not covered.)"""
+def fault(world: World, alone: Sequence[str]) -> None:
+    """One thing goes, or comes back. ``alone``: what may go for one replica."""
     draw = world.draw
     one = draw.choice(world.replicas) if world.replicas else None
-    what = draw.choice(["hang", "hang", "forget", alone, alone, "link", "kill", "start"])
+    what = draw.choice(["hang", "hang", "forget", *alone, "link", "kill", "start"])
     if what == "hang":
         world.hung = not world.hung
     elif what == "forget" and draw.random() < 0.5:
@@ -66,7 +71,8 @@ def fault(world: World, alone: str) -> None:
 
 
 async def anything(world: World) -> None:
-    alone = world.draw.choice(["bus", "bus", "store"])
+    world.notices = LATE
+    alone = world.draw.choice([["bus", "bus"], ["store", "store"], ["bus", "store"]])
     for _ in range(10):
         fault(world, alone)
         await world.run(world.draw.choice((0.06, 0.3, 0.7, 1.2)))
@@ -75,6 +81,34 @@ async def anything(world: World) -> None:
 @pytest.mark.parametrize("seed", range(examples(15)))
 def test_nobody_is_answered_twice(seed: int) -> None:
     play(seed, anything)
+
+
+async def one_with_each_alone(world: World) -> None:
+    world.notices = LATE
+    (active,) = (each for each in world.replicas if each.roles.of(NODE).is_active)
+    (standby,) = (each for each in world.replicas if each is not active)
+    first, second = world.draw.sample([active, standby], 2)
+    await world.run(1.0)
+    world.buses[first.name] = False
+    await world.run(world.draw.choice((0.0, 0.1, 0.6, 1.5)))
+    world.ways[second.name].cut = True
+    await world.run(3.0)
+    world.draw.choice([lambda: world.buses.update({first.name: True}), lambda: _heal(world, second)])()
+    await world.run(1.5)
+    world.buses[first.name], world.ways[second.name].cut = True, False
+    await world.run(1.0)
+    await world.run(3.0, calls=False)
+
+
+def _heal(world: World, replica: Replica) -> None:
+    world.ways[replica.name].cut = False
+
+
+@pytest.mark.parametrize("seed", range(examples(8)))
+def test_one_that_has_the_store_alone_leaves_calls_to_one_that_has_rabbitmq_alone(seed: int) -> None:
+    world = play(seed, one_with_each_alone)
+    silent = sorted(world.calls[label] - NOW for label in world.calls.keys() - world.answered.keys())
+    assert len(silent) < 0.4 * len(world.calls), "whoever is left takes over"
 
 
 async def cut_off_while_the_store_hangs(world: World) -> None:
