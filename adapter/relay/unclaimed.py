@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from adapter.observe.sparse import Sparse
 from adapter.relay.standby_buffer import StandbyBuffer
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Unclaimed:
         self._membership = membership
         self._roles = roles
         self._doubts = doubts
+        self._told = Sparse(1)  # a second
+        self._untold = 0
 
     def answerable(self, node: str, left: list[HeldFrame]) -> list[HeldFrame]:
         """Leave in silence what another replica may have answered that left no trace, where Kamailio would
@@ -64,7 +67,7 @@ class Unclaimed:
             rest = [frame for frame in left if doubts.untraced(frame.arrived)]
             kept = [frame for frame in rest if doubts.may_clear_in_time(frame.arrived)]
             self.standby.put_back(node, kept)
-            self._metrics.left_unanswered.labels(node).inc(len(rest) - len(kept))
+            self._leave(node, len(rest) - len(kept))
         return found
 
     async def find(self, node: str, left: Sequence[HeldFrame]) -> list[HeldFrame]:
@@ -87,8 +90,20 @@ class Unclaimed:
             return found
         if (await self._doubts.wait(min(frame.arrived for frame in found))).gone:
             return found
-        log.info("not claimed: another replica may have answered it without a trace", node=node)
+        self._leave(node, len(found))
         return []
+
+    def _leave(self, node: str, number: int) -> None:
+        if not number:
+            return
+        self._metrics.left_unanswered.labels(node).inc(number)
+        self._untold += number
+        if self._told.take(self._doubts.now) is not None:
+            do = "include evapi-adapter.cfg, which drops a second answer"
+            log.warning(
+                "left unanswered: another replica may answer it", node=node, calls=self._untold, do=do
+            )
+            self._untold = 0
 
     def _keep_on(self, node: str, rest: Sequence[HeldFrame]) -> None:
         """Keep on what the store could not tell of, as it went away or is just back: by now that is left to

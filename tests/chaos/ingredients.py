@@ -46,15 +46,18 @@ LINKED: Final = 1.0
 @dataclass(frozen=True, slots=True)
 class Ingredient:
     """``of``: what it happens to; two of the same are no pair. ``silences``: whether Kamailio hears
-    nothing of that replica meanwhile, or the store nothing of anybody; ``blinds``: whether that replica
-    has no store. ``clocked``: whether it needs clocks; ``gated``: whether it needs the include.
+    nothing of that replica meanwhile, or the store nothing of anybody; ``dies``: whether others hear nothing
+    of that replica; ``blinds``: whether that replica has no store; ``mutes``: whether it, or all, have no
+    RabbitMQ. ``clocked``: whether it needs clocks; ``gated``: whether it needs the include.
     """
 
     name: str
     of: str
     does: Does
     silences: bool = False
+    dies: bool = False
     blinds: bool = False
+    mutes: bool = False
     clocked: bool = False
     gated: bool = False
 
@@ -218,22 +221,22 @@ def _redis_clock(world: World) -> Callable[[float], None]:
 
 
 INGREDIENTS: Final = (
-    Ingredient("SIGKILL active", ACTIVE, _ended(_active, signal.SIGKILL), silences=True),
-    Ingredient("SIGTERM active", ACTIVE, _ended(_active, signal.SIGTERM), silences=True),
-    Ingredient("SIGSTOP active", ACTIVE, _stopped(_active), silences=True),
+    Ingredient("SIGKILL active", ACTIVE, _ended(_active, signal.SIGKILL), silences=True, dies=True),
+    Ingredient("SIGTERM active", ACTIVE, _ended(_active, signal.SIGTERM), silences=True, dies=True),
+    Ingredient("SIGSTOP active", ACTIVE, _stopped(_active), silences=True, dies=True),
     Ingredient("active cut off from Kamailio", ACTIVE, _cut(lambda w: _active(w).evapi), silences=True),
-    Ingredient("active cut off from RabbitMQ", ACTIVE, _cut(lambda w: _active(w).amqp)),
+    Ingredient("active cut off from RabbitMQ", ACTIVE, _cut(lambda w: _active(w).amqp), mutes=True),
     Ingredient("active cut off from Redis", ACTIVE, _cut(lambda w: _active(w).redis), blinds=True),
-    Ingredient("SIGKILL standby", STANDBY, _ended(_standby, signal.SIGKILL), silences=True),
-    Ingredient("SIGSTOP standby", STANDBY, _stopped(_standby), silences=True),
+    Ingredient("SIGKILL standby", STANDBY, _ended(_standby, signal.SIGKILL), silences=True, dies=True),
+    Ingredient("SIGSTOP standby", STANDBY, _stopped(_standby), silences=True, dies=True),
     Ingredient("standby cut off from Kamailio", STANDBY, _cut(lambda w: _standby(w).evapi), silences=True),
-    Ingredient("standby cut off from RabbitMQ", STANDBY, _cut(lambda w: _standby(w).amqp)),
+    Ingredient("standby cut off from RabbitMQ", STANDBY, _cut(lambda w: _standby(w).amqp), mutes=True),
     Ingredient("standby cut off from Redis", STANDBY, _cut(lambda w: _standby(w).redis), blinds=True),
     Ingredient("Redis killed", STORE, _redis_killed, silences=True),
     Ingredient("Redis hangs", STORE, _redis_hangs, silences=True),
     Ingredient("Redis emptied", STORE, _redis_emptied, silences=True),
-    Ingredient("RabbitMQ killed", BROKER, _rabbitmq_killed),
-    Ingredient("RabbitMQ hangs", BROKER, _rabbitmq_hangs),
+    Ingredient("RabbitMQ killed", BROKER, _rabbitmq_killed, mutes=True),
+    Ingredient("RabbitMQ hangs", BROKER, _rabbitmq_hangs, mutes=True),
     Ingredient("Kamailio killed", KAMAILIO, _kamailio_killed),
     Ingredient("a consumer killed", CONSUMERS, _consumer_killed),
     Ingredient("consumers stop", CONSUMERS, _consumers_stop),

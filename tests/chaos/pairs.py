@@ -7,7 +7,10 @@ With either fault alone nobody is left without an answer. Two together may take 
 - A replica gone whose claims no store has (Redis gone, or it or the other cut off from it): calls from a
   deadline before it went until the other has taken over.
 - Without the include RabbitMQ gone, and Redis too, be it for one replica: nobody knows what that one has
-  answered, so calls get no answer rather than two, until it is heard of again.
+  answered, so calls get no answer rather than two, until it is heard of again. One that has Redis alone
+  beside one that has RabbitMQ alone: until that has taken over.
+- Without the include RabbitMQ gone, be it for one replica, and the other replica at about the same time: it
+  may go on by RabbitMQ alone, as far as anybody knows, so nobody says `unavailable` in its place.
 - Kamailio killed: what waited there (see ``run``).
 
 Everybody else must be answered, by whatever outcome; nobody wrongly, and without the include nobody twice:
@@ -96,6 +99,11 @@ def excuses(spans: Sequence[Span], plain: bool = False) -> list[tuple[float, flo
                 found.append((both[0] - DEADLINE, both[1] + STARTS))
             if plain and _nobody_knows(first, second) and both[0] < both[1]:
                 found.append((both[0] - STANDBY_DELAY, both[1] + TAKES_OVER))
+            if plain and _one_with_each(first, second) and both[0] < both[1]:
+                found.append((both[0] - STANDBY_DELAY, both[0] + TAKES_OVER))
+            if plain and _may_go_on(first, second) and abs(begin - other_begin) < RECENTLY:
+                muted = end if first.mutes else other_end
+                found.append((both[0] - STANDBY_DELAY, muted + TAKES_OVER))
             for replica, gone, store, lost in (
                 (first, begin, second, other_begin),
                 (second, other_begin, first, begin),
@@ -111,6 +119,18 @@ def _nobody_knows(first: Ingredient, second: Ingredient) -> bool:
         one.of == BROKER and (other.of == STORE or other.blinds)
         for one, other in ((first, second), (second, first))
     )
+
+
+def _one_with_each(first: Ingredient, second: Ingredient) -> bool:
+    """Whether one replica has no RabbitMQ, and the other no store."""
+    return BROKER not in (first.of, second.of) and (
+        (first.mutes and second.blinds) or (second.mutes and first.blinds)
+    )
+
+
+def _may_go_on(first: Ingredient, second: Ingredient) -> bool:
+    """Whether one is the loss of RabbitMQ, and the other a replica of which nothing is heard any more."""
+    return (first.mutes and second.dies) or (second.mutes and first.dies)
 
 
 def _gone_unseen(replica: Ingredient, store: Ingredient) -> bool:

@@ -73,6 +73,25 @@ def test_without_the_include_redis_and_rabbitmq_both_gone_excuse_silence() -> No
     assert pairs.excuses(apart, plain=True) == []
 
 
+def test_without_the_include_one_with_redis_and_one_with_rabbitmq_excuse_until_that_one_claims() -> None:
+    found = spans(("active cut off from RabbitMQ", 100, 105), ("standby cut off from Redis", 101, 103))
+    assert pairs.excuses(found, plain=True) == [(101 - STANDBY_DELAY, 101 + TAKES_OVER)]
+    assert pairs.excuses(found) == []
+
+
+@pytest.mark.parametrize("broker", ["RabbitMQ hangs", "active cut off from RabbitMQ"])
+def test_without_the_include_one_that_goes_with_rabbitmq_excuses_until_that_is_back(broker: str) -> None:
+    found = spans((broker, 100, 105), ("SIGKILL standby", 101, 103))
+    assert pairs.excuses(found, plain=True) == [(101 - STANDBY_DELAY, 105 + TAKES_OVER)]
+    assert pairs.excuses(found) == []
+    later = spans((broker, 100, 107), ("SIGKILL standby", 103, 105))
+    assert pairs.excuses(later, plain=True) == [], (
+        "it had told by then that it has no RabbitMQ, or taken over"
+    )
+    there = spans((broker, 100, 105), ("standby cut off from Kamailio", 101, 103))
+    assert pairs.excuses(there, plain=True) == []
+
+
 @pytest.mark.parametrize("store", ["Redis killed", "Redis emptied", "standby cut off from Redis"])
 def test_a_replica_that_goes_without_a_store_excuses_until_the_other_answers(store: str) -> None:
     first = pairs.excuses(spans((store, 100, 107), ("SIGKILL active", 102, 104)))

@@ -68,8 +68,8 @@ class Way:
 
 
 class World:
-    """``hung``: the store. ``memory``: which one it is. ``notices``: steps after which one that is cut off from
-    RabbitMQ notices, one of these. Calls are told by their label."""
+    """``hung``: the store. ``memory``: which one it is. ``notices``: steps after which one that is cut off
+    from RabbitMQ notices, one of these. Calls are told by their label."""
 
     def __init__(self, seed: int) -> None:
         self.draw = random.Random(seed)

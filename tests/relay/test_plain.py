@@ -8,7 +8,7 @@ import pytest
 
 from adapter.cluster.role import READ_PAUSE
 from adapter.cluster.view import NEVER
-from adapter.model.beat import Snapshot
+from adapter.model.beat import Beat, Snapshot
 from adapter.model.transaction import Outcome, State, Transaction
 from adapter.relay.standby_buffer import HeldFrame
 from adapter.relay.translate import Claimer
@@ -135,6 +135,22 @@ class TestNothingDropsASecondAnswer:
         )
         assert bench.trip._unclaimed.answerable("sbc1", [late, later]) == [later]
         assert bench.counted("left_unanswered_total", node="sbc1") == 1
+
+    async def test_what_nobody_has_claimed_and_another_may_have_answered_is_left_and_counted(
+        self, bench: Bench, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        preferred = Beat(nodes=frozenset(["sbc1"]), contact=0.0)
+        bench.membership.update(Snapshot({"r3": preferred}, True), bench.now, bench.now)
+        bench.now += 0.1
+        frame = HeldFrame(bench.now, Claimer("r1", "sbc1", ""), suspended(1))
+        bench.membership.traces.mark("dead", bench.now)
+        finding = asyncio.create_task(bench.trip._unclaimed.find("sbc1", [frame]))
+        await asyncio.sleep(0)
+        bench.now += 0.1
+        bench.membership.update(Snapshot({"r3": preferred}, True), bench.now, bench.now)
+        assert await finding == []
+        assert bench.counted("left_unanswered_total", node="sbc1") == 1
+        assert "left unanswered" in capsys.readouterr().out
 
     async def test_what_was_done_is_done_in_the_store_first(self, bench: Bench) -> None:
         for label, plain in enumerate((True, False)):
