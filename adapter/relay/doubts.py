@@ -74,10 +74,10 @@ class Doubts:
     async def wait(self, arrived: float) -> Doubt:
         """Return what is known of what arrived then, once the store has answered a beat that is sent from now
         on, and all others have given back what they did; or what is left of the doubt after ``WAITS``."""
-        asked, loop = self._clock(), asyncio.get_running_loop()
+        asked = self._clock()
         pause = LOOK_EACH
-        give_up_at = loop.time() + WAITS * self._membership.lease
-        while loop.time() < give_up_at:
+        give_up_at = asked + WAITS * self._membership.lease
+        while self._clock() < give_up_at:
             answered = self._membership.updated_since(asked)
             found = self._judge(arrived)
             hopeless = not found.remembered or (found.untraced and not self.may_clear(arrived))
