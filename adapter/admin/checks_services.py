@@ -135,7 +135,7 @@ def _services(found: Sequence[Service], parts: Mapping[str, Part], complete: boo
         yield SERVICES.error("service", "no service has a queue", why, _START.format("SERVICE"))
     elif not found:
         seen = "none is named, and only RabbitMQ's management plugin knows them"
-        todo = "evapi-adapter doctor --service NAME, or services = [...] in EVAPI_POLICY"
+        todo = "evapi-adapter doctor --also NAME, or services = [...] in EVAPI_POLICY"
         yield SERVICES.unknown("service", seen, "", todo)
     for each in found:
         part = parts.get(each.name) or (None if parts else _SERVICE)

@@ -13,6 +13,7 @@ import base64
 import binascii
 import contextlib
 import json
+import math
 import re
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -109,14 +110,17 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which letters are meant; empty: any."""
+    """Which letters are meant; empty: any. ``since``: epoch seconds, from which on they died."""
 
     reason: str = ""
     event: str = ""
     node: str = ""
+    since: float = -math.inf
 
     def takes(self, letter: Letter) -> bool:
-        """Whether it is one of them."""
+        """Whether it is one of them. One that does not say when it died is old."""
+        if (-math.inf if letter.at is None else letter.at) < self.since:
+            return False
         wanted = ((self.reason, letter.reason), (self.event, letter.event), (self.node, letter.node))
         return all(want in ("", have) for want, have in wanted)
 

@@ -319,7 +319,7 @@ def _services(bus: Bus, limits: Limits) -> Iterator[Finding]:
     if not bus.services and not bus.complete:
         asked = limits.asked & {"queue_depth", "consumers"}
         text = (
-            "no service is known: name them (--service, or services in EVAPI_POLICY), or turn on "
+            "no service is known: name them (--also, or services in EVAPI_POLICY), or turn on "
             "RabbitMQ's management plugin"
         )
         yield Finding("consumers", Level.UNKNOWN if asked else Level.OK, text, run=run)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from adapter.cli import complete, options
+from adapter.cli import options, services
 from adapter.cli.help import Command
 from adapter.cli.output import Column, Format, Output, escaped
 
@@ -73,15 +73,7 @@ def check(
     consumers: Annotated[
         str | None, _limit("Consumers of each service, at least. [default: 1]", "2:1")
     ] = None,
-    service: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--service",
-            autocompletion=complete.services,
-            metavar="NAME",
-            help="A service that must be there; may be repeated.",
-        ),
-    ] = None,
+    also: services.Also = None,
     form: Annotated[Form, typer.Option("--format", help="How it is printed.")] = Form.TEXT,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing where all is well.")] = False,
     redis_url: options.RedisUrl = None,
@@ -115,7 +107,7 @@ def check(
         chosen = options.settings(
             more, redis_url=redis_url, amqp_url=amqp_url, amqp_api=amqp_api, nodes=nodes, policy=policy
         )
-        found = options.run(_findings(chosen, _limits(chosen, flags), service or []))
+        found = options.run(_findings(chosen, _limits(chosen, flags), also or []))
     except AdapterError as exc:
         found = _unknown(str(exc))
     level = worst(found)

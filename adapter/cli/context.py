@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from adapter.cli import contexts, options
+from adapter.cli import contexts, listing, options
 from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output
 from adapter.errors import SettingsError
@@ -86,13 +86,20 @@ def use(
 
 
 @app.command("list", epilog=EPILOG_LIST)
-def list_(output: options.As = Format.TABLE) -> None:
+def list_(sort: listing.Sort = "", watch: listing.Watch = None, output: options.As = Format.TABLE) -> None:
     """List the contexts; * marks the one in use. Exit codes: 0 listed, 2 their file is wrong."""
-    in_use, found = contexts.read()
-    rows: list[dict[str, Any]] = [
-        {"context": name, "in_use": name == in_use, "settings": settings} for name, settings in found.items()
-    ]
-    Output(output).rows(COLUMNS, rows, "none yet: evapi-adapter context add NAME SETTING=VALUE")
+    out = Output(output)
+
+    def look() -> None:
+        in_use, found = contexts.read()
+        rows: list[dict[str, Any]] = [
+            {"context": name, "in_use": name == in_use, "settings": settings}
+            for name, settings in found.items()
+        ]
+        none = "none yet: evapi-adapter context add NAME SETTING=VALUE"
+        out.rows(COLUMNS, listing.ordered(rows, sort, COLUMNS), none)
+
+    listing.repeat(look, out, watch)
 
 
 @app.command(epilog=EPILOG_REMOVE)

@@ -31,7 +31,6 @@ EPILOG_PAUSE: Final = (
 )
 EPILOG_RESUME: Final = "Examples:  evapi-adapter resume sbc1    evapi-adapter resume adapter-0"
 
-Reason = Annotated[str, typer.Option(help="Why; others see it.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 COLUMNS: Final = (
     Column("replica", "replica"),
@@ -50,7 +49,7 @@ def drain(
     replica: Annotated[
         str, typer.Argument(autocompletion=complete.replicas, help="Its name, as `replicas` shows it.")
     ],
-    reason: Reason = "",
+    reason: options.Why = "",
     yes: Yes = False,
     redis_url: options.RedisUrl = None,
     output: options.As = Format.TABLE,
@@ -85,7 +84,7 @@ def pause(
     node: Annotated[
         str, typer.Argument(autocompletion=complete.nodes, help="A node (Kamailio), as `nodes` shows it.")
     ],
-    reason: Reason = "",
+    reason: options.Why = "",
     yes: Yes = False,
     redis_url: options.RedisUrl = None,
     nodes: options.Nodes = None,

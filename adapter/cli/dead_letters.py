@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from adapter.cli import complete, options
+from adapter.cli import complete, listing, options
 from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, console, escaped, seconds
 from adapter.errors import SettingsError
@@ -27,7 +28,7 @@ EPILOG: Final = (
     "evapi-adapter dead-letters replay --dry-run"
 )
 EPILOG_LIST: Final = (
-    "Examples:  evapi-adapter dead-letters list --reason rejected --limit 20    "
+    "Examples:  evapi-adapter dead-letters list --cause rejected --limit 20    "
     "evapi-adapter dead-letters list -o jsonl | jq -r .call_id"
 )
 EPILOG_SHOW: Final = (
@@ -38,9 +39,11 @@ EPILOG_REPLAY: Final = (
     "Examples:  evapi-adapter dead-letters replay --dry-run    "
     "evapi-adapter dead-letters replay --event call_ended --rate 50"
 )
-EPILOG_PURGE: Final = "Example:  evapi-adapter dead-letters purge --reason rejected --yes"
+EPILOG_PURGE: Final = "Example:  evapi-adapter dead-letters purge --cause rejected --yes"
 
-ByReason = Annotated[str, typer.Option("--reason", help="Only those that died of it: rejected, expired, ...")]
+ByCause = Annotated[
+    str, typer.Option("--cause", metavar="WORD", help="Only those that died of it: rejected, maxlen, ...")
+]
 ByEvent = Annotated[
     str, typer.Option("--event", autocompletion=complete.events, help="Only those of this event.")
 ]
@@ -118,10 +121,13 @@ COLUMNS_REPLAY: Final = (
 
 @app.command("list", epilog=EPILOG_LIST)
 def list_(
-    reason: ByReason = "",
+    cause: ByCause = "",
     event: ByEvent = "",
     node: ByNode = "",
+    since: listing.Since = None,
     limit: Annotated[int | None, typer.Option(min=1, help="The newest so many.")] = None,
+    sort: listing.Sort = "",
+    watch: listing.Watch = None,
     amqp_url: options.AmqpUrl = None,
     output: options.As = Format.TABLE,
     more: options.More = None,
@@ -131,17 +137,25 @@ def list_(
     Their numbers count from the oldest that is there now. Exit codes: 0 listed, 1 RabbitMQ cannot be asked,
     2 wrong usage.
     """
-    out, now = Output(output), time.time()
-    chosen = _filter(reason, event, node)
-    letters, marked = options.run(_read_any(options.settings(more, amqp_url=amqp_url)))
-    found = [letter for letter in letters if chosen.takes(letter)]
-    rows = [_row(letter, now) for letter in (found[-limit:] if limit else found)]
+    out, chosen = Output(output), options.settings(more, amqp_url=amqp_url)
+
+    def look() -> None:
+        wanted, now = _filter(cause, event, node, since), time.time()
+        letters, marked = options.run(_read_any(chosen))
+        found = [letter for letter in letters if wanted.takes(letter)]
+        rows = [_row(letter, now) for letter in (found[-limit:] if limit else found)]
+        _print(out, listing.ordered(rows, sort, COLUMNS))
+        looked = " (looked at: RabbitMQ marks them redelivered)" if marked else ""
+        out.say(f"{len(rows)} of {len(letters)} dead letters{looked}")
+
+    listing.repeat(look, out, watch)
+
+
+def _print(out: Output, rows: Sequence[Mapping[str, Any]]) -> None:
     if out.format is Format.TABLE and sys.stdout.isatty() and console().width < NARROW:
-        out.rows(COLUMNS_NARROW, [row | _narrowed(row) for row in rows])
+        out.rows(COLUMNS_NARROW, [{**row, **_narrowed(row)} for row in rows])
     else:
         out.rows(_telling(COLUMNS, rows), rows)
-    looked = " (looked at: RabbitMQ marks them redelivered)" if marked else ""
-    out.say(f"{len(rows)} of {len(letters)} dead letters{looked}")
 
 
 @app.command(epilog=EPILOG_SHOW)
@@ -181,9 +195,10 @@ def show(
 
 @app.command(epilog=EPILOG_REPLAY)
 def replay(
-    reason: ByReason = "",
+    cause: ByCause = "",
     event: ByEvent = "",
     node: ByNode = "",
+    since: listing.Since = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Replay so many at most, the oldest first.")
     ] = None,
@@ -206,7 +221,7 @@ def replay(
     from adapter.admin.dead_letters import Fate
 
     out = Output(output)
-    plan = Plan(_filter(reason, event, node), limit, rate, even_late=even_late, dry_run=dry_run)
+    plan = Plan(_filter(cause, event, node, since), limit, rate, even_late=even_late, dry_run=dry_run)
     fates = options.run(_replayed(_url(amqp_url, more), plan, out))
     told = [f"{fates[fate]} {words}" for fate, words in _told(dry_run).items() if fates[fate]]
     out.say(", ".join(told) or "no dead letter to replay")
@@ -216,9 +231,10 @@ def replay(
 
 @app.command(epilog=EPILOG_PURGE)
 def purge(
-    reason: ByReason = "",
+    cause: ByCause = "",
     event: ByEvent = "",
     node: ByNode = "",
+    since: listing.Since = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     amqp_url: options.AmqpUrl = None,
     output: options.As = Format.TABLE,
@@ -229,7 +245,7 @@ def purge(
     Exit codes: 0 deleted, or there was nothing; 1 not confirmed, or RabbitMQ cannot be asked; 2 wrong usage,
     or nobody to ask and no --yes.
     """
-    out, url, chosen = Output(output), _url(amqp_url, more), _filter(reason, event, node)
+    out, url, chosen = Output(output), _url(amqp_url, more), _filter(cause, event, node, since)
     if not yes and not sys.stdin.isatty():
         raise SettingsError("--yes", "is needed where nobody can be asked")
     doomed: Sequence[Letter] | None = None
@@ -248,10 +264,10 @@ def _url(amqp_url: str | None, more: list[str] | None) -> str:
     return options.amqp(options.settings(more, amqp_url=amqp_url))
 
 
-def _filter(reason: str, event: str, node: str) -> Filter:
+def _filter(cause: str, event: str, node: str, since: float | None) -> Filter:
     from adapter.admin.dead_letters import Filter
 
-    return Filter(reason, event, node)
+    return Filter(cause, event, node, -math.inf if since is None else time.time() - since)
 
 
 async def _read_any(chosen: Settings) -> tuple[Sequence[Letter], bool]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from adapter.cli import complete, options
+from adapter.cli import options, services
 from adapter.cli.output import Column, Format, Output, console, escaped
 from adapter.errors import SettingsError
 
@@ -63,15 +63,7 @@ def doctor(
     kamailio_version: Annotated[
         str | None, typer.Option(metavar="X.Y", help="Kamailio's version. [default: any]")
     ] = None,
-    service: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--service",
-            autocompletion=complete.services,
-            metavar="NAME",
-            help="A service that must be there; may be repeated.",
-        ),
-    ] = None,
+    also: services.Also = None,
     rules: Annotated[
         bool, typer.Option("--rules", help="List what --kamailio-cfg looks for, each with its reason.")
     ] = False,
@@ -108,7 +100,7 @@ def doctor(
         raise typer.BadParameter("--define and --kamailio-version need --kamailio-cfg")
     flags: dict[str, Any] = {"redis_url": redis_url, "amqp_url": amqp_url, "amqp_api": amqp_api}
     flags |= {"nodes": nodes, "policy": policy}
-    site, found = checks_settings.read(service or [], **_flags(context, more or [], flags))
+    site, found = checks_settings.read(also or [], **_flags(context, more or [], flags))
     looked, replicas = options.run(examine(site))
     found += looked
     if kamailio_cfg is not None:

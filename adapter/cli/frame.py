@@ -162,7 +162,7 @@ def _sections(overview: Overview, width: int) -> list[Section]:
 def _about_services(overview: Overview) -> str:
     if overview.bus is None:
         return "unknown: RabbitMQ is away" if overview.bus_problem else "unknown: EVAPI_AMQP_URL is not set"
-    return "" if overview.bus.complete or overview.bus.services else "none known; name them with --service"
+    return "" if overview.bus.complete or overview.bus.services else "none known; name them with --also"
 
 
 def _nodes(overview: Overview) -> list[dict[str, Any]]:

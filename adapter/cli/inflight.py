@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
+import math
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from adapter.cli import complete, options
+from adapter.cli import complete, listing, options
 from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, clock, console, escaped, seconds
 from adapter.errors import CodecError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from adapter.admin.settling import Answer, Done
     from adapter.admin.timelines import Timeline
@@ -41,23 +41,12 @@ NARROW: Final = 130
 REASON: Final = 200
 """Characters of a reason."""
 
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h)?")
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
 
 class Standing(StrEnum):
     """What a call in flight waits for: a decision, or that Kamailio reads it."""
 
     CLAIMED = "claimed"
     SETTLED = "settled"
-
-
-def duration(text: str) -> float:
-    """A time such as 200ms, 1.5s, 2m or 1h in seconds; a bare number is seconds."""
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
-        raise typer.BadParameter(f"{text!r} is no time: write 200ms, 1.5s, 2m or 1h")
-    return float(found[1]) * _UNITS[found[2] or "s"]
 
 
 def payload(value: Any) -> str:
@@ -130,9 +119,14 @@ def list_(
     state: Annotated[Standing | None, typer.Option(help="Only those in this state.")] = None,
     older_than: Annotated[
         float | None,
-        typer.Option(parser=duration, metavar="TIME", help="Only those older than this: 200ms, 1.5s."),
+        typer.Option(
+            parser=listing.duration, metavar="TIME", help="Only those older than this: 200ms, 1.5s."
+        ),
     ] = None,
+    since: listing.Since = None,
     limit: Annotated[int | None, typer.Option(min=1, help="So many at most.")] = None,
+    sort: listing.Sort = "",
+    watch: listing.Watch = None,
     redis_url: options.RedisUrl = None,
     nodes: options.Nodes = None,
     output: options.As = Format.TABLE,
@@ -143,22 +137,29 @@ def list_(
     Claimed: waits for a decision until the deadline (LEFT). Settled: answered, and Kamailio is not known to
     have read the answer. Exit codes: 0 listed, 1 Redis is away, 2 wrong usage.
     """
-    out = Output(output)
-    found, now = options.run(_scanned(options.settings(more, redis_url=redis_url, nodes=nodes), node))
+    out, chosen = Output(output), options.settings(more, redis_url=redis_url, nodes=nodes)
     wanted = {"event": event, "call_id": call_id, "state": state}
-    rows = [
-        row
-        for row in (_row(record, now) for record in sorted(found, key=lambda each: each.claimed_at))
-        if row["age"] >= (older_than or 0.0)
-        and all(row[key] == value for key, value in wanted.items() if value)
-    ]
-    shown = rows[:limit]
+
+    def look() -> None:
+        found, now = options.run(_scanned(chosen, node))
+        rows = [
+            row
+            for row in (_row(record, now) for record in sorted(found, key=lambda each: each.claimed_at))
+            if (older_than or 0.0) <= row["age"] <= (math.inf if since is None else since)
+            and all(row[key] == value for key, value in wanted.items() if value)
+        ]
+        _print(out, listing.ordered(rows, sort, COLUMNS)[:limit], len(found))
+
+    listing.repeat(look, out, watch)
+
+
+def _print(out: Output, shown: Sequence[Mapping[str, Any]], there: int) -> None:
     if out.format is Format.TABLE and sys.stdout.isatty() and console().width < NARROW:
-        out.rows(COLUMNS_NARROW, [row | _narrowed(row) for row in shown])
+        out.rows(COLUMNS_NARROW, [{**row, **_narrowed(row)} for row in shown])
     else:
         out.rows([each for each in COLUMNS if any(map(each.cell, shown))], shown)
     if out.format is Format.TABLE:
-        of = "" if len(shown) == len(found) else f" of {len(found)}"
+        of = "" if len(shown) == there else f" of {there}"
         out.say(f"{len(shown)}{of} in flight")
 
 
@@ -200,7 +201,7 @@ def show(
 def settle(
     which: Annotated[str, typer.Argument(metavar="ID", help="As inflight list shows it.")],
     decision: Annotated[str, typer.Option(metavar="JSON", help="What Kamailio is told, a JSON object.")],
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why you do it, for the adapter's log.")],
+    reason: options.Why,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     redis_url: options.RedisUrl = None,
     amqp_url: options.AmqpUrl = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
-from adapter.cli import complete, options
+from adapter.cli import complete, listing, options
 from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, clock, escaped, seconds
 from adapter.errors import CodecError, SettingsError
@@ -241,6 +241,8 @@ def calls(
     from_: Annotated[str, typer.Option("--from", metavar="URI", help="From begins so.")] = "",
     to: Annotated[str, typer.Option(metavar="URI", help="To begins so.")] = "",
     ruri: Annotated[str, typer.Option(metavar="URI", help="The request URI begins so.")] = "",
+    sort: listing.Sort = "",
+    watch: listing.Watch = None,
     timeout: Timeout = 5.0,
     amqp_url: options.AmqpUrl = None,
     output: options.As = Format.TABLE,
@@ -251,12 +253,16 @@ def calls(
     filters = {"from": from_, "to": to, "ruri": ruri, "call_id": call_id or ""}
     args = {name: given for name, given in filters.items() if given}
     url = options.amqp(options.settings(more, amqp_url=amqp_url))
-    rows, wrong = options.run(_with(url, lambda way: _pages(way, node, args, timeout)))
-    out.rows(COLUMNS_CALLS, rows, "no such call")
-    for reply in wrong:
-        out.say(f"{escaped(reply.node)}: {reply.outcome}: {escaped(reply.detail)}")
-    if wrong:
-        raise typer.Exit(1)
+
+    def look() -> None:
+        rows, wrong = options.run(_with(url, lambda way: _pages(way, node, args, timeout)))
+        out.rows(COLUMNS_CALLS, listing.ordered(rows, sort, COLUMNS_CALLS), "no such call")
+        for reply in wrong:
+            out.say(f"{escaped(reply.node)}: {reply.outcome}: {escaped(reply.detail)}")
+        if wrong and watch is None:
+            raise typer.Exit(1)
+
+    listing.repeat(look, out, watch)
 
 
 async def _pages(

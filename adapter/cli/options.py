@@ -51,6 +51,7 @@ More = Annotated[
         autocompletion=lambda: _names_to_set(),
     ),
 ]
+Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why you do it; others see it.")]
 As = Annotated[Format, typer.Option("--output", "-o", help="How data is printed.")]
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 WIDE: Final = 10_000
 """Columns of a pipe."""
+_CLEAR: Final = "\033[H\033[2J"
+"""The cursor to the upper left, and nothing left."""
 
 
 class Format(StrEnum):
@@ -92,10 +94,22 @@ class Output:
 
     def __init__(self, format: Format) -> None:  # noqa: A002
         self.format = format
+        self._renewed = False
+
+    def renew(self) -> None:
+        """Have what is printed next take the place of all that is on the terminal."""
+        self._renewed = True
+
+    def _begin(self) -> None:
+        if self._renewed:
+            self._renewed = False
+            sys.stdout.write(_CLEAR)
+            sys.stdout.flush()
 
     def rows(self, columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], nothing: str = "") -> None:
         """Print many. ``nothing``: said on stderr where there is none, and a person reads it."""
         found = list(rows)
+        self._begin()
         if self.format is Format.JSON:
             _write(json.dumps({"rows": found}, indent=2, default=_plain))
         elif self.format is Format.JSONL:
@@ -135,6 +149,7 @@ class Output:
 
     def say(self, words: str) -> None:
         """Tell something that is no data."""
+        self._begin()
         sys.stderr.write(f"{words}\n")
         sys.stderr.flush()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from adapter.cli import options
+from adapter.cli import listing, options
 from adapter.cli.output import Column, Format, Output, escaped, seconds, text
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ STATES: Final = {
     "paused": "yellow",
 }
 """rich's style of each state of a replica, and of a gate."""
+NO_REPLICA: Final = "no replica has beaten in the last 10 minutes: does `evapi-adapter run` run?"
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
@@ -96,6 +97,8 @@ NODES: Final = (
 
 
 def replicas(
+    sort: listing.Sort = "",
+    watch: listing.Watch = None,
     redis_url: options.RedisUrl = None,
     output: options.As = Format.TABLE,
     more: options.More = None,
@@ -107,15 +110,20 @@ def replicas(
     """
     from adapter.admin.overview import replica_rows
 
-    found = _looked(options.settings(more, redis_url=redis_url))
-    rows = replica_rows(found)
-    out = Output(output)
-    if out.format is Format.TABLE:
-        rows = [{**row, "shown": replica_state(row)} for row in rows]
-    out.rows(REPLICAS, rows, "no replica has beaten in the last 10 minutes: does `evapi-adapter run` run?")
+    out, chosen = Output(output), options.settings(more, redis_url=redis_url)
+
+    def look() -> None:
+        rows = replica_rows(_looked(chosen))
+        if out.format is Format.TABLE:
+            rows = [{**row, "shown": replica_state(row)} for row in rows]
+        out.rows(REPLICAS, listing.ordered(rows, sort, REPLICAS), NO_REPLICA)
+
+    listing.repeat(look, out, watch)
 
 
 def nodes(
+    sort: listing.Sort = "",
+    watch: listing.Watch = None,
     redis_url: options.RedisUrl = None,
     nodes: options.Nodes = None,
     output: options.As = Format.TABLE,
@@ -129,14 +137,18 @@ def nodes(
     """
     from adapter.admin.overview import node_rows, short
 
-    found = _looked(options.settings(more, redis_url=redis_url, nodes=nodes))
-    rows = node_rows(found)
-    out = Output(output)
-    if out.format is Format.TABLE and found.store is not None:
-        names = short(found.store.beats)
-        shown = {"shown_links": lambda row: link_states(names, row["links"]), "shown_gate": gate}
-        rows = [{**row, **{key: show(row) for key, show in shown.items()}} for row in rows]
-    out.rows(NODES, rows, "no node is known: does `evapi-adapter run` run?")
+    out, chosen = Output(output), options.settings(more, redis_url=redis_url, nodes=nodes)
+
+    def look() -> None:
+        found = _looked(chosen)
+        rows = node_rows(found)
+        if out.format is Format.TABLE and found.store is not None:
+            names = short(found.store.beats)
+            shown = {"shown_links": lambda row: link_states(names, row["links"]), "shown_gate": gate}
+            rows = [{**row, **{key: show(row) for key, show in shown.items()}} for row in rows]
+        out.rows(NODES, listing.ordered(rows, sort, NODES), "no node is known: does `evapi-adapter run` run?")
+
+    listing.repeat(look, out, watch)
 
 
 def _looked(chosen: Settings) -> Overview:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from adapter.cli import complete, options
-from adapter.cli.inflight import duration
+from adapter.cli import complete, listing, options
 from adapter.cli.output import Format, Output
 from adapter.cli.replay_report import Seen, nothing, show
 from adapter.errors import AdapterError, SettingsError
@@ -42,10 +41,7 @@ def replay(
             autocompletion=complete.services, metavar="NAME", help="The candidate: a service that runs."
         ),
     ],
-    since: Annotated[
-        float | None,
-        typer.Option(parser=duration, metavar="TIME", help="Calls of this last time. [default: 10m]"),
-    ] = None,
+    since: listing.Since = None,
     fields: Annotated[
         str | None,
         typer.Option(metavar="KEYS", help="Keys that are compared: action,uri. [default: all]"),
@@ -55,7 +51,7 @@ def replay(
     ] = False,
     timeout: Annotated[
         float | None,
-        typer.Option(parser=duration, metavar="TIME", help="It has this for each. [default: 2s]"),
+        typer.Option(parser=listing.duration, metavar="TIME", help="It has this for each. [default: 2s]"),
     ] = None,
     rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Requests a second at most.")] = 50.0,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Calls at most, the latest.")] = 1_000,
@@ -70,10 +66,10 @@ def replay(
 ) -> None:
     """Ask a candidate about calls that are over, and tell where it decides otherwise. No call is touched.
 
-    The calls are those in the replicas' journals, with their requests: EVAPI_JOURNAL_PAYLOADS must be true,
-    and EVAPI_JOURNAL long enough. Each request goes to the candidate's own queue, with a time of its own; the
-    replies come here. To the candidate it is a request like any other: what it does beside deciding it does
-    again. Nobody else is asked.
+    The calls are those of the last 10 minutes (--since) in the replicas' journals, with their requests:
+    EVAPI_JOURNAL_PAYLOADS must be true, and EVAPI_JOURNAL long enough. Each request goes to the candidate's
+    own queue, with a time of its own; the replies come here. To the candidate it is a request like any other:
+    what it does beside deciding it does again. Nobody else is asked.
 
     Its decision is compared with the one that Kamailio got. If several services decided that, it is their
     common one: compare the candidate's part with --fields. In mode chain the request is the whole one,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from adapter.cli import options
+from adapter.cli import complete, listing, options
 from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, seconds, text
 from adapter.errors import SettingsError
@@ -29,7 +29,12 @@ EPILOG: Final = (
 
 Also = Annotated[
     list[str] | None,
-    typer.Option("--service", metavar="NAME", help="A service to look for as well; may be repeated."),
+    typer.Option(
+        "--also",
+        metavar="NAME",
+        autocompletion=complete.services,
+        help="A service to look for as well, which must be there; may be repeated.",
+    ),
 ]
 
 
@@ -82,7 +87,9 @@ def services(
     amqp_url: options.AmqpUrl = None,
     amqp_api: options.AmqpApi = None,
     policy: options.PolicyFile = None,
-    service: Also = None,
+    also: Also = None,
+    sort: listing.Sort = "",
+    watch: listing.Watch = None,
     output: options.As = Format.TABLE,
     more: options.More = None,
 ) -> None:
@@ -99,13 +106,17 @@ def services(
         return
     chosen = options.settings(more, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy)
     out = Output(output)
-    rows = options.run(_rows(chosen, out, service or []))
-    shown = map(as_seen, rows) if out.format is Format.TABLE else rows
-    out.rows(COLUMNS, shown, "no service is known: name it with --service, or in the policy (EVAPI_POLICY)")
-    instances = [{"service": row["name"], **each} for row in rows for each in row["instances"]]
-    if instances and out.format is Format.TABLE:
-        typer.echo()
-        out.rows(INSTANCES, instances)
+
+    def look() -> None:
+        rows = listing.ordered(options.run(_rows(chosen, out, also or [])), sort, COLUMNS)
+        shown = map(as_seen, rows) if out.format is Format.TABLE else rows
+        out.rows(COLUMNS, shown, "no service is known: name it with --also, or in the policy (EVAPI_POLICY)")
+        instances = [{"service": row["name"], **each} for row in rows for each in row["instances"]]
+        if instances and out.format is Format.TABLE:
+            typer.echo()
+            out.rows(INSTANCES, instances)
+
+    listing.repeat(look, out, watch)
 
 
 @app.command(epilog=EPILOG_REMOVE)

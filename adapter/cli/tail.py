@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 
 import typer
 
-from adapter.cli import complete, options
-from adapter.cli.inflight import duration
+from adapter.cli import complete, listing, options
 from adapter.cli.output import Column, Format, Output, clock, escaped, seconds
 from adapter.errors import SettingsError, StoreUnavailable
 
@@ -246,7 +245,10 @@ def tail(
     ] = None,
     call_id: Annotated[str, typer.Option(help="Only those of this Call-ID.")] = "",
     service: Annotated[
-        str, typer.Option(autocompletion=complete.services, help="Only what this service decided.")
+        str,
+        typer.Option(
+            metavar="NAME", autocompletion=complete.services, help="Only what this service decided."
+        ),
     ] = "",
     step: Annotated[
         str,
@@ -258,12 +260,10 @@ def tail(
     payloads: Annotated[
         bool, typer.Option("--payloads", help="Also events' data and decisions, secrets masked.")
     ] = False,
-    since: Annotated[
-        float | None,
-        typer.Option(parser=duration, metavar="TIME", help="Begin with what is kept of the last 30s."),
-    ] = None,
+    since: listing.Since = None,
     during: Annotated[
-        float | None, typer.Option("--for", parser=duration, metavar="TIME", help="End after this time: 10s.")
+        float | None,
+        typer.Option("--for", parser=listing.duration, metavar="TIME", help="End after this time: 10s."),
     ] = None,
     redis_url: options.RedisUrl = None,
     output: options.As = Format.TABLE,
@@ -272,10 +272,11 @@ def tail(
     """Show events and outcomes as they come, of all replicas, until Ctrl-C.
 
     A line for each event that a replica claimed and for each outcome, up to a second after it happened: in
-    order of time among those that are read together. A call of several services is marked with the step
-    that decided it, unless those did that are asked first: by backup, by stale. Payloads are there with
-    EVAPI_JOURNAL_PAYLOADS. Redis away: it is waited for, once it was there. Exit codes: 0 the time is over,
-    or nobody reads on (| head); 1 Redis is away; 2 wrong usage; 130 Ctrl-C.
+    order of time among those that are read together. With --since it begins with what is kept. A call of
+    several services is marked with the step that decided it, unless those did that are asked first: by
+    backup, by stale. Payloads are there with EVAPI_JOURNAL_PAYLOADS. Redis away: it is waited for, once it
+    was there. Exit codes: 0 the time is over, or nobody reads on (| head); 1 Redis is away; 2 wrong usage;
+    130 Ctrl-C.
     """
     from adapter.model.ladder import Rung
     from adapter.model.transaction import Outcome

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from adapter.cli import complete, options
+from adapter.cli import options, services
 from adapter.cli.contexts import VARIABLE
 from adapter.cli.output import Format, console
 
@@ -36,15 +36,7 @@ EPILOG: Final = (
 def top(
     once: Annotated[bool, typer.Option("--once", help="One frame as text, as into a pipe.")] = False,
     svg: Annotated[str | None, typer.Option(metavar="FILE", help="One frame, as a picture.")] = None,
-    service: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--service",
-            autocompletion=complete.services,
-            metavar="NAME",
-            help="A service to show as well; may be repeated.",
-        ),
-    ] = None,
+    also: services.Also = None,
     redis_url: options.RedisUrl = None,
     amqp_url: options.AmqpUrl = None,
     amqp_api: options.AmqpApi = None,
@@ -69,7 +61,7 @@ def top(
 
     async def work() -> bool:
         away = False
-        watch = Watch(chosen, options.calls_of(chosen), amqp, service or ())
+        watch = Watch(chosen, options.calls_of(chosen), amqp, also or ())
         try:
             if lively:
                 await _live(watch)

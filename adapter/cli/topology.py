@@ -75,7 +75,7 @@ def show(
     amqp_url: options.AmqpUrl = None,
     amqp_api: options.AmqpApi = None,
     policy: options.PolicyFile = None,
-    service: services.Also = None,
+    also: services.Also = None,
     mqtt: Mqtt = None,
     output: options.As = Format.TABLE,
     more: options.More = None,
@@ -89,7 +89,7 @@ def show(
         more, nodes=nodes, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy, mqtt=mqtt
     )
     out = Output(output)
-    items, _ = options.run(_compared(chosen, out, service or []))
+    items, _ = options.run(_compared(chosen, out, also or []))
     out.rows(COLUMNS, map(_row, items))
 
 
@@ -99,7 +99,7 @@ def diff(
     amqp_url: options.AmqpUrl = None,
     amqp_api: options.AmqpApi = None,
     policy: options.PolicyFile = None,
-    service: services.Also = None,
+    also: services.Also = None,
     mqtt: Mqtt = None,
     output: options.As = Format.TABLE,
     more: options.More = None,
@@ -115,7 +115,7 @@ def diff(
         more, nodes=nodes, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy, mqtt=mqtt
     )
     out = Output(output)
-    items, whole = options.run(_compared(chosen, out, service or []))
+    items, whole = options.run(_compared(chosen, out, also or []))
     found = drift(items)
     unknown = sum(item.state is State.UNKNOWN for item in items)
     unseen = f"; {unknown} could not be seen (topology show tells which and why)" if unknown else ""
@@ -132,7 +132,7 @@ def apply(
     amqp_url: options.AmqpUrl = None,
     amqp_api: options.AmqpApi = None,
     policy: options.PolicyFile = None,
-    service: services.Also = None,
+    also: services.Also = None,
     queue: QueueOf = None,
     mqtt: Mqtt = None,
     output: options.As = Format.TABLE,
@@ -151,7 +151,7 @@ def apply(
         more, nodes=nodes, amqp_url=amqp_url, amqp_api=amqp_api, policy=policy, mqtt=mqtt
     )
     out = Output(output)
-    done = options.run(_applied(chosen, out, service or [], [_queue_of(each) for each in queue or ()]))
+    done = options.run(_applied(chosen, out, also or [], [_queue_of(each) for each in queue or ()]))
     told = [each for each in done if each.action != "left" or each.item.state is not State.OK]
     out.rows(COLUMNS_APPLY, ({"action": each.action, **_row(each.item)} for each in told))
     out.say(_summary(done))

@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "tail": ("--for", "1s"),
     "replicas": (),
     "nodes": (),
-    "services": ("--service", "lcr"),
+    "services": ("--also", "lcr"),
     "services remove": ("lcr", "--yes"),
     "dead-letters list": (),
     "dead-letters show": ("1",),

@@ -185,7 +185,7 @@ class TestServices:
         await check_until(ground, {("consumers", "lcr"): "critical"})
         ground.service("fraud")
         await check_until(ground, {("consumers", "lcr"): "warning"})  # its events have somebody else
-        assert await check(ground, "--service", "nosuch", "--consumers", "0") == {
+        assert await check(ground, "--also", "nosuch", "--consumers", "0") == {
             ("consumers", "nosuch"): "critical"
         }
 
@@ -194,7 +194,7 @@ class TestServices:
         ground.service()
         await ground.replica("one")
         assert await check(ground, "--consumers", "5", **nothing) == {("consumers", ""): "unknown"}
-        assert await check(ground, "--consumers", "5", "--service", "lcr", **nothing) == {
+        assert await check(ground, "--consumers", "5", "--also", "lcr", **nothing) == {
             ("consumers", "lcr"): "critical"
         }
 

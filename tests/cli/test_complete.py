@@ -55,7 +55,7 @@ def test_names_of_the_policy(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text("[events.policed]\n[services.fraud]\n")
     assert completed("policy explain ", EVAPI_POLICY=str(path)) == ["policed"]
-    assert completed("top --service ", EVAPI_POLICY=str(path)) == ["fraud"]
+    assert completed("top --also ", EVAPI_POLICY=str(path)) == ["fraud"]
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:{}", "nonsense"])

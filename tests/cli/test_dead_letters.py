@@ -133,7 +133,7 @@ class TestList:
         ("words", "numbers"),
         [
             (("--limit", "2"), [3, 4]),
-            (("--reason", "rejected"), [1, 2, 3]),
+            (("--cause", "rejected"), [1, 2, 3]),
             (("--event", "invite_request"), [1, 4]),
             (("--event", "invite_request", "--limit", "1"), [4]),
             (("--node", "sbc2"), []),
@@ -261,7 +261,7 @@ class TestPurge:
         assert waiting(four) == 2
 
     def test_asked_on_a_terminal(self, four: BlockingChannel, vhost: str) -> None:
-        words = ("dead-letters", "purge", "--reason", "not-json")
+        words = ("dead-letters", "purge", "--cause", "not-json")
         code, shown, _ = on_terminal(*words, answer="n", EVAPI_AMQP_URL=vhost)
         assert code == 1
         assert "Delete 1 of 4 dead letters for good? [y/N]" in shown

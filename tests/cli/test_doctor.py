@@ -46,7 +46,7 @@ async def ground(
             bridge = await found.replica(name)
             await bridge.replicas.beat()
         # An adapter is ready before all of its bindings are there: commands may come a moment later.
-        while (await found.run("topology", "diff", "--service", "lcr")).code:
+        while (await found.run("topology", "diff", "--also", "lcr")).code:
             pass
         yield found
 
@@ -155,7 +155,7 @@ class TestFaults:
 
     def test_another_service_that_must_be_there(self, managed_rabbitmq: RabbitServer, vhost: str) -> None:
         variables = {"EVAPI_AMQP_URL": vhost, "EVAPI_AMQP_API": managed_rabbitmq.api}
-        done = evapi_adapter("doctor", "--service", "lcr", "-o", "json", **variables)
+        done = evapi_adapter("doctor", "--also", "lcr", "-o", "json", **variables)
         assert done.code == 1
         (row,) = (row for row in done.rows if row["check"] == "service")
         assert (row["of"], row["todo"]) == ("lcr", "python -m consumers MODULE:lcr")

@@ -80,7 +80,7 @@ class TestListing:
         policy = tmp_path / "policy.toml"
         policy.write_text('[events.invite_request]\nservices = ["least_cost"]\n')
         away = f"http://127.0.0.1:{free_port()}"
-        words = ("services", "--policy", str(policy), "--service", "absent", "--amqp-api", away)
+        words = ("services", "--policy", str(policy), "--also", "absent", "--amqp-api", away)
         done = evapi_adapter(*words, EVAPI_AMQP_URL=vhost)
         assert done.code == 0
         absent, known = done.out.splitlines()[1:]
@@ -121,7 +121,7 @@ class TestWhoIsThere:
         assert second.splitlines()[0].split()[:5] == ["SERVICE", "INSTANCE", "VERSION", "UP", "REQUESTS"]
         assert instance["instance"] in second
         child.send_signal(signal.SIGSTOP)
-        words = ("services", "-o", "json", "--service", row["name"])
+        words = ("services", "-o", "json", "--also", row["name"])
         (hung,) = evapi_adapter(*words, EVAPI_AMQP_URL=vhost, EVAPI_AMQP_API="http://127.0.0.1:1").rows
         assert hung["instances"] == []
         assert hung["remark"] == "its consumers do not answer who is there: they hang; restart them"
@@ -130,7 +130,7 @@ class TestWhoIsThere:
 def test_nobody_is_known(managed_rabbitmq: RabbitServer, vhost: str) -> None:
     done = evapi_adapter("services", EVAPI_AMQP_URL=vhost, EVAPI_AMQP_API=managed_rabbitmq.api)
     assert (done.code, done.out) == (0, "")
-    assert "no service is known: name it with --service" in done.err
+    assert "no service is known: name it with --also" in done.err
 
 
 COMMANDS = [

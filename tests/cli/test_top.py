@@ -309,7 +309,7 @@ class TestFrame:
         blocked = replace(full(), bus=Bus("4.1", True))
         text = "\n".join(drawn(blocked, 120, 24))
         assert "takes nothing: short of memory or disk" in text
-        assert "none known; name them with --service" in text
+        assert "none known; name them with --also" in text
         assert "EVAPI_JOURNAL" in "\n".join(drawn(replace(full(), recent=Recent()), 80, 24))
         assert "100.00%" in "\n".join(drawn(full(share=1.0), 80, 24))
 

@@ -91,10 +91,10 @@ def test_without_redis_it_is_not_known_which_nodes_there_are(topology: Topology,
 
 def test_a_service_by_name(topology: Topology) -> None:
     topology("apply")
-    done = topology("diff", "--service", "least_cost")
+    done = topology("diff", "--also", "least_cost")
     assert done.code == 1
     assert "no queue: it has never run here; start it (python -m consumers MODULE:least_cost)" in done.out
-    assert topology("apply", "--service", "least_cost").code == 0  # a service declares its own
+    assert topology("apply", "--also", "least_cost").code == 0  # a service declares its own
 
 
 def test_the_queue_of_a_service_that_cannot_declare_it(topology: Topology) -> None:
@@ -102,7 +102,7 @@ def test_the_queue_of_a_service_that_cannot_declare_it(topology: Topology) -> No
     done = topology("apply", *wanted)
     assert (done.code, done.err) == (0, "12 declared, 12 bound, 0 left alone\n")
     assert "evapi.events -> evapi.decide.least_cost [call_ended.*]" in done.out
-    assert topology("apply", *wanted, "--service", "least_cost").err == "0 declared, 0 bound, 24 left alone\n"
+    assert topology("apply", *wanted, "--also", "least_cost").err == "0 declared, 0 bound, 24 left alone\n"
     for wrong in ("least_cost", "=invite_request", "least_cost="):
         refused = topology("apply", "--queue", wrong)
         assert refused.code == 2

@@ -224,7 +224,7 @@ async def test_a_service_without_the_right_to_say_hello_serves_all_the_same(
         for _ in range(3):
             call = await sim.suspend("invite_request", {})
             assert (await call.resumed())["outcome"] == "decided"
-        words = ("services", "--service", "least_cost", "-o", "jsonl")
+        words = ("services", "--also", "least_cost", "-o", "jsonl")
         (listed,) = rows(await users.operate(*words))
         assert listed["instances"] == []
         if version() < LOOKS_NEED_A_RIGHT:
