@@ -243,7 +243,10 @@ def _node(overview: Overview, row: Mapping[str, Any]) -> Finding:
     if bad:
         text = f"the link is {told}; {row['active_name']} serves it"
         return Finding("node", Level.WARNING, text, node, run=run)
-    return Finding("node", Level.OK, f"{row['active_name']} is active", node)
+    text = f"{row['active_name']} is active"
+    if "paced" in states.values():  # some have meant it so: told, and no warning
+        text += "; it sends no receipts (no include? `evapi-adapter doctor` has the line to write)"
+    return Finding("node", Level.OK, text, node)
 
 
 def _in_flight(store: Store, nodes: Iterable[str], limits: Limits) -> Iterator[Finding]:

@@ -411,3 +411,12 @@ class TestPolicy:
 
     def test_who_does_not_say_is_not_judged(self) -> None:
         assert self.judged(r1=beat("sbc1")) == []
+
+
+def test_a_configuration_without_the_include_is_told_and_no_warning() -> None:
+    links = {"sbc1": "paced", "sbc2": "receipts"}
+    given = overview(beats={"r1~a": beat("sbc1", "sbc2", links=links)})
+    rows = {each.of: each for each in judge(given, Limits()) if each.check == "node"}
+    assert [rows[name].level for name in links] == [OK, OK]
+    assert "it sends no receipts (no include?" in rows["sbc1"].text
+    assert rows["sbc2"].text == "r1 is active"
