@@ -26,6 +26,9 @@ pytest.register_assert_rewrite("tests.inflight.conformance", "tests.inflight.con
 settings.register_profile("evapi-adapter", deadline=None, max_examples=examples(50))
 settings.load_profile("evapi-adapter")
 
+# As the adapter's own logs have them. By default rich draws each traceback, and takes half a second for it.
+structlog.dev.ConsoleRenderer.get_active().exception_formatter = structlog.dev.plain_traceback
+
 # A shell lets what it starts in the background ignore Ctrl-C, and so would all that we start. We go on
 # to ignore it, by a handler: with one, what is started has the default again.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -15,8 +15,11 @@ import subprocess
 import sys
 import termios
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
+
+import typer.main
 
 from adapter.cli import main
 from tests.harness.process import START_TIMEOUT, HarnessError
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-m", "adapter.cli")
 WIDTH = "80"
+TREE = cache(typer.main.get_command)
+"""Typer makes every command anew for each line that is run in one process: 0.1 s of CPU."""
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -55,6 +60,7 @@ def evapi_adapter(*words: str, stdin: str = "", **variables: str) -> Done:
     out, err = (io.TextIOWrapper(raw, "utf-8", write_through=True) for raw in (raw_out, raw_err))
     with (
         patch.dict(os.environ, environment(variables), clear=True),
+        patch.object(typer.main, "get_command", TREE),
         patch.object(sys, "argv", ["evapi-adapter", *words]),
         patch.object(sys, "path", sys.path[:]),
         patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode()), "utf-8")),
