@@ -79,9 +79,10 @@ test: install node ## lint and every test, with the real servers
 	@$(MAKE) --no-print-directory -j 2 lint test-beside
 	$(BIN)/pytest $(ALONE)
 
-# Beside the linters: these tests wait more than they work.
+# Beside the linters: these tests wait more than they work. One process compiles the tests for all that run them.
 .PHONY: test-beside
 test-beside: install
+	@$(BIN)/pytest --collect-only -q tests >/dev/null || true
 	$(PYTEST_BESIDE) tests $(ALONE:%=--ignore=%)
 
 # Counting lines and branches makes what runs in the tests' own process twice as slow.
