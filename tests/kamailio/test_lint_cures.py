@@ -19,7 +19,6 @@ BESIDE = "../../../adapter/kamailio/"
 LEFT_TO_PEOPLE = {
     "duplicate-route": "one of the two is to be taken away",
     "gate-of-one-key": "a line is to be taken away",
-    "unknown-rule": "a comment is to be mended",
     "unreadable": "what was meant is not known",
     "blocking-resume": "the consumer is to be asked instead",
     "ask-in-branch-or-reply": "the question is to be asked elsewhere",

@@ -87,6 +87,23 @@ def test_addresses(tmp_path: Path, address: str, found: list[str]) -> None:
     assert rules(lint(changed(tmp_path, BY_HAND, ("10.0.0.5:8448", address)))) == found
 
 
+@pytest.mark.parametrize(
+    "version, told",
+    [
+        (None, "Kamailio before 6.1 can also be ended by a few bytes."),
+        ((5, 6), "Kamailio 5.6 can also be ended by a few bytes."),
+        ((6, 0), "Kamailio 6.0 can also be ended by a few bytes."),
+        ((6, 1), ""),
+    ],
+)
+@pytest.mark.parametrize("address", ["0.0.0.0:8448", "9.9.9.9:8448"])
+def test_a_reader_that_a_client_can_end(
+    tmp_path: Path, address: str, version: tuple[int, int] | None, told: str
+) -> None:
+    (found,) = lint(changed(tmp_path, BY_HAND, ("10.0.0.5:8448", address)), version=version)
+    assert found.why.partition("decides it.")[2].strip() == told
+
+
 @pytest.mark.parametrize("call", ["t_check_trans();", "if (!t_newtran()) { sl_reply_error(); exit; }"])
 def test_any_check_finds_retransmissions(tmp_path: Path, call: str) -> None:
     ours = "if (t_precheck_trans()) { t_check_trans(); exit; }\n\tt_check_trans();"
@@ -291,6 +308,13 @@ def test_accepted(tmp_path: Path) -> None:
         assert lint(changed(tmp_path, BY_HAND, fault, ("children=2", f"children=2\n{comment}"))) == []
     left_out = "#!ifdef NOT_SO\n# evapi-adapter: accept public-address\n#!endif\n"
     assert rules(lint(changed(tmp_path, BY_HAND, fault, ("children=2", left_out)))) == ["public-address"]
+
+
+def test_a_name_that_is_like_none(tmp_path: Path) -> None:
+    path = changed(
+        tmp_path, BY_HAND, ("children=2", "children=2\n# evapi-adapter: accept whatever, no-gates")
+    )
+    assert [one.write for one in lint(path)] == ["", "# evapi-adapter: accept no-gate"]
 
 
 def test_unreadable_is_never_accepted(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ by a variable, and routes in another language than Kamailio's own, are not follo
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from adapter.kamailio.configuration import load
@@ -98,4 +99,6 @@ def _unknown(configuration: Configuration) -> Iterator[Finding]:
         if name not in RULES or name in _NEVER_ACCEPTED:
             what = f"A comment accepts {name}, which is no rule that can be accepted."
             why = "Nothing is accepted by it: perhaps the name is misspelt."
-            yield finding("unknown-rule", configuration.comments[index], what, why, "")
+            meant = get_close_matches(name, RULES.keys() - _NEVER_ACCEPTED, 1)
+            write = f"# evapi-adapter: accept {meant[0]}" if meant else ""
+            yield finding("unknown-rule", configuration.comments[index], what, why, write)

@@ -31,6 +31,8 @@ SLOW_WAIT: Final = 20_000
 """Microseconds of wait_idle from which a caller would notice."""
 WORKERS_SINCE: Final = (5, 7)
 """Kamailio since when EVAPI's workers handle what clients send."""
+SOUND_READER_SINCE: Final = (6, 1)
+"""Kamailio since when no client of EVAPI can end it: 5.6.3, 6.0.1 and 6.1.5 were tried."""
 _WILDCARDS: Final = frozenset({"0.0.0.0", "::", "*", ""})
 _FUNCTIONS: Final = (
     (re.compile(r"t_(precheck_trans|continue|continue_skip_timer|suspend)$"), "tmx"),
@@ -193,7 +195,9 @@ def loaded_too_late(script: Script) -> Iterator[Finding]:
 
 def _functions(token: Token) -> set[str]:
     """The modules whose function this word is."""
-    return {module for pattern, module in _FUNCTIONS if token.kind == "name" and pattern.match(token.text)}
+    if token.kind != "name":
+        return set()
+    return {module for pattern, module in _FUNCTIONS if pattern.match(token.text)}
 
 
 def _values(token: Token) -> set[str]:
@@ -227,6 +231,9 @@ def address(script: Script) -> Iterator[Finding]:
     host = setting.value.rpartition(":")[0] if ":" in setting.value else setting.value
     host = host.strip("[]")
     why = "EVAPI asks for no password: whoever connects reads every call and decides it."
+    if script.version is None or script.version < SOUND_READER_SINCE:
+        which = "Kamailio before 6.1" if script.version is None else f"Kamailio {_version(script)}"
+        why += f" {which} can also be ended by a few bytes."
     if host in _WILDCARDS:
         what = f"EVAPI listens on every address of this machine ({setting.value})."
         yield finding("public-address", setting, what, why, write)
