@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from adapter.inflight.operator import OperatorStore
 
 LONGEST: Final = 0.3
-"""Seconds that the servers have, all in all: somebody waits with a finger on the key."""
+"""Seconds that the servers have, all in all: somebody waits with a finger on the key.
+
+The process has no such bound. Of user time, on Python 3.11, it needs 0.01 s for Python, 0.08 s for Typer, 0.2
+s with the commands, and 0.7 s with the settings (pydantic) and Redis' client; no other client is imported.
+"""
 LATELY: Final = 60.0
 """Seconds of the journals in which events and services are looked for."""
 

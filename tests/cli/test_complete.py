@@ -77,3 +77,30 @@ def test_the_shell_gets_it() -> None:
         [COMMAND], env=environment(typed), capture_output=True, text=True, timeout=50, check=False
     )
     assert (done.stdout.split(), done.stderr) == (["doctor"], "")
+
+
+SERVERS = {"aio_pika", "aiormq", "aiohttp"}
+HEAVY = {*SERVERS, "rich", "prometheus_client", "uvloop", "structlog"}
+TO_ASK = {"redis", "pydantic_settings"}
+
+
+@pytest.mark.parametrize(
+    ("words", "unwanted"),
+    [("tail --outcome ", HEAVY | TO_ASK), ("kamailio-cfg ", HEAVY | TO_ASK), ("drain ", HEAVY)],
+)
+def test_what_is_imported_while_somebody_waits(words: str, unwanted: set[str]) -> None:
+    """Python and Typer (with pydantic) are needed, and Redis' client only to ask it."""
+    asked = f"evapi-adapter {words}"
+    variables = {
+        "PYTHONPROFILEIMPORTTIME": "1",
+        "_EVAPI_ADAPTER_COMPLETE": "complete_bash",
+        "COMP_WORDS": asked,
+        "COMP_CWORD": str(asked.count(" ")),
+        "EVAPI_REDIS_URL": "redis://127.0.0.1:1",
+    }
+    done = subprocess.run(
+        [COMMAND], env=environment(variables), stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "typer" in imported
+    assert imported & unwanted == set()
