@@ -25,9 +25,9 @@ from adapter.cluster.membership import Membership
 from adapter.cluster.placement import Placement
 from adapter.cluster.roles import Roles
 from adapter.cluster.takeover import Takeover
+from adapter.commands.commands import Commands
 from adapter.commands.duty import CommandDuty
 from adapter.commands.from_bus import FromBus
-from adapter.commands.room import Commands
 from adapter.draining import Draining
 from adapter.errors import AdapterError, StoreUnavailable
 from adapter.evapi.discovery import Discovery

@@ -25,7 +25,7 @@ from adapter.ports.commands import Asked, ReplyAddress
 
 if TYPE_CHECKING:
     from adapter.cluster.beats import Beats
-    from adapter.commands.room import Commands
+    from adapter.commands.commands import Commands
     from adapter.evapi.nodes import Nodes
     from adapter.ports.broker import Broker
     from adapter.ports.store import Store

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from adapter.cluster.membership import Membership
-    from adapter.commands.room import Commands
+    from adapter.commands.commands import Commands
     from adapter.ports.broker import Broker
     from adapter.ports.nodes import NodeView
     from adapter.ports.store import Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from adapter.command_contract import WITHIN, CommandOutcome
-from adapter.commands.course import Verdict
+from adapter.commands.execution import Verdict
 from adapter.errors import CodecError
 from adapter.model.transaction import RESEND_FOR
 from adapter.wire import command as wire

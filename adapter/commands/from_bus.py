@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from adapter.commands.room import Commands
+    from adapter.commands.commands import Commands
     from adapter.ports.broker import Reply
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from adapter.command_contract import CommandReply, decode_reply
-from adapter.commands.room import Commands
+from adapter.commands.commands import Commands
 from adapter.inflight.local import LocalStore
 from adapter.observe.command_metrics import CommandMetrics
 from adapter.observe.sink import Commanded, Sink

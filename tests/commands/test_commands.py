@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adapter.command_contract import CommandOutcome
-from adapter.commands.course import LOOKS
+from adapter.commands.execution import LOOKS
 from adapter.model.transaction import State
 from tests.commands.bench import Bench
 
@@ -241,7 +241,7 @@ class TestReplicas:
 
 
 async def test_more_than_so_many_at_a_time_are_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapter.commands.room.MOST", 2)
+    monkeypatch.setattr("adapter.commands.commands.MOST", 2)
     for number in range(3):
         bench.ask({"command": "calls", "id": f"k{number}"}, correlation_id=f"c{number}")
     await bench.turn()

@@ -16,7 +16,7 @@ import structlog
 
 from adapter.command_contract import CommandOutcome, CommandReply, encode_reply
 from adapter.commands.command import held, read, taken_over
-from adapter.commands.course import Course, Verdict
+from adapter.commands.execution import Execution, Verdict
 from adapter.commands.frames import PushedFrames
 from adapter.errors import CodecError
 from adapter.model.transaction import Outcome, Settlement, State
@@ -76,19 +76,19 @@ class Commands:
         self._confirmed = confirmed
         self._clock = clock
         self._frames = PushedFrames(links, self._end_frame, clock)
-        self._courses: dict[tuple[str, str], Course] = {}
+        self._executions: dict[tuple[str, str], Execution] = {}
         self._asked: dict[tuple[str, str], list[Asked]] = {}  # the messages that wait for each
         self._came: list[tuple[Asked, Command]] = []
         self._taking: asyncio.Handle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
-        return f"<Commands {len(self._courses)} under way, {len(self._frames)} frames without receipt>"
+        return f"<Commands {len(self._executions)} under way, {len(self._frames)} frames without receipt>"
 
     @property
     def under_way(self) -> int:
         """How many have no outcome yet."""
-        return len(self._courses) + len(self._came)
+        return len(self._executions) + len(self._came)
 
     # From the bus
 
@@ -135,18 +135,18 @@ class Commands:
         if why := self._links.refuses_commands(command.node):
             self._settle(command, asked, Verdict(CommandOutcome.UNAVAILABLE, None, why))
             return
-        course = self._courses[key] = Course(command)
+        execution = self._executions[key] = Execution(command)
         self._asked[key] = asked
-        self._write(course, course.begin())
+        self._write(execution, execution.begin())
 
-    def _write(self, course: Course, frames: Iterable[bytes]) -> None:
-        node, left = course.command.node, course.command.deadline + RESERVED - self._clock()
+    def _write(self, execution: Execution, frames: Iterable[bytes]) -> None:
+        node, left = execution.command.node, execution.command.deadline + RESERVED - self._clock()
         for frame in frames:
             if len(frame) > self._links.max_payload(node):
-                course.end(CommandOutcome.REFUSED, f"{len(frame)} bytes are more than Kamailio reads")
+                execution.end(CommandOutcome.REFUSED, f"{len(frame)} bytes are more than Kamailio reads")
                 break
             self._links.send(node, frame, left, None)
-        self._look_at(course)
+        self._look_at(execution)
 
     # From Kamailio
 
@@ -154,25 +154,25 @@ class Commands:
         """Take a result. One of another replica's command is ignored."""
         if self._frames.on_result(node, result):
             return
-        course = self._courses.get((node, result.id.partition("#")[0]))
-        if course is not None:
-            self._write(course, course.told(result, self._clock()))
+        execution = self._executions.get((node, result.id.partition("#")[0]))
+        if execution is not None:
+            self._write(execution, execution.told(result, self._clock()))
 
     def tick(self, _: float = 0.0) -> None:
         """Do what is due. To be called often."""
-        if self._courses:
+        if self._executions:
             now = self._clock()
-            for course in list(self._courses.values()):
-                if now >= course.next_at:
-                    self._write(course, course.tick(now))
+            for execution in list(self._executions.values()):
+                if now >= execution.next_at:
+                    self._write(execution, execution.tick(now))
         self._frames.tick()
 
-    def _look_at(self, course: Course) -> None:
-        if course.verdict is None:
+    def _look_at(self, execution: Execution) -> None:
+        if execution.verdict is None:
             return
-        key = course.command.node, course.command.id
-        if self._courses.pop(key, None) is not None:
-            self._settle(course.command, self._asked.pop(key, []), course.verdict)
+        key = execution.command.node, execution.command.id
+        if self._executions.pop(key, None) is not None:
+            self._settle(execution.command, self._asked.pop(key, []), execution.verdict)
 
     # The outcome
 
@@ -227,7 +227,7 @@ class Commands:
         """Answer a command whose id is known: by its former outcome, which may still be to come."""
         key = command.node, command.id
         while True:
-            if key in self._courses:
+            if key in self._executions:
                 self._asked[key].append(asked)
                 return
             record = await self._store.get(command.key)
@@ -236,7 +236,7 @@ class Commands:
                 return
             if asked.redelivered:
                 await self._adopt(command.node, [record.owner], {key: asked})
-                if key in self._courses:
+                if key in self._executions:
                     return
             if self._clock() >= command.deadline:
                 late = Verdict(CommandOutcome.TIMEOUT, None, "the command with this id has no outcome yet")
@@ -250,7 +250,7 @@ class Commands:
         """Go on with what these replicas had under way."""
         for record in await self._store.adopt(node, sorted(owners), State.CLAIMED):
             command = taken_over(record)
-            if command is None or (command.node, command.id) in self._courses:
+            if command is None or (command.node, command.id) in self._executions:
                 continue
             waits = (asked or {}).get((command.node, command.id))
             log.info("command taken over", node=node, command=command.name, id=command.id, owner=record.owner)

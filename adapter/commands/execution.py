@@ -1,4 +1,4 @@
-"""The course of one command: what is written to Kamailio when, and what its outcome is. Pure.
+"""The execution of one command: what is written to Kamailio when, and what its outcome is. Pure.
 
 States, and what moves them::
 
@@ -57,7 +57,7 @@ class Verdict(NamedTuple):
 
 
 @dataclass(slots=True)
-class Course:
+class Execution:
     """One command on its way. Each verb gives the frames to write; ``verdict`` is set once it is OVER."""
 
     command: Command
