@@ -16,7 +16,18 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from adapter.kamailio.configuration import load
-from adapter.kamailio.lint import answering, asking, contract, kemi, lost, raw, sending, settings, waiting
+from adapter.kamailio.lint import (
+    answering,
+    asking,
+    commands,
+    contract,
+    kemi,
+    lost,
+    raw,
+    sending,
+    settings,
+    waiting,
+)
 from adapter.kamailio.lint.findings import RULES, Finding, Severity, finding
 from adapter.kamailio.lint.script import Script
 
@@ -34,7 +45,7 @@ ASSUMED: Final = 2
 """Replicas of the adapter where nobody says how many there are."""
 RULES_IN_ORDER: Final[tuple[Rule, ...]] = tuple(
     rule
-    for family in (settings, asking, waiting, contract, raw, sending, answering, lost, kemi)
+    for family in (settings, asking, waiting, contract, raw, sending, answering, lost, kemi, commands)
     for rule in family.RULES
 )
 _ACCEPT: Final = re.compile(r"evapi-adapter:\s*accept\s+([\w, \t-]+)")

@@ -75,6 +75,10 @@ RULES: Final[dict[str, Severity]] = {
     "relay-refused": "error",
     "reply-not-expanded": "warning",
     "kemi-native-part": "error",
+    # Commands.
+    "rpc-allowed": "error",
+    "bye-twice": "warning",
+    "not-found": "warning",
 }
 """The name of every rule -> how bad what it finds is, where the rule says nothing else."""
 

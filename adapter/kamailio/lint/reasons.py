@@ -65,5 +65,8 @@ REASONS: Final[dict[str, str]] = {
     "relay-refused": "Kamailio does not start with a function in a kind of route that it refuses it in.",
     "reply-not-expanded": "t_reply expands a variable that stands alone; beside text it stays a name.",
     "kemi-native-part": "Under KEMI evapi's event routes stay native, and tm runs no native failure route.",
+    "rpc-allowed": "Who may publish commands may call what ADAPTER_RPC allows; what waits stops EVAPI.",
+    "bye-twice": "With ADAPTER_COMMANDS the include ends a call whose time is over: dialog need not.",
+    "not-found": "Commands find calls by their dialogs: one that is relayed without has none.",
 }
 """Rule -> its reason."""

@@ -42,12 +42,17 @@ _FUNCTIONS: Final = (
     (re.compile(r"xlog$"), "xlog"),
     (re.compile(r"dlg_\w+$"), "dialog"),
     (re.compile(r"(append|insert|remove)_hf$"), "textops"),
+    (re.compile(r"uac_req_send$"), "uac"),
+    (re.compile(r"jsonrpc_\w+$"), "jsonrpcs"),
+    (re.compile(r"(check_route_exists|route_if_exists)$"), "cfgutils"),
 )
 _VARIABLES: Final = (
     (re.compile(r"\$\(?T\("), "tmx"),
     (re.compile(r"\$\(?sht\("), "htable"),
     (re.compile(r"\$\(?(var|avp)\("), "pv"),
     (re.compile(r"\$\(?(dlg|dlg_var|dlg_ctx)\("), "dialog"),
+    (re.compile(r"\$\(?uac_req\("), "uac"),
+    (re.compile(r"\$\(?jsonrpl\("), "jsonrpcs"),
 )
 
 
@@ -79,6 +84,11 @@ def duplicate_route(script: Script) -> Iterator[Finding]:
         if script.ours(other.file) and route.name.startswith("dialog:"):
             why = "ADAPTER_CALLS takes dialog's event routes for itself: Kamailio does not start with two. "
             why += "Have a consumer do it that gets call_answered and call_ended."
+        elif script.ours(other.file) and not route.name.startswith("evapi:"):
+            why = (
+                "ADAPTER_COMMANDS takes it for itself, see the head of evapi-adapter-commands.cfg: Kamailio "
+            )
+            why += "does not start with two."
         elif script.ours(other.file):
             why = "evapi-adapter.cfg has this route for itself: it reads the answers there. For frames that "
             why += "operators push, define ADAPTER_COMMANDS before the include and write route[COMMAND]."
