@@ -33,6 +33,8 @@ _FINENESS: Final = math.log(1.01)
 _LEAST: Final = 1e-6
 _FAULT: Final = 4
 """Where the fault of a reply stands in the journal."""
+_FAULTS: Final = 3
+"""Of each sort that are told: one mistake must not hide another."""
 _RUNGS: Final = frozenset(Rung)
 
 
@@ -96,14 +98,14 @@ class Recent:
     def fault(self) -> str:
         """What is wrong with the calls that nobody decided, as far as it is told: empty if it is not.
 
-        The event that no queue gets, and why a reply was no decision, with its service; the most frequent.
+        The events that no queue gets, and why replies were no decision, with the service; the most frequent.
         """
         nobody, faults = Counter[str](), Counter[str]()
         for second in self._seconds.values():
             nobody += second.unroutable
             faults += second.faults
-        told = [f"no queue gets {event}" for event, _ in nobody.most_common(1)]
-        return "; ".join([*told, *(fault for fault, _ in faults.most_common(1))])
+        told = [f"no queue gets {event}" for event, _ in nobody.most_common(_FAULTS)]
+        return "; ".join([*told, *(fault for fault, _ in faults.most_common(_FAULTS))])
 
     @property
     def calls(self) -> int:

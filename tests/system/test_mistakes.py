@@ -108,6 +108,8 @@ async def test_of_the_calls(ground: Ground) -> None:
     assert "send a JSON object or a msgpack map (content type: none)" in seen["text"]
     assert checked.code == 1
     assert "no queue gets raise" in checked.out
+    for words in (where, "its data are no JSON object", "send a JSON object or a msgpack map"):
+        assert words in checked.out
     assert f"no decision: failed: KeyError at test_mistakes.py, line {line}" in traced.out
 
 
