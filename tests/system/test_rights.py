@@ -363,6 +363,10 @@ def _publish(queue: str, body: bytes, properties: pika.BasicProperties, channel:
     channel.basic_publish("", queue, body, properties)
 
 
+def _command(node: str, channel: Any) -> None:
+    channel.basic_publish("evapi.commands", node, b"{}")
+
+
 async def test_what_rabbitmq_forbids_a_service(
     users: Users, bridge: tuple[Bridge, SimulatedKamailio]
 ) -> None:
@@ -398,6 +402,22 @@ async def test_what_rabbitmq_forbids_an_adapter_and_an_operator(
         channel = client.channel()
         event(channel)
         channel.basic_qos(prefetch_count=1)
+
+
+async def test_who_may_ask_kamailio(users: Users, bridge: tuple[Bridge, SimulatedKamailio]) -> None:
+    """An operator; and a service only with the two lines more that README has for it, of that node alone."""
+    told = rows(await users.operate("kamailio", "rpc", NODE, "core.version", "-o", "jsonl"))
+    assert [row["outcome"] for row in told] == ["done"]
+    lines = block("sh", "set_permissions").splitlines()
+    (line,) = (each for each in lines if f"set_permissions -p / {SERVICE} " in each)
+    users.follow(line.replace("(evapi\\.(decide", "(evapi\\.(commands|decide"))
+    users.follow(f"rabbitmqctl set_topic_permissions -p / {SERVICE} evapi.commands '^{NODE}$' '^$'")
+    held = HeldService()
+    async with running(held.service, users.amqp(SERVICE)):
+        reply = await held.service.ask_kamailio(NODE, "rpc", method="core.version")
+        assert reply.done, reply
+    with users.client(SERVICE) as client:
+        assert answer(client.channel(), partial(_command, "sbc2")) == 403
 
 
 async def test_an_operator_operates(users: Users, bridge: tuple[Bridge, SimulatedKamailio]) -> None:

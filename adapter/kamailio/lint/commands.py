@@ -56,11 +56,12 @@ def bye_twice(script: Script) -> Iterator[Finding]:
 
 def not_found(script: Script) -> Iterator[Finding]:
     """Calls that go on without a dialog, where commands are to find them."""
+    if not _taken(script) or not script.native:
+        return
     own = [step for step in script.calls if not script.ours(step.file)]
-    managed = any(
+    if any(
         step.name == "dlg_manage" or (step.name == "route" and step.argument(0) == DIALOG) for step in own
-    )
-    if not _taken(script) or managed or not script.native:
+    ):
         return
     relays = {step for _, flow in script.resumes for step in flow.visits}
     for step in own:

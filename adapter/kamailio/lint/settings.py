@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
 from adapter.kamailio import INCLUDE, includes, read
@@ -203,18 +203,24 @@ def loaded_too_late(script: Script) -> Iterator[Finding]:
                     yield finding("loaded-too-late", _users(script, token), what, why, write)
 
 
-def _functions(token: Token) -> set[str]:
+def _functions(token: Token) -> frozenset[str]:
     """The modules whose function this word is."""
-    if token.kind != "name":
-        return set()
-    return {module for pattern, module in _FUNCTIONS if pattern.match(token.text)}
+    return _of_function(token.text) if token.kind == "name" else frozenset()
 
 
-def _values(token: Token) -> set[str]:
+def _values(token: Token) -> frozenset[str]:
     """The modules whose variables stand in this word."""
-    if token.kind not in ("variable", "text"):
-        return set()
-    return {module for pattern, module in _VARIABLES if pattern.search(token.text)}
+    return _of_variables(token.text) if token.kind in ("variable", "text") else frozenset()
+
+
+@lru_cache(maxsize=10_000)
+def _of_function(word: str) -> frozenset[str]:
+    return frozenset(module for pattern, module in _FUNCTIONS if pattern.match(word))
+
+
+@lru_cache(maxsize=10_000)
+def _of_variables(word: str) -> frozenset[str]:
+    return frozenset(module for pattern, module in _VARIABLES if pattern.search(word))
 
 
 def _users(script: Script, at: Place) -> Place:
