@@ -69,6 +69,7 @@ _EVENT: Final = (Message.REQUEST, Message.NOTICE)
 _REPLY: Final = (Message.REPLY,)
 _DEAD: Final = (Message.DEAD_LETTER,)
 _HELLO: Final = (Message.HELLO,)
+_COMMAND: Final = (Message.COMMAND,)
 
 _NAME: Final[Mapping[str, Any]] = {"maxLength": contract.MAX_NAME}
 _COUNT: Final[Mapping[str, Any]] = {"minimum": 0, "maximum": (1 << 32) - 1}
@@ -126,6 +127,25 @@ _PROPERTIES: Final = (
         str,
         "Milliseconds after which nobody needs it any more.",
         sometimes=_HELLO,
+        rules={"pattern": "^[0-9]+$"},
+    ),
+    Field(
+        "correlation_id",
+        str,
+        "Of a command: goes into its one reply. Its id, too, if the body has none.",
+        sometimes=_COMMAND,
+    ),
+    Field(
+        "reply_to",
+        str,
+        "Of a command: the routing key of its one reply, to the default exchange.",
+        sometimes=_COMMAND,
+    ),
+    Field(
+        "expiration",
+        str,
+        "Of a command: milliseconds after which it is of no use, at most 60,000; 5,000 without it.",
+        sometimes=_COMMAND,
         rules={"pattern": "^[0-9]+$"},
     ),
     Field("message_id", str, "Of a request its correlation id.", (*_EVENT, *_DEAD), _REPLY),
@@ -257,6 +277,17 @@ _HEADERS: Final = (
 )
 
 _BODIES: Final = (
+    Field(
+        "command", str, "Its name. Without it the object is pushed to Kamailio as it is.", sometimes=_COMMAND
+    ),
+    Field("args", dict, "Of the command; of which they are, says README.", sometimes=_COMMAND),
+    Field(
+        "id",
+        str,
+        "Of the command: the same again within 60 s does nothing and gets the former outcome.",
+        sometimes=_COMMAND,
+        rules={"pattern": "^[A-Za-z0-9_.:@+/=-]{1,100}$"},
+    ),
     Field("event", str, "The event, as Kamailio named it.", _EVENT, rules=_NAME),
     Field("node", str, "The name of the Kamailio that it is from.", _EVENT, rules=_NAME),
     Field("tm_index", int, "Of the transaction, in Kamailio.", _REQUEST, rules=_COUNT),

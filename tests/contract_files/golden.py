@@ -20,6 +20,7 @@ from pamqp import commands, frame, header
 
 from adapter import contract, hello
 from adapter.broker.rabbitmq import frames
+from adapter.command_contract import encode_command
 from adapter.contract import Decision, Request
 from adapter.hello import Hello
 from adapter.message_fields import Message
@@ -130,7 +131,7 @@ class Golden:
 
 def goldens() -> list[Golden]:
     """Make all of them."""
-    return [*_requests(), *_notices(), *_replies(), _command(), _dead_letter(), *_hellos()]
+    return [*_requests(), *_notices(), *_replies(), *_commands(), _dead_letter(), *_hellos()]
 
 
 def told(publication: bytes) -> dict[str, Any]:
@@ -285,8 +286,12 @@ def _unlogged() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _command() -> Golden:
-    return Golden("command", Message.COMMAND, in_json({"event": "reload", "table": "rates"}))
+def _commands() -> list[Golden]:
+    hangup = encode_command("hangup", {"call_id": "a84b4c76e66710@pc33.example.com"}, "hangup-7")
+    return [
+        Golden("command", Message.COMMAND, in_json({"event": "reload", "table": "rates"})),
+        Golden("command-hangup", Message.COMMAND, hangup),
+    ]
 
 
 def _hellos() -> list[Golden]:

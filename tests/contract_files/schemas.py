@@ -29,7 +29,8 @@ _MEANINGS: Final[Mapping[Message, str]] = {
     Message.REQUEST: "A suspended transaction, to be decided",
     Message.NOTICE: "An event for which nothing is suspended and nobody waits",
     Message.REPLY: "Any decision: a map, which Kamailio's configuration gets as it is",
-    Message.COMMAND: f"A JSON object of at most {MAX_OUT} bytes, which is pushed to Kamailio as it is",
+    Message.COMMAND: f"A JSON object of at most {MAX_OUT} bytes, which is pushed to Kamailio as it is, "
+    "or, with the key command, a command",
     Message.HELLO: "What an instance of a service says of itself; each key may be missing",
 }
 _URI: Final[Schema] = {"type": "string", "pattern": f"^{decisions.URI}$", "maxLength": decisions.MAX_URI}
