@@ -8,17 +8,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.matrix.results import counted
-from tests.matrix.roots import root
+from tests.matrix.roots import as_root, root
 from tests.matrix.versions import versions
 from tests.matrix.within import PROJECT, command
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PACKAGES = ("kamailio", "kamailio-extra-modules", "rabbitmq-server")
 SHARE = (
@@ -50,3 +47,23 @@ def test_debian_13_decides_calls_and_takes_requests(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert counted(report) == (len(SHARE), ())
+
+
+def test_whoever_runs_a_command_in_a_root_leaves_nothing_mounted_here() -> None:
+    there = root("trixie", PACKAGES)
+    before = Path("/proc/self/mounts").read_text()
+    words = [
+        sys.executable,
+        "-m",
+        "tests.matrix.within",
+        "--inside",
+        str(there),
+        "--",
+        "cat",
+        "/etc/debian_version",
+    ]
+    told = subprocess.run(
+        [*as_root(), *words], cwd=PROJECT, capture_output=True, text=True, check=True
+    ).stdout
+    assert told.startswith("13.")
+    assert Path("/proc/self/mounts").read_text() == before

@@ -37,6 +37,8 @@ WRAPPER: Final = """\
 #!/bin/sh
 exec /usr/sbin/chroot {root} /usr/bin/env -C "$PWD" PATH={path} {program} "$@"
 """
+UNSHARED: Final = "--unshared"
+"""Said by ``command``: the namespaces are there, and what is mounted is nobody else's."""
 UNSHARE: Final = ("unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc")
 REACHING_OUT: Final = tuple(
     map(Path, ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs", "/etc/pip.conf", "/etc/xdg/pip"))
@@ -73,6 +75,7 @@ def command(
         sys.executable,
         "-m",
         "tests.matrix.within",
+        UNSHARED,
         str(root),
     ]
     flags = {"--inside": inside, "--valkey": valkey, "--network": network}
@@ -129,8 +132,13 @@ def main() -> None:
     parser.add_argument("--valkey", action="store_true", help="Valkey in place of Redis")
     parser.add_argument("--network", action="store_true", help="with this machine's network")
     parser.add_argument("--bind", type=Path, action="append", default=[], metavar="FOLDER")
+    parser.add_argument(UNSHARED, action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("command", nargs="+")
     given = parser.parse_args()
+    if not given.unshared:  # else it would all be mounted on this machine itself
+        how = {"inside": given.inside, "valkey": given.valkey, "network": given.network}
+        made = command(given.root, given.command, binds=given.bind, **how)
+        os.execvp(made[0], made)
     if given.network:
         _mount(given.root, [*given.bind, *filter(Path.exists, REACHING_OUT)])
     else:
