@@ -10,7 +10,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from adapter import contract, hello
+from adapter import command_contract, contract, hello
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,7 @@ class Message(StrEnum):
     NOTICE = "notice"
     REPLY = "reply"
     COMMAND = "command"
+    COMMAND_REPLY = "command-reply"
     DEAD_LETTER = "dead-letter"
     HELLO = "hello"
 
@@ -70,6 +71,7 @@ _REPLY: Final = (Message.REPLY,)
 _DEAD: Final = (Message.DEAD_LETTER,)
 _HELLO: Final = (Message.HELLO,)
 _COMMAND: Final = (Message.COMMAND,)
+_COMMAND_REPLY: Final = (Message.COMMAND_REPLY,)
 
 _NAME: Final[Mapping[str, Any]] = {"maxLength": contract.MAX_NAME}
 _COUNT: Final[Mapping[str, Any]] = {"minimum": 0, "maximum": (1 << 32) - 1}
@@ -83,7 +85,7 @@ _PROPERTIES: Final = (
         "content_type",
         str,
         "The body's format. A reader goes by the first byte alone.",
-        _EVENT,
+        (*_EVENT, *_COMMAND_REPLY),
         rules=_FORMATS,
     ),
     Field(
@@ -148,6 +150,7 @@ _PROPERTIES: Final = (
         sometimes=_COMMAND,
         rules={"pattern": "^[0-9]+$"},
     ),
+    Field("correlation_id", str, "That of the command.", _COMMAND_REPLY),
     Field("message_id", str, "Of a request its correlation id.", (*_EVENT, *_DEAD), _REPLY),
     Field("timestamp", int, "When it was published, in epoch seconds.", (*_EVENT, *_DEAD)),
     Field("type", str, "The event.", _EVENT),
@@ -272,6 +275,13 @@ _HEADERS: Final = (
         "When the reply left the consumer, in epoch microseconds.",
         sometimes=_REPLY,
     ),
+    Field(
+        command_contract.HEADER_NODES,
+        int,
+        f"How many nodes there are, so that whoever asked {contract.ALL_NODES} knows when each has replied.",
+        _COMMAND_REPLY,
+        rules=_ANY_COUNT,
+    ),
     Field(contract.HEADER_REASON, str, "Why it was not understood, in one word for programs.", _DEAD),
     Field(contract.HEADER_DETAIL, str, "Why, in words.", _DEAD, _REPLY),
 )
@@ -288,6 +298,16 @@ _BODIES: Final = (
         sometimes=_COMMAND,
         rules={"pattern": "^[A-Za-z0-9_.:@+/=-]{1,100}$"},
     ),
+    Field(
+        "outcome",
+        str,
+        "What became of the command.",
+        _COMMAND_REPLY,
+        rules={"enum": [each.value for each in command_contract.CommandOutcome]},
+    ),
+    Field("node", str, "The name of the Kamailio that was asked.", _COMMAND_REPLY),
+    Field("took_ms", int, "Milliseconds in the adapter.", _COMMAND_REPLY, rules=_ANY_COUNT),
+    Field("detail", str, "In words, for people; empty: there is nothing to say.", _COMMAND_REPLY),
     Field("event", str, "The event, as Kamailio named it.", _EVENT, rules=_NAME),
     Field("node", str, "The name of the Kamailio that it is from.", _EVENT, rules=_NAME),
     Field("tm_index", int, "Of the transaction, in Kamailio.", _REQUEST, rules=_COUNT),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter import contract
+from adapter import command_contract, contract
 from adapter.contract import MAX_BODY, Request
 from adapter.errors import AdapterError, CodecError, ProtocolError, VersionError
 from adapter.message_fields import FIELDS, Place
@@ -342,7 +342,8 @@ def test_a_request_that_no_reader_would_take_is_not_packed() -> None:
 
 
 def test_every_header_is_in_the_table() -> None:
-    named = {value for name, value in vars(contract).items() if name.startswith("HEADER_")}
+    names = {**vars(contract), **vars(command_contract)}
+    named = {value for name, value in names.items() if name.startswith("HEADER_")}
     assert named == {row.name for row in FIELDS[Place.HEADER]}, "a row in adapter/message_fields.py for each"
 
 

@@ -26,6 +26,7 @@ SCHEMA_FORMAT: Final = "application/schema+json;version=draft-07"
 _KINDS: Final = {exchange.name: exchange.kind for exchange in EXCHANGES}
 _CONTENT_TYPES: Final = {
     Message.COMMAND: contract.JSON,
+    Message.COMMAND_REPLY: contract.JSON,
     Message.HELLO: contract.JSON,
     Message.DEAD_LETTER: "application/octet-stream",
 }
@@ -87,6 +88,7 @@ def _channels() -> dict[str, Any]:
             f"Commands to one Kamailio, or to {contract.ALL_NODES}.",
             ("command",),
         ),
+        "command_replies": _queue(None, "The queue that a command names.", ("command-reply",)),
         "services": _exchange(
             contract.SERVICES_EXCHANGE,
             "hello.{service}.{instance}",
@@ -111,19 +113,27 @@ def _operations() -> dict[str, Any]:
             "events",
             "Ask who decides. Answered once, before the deadline; acknowledged after the reply is confirmed.",
             ("request", "request_json"),
-            reply={
-                "address": {
-                    "location": "$message.header#/reply_to",
-                    "description": "The property reply_to: routing key to the default exchange.",
-                },
-                "channel": {"$ref": "#/channels/results"},
-                "messages": _refs("results", ("reply", "reply_json")),
-            },
+            reply=_reply_on("results", ("reply", "reply_json")),
         ),
         "notify": _operation("send", "events", "Tell of an event.", ("notice", "notice_json")),
-        "push": _operation("receive", "commands", "Push a frame to Kamailio, as it is.", ("command",)),
+        "command": _operation(
+            "receive",
+            "commands",
+            "Have Kamailio carry a command out, or push a frame to it as it is. Answered once, on its queue.",
+            ("command",),
+            reply=_reply_on("command_replies", ("command-reply",)),
+        ),
         "hear": _operation("receive", "services", "Hear who is there.", ("hello",)),
         "keep": _operation("send", "dead_letters", "Keep what was not understood.", ("dead-letter",)),
+    }
+
+
+def _reply_on(channel: str, messages: Sequence[str]) -> dict[str, Any]:
+    where = "The property reply_to: routing key to the default exchange."
+    return {
+        "address": {"location": "$message.header#/reply_to", "description": where},
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "messages": _refs(channel, messages),
     }
 
 

@@ -20,11 +20,13 @@ from pamqp import commands, frame, header
 
 from adapter import contract, hello
 from adapter.broker.rabbitmq import frames
-from adapter.command_contract import encode_command
+from adapter.broker.rabbitmq.commands import reply_frames
+from adapter.command_contract import CommandOutcome, CommandReply, encode_command, encode_reply
 from adapter.contract import Decision, Request
 from adapter.hello import Hello
 from adapter.message_fields import Message
 from adapter.ports.broker import DeadLetter, Publication
+from adapter.ports.commands import ReplyAddress
 from consumers import Service, allow, cached, redirect, reject, route, routes
 from consumers.amqp import frames as replies
 from consumers.amqp import presence
@@ -291,7 +293,20 @@ def _commands() -> list[Golden]:
     return [
         Golden("command", Message.COMMAND, in_json({"event": "reload", "table": "rates"})),
         Golden("command-hangup", Message.COMMAND, hangup),
+        *_command_replies(),
     ]
+
+
+def _command_replies() -> list[Golden]:
+    page = {"calls": [{"call_id": CALL["call_id"], "state": "answered", "duration": 61}]}
+    done = CommandReply(CommandOutcome.DONE, "sbc1", page, 3)
+    refused = CommandReply(CommandOutcome.REFUSED, "sbc1", None, 2, "not in ADAPTER_RPC")
+    to, found = ReplyAddress("amq.gen-7", "hangup-7"), list[Golden]()
+    for reply, as_json in ((done, True), (refused, False)):
+        body = encode_reply(reply, as_json)
+        written = reply_frames(CHANNEL, MOST, to, body, 2)
+        found.append(Golden(f"command-reply-{reply.outcome}", Message.COMMAND_REPLY, body, written))
+    return found
 
 
 def _hellos() -> list[Golden]:

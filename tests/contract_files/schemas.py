@@ -31,6 +31,7 @@ _MEANINGS: Final[Mapping[Message, str]] = {
     Message.REPLY: "Any decision: a map, which Kamailio's configuration gets as it is",
     Message.COMMAND: f"A JSON object of at most {MAX_OUT} bytes, which is pushed to Kamailio as it is, "
     "or, with the key command, a command",
+    Message.COMMAND_REPLY: "What became of a command. result: what Kamailio told, null where that is nothing",
     Message.HELLO: "What an instance of a service says of itself; each key may be missing",
 }
 _URI: Final[Schema] = {"type": "string", "pattern": f"^{decisions.URI}$", "maxLength": decisions.MAX_URI}

@@ -172,19 +172,7 @@ class Commands:
         self._line.write(said + frames.ack(self._line.number, delivery.tag, multiple=False))
 
     def _reply(self, to: ReplyAddress, body: bytes) -> bytes:
-        table = frames.integer_field(HEADER_NODES) + frames.long(self._nodes())
-        properties = b"".join(
-            (
-                frames.constant(contract.content_type(body)),
-                len(table).to_bytes(4, "big"),
-                table,
-                frames.short(to.correlation_id),
-            )
-        )
-        number, most = self._line.number, self._line.most
-        return frames.message(
-            frames.publish_method(number, "", to.queue), number, most, _REPLY, properties, body
-        )
+        return reply_frames(self._line.number, self._line.most, to, body, self._nodes())
 
     def _keep(self, delivery: CommandDelivery, why: str, detail: str) -> None:
         found = delivery.found
@@ -200,3 +188,25 @@ class Commands:
 
 def _say_nothing(_: bytes | None) -> None:
     """Of what has left its queue already."""
+
+
+def reply_frames(number: int, most: int, to: ReplyAddress, body: bytes, nodes: int) -> bytes:
+    """Return the frames of a reply to a command.
+
+    Args:
+        number: of the channel.
+        most: bytes of a body that one frame takes there.
+        to: who asked.
+        body: as ``command_contract.encode_reply`` makes it.
+        nodes: how many there are.
+    """
+    table = frames.integer_field(HEADER_NODES) + frames.long(nodes)
+    properties = b"".join(
+        (
+            frames.constant(contract.content_type(body)),
+            len(table).to_bytes(4, "big"),
+            table,
+            frames.short(to.correlation_id),
+        )
+    )
+    return frames.message(frames.publish_method(number, "", to.queue), number, most, _REPLY, properties, body)
