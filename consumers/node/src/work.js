@@ -233,7 +233,10 @@ export class Work {
     if (some.length === 1) return this.#publish(some[0]);
     const { delivery, reply } = some[0];
     const headers = { [HEADER_SERVICE]: reply.headers[HEADER_SERVICE], [HEADER_BATCH]: some.length };
-    this.#send(some, delivery.message.properties.replyTo, joined(written), undefined, {
+    // The adapter gives a message of several no id. Who gives it one finds it in the replies to that message alone.
+    const ids = new Set(some.map((each) => each.delivery.whole.message.properties.correlationId));
+    const id = ids.size === 1 ? [...ids][0] : undefined;
+    this.#send(some, delivery.message.properties.replyTo, joined(written), id, {
       ...headers,
       [HEADER_RECEIVED]: delivery.received,
       [HEADER_REPLIED]: some[some.length - 1].replied,
