@@ -159,6 +159,25 @@ def test_nothing_is_found_in_debians_own_with_the_include(tmp_path: Path) -> Non
     assert checked(path, tmp_path).returncode == 0
 
 
+TIMED = """
+import sys, time
+from pathlib import Path
+from adapter.kamailio.lint import lint
+
+def took(work):
+    begun = time.process_time()
+    found = work()
+    return found, time.process_time() - begun
+
+_, reference = took(lambda: sum(i * i % 7 for i in range(4_000_000)))
+found, seconds = took(lambda: lint(Path(sys.argv[1])))
+print(len(found), seconds / reference)
+"""
+SECOND = 4.3
+"""Such sums of an idle core of an AMD EPYC in a second (0.23 s each, Python 3.11): a busy one takes longer
+for both. The file takes 2.9 to 3.4."""
+
+
 def test_much_of_it_takes_under_a_second(tmp_path: Path) -> None:
     for one in adapter.kamailio.names():
         shutil.copy(adapter.kamailio.path(one), tmp_path)
@@ -177,10 +196,9 @@ def test_much_of_it_takes_under_a_second(tmp_path: Path) -> None:
     text += "".join(map(route.format, range(count)))
     path.write_text(text, encoding="utf-8")
     # In a process of its own: make coverage traces every line of this one.
-    code = "import sys, time; from pathlib import Path; from adapter.kamailio.lint import lint; "
-    code += "begun = time.process_time(); found = lint(Path(sys.argv[1])); "
-    code += "print(len(found), time.process_time() - begun)"
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
-    found, seconds = done.stdout.split()
+    done = subprocess.run(
+        [sys.executable, "-c", TIMED, str(path)], capture_output=True, text=True, check=True
+    )
+    found, sums = done.stdout.split()
     assert found == "0"
-    assert float(seconds) < 1.0
+    assert float(sums) < SECOND
