@@ -416,7 +416,7 @@ class RabbitCluster:
             for number, node in enumerate(self.nodes, 1)
         )
         for node in self.nodes:
-            node.configure(CLUSTER_CONFIG.format(retries=300 if version() >= (4, 3) else 1) + members)
+            node.configure(CLUSTER_CONFIG.format(retries=300 if version() >= (4, 0) else 1) + members)
 
     @property
     def urls(self) -> str:
