@@ -27,7 +27,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Tests that put load on, or in which everything is killed: one at a time. The others run side by side;
 # most of their time is waiting, so more of them than there are cores.
 ALONE := $(addprefix tests/system/,test_calls.py test_chaos.py test_scaling.py)
-BESIDE ?= 4
+BESIDE ?= 3
 PYTEST_BESIDE := $(BIN)/pytest -n $(BESIDE) --dist loadfile --no-loadscope-reorder
 
 SIP := kamailio kamailio-extra-modules kamailio-python3-modules sip-tester

@@ -315,6 +315,14 @@ class TestOnTheQueue:
         assert state is not None
         return state.messages
 
+    async def wait(self, rabbit: Rabbit, messages: int) -> None:
+        """Wait until so many are on the queue: what was looked at is back once its channel is closed."""
+
+        async def there() -> bool:
+            return await self.waiting(rabbit) == messages
+
+        await until(there)
+
     async def test_what_an_adapter_kept_and_what_a_service_rejected(self, rabbit: Rabbit, vhost: str) -> None:
         now = time.time()
         packed = contract.encode_request(
@@ -337,7 +345,7 @@ class TestOnTheQueue:
         assert (three.kind, three.correlation_id) == (Kind.REPLY, "sbc1:3:7:1")
         assert all(letter.at is not None and abs(letter.at - now) < 60 for letter in found.letters)
         assert [letter.number for letter in found.letters] == [1, 2, 3]
-        assert await self.waiting(rabbit) == 3
+        await self.wait(rabbit, 3)
 
     async def test_one_is_published_again_as_it_was(self, rabbit: Rabbit, vhost: str) -> None:
         now = time.time()
@@ -370,7 +378,7 @@ class TestOnTheQueue:
         await channel.queue_unbind(SERVICE.name, contract.EVENTS_EXCHANGE, "*.sbc1")
         async with opened(rabbit) as found:
             assert await found.replay(found.letters[0], NOW) is Fate.UNROUTABLE
-        assert await self.waiting(rabbit) == 1
+        await self.wait(rabbit, 1)
 
     async def test_each_request_of_a_batch_is_a_letter_of_its_own(self, rabbit: Rabbit, vhost: str) -> None:
         now = time.time()
@@ -410,7 +418,7 @@ class TestOnTheQueue:
             (left,) = found.letters
             assert (left.call_id, left.reason, left.message.body) == ("c", "rejected", several[2].body)
             assert found.letters[0].correlation_id == "sbc1:3:7:c"
-        assert await self.waiting(rabbit) == 1
+        await self.wait(rabbit, 1)
 
     async def test_without_a_queue_there_are_none(self, vhost: str) -> None:
         async with Rabbit(vhost) as rabbit, opened(rabbit) as found:
