@@ -96,7 +96,11 @@ async def test_every_command_that_reads_works(here: Here) -> None:
     assert (replica["state"], replica["active_for"]) == ("live", ["sbc1"])
     (listed,) = await here.rows("services")
     assert (listed["name"], listed["events"]) == ("screening", ["held", "raises", "screened"])
-    await until(lambda: here.rows("inflight", "list"))
+
+    async def only_the_last() -> bool:  # the others are listed until Kamailio has read their answers
+        return len(await here.rows("inflight", "list")) == 1
+
+    await until(only_the_last)
     (flying,) = await here.rows("inflight", "list")
     assert flying["call_id"] == "held@h"
     (node,) = await here.rows("nodes")
