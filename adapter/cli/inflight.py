@@ -120,7 +120,7 @@ def list_(
     older_than: Annotated[
         float | None,
         typer.Option(
-            parser=listing.duration, metavar="TIME", help="Only those older than this: 200ms, 1.5s."
+            parser=options.duration, metavar="TIME", help="Only those older than this: 200ms, 1.5s."
         ),
     ] = None,
     since: listing.Since = None,

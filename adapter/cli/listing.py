@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -18,25 +17,15 @@ if TYPE_CHECKING:
 
     from adapter.cli.output import Column, Output
 
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h)?")
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 LEAST: Final = 0.1
 """Seconds between two looks, at least: the servers have better things to do."""
 BACKWARDS: Final = "-"
 """Before a column: the largest first."""
 
 
-def duration(text: str) -> float:
-    """A time such as 200ms, 1.5s, 2m or 1h in seconds; a bare number is seconds."""
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
-        raise typer.BadParameter(f"{text!r} is no time: write 200ms, 1.5s, 2m or 1h")
-    return float(found[1]) * _UNITS[found[2] or "s"]
-
-
 Since = Annotated[
     float | None,
-    typer.Option("--since", parser=duration, metavar="TIME", help="Only what is younger: 30s, 10m."),
+    typer.Option("--since", parser=options.duration, metavar="TIME", help="Only what is younger: 30s, 10m."),
 ]
 Sort = Annotated[
     str,
@@ -44,7 +33,12 @@ Sort = Annotated[
 ]
 Watch = Annotated[
     float | None,
-    typer.Option("--watch", parser=duration, metavar="TIME", help="Look again each 2s, until Ctrl-C."),
+    typer.Option(
+        "--watch",
+        parser=options.duration,
+        metavar="TIME",
+        help="Look again after this time (2s), until Ctrl-C.",
+    ),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
@@ -24,6 +25,8 @@ PATIENCE: Final = 2.0
 """Seconds that a server has to answer an operator."""
 INTERRUPTED: Final = 130
 """The exit code after Ctrl-C."""
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h)?")
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 Nodes = Annotated[
     str | None,
@@ -150,3 +153,11 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(work)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+
+
+def duration(text: str) -> float:
+    """A time such as 200ms, 1.5s, 2m or 1h in seconds; a bare number is seconds."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no time: write 200ms, 1.5s, 2m or 1h")
+    return float(found[1]) * _UNITS[found[2] or "s"]

@@ -51,7 +51,7 @@ def replay(
     ] = False,
     timeout: Annotated[
         float | None,
-        typer.Option(parser=listing.duration, metavar="TIME", help="It has this for each. [default: 2s]"),
+        typer.Option(parser=options.duration, metavar="TIME", help="It has this for each. [default: 2s]"),
     ] = None,
     rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Requests a second at most.")] = 50.0,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Calls at most, the latest.")] = 1_000,

@@ -263,7 +263,7 @@ def tail(
     since: listing.Since = None,
     during: Annotated[
         float | None,
-        typer.Option("--for", parser=listing.duration, metavar="TIME", help="End after this time: 10s."),
+        typer.Option("--for", parser=options.duration, metavar="TIME", help="End after this time: 10s."),
     ] = None,
     redis_url: options.RedisUrl = None,
     output: options.As = Format.TABLE,

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from adapter import contract
 from adapter.cli.inflight import REASON
-from adapter.cli.listing import duration
+from adapter.cli.options import duration
 from adapter.model.correlation import parts
 from adapter.model.transaction import Outcome
 from adapter.observe.journal import Journal
