@@ -10,11 +10,11 @@ beaten again. Who may claim when is in ``role``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from adapter.cluster.echo import Echo
 from adapter.cluster.identities import differ, elders
+from adapter.cluster.last_beat import LastBeat
 from adapter.cluster.traces import Traces
 from adapter.cluster.view import FOREVER, NEVER
 from adapter.model.beat import node_order, replica_order
@@ -27,19 +27,6 @@ if TYPE_CHECKING:
 FORMER_FOR: Final = 60.0
 """Seconds for which replies may come to what a replica of the former build asked: more than any deadline."""
 _PAUSE: Final = node_order("")
-
-
-@dataclass(slots=True)
-class _Heard:
-    """The last beat of another replica. ``at``: until when it is known to have lived. ``contact``: when the
-    store answered it last, at the latest; ``listed``: the same at the earliest, as the store was told.
-    ``bus``: when it was last heard over the bus."""
-
-    beat: Beat
-    at: float
-    contact: float
-    bus: float = NEVER
-    listed: float = NEVER
 
 
 class Membership:
@@ -94,7 +81,7 @@ class Membership:
         self.untagged_until = NEVER
         """Until when correlation ids may come without a tag: replies to a replica of the former build, which
         beats or did until a moment ago. It ends by itself after a rolling update."""
-        self._heard: dict[str, _Heard] = {}
+        self._heard: dict[str, LastBeat] = {}
         self._here: Mapping[str, str] = {}  # which Kamailio each of this replica's nodes is
         self._woke = NEVER  # and not heard of the others since
         self._there_since = NEVER  # the store
@@ -112,8 +99,9 @@ class Membership:
     def update(self, snapshot: Snapshot, asked: float, now: float) -> None:
         """Take in what the store says of everybody; it was asked at an earlier time."""
         self._mark_unseen(now)
-        self._hear(snapshot, now)
-        if self.away or (not snapshot.known and self.updated_at != NEVER):
+        back = self.away or (not snapshot.known and self.updated_at != NEVER)
+        self._hear(snapshot, now, back or now < self.settled_at)
+        if back:
             self.settled_at = now + self.lease
             self._there_since = now
             if not (snapshot.known and snapshot.memory and snapshot.memory == self._memory):
@@ -139,10 +127,11 @@ class Membership:
             self.begun_at = now + self.lease
         self._awake(asked)
 
-    def _hear(self, snapshot: Snapshot, now: float) -> None:
+    def _hear(self, snapshot: Snapshot, now: float, back: bool) -> None:
         """Note which of the beats are new, and when they were made: no earlier than the last look, where the
-        store's clock has not jumped, and never later than now."""
-        heard: dict[str, _Heard] = {}
+        store's clock has not jumped, and never later than now. A store that is just ``back`` may have
+        forgotten who is there."""
+        heard: dict[str, LastBeat] = {}
         for replica, beat in snapshot.beats.items():
             before, made = self._heard.get(replica), now - beat.age
             if replica == self.replica:
@@ -154,16 +143,16 @@ class Membership:
                     before.listed = max(before.listed, beat.answered_at(made))
                     continue
                 made = min(max(made, self.updated_at), now)
-            found = _Heard(beat, made, made, listed=beat.answered_at(made))
+            found = LastBeat(beat, made, made, listed=beat.answered_at(made))
             heard[replica] = self._newer(replica, found, now)
         for replica, before in self._heard.items():
             # It has not got the store, and is here all the same; or may be: who ends goes while it lives.
             unseen = self.bus and now - before.at > self.lease and self.echo.may_miss(before.beat, before.at)
-            if unseen or now - before.bus <= self.lease:
+            if back or unseen or now - before.bus <= self.lease:
                 heard.setdefault(replica, before)
         self._heard = heard
 
-    def _newer(self, replica: str, heard: _Heard, now: float) -> _Heard:
+    def _newer(self, replica: str, heard: LastBeat, now: float) -> LastBeat:
         before = self._heard.get(replica)
         if before is not None:
             heard.bus = max(heard.bus, before.bus)
@@ -186,7 +175,7 @@ class Membership:
             before.bus = now
         else:
             contact = NEVER if beat.contact is None else now - beat.contact
-            self._heard[replica] = self._newer(replica, _Heard(beat, now, contact, now), now)
+            self._heard[replica] = self._newer(replica, LastBeat(beat, now, contact, now), now)
         self.refresh(now)
 
     def said(self, beat: Beat, now: float) -> None:
@@ -216,7 +205,7 @@ class Membership:
         self.dead = frozenset() if settling else frozenset(self._heard.keys() - live.keys())
         self._compare_names()
 
-    def _mark(self, replica: str, heard: _Heard, now: float) -> None:
+    def _mark(self, replica: str, heard: LastBeat, now: float) -> None:
         # One that is seen by nobody claims nothing after half a lease. In the store it may see this one.
         until = heard.at + self.lease / 2
         if heard.contact >= heard.at - self.lease / 2:
@@ -227,7 +216,7 @@ class Membership:
         for replica in self._unseen(now):
             self.traces.mark(replica, now)
 
-    def _leaves_no_trace(self, heard: _Heard) -> bool:
+    def _leaves_no_trace(self, heard: LastBeat) -> bool:
         """Return True if what a replica claims is not to be found in the store. One that stood still claims
         nothing until the store has answered it."""
         return self.away or (heard.contact < heard.at - self.lease / 2 and bool(heard.beat.claims))
@@ -355,7 +344,7 @@ class Membership:
         none can, or this one has not got the store either."""
         return min(map(self._unseen_from, self._heard.values()), default=FOREVER)
 
-    def _unseen_from(self, heard: _Heard) -> float:
+    def _unseen_from(self, heard: LastBeat) -> float:
         if self.away or not (self.bus and self.echo.may_miss(heard.beat, heard.at)):
             return FOREVER
         return max(self.echo.until, heard.listed + self.lease)

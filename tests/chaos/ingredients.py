@@ -48,7 +48,8 @@ class Ingredient:
     """``of``: what it happens to; two of the same are no pair. ``silences``: whether Kamailio hears
     nothing of that replica meanwhile, or the store nothing of anybody; ``dies``: whether others hear nothing
     of that replica; ``blinds``: whether that replica has no store; ``mutes``: whether it, or all, have no
-    RabbitMQ. ``clocked``: whether it needs clocks; ``gated``: whether it needs the include.
+    RabbitMQ; ``forgets``: whether the store may have lost what it was told. ``clocked``: whether it needs
+    clocks; ``gated``: whether it needs the include.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Ingredient:
     dies: bool = False
     blinds: bool = False
     mutes: bool = False
+    forgets: bool = False
     clocked: bool = False
     gated: bool = False
 
@@ -232,9 +234,9 @@ INGREDIENTS: Final = (
     Ingredient("standby cut off from Kamailio", STANDBY, _cut(lambda w: _standby(w).evapi), silences=True),
     Ingredient("standby cut off from RabbitMQ", STANDBY, _cut(lambda w: _standby(w).amqp), mutes=True),
     Ingredient("standby cut off from Redis", STANDBY, _cut(lambda w: _standby(w).redis), blinds=True),
-    Ingredient("Redis killed", STORE, _redis_killed, silences=True),
+    Ingredient("Redis killed", STORE, _redis_killed, silences=True, forgets=True),
     Ingredient("Redis hangs", STORE, _redis_hangs, silences=True),
-    Ingredient("Redis emptied", STORE, _redis_emptied, silences=True),
+    Ingredient("Redis emptied", STORE, _redis_emptied, silences=True, forgets=True),
     Ingredient("RabbitMQ killed", BROKER, _rabbitmq_killed, mutes=True),
     Ingredient("RabbitMQ hangs", BROKER, _rabbitmq_hangs, mutes=True),
     Ingredient("Kamailio killed", KAMAILIO, _kamailio_killed),

@@ -9,6 +9,9 @@ With either fault alone nobody is left without an answer. Two together may take 
 - Without the include RabbitMQ gone, and Redis too, be it for one replica: nobody knows what that one has
   answered, so calls get no answer rather than two, until it is heard of again. One that has Redis alone
   beside one that has RabbitMQ alone: until that has taken over.
+- Without the include Redis without its memory, and a replica that lets go of the node at about the same time,
+  or takes it back afterwards: nobody can say for sure what that one, or the other meanwhile, has answered, so
+  calls get no answer rather than two until the node has changed hands.
 - Without the include RabbitMQ gone, be it for one replica, and the other replica at about the same time: it
   may go on by RabbitMQ alone, as far as anybody knows, so nobody says `unavailable` in its place.
 - Kamailio killed: what waited there (see ``run``).
@@ -104,12 +107,15 @@ def excuses(spans: Sequence[Span], plain: bool = False) -> list[tuple[float, flo
             if plain and _may_go_on(first, second) and abs(begin - other_begin) < RECENTLY:
                 muted = end if first.mutes else other_end
                 found.append((both[0] - STANDBY_DELAY, muted + TAKES_OVER))
-            for replica, gone, store, lost in (
-                (first, begin, second, other_begin),
-                (second, other_begin, first, begin),
+            for replica, gone, back, store, lost in (
+                (first, begin, end, second, other_begin),
+                (second, other_begin, other_end, first, begin),
             ):
-                if _gone_unseen(replica, store) and lost < gone + RECENTLY:
+                unsure = plain and _lets_go(replica) and store.forgets
+                if (unsure or _gone_unseen(replica, store)) and lost < gone + RECENTLY:
                     found.append((min(gone, lost) - DEADLINE, max(gone, lost) + TAKES_OVER))
+                if unsure and lost < back:
+                    found.append((back - STANDBY_DELAY, back + TAKES_OVER))
     return found
 
 
@@ -131,6 +137,11 @@ def _one_with_each(first: Ingredient, second: Ingredient) -> bool:
 def _may_go_on(first: Ingredient, second: Ingredient) -> bool:
     """Whether one is the loss of RabbitMQ, and the other a replica of which nothing is heard any more."""
     return (first.mutes and second.dies) or (second.mutes and first.dies)
+
+
+def _lets_go(replica: Ingredient) -> bool:
+    """Whether it is a replica that leaves the node to the other meanwhile."""
+    return replica.of in (ACTIVE, STANDBY) and (replica.silences or replica.mutes or replica.blinds)
 
 
 def _gone_unseen(replica: Ingredient, store: Ingredient) -> bool:

@@ -64,6 +64,19 @@ def test_both_replicas_gone_excuse_until_one_is_back() -> None:
     assert found == [(101 - DEADLINE, 103 + pairs.STARTS)]
 
 
+def test_without_the_include_a_node_that_changes_hands_while_redis_forgets_excuses_silence() -> None:
+    both = spans(("SIGSTOP standby", 100, 105), ("Redis emptied", 101, 103))
+    assert pairs.excuses(both, plain=True) == [
+        (100 - DEADLINE, 101 + TAKES_OVER),
+        (105 - STANDBY_DELAY, 105 + TAKES_OVER),
+    ]
+    mute = spans(("active cut off from RabbitMQ", 100, 105), ("Redis emptied", 103, 104))
+    assert pairs.excuses(mute, plain=True) == [(105 - STANDBY_DELAY, 105 + TAKES_OVER)]
+    assert pairs.excuses(mute) == []
+    hangs = spans(("active cut off from RabbitMQ", 100, 105), ("Redis hangs", 101, 104))
+    assert pairs.excuses(hangs, plain=True) == []
+
+
 def test_without_the_include_redis_and_rabbitmq_both_gone_excuse_silence() -> None:
     both = spans(("RabbitMQ killed", 100, 105), ("Redis hangs", 101, 103))
     assert pairs.excuses(both, plain=True) == [(101 - STANDBY_DELAY, 103 + TAKES_OVER)]

@@ -220,6 +220,14 @@ class TestAway:
         found.update(Snapshot({"r2": SERVING}, True), 2.0, 2.0)
         assert found.replicas == ["r2"]
 
+    def test_and_has_not_told_that_nobody_else_is_there(self) -> None:
+        found = membership({"r1": SERVING})
+        found.update(Snapshot({"r2": SERVING}, False), 0.5, 0.5)
+        found.update(Snapshot({"r2": SERVING}, True), 0.7, 0.7)
+        assert not found.nobody_heard
+        found.update(Snapshot({"r2": SERVING}, True), 1.6, 1.6)
+        assert found.nobody_heard
+
     def test_the_first_look_of_a_life_is_no_return(self) -> None:
         found = Membership("r2", LEASE)
         found.update(Snapshot({"r2": SERVING}, False), 1.0, 1.0)

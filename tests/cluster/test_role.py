@@ -266,6 +266,20 @@ class TestWithoutTheStore:
         world.run(LEASE / 2 + LATENCY * STEP)
         assert world.active() == [each for each in world.replicas if each is not first]
 
+    def test_one_without_broker_is_not_alone_where_the_store_forgets_the_other(self) -> None:
+        """It is given back what it forgot, which takes a moment: until then it counts as away."""
+        world = world_of(2)
+        (first,) = world.active()
+        first.bus_link = False
+        world.run(3.0)
+        assert world.active() == [each for each in world.replicas if each is not first]
+        world.beats.clear()
+        first.beat(world.now)
+        first.membership.lost(float("-inf"))
+        first.roles.refresh(world.now)
+        role = first.roles.of(NODE)
+        assert (role.alone, role.wait) == (False, LONGEST)
+
     def test_one_that_starts_alone_serves_after_a_lease(self) -> None:
         world = World(1, store=False)
         (only,) = [world.start()]
