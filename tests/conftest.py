@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
@@ -53,6 +53,17 @@ FIRST = (
     "tests/inflight/test_failover_interleavings.py",
 )
 """What takes longest: it begins first, so that nothing long is left for the end of a run side by side."""
+
+
+_configure = structlog.configure
+
+
+def _configure_for_now(**kept: Any) -> None:
+    """Else a logger that is used once while a test has set logs up is as that for all tests after it."""
+    _configure(**{**kept, "cache_logger_on_first_use": False})
+
+
+structlog.configure = _configure_for_now  # type: ignore[assignment]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

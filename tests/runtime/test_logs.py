@@ -161,3 +161,15 @@ class TestByItself:
             logs.configure(None, "info")
             structlog.get_logger().info("hello")
             assert out.getvalue().startswith("{") is not out.isatty()
+
+
+def test_who_logged_while_a_test_had_logs_set_up_is_heard_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines, logger = json_lines(monkeypatch), structlog.get_logger()
+    logger.info("now")
+    assert [line["event"] for line in lines()] == ["now"]
+    structlog.reset_defaults()
+    with structlog.testing.capture_logs() as entries:
+        logger.debug("later")
+    assert [entry["event"] for entry in entries] == ["later"]
