@@ -98,6 +98,12 @@ class Hands:
         return self.opened[-1]
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes together is done in one turn, however busy the machine is."""
+    monkeypatch.setattr(module, "TURN", 60.0)
+
+
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REPLY_PAUSE", 0.0)
@@ -125,8 +131,7 @@ async def test_what_one_turn_is_too_short_for_goes_on_in_the_next(monkeypatch: p
     await until(lambda: hands.work.in_hand == 0)
 
 
-async def test_what_comes_together_goes_out_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TURN", 60.0)
+async def test_what_comes_together_goes_out_together() -> None:
     hands = Hands()
     hands.line.deliver(*range(1, 51))
     assert hands.line.did == ["publish to r"] * 50
