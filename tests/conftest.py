@@ -14,6 +14,7 @@ from tests.harness.examples import examples
 from tests.harness.proxy import Network, Proxy
 from tests.harness.rabbitmq import SPEAKS, RabbitServer
 from tests.harness.redis import RedisServer
+from tests.harness.shared_time import SharedTime
 from tests.unit import is_unit
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ def _configure_for_now(**kept: Any) -> None:
 
 
 structlog.configure = _configure_for_now  # type: ignore[assignment]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give servers that many tests share time of their own to start."""
+    config.pluginmanager.register(SharedTime())
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,6 +9,8 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq.topology import Kind
 from adapter.contract import Request, encode_request, results_queue, service_queue
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.harness.rabbitmq import RabbitCluster
+
+pytestmark = pytest.mark.timeout(240)  # a node of RabbitMQ is started in a test
 
 PACE = 0.01
 """Seconds between two requests."""
