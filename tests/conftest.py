@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import structlog
 from hypothesis import settings
 
 from tests.harness.examples import examples
+from tests.harness.logs_kept import logs_kept
 from tests.harness.proxy import Network, Proxy
 from tests.harness.rabbitmq import SPEAKS, RabbitServer
 from tests.harness.redis import RedisServer
@@ -18,7 +18,7 @@ from tests.harness.shared_time import SharedTime
 from tests.unit import is_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 # A suite that several test modules take in: its asserts tell as much as theirs.
 pytest.register_assert_rewrite("tests.inflight.conformance", "tests.inflight.conformance_time")
@@ -94,19 +94,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=place)
 
 
-@pytest.fixture
-def logs_as_before() -> Iterator[None]:
-    """Puts logging back, which is a global of the process, after a test that sets it up."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    libraries = {name: logging.getLogger(name).level for name in ("aio_pika", "aiormq")}
-    yield
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name, was in libraries.items():
-        logging.getLogger(name).setLevel(was)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Have each test leave logging as it was: else what the next ones log at level debug is lost."""
+    with logs_kept():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

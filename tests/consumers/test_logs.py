@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 own = logging.getLogger("my_service")
 
 
-pytestmark = pytest.mark.usefixtures("logs_as_before")
-
-
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[dict[str, Any]]]:
     """The entries of the log so far."""

@@ -28,8 +28,8 @@ MODULES = {
 
 
 @pytest.fixture(autouse=True)
-def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logs_as_before: None) -> Iterator[None]:
-    """Modules to load, no settings from outside, and the logging as it was."""
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Modules to load, and no settings from outside."""
     for name, text in MODULES.items():
         (tmp_path / f"svc_{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)

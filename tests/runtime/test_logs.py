@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 HOSTILE = "\x1b[2J\x07\x9b31m\u202eevil\r"
 
 
-pytestmark = pytest.mark.usefixtures("logs_as_before")
-
-
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
