@@ -15,6 +15,7 @@ import structlog
 from adapter.simulator import SimulatedKamailio
 from tests.cli.command import evapi_adapter
 from tests.harness.pika_service import PikaService
+from tests.harness.until import until
 from tests.system.conftest import bridged
 
 if TYPE_CHECKING:
@@ -62,6 +63,12 @@ class Ground:
         return await self.stack.enter_async_context(
             bridged(self.sim, self.node, {**given, **options}, rules, ready=ready)
         )
+
+    async def pair(self, *names: str) -> list[Bridge]:
+        """Start some, each of which knows that another serves the node, as their beats in Redis say."""
+        made = [await self.replica(name) for name in names]
+        await until(lambda: all(each.roles.of(self.node).served for each in made))
+        return made
 
     def service(
         self,

@@ -64,11 +64,8 @@ class TestDrain:
         self, ground: Ground
     ) -> None:
         event = f"invite_{ground.node.replace('-', '_')}"  # of this test alone: the server is shared
-        bridges = {}
-        for name in ("one", "two"):
-            bridges[name] = await ground.replica(name)
-        both = bridges.values()
-        await until(lambda: all(len(bridge.membership.replicas) == 2 for bridge in both))
+        both = await ground.pair("one", "two")
+        bridges = dict(zip(("one", "two"), both, strict=True))
         preferred = choose(ground.node, [bridge.inflight.replica for bridge in both])
         first = next(name for name, bridge in bridges.items() if bridge.inflight.replica == preferred)
         await until(lambda: bridges[first].roles.of(ground.node).is_confirmed_active)

@@ -13,6 +13,7 @@ import msgpack
 import pika
 import pytest
 
+from adapter.admin import replay
 from adapter.model.transaction import Outcome
 from consumers import Request, Service
 from tests.cli.command import Done, evapi_adapter, on_terminal, started
@@ -401,17 +402,20 @@ class TestAnswers:
     def test_silence(self, calls: Calls, name: str, rabbitmq: RabbitServer) -> None:
         calls.decided(calls.call(1), calls.call(2), payloads=True)
         with Candidate(rabbitmq.url, lambda *_: None, name) as candidate:
-            done = replayed(calls, name, "--timeout", "50ms")
+            done = replayed(calls, name, "--timeout", "2s")  # in which both come to it
         assert done.code == 1
         assert ["NO", "ANSWER", "2"] in [line.split() for line in done.out.splitlines()]
         assert "no reply in time" in done.out
-        assert f"{name} answered nothing within 50 ms: see its log" in done.err
+        assert f"{name} answered nothing within 2 s: see its log" in done.err
         assert candidate.labels == [1, 2]
 
-    def test_nobody_takes_it_from_the_queue(self, calls: Calls, name: str, rabbitmq: RabbitServer) -> None:
+    def test_nobody_takes_it_from_the_queue(
+        self, calls: Calls, name: str, rabbitmq: RabbitServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(replay, "MORE_TIME", 3.0)  # RabbitMQ tells of it, in its own time
         calls.decided(calls.call(1), calls.call(2), payloads=True)
         with Candidate(rabbitmq.url, lambda *_: None, name, prefetch=1) as candidate:
-            row = found(calls, name, "--timeout", "0.3s")
+            row = found(calls, name, "--timeout", "1s")
         assert candidate.labels == [1]
         assert {each["detail"] for each in row["undecided"]} == {
             "no reply in time",
@@ -420,16 +424,23 @@ class TestAnswers:
 
     @pytest.mark.parametrize(("extended", "result"), [(True, {"same": 1}), (False, {"no_answer": 1})])
     def test_more_time(
-        self, calls: Calls, name: str, rabbitmq: RabbitServer, extended: bool, result: dict[str, int]
+        self,
+        calls: Calls,
+        name: str,
+        rabbitmq: RabbitServer,
+        monkeypatch: pytest.MonkeyPatch,
+        extended: bool,
+        result: dict[str, int],
     ) -> None:
         """An answer that takes longer than the time that it has counts if the candidate has said so."""
+        monkeypatch.setattr(replay, "MORE_TIME", 20.0)
         calls.decided(calls.call(1), payloads=True)
 
         def answer(channel: Any, method: Any, asked: pika.BasicProperties, _: bytes) -> None:
             channel.basic_ack(method.delivery_tag)
             if extended:
                 reply(channel, asked, b"", **{"x-status": "extend", "x-extend": 60_000})
-            channel.connection.call_later(2.1, lambda: reply(channel, asked))
+            channel.connection.call_later(3.0, lambda: reply(channel, asked))
 
         with Candidate(rabbitmq.url, answer, name):
             words = ("--timeout", "2s", "--fields", "action")
@@ -558,7 +569,7 @@ class TestBrokenOff:
             out, err = child.communicate(timeout=30)
         row = json.loads(out)
         assert (child.returncode, row["whole"]) == (130, False)
-        assert 2 <= row["counts"]["different"] == row["counts"]["asked"] < 100
+        assert 0 < row["counts"]["different"] == row["counts"]["asked"] < 100
         assert "Traceback" not in err
 
     def test_on_a_terminal_it_tells_how_far_it_is(

@@ -108,15 +108,28 @@ class TestWhoIsThere:
         return evapi_adapter("services", "-o", "json", EVAPI_AMQP_URL=vhost, EVAPI_AMQP_API=away).rows
 
     def test_an_instance_and_one_that_hangs(self, vhost: str, child: subprocess.Popen[bytes]) -> None:
-        wait_until(lambda: self.listed(vhost), "a hello")
-        (row,) = self.listed(vhost)
+        rows: list[dict[str, Any]] = []
+
+        def answered() -> bool:  # an instance has a second for it
+            rows[:] = self.listed(vhost)
+            return [len(row["instances"]) for row in rows] == [1]
+
+        wait_until(answered, "a hello")
+        (row,) = rows
         (instance,) = row["instances"]
         assert row["consumers"] == 1
         assert list(instance) == INSTANCE
         assert f"-{child.pid}-" in instance["instance"]
         assert row["events"] == instance["events"]
-        done = evapi_adapter("services", EVAPI_AMQP_URL=vhost, EVAPI_AMQP_API="http://127.0.0.1:1")
-        first, second = done.out.split("\n\n")
+        tables: list[str] = []
+
+        def told() -> bool:
+            done = evapi_adapter("services", EVAPI_AMQP_URL=vhost, EVAPI_AMQP_API="http://127.0.0.1:1")
+            tables[:] = done.out.split("\n\n")
+            return len(tables) == 2
+
+        wait_until(told, "a table of the instances")
+        first, second = tables
         assert first.splitlines()[1].split()[0] == row["name"]
         assert second.splitlines()[0].split()[:5] == ["SERVICE", "INSTANCE", "VERSION", "UP", "REQUESTS"]
         assert instance["instance"] in second

@@ -19,6 +19,7 @@ from tests.cli.operating import Calls
 from tests.harness.pika_service import PikaService
 from tests.harness.process import free_port
 from tests.harness.redis import RedisServer
+from tests.harness.until import until
 from tests.system.conftest import bridged
 
 if TYPE_CHECKING:
@@ -283,10 +284,16 @@ async def test_through_the_whole_bridge(rabbitmq: RabbitServer, redis_server: Re
             await first.resumed(timeout=10)
             second = await sim.suspend("nobodys_request", {"call_id": call_id})
             await second.resumed(timeout=10)
-            done = await asyncio.to_thread(
-                in_pipes, "trace", call_id, "--payloads", "-o", "json", **variables
-            )
-    decided, unroutable = found(done)
+            told: list[Any] = []
+
+            async def whole() -> bool:  # the journal is written twice a second
+                words = ("trace", call_id, "--payloads", "-o", "json")
+                told[:] = [await asyncio.to_thread(in_pipes, *words, **variables)]
+                steps = [each["steps"] for each in json.loads(told[0].out)["transactions"]]
+                return [each[-1]["step"] for each in steps] == ["read", "read"]
+
+            await until(whole)
+    decided, unroutable = found(*told)
     assert [step["step"] for step in decided["steps"] if step["where"] != "consumer"] == [
         *("event", "claimed", "published", "reply", "resume", "read"),
     ]
