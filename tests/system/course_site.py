@@ -121,10 +121,12 @@ class Site:
     """See above: two replicas, and a process for each service that is killed or hung.
 
     Without ``amqp_url`` one adapter, with all services in its process, and neither RabbitMQ nor Redis.
+    ``lease``: of the replicas, in seconds.
     """
 
-    def __init__(self, folder: Path, amqp_url: str | None) -> None:
+    def __init__(self, folder: Path, amqp_url: str | None, lease: int = LEASE) -> None:
         self.folder = folder
+        self.lease = lease
         self.redis = RedisServer(folder)
         self.kamailio = KamailioServer(folder, configured(folder), {"ADAPTER_FR_TIMER": 60_000})
         self.services: dict[str, Consumer] = {}
@@ -135,7 +137,7 @@ class Site:
             options["consumer"] = ",".join(f"{MODULE}:{each}" for lot in self._lots.values() for each in lot)
             self.bridges = [Bridge("one", folder, nodes, options, env)]
             return
-        options |= {"amqp_url": amqp_url, "redis_url": self.redis.url, "set": f"lease={LEASE}"}
+        options |= {"amqp_url": amqp_url, "redis_url": self.redis.url, "set": f"lease={lease}"}
         self.bridges = [Bridge(name, folder, nodes, options) for name in ("one", "two")]
         for name, lot in self._lots.items():
             named = [f"{MODULE}:{each}" for each in lot]
@@ -172,7 +174,7 @@ class Site:
                 now, before = time.monotonic(), seen
                 seen = [each.metric("evapi_active") for each in self.bridges]
                 since = since if seen == before and sum(seen) == 1 else now
-                return now >= since + (LEASE if self.services else 0)
+                return now >= since + (self.lease if self.services else 0)
 
             wait_until(settled, "one replica to be active")
 

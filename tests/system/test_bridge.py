@@ -171,7 +171,7 @@ async def test_a_drain_that_runs_out_of_time_leaves_the_rest_to_be_adopted(
             return bool(records) and records[0].owner == two.inflight.replica
 
         await until(taken_over)
-        assert two.metrics.trip.taken_over.labels(node, "claimed")._value.get() == 1
+        await until(lambda: two.metrics.trip.taken_over.labels(node, "claimed")._value.get() == 1)
         assert call.state.value == "suspended"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,9 @@ CALLS: Final = 24
 AFTER: Final = 3
 """Silences that open a breaker in courses.toml."""
 PAIRS: Final = 150
+LEASE: Final = 10
+"""Seconds: no replica is to take over from one that a busy machine has let stand still. It would ask a silent
+service again, since each has breakers of its own."""
 
 
 @pytest.fixture(scope="module", params=["servers", "embedded"])
@@ -35,7 +39,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         if request.param == "servers":
             server: RabbitServer = request.getfixturevalue("rabbitmq")
             url = stack.enter_context(server.vhost())
-        made = Site(tmp_path_factory.mktemp("courses"), url)
+        made = Site(tmp_path_factory.mktemp("courses"), url, LEASE)
         made.start(stack)
         yield made
 
@@ -112,7 +116,7 @@ async def test_the_breaker_of_a_silent_service_opens_and_closes(site: Site, call
         assert made.decision == {"action": "allow", **by("screening")}
         statuses.append(made.told[2]["silent"])
     assert statuses == ["timeout"] * AFTER + ["unavailable"]
-    assert site.asked_of("silent") == AFTER
+    await until(lambda: site.asked_of("silent") == AFTER)  # it notes them in its own time
     assert site.active.metric("evapi_breaker_open", service="silent") == 1
 
     async def closed() -> bool:
@@ -134,7 +138,9 @@ async def test_a_hung_service_costs_nothing_once_its_breaker_is_open(site: Site,
         for event, found in seconds.items():
             made = await make(caller, event, {"mute": NEVER})
             assert made.decision == {"action": "allow", **by("screening")}
+            assert event == "alone" or made.told[2]["mute"] == "unavailable"
             found.append(made.seconds)
-    assert site.asked_of("mute") == AFTER
-    without, beside = (sorted(each)[int(0.99 * PAIRS)] for each in seconds.values())
+    await until(lambda: site.asked_of("mute") == AFTER)
+    # Of each call its resume tells that nobody was waited for; a busy machine holds up some of both kinds.
+    without, beside = map(statistics.median, seconds.values())
     assert beside < 2 * without + 0.05

@@ -109,10 +109,11 @@ async def test_every_command_that_reads_works(here: Here) -> None:
     assert (letter["kind"], letter["node"]) == ("frame", "sbc1")
     assert b"not:understood".decode() in (await here.run("dead-letters", "show", "1")).out
 
-    async def journalled() -> bool:  # it is written twice a second
-        return "failed: KeyError" in (await here.run("trace", "raises@h")).out
+    async def journalled() -> bool:  # it is written twice a second; this one was answered last
+        return "unroutable" in (await here.run("trace", "unheard@h")).out
 
     await until(journalled)
+    assert "failed: KeyError" in (await here.run("trace", "raises@h")).out
     tailed = await here.run("tail", "--since", "60s", "--for", "100ms", "-o", "jsonl")
     resumes = [json.loads(line) for line in tailed.out.splitlines()]
     assert {row["outcome"] for row in resumes if row["outcome"]} == {"decided", "failed", "unroutable"}

@@ -313,7 +313,7 @@ async def test_bad_frames_without_ids_are_kept_for_an_operator_and_nothing_is_lo
 ) -> None:
     async with (
         SimulatedKamailio() as sim,
-        bridged(sim, node, scaled) as bridge,
+        bridged(sim, node, scaled, PATIENT) as bridge,
         consuming(scaled["amqp_url"], node),
     ):
         calls = []
@@ -333,7 +333,7 @@ async def test_a_stream_out_of_step_costs_the_connection_and_no_call(
 ) -> None:
     async with (
         SimulatedKamailio() as sim,
-        bridged(sim, node, scaled) as bridge,
+        bridged(sim, node, scaled, PATIENT) as bridge,
         consuming(scaled["amqp_url"], node),
     ):
         before = await sim.suspend("told", {"do": "route"})
@@ -352,7 +352,7 @@ async def test_data_that_is_no_object_reaches_the_consumer_as_bytes(
     for data in (b"\x00\xff binary", b"", b"[1,2]", b"{not json", b'{"ua":"\xff"}'):
         async with (
             SimulatedKamailio("plain") as sim,
-            bridged(sim, node, scaled),
+            bridged(sim, node, scaled, PATIENT),
             consuming(scaled["amqp_url"], node) as consumer,
         ):
             call = await sim.suspend("told", data)
@@ -363,7 +363,7 @@ async def test_data_that_is_no_object_reaches_the_consumer_as_bytes(
 async def test_replies_to_nothing_are_dropped_and_counted(scaled: dict[str, str], node: str) -> None:
     async with (
         SimulatedKamailio() as sim,
-        bridged(sim, node, scaled) as bridge,
+        bridged(sim, node, scaled, PATIENT) as bridge,
         consuming(scaled["amqp_url"], node) as consumer,
     ):
         call = await sim.suspend("told", {"do": "route"})
@@ -389,7 +389,7 @@ async def test_a_lost_resume_is_written_again_and_counted_once(
     monkeypatch.setattr("adapter.app.LinkSettings", patient)
     async with (
         SimulatedKamailio() as sim,
-        bridged(sim, node, {**scaled, "receipt_timeout": "0.5"}) as bridge,
+        bridged(sim, node, {**scaled, "receipt_timeout": "0.5"}, PATIENT) as bridge,
         consuming(scaled["amqp_url"], node),
     ):
         await bridge.nodes.flushed()
@@ -433,9 +433,7 @@ async def test_two_replicas_publish_a_notice_once(scaled: dict[str, str], node: 
         await until(lambda: all(bridge.roles.of(node).served for bridge in (one, two)))
         for number in range(50):
             sim.notify("ended", {"do": "note", "number": number})
-        async with asyncio.timeout(10):
-            while len(consumer.seen) < 50:
-                await asyncio.sleep(0.005)
+        await until(lambda: len(consumer.seen) >= 50)
         await asyncio.gather(one.trip.idle(), two.trip.idle())
         numbers = [msgpack.unpackb(message.body)["data"]["number"] for message in consumer.seen]
         assert numbers == list(range(50))
@@ -449,7 +447,9 @@ async def test_one_nodes_fault_does_not_touch_another(scaled: dict[str, str], no
     async with (
         SimulatedKamailio() as sim,
         SimulatedKamailio() as broken,
-        bridged(sim, node, {**scaled, "nodes": f"{node}={sim.address},{other}={broken.address}"}) as bridge,
+        bridged(
+            sim, node, {**scaled, "nodes": f"{node}={sim.address},{other}={broken.address}"}, PATIENT
+        ) as bridge,
         consuming(scaled["amqp_url"], node),
     ):
         await broken.until(lambda: broken.clients)

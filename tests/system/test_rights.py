@@ -95,6 +95,17 @@ class Users:
     def client(self, name: str) -> pika.BlockingConnection:
         return pika.BlockingConnection(pika.URLParameters(self.amqp(name)))
 
+    async def answering(self) -> dict[str, Any]:
+        """What the operator sees of the only service, once its instance has answered: it has 1 s for that."""
+        found: list[dict[str, Any]] = []
+
+        async def answered() -> bool:
+            found[:] = rows(await self.operate("services", "-o", "jsonl"))
+            return [len(each["instances"]) for each in found] == [1]
+
+        await until(answered)
+        return found[0]
+
     async def operate(self, *words: str, api: str = "") -> Done:
         """Run a command as the operator. ``api``: the management API; by default there is none."""
         variables = {f"EVAPI_{key.upper()}": url for key, url in self.urls(OPERATOR).items()}
@@ -187,7 +198,7 @@ async def test_calls_are_decided_with_exactly_these_rights(
             await until(lambda: held.service.counts[Result.REFUSED])
         for hop in ("consumer", "queue", "work"):
             assert made.metrics.registry.get_sample_value("evapi_hop_seconds_count", {"hop": hop}) == 4
-        (listed,) = rows(await users.operate("services", "-o", "jsonl"))
+        listed = await users.answering()
         (instance,) = listed["instances"]
         assert (listed["name"], listed["events"], listed["remark"]) == ("least_cost", ["invite_request"], "")
         assert (instance["decided"], instance["failed"]) == (3, 1)
@@ -268,9 +279,13 @@ class TestForgery:
             assert (answer["outcome"], answer["decision"]["uri"]) == ("decided", "sip:gw1.example.net")
             assert answer["correlation_id"].startswith(f"{plain}:")
         assert pushed(made) == 0
-        done = await users.operate("dead-letters", "list", "-o", "jsonl")
-        reasons = [letter["reason"] for letter in rows(done)]
-        assert sorted(reasons) == ["rejected", *["wrong-exchange"] * 2, *["wrong-tag"] * 4]
+
+        async def kept() -> bool:
+            done = await users.operate("dead-letters", "list", "-o", "jsonl")
+            reasons = [letter["reason"] for letter in rows(done)]
+            return sorted(reasons) == ["rejected", *["wrong-exchange"] * 2, *["wrong-tag"] * 4]
+
+        await until(kept)
 
     @staticmethod
     def forge(channel: Any, plain: str) -> None:
@@ -427,16 +442,24 @@ async def test_an_operator_operates(users: Users, bridge: tuple[Bridge, Simulate
         call = await sim.suspend("invite_request", {"call_id": "a@h"})
         await until(lambda: held.asked)
         id_ = f"{NODE}:{call.index}:{call.label}:{call.seq}"
-        listed = rows(await users.operate("inflight", "list", "-o", "jsonl"))
-        assert [row["id"] for row in listed] == [id_]
+
+        async def listed() -> bool:  # Redis is told some milliseconds after the call is claimed
+            found = rows(await users.operate("inflight", "list", "-o", "jsonl"))
+            return [row["id"] for row in found] == [id_]
+
+        await until(listed)
         words = ("--decision", '{"action":"allow"}', "--reason", "test", "--yes")
         done = await users.operate("inflight", "settle", f"{id_}:AAAAAAAAAAAA", *words)
         assert (done.code, done.err) == (0, "")
         answer = await call.resumed()
         assert (answer["outcome"], answer["decision"]) == ("operator", {"action": "allow"})
         held.go.set()
-        traced = await users.operate("trace", answer["correlation_id"])
-        assert (traced.code, "operator" in traced.out) == (0, True)
+
+        async def traced() -> bool:  # the journal is written twice a second
+            found = await users.operate("trace", answer["correlation_id"])
+            return (found.code, "operator" in found.out) == (0, True)
+
+        await until(traced)
         assert (await users.operate("send", "--event", "invite_request")).code == 0
         assert (await users.operate("send", NODE, '{"reload":"gateways"}')).code == 0
         await until(lambda: pushed(made) == 1)

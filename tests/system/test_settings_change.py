@@ -180,7 +180,8 @@ async def test_one_that_may_not_read_the_replies_is_not_ready_and_leaves_the_cal
         assert "lacks a permission" in said["details"][f"replies {node}"]
         assert not first.replicas.serves(node)
         await sim.until(lambda: not sim.gate_open)  # it was open until the refusal came
-        async with bridged(sim, node, {**scaled, "replica": "r2"}) as second:
+        rules = {"default": {"deadline": 10.0}}
+        async with bridged(sim, node, {**scaled, "replica": "r2"}, rules) as second:
             await sim.until(lambda: second.roles.of(node).is_active and first.roles.of(node).served)
             calls = [await sim.suspend(EVENT, {}) for _ in range(50)]
             for call in calls:

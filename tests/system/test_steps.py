@@ -13,6 +13,7 @@ from tests.harness.kamailio import KamailioServer
 from tests.harness.pika_service import PikaService
 from tests.harness.process import wait_until
 from tests.harness.sip import Caller, Gateway
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,6 +88,15 @@ async def test_who_decided_is_seen_by_all(
             return bridge.metric("evapi_frames_unread") == 0
 
         await asyncio.to_thread(wait_until, read, "the last receipt")
+        words = ("tail", "--since", "60s", "--for", "1ms", "-o", "jsonl", "--only", "resume")
+        followed: list[Any] = []
+
+        async def journalled() -> bool:  # it is written twice a second
+            done = await asyncio.to_thread(lambda: evapi_adapter(*words, **variables))
+            followed[:] = map(json.loads, done.out.splitlines())
+            return len(followed) == len(calls)
+
+        await until(journalled)
         heads = []
         for call_id in calls:
             done = await asyncio.to_thread(evapi_adapter, "trace", call_id, **variables)
@@ -98,9 +108,7 @@ async def test_who_decided_is_seen_by_all(
             "answered by the fallback",
         ]
         assert f"{screening} did not answer in time" in done.out
-        words = ("tail", "--since", "60s", "--for", "1ms", "-o", "jsonl", "--only", "resume")
-        followed = await asyncio.to_thread(lambda: evapi_adapter(*words, **variables))
-    assert [(row["services"], row["step"]) for row in map(json.loads, followed.out.splitlines())] == [
+    assert [(row["services"], row["step"]) for row in followed] == [
         ({screening: "decided"}, "service"),
         ({screening: "timeout", spare: "decided"}, "backup"),
         ({screening: "timeout", spare: "timeout"}, "fallback"),
