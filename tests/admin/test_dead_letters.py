@@ -414,6 +414,7 @@ class TestOnTheQueue:
         got = await (await rabbit._channel()).basic_get(SERVICE.name)
         assert (got.body, got.header.properties.correlation_id) == (several[1].body, "sbc1:3:7:b")
         assert contract.HEADER_BATCH not in (got.header.properties.headers or {})
+        await self.wait(rabbit, 1)
         async with opened(rabbit) as found:
             (left,) = found.letters
             assert (left.call_id, left.reason, left.message.body) == ("c", "rejected", several[2].body)

@@ -23,6 +23,7 @@ from adapter.observe.journal import Journal
 from tests.cli.ground import Ground, on_ground
 from tests.harness.process import free_port
 from tests.harness.redis import RedisServer
+from tests.harness.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -97,7 +98,17 @@ async def pair(ground: Ground) -> Ground:
     for name in ("r1", "r2"):
         bridge = await ground.replica(name)
         await bridge.replicas.beat()
+    await bound(ground)
     return ground
+
+
+async def bound(ground: Ground) -> None:
+    """Wait until RabbitMQ has all that there should be: an adapter is ready before its bindings are there."""
+
+    async def all_there() -> bool:
+        return (await ground.run("topology", "diff", "--also", "lcr")).code == 0
+
+    await until(all_there)
 
 
 class TestRedis:
@@ -481,6 +492,7 @@ class TestSite:
         ground.service()
         bridge = await ground.replica("r1")
         await bridge.replicas.beat()
+        await bound(ground)
         assert (await report(**flags(ground))).bad == [("replicas", "replicas", "warning")]
         assert (await ground.run("pause", ground.node, "--yes")).code == 0
         assert ("nodes", "node", "warning") in (await report(**flags(ground))).bad

@@ -200,6 +200,7 @@ class TestBrowsing:
             ]
             assert await rabbit.queue("evapi.q") == QueueState("evapi.q", 0, 0)
             assert await browse.get() is None
+        await self.counted(rabbit, 3)
         assert await self.left(rabbit) == [(b"1", True), (b"2", True), (b"3", True)]
 
     async def test_those_that_are_removed_are_gone(self, rabbit: Rabbit) -> None:
@@ -209,6 +210,7 @@ class TestBrowsing:
             await browse.remove([four, one, two])
             await browse.remove([three, six])
             await browse.remove([])
+        await self.counted(rabbit, 1)
         assert await self.left(rabbit) == [(five.body, True)]
 
     async def test_nothing_is_lost_with_the_connection(self, rabbit: Rabbit, vhost: str) -> None:
