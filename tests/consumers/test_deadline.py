@@ -17,6 +17,11 @@ def soon() -> Deadline:
     return Deadline(asyncio.get_running_loop().time() + 0.01)
 
 
+def late() -> Deadline:
+    """One that does not come while a test runs."""
+    return Deadline(asyncio.get_running_loop().time() + 3600)
+
+
 async def test_no_timer_where_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     async def at_once() -> int:
         return 7
@@ -34,7 +39,7 @@ async def test_each_step_is_in_the_same_task() -> None:
             await asyncio.sleep(0)
         return 7
 
-    assert await soon().bound(steps()) == 7
+    assert await late().bound(steps()) == 7
     assert len(tasks) == 4
     assert len(set(tasks)) == 1
 
@@ -63,7 +68,7 @@ async def test_errors_go_out() -> None:
         raise KeyError(after)
 
     for after in (0, 1, 2):
-        deadline = soon()
+        deadline = late()
         with pytest.raises(KeyError, match=str(after)):
             await deadline.bound(fails(after))
         assert not deadline.passed
@@ -141,7 +146,7 @@ async def test_other_awaitables() -> None:
             yield from asyncio.sleep(0).__await__()
             return 7
 
-    assert await soon().bound(Seven()) == 7
+    assert await late().bound(Seven()) == 7
 
 
 async def test_who_drops_it_ends_it() -> None:

@@ -12,6 +12,7 @@ import aiormq
 import pytest
 
 from adapter import hello
+from adapter.admin.presence import WAIT
 from adapter.amqp.connection import Connection
 from adapter.amqp.limits import ConnectionLimits
 from adapter.amqp.servers import parse_urls
@@ -102,13 +103,13 @@ async def test_when_somebody_asks(
 ) -> None:
     async with running(service, rabbitmq.url, hello=SELDOM), running(service, rabbitmq.url, hello=SELDOM):
         await heard.hears(2)
-        began = time.monotonic()
         await heard.ask(ASK if all_services else ask_key(service.name))
         await heard.hears(4)
-        assert time.monotonic() - began < 1.0
+        assert presence.LEAST_PAUSE < WAIT, "who asks waits no longer"
         await heard.ask(ask_key("another"))
+    await heard.hears(6)
+    assert [told.leaves for told in heard.heard] == [False] * 4 + [True] * 2, "none answered for another"
     assert len({told.instance for told in heard.heard}) == 2
-    assert len(heard.heard) == 6, "both left, and did not answer for another"
 
 
 async def test_a_flood_of_questions_is_answered_seldom(
@@ -131,7 +132,7 @@ async def test_what_it_has_done(rabbitmq: RabbitServer, asker: Asker) -> None:
     async def decide(request: Any) -> Any:
         if asker.replies:
             raise LookupError("of another caller's data")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
         return route(URI)
 
     async with hearer(rabbitmq, service.name) as heard, running(service, rabbitmq.url, hello=SELDOM):
@@ -143,7 +144,7 @@ async def test_what_it_has_done(rabbitmq: RabbitServer, asker: Asker) -> None:
         await heard.ask()
         told = await heard.hears(2)
         assert (told.requests, told.decided, told.failed) == (1, 1, 0)
-        assert 0.05 <= (told.per_decision or 0) < 1
+        assert (told.per_decision or 0) >= 0.3
         await asker.reply(await asker.ask("hello_done"))
         await heard.ask()
         told = await heard.hears(3)
@@ -152,7 +153,7 @@ async def test_what_it_has_done(rabbitmq: RabbitServer, asker: Asker) -> None:
         where = f"at test_presence.py, line {line}"
         assert told.error == f"hello_done: LookupError {where}", "its text may be about other people's calls"
         assert 0 <= (told.error_age or 0) < 10
-        assert 0 < (told.per_decision or 0) < 0.05, "of the last ones"
+        assert 0 < (told.per_decision or 0) < 0.3, "of the last ones"
     await asker.channel.queue_delete(service_queue(service.name))
 
 

@@ -20,6 +20,7 @@ from consumers import Result, route
 from consumers.amqp import work
 from consumers.amqp.delivery import Delivery
 from tests.consumers.test_amqp_work import Hands
+from tests.harness.until import until
 
 SERVICE = "evapi.decide.x"
 _PUBLISHED = 3
@@ -251,12 +252,8 @@ async def test_a_refused_message_of_replies_is_sent_again() -> None:
     hands = Batched(more=1)
     hands.deliver(message(7, batch("e", "e")))
     hands.line.confirm(1, taken=False)
-    while not hands.opened or not hands.opened[0].did:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.2)
-    other = hands.opened[0]
-    assert set(other.did) == {"publish to r"}
-    other.confirm(len(other.did), multiple=True)
+    await until(lambda: hands.opened and hands.opened[0].did == ["publish to r"] * 2)
+    hands.opened[0].confirm(2, multiple=True)
     assert hands.line.did[-1] == "ack 7"
 
 
@@ -292,7 +289,7 @@ async def test_nobody_waits_for_the_answer_of_one_that_is_observed() -> None:
     hands.deliver(message(7, batch("e", "e"), to=None))
     assert hands.replies == []
     assert hands.work.in_hand == 0 or hands.line.did == []
-    await asyncio.sleep(0.03)
+    await until(lambda: hands.line.did)
     assert hands.line.did == ["ack 7"]
 
 

@@ -75,8 +75,8 @@ async def test_expire_is_for_one_node_and_for_what_is_not_settled(world: World) 
 async def test_what_nobody_receipts_is_dropped_after_the_retention(world: World) -> None:
     one = world.store("one")
     settled, kept = settled_claim(claimed(B, one, world, left=-61)), suspension(4)
-    await one.claim([claimed(A, one, world, left=-61), settled, claimed(C, one, world, left=-59)], 10)
-    await one.claim([claimed(kept, one, world, left=-59)], 10)
+    await one.claim([claimed(A, one, world, left=-61), settled, claimed(C, one, world, left=-30)], 10)
+    await one.claim([claimed(kept, one, world, left=-30)], 10)
     await one.settle([decided(A), decided(kept)])
     assert [record.id for record in await one.expire("sbc1")] == [C]
     assert {record.id for record in await one.scan("sbc1")} == {C, kept}
