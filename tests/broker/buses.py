@@ -13,9 +13,8 @@ from pamqp.commands import Basic
 from adapter import contract
 from adapter.broker.embedded import Answered, Delivery, EmbeddedBroker
 from adapter.broker.rabbitmq import AmqpBroker
-from adapter.broker.rabbitmq.limits import Limits
 from adapter.ports.broker import Publication
-from tests.broker.support import Recorder, unique
+from tests.broker.support import Recorder, patient, unique
 from tests.harness.until import until
 
 if TYPE_CHECKING:
@@ -145,8 +144,7 @@ class AmqpBus:
         self._dead: list[str] = []
 
     async def begin(self, service: Service, receiver: Recorder, *others: Service) -> None:
-        patient = Limits(confirm_timeout=20.0, answer_timeout=20.0)  # no test here is about a slow server
-        self.broker = AmqpBroker(self._url, limits=patient)
+        self.broker = AmqpBroker(self._url, limits=patient())
         await self.broker.start(receiver)
         await until(lambda: self.broker.ready)
         self._connection = await aiormq.connect(self._url)

@@ -10,7 +10,7 @@ import pytest
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq.limits import Limits
 from tests.broker.buses import AmqpBus, Bus, EmbeddedBus
-from tests.broker.support import Recorder, unique
+from tests.broker.support import Recorder, patient, unique
 from tests.harness.until import until
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def receiver() -> Recorder:
 
 @pytest.fixture
 async def broker(rabbitmq: RabbitServer, receiver: Recorder) -> AsyncIterator[AmqpBroker]:
-    made = AmqpBroker(rabbitmq.url)
+    made = AmqpBroker(rabbitmq.url, limits=patient())
     await made.start(receiver)
     await until(lambda: made.ready)
     yield made

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pika
 
 from adapter import contract
+from adapter.broker.rabbitmq.limits import Limits
 from adapter.contract import results_queue
 from adapter.ports.broker import Publication, Published
 from tests.harness.until import until
@@ -72,6 +73,11 @@ def hurried(broker: AmqpBroker) -> Iterator[None]:
         yield
     finally:
         limits.confirm_timeout, limits.connect_timeout, limits.answer_timeout = before
+
+
+def patient() -> Limits:
+    """Of a broker whose server a busy machine may slow down: its silence is not what a test is about."""
+    return Limits(confirm_timeout=20.0, answer_timeout=20.0)
 
 
 def unique(stem: str) -> str:

@@ -16,7 +16,7 @@ from adapter.broker.rabbitmq.limits import Limits
 from adapter.broker.rabbitmq.topology import Kind
 from adapter.contract import results_queue
 from adapter.ports.broker import Published
-from tests.broker.support import Recorder, bind, reply, request_of
+from tests.broker.support import Recorder, bind, patient, reply, request_of
 from tests.harness.flood import flood
 from tests.harness.until import until
 
@@ -44,7 +44,7 @@ class Slow(Recorder):
 
 @contextlib.asynccontextmanager
 async def on(url: str, node: str, receiver: Recorder, **settings: Any) -> AsyncIterator[AmqpBroker]:
-    broker = AmqpBroker(url, **settings)
+    broker = AmqpBroker(url, limits=patient(), **settings)
     await broker.start(receiver)
     await until(lambda: broker.ready)
     broker.attach(node)

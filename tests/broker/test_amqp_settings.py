@@ -17,7 +17,17 @@ from adapter.broker.rabbitmq.topology import Kind
 from adapter.contract import results_queue
 from adapter.errors import SettingsError
 from adapter.ports.broker import Published
-from tests.broker.support import Recorder, attached, bind, reply, request_of, trip, unique, waiting
+from tests.broker.support import (
+    Recorder,
+    attached,
+    bind,
+    patient,
+    reply,
+    request_of,
+    trip,
+    unique,
+    waiting,
+)
 from tests.harness.process import free_port
 from tests.harness.until import until
 
@@ -97,7 +107,7 @@ async def test_a_user_that_may_not_read_the_replies(
     user = unique("user")
     url = rabbitmq.add_user(user, "secret", ".*", ".*", r"^(?!evapi\.results).*")
     bind(client, event)
-    broker = AmqpBroker(url)
+    broker = AmqpBroker(url, limits=patient())
     await broker.start(receiver)
     broker.attach(node)
     await until(lambda: broker.ready and broker.unheard.get(node, PREPARED) != PREPARED)
@@ -184,7 +194,7 @@ async def test_who_may_not_send_to_queues_serves_all_other_events(
     queue = bind(client, event)
     named = replace(request_of(event, node, b"named"), queue=queue)
     with capture_logs() as logs:
-        broker = AmqpBroker(url, services=lambda: {"least_cost"})
+        broker = AmqpBroker(url, limits=patient(), services=lambda: {"least_cost"})
         broker.limits.services_interval = 0.0
         await broker.start(receiver)
         await until(lambda: broker.ready)
@@ -250,7 +260,7 @@ async def test_the_next_server_is_tried_and_no_password_shown(
 async def test_over_tls_with_the_certificate_checked(
     rabbitmq: RabbitServer, client: BlockingChannel, receiver: Recorder, event: str, node: str
 ) -> None:
-    broker = AmqpBroker(rabbitmq.tls_url)
+    broker = AmqpBroker(rabbitmq.tls_url, limits=patient())
     await broker.start(receiver)
     await attached(broker, node)
     await trip(broker, client, receiver, event, node)

@@ -13,7 +13,7 @@ from adapter.broker.rabbitmq import AmqpBroker, sender
 from adapter.broker.rabbitmq.limits import Limits
 from adapter.broker.rabbitmq.sender import known_as
 from adapter.ports.broker import Published
-from tests.broker.support import Recorder, bind, request_of, unique
+from tests.broker.support import Recorder, bind, patient, request_of, unique
 from tests.harness.until import until
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ async def test_who_is_not_who_the_url_says_learns_it(
 
     monkeypatch.setattr(sender, "user", user)
     event, node = unique("asked"), unique("sbc")
-    broker = AmqpBroker(rabbitmq.url)
+    broker = AmqpBroker(rabbitmq.url, limits=patient())
     await broker.start(Recorder())
     try:
         await until(lambda: broker.ready)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapter.broker.rabbitmq import AmqpBroker
+from adapter.broker.rabbitmq.limits import Limits
 from adapter.broker.rabbitmq.topology import Kind
 from adapter.contract import Request, encode_request, results_queue, service_queue
 from adapter.ports.broker import Publication, Published
@@ -104,7 +105,8 @@ async def trips(cluster: RabbitCluster) -> AsyncIterator[Trips]:
     service.on(event)(lambda request: route("sip:1@gw"))
     urls = cluster.urls.split(",")
     receiver = Recorder()
-    broker = AmqpBroker(",".join(urls), kind=Kind(queue_type="quorum"))
+    # Three nodes on a busy machine may take long for a confirm: that is not the death of one.
+    broker = AmqpBroker(",".join(urls), limits=Limits(confirm_timeout=10.0), kind=Kind(queue_type="quorum"))
     async with running(service, *reversed(urls)):
         await broker.start(receiver)
         broker.attach(node)

@@ -49,6 +49,7 @@ async def bridged(
         "nodes": ",".join(f"{name}={each.evapi_address}" for name, each in nodes.items()),
         "http": f"127.0.0.1:{free_port()}",
         "redis_prefix": prefix,
+        "confirm_timeout": "10",
     }
     bridge = Bridge(settings.load(**{**own, **options}), policy.parse({}))
     await bridge.start()

@@ -7,13 +7,17 @@ import signal
 import sys
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tests.harness.process import Process, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+
+PATIENT: Final = {"EVAPI_CONFIRM_TIMEOUT": "10"}
+"""For an adapter: a RabbitMQ that is slow, as all are on a busy machine, is not one that is gone."""
 
 
 class Bridge:

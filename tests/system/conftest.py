@@ -51,6 +51,8 @@ async def bridged(
         "nodes": f"{node}={sim.address}",
         "http": f"127.0.0.1:{free_port()}",
         "redis_prefix": node,
+        # A RabbitMQ that is slow, as all are on a busy machine, is not one that is gone.
+        "confirm_timeout": "10",
     }
     bridge = Bridge(settings.load(**{**own, **options}), policy.parse(rules or {}))
     await bridge.start()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgpack
 
 import adapter.kamailio
-from tests.harness.bridge import Bridge, Consumer
+from tests.harness.bridge import PATIENT, Bridge, Consumer
 from tests.harness.kamailio import KamailioServer
 from tests.harness.process import wait_until
 from tests.harness.redis import RedisServer
@@ -138,7 +138,7 @@ class Site:
             self.bridges = [Bridge("one", folder, nodes, options, env)]
             return
         options |= {"amqp_url": amqp_url, "redis_url": self.redis.url, "set": f"lease={lease}"}
-        self.bridges = [Bridge(name, folder, nodes, options) for name in ("one", "two")]
+        self.bridges = [Bridge(name, folder, nodes, options, PATIENT) for name in ("one", "two")]
         for name, lot in self._lots.items():
             named = [f"{MODULE}:{each}" for each in lot]
             self.services[name] = Consumer(name, folder, named, amqp_url, env)

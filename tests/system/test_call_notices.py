@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from tests.harness.bridge import Bridge
+from tests.harness.bridge import PATIENT, Bridge
 from tests.harness.kamailio import KamailioServer
 from tests.harness.pika_service import PikaService
 from tests.harness.process import wait_until
@@ -41,7 +41,7 @@ def test_a_consumer_gets_what_is_told_of_each_call_in_order(
         KamailioServer(
             tmp_path, "kamailio.cfg", {"ADAPTER_CALLS": None}, gateway_port=gateway.port, workers=4
         ) as kamailio,
-        Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, options) as bridge,
+        Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, options, PATIENT) as bridge,
     ):
         bridge.wait_for_gate()
         result = run_sipp(tmp_path, kamailio.sip_port, calls=CALLS, rate=100)

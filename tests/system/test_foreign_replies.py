@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TOO_LONG = "application/" + "x" * 300
 """A content type, as AMQP 1.0 allows it; AMQP 0.9.1 has 255 bytes."""
 POISONED = 3
-PATIENT: dict[str, object] = {"default": {"deadline": 8.0}}
+PATIENT: dict[str, object] = {"default": {"deadline": 20.0}}
 """No call is to be lost, however busy the machine is."""
 CALLS = 40
 """Between one such reply and the next."""

@@ -11,7 +11,7 @@ import pika
 import pytest
 
 from tests.harness import node as nodejs
-from tests.harness.bridge import Bridge
+from tests.harness.bridge import PATIENT, Bridge
 from tests.harness.kamailio import KamailioServer
 from tests.harness.process import Process
 from tests.harness.readme import CONSUMERS, block
@@ -68,7 +68,7 @@ async def test_what_the_page_shows_decides_calls(
     options = {"amqp_url": rabbitmq.url, "redis_url": redis_server.url}
     async with await Gateway.open() as gateway, await Caller.open(kamailio.sip_port) as caller:
         with ExitStack() as stack:
-            bridge = Bridge("adapter", tmp_path, {"languages": kamailio.evapi_port}, options)
+            bridge = Bridge("adapter", tmp_path, {"languages": kamailio.evapi_port}, options, PATIENT)
             stack.enter_context(bridge)
             bridge.wait_for_gate()
             for number, language in enumerate((NODE, PIKA), 1):

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from adapter.cluster.identities import TWO_KAMAILIOS, TWO_NAMES
-from tests.harness.bridge import Bridge
+from tests.harness.bridge import PATIENT, Bridge
 from tests.harness.kamailio import KamailioServer
 from tests.harness.pika_service import PikaService
 from tests.harness.process import wait_until
@@ -55,7 +55,7 @@ class Site:
     def bridges(self, **nodes: tuple[str, int]) -> list[Bridge]:
         """Adapters, by name: what each calls its Kamailio, and the number of that. Started side by side."""
         made = [
-            Bridge(name, self.folder, {node: self.kamailios[number].evapi_port}, self._options)
+            Bridge(name, self.folder, {node: self.kamailios[number].evapi_port}, self._options, PATIENT)
             for name, (node, number) in nodes.items()
         ]
         for bridge in made:

@@ -37,12 +37,6 @@ ROUTE = {"action": "route", "uri": "sip:gw7.example.net"}
 service = Service("told")
 
 
-@pytest.fixture
-def scaled(scaled: dict[str, str]) -> dict[str, str]:
-    """A RabbitMQ that is slow, as all are on a busy machine, is not one that is gone."""
-    return {**scaled, "confirm_timeout": "10"}
-
-
 @service.on("told", SILENT)
 async def _decide(request: Request) -> dict[str, Any]:
     """Do what the event's data tells: for the embedded broker."""

@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 
 from consumers.credit import Credit
-from tests.harness.bridge import Bridge, Consumer
+from tests.harness.bridge import PATIENT, Bridge, Consumer
 from tests.harness.kamailio import KamailioServer
 from tests.harness.sip import Caller, Gateway
 from tests.harness.until import until
@@ -65,7 +65,9 @@ def site(
             "EVAPI_PREPAID_RECONCILE": "2",
         }
         replicas = tuple(
-            Bridge(name, folder, {node: kamailio.evapi_port}, options, {"EVAPI_REDIS_PREFIX": node})
+            Bridge(
+                name, folder, {node: kamailio.evapi_port}, options, {**PATIENT, "EVAPI_REDIS_PREFIX": node}
+            )
             for name in ("one", "two")
         )
         credit = Credit(folder / "credit")

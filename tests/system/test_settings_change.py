@@ -87,6 +87,7 @@ def _own(sim: SimulatedKamailio, node: str) -> dict[str, Any]:
         "nodes": f"{node}={sim.address}",
         "http": f"127.0.0.1:{free_port()}",
         "redis_prefix": node,
+        "confirm_timeout": "10",
     }
 
 
@@ -124,6 +125,7 @@ async def test_one_that_drains_claims_until_another_has_connected_and_consumes(
     may_connect, may_consume, consume = asyncio.Event(), asyncio.Event(), ResultsConsumer.open
     async with SimulatedKamailio() as sim, deciding(scaled["amqp_url"]), contextlib.AsyncExitStack() as made:
         old = await replica(made, sim, node, "old", options)
+        await old.replicas.beat()  # which tells that it has a link
         new = Bridge(settings.load(**{**_own(sim, node), **options, "replica": "new"}), RULES)
         made.push_async_callback(new.close)
         await new.start()

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.harness.bridge import Bridge
+from tests.harness.bridge import PATIENT, Bridge
 from tests.harness.kamailio import KamailioServer
 from tests.harness.pika_service import PikaService
 from tests.harness.sip import Caller, Gateway
@@ -48,7 +48,7 @@ async def test_the_second_question_gets_its_own_answer_though_the_first_comes_la
     with (
         service,
         KamailioServer(tmp_path, "kamailio.cfg", {"WITH_SCREENING": None}) as kamailio,
-        Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, options) as bridge,
+        Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, options, PATIENT) as bridge,
     ):
         bridge.wait_for_gate()
         async with await Caller.open(kamailio.sip_port) as caller:
@@ -76,7 +76,7 @@ async def test_both_questions_of_a_call_are_decided_in_turn(
         with (
             service,
             KamailioServer(tmp_path, "kamailio.cfg", {"WITH_SCREENING": None}) as kamailio,
-            Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, scaled) as bridge,
+            Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, scaled, PATIENT) as bridge,
         ):
             bridge.wait_for_gate()
             async with await Caller.open(kamailio.sip_port) as caller:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from tests.cli.command import evapi_adapter
-from tests.harness.bridge import Bridge
+from tests.harness.bridge import PATIENT, Bridge
 from tests.harness.kamailio import KamailioServer
 from tests.harness.pika_service import PikaService
 from tests.harness.process import wait_until
@@ -70,7 +70,7 @@ async def test_who_decided_is_seen_by_all(
         PikaService(rabbitmq.url, screening, [], deciding("1")),
         PikaService(rabbitmq.url, spare, [], deciding("1", "2")),
         KamailioServer(tmp_path, "kamailio.cfg", HEADER) as kamailio,
-        Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, options, variables) as bridge,
+        Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, options, PATIENT | variables) as bridge,
     ):
         bridge.wait_for_gate()
         calls, told = await placed(kamailio, "1", "2", "3")

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from adapter.model.correlation import parts
-from tests.harness.bridge import Bridge, Consumer
+from tests.harness.bridge import PATIENT, Bridge, Consumer
 from tests.harness.collector import Collector, Span
 from tests.harness.kamailio import KamailioServer
 from tests.harness.process import wait_until
@@ -107,7 +107,7 @@ async def test_a_call_through_rabbitmq_is_one_trace_to_the_next_hop(
     with (
         Consumer("consumer", tmp_path, ["traced_service:service"], rabbitmq.url, env) as consumer,
         KamailioServer(tmp_path, "kamailio.cfg", {"WITH_SCREENING": None}) as kamailio,
-        Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, options, env) as bridge,
+        Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, options, env | PATIENT) as bridge,
     ):
         consumer.wait_until(lambda: "consuming" in consumer.tail(), "the consumer")
         bridge.wait_for_gate()

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from consumers.webhook.signing import parse_secret, signature
-from tests.harness.bridge import Bridge, Consumer
+from tests.harness.bridge import PATIENT, Bridge, Consumer
 from tests.harness.kamailio import KamailioServer
 from tests.harness.process import Process, free_port, listening
 from tests.harness.readme import CONSUMERS, block
@@ -61,7 +61,7 @@ async def test_a_call_is_decided_by_http(
     with (
         Consumer("consumer", tmp_path, [str(settings)], rabbitmq.url) as consumer,
         KamailioServer(tmp_path) as kamailio,
-        Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, options) as bridge,
+        Bridge("adapter", tmp_path, {node: kamailio.evapi_port}, options, PATIENT) as bridge,
     ):
         consumer.wait_until(lambda: "consuming" in consumer.tail(), "the service")
         bridge.wait_for_gate()
