@@ -101,6 +101,19 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
         return (yield)
 
 
+@pytest.fixture
+def patient_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have doctor wait longer for answers than an operator would: a busy server is not one that is silent."""
+    for module, names in (
+        ("doctor", ("LIMIT", "WHOLE", "SILENCE", "MANAGEMENT")),
+        ("checks_rabbit", ("CONNECT",)),
+        ("checks_redis", ("TIMEOUT",)),
+        ("checks_http", ("TIMEOUT",)),
+    ):
+        for name in names:
+            monkeypatch.setattr(f"adapter.admin.{module}.{name}", 20.0)
+
+
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
     """One RabbitMQ for the session, which speaks all that it can.

@@ -72,7 +72,7 @@ async def redis_alone(url: str, **flags: Any) -> list[tuple[str, str, str]]:
 
 
 @pytest.fixture(autouse=True)
-def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
+def _bare(monkeypatch: pytest.MonkeyPatch, patient_doctor: None) -> None:
     for name in ("EVAPI_NODES", "EVAPI_AMQP_URL", "EVAPI_AMQP_API", "EVAPI_REDIS_URL", "EVAPI_POLICY"):
         monkeypatch.delenv(name, raising=False)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.harness.rabbitmq import RabbitServer
     from tests.harness.redis import RedisServer
 
+pytestmark = pytest.mark.usefixtures("patient_doctor")
+
 KEYS = ["group", "check", "of", "status", "seen", "why", "todo", "file", "line"]
 REDIS = Group("redis")
 FAULT = """\

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from tests.cli.command import Done
 
+pytestmark = pytest.mark.usefixtures("patient_doctor")
+
 PATIENT = {"default": {"deadline": 30.0}}
 service = Service("screening")
 released: list[asyncio.Event] = []

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tests.harness.rabbitmq import RabbitServer
     from tests.harness.redis import RedisServer
 
+pytestmark = pytest.mark.usefixtures("patient_doctor")
+
 PASTED = b'{"user":"44"20"}'
 """A quote in what Kamailio's configuration has pasted together: no JSON, so that a handler gets bytes."""
 CALLS = 3

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from tests.harness.rabbitmq import RabbitServer
     from tests.harness.redis import RedisServer
 
+pytestmark = pytest.mark.usefixtures("patient_doctor")
+
 ADAPTER, SERVICE, OPERATOR = "evapi-adapter", "least-cost", "operator"
 NODE = "sbc1"
 LOOKS_NEED_A_RIGHT = (4, 2, 6)

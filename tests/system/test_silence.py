@@ -18,7 +18,7 @@ from uuid import uuid4
 import pytest
 
 from tests.cli.command import evapi_adapter
-from tests.harness.bridge import Bridge, Consumer
+from tests.harness.bridge import PATIENT, Bridge, Consumer
 from tests.harness.kamailio import KamailioServer
 from tests.harness.process import wait_until
 from tests.harness.rabbitmq import ROOT
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.harness.rabbitmq import RabbitServer
+
+pytestmark = pytest.mark.usefixtures("patient_doctor")
 
 SERVICE = """
 from consumers import Service, reject
@@ -74,7 +76,7 @@ class Site:
         self.kamailio = KamailioServer(folder, shared_memory=64)
         options = {"amqp_url": url, "redis_url": redis.url, "set": f"queue_type={queue_type}"}
         nodes = {self.node: self.kamailio.evapi_port}
-        self.bridges = [Bridge(name, folder, nodes, options) for name in ("one", "two")]
+        self.bridges = [Bridge(name, folder, nodes, options, PATIENT) for name in ("one", "two")]
         env = {"PYTHONPATH": str(folder)}
         self.consumer = Consumer("consumer", folder, ["silent_service:service"], url, env)
         self.env = {"EVAPI_AMQP_URL": url, "EVAPI_REDIS_URL": redis.url, "EVAPI_QUEUE_TYPE": queue_type}

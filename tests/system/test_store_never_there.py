@@ -57,8 +57,10 @@ async def test_with_rabbitmq_calls_are_decided_in_memory_and_that_is_said(
     options = {"redis_url": refused(redis_server), "amqp_url": rabbitmq.url, "lease": "0.3"}
     async with SimulatedKamailio() as sim, bridged(sim, node, options, ready=False) as bridge:
         await sim.until(lambda: sim.gate_open)
-        checks, details = bridge.readiness.checks(), bridge.readiness.details()
-    assert checks == {name: name != "store" for name in checks}
+        # On a busy machine a beat by RabbitMQ may be late, and the gate shut meanwhile.
+        expected = {name: name != "store" for name in bridge.readiness.checks()}
+        await until(lambda: bridge.readiness.checks() == expected)
+        details = bridge.readiness.details()
     assert "never there since this replica started: calls are decided in its memory" in details["store"]
 
 
