@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TIMEOUT = 10.0
+REPEAT = 1.0
+"""Seconds between two words to the health gate."""
 
 
 class EvapiClient:
@@ -21,6 +23,7 @@ class EvapiClient:
         self._frames: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._task = asyncio.create_task(self._read_all(reader))
         self.seen: list[bytes] = []
+        self._status: dict[str, Any] = {}
 
     @classmethod
     async def connect(cls, port: int) -> EvapiClient:
@@ -78,8 +81,15 @@ class EvapiClient:
 
     async def status(self, state: str, replica: str = "r1", node: str = "n1") -> None:
         """Tell the health gate; returns once Kamailio has read it."""
-        self.write({"adapter": {"status": state, "replica": replica, "node": node}})
+        self._status = {"adapter": {"status": state, "replica": replica, "node": node}}
+        self.write(self._status)
         await self.receipt(f"{replica}:{state}")
+
+    async def repeat_status(self) -> None:
+        """Tell the gate the same again and again, as an adapter does: after 3 s of silence it closes."""
+        while True:
+            await asyncio.sleep(REPEAT)
+            self.write(self._status)
 
     def answer(self, event: dict[str, Any], decision: dict[str, Any], outcome: str = "decided") -> None:
         """Resume the transaction of an event."""

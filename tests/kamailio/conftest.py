@@ -39,9 +39,21 @@ async def caller(kamailio: KamailioServer) -> AsyncIterator[Caller]:
 
 @pytest.fixture
 async def link(kamailio: KamailioServer) -> AsyncIterator[EvapiClient]:
-    """The only adapter, and ready."""
-    async with ready_link(kamailio) as made:
+    """The only adapter, and ready, for as long as a busy machine takes."""
+    async with kept_link(kamailio) as made:
         yield made
+
+
+@asynccontextmanager
+async def kept_link(kamailio: KamailioServer) -> AsyncIterator[EvapiClient]:
+    """One that repeats to the gate what it has told last."""
+    async with ready_link(kamailio) as made:
+        repeating = asyncio.create_task(made.repeat_status())
+        try:
+            yield made
+        finally:
+            repeating.cancel()
+            await asyncio.gather(repeating, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -17,9 +17,17 @@ from tests.harness.kamailio import KamailioServer, version
 from tests.kamailio.conftest import is_asked, ready_link, settled
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.harness.sip import Caller
+
+
+@pytest.fixture
+async def link(kamailio: KamailioServer) -> AsyncIterator[EvapiClient]:
+    """Ready, and silent from then on."""
+    async with ready_link(kamailio) as made:
+        yield made
 
 
 async def hello(link: EvapiClient) -> str:

@@ -10,7 +10,7 @@ import pytest
 import adapter.kamailio
 from tests.harness.kamailio import KamailioServer
 from tests.harness.sip import Caller, Gateway
-from tests.kamailio.conftest import ready_link
+from tests.kamailio.conftest import kept_link
 from tests.kamailio.plain import asked, taken
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ FITTING: Final[dict[str, list[Any]]] = {
 
 @asynccontextmanager
 async def asking(kamailio: KamailioServer, caller: Caller, plain: bool) -> AsyncIterator[EvapiClient]:
-    async with taken(kamailio, caller) if plain else ready_link(kamailio) as made:
+    async with taken(kamailio, caller) if plain else kept_link(kamailio) as made:
         yield made
 
 
