@@ -190,11 +190,8 @@ class Membership:
         self._mark_unseen(now)
         live = {replica: each.beat for replica, each in self._heard.items() if now - each.at <= self.lease}
         settling = now < self.settled_at
-        if settling or (self.away and not self.echo.lasts(now)):
-            live = {**self.others, **live}
-        elif self.away:  # one of the former build, which goes by its last list: nothing tells that it is dead
-            mute = {r: b for r, b in self.others.items() if r in self._heard and self._heard[r].bus == NEVER}
-            live = {**mute, **live}
+        if settling or self.away:
+            live = {**self._unjudged(settling, now), **live}
         for replica, each in self._heard.items():
             if self._leaves_no_trace(each):
                 self._mark(replica, each, now)
@@ -204,6 +201,14 @@ class Membership:
         # Who could not be seen may hand back yet what it has answered.
         self.dead = frozenset() if settling else frozenset(self._heard.keys() - live.keys())
         self._compare_names()
+
+    def _unjudged(self, settling: bool, now: float) -> Mapping[str, Beat]:
+        """Those of the last list of which nothing can tell whether they live: without a bus that brings this
+        replica's own beats back, all; else those of the former build, which are not heard there."""
+        since = self.echo.since + self.lease if settling else NEVER
+        if not self.bus or now < since or not self.echo.lasts(now):
+            return self.others
+        return {r: b for r, b in self.others.items() if r in self._heard and self._heard[r].bus == NEVER}
 
     def _mark(self, replica: str, heard: LastBeat, now: float) -> None:
         # One that is seen by nobody claims nothing after half a lease. In the store it may see this one.

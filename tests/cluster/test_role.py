@@ -280,6 +280,16 @@ class TestWithoutTheStore:
         role = first.roles.of(NODE)
         assert (role.alone, role.wait) == (False, LONGEST)
 
+    def test_a_store_that_forgets_again_and_again_keeps_nobody_alive(self) -> None:
+        """Who says nothing over the bus any more is dead, whatever the store may have forgotten."""
+        world = world_of(2)
+        (first,) = world.active()
+        first.stopped = True
+        for _ in range(6):
+            world.beats.clear()
+            world.run(LEASE / 2)
+        assert world.active() == [each for each in world.replicas if each is not first]
+
     def test_one_that_starts_alone_serves_after_a_lease(self) -> None:
         world = World(1, store=False)
         (only,) = [world.start()]
