@@ -92,7 +92,7 @@ class Decision(NamedTuple):
         publishes_notices: it publishes what nobody claims.
         sweeps: it answers what is past its deadline.
         may_write: answers that are queued for the node are still this replica's to write.
-        yields: it leaves the node to a replica that has the store.
+        yields: it leaves the node to a replica that knows more: of what the store has.
         listens: nobody claims, though this replica could: it listens for others first.
         served: another replica can serve the node.
         claimable: another replica that drains claims still.
@@ -130,7 +130,7 @@ class Decision(NamedTuple):
 def decide(view: View, now: float) -> Decision:
     """Say what this replica does for a node."""
     here, seen = view.here, view.seen
-    yields = seen.away and here.plain and seen.store_is_anothers
+    yields = here.plain and _yields(seen, now)
     accepts_new = here.claims and here.asks and not seen.paused
     can_serve = accepts_new and not here.clock_wrong and here.sound and not yields
     chosen = None if seen.paused else seen.replica if can_serve and seen.preferred else seen.rival
@@ -182,6 +182,13 @@ def waited(broker_lost_at: float | None, now: float) -> bool:
 def _role(*rows: tuple[Role, bool]) -> Role:
     """Return the first role whose condition does not hold."""
     return next((role for role, holds in rows if not holds), Role.ACTIVE)
+
+
+def _yields(seen: Seen, now: float) -> bool:
+    """Return True if another can say better than this replica what has been answered."""
+    if seen.away:
+        return seen.woke or seen.store_is_anothers
+    return seen.woke or (seen.taken and now < seen.remembers_from)
 
 
 def _hears(seen: Seen, now: float) -> bool:
@@ -310,6 +317,7 @@ def _until(role: Role, confirmed_at: float, view: View, now: float) -> float:
         seen.settled_at,
         seen.begun_at,
         seen.there_from,
+        seen.remembers_from,
         seen.unseen_from,
         seen.listed_until,
         seen.echo_until,

@@ -43,7 +43,9 @@ class Seen(NamedTuple):
         lease_ends: when this replica may not go by that any more; NEVER: now, as it stood still.
         settled_at: when claims of others have had the time to come to a store that has just come back.
         begun_at: when others have had the time to show, if this replica saw nobody at first.
+        woke: this process stood still, and has not heard of the others since.
         there_from: since when the store has been there for a lease; FOREVER: it is away.
+        remembers_from: since when all is in the store again that it may have forgotten; FOREVER: it is away.
         rival: whom hashing picks of the others that serve the node.
         preferred: hashing picks this replica rather than the rival.
         contact: when the store answered the rival last; NEVER if this replica is preferred.
@@ -53,6 +55,7 @@ class Seen(NamedTuple):
         heir: whom hashing picks of those.
         inherits: hashing picks this replica rather than the heir.
         claimed_by_another: another replica says that it claims the node's suspensions.
+        taken: and it can serve the node.
         store_is_anothers: another replica has the store, which this one has lost itself.
         renamed: the node's Kamailio goes by a smaller name, too, which counts.
         split: two Kamailios go by this name.
@@ -76,7 +79,9 @@ class Seen(NamedTuple):
     lease_ends: float = FOREVER
     settled_at: float = NEVER
     begun_at: float = NEVER
+    woke: bool = False
     there_from: float = NEVER
+    remembers_from: float = NEVER
     rival: str | None = None
     preferred: bool = True
     contact: float = NEVER
@@ -86,6 +91,7 @@ class Seen(NamedTuple):
     heir: str | None = None
     inherits: bool = True
     claimed_by_another: bool = False
+    taken: bool = False
     store_is_anothers: bool = False
     renamed: bool = False
     split: bool = False

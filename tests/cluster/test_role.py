@@ -290,6 +290,24 @@ class TestWithoutTheStore:
             world.run(LEASE / 2)
         assert world.active() == [each for each in world.replicas if each is not first]
 
+    def test_who_slept_while_the_store_forgot_leaves_the_node_until_all_is_given_back(self) -> None:
+        """Of what came in between it could not say who has answered it."""
+        world = world_of(2)
+        (first,) = world.active()
+        (second,) = (each for each in world.replicas if each is not first)
+        first.stopped = True
+        world.run(2.0)
+        world.beats.clear()
+        world.run(LEASE / 2)
+        assert world.active() == [second]
+        first.stopped = False
+        first.membership.woke(world.now)
+        for _ in range(round(0.9 * LEASE / STEP)):
+            world.run(STEP)
+            assert world.active() == [second]
+        world.run(2 * LEASE)
+        assert world.active() == [first]
+
     def test_one_that_starts_alone_serves_after_a_lease(self) -> None:
         world = World(1, store=False)
         (only,) = [world.start()]
