@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from adapter.cli.help import Commands
 from adapter.cli.options import pair
 from adapter.errors import AdapterError, SettingsError
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from adapter.bench.load import Load, Result
     from adapter.bench.run import Site
+
+app = Commands()
 
 RATES: Final = ("500", "2000", "max")
 LONGEST_DECISION: Final = 60.0
@@ -40,6 +43,7 @@ def _option(metavar: str, least: float, most: float, help: str) -> Any:  # noqa:
     return typer.Option(metavar=metavar, min=least, max=most, help=help)
 
 
+@app.command(epilog=EPILOG)
 def bench(
     rate: Annotated[
         list[str] | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from adapter.cli import options
+from adapter.cli.help import Commands
 from adapter.cli.output import Format, Output, seconds
 from adapter.errors import AdapterError, SettingsError
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from adapter.address import Address
     from adapter.sip.ladder import Party, Step
     from adapter.sip.play import Plan, Played
+
+app = Commands()
 
 EPILOG: Final = (
     "Examples:  evapi-adapter call 4420    evapi-adapter call 9990 --expect 403    "
@@ -29,6 +32,7 @@ _HEADER: Final = re.compile(r"([!#-9A-Za-z^_`|~.-]+):\s*(\S[^\r\n]*)")
 _USER: Final = re.compile(r"[^\s<>\"]+")
 
 
+@app.command(epilog=EPILOG)
 def call(
     number: Annotated[
         str | None, typer.Argument(metavar="NUMBER", help="Whom to call: a number, or a SIP URI.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from adapter.cli import options, services
-from adapter.cli.help import Command
+from adapter.cli.help import Command, Commands
 from adapter.cli.output import Column, Format, Output, escaped
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from adapter.admin.limits import Finding, Limit, Limits
     from adapter.settings import Settings
+
+app = Commands()
 
 UNKNOWN: Final = 3
 EPILOG: Final = (
@@ -52,6 +54,7 @@ def _limit(help: str, example: str) -> Any:  # noqa: A002
     return typer.Option(metavar=example, help=help)
 
 
+@app.command(epilog=EPILOG, cls=Check)
 def check(
     inflight: Annotated[
         str | None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from adapter.cli import options
+from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output
 from adapter.errors import BrokerUnavailable, CodecError, SettingsError
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from adapter.admin.conformance.judgements import Verdict
     from adapter.admin.conformance.questions import Call
     from adapter.settings import Settings
+
+app = Commands()
 
 EPILOG: Final = (
     "Examples:  evapi-adapter conformance --amqp-url amqp://rabbit --service least_cost    "
@@ -48,6 +51,7 @@ class RequestFormat(StrEnum):
     JSON = "json"
 
 
+@app.command(epilog=EPILOG)
 def conformance(
     service: Annotated[str, typer.Option(metavar="NAME", help="The consumer's name.")],
     event: Annotated[str, typer.Option(metavar="NAME", help="The event that it decides.")] = EVENT,

@@ -6,10 +6,15 @@ from typing import Final
 
 import typer
 
+from adapter.cli.help import Commands
+
+app = Commands()
+
 PROGRAM: Final = "evapi-adapter consume"
 CONTEXT: Final = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
+@app.command(context_settings=CONTEXT, add_help_option=False)
 def consume(context: typer.Context) -> None:
     """Run services that decide calls, on RabbitMQ, until SIGTERM: MODULE:SERVICE, or webhook.toml.
 

@@ -30,20 +30,12 @@ COLUMNS: Final = (
 )
 
 app = Commands(
-    name="context",
+    name=contexts.COMMAND,
     help="Which installation the commands ask: add, use, list, remove.",
     epilog=EPILOG,
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", autocompletion=lambda: names())]
-
-
-def names() -> list[str]:
-    """Those that there are, for completion."""
-    try:
-        return list(contexts.read()[1])
-    except SettingsError:
-        return []
+Name = Annotated[str, typer.Argument(metavar="NAME", autocompletion=contexts.names)]
 
 
 @app.command(epilog=EPILOG_ADD)
@@ -69,7 +61,7 @@ def add(
 
 @app.command(epilog=EPILOG_USE)
 def use(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", autocompletion=lambda: names())] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", autocompletion=contexts.names)] = None,
     none: Annotated[bool, typer.Option("--none", help="None of them.")] = False,
 ) -> None:
     """Have the operator's commands ask this one from now on.

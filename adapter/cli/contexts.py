@@ -18,6 +18,8 @@ from adapter.errors import AdapterError, SettingsError
 
 VARIABLE: Final = "EVAPI_CONTEXT"
 PREFIX: Final = "EVAPI_"
+COMMAND: Final = "context"
+"""The command that is about them: no context counts for it."""
 FILE: Final = "_file"
 ENVIRONMENT: Final = "_env"
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
@@ -51,6 +53,14 @@ def read() -> tuple[str, dict[str, Settings]]:
     if not isinstance(contexts, dict) or not all(map(_is_context, contexts.values())):
         raise SettingsError(str(file), "has a context that is no table of texts: add it again, or mend it")
     return str(found.get("use", "")), contexts
+
+
+def names() -> list[str]:
+    """Return those that there are, for completion; none if the file cannot be read."""
+    try:
+        return list(read()[1])
+    except SettingsError:
+        return []
 
 
 def write(use: str, contexts: dict[str, Settings]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from adapter.cli import complete, options, orders
+from adapter.cli.help import Commands
 from adapter.cli.orders import NotDone
 from adapter.cli.output import Column, Format, Output, escaped
 from adapter.errors import SettingsError, StoreUnavailable
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from adapter.admin.overview import Overview
     from adapter.inflight.operator import OperatorStore
     from adapter.settings import Settings
+
+app = Commands()
 
 WAIT: Final = 5.0
 """Seconds for the replicas to obey: each sees an order with its next beat, four of which make a lease."""
@@ -45,6 +48,7 @@ def _way(node: str, replica: str | None) -> str:
     return escaped(f"{node}: {replica or 'nobody'}")
 
 
+@app.command(epilog=EPILOG_DRAIN)
 def drain(
     replica: Annotated[
         str, typer.Argument(autocompletion=complete.replicas, help="Its name, as `replicas` shows it.")
@@ -80,6 +84,7 @@ def drain(
     _do(work, redis_url, output, more)
 
 
+@app.command(epilog=EPILOG_PAUSE)
 def pause(
     node: Annotated[
         str, typer.Argument(autocompletion=complete.nodes, help="A node (Kamailio), as `nodes` shows it.")
@@ -113,6 +118,7 @@ def pause(
     _do(work, redis_url, output, more, nodes=nodes)
 
 
+@app.command(epilog=EPILOG_RESUME)
 def resume(
     name: Annotated[
         str,

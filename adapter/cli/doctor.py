@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from adapter.cli import options, services
+from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, console, escaped
 from adapter.errors import SettingsError
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from adapter.admin.checks_finding import Finding
+
+app = Commands()
 
 EPILOG: Final = (
     "Examples:  evapi-adapter doctor    "
@@ -51,6 +54,7 @@ class Told(StrEnum):
     GITHUB = "github"
 
 
+@app.command(epilog=EPILOG)
 def doctor(
     context: typer.Context,
     kamailio_cfg: Annotated[

@@ -63,9 +63,9 @@ class Group(_Helps, TyperGroup):
 
 
 class Commands(Typer):
-    """Typer's, with this help for each of its commands."""
+    """Typer's, with this help for each of its commands. Without a name they stand at the root."""
 
-    def __init__(self, name: str, help: str | None = None, **more: Any) -> None:  # noqa: A002
+    def __init__(self, name: str = "", help: str | None = None, **more: Any) -> None:  # noqa: A002
         given: Any = {"help": help} if help else {}
         given |= {"cls": Group, "no_args_is_help": True, "rich_markup_mode": None, **more}
         super().__init__(name=name, **given)

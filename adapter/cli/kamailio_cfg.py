@@ -7,6 +7,9 @@ from typing import Annotated, Final
 import typer
 
 from adapter.cli import complete
+from adapter.cli.help import Commands
+
+app = Commands()
 
 EPILOG: Final = (
     "Examples:  evapi-adapter kamailio-cfg ./proxy    "
@@ -14,6 +17,7 @@ EPILOG: Final = (
 )
 
 
+@app.command(epilog=EPILOG)
 def kamailio_cfg(
     name: Annotated[
         str | None,

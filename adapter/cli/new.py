@@ -6,11 +6,15 @@ from typing import Annotated, Final
 
 import typer
 
+from adapter.cli.help import Commands
 from adapter.errors import AdapterError, SettingsError
+
+app = Commands()
 
 EPILOG: Final = "Example:  evapi-adapter new my-service && cd my-service && pip install -e '.[dev]' && pytest"
 
 
+@app.command(epilog=EPILOG)
 def new(
     name: Annotated[
         str, typer.Argument(help="Small letters, digits and -: the folder's and the image's name.")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter.cli import listing, options
+from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, escaped, seconds, text
 
 if TYPE_CHECKING:
     from adapter.admin.overview import Overview
     from adapter.settings import Settings
+
+app = Commands()
 
 EPILOG_REPLICAS: Final = (
     "Examples:  evapi-adapter replicas    "
@@ -96,6 +99,7 @@ NODES: Final = (
 )
 
 
+@app.command(epilog=EPILOG_REPLICAS)
 def replicas(
     sort: listing.Sort = "",
     watch: listing.Watch = None,
@@ -121,6 +125,7 @@ def replicas(
     listing.repeat(look, out, watch)
 
 
+@app.command(epilog=EPILOG_NODES)
 def nodes(
     sort: listing.Sort = "",
     watch: listing.Watch = None,

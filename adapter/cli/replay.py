@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from adapter.cli import complete, listing, options
+from adapter.cli.help import Commands
 from adapter.cli.output import Format, Output
 from adapter.cli.replay_report import Seen, nothing, show
 from adapter.errors import AdapterError, SettingsError
@@ -16,6 +17,8 @@ from adapter.errors import AdapterError, SettingsError
 if TYPE_CHECKING:
     from adapter.relay.plan import Service
     from adapter.settings import Settings
+
+app = Commands()
 
 EPILOG: Final = (
     "Examples:  evapi-adapter replay --since 10m --event invite_request --service candidate    "
@@ -30,6 +33,7 @@ MAX_NAME: Final = 100
 _TELL_EACH: Final = 0.2
 
 
+@app.command(epilog=EPILOG)
 def replay(
     event: Annotated[
         str,

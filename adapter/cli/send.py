@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from adapter.cli import complete, options
+from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, escaped, seconds
 from adapter.errors import CodecError, SettingsError
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from adapter.admin.rabbit import Message, Rabbit
     from adapter.contract import Request
     from adapter.settings import Settings
+
+app = Commands()
 
 EPILOG: Final = (
     'Examples:  evapi-adapter send sbc1 \'{"event":"reload_gateways"}\'    '
@@ -68,6 +71,7 @@ COLUMNS_QUESTION: Final = (
 )
 
 
+@app.command(epilog=EPILOG)
 def send(
     target: Annotated[
         str | None,

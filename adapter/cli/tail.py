@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final
 import typer
 
 from adapter.cli import complete, listing, options
+from adapter.cli.help import Commands
 from adapter.cli.output import Column, Format, Output, clock, escaped, seconds
 from adapter.errors import SettingsError, StoreUnavailable
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from adapter.observe.journal_entry import Step
     from adapter.ports.inspection import Inspection
     from adapter.settings import Settings
+
+app = Commands()
 
 EPILOG: Final = (
     "Examples:  evapi-adapter tail --only resume --outcome timeout    "
@@ -230,6 +233,7 @@ class Lines:
         return {name: masked(found)}
 
 
+@app.command(epilog=EPILOG)
 def tail(
     node: Annotated[str, typer.Option(autocompletion=complete.nodes, help="Only those of this node.")] = "",
     event: Annotated[

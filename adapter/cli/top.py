@@ -13,6 +13,7 @@ import typer
 
 from adapter.cli import options, services
 from adapter.cli.contexts import VARIABLE
+from adapter.cli.help import Commands
 from adapter.cli.output import Format, console
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from adapter.admin.overview import Overview
     from adapter.admin.watch import Watch
 
+app = Commands()
+
 REFRESH: Final = 1.0
 WIDTH: Final = 100
 """Columns of a frame that no terminal shows."""
@@ -33,6 +36,7 @@ EPILOG: Final = (
 )
 
 
+@app.command(epilog=EPILOG)
 def top(
     once: Annotated[bool, typer.Option("--once", help="One frame as text, as into a pipe.")] = False,
     svg: Annotated[str | None, typer.Option(metavar="FILE", help="One frame, as a picture.")] = None,

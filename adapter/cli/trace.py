@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from adapter.cli import options
+from adapter.cli.help import Commands
 from adapter.cli.inflight import payload
 from adapter.cli.output import Column, Format, Output, clock, escaped, seconds
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from adapter.admin.calls import Kept, Wanted
     from adapter.admin.timelines import Timeline
     from adapter.settings import Settings
+
+app = Commands()
 
 EPILOG: Final = (
     "Examples:  evapi-adapter trace 1-4711@10.0.0.7    evapi-adapter trace sbc1:37:1840980198    "
@@ -46,6 +49,7 @@ def _how_style(how: Any) -> str:
     return "green" if str(how).startswith("decided") else "yellow"
 
 
+@app.command(epilog=EPILOG)
 def trace(
     which: Annotated[str, typer.Argument(metavar="CALL-ID|ID", help="A SIP Call-ID, or a correlation id.")],
     payloads: Annotated[

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from typer.main import get_command
+from typer.main import get_command, get_group
 
 from adapter.cli.help import examples, summary
 from adapter.cli.main import app
+from adapter.cli.table import COMMANDS
 from tests.cli.command import evapi_adapter
 
 if TYPE_CHECKING:
@@ -57,6 +59,20 @@ def test_summaries_end(words: tuple[str, ...]) -> None:
         assert told.endswith(".")
         assert f" {name} {told} " in f"{out} "
     assert "..." not in out.partition("Commands:")[2].partition("Example")[0]
+
+
+def test_the_table_says_what_the_modules_say() -> None:
+    assert {name: summary(ALL[name,].help) for name in COMMANDS} == {
+        name: place.summary for name, place in COMMANDS.items()
+    }
+    assert not any(command.hidden for command in ALL.values())
+
+
+def test_the_table_has_all_that_the_modules_have() -> None:
+    groups = [get_group(import_module(f"adapter.cli.{place.module}").app) for place in COMMANDS.values()]
+    assert {name for group in groups for name in ([group.name] if group.name else group.commands)} == {
+        *COMMANDS
+    }
 
 
 def test_a_long_example_goes_on_as_a_shell_reads_it() -> None:
