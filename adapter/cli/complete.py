@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import typer  # noqa: TC002  # Typer reads the annotations of what completes
@@ -10,7 +12,7 @@ import typer  # noqa: TC002  # Typer reads the annotations of what completes
 from adapter.cli import contexts, options
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from adapter.inflight.operator import OperatorStore
 
@@ -22,6 +24,7 @@ s with the commands, and 0.7 s with the settings (pydantic) and Redis' client; n
 """
 LATELY: Final = 60.0
 """Seconds of the journals in which events and services are looked for."""
+_TELEMETRY: Final = "opentelemetry"
 
 
 def replicas(ctx: typer.Context) -> list[str]:
@@ -88,8 +91,13 @@ def _asked(ctx: typer.Context, ask: Callable[[OperatorStore], Awaitable[set[str]
     """Ask Redis. If anything goes wrong nothing is completed: nobody must write over the shell's line."""
     import asyncio
 
+    os.environ.setdefault(
+        "PYDANTIC_DISABLE_PLUGINS", "__all__"
+    )  # to look for some reads all that is installed
+
     async def work() -> set[str]:
-        from adapter.inflight.operator import OperatorStore
+        with _no_telemetry():
+            from adapter.inflight.operator import OperatorStore
 
         chosen = options.settings(redis_url=ctx.params.get("redis_url"))
         if chosen.redis_url is None:
@@ -109,6 +117,21 @@ def _asked(ctx: typer.Context, ask: Callable[[OperatorStore], Awaitable[set[str]
         return sorted(asyncio.run(work()))
     except Exception:
         return []
+
+
+@contextmanager
+def _no_telemetry() -> Iterator[None]:
+    """Import Redis' client as if OpenTelemetry was not installed, which takes longer than the client itself.
+
+    The client imports it for metrics that nobody asks for here, and goes without if it cannot. None in
+    `sys.modules` has an import fail (Python's language reference, 5.3.1).
+    """
+    added = sys.modules.setdefault(_TELEMETRY, None) is None  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        if added:
+            del sys.modules[_TELEMETRY]
 
 
 async def _replicas(store: OperatorStore) -> set[str]:
