@@ -21,7 +21,7 @@ from unittest.mock import patch
 
 import typer.main
 
-from adapter.cli import main
+from adapter.cli.main import execute
 from tests.harness.process import START_TIMEOUT, HarnessError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def evapi_adapter(*words: str, stdin: str = "", **variables: str) -> Done:
     ):
         time.tzset()
         try:
-            main()
+            execute()
             code: Any = 0
         except SystemExit as end:
             code = end.code or 0

@@ -81,7 +81,7 @@ def test_the_shell_gets_it() -> None:
 
 
 SERVERS = {"aio_pika", "aiormq", "aiohttp"}
-HEAVY = {*SERVERS, "rich", "prometheus_client", "uvloop", "structlog"}
+HEAVY = {*SERVERS, "rich", "prometheus_client", "uvloop", "structlog", "opentelemetry"}
 TO_ASK = {"redis", "pydantic_settings"}
 MODULES = {f"adapter.cli.{place.module}" for place in COMMANDS.values()}
 
@@ -107,8 +107,8 @@ def test_what_is_imported_while_somebody_waits(words: str, modules: set[str], un
     }
     code = (
         "import sys\n"
-        "from adapter.cli import main\n"
-        "try: main()\n"
+        "from adapter.cli.main import execute\n"
+        "try: execute()\n"
         "except SystemExit as end: assert not end.code, end.code\n"
         "print(*sys.modules)\n"
     )
