@@ -169,6 +169,7 @@ def _kamailio_killed(world: World) -> Iterator[None]:
     yield
     started = time.time()
     world.servers.kamailio.start()
+    world.kamailio_away.append(time.time() - world.kamailio_killed[-1])
     if world.servers.kind is Kind.PLAIN:  # it does not know that nobody hears it, and nobody does yet
         world.excuse(started, time.time() + LINKED)
 

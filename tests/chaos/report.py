@@ -22,6 +22,7 @@ FALLBACK: Final = 480
 class Report:
     """One run. ``marks``: what happened when. ``codes``: what SIPp saw, by status.
 
+    ``out_of_reach``: how many of those ``placed`` gave up before Kamailio was there again.
     ``excused``: calls (index:label) whose end nobody could give, since Kamailio or the only replica
     was killed before anybody had claimed them. ``memory``: bytes, the worst of any replica.
     ``options``: seconds, the longest wait for an answer to OPTIONS. ``recovered``: whether everything
@@ -43,6 +44,7 @@ class Report:
     plain: bool = False
     told: Sequence[str] = ()
     written: int = 0
+    out_of_reach: int = 0
 
     @property
     def calls(self) -> Sequence[Call]:
@@ -136,8 +138,9 @@ class Bounds:
         found: list[str | None] = []
         if not report.calls:
             return ["no calls"]
-        if len(report.calls) < report.placed:
-            found.append(f"{report.placed - len(report.calls)} calls never reached the witness")
+        never = report.placed - report.out_of_reach - len(report.calls)
+        if never > 0:
+            found.append(f"{never} calls never reached the witness")
         if len(report.unanswered) > self.silent * len(report.calls):
             found.append(f"{len(report.unanswered)} unanswered")
         if report.wrong:

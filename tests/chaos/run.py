@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 8.0
 """Seconds that a caller waits: above Kamailio's own timer."""
+LAST_TRY: Final = 7.5
+"""Seconds from a caller's INVITE to the last of its retransmissions within that: 0.5, 1, 2 and 4 apart
+(RFC 3261, 17.1.1.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ def under_load(
         written=world.tally.written,
         plain=servers.kind is Kind.PLAIN,
         told=[text for replica in world.replicas for text in replica.told],
+        out_of_reach=round(load.rate * sum(max(away - LAST_TRY, 0) for away in world.kamailio_away)),
     )
     report.excused = _died_with_kamailio(world, report) | _excused(world, report)
     if unclaimed:

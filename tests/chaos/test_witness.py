@@ -107,4 +107,6 @@ def test_bounds() -> None:
     report.placed = 6
     report.recovered = False
     assert Bounds(0.3).misses(report) == ["2 calls never reached the witness", "not back to normal"]
+    report.out_of_reach = 2
+    assert Bounds(0.3).misses(report) == ["not back to normal"]
     assert Bounds().misses(Report(witness.Testimony(), {})) == ["no calls"]

@@ -95,6 +95,8 @@ class World:
         self.notes: list[str] = []
         self.random = random.Random(seed)
         self.kamailio_killed: list[float] = []
+        self.kamailio_away: list[float] = []
+        """Seconds, of each time that it was."""
         self.surged: Counter[int] = Counter()
         self.leader = 0
         self.claimed_at_kill: set[str] = set()
