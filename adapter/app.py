@@ -242,6 +242,7 @@ class Bridge:
             self.inflight,
             self.replicas,
             self._begin,
+            self.clock,
         )
         self.ticker = Ticker(
             self.trip,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from adapter.cluster.drain import Drain, DrainEvent
+from adapter.model.transaction import RESEND_FOR, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -45,6 +46,7 @@ class Draining:
         inflight: knows what this replica owns.
         heartbeat: tells the other replicas.
         spawn: does work in the background.
+        clock: gives epoch seconds, as deadlines have them.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Draining:
         inflight: Store,
         heartbeat: Heartbeat,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._drain_timeout = drain_timeout
         self._roles = roles
@@ -66,6 +69,7 @@ class Draining:
         self._inflight = inflight
         self._heartbeat = heartbeat
         self._spawn = spawn
+        self._clock = clock
 
     async def run(self) -> None:
         """Drain, as the process ends: claim no more, finish what is in flight or leave it to be adopted."""
@@ -92,13 +96,17 @@ class Draining:
             log.warning("resumed by an operator", replica=replica)
 
     async def owned(self, nodes: Sequence[str]) -> int:
-        """Return how many transactions of these nodes this replica claimed or settled and no receipt ended.
+        """Return how many transactions of these nodes this replica claimed or settled and no receipt ended,
+        without those settled so long ago that nobody writes the answer any more.
 
         Where the store is away: what this process knows of.
         """
         await self._trip.idle()
-        records = [record for node in nodes for record in await self._inflight.scan(node)]
-        return sum(record.owner == self._inflight.replica for record in records)
+        ours, now = self._inflight.replica, self._clock()
+        records = [
+            record for node in nodes for record in await self._inflight.scan(node) if record.owner == ours
+        ]
+        return sum(each.state is State.CLAIMED or now < each.deadline + RESEND_FOR for each in records)
 
     async def _obey(self) -> None:
         await self._hand_over()
