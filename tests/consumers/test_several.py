@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 import pytest
@@ -21,6 +22,9 @@ from consumers.amqp import work
 from consumers.amqp.delivery import Delivery
 from tests.consumers.test_amqp_work import Hands
 from tests.harness.until import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SERVICE = "evapi.decide.x"
 _PUBLISHED = 3
@@ -70,19 +74,23 @@ def published(written: bytes) -> list[tuple[Basic.Publish, Basic.Properties, byt
     return [tuple(each) for each in found]
 
 
+def ids(body: bytes) -> list[str]:
+    """Of the replies in one message."""
+    return [id_ for id_, _, _ in batches.replied(body)[0]]
+
+
 class Batched(Hands):
     """Keeps what was written."""
 
     def __init__(self, more: int = 0) -> None:
         super().__init__(more)
         self.frames: list[bytes] = []
-        write = self.line.write
+        for line in (self.line, *self.others):
+            line.write = partial(self._keep, line.write)  # type: ignore[method-assign]
 
-        def keep(frames: bytes) -> bool:
-            self.frames.append(frames)
-            return write(frames)
-
-        self.line.write = keep  # type: ignore[method-assign]
+    def _keep(self, write: Callable[[bytes], bool], frames: bytes) -> bool:
+        self.frames.append(frames)
+        return write(frames)
 
     def deliver(self, *messages: Delivery) -> None:
         self.line.receive(list(messages), [])
@@ -252,8 +260,14 @@ async def test_a_refused_message_of_replies_is_sent_again() -> None:
     hands = Batched(more=1)
     hands.deliver(message(7, batch("e", "e")))
     hands.line.confirm(1, taken=False)
-    await until(lambda: hands.opened and hands.opened[0].did == ["publish to r"] * 2)
-    hands.opened[0].confirm(2, multiple=True)
+
+    def again() -> list[str]:
+        """Each after a pause of its own; those of one turn in one message, as ever."""
+        found = [(told.correlation_id, body) for _, told, body in hands.replies[1:]]
+        return [id_ for alone, body in found for id_ in ([alone] if alone else ids(body))]
+
+    await until(lambda: sorted(again()) == ["n:1:1:1", "n:1:1:2"])
+    hands.opened[0].confirm(len(hands.opened[0].did), multiple=True)
     assert hands.line.did[-1] == "ack 7"
 
 
