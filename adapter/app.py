@@ -46,6 +46,7 @@ from adapter.parts import (
     make_command_store,
     make_ids,
     make_store,
+    shown,
 )
 from adapter.ports.store import NOTE_INTERVAL
 from adapter.readiness import Readiness
@@ -58,12 +59,9 @@ from adapter.runtime import logs, own_address
 from adapter.runtime.health import HealthServer
 from adapter.runtime.http_connections import raise_descriptor_limit
 from adapter.runtime.watchdog import Watchdog
-from adapter.settings import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
-
-    from pydantic import SecretStr
 
     from adapter.settings import Settings
 
@@ -290,8 +288,8 @@ class Bridge:
             "started",
             replica=self.inflight.replica,
             nodes=[str(part) for part in self._settings.nodes],
-            broker=_shown(self._settings.amqp_url, "embedded"),
-            store=_shown(self._settings.redis_url, "embedded"),
+            broker=shown(self._settings.amqp_url),
+            store=shown(self._settings.redis_url),
             http=str(self._settings.http),
             services=dict(self.broker.services) or None,
         )
@@ -395,7 +393,3 @@ class Bridge:
         broker = "rabbitmq" if self._settings.amqp_url else "embedded"
         store = "redis" if self._settings.redis_url else "embedded"
         self.metrics.process.replica_info.labels(self._settings.replica, broker, store).set(1)
-
-
-def _shown(url: SecretStr | None, otherwise: str) -> str:
-    return otherwise if url is None else without_password(url.get_secret_value())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from adapter.cluster.drain import Drain, DrainEvent
-from adapter.model.transaction import RESEND_FOR, State
+from adapter.model.transaction import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -106,7 +106,7 @@ class Draining:
         records = [
             record for node in nodes for record in await self._inflight.scan(node) if record.owner == ours
         ]
-        return sum(each.state is State.CLAIMED or now < each.deadline + RESEND_FOR for each in records)
+        return sum(each.state is State.CLAIMED or now < each.written_until for each in records)
 
     async def _obey(self) -> None:
         await self._hand_over()

@@ -11,9 +11,12 @@ from adapter.errors import SettingsError
 from adapter.model.correlation import Ids, derived_keys, keys_of
 from adapter.relay.policy_file import PolicyFile
 from adapter.relay.policy_keys import MAX_DEADLINE
+from adapter.settings import without_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pydantic import SecretStr
 
     from adapter.broker.rabbitmq import Kind
     from adapter.cluster.clock import Clock
@@ -25,6 +28,11 @@ if TYPE_CHECKING:
     from adapter.settings import Settings
 
 log = structlog.get_logger()
+
+
+def shown(url: SecretStr | None) -> str:
+    """A server's URL without its password; what is in its place, where there is none."""
+    return "embedded" if url is None else without_password(url.get_secret_value())
 
 
 def make_store(

@@ -92,9 +92,8 @@ def _asked(ctx: typer.Context, ask: Callable[[OperatorStore], Awaitable[set[str]
     """Ask Redis. If anything goes wrong nothing is completed: nobody must write over the shell's line."""
     import asyncio
 
-    os.environ.setdefault(
-        "PYDANTIC_DISABLE_PLUGINS", "__all__"
-    )  # to look for some reads all that is installed
+    # To look for plugins reads the metadata of all that is installed.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
     async def work() -> set[str]:
         with _no_telemetry():

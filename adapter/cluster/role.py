@@ -186,9 +186,8 @@ def _role(*rows: tuple[Role, bool]) -> Role:
 
 def _yields(seen: Seen, now: float) -> bool:
     """Return True if another can say better than this replica what has been answered."""
-    if seen.away:
-        return seen.woke or seen.store_is_anothers
-    return seen.woke or (seen.taken and now < seen.remembers_from)
+    knows_more = seen.store_is_anothers if seen.away else seen.taken and now < seen.remembers_from
+    return seen.woke or knows_more
 
 
 def _hears(seen: Seen, now: float) -> bool:

@@ -128,6 +128,11 @@ class Transaction:
     again: bool = field(default=False, compare=False)
     course: bytes = b""
 
+    @property
+    def written_until(self) -> float:
+        """Until when its answer is written, and again while no receipt has come; epoch seconds."""
+        return self.deadline + RESEND_FOR
+
 
 @record
 class Part:

@@ -24,7 +24,7 @@ import enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from adapter.cluster.role import READ_PAUSE
-from adapter.model.transaction import RESEND_FOR, State
+from adapter.model.transaction import State
 
 if TYPE_CHECKING:
     from adapter.model.transaction import Transaction
@@ -107,5 +107,5 @@ def is_left_unwritten(record: Transaction, ours: bool, under_way: bool, now: flo
         under_way: whether Kamailio will read it, or has read it and the store does not know it yet.
         now: epoch seconds.
     """
-    waited_for = now < record.deadline + RESEND_FOR
+    waited_for = now < record.written_until
     return ours and record.state is State.SETTLED and not under_way and waited_for

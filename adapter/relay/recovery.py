@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from adapter.model.transaction import NOBODY, RESEND_FOR, Outcome, Settlement, State, Transaction
+from adapter.model.transaction import NOBODY, Outcome, Settlement, State, Transaction
 from adapter.relay.answers import is_left_unwritten
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class StoreRecovery:
             self._observer.adopted(node, ["a replica without a link"], State.SETTLED, adopted)
         now = self._clock()
         for record in adopted:
-            if now < record.deadline + RESEND_FOR:
+            if now < record.written_until:
                 self._trip.resume(replace(record, again=False))
         return len(adopted)
 
