@@ -185,6 +185,8 @@ KEEPS_NONE = "all of them may be away at once"
         (3, {"maxUnavailable": "66%"}, ""),
         (4, {"maxUnavailable": "", "minAvailable": "75%"}, ""),
         (2, {"maxUnavailable": 0, "enabled": False}, ""),
+        (2, {"maxUnavailable": None}, "says nothing"),
+        (2, {"maxUnavailable": None, "minAvailable": 2}, KEEPS_ALL),
     ],
 )
 def test_a_disruption_budget_lets_some_go_and_not_all(
@@ -197,6 +199,24 @@ def test_a_disruption_budget_lets_some_go_and_not_all(
             chart.render(values)
     else:
         chart.render(values)
+
+
+@pytest.mark.parametrize(
+    ("budget", "made"),
+    [
+        ({"minAvailable": None}, {"maxUnavailable": 1}),
+        ({"maxUnavailable": None, "minAvailable": 1}, {"minAvailable": 1}),
+        ({"maxUnavailable": "", "minAvailable": "50%"}, {"minAvailable": "50%"}),
+    ],
+)
+def test_a_disruption_budget_has_the_one_that_is_given(
+    charts: Charts, budget: Object, made: dict[str, object]
+) -> None:
+    """null takes a default away, as helm has it: a budget that has neither lets all pods go at once."""
+    objects = charts.render(changed(VALUES["least"], podDisruptionBudget=budget))
+    (spec,) = (each["spec"] for each in of(objects, "PodDisruptionBudget"))
+    kept = {name: spec[name] for name in ("minAvailable", "maxUnavailable") if name in spec}
+    assert kept == made
 
 
 @pytest.mark.parametrize(

@@ -42,17 +42,23 @@
 {{- end -}}
 {{- end -}}
 
+{{/* One of the two as text. null, by which helm takes a default away, is as "". */}}
+{{- define "evapi-adapter.disruption.text" -}}
+{{- if not (kindIs "invalid" .) }}{{ . }}{{ end -}}
+{{- end -}}
+
 {{/* Whether a PodDisruptionBudget lets machines be drained, and keeps a pod meanwhile. Kubernetes rounds
 percentages up. Takes (dict "who" "consumers: a: " "budget" {...} "replicas" 2). */}}
 {{- define "evapi-adapter.disruption.check" -}}
 {{- $replicas := int .replicas -}}
-{{- $most := toString .budget.maxUnavailable -}}
+{{- $most := include "evapi-adapter.disruption.text" .budget.maxUnavailable -}}
+{{- $least := include "evapi-adapter.disruption.text" .budget.minAvailable -}}
 {{- if .budget.enabled -}}
-{{- if and (ne (toString .budget.minAvailable) "") (ne $most "") (hasKey .budget "minAvailable") -}}
+{{- if and (ne $least "") (ne $most "") -}}
 {{- fail (printf "%spodDisruptionBudget: give minAvailable or maxUnavailable, and set the other to \"\"" .who) -}}
 {{- end -}}
 {{- $given := ternary "maxUnavailable" "minAvailable" (ne $most "") -}}
-{{- $text := toString (index .budget $given) -}}
+{{- $text := ternary $most $least (ne $most "") -}}
 {{- if eq $text "" -}}
 {{- fail (printf "%spodDisruptionBudget is enabled and says nothing: give minAvailable or maxUnavailable, or enabled: false" .who) -}}
 {{- end -}}
