@@ -32,7 +32,7 @@ COMPLAIN_EACH: Final = 30.0
 """Seconds between two log lines about a collector that is away."""
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _FAILED: Final = StatusCode.ERROR
-_KINDS: Final = {"server": SpanKind.SERVER, "producer": SpanKind.PRODUCER}
+_KINDS: Final = {"server": SpanKind.SERVER, "producer": SpanKind.PRODUCER, "client": SpanKind.CLIENT}
 _SCOPE: Final = InstrumentationScope(APP_ID)
 
 

@@ -63,6 +63,11 @@ class Incoming(Protocol):
         """The message's headers."""
         ...
 
+    @property
+    def direct(self) -> bool:
+        """Whether it came straight to the queue of the service, by no exchange."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -72,6 +77,7 @@ class Message:
     correlation_id: str | None = None
     content_type: str | None = MSGPACK
     headers: Mapping[str, Any] = field(default_factory=dict)
+    direct: bool = False
 
 
 @record

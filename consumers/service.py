@@ -329,7 +329,7 @@ class Service:
                 return self._answers.expired(message, left, takes)
         traceparent, traced = headers.get(HEADER_TRACEPARENT), None
         if traceparent is not None:
-            traced = tracing.of(traceparent, self.name, message.correlation_id, request)
+            traced = tracing.of(traceparent, self.name, message, request)
         if is_async:
             deadline = Deadline.after(left)
             if asks:

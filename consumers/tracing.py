@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from adapter.amqp.urls import EMBEDDED, messaging
-from adapter.contract import APP_ID, EVENTS_EXCHANGE, routing_key
+from adapter.contract import APP_ID, EVENTS_EXCHANGE, routing_key, service_queue
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from adapter.contract import Request
     from consumers.exporting import Export
-    from consumers.messages import Answer
+    from consumers.messages import Answer, Incoming
 
 TRACES_VARIABLE: Final = "EVAPI_TRACES"
 """Share of the calls that the adapter traces, from 0 to 1. A consumer follows the adapter: here it
@@ -68,16 +68,21 @@ def connected(service: str, url: str) -> None:
     _servers[service] = messaging(url)
 
 
-def of(traceparent: Any, service: str, correlation_id: str | None, request: Request) -> Traced | None:
-    """The span of a request that has this header; ``None`` where nobody would see it."""
+def of(traceparent: Any, service: str, message: Incoming, request: Request) -> Traced | None:
+    """The span of a request that has this header; ``None`` where nobody would see it.
+
+    The destination is named ``exchange:key:queue``, without what there is none of.
+    """
     if _LOADED not in sys.modules or not isinstance(traceparent, str):
         return None
+    queue, key = service_queue(service), routing_key(request.event, request.node)
+    correlation_id = message.correlation_id
     attributes: dict[str, str | int] = {
         **_servers.get(service, EMBEDDED),
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
-        "messaging.destination.name": EVENTS_EXCHANGE,
-        "messaging.rabbitmq.destination.routing_key": routing_key(request.event, request.node),
+        "messaging.destination.name": queue if message.direct else f"{EVENTS_EXCHANGE}:{key}:{queue}",
+        "messaging.rabbitmq.destination.routing_key": queue if message.direct else key,
         "evapi.service": service,
         "evapi.event": request.event,
         "evapi.node": request.node,

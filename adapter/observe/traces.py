@@ -44,8 +44,6 @@ _NOT_PUBLISHED: Final = frozenset({Outcome.UNROUTABLE, Outcome.UNAVAILABLE})
 _NOT_TAKEN: Final = frozenset({Status.UNROUTABLE, Status.UNAVAILABLE})
 _WELL: Final = frozenset({Status.DECIDED, Status.EXTENDED, Status.NONE})
 _RUNGS: Final = frozenset(Rung)
-DEFAULT_EXCHANGE: Final = "amq.default"
-"""As OpenTelemetry's conventions name RabbitMQ's exchange that has no name."""
 _V = TypeVar("_V")
 
 
@@ -248,12 +246,14 @@ class Traces(Sink):
         error: str | None = None,
     ) -> None:
         trace_id, span_id, asked, queue = publication
+        key = queue or contract.routing_key(event, id_.node)
         attributes: dict[str, str | int] = {
             **self._messaging(),
             "messaging.operation.name": "publish",
             "messaging.operation.type": "send",
-            "messaging.destination.name": DEFAULT_EXCHANGE if queue else contract.EVENTS_EXCHANGE,
-            "messaging.rabbitmq.destination.routing_key": queue or contract.routing_key(event, id_.node),
+            # exchange:key; the key alone where it goes by the exchange that has no name.
+            "messaging.destination.name": queue or f"{contract.EVENTS_EXCHANGE}:{key}",
+            "messaging.rabbitmq.destination.routing_key": key,
             "messaging.message.conversation_id": self._ids.text(id_),
             "evapi.replica": self._replica,
         }

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -100,7 +101,7 @@ async def test_a_decision_is_a_span_and_what_it_asks_is_within(
         "messaging.system": "embedded",
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
-        "messaging.destination.name": "evapi.events",
+        "messaging.destination.name": "evapi.events:invite_request.sbc1:evapi.decide.routes",
         "messaging.rabbitmq.destination.routing_key": "invite_request.sbc1",
         "messaging.message.conversation_id": "sbc1:37:7:1",
         "evapi.service": "routes",
@@ -110,6 +111,17 @@ async def test_a_decision_is_a_span_and_what_it_asks_is_within(
         "evapi.outcome": "decided",
     }
     assert not trace.get_current_span().get_span_context().is_valid
+
+
+async def test_a_request_that_came_straight_to_the_queue_says_so(
+    service: Service, exported: Callable[[], tuple[ReadableSpan, ...]]
+) -> None:
+    service.on("invite_request")(lambda request: DECISION)
+    await service.answer(replace(asked(), direct=True))
+    (span,) = exported()
+    assert span.attributes is not None
+    names = ("messaging.destination.name", "messaging.rabbitmq.destination.routing_key")
+    assert [span.attributes[name] for name in names] == ["evapi.decide.routes"] * 2
 
 
 @pytest.mark.parametrize("waits", [False, True])
@@ -287,6 +299,18 @@ def test_only_what_belongs_to_a_traced_call_is_exported(monkeypatch: pytest.Monk
         decided(service, asked())
         export.close()
     assert [span.name for span in collector.spans] == ["decide invite_request"]
+
+
+@pytest.mark.parametrize("kind", ["internal", "server", "client", "producer"])
+def test_every_kind_of_span_is_exported_as_such(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", TracerProvider(shutdown_on_exit=False))
+    with Collector() as collector:
+        for name, value in collector.environment.items():
+            monkeypatch.setenv(name, value)
+        export = Export("routes", {})
+        export.span(TRACE, 7, PARENT, "one", NOW, NOW + 1, kind=kind)
+        export.close()
+    assert [span.kind for span in collector.spans] == [kind]
 
 
 def test_of_a_collector_that_is_away_little_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,8 @@ class Span:
     failed: bool
     attributes: Mapping[str, Any]
     process: Mapping[str, Any]
+    kind: str
+    """``server``, ``client`` and the like."""
 
 
 class Collector:
@@ -92,6 +94,7 @@ def read(body: bytes) -> list[Span]:
                     each.status.code == each.status.STATUS_CODE_ERROR,
                     _plain(each.attributes),
                     process,
+                    each.SpanKind.Name(each.kind).removeprefix("SPAN_KIND_").lower(),
                 )
                 for each in of_scope.spans
             ]

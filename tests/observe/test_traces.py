@@ -126,7 +126,7 @@ def test_the_spans_of_a_call() -> None:
         "server.port": 5672,
         "messaging.operation.name": "publish",
         "messaging.operation.type": "send",
-        "messaging.destination.name": "evapi.events",
+        "messaging.destination.name": "evapi.events:invite_request.sbc1",
         "messaging.rabbitmq.destination.routing_key": "invite_request.sbc1",
         "messaging.message.conversation_id": "sbc1:37:7:1",
         "evapi.replica": "r1",
@@ -174,8 +174,9 @@ def test_the_spans_of_a_call_that_several_services_decide() -> None:
             None,
         )
         assert publish.attributes is not None
-        assert publish.attributes["messaging.destination.name"] == "amq.default"
-        queues.append(publish.attributes["messaging.rabbitmq.destination.routing_key"])
+        queue = publish.attributes["messaging.rabbitmq.destination.routing_key"]
+        assert publish.attributes["messaging.destination.name"] == queue, "by the exchange without a name"
+        queues.append(queue)
     assert queues == ["evapi.decide.fraud", "evapi.decide.lcr"]
     assert (ask_lcr.name, ask_lcr.parent, ask_lcr.kind) == ("ask lcr", whole.span_id, "client")
     assert (ask_lcr.start, ask_lcr.end, ask_lcr.error) == (NOW, NOW + 0.5, None)
