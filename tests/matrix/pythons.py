@@ -23,6 +23,11 @@ VENV: Final = Path("/opt/evapi-adapter")
 HOMES: Final = (".pyenv/versions", ".local/share/uv/python")
 """Under the user's home: where pyenv and uv keep the Pythons they install."""
 TIMEOUT: Final = 600.0
+FINDS: Final = (
+    "import pathlib, sys, sysconfig; "
+    "pathlib.Path(sysconfig.get_path('purelib'), 'tests.pth').write_text(sys.argv[1] + '\\n')"
+)
+"""A program that has the environment which runs it find the packages of a folder, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,8 @@ def _install(within: Callable[[Sequence[str]], list[str]], program: str, venv: P
     _run(within([*pip, "--only-binary=:all:", f"{wheel}[dev]"]))
     # What is there already by that version is of another tree, and pip would keep it.
     _run(within([*pip, "--no-deps", "--force-reinstall", str(wheel)]))
+    # The tests are in no wheel: processes that they start find them as in an editable installation.
+    _run(within([str(venv / "bin/python"), "-c", FINDS, str(PROJECT)]))
 
 
 def _run(words: Sequence[str]) -> None:

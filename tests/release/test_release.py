@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -89,6 +92,17 @@ def test_wheel_and_archive_are_twice_the_same(tmp_path: Path) -> None:
     assert first == second
     assert sorted(name.rpartition(".")[2] for name in first) == ["gz", "whl"]
     assert image.compared(first, {**second, "x": "1"})[-1].endswith("NOT THE SAME")
+
+
+def test_the_wheel_brings_its_own_packages_and_no_others(tmp_path: Path) -> None:
+    """A package of a common name, such as ``tests``, would be in every user's way."""
+    wheel = ("hatchling", "build", "-t", "wheel", "-d", str(tmp_path))
+    subprocess.run([sys.executable, "-m", *wheel], cwd=ROOT, check=True, capture_output=True)
+    (made,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(made) as files:
+        brought = {each.split("/")[0] for each in files.namelist()}
+    about = f"{made.name.split('-py3')[0]}.dist-info"
+    assert brought == {"adapter", "consumers", about}
 
 
 def test_debians_packages_are_listed() -> None:
