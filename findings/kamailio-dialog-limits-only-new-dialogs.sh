@@ -82,7 +82,7 @@ while time.monotonic() < until:
         send("ACK", "ack", ";tag=b", "".join(f"Route: {one}\n" for one in re.findall("Record-Route: (.*)\r", text)))
 print("no BYE" if answered else "no call")
 PYTHON
-  kill -KILL $(ps -o pid= --ppid "$SERVER") "$SERVER"; wait "$SERVER" 2>/dev/null || true; SERVER=
+  stop
 }
 
 before='$dlg_ctx(timeout) = 1; $dlg_ctx(timeout_bye) = 1; dlg_manage()'

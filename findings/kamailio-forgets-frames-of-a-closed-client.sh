@@ -37,7 +37,7 @@ time.sleep(float(sys.argv[2]))
 client.close()
 PYTHON
   for _ in $(seq 100); do grep -q handled "$FOLDER/log" && break; sleep 0.1; done
-  kill -KILL "$SERVER"; wait "$SERVER" 2>/dev/null || true; SERVER=
+  stop
   sed -n 's/.*handled //p' "$FOLDER/log" | head -1
 }
 
