@@ -139,7 +139,7 @@ class Bridge:
         self._traces = traces.start(
             settings.traces,
             settings.replica,
-            self.metrics.trip,
+            self.metrics,
             self.clock,
             ids,
             lambda: self.broker.messaging,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from functools import partial
 from importlib.metadata import version
@@ -17,7 +18,7 @@ from prometheus_client import (
 )
 
 from adapter import outlet
-from adapter.contract import HEADER_TIME_LEFT
+from adapter.contract import HEADER_TIME_LEFT, HEADER_TRACEPARENT
 from adapter.runtime.collectors import Spread, Tally
 from consumers.messages import Result
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from consumers.service import Service
 
 SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_TRACED: Final = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f][13579bdf]")
+"""A ``traceparent`` that says that its trace is kept."""
 
 
 class ConsumerMetrics:
@@ -108,14 +111,14 @@ class _Measured:
             try:
                 return await call(request)
             finally:
-                self._end(began, work)
+                self._end(request, began, work)
 
         def at_once(request: Request) -> Any:
             began = self._begin(request, queue)
             try:
                 return call(request)
             finally:
-                self._end(began, work)
+                self._end(request, began, work)
 
         return later if is_async else at_once
 
@@ -123,9 +126,23 @@ class _Measured:
         self.running += 1
         told = request.headers.get(HEADER_TIME_LEFT)
         if request.deadline is not None and type(told) is int:
-            queue.observe(max(0.0, told / 1000 - (request.deadline - self._clock())))
+            now = self._clock()
+            waited = max(0.0, told / 1000 - (request.deadline - now))
+            queue.observe(waited)
+            if trace := _trace(request):
+                queue.exemplify(waited, now, trace)
         return time.monotonic()
 
-    def _end(self, began: float, work: Series) -> None:
+    def _end(self, request: Request, began: float, work: Series) -> None:
         self.running -= 1
-        work.observe(time.monotonic() - began)
+        took = time.monotonic() - began
+        work.observe(took)
+        if trace := _trace(request):
+            work.exemplify(took, self._clock(), trace)
+
+
+def _trace(request: Request) -> str:
+    """The trace that the request is of, if it is sampled; else ""."""
+    told = request.headers.get(HEADER_TRACEPARENT)
+    found = _TRACED.fullmatch(told) if type(told) is str else None
+    return found[1] if found else ""

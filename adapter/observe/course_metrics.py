@@ -169,6 +169,12 @@ class CourseMetrics(Sink):
         if status in _WAITED_FOR:
             series.observe(seconds)
 
+    def exemplify(self, service: str, status: str, seconds: float, now: float, trace: str) -> None:
+        """Name a call's trace beside the bucket that ``stepped`` counted the service's time in."""
+        if status in _WAITED_FOR:
+            series = self._series.get(service) or self._begin(service)
+            series.exemplify(seconds, now, trace)
+
     def breaker(self, service: str, is_open: bool) -> None:
         """Tell whether a service's breaker is open.
 

@@ -66,6 +66,9 @@ class Metrics:
         self.links = LinkMetrics(self.registry)
         self.process = ProcessMetrics(self.registry)
         self._nodes: set[str] = set()
+        # By these a trace is named beside what was counted (``traces.Exemplars``).
+        self.exemplify, self.exemplify_hop = self.trip.exemplify, self.trip.exemplify_hop
+        self.exemplify_service = self.courses.exemplify
 
     def measure(self, nodes: Iterable[str], now: float) -> None:
         """Bring up to date what is kept here, for each node, before a scrape (epoch seconds)."""

@@ -71,7 +71,7 @@ class Spans(Protocol):
 
 
 class Exemplars(Protocol):
-    """Who names a trace beside what was counted; ``adapter.observe.trip_metrics`` does."""
+    """Who names a trace beside what was counted; ``adapter.observe.metrics`` does."""
 
     def exemplify(
         self, transaction: Transaction, outcome: Outcome, now: float, seconds: float, trace: str
@@ -81,6 +81,10 @@ class Exemplars(Protocol):
 
     def exemplify_hop(self, name: str, seconds: float, now: float, trace: str) -> None:
         """Name the trace of one call of a batch."""
+        ...
+
+    def exemplify_service(self, service: str, status: str, seconds: float, now: float, trace: str) -> None:
+        """Name the trace of a call about which a service was asked."""
         ...
 
 
@@ -181,6 +185,7 @@ class Traces(Sink):
             publication = self._publications.get(id_, {}).pop(queue, None)
             if publication is not None:
                 self._publish(at, id_, event, publication, status)
+        self._exemplars.exemplify_service(service, status, seconds, at, _text(trace_id))
         attributes: dict[str, str | int] = {"evapi.status": status, "evapi.replica": self._replica}
         if service:
             attributes["evapi.service"] = service

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapter.contract import Request, encode_request
@@ -74,6 +77,31 @@ async def test_requests_outcomes_work_and_queue_time(service: Service) -> None:
     queued = of("evapi_consumer_queue_seconds_sum", service="screening", event="later")
     assert queued == pytest.approx(1.0)  # 2 s were left, and then 1.5; twice
     assert of("evapi_consumer_ready", service="screening") == 1
+
+
+async def test_a_traced_request_is_named_beside_the_buckets_that_it_is_in(service: Service) -> None:
+    for event in ("traced", "not kept", "no trace"):
+        service.on(event)(lambda request: allow())
+    metrics = measured(service)
+    for event, told in (
+        ("traced", f"00-{'a' * 32}-{'b' * 16}-01"),
+        ("not kept", f"00-{'a' * 32}-{'b' * 16}-00"),
+    ):
+        message = asked(event)
+        await service.answer(replace(message, headers={**message.headers, "traceparent": told}))
+    for odd in ("", 7, None, b"00", "00-x-y-01"):
+        await service.answer(replace(asked("no trace"), headers={"traceparent": odd, "x-time-left": 2000}))
+    families = openmetrics_families(generate_openmetrics(metrics.registry).decode())
+    named = {
+        (each.name, each.labels["event"]): each.exemplar.labels["trace_id"]
+        for family in families
+        for each in family.samples
+        if each.exemplar
+    }
+    assert named == {
+        ("evapi_consumer_work_seconds_bucket", "traced"): "a" * 32,
+        ("evapi_consumer_queue_seconds_bucket", "traced"): "a" * 32,
+    }
 
 
 async def test_what_is_at_work(service: Service) -> None:

@@ -320,7 +320,11 @@ def test_a_traced_call_is_named_beside_the_buckets_that_it_is_in() -> None:
         metrics.trip.exemplify(call("e"), Outcome.DECIDED, NOW + after, after, trace)
     metrics.trip.hop("publish", 0.003)
     metrics.trip.exemplify_hop("publish", 0.003, NOW, "d" * 32)
+    for status, seconds, trace in (("decided", 0.03, "e"), ("unroutable", 0.3, "f")):
+        metrics.courses.stepped(NOW, call("e").id, "e", "lcr", status, seconds)
+        metrics.exemplify_service("lcr", status, seconds, NOW, trace * 32)
     assert exemplars(metrics) == {
+        ("evapi_service_seconds_bucket", "0.05"): ("e" * 32, 0.03, NOW),
         ("evapi_decision_seconds_bucket", "0.2"): ("b" * 32, 0.2, NOW + 0.2),
         ("evapi_decision_seconds_bucket", "4.0"): ("c" * 32, 3.0, NOW + 3.0),
         ("evapi_resume_late_seconds_bucket", "1.0"): ("c" * 32, 1.0, NOW + 3.0),

@@ -240,14 +240,15 @@ class TestTraces:
 
     def test_a_traced_call_is_named_beside_the_buckets_that_it_was_counted_in(self) -> None:
         metrics = Metrics()
-        traces = Traces(1.0, "r1", Unseen(), metrics.trip, lambda: NOW)
-        observer = Observer((metrics.trip, traces), traces, lambda: NOW)
+        traces = Traces(1.0, "r1", Unseen(), metrics, lambda: NOW)
+        observer = Observer((metrics.trip, metrics.courses, traces), traces, lambda: NOW)
         trace = observer.traceparent(call()).split("-")[1]
         observer.published(NOW, [call()])
+        observer.stepped(call().id, call().event, "lcr", "decided", 0.1)
         observer.resumed(NOW, call(), Outcome.DECIDED, b"{}")
         lines = generate_openmetrics(metrics.registry).decode().splitlines()
         named = {line.partition("{")[0] for line in lines if f'# {{trace_id="{trace}"}}' in line}
-        assert named == {"evapi_hop_seconds_bucket", "evapi_decision_seconds_bucket"}
+        assert named == {f"evapi_{each}_seconds_bucket" for each in ("hop", "service", "decision")}
 
     def test_without_them_a_call_has_no_name(self, bench: Bench) -> None:
         assert bench.observer.traceparent(call()) == ""

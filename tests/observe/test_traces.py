@@ -60,6 +60,9 @@ class Exemplars:
     def exemplify_hop(self, *about: Any) -> None:
         self.told.append(about[-1])
 
+    def exemplify_service(self, *about: Any) -> None:
+        self.told.append(about[-1])
+
 
 class Replica:
     """One that traces, on a clock by hand."""
@@ -335,6 +338,9 @@ def test_the_trace_of_a_traced_call_is_given_to_metrics() -> None:
     for _ in range(2):
         some.traces.resumed(NOW, call(), Outcome.DECIDED, 0.5)
     assert some.exemplars.told == [f"{trace_id:032x}"] * 3
+    some.traces.traceparent(call(), "evapi.decide.lcr")
+    some.traces.stepped(NOW, call().id, "e", "lcr", "decided", 0.5)
+    assert some.exemplars.told == [f"{trace_id:032x}"] * 4
     assert none.traces.traceparent(call()) == ""
     none.traces.published(NOW, [call()])
     none.traces.resumed(NOW, call(), Outcome.DECIDED, 0.5)
