@@ -219,7 +219,9 @@ def _node(overview: Overview, row: Mapping[str, Any], in_flight: int | None) -> 
     if bad:
         why = (
             "Without receipts the adapter writes slowly, and cannot tell what Kamailio has read: what is "
-            "lost on the way is not sent again."
+            "lost on the way is not sent again. Nor can be seen whether its workers poll, as they do by "
+            "default from Kamailio 5.7 on: each answer waits up to 0.5 s then. doctor --kamailio-cfg FILE "
+            "tells."
         )
         todo = 'include_file "evapi-adapter.cfg"    # from: evapi-adapter kamailio-cfg evapi-adapter.cfg'
         return NODES.warning("node", f"{active}; its Kamailio sends no receipts", why, todo, node)

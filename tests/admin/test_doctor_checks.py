@@ -355,6 +355,8 @@ class TestNodes:
         found = self.node({"a~1": beat("paced"), "b~1": beat("paced", active=False)})
         assert found.status is Status.WARNING
         assert 'include_file "evapi-adapter.cfg"' in found.todo
+        assert "poll" in found.why, "what such a node's calls may wait for is said, though it cannot be seen"
+        assert "doctor --kamailio-cfg FILE" in found.why
 
     def test_several_workers(self) -> None:
         found = self.node({"a~1": beat("unordered"), "b~1": beat("unordered", active=False)})
