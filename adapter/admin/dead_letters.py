@@ -40,8 +40,6 @@ _SERVICE: Final = contract.service_queue("")
 _DEATHS: Final = ("x-death", "x-first-death-", "x-last-death-")
 """Beginnings of the headers that RabbitMQ adds."""
 _COLON: Final = re.compile(rb"([^:]{0,120}:\d{0,10}:\d{0,10}:)(.*)", re.DOTALL)
-
-
 _BROKEN_OFF: Final = re.compile(r'("([^"\s]{1,60})"\s*:\s*)"[^"]*\Z')
 
 
@@ -145,9 +143,7 @@ class DeadLetters:
 
         Whoever is killed between the two leaves it to be replayed twice.
         """
-        message = letter.message
-        key = message.routing_key or contract.routing_key(letter.event, letter.node)
-        exchange = "" if key.startswith(_SERVICE) else contract.EVENTS_EXCHANGE  # it was one service's alone
+        message, (exchange, key) = letter.message, _address(letter)
         properties = again(letter, now)
         properties.user_id = await self._rabbit.user() or None
         if not await self._rabbit.publish(exchange, key, message.body, properties):
@@ -290,6 +286,14 @@ def again(letter: Letter, now: float) -> Basic.Properties:
         first = (_death(letter.message.headers) or {}).get("original-expiration")
         found.expiration = str(left) if left is not None and left > 0 else _text(first) or None
     return found
+
+
+def _address(letter: Letter) -> tuple[str, str]:
+    """Exchange and routing key, as before it died. A batch, or what is left of it, came by another key."""
+    death, key = _death(letter.message.headers) or {}, letter.message.routing_key
+    if death.get("exchange") == "" and (queue := _text(death.get("queue"))).startswith(_SERVICE):
+        return "", queue  # it was one service's alone
+    return contract.EVENTS_EXCHANGE, key or contract.routing_key(letter.event, letter.node)
 
 
 def find(letters: Sequence[Letter], which: str) -> Letter | None:

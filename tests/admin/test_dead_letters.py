@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 import pytest
+from pamqp import frame
+from pamqp.body import ContentBody
 from pamqp.commands import Basic
+from pamqp.header import ContentHeader
 
-from adapter import contract
+from adapter import batches, contract
 from adapter.admin.dead_letters import (
     Fate,
     Filter,
@@ -34,6 +37,8 @@ from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq.topology import DEAD_BINDINGS, DEAD_QUEUE, EXCHANGES
 from adapter.contract import Request
 from adapter.ports.broker import DeadLetter, Publication
+from consumers.amqp import several
+from consumers.amqp.delivery import Delivery
 from tests.broker.support import Recorder
 from tests.harness.until import until
 
@@ -282,6 +287,20 @@ async def test_so_many_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(slept) == 2
 
 
+def message_of(written: bytes) -> tuple[str, bytes, Basic.Properties]:
+    """The routing key, the body and the properties of what is published by these frames."""
+    found = []
+    while written:
+        size, _, each = frame.unmarshal(written)
+        written = written[size:]
+        found.append(each)
+    publish, header, content = found
+    assert isinstance(publish, Basic.Publish)
+    assert isinstance(header, ContentHeader)
+    assert isinstance(content, ContentBody)
+    return publish.routing_key, content.value, header.properties
+
+
 class TestOnTheQueue:
     @pytest.fixture
     async def rabbit(self, vhost: str) -> AsyncIterator[Rabbit]:
@@ -382,7 +401,7 @@ class TestOnTheQueue:
 
     async def test_each_request_of_a_batch_is_a_letter_of_its_own(self, rabbit: Rabbit, vhost: str) -> None:
         now = time.time()
-        several = [
+        published = [
             Publication(
                 "invite_request",
                 "sbc1",
@@ -396,7 +415,7 @@ class TestOnTheQueue:
             )
             for id_ in "abc"
         ]
-        await self.publish(vhost, *several)
+        await self.publish(vhost, *published)
         await self.reject(rabbit)
         async with opened(rabbit) as found:
             letters = found.letters
@@ -412,14 +431,42 @@ class TestOnTheQueue:
             await found.remove([letters[0]])
             assert await self.waiting(rabbit) == 0
         got = await (await rabbit._channel()).basic_get(SERVICE.name)
-        assert (got.body, got.header.properties.correlation_id) == (several[1].body, "sbc1:3:7:b")
+        assert (got.body, got.header.properties.correlation_id) == (published[1].body, "sbc1:3:7:b")
         assert contract.HEADER_BATCH not in (got.header.properties.headers or {})
         await self.wait(rabbit, 1)
         async with opened(rabbit) as found:
             (left,) = found.letters
-            assert (left.call_id, left.reason, left.message.body) == ("c", "rejected", several[2].body)
+            assert (left.call_id, left.reason, left.message.body) == ("c", "rejected", published[2].body)
             assert found.letters[0].correlation_id == "sbc1:3:7:c"
+            assert await found.replay(left, now + 1) is Fate.REPLAYED
+        got = await (await rabbit._channel()).basic_get(SERVICE.name)
+        assert (got.body, got.header.properties.correlation_id) == (published[2].body, "sbc1:3:7:c")
+
+    async def test_one_that_the_sdk_rejected_out_of_a_batch_goes_to_that_service_alone(
+        self, rabbit: Rabbit
+    ) -> None:
+        other = Queue("evapi.decide.other")
+        await rabbit.declare(other)
+        await rabbit.bind(Binding(contract.EVENTS_EXCHANGE, other.name, "*.sbc1"))
+        now = time.time()
+        bodies = [
+            contract.encode_request(Request("invite_request", "sbc1", {}, 3, 7, seq, now + 60))
+            for seq in (1, 2)
+        ]
+        whole = batches.joined(
+            [batches.request(each, f"sbc1:3:7:{seq}", 60_000) for seq, each in enumerate(bodies, 1)]
+        )
+        told = Basic.Properties(headers={"x-node": "sbc1", "x-version": 1, "x-batch": 2}, reply_to="r")
+        header = ContentHeader(body_size=len(whole), properties=told).marshal()
+        (_, part) = several.parts(Delivery(1, header, whole))
+        assert isinstance(part, several.Part)
+        died = message_of(part.dead("x", 1, 100_000))
+        assert await rabbit.publish(contract.DEAD_EXCHANGE, *died)
         await self.wait(rabbit, 1)
+        async with opened(rabbit) as found:
+            assert await found.replay(found.letters[0], now + 1) is Fate.REPLAYED
+        await self.wait(rabbit, 0)
+        assert (await self.waiting(rabbit, SERVICE.name), await self.waiting(rabbit, other.name)) == (1, 0)
 
     async def test_without_a_queue_there_are_none(self, vhost: str) -> None:
         async with Rabbit(vhost) as rabbit, opened(rabbit) as found:
