@@ -38,10 +38,20 @@ def test_alone_go_notices_what_is_not_in_msgpack_and_what_has_no_time_left() -> 
 
 
 def test_one_that_is_told_of_before_its_deadline_goes_with_its_like() -> None:
-    several = [asked(1), asked(2, expires=NOW + 0.5), asked(3, expires=NOW + 9), asked(4, expires=NOW + 0.25)]
+    several = [asked(1), asked(2, expires=NOW + 0.5), asked(3, expires=NOW + 9), asked(4, expires=NOW + 0.49)]
     assert gathering.groups(several, NOW) == [[0, 2], [1, 3]]
-    assert gathering.batch([several[1], several[3]], NOW).expires == 250
+    assert gathering.batch([several[1], several[3]], NOW).expires == 490
     assert gathering.batch([several[0], several[2]], NOW).expires is None
+
+
+def test_none_is_given_up_for_one_whose_time_to_be_taken_is_over_long_before() -> None:
+    """An event of a deadline of 2 s and one of 10 s, each tried again if nobody takes it in 0.3 of that."""
+    several = [
+        asked(number, deadline=NOW + 10, expires=NOW + wait)
+        for number, wait in enumerate((0.6, 3.0, 0.61, 2.999))
+    ]
+    assert gathering.groups(several, NOW) == [[0, 2], [1, 3]]
+    assert gathering.batch([several[1], several[3]], NOW).expires == 2_999
 
 
 def test_the_message_lasts_as_long_as_the_last_of_its_requests() -> None:
