@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter import contract
+from adapter import batches, contract
 from adapter.broker.headers import count
 from adapter.broker.rabbitmq.delivery import Delivery, Properties
-from adapter.broker.rabbitmq.replies import read_reply
-from adapter.ports.broker import Reply
+from adapter.broker.rabbitmq.replies import read_replies, read_reply
+from adapter.ports.broker import DeadLetter, Reply
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,39 @@ def test_more_time_and_how_long_a_decision_holds() -> None:
     assert read_reply(delivered({contract.HEADER_CACHE: "30"}), "sbc1") == Reply(
         "sbc1:1:2:3", b"{}", contract.JSON, cache=30
     )
+
+
+def of_several(body: bytes, size: int = 0, **more: str | int) -> list[Reply | DeadLetter | None]:
+    """What is read of a message of replies, with these headers beside its number."""
+    headers = {contract.HEADER_BATCH: 2, **{name.replace("_", "-"): each for name, each in more.items()}}
+    return read_replies(delivered(headers, body=body)._replace(size=size), "sbc1")
+
+
+def test_what_a_reply_does_not_say_for_itself_its_message_says_for_all() -> None:
+    parts = [batches.reply("sbc1:1:2:1", b"{}"), batches.reply("sbc1:1:2:2", b"{}", {"x-cache": 30})]
+    assert of_several(
+        batches.joined(parts), x_service="fraud", x_status="failed", x_detail="no database"
+    ) == [
+        Reply("sbc1:1:2:1", b"{}", contract.JSON, "failed", "fraud", detail="no database"),
+        Reply("sbc1:1:2:2", b"{}", contract.JSON, "failed", "fraud", detail="no database", cache=30),
+    ]
+    assert of_several(batches.joined(parts), x_cache=5) == [
+        Reply("sbc1:1:2:1", b"{}", contract.JSON, cache=5),
+        Reply("sbc1:1:2:2", b"{}", contract.JSON, cache=30),
+    ]
+
+
+def test_whoever_answers_each_alone_may_copy_the_headers_of_their_message() -> None:
+    assert of_several(b'{"action": "allow"}') == [
+        Reply("sbc1:1:2:3", b'{"action": "allow"}', contract.JSON),
+    ]
+
+
+def test_a_message_of_replies_that_is_too_long_is_kept_for_that() -> None:
+    (found,) = of_several(batches.joined([batches.reply("sbc1:1:2:1", b"{}")] * 9)[:99], size=200_000)
+    assert isinstance(found, DeadLetter)
+    assert found.reason == "oversized"
+    assert found.detail == "replies of 200000 bytes in one message, at most 128000"
 
 
 UNTAKEN = {contract.HEADER_UNTAKEN: 1}

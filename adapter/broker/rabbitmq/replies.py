@@ -24,12 +24,14 @@ _DECIDES: Final = contract.service_queue("")
 _HANDLES: Final = contract.handles_queues("")[:-1]
 _MAX_TEXT: Final = 200
 _MAX_ID: Final = 1024  # bytes; more than a node's name, three numbers and a tag have
+_PLAIN: Final = frozenset({contract.HEADER_BATCH, contract.HEADER_SERVICE})
+"""Headers of a message of replies that say nothing of any of them but whose it is."""
 _LATEST: Final = 1 << 53  # microseconds: what a float holds exactly, and the year 2255
 
 
 def read_replies(delivery: Delivery, node: str) -> list[Reply | DeadLetter | None]:
     """What a message says, which may hold several replies, or several requests that died: see ``batches``."""
-    if contract.HEADER_BATCH not in delivery.properties.headers:
+    if contract.HEADER_BATCH not in delivery.properties.headers or not batches.is_one(delivery.body):
         return [read_reply(delivery, node)]
     read = {"": _several, contract.DEAD_EXCHANGE: _several_given_up}.get(delivery.exchange)
     return [read_reply(delivery, node)] if read is None else read(delivery, node)
@@ -71,17 +73,22 @@ def read_reply(delivery: Delivery, node: str) -> Reply | DeadLetter | None:
 def _several(delivery: Delivery, node: str) -> list[Reply | DeadLetter | None]:
     """Replies in one message. What one of them does not say for itself the message says for all."""
     content_type, shared, _, times = delivery.properties
+    if delivery.size:
+        most = contract.MAX_REPLY
+        why = f"replies of {delivery.size} bytes in one message, at most {most}"
+        return [letter(delivery, node, "oversized", why)]
     try:
         found, wrong = batches.replied(delivery.body)
     except CodecError as exc:
         return [letter(delivery, node, exc.reason, exc.detail)]
     replies: list[Reply | DeadLetter | None] = []
     service, seconds = _text(shared.get(contract.HEADER_SERVICE)), _seconds(times)
+    plain = shared.keys() <= _PLAIN
     for id_, headers, body in found:
-        if headers is None:
+        if headers is None and plain:
             replies.append(Reply(id_, body, content_type, None, service, None, *seconds))
         else:
-            told = Properties.told(content_type, {**shared, **headers}, id_)
+            told = Properties.told(content_type, {**shared, **(headers or {})}, id_)
             told = told._replace(times=told.times or times)
             replies.append(read_reply(delivery._replace(properties=told, body=body, size=0), node))
     if wrong:
