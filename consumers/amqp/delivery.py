@@ -67,6 +67,8 @@ class Delivery:
 
     request: Mapping[str, Any] | None = None
     """Its body, if that was decoded with others that came in the same message."""
+    lost: bool = False
+    """Whether its message, done with, is to be rejected: see ``several.Part``."""
 
     def __init__(self, tag: int, header: bytes, body: bytes, size: int = 0, method: bytes = b"") -> None:
         self.tag = tag
@@ -123,7 +125,7 @@ class Delivery:
             raise ValueError(f"{len(header)} bytes, at least {at} expected")
         self._rest = at
 
-    def settle(self) -> bool:
+    def settle(self, lost: bool = False) -> bool:
         """Note that it is done with. Return True if its message is."""
         return True
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from adapter import batches
 from adapter.amqp.ledgers import Unconfirmed
-from adapter.contract import HEADER_BATCH, HEADER_RECEIVED, HEADER_REPLIED, HEADER_SERVICE
+from adapter.contract import DEAD_EXCHANGE, HEADER_BATCH, HEADER_RECEIVED, HEADER_REPLIED, HEADER_SERVICE
 from consumers.amqp import frames
 from consumers.amqp.several import Part
 from consumers.messages import Answer, Result, about, told
@@ -55,6 +55,11 @@ class Reply(NamedTuple):
         """Whether it may go out with others: its request came with others, and it is a small one."""
         return self.request.request is not None and self.last and len(self.body) <= _SMALL
 
+    @property
+    def untaken(self) -> tuple[str, str]:
+        """Who does not take it, if nobody does, and what it is."""
+        return self.to, "reply"
+
     def part(self, received: float) -> bytes:
         """As it goes out with others. ``received``: when the first of them came. Raises ValueError."""
         headers, request = self.answer.headers, self.request
@@ -78,6 +83,11 @@ class Letter(Reply):
     def joins(self) -> bool:
         """Never."""
         return False
+
+    @property
+    def untaken(self) -> tuple[str, str]:
+        """See ``Reply``."""
+        return DEAD_EXCHANGE, "dead letter"
 
 
 class Outlet:

@@ -39,14 +39,16 @@ _TRANSIENT: Final = 1
 
 
 class _Whole:
-    """The message of several requests. ``left``: how many of them are not done with."""
+    """The message of several requests. ``left``: how many of them are not done with; ``lost``: whether one
+    of them had to go to the dead letters, and could not."""
 
-    __slots__ = ("delivery", "headers", "left")
+    __slots__ = ("delivery", "headers", "left", "lost")
 
     def __init__(self, delivery: Delivery, headers: Mapping[str, Any], left: int) -> None:
         self.delivery = delivery
         self.headers = headers
         self.left = left
+        self.lost = False
 
 
 class Part(Delivery):
@@ -67,10 +69,20 @@ class Part(Delivery):
     def read(self) -> None:
         """Nothing is left to be read."""
 
-    def settle(self) -> bool:
-        """Note that this one is done with. Return True if all of the message are."""
-        self._whole.left -= 1
-        return self._whole.left == 0
+    def settle(self, lost: bool = False) -> bool:
+        """Note that this one is done with. Return True if all of the message are.
+
+        ``lost``: it had to go to the dead letters alone, and could not.
+        """
+        whole = self._whole
+        whole.lost |= lost
+        whole.left -= 1
+        return whole.left == 0
+
+    @property
+    def lost(self) -> bool:  # type: ignore[override]
+        """Whether any of the message was lost."""
+        return self._whole.lost
 
     @property
     def message_id(self) -> str | None:

@@ -16,7 +16,7 @@ from adapter.amqp.tasks import happens
 from adapter.contract import MAX_BODY
 from consumers.amqp import several
 from consumers.amqp.delivery import Delivery
-from consumers.amqp.outlet import Outlet, Reply
+from consumers.amqp.outlet import Letter, Outlet, Reply
 from consumers.amqp.unread import Unread
 from consumers.messages import Answer, UnknownEvent, about, told
 
@@ -233,17 +233,17 @@ class Work:
         if not (delivery.direct and self._replied(delivery, self._service.alone(answer))):
             self._done(delivery)
 
-    def _done(self, delivery: Delivery) -> None:
-        """Have the message acknowledged, once all requests in it are done with."""
-        if delivery.settle():
-            self._acknowledgements.done(delivery.tag)
+    def _done(self, delivery: Delivery, lost: bool = False) -> None:
+        """Have the message acknowledged, once all requests in it are done with; rejected if one is lost."""
+        if delivery.settle(lost):
+            (self._acknowledgements.reject if delivery.lost else self._acknowledgements.done)(delivery.tag)
 
-    def _reject(self, delivery: Delivery) -> None:
-        """Give a request to the dead letters. One that came with others goes there by itself: they do not."""
+    def _reject(self, delivery: Delivery, alone: bool = True) -> None:
+        """Give a request to the dead letters. One that came with others goes there ``alone``, if it can."""
         if delivery.request is None:
             self._acknowledgements.reject(delivery.tag)
-        elif not self._outlet.give_up_one(delivery, self._service.name, self._message_id()):
-            self._done(delivery)
+        elif not (alone and self._outlet.give_up_one(delivery, self._service.name, self._message_id())):
+            self._done(delivery, lost=True)
 
     def _message_id(self) -> str:
         return f"{self._service.name}:{next(self._numbers)}"
@@ -284,15 +284,15 @@ class Work:
             # What a service may put there need not fit. Unacknowledged it would stay here for ever.
             self._give_up(reply.request, reply.last)
 
-    def _give_up(self, delivery: Delivery, last: bool = True) -> None:
-        """Give a request to the dead letters over the exception that is being handled.
+    def _give_up(self, delivery: Delivery, last: bool = True, alone: bool = True) -> None:
+        """Give a request to the dead letters over the exception that is being handled: see ``_reject``.
 
         Not if its answer is still to come: more time for it is not asked for, then.
         """
         named = (self._service.name, told(delivery), "to the dead letters" if last else "no more time")
         _log.exception("%s: %s: %s", *named, extra=about(named[0], delivery))
         if last:
-            self._reject(delivery)
+            self._reject(delivery, alone)
 
     def _on_confirms(self, outlet: Outlet, _: object, confirms: list[Confirm | Returned]) -> None:
         """A request is done with when RabbitMQ has its reply."""
@@ -363,13 +363,13 @@ class Work:
                 await asyncio.sleep(REPLY_PAUSE * reply.attempts * random.uniform(0.5, 1))
                 self._publish(reply)
             else:
-                named = (self._service.name, told(reply.request), reply.to)
-                _log.error("%s: %s: %s takes no reply", *named, extra=about(named[0], reply.request))
+                named = (self._service.name, told(reply.request), *reply.untaken)
+                _log.error("%s: %s: %s takes no %s", *named, extra=about(named[0], reply.request))
                 if reply.last:
-                    self._reject(reply.request)
+                    self._reject(reply.request, not isinstance(reply, Letter))
         except Exception:  # whatever the library raised
             if self._line.alive:
-                self._give_up(reply.request, reply.last)
+                self._give_up(reply.request, reply.last, not isinstance(reply, Letter))
         finally:
             self._forget()
         self._flush_soon()

@@ -228,6 +228,38 @@ async def test_one_that_is_no_request_is_a_dead_letter_of_its_own() -> None:
     assert hands.line.did[-1] == "ack 7"
 
 
+async def test_if_its_dead_letter_is_not_taken_its_message_is_rejected_once_all_is_done_with(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So that its call does not wait for its deadline, and the message not for ever."""
+    monkeypatch.setattr(work, "REPLY_PAUSE", 0.0)
+    hands = Batched(more=work.REPLY_ATTEMPTS)
+    found = msgpack.unpackb(batch("e", "e"))
+    found[1]["event"] = 7
+    hands.deliver(message(7, msgpack.packb(found)))
+    hands.line.confirm(1, taken=False)
+    for number in range(work.REPLY_ATTEMPTS - 1):
+        await until(lambda: len(hands.opened) > number and hands.opened[number].did)
+        hands.opened[number].confirm(1, taken=False)
+    await until(lambda: "x: n:1:1:2: evapi.dead takes no dead letter" in caplog.text)
+    assert hands.work.in_hand == 1
+    hands.line.confirm(2)
+    assert hands.line.did[2:] == ["reject 7 False"]
+    assert hands.work.in_hand == 0
+
+
+async def test_without_a_line_for_its_dead_letter_its_message_is_rejected() -> None:
+    hands = Batched()
+    found = msgpack.unpackb(batch("e", "e"))
+    found[1]["event"] = 7
+    hands.deliver(message(7, msgpack.packb(found)))
+    hands.line.confirm(2)
+    hands.line.confirm(1, taken=False)
+    await until(lambda: hands.line.did[2:] == ["reject 7 False"])
+    assert hands.work.in_hand == 0
+    assert len(hands.replies) == 2
+
+
 async def test_what_is_no_batch_is_rejected_whole(caplog: pytest.LogCaptureFixture) -> None:
     hands = Batched()
     broken = msgpack.packb([{"event": "e"}, {"event": "e"}])

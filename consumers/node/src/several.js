@@ -24,6 +24,8 @@ export class Whole {
     this.message = message;
     /** How many of them are not done with. */
     this.left = left;
+    /** Whether one of them had to go to the dead letters, and could not go alone. */
+    this.lost = false;
   }
 }
 

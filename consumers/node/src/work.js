@@ -328,7 +328,7 @@ export class Work {
 
   /**
    * Acknowledge a request, or reject it: to the dead letters. Nothing while its answer is still to come. A message
-   * of several is acknowledged once all of it is done with.
+   * of several is acknowledged once all of it is done with; rejected if one of them could not be a dead letter alone.
    * @param {Delivery} delivery
    * @param {boolean} [good]
    */
@@ -336,9 +336,17 @@ export class Work {
     if (this.#over || delivery.early) return;
     const { message, whole } = delivery;
     if (!good && message instanceof Part) return this.#bury(delivery, message);
+    whole.lost ||= !good;
+    this.#settled(whole);
+  }
+
+  /** @param {Whole} whole of which one request more is done with */
+  #settled(whole) {
     try {
-      if (!good) this.#channel.nack(whole.message, false, false);
-      else if ((whole.left -= 1) === 0) this.#channel.ack(whole.message);
+      if ((whole.left -= 1) === 0) {
+        if (whole.lost) this.#channel.nack(whole.message, false, false);
+        else this.#channel.ack(whole.message);
+      }
     } catch {
       this.#over = true; // the channel is closed: all comes again
     }
@@ -350,12 +358,14 @@ export class Work {
    * @param {Delivery} delivery
    * @param {Part} part
    */
-  #bury(delivery, part) {
+  #bury({ whole }, part) {
     const { name, log } = this.#service;
     const { exchange, key, options } = part.dead(name);
     const buried = (/** @type {unknown} */ error) => {
+      if (this.#over) return;
       if (error) log.error(`${name}: ${part.properties.correlationId}: no dead letter: ${messageOf(error)}`);
-      this.#done(delivery);
+      whole.lost ||= Boolean(error);
+      this.#settled(whole);
     };
     try {
       this.#replies.publish(exchange, key, part.content, options, buried);

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { decodeBatch, encodePart, isBatch, joined, messages } from '../src/batches.js';
 import { CodecError, decode, encode } from '../src/contract.js';
+import { Service } from '../src/service.js';
+import { Work } from '../src/work.js';
 
 const asked = (/** @type {object} */ more = {}) => encode([{ correlation_id: 'a', event: 'e', node: 'n', ...more }]);
 
@@ -48,3 +50,36 @@ test('a message is no longer than what the adapter reads, and holds no more than
   assert.deepEqual(sizes(200_000, 2), [1, 1]);
   assert.deepEqual(sizes(1, 0), []);
 });
+
+for (const [what, settled, error] of /** @type {[string, string, Error | null][]} */ ([
+  ['is a dead letter alone', 'ack', null],
+  ['that cannot be one costs its message, once all is done with', 'nack', new Error('refused')],
+])) {
+  test(`one that is no request ${what}`, async () => {
+    /** @type {string[]} */
+    const did = [];
+    /** @type {any} */
+    const channel = { ack: () => did.push('ack'), nack: () => did.push('nack') };
+    /** @type {any[][]} */
+    const published = [];
+    /** @type {any} */
+    const replies = { on: () => replies, publish: (/** @type {any[]} */ ...given) => published.push(given) };
+    const log = { info() {}, warn() {}, error() {} };
+    const service = new Service('x', { log }).on('e', () => ({ action: 'allow' }));
+    const work = new Work(service, channel, replies, async () => replies);
+    const deadline = Date.now() + 9_000;
+    const content = encode([
+      { correlation_id: 'a', event: 'e', node: 'n', data: {}, deadline, tm_index: 1, tm_label: 1, seq: 1 },
+      { correlation_id: 'b', event: 7 },
+    ]);
+    const properties = { headers: { 'x-batch': 2, 'x-node': 'n' }, replyTo: 'r' };
+    work.take(/** @type {any} */ ({ content, properties, fields: { exchange: '' } }));
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+    assert.deepEqual(published.map(([exchange]) => exchange), ['evapi.dead', '']);
+    published[0]?.[4](error);
+    assert.deepEqual(did, []);
+    published[1]?.[4](null);
+    assert.deepEqual(did, [settled]);
+    work.close();
+  });
+}
