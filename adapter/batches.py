@@ -24,8 +24,10 @@ MOST: Final = 1_000
 MAX_BYTES: Final = contract.MAX_REPLY
 """Of the body of a batch: of a longer one that died the adapter would see its beginning alone, and could not
 tell its calls."""
-ITEM: Final = 512
-"""Bytes that one takes at most beside its own body: a correlation id and headers."""
+HEAD: Final = 3
+"""Bytes that come before the first request, at most."""
+_ITEM, _TRACE = 44, 15
+"""Bytes that a request takes at most beside its body and its correlation id, and the name of its trace."""
 ID: Final = "correlation_id"
 HEADERS: Final = "headers"
 BODY: Final = "body"
@@ -63,6 +65,12 @@ def is_one(body: bytes) -> bool:
 def takes(body: bytes) -> bool:
     """Return True if a request's body can be part of a batch: it is in msgpack, and not large."""
     return len(body) <= MAX_BYTES // 2 and _FIRST_MAP <= (body[0] if body else 0) <= _LAST_MAP
+
+
+def size(body: bytes, correlation_id: str, traceparent: str = "") -> int:
+    """Return how many bytes of a batch a request takes, at most: see ``request``."""
+    id_ = len(correlation_id) if correlation_id.isascii() else len(correlation_id.encode())
+    return len(body) + id_ + _ITEM + (len(traceparent) + _TRACE if traceparent else 0)
 
 
 def request(body: bytes, correlation_id: str, left: int, traceparent: str = "") -> bytes:

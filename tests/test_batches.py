@@ -31,6 +31,8 @@ def test_each_request_is_what_it_would_be_alone(
         batches.request(body, id_, left, trace)
         for body, (id_, _, left, trace) in zip(bodies, several, strict=True)
     ]
+    for part, alone, (id_, _, _, trace) in zip(parts, bodies, several, strict=True):
+        assert len(part) <= batches.size(alone, id_, trace)
     body = batches.joined(parts)
     assert batches.is_one(body)
     assert body == msgpack.packb(msgpack.unpackb(body))

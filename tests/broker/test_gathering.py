@@ -86,3 +86,18 @@ def test_no_message_is_longer_than_what_is_read_of_a_dead_one() -> None:
     assert len(groups) > 1
     for group in groups:
         assert len(gathering.batch([several[place] for place in group], NOW).body) <= batches.MAX_BYTES
+
+
+@given(st.integers(700, 2_500), st.sampled_from("nö"), st.sampled_from(("", "t" * 55)))
+def test_a_message_is_as_long_as_it_may_be(size: int, node: str, trace: str) -> None:
+    """None is left to the next message that had room in this one."""
+    body = encode_request(Request("e", "n", {"x": "y" * size}, 1, 1, 1, NOW + 2))
+    several = [
+        asked(number, node=node * 60, body=body, batch=1_000, traceparent=trace) for number in range(200)
+    ]
+    groups = gathering.groups(several, NOW)
+    assert groups is not None
+    for group in groups:
+        assert len(gathering.batch([several[place] for place in group], NOW).body) <= batches.MAX_BYTES
+    first = gathering.batch([several[place] for place in groups[0]], NOW).body
+    assert len(first) * (1 + 2 / len(groups[0])) > batches.MAX_BYTES

@@ -51,10 +51,11 @@ def groups(publications: Sequence[Publication], now: float) -> list[list[int]] |
         if not _may_join(each, now):
             found.append([place])
             continue
-        key, size = (each.queue, each.node, each.batch, _step(each, now)), len(each.body) + batches.ITEM
+        key = each.queue, each.node, each.batch, _step(each, now)
+        size = batches.size(each.body, each.correlation_id or "", each.traceparent)
         group, room = open_.get(key) or ([], 0)
         if not group or room < size or len(group) == each.batch:
-            group, room = [], batches.MAX_BYTES
+            group, room = [], batches.MAX_BYTES - batches.HEAD
             found.append(group)
         group.append(place)
         open_[key] = group, room - size
