@@ -27,6 +27,11 @@ class Awaiting:
         self._answers = answers
         self._turns = None if concurrency is None else asyncio.Semaphore(concurrency)
 
+    def at_most(self, most: int) -> None:
+        """Run so many at a time from now on, if there was no bound."""
+        if self._turns is None:
+            self._turns = asyncio.Semaphore(most)
+
     def answer(
         self, message: Incoming, request: Request, handler: Callable[[Request], Any], deadline: Deadline
     ) -> Coroutine[Any, Any, Answer]:
@@ -55,11 +60,14 @@ class Awaiting:
         handler: Callable[[Request], Any],
         deadline: Deadline,
     ) -> Answer:
-        try:
-            async with asyncio.timeout_at(deadline.when):
-                await turns.acquire()
-        except TimeoutError:
-            return self._answers.expired(message, 0.0)
+        if turns.locked():
+            try:
+                async with asyncio.timeout_at(deadline.when):
+                    await turns.acquire()
+            except TimeoutError:
+                return self._answers.expired(message, 0.0)
+        else:
+            await turns.acquire()  # which does not wait: a timer costs more than all the rest
         try:
             return await self._await(message, request, handler, deadline)
         finally:

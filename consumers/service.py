@@ -72,8 +72,9 @@ class Service:
 
     name: names its queue, ``evapi.decide.<name>``; letters, digits, ``_`` and ``-``.
     prefetch: how many requests one process holds at a time, those that wait for ``concurrency`` among
-    them, which no other instance can take meanwhile; by default 100, or twice ``concurrency``.
-    concurrency: how many ``async`` handlers run at a time in one process; by default all that it holds. A
+    them, which no other instance can take meanwhile; by default 100, or twice ``concurrency``. Where the
+    policy says ``batch``, how many messages.
+    concurrency: how many ``async`` handlers run at a time in one process; by default ``prefetch``. A
     plain ``def`` runs alone in any case. A request whose turn does not come is dropped at its deadline.
     queue_type, max_length, delivery_limit: of its queue, fixed when that is first declared.
     ``max_length``: what waits at most (the oldest gives way); ``delivery_limit``, of a quorum
@@ -274,6 +275,10 @@ class Service:
     def reach_kamailio(self, way: Way | None) -> None:
         """Ask Kamailio by this way; None: by none. Whoever runs the service says so."""
         self._way = way
+
+    def bound(self, most: int) -> None:
+        """Let no more ``async`` handlers run at a time, if there is no ``concurrency``: more may come."""
+        self._awaiting.at_most(most)
 
     async def answer(self, message: Incoming) -> Answer:
         """The answer to a message. Raises nothing: whatever goes wrong is in the answer."""

@@ -74,7 +74,7 @@ class Work:
     ) -> None:
         self._pass_on = pass_on
         self._requests_from = requests_from
-        self._most_done = prefetch // 4
+        self._prefetch, self._most_done = prefetch, prefetch // 4
         self._pause: asyncio.TimerHandle | None = None
         self._service = service
         self._line = line
@@ -140,6 +140,7 @@ class Work:
                 delivery.received = now
             if any(each.body >= several.ARRAY for each in deliveries):
                 deliveries = [part for each in deliveries for part in several.parts(each)]
+                self._service.bound(self._prefetch)
             if self._untaken:
                 self._untaken += deliveries
             else:

@@ -82,8 +82,8 @@ def ids(body: bytes) -> list[str]:
 class Batched(Hands):
     """Keeps what was written."""
 
-    def __init__(self, more: int = 0) -> None:
-        super().__init__(more)
+    def __init__(self, more: int = 0, prefetch: int = 1) -> None:
+        super().__init__(more, prefetch)
         self.frames: list[bytes] = []
         for line in (self.line, *self.others):
             line.write = partial(self._keep, line.write)  # type: ignore[method-assign]
@@ -328,6 +328,28 @@ async def test_what_tells_of_itself_does_so_in_headers_of_its_own() -> None:
         r"{'x-status': 'failed', 'x-detail': 'ValueError at test_several.py, line \d+'}", str(told["n:1:1:2"])
     )
     assert told["n:1:1:3"] == {"x-status": "failed", "x-detail": "no handler for unknown in x"}
+
+
+async def test_no_more_handlers_run_at_a_time_than_prefetch_lets_in() -> None:
+    """As of single requests: a service that waits for a database has said so by that, if by anything."""
+    hands, gate, running = Batched(prefetch=2), asyncio.Event(), set()
+
+    @hands.service.on("slow")
+    async def decide(request: Request) -> dict[str, Any]:
+        running.add(request.data["of"])
+        await gate.wait()
+        running.discard(request.data["of"])
+        return route("sip:1@gw")
+
+    hands.deliver(message(7, batch(*["slow"] * 5)), message(8, batch(*["slow"] * 5, left=0.05)))
+    await asyncio.sleep(0.01)
+    assert running == {1, 2}
+    await until(lambda: hands.service.counts[Result.EXPIRED] == 5)
+    gate.set()
+    await until(lambda: hands.service.counts[Result.DECIDED] == 5)
+    assert hands.line.did[-1] == "publish to r"
+    hands.line.confirm(9, multiple=True)
+    assert hands.work.in_hand == 0
 
 
 async def test_nobody_waits_for_the_answer_of_one_that_is_observed() -> None:
