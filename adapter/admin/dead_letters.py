@@ -25,7 +25,7 @@ from pamqp.commands import Basic
 from adapter import contract
 from adapter.admin import dead_batches
 from adapter.admin.masking import MASK, is_secret, masked
-from adapter.errors import CodecError
+from adapter.errors import BrokerUnavailable, CodecError
 from adapter.model.correlation import parts
 from adapter.relay.translate import call_id_of
 from adapter.wire import event as wire
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from adapter.model.transaction import TransactionId
 
 _SERVICE: Final = contract.service_queue("")
-_DEATHS: Final = ("x-death", "x-first-death-", "x-last-death-")
-"""Beginnings of the headers that RabbitMQ adds."""
+_DEATHS: Final = ("x-death", "x-first-death-", "x-last-death-")  # headers that RabbitMQ adds begin so
 _COLON: Final = re.compile(rb"([^:]{0,120}:\d{0,10}:\d{0,10}:)(.*)", re.DOTALL)
 _BROKEN_OFF: Final = re.compile(r'("([^"\s]{1,60})"\s*:\s*)"[^"]*\Z')
 
@@ -169,7 +168,8 @@ class DeadLetters:
         for letter in self.letters:
             message = letter.message
             if message.tag in parted and letter.number in self._of[message.tag]:
-                await self._rabbit.publish("", contract.DEAD_QUEUE, message.body, message.properties)
+                if not await self._rabbit.publish("", contract.DEAD_QUEUE, message.body, message.properties):
+                    raise BrokerUnavailable(f"{contract.DEAD_QUEUE} takes nothing: the removed may be back")
                 await self.remove([letter])
 
 

@@ -36,6 +36,7 @@ from adapter.amqp.topology import Binding, Queue
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq.topology import DEAD_BINDINGS, DEAD_QUEUE, EXCHANGES
 from adapter.contract import Request
+from adapter.errors import BrokerUnavailable
 from adapter.ports.broker import DeadLetter, Publication
 from consumers.amqp import several
 from consumers.amqp.delivery import Delivery
@@ -441,6 +442,36 @@ class TestOnTheQueue:
             assert await found.replay(left, now + 1) is Fate.REPLAYED
         got = await (await rabbit._channel()).basic_get(SERVICE.name)
         assert (got.body, got.header.properties.correlation_id) == (published[2].body, "sbc1:3:7:c")
+
+    async def test_what_is_left_of_a_batch_is_not_lost_if_it_cannot_be_published(
+        self, rabbit: Rabbit, vhost: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = time.time()
+        published = [
+            Publication(
+                "invite_request",
+                "sbc1",
+                contract.encode_request(Request("invite_request", "sbc1", {}, 3, 7, seq, now + 60)),
+                f"sbc1:3:7:{seq}",
+                now + 60,
+                queue=SERVICE.name,
+                batch=64,
+            )
+            for seq in (1, 2)
+        ]
+        await self.publish(vhost, *published)
+        await self.reject(rabbit)
+
+        async def refused(*_: object) -> bool:
+            return False
+
+        monkeypatch.setattr(rabbit, "publish", refused)
+        with pytest.raises(BrokerUnavailable, match="takes nothing"):
+            async with opened(rabbit) as found:
+                await found.remove(found.letters[:1])
+        await self.wait(rabbit, 1)
+        async with opened(rabbit) as found:
+            assert "sbc1:3:7:2" in [each.correlation_id for each in found.letters]
 
     async def test_one_that_the_sdk_rejected_out_of_a_batch_goes_to_that_service_alone(
         self, rabbit: Rabbit
