@@ -36,6 +36,8 @@ _FIRST_MAP, _LAST_MAP = 0x80, 0x8D
 """Maps whose first byte tells how many keys they have, with room for two more."""
 _MAX_ID: Final = 1_024
 _pack: Final = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+_pack_read: Final = msgpack.Packer(use_bin_type=True, autoreset=True, datetime=True).pack
+"""Of what was unpacked here, in which there may be times: no adapter writes one, and others may."""
 _ID_KEY: Final = _pack(ID)
 _HEADERS_KEY: Final = _pack(HEADERS)
 
@@ -132,8 +134,11 @@ def replied(body: bytes) -> tuple[list[Replied], str]:
 
 
 def alone(request: Mapping[str, Any]) -> bytes:
-    """Return the body of a request that comes alone, out of the map of one that came in a batch."""
-    packed: bytes = _pack(request)
+    """Return the body that one out of a batch has alone, of its map. Raises CodecError."""
+    try:
+        packed: bytes = _pack_read(request)
+    except (ValueError, TypeError, OverflowError, RecursionError) as exc:
+        raise CodecError("unencodable", f"{type(exc).__name__}: {exc}") from exc
     return packed
 
 
@@ -159,7 +164,7 @@ def _asked(found: Any) -> Asked:
 def _replied(found: Any) -> Replied:
     id_, headers, body = _id(found), found.get(HEADERS), found.get(BODY)
     if type(body) is dict:
-        body = contract.encode_reply(body)
+        body = alone(body)
     if type(body) is not bytes or not (headers is None or type(headers) is dict):
         raise CodecError("not-a-batch", "a reply of it without a body, or with headers that are no map")
     return Replied(id_, headers, body)

@@ -95,3 +95,12 @@ def test_what_is_not_put_with_others() -> None:
     in_json = encode_request(Request("e", "n", {}, 1, 1, 1, 1.0), as_json=True)
     assert not any(map(batches.takes, (large, in_json, b"", b"\x8e", b"\xde\x00\x10")))
     assert not any(map(batches.is_one, (small, large, in_json, b"")))
+
+
+def test_a_request_with_a_time_in_it_can_be_sent_on_alone() -> None:
+    """No adapter writes one, and whoever may write to a service's queue can."""
+    odd = {"correlation_id": "n:1:1:1", "event": "e", "data": msgpack.Timestamp(1_800_000_000, 5_000)}
+    (found,) = batches.asked(msgpack.packb([odd]))
+    assert msgpack.unpackb(batches.alone(found.request)) == {"event": "e", "data": odd["data"]}
+    (told,), wrong = batches.replied(msgpack.packb([{"correlation_id": "n:1:1:1", "body": odd}]))
+    assert (contract.decode_reply(told.body)["event"], wrong) == ("e", "")

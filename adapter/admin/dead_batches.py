@@ -23,10 +23,9 @@ def parts(message: Message) -> Sequence[Message]:
     if contract.HEADER_BATCH not in message.headers:
         return [message]
     try:
-        found = batches.asked(message.body)
+        return [_part(message, each) for each in batches.asked(message.body)] or [message]
     except CodecError:
         return [message]  # it is shown as it is
-    return [_part(message, each) for each in found] or [message]
 
 
 def _part(message: Message, asked: batches.Asked) -> Message:

@@ -254,3 +254,22 @@ async def test_what_is_odd_in_a_batch_of_replies_costs_the_others_nothing(
         "other",
     )
     assert (other.correlation_id, other.status, other.service) == (f"{node}:2:7:1", "failed", "other")
+
+
+async def test_what_somebody_else_put_in_a_dead_batch_stops_no_replies(
+    broker: AmqpBroker, client: BlockingChannel, receiver: Recorder, node: str, name: str
+) -> None:
+    """A timestamp of msgpack, which no adapter writes."""
+    await attached(broker, node)
+    odd = msgpack.Timestamp(1_800_000_000)
+    several = [
+        {"correlation_id": f"{node}:{number}:7:1", "event": "asked", "node": node, "data": data}
+        for number, data in enumerate((odd, {}))
+    ]
+    told = pika.BasicProperties(
+        headers={"x-batch": 2, "x-version": 1, "x-node": node, "BCC": [f"asked.{node}"]}, reply_to="r"
+    )
+    client.basic_publish("", service_queue(name), msgpack.packb(several), told)
+    client.basic_reject(await next_tag(client, service_queue(name)), requeue=False)
+    await until(lambda: len(receiver.replies) == 2)
+    assert [msgpack.unpackb(each.body)["data"] for each in receiver.replies] == [odd, {}]

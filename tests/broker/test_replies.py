@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +82,63 @@ def test_a_message_of_replies_that_is_too_long_is_kept_for_that() -> None:
     assert isinstance(found, DeadLetter)
     assert found.reason == "oversized"
     assert found.detail == "replies of 200000 bytes in one message, at most 128000"
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.floats()
+    | st.text(max_size=9)
+    | st.binary(max_size=9)
+    | st.builds(msgpack.Timestamp, st.integers(-(1 << 63), (1 << 63) - 1), st.integers(0, 999_999_999))
+    | st.builds(msgpack.ExtType, st.integers(0, 127), st.binary(max_size=9)),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["correlation_id", "body", "headers", "event", "node", "x-status", "x-received"])
+            | st.binary(max_size=3),
+            inner,
+            max_size=6,
+        )
+    ),
+)
+
+
+@given(
+    st.lists(
+        VALUES
+        | st.fixed_dictionaries(
+            {"correlation_id": st.just("sbc1:1:2:3")},
+            optional={
+                "body": VALUES,
+                "headers": st.dictionaries(
+                    st.sampled_from(
+                        [
+                            "x-status",
+                            "x-detail",
+                            "x-service",
+                            "x-extend",
+                            "x-cache",
+                            "x-received",
+                            "x-replied",
+                        ]
+                    ),
+                    VALUES,
+                ),
+                "data": VALUES,
+                "event": VALUES,
+            },
+        ),
+        max_size=4,
+    ),
+    st.sampled_from(["", contract.DEAD_EXCHANGE]),
+)
+def test_whatever_somebody_puts_in_a_batch_it_is_read(several: list[Any], exchange: str) -> None:
+    """What raised here would stop the node's replies: the message would come again and again."""
+    deaths = {"x-death": [{"reason": "rejected", "queue": "evapi.decide.x"}], contract.HEADER_NODE: "sbc1"}
+    headers = {contract.HEADER_BATCH: len(several), **deaths}
+    read_replies(delivered(headers, exchange, msgpack.packb(several)), "sbc1")
 
 
 UNTAKEN = {contract.HEADER_UNTAKEN: 1}

@@ -98,21 +98,18 @@ def _several(delivery: Delivery, node: str) -> list[Reply | DeadLetter | None]:
 
 def _several_given_up(delivery: Delivery, node: str) -> list[Reply | DeadLetter | None]:
     """Requests that died in one message: each of them did."""
-    try:
-        found = batches.asked(delivery.body)
-    except CodecError:
-        return [None]  # it is none of ours, or too long to have been one
     properties = delivery.properties
-    return [
-        _given_up(
+    try:
+        found = [
             delivery._replace(
                 properties=properties._replace(correlation_id=each.correlation_id),
                 body=batches.alone(each.request),
-            ),
-            node,
-        )
-        for each in found
-    ]
+            )
+            for each in batches.asked(delivery.body)
+        ]
+    except CodecError:
+        return [None]  # it is none of ours, or too long to have been one
+    return [_given_up(each, node) for each in found]
 
 
 def letter(delivery: Delivery, node: str, why: str, detail: str) -> DeadLetter:
