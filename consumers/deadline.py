@@ -38,22 +38,25 @@ class TimeLeft:
         self._least, self._at = float("inf"), 0.0  # the way of the fastest, and when that was looked at
         self.unread = unread
 
-    def of(self, deadline: float, left: float) -> float:
+    def of(self, deadline: float, left: float, lasts: float | None = None) -> float:
         """Return the seconds that a request has which has just come; none left: 0 or less.
 
         Args:
             deadline: its deadline, in epoch seconds by the adapter's clock.
             left: seconds that were left when it was published.
+            lasts: seconds after which RabbitMQ hands its message out no more; None: as many. In a message of
+                several one may expire before that.
         """
+        lasts = left if lasts is None else max(left, lasts)
         now = self._monotonic()
         way = now - (deadline - left)  # and what the two clocks differ by, always the same
         waited = way - self._least
         # RabbitMQ hands out nothing that is past its expiry: what is, and cannot have lain unread since,
         # tells that the adapter's clock was set. A process that cannot keep up must not take its own
         # backlog for that, nor for a clock that drifts.
-        if waited <= SHORT or self.unread() < (waited - left if waited >= left else waited):
+        if waited <= SHORT or self.unread() < (waited - lasts if waited >= lasts else waited):
             waited -= DRIFT * (now - self._at)
-            if waited < 0 or waited >= left:
+            if waited < 0 or waited >= lasts:
                 waited = 0.0
             self._least = way - waited
         self._at = now

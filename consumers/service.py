@@ -298,17 +298,25 @@ class Service:
         return self._begin(message, request, headers, send)
 
     def begin_decoded(
-        self, message: Incoming, decoded: Mapping[str, Any], send: Send | None = None
+        self, message: Incoming, decoded: Mapping[str, Any], send: Send | None = None, lasts: Any = None
     ) -> Answer | Coroutine[Any, Any, Answer]:
-        """As ``begin``, of a request that came with others in one message: the map that its body was."""
+        """As ``begin``, of a request that came with others in one message: the map that its body was.
+
+        ``lasts``: milliseconds that this message had when it was published, if it says so.
+        """
         try:
             request, headers = request_of(decoded), message.headers
         except Exception as exc:  # likewise
             return self._answers.rejected(message, exc)
-        return self._begin(message, request, headers, send)
+        return self._begin(message, request, headers, send, lasts / 1000 if type(lasts) is int else None)
 
     def _begin(
-        self, message: Incoming, request: Request, headers: Mapping[str, Any], send: Send | None
+        self,
+        message: Incoming,
+        request: Request,
+        headers: Mapping[str, Any],
+        send: Send | None,
+        lasts: float | None = None,
     ) -> Answer | Coroutine[Any, Any, Answer]:
         request.correlation_id = message.correlation_id  # type: ignore[misc]  # a copy costs 0.6 us
         request.raw_headers = headers  # type: ignore[misc]
@@ -318,7 +326,7 @@ class Service:
             left = request.deadline - now
             at_first = headers.get(HEADER_TIME_LEFT)
             if type(at_first) is int:
-                by_clock, left = left, self._time_left.of(request.deadline, at_first / 1000)
+                by_clock, left = left, self._time_left.of(request.deadline, at_first / 1000, lasts)
                 if abs(by_clock - left) > _CLOCKS_DIFFER:
                     request = replace(request, deadline=now + left)
             if not left > 0:  # so that NaN counts as passed

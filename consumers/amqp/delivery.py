@@ -67,6 +67,8 @@ class Delivery:
 
     request: Mapping[str, Any] | None = None
     """Its body, if that was decoded with others that came in the same message."""
+    lasts: Any = None
+    """The milliseconds that this message had when it was published, likewise."""
     lost: bool = False
     """Whether its message, done with, is to be rejected: see ``several.Part``."""
 

@@ -19,6 +19,7 @@ from adapter.contract import (
     HEADER_BATCH,
     HEADER_DEADLINE,
     HEADER_NODE,
+    HEADER_TIME_LEFT,
     MSGPACK,
     VERSION,
     routing_key,
@@ -78,6 +79,11 @@ class Part(Delivery):
         whole.lost |= lost
         whole.left -= 1
         return whole.left == 0
+
+    @property
+    def lasts(self) -> Any:
+        """The time that the message had, as it says."""
+        return self._whole.headers.get(HEADER_TIME_LEFT)
 
     @property
     def lost(self) -> bool:  # type: ignore[override]

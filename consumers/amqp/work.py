@@ -171,9 +171,11 @@ class Work:
                 break
             try:
                 delivery.read()
-                found = self._refused(delivery) if self._requests_from else None
-                map_ = delivery.request
-                found = found or (begin(delivery, send) if map_ is None else decoded(delivery, map_, send))
+                map_, found = delivery.request, self._refused(delivery) if self._requests_from else None
+                if map_ is None:
+                    found = found or begin(delivery, send)
+                else:
+                    found = found or decoded(delivery, map_, send, delivery.lasts)
             except Exception:
                 self._give_up(delivery)
                 continue

@@ -33,11 +33,11 @@ class Watched(Service):
         return super().begin(message, send)
 
     def begin_decoded(
-        self, message: Incoming, decoded: Mapping[str, Any], send: Send | None = None
+        self, message: Incoming, decoded: Mapping[str, Any], send: Send | None = None, lasts: Any = None
     ) -> Answer | Coroutine[Any, Any, Answer]:
         """Likewise, of a request that came with others."""
         _look(message)
-        return super().begin_decoded(message, decoded, send)
+        return super().begin_decoded(message, decoded, send, lasts)
 
 
 def _look(message: Incoming) -> None:

@@ -201,6 +201,24 @@ async def test_what_has_expired_in_it_is_skipped() -> None:
     assert hands.line.did[-1] == "ack 7"
 
 
+async def test_what_expired_in_a_message_that_has_not_is_skipped_whoever_reads_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """RabbitMQ hands it out: it is no sign of a clock that was set."""
+    hands = Batched()
+    monkeypatch.setattr(hands.work._unread, "seconds", lambda: 0.0)
+    hands.deliver(message(1, batch("e", "e")))
+    published = time.time() - 3.0
+    several = []
+    for number, left in enumerate((1, 10, 1, 9), 1):
+        body = encode_request(Request("e", "n", {}, 1, 1, number, published + left))
+        several.append(batches.request(body, f"n:1:1:{number}", left * 1000))
+    headers = {"x-node": "n", "x-batch": 4, "x-time-left": 10_000}
+    hands.deliver(message(2, batches.joined(several), more=headers))
+    assert ids(hands.replies[1][2]) == ["n:1:1:2", "n:1:1:4"]
+    assert hands.service.counts == {Result.DECIDED: 4, Result.EXPIRED: 2}
+
+
 def _mixed() -> bytes:
     """Three, of which the second has no time left."""
     found = msgpack.unpackb(batch("e", "e", "e"))

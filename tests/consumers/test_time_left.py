@@ -44,6 +44,15 @@ def test_what_has_waited_longer_than_all_others_counts_as_quick_until_one_is_qui
     assert worlds.of(1.0) == pytest.approx(1.0)
 
 
+def test_one_of_several_in_a_message_may_have_expired_before_it() -> None:
+    worlds = Worlds()
+    worlds.of(0.0)
+    deadline = worlds.ahead + worlds.passed - 3.0 + 1.0
+    assert worlds.left.of(deadline, 1.0, 10.0) == pytest.approx(-2.0)
+    # Where its message had expired, too, a clock was set.
+    assert worlds.left.of(deadline - 8.0, 1.0, 10.0) == pytest.approx(1.0)
+
+
 def test_the_quickest_is_forgotten_no_faster_than_clocks_drift() -> None:
     worlds = Worlds()
     worlds.of(0.0)

@@ -49,6 +49,7 @@ import { TimeLeft } from './time_left.js';
  * @typedef {object} Message
  * @property {Uint8Array} [content]
  * @property {{ [key: string]: any }} [request] the map that its body was, where it came with others in one message
+ * @property {unknown} [lasts] the milliseconds that this message had when it was published, if it says so
  * @property {string | undefined} correlationId undefined where nobody waits for an answer
  * @property {{ [key: string]: any }} headers
  * @property {Set<() => void>} [inHand] takes what gives it up while its handler is at it
@@ -173,7 +174,7 @@ export class Service {
     } catch (error) {
       return this.#rejected(correlationId, error);
     }
-    const left = this.#left(body, headers[HEADER_TIME_LEFT]);
+    const left = this.#left(body, headers[HEADER_TIME_LEFT], message.lasts);
     if (!(left > 0)) return this.#expired(correlationId, left);
     const handler = this.#handlers.get(body.event);
     if (!handler) return this.#count({ result: 'unhandled', event: body.event });
@@ -216,11 +217,12 @@ export class Service {
   /**
    * @param {RequestBody} body
    * @param {unknown} told
+   * @param {unknown} lasts
    */
-  #left(body, told) {
+  #left(body, told, lasts) {
     if (body.deadline === undefined) return Infinity;
-    if (typeof told === 'number') return this.#timeLeft.of(body.deadline, told);
-    return body.deadline - Date.now();
+    if (typeof told !== 'number') return body.deadline - Date.now();
+    return this.#timeLeft.of(body.deadline, told, typeof lasts === 'number' ? Math.max(told, lasts) : told);
   }
 
   /** @param {number} milliseconds @returns {Reply} */

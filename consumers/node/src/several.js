@@ -6,6 +6,7 @@ import {
   HEADER_BATCH,
   HEADER_DEADLINE,
   HEADER_NODE,
+  HEADER_TIME_LEFT,
   HEADER_VERSION,
   MSGPACK,
   VERSION,
@@ -35,6 +36,8 @@ export class Part {
   constructor(message, { correlationId, headers, request }) {
     const { [HEADER_BATCH]: _, ...shared } = message.properties.headers ?? {};
     this.request = request;
+    /** The milliseconds that the message had when it was published, as it says. */
+    this.lasts = shared[HEADER_TIME_LEFT];
     this.fields = message.fields;
     this.properties = {
       ...message.properties,

@@ -36,16 +36,18 @@ export class TimeLeft {
    * Return the milliseconds that a request has which has just come; none left: 0 or less.
    * @param {number} deadline epoch milliseconds by the adapter's clock
    * @param {number} left milliseconds that were left when it was published
+   * @param {number} [lasts] milliseconds after which RabbitMQ hands its message out no more. In a message of several
+   *   one may expire before that
    */
-  of(deadline, left) {
+  of(deadline, left, lasts = left) {
     const now = this.#now();
     const way = now - (deadline - left); // and what the two clocks differ by, always the same
     let waited = way - this.#least;
     // RabbitMQ hands out nothing that is past its expiry: what is, and cannot have lain unread since, tells
     // that the adapter's clock was set. A process that cannot keep up must not take its own backlog for that.
-    if (waited <= SHORT || this.#unread() < (waited >= left ? waited - left : waited)) {
+    if (waited <= SHORT || this.#unread() < (waited >= lasts ? waited - lasts : waited)) {
       waited -= DRIFT * (now - this.#at);
-      if (waited < 0 || waited >= left) waited = 0;
+      if (waited < 0 || waited >= lasts) waited = 0;
       this.#least = way - waited;
     }
     this.#at = now;

@@ -116,7 +116,8 @@ export class Work {
     }
     const send = (/** @type {Reply} */ reply) => this.#over || this.#reply({ ...delivery, early: true }, reply);
     const inHand = this.#handled;
-    const body = message instanceof Part ? { request: message.request } : { content: message.content };
+    const body =
+      message instanceof Part ? { request: message.request, lasts: message.lasts } : { content: message.content };
     const answer = this.#service.answer({ ...body, correlationId, headers, inHand, send });
     if (answer instanceof Promise) answer.then((found) => this.#settle(delivery, found));
     else this.#settle(delivery, answer);

@@ -83,3 +83,24 @@ for (const [what, settled, error] of /** @type {[string, string, Error | null][]
     work.close();
   });
 }
+
+test('what has expired in a message that has not is skipped', async () => {
+  /** @type {any[][]} */
+  const published = [];
+  /** @type {any} */
+  const replies = { on: () => replies, publish: (/** @type {any[]} */ ...given) => published.push(given) };
+  const service = new Service('x', { log: { info() {}, warn() {}, error() {} } }).on('e', () => ({ action: 'allow' }));
+  const work = new Work(service, /** @type {any} */ ({}), replies, async () => replies);
+  for (const ago of [0, 3_000]) {
+    const at = Date.now() - ago;
+    const part = (/** @type {string} */ id, /** @type {number} */ left) =>
+      ({ correlation_id: id, event: 'e', node: 'n', deadline: at + left, headers: { 'x-time-left': left } });
+    const content = encode([part('a', 1_000), part('b', 10_000), part('c', 1_000), part('d', 9_000)]);
+    const headers = { 'x-batch': 4, 'x-node': 'n', 'x-time-left': 10_000 };
+    work.take(/** @type {any} */ ({ content, properties: { headers, replyTo: 'r' }, fields: { exchange: '' } }));
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+  }
+  const ids = published.map(([, , body]) => /** @type {any[]} */ (decode(body)).map((each) => each.correlation_id));
+  assert.deepEqual(ids, [['a', 'b', 'c', 'd'], ['b', 'd']]);
+  work.close();
+});

@@ -27,6 +27,14 @@ test('a clock that was set is believed, unless a backlog explains it', () => {
   assert.equal(of(10_000), 2_000 - 10_000, 'it lay in the socket');
 });
 
+test('one of several in a message may have expired before it', () => {
+  const { at } = clocks();
+  const left = new TimeLeft(() => 0, () => at.now);
+  left.of(at.now + 1_000, 1_000);
+  assert.equal(left.of(at.now - 3_000 + 1_000, 1_000, 10_000), -2_000);
+  assert.equal(left.of(at.now - 11_000 + 1_000, 1_000, 10_000), 1_000, 'its message, too: a clock was set');
+});
+
 test('a socket that was read empty is known', async () => {
   const unread = new Unread();
   assert.equal(unread.milliseconds(), Infinity);
