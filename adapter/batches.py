@@ -34,7 +34,8 @@ BODY: Final = "body"
 
 _FIRST_MAP, _LAST_MAP = 0x80, 0x8D
 """Maps whose first byte tells how many keys they have, with room for two more."""
-_MAX_ID: Final = 1_024
+_MAX_ID: Final = 255
+"""Bytes: a property of AMQP has no more, and a reply may have to go alone."""
 _pack: Final = msgpack.Packer(use_bin_type=True, autoreset=True).pack
 _pack_read: Final = msgpack.Packer(use_bin_type=True, autoreset=True, datetime=True).pack
 """Of what was unpacked here, in which there may be times: no adapter writes one, and others may."""
@@ -172,6 +173,6 @@ def _replied(found: Any) -> Replied:
 
 def _id(found: Any) -> str:
     id_ = found.get(ID) if type(found) is dict else None
-    if type(id_) is not str or not 0 < len(id_) <= _MAX_ID:
-        raise CodecError("not-a-batch", f"a part of it has no {ID}")
+    if type(id_) is not str or not 0 < (len(id_) if id_.isascii() else len(id_.encode())) <= _MAX_ID:
+        raise CodecError("not-a-batch", f"a part of it has no {ID} of up to {_MAX_ID} bytes")
     return id_

@@ -11,7 +11,7 @@ from adapter import batches, contract
 from adapter.contract import Request, decode_request, encode_request, request_of
 from adapter.errors import CodecError
 
-IDS = st.text(min_size=1, max_size=200)
+IDS = st.text(min_size=1, max_size=60) | st.text("n", min_size=255, max_size=255)
 DATA = st.dictionaries(st.text(max_size=9), st.integers(0, 9) | st.binary(max_size=9) | st.text(max_size=9))
 ASKED = st.tuples(IDS, DATA, st.integers(1, 120_000), st.sampled_from(["", "00-1-2-01"]))
 FEW = 2
@@ -69,7 +69,8 @@ NONE = [
     {"correlation_id": "n:1:1:1"},
     {"correlation_id": "n:1:1:1", "body": "text"},
     {"correlation_id": "n", "body": b"", "headers": []},
-    {"correlation_id": "n" * 1025, "body": b""},
+    {"correlation_id": "n" * 256, "body": b""},
+    {"correlation_id": "n" + 85 * "\u20ac", "body": b""},
 ]
 BROKEN = [b"", b"\x80", b"{}", b"\x92\xc1", b"\x9f", b"\xdc\xff\xff", b"\x91" * 2000, b"\x91\x01"]
 
@@ -80,6 +81,13 @@ def test_one_reply_that_is_none_costs_the_others_nothing(part: object) -> None:
     found, wrong = batches.replied(msgpack.packb([good, part, good]))
     assert len(found) == FEW
     assert wrong
+
+
+def test_no_request_has_an_id_that_its_reply_could_not_have_alone() -> None:
+    """A property of AMQP has 255 bytes: the consumer that wrote a longer one would fail at it."""
+    for id_ in ("n" * 256, "n" + 85 * "\u20ac"):
+        with pytest.raises(CodecError):
+            batches.asked(msgpack.packb([{"correlation_id": id_, "event": "e", "node": "n"}]))
 
 
 @pytest.mark.parametrize("body", BROKEN)

@@ -282,14 +282,17 @@ async def test_what_is_no_batch_is_rejected_whole(caplog: pytest.LogCaptureFixtu
     hands = Batched()
     broken = msgpack.packb([{"event": "e"}, {"event": "e"}])
     untold, later = {"x-node": "n"}, {"x-batch": 2, "x-version": 2}
+    found = msgpack.unpackb(batch("e"))
+    found[0]["correlation_id"] = "x" * 256
     hands.deliver(
         message(1, broken),
         message(2, b"\x92\xc1"),
         message(3, batch("e", "e"), more=untold),
         message(4, batch("e", "e"), more=later),
         message(5, b"\x90"),
+        message(6, msgpack.packb(found)),
     )
-    assert hands.line.did == [f"reject {tag} False" for tag in (1, 2, 3, 4, 5)]
+    assert hands.line.did == [f"reject {tag} False" for tag in (1, 2, 3, 4, 5, 6)]
     assert "to the dead letters" in caplog.text
     assert hands.work.in_hand == 0
 

@@ -7,7 +7,8 @@ import { CodecError, decode, encode, isMap } from './contract.js';
 const MOST = 1_000;
 /** Bytes of the body of a batch: of a longer one the adapter reads its beginning alone. */
 const MAX_BYTES = 128_000;
-const MAX_ID = 1_024;
+/** Bytes: a property of AMQP has no more, and a reply may have to go alone. */
+const MAX_ID = 255;
 
 /**
  * One request of a batch.
@@ -38,7 +39,7 @@ export function decodeBatch(content) {
   return found.map((each) => {
     if (!isMap(each)) throw new CodecError('a part of a batch is no map');
     const { correlation_id: correlationId, headers = {}, ...request } = each;
-    if (typeof correlationId !== 'string' || !correlationId || correlationId.length > MAX_ID) {
+    if (typeof correlationId !== 'string' || !correlationId || Buffer.byteLength(correlationId) > MAX_ID) {
       throw new CodecError('a part of a batch has no correlation_id');
     }
     if (!isMap(headers)) throw new CodecError('a part of a batch whose headers are no map');

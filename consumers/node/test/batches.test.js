@@ -26,7 +26,8 @@ for (const [what, content] of /** @type {[string, Buffer][]} */ ([
   ['no correlation id', asked({ correlation_id: undefined })],
   ['a correlation id that is no text', asked({ correlation_id: 5 })],
   ['an empty correlation id', asked({ correlation_id: '' })],
-  ['an endless correlation id', asked({ correlation_id: 'x'.repeat(1025) })],
+  ['a correlation id that no property holds', asked({ correlation_id: 'x'.repeat(256) })],
+  ['one of fewer letters', asked({ correlation_id: '\u20ac'.repeat(86) })],
   ['headers that are no map', asked({ headers: [] })],
   ['half a batch', asked().subarray(0, 9)],
 ])) {
