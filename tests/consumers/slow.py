@@ -6,11 +6,14 @@ import time
 
 from consumers import Decision, Request, Service, allow
 
+TAKES = 0.02
+
 service = Service("slow", prefetch=100)
 
 
 @service.on("slow_request")
 def decide(request: Request) -> Decision:
-    """Compute, and allow."""
-    time.sleep(0.02)
-    return allow()
+    """Compute, and allow; tell when that began, in epoch seconds."""
+    began = time.time()
+    time.sleep(TAKES)
+    return allow(began=began)
