@@ -46,19 +46,23 @@ def in_flight(stage: Stage, effort: Effort) -> Generator[Row | Spent]:
             for takes, results in found.items():
                 load = Load(rate, effort.seconds, takes, warm_up=takes + SETTLE)
                 results.append(stage.measure(ground, load, f"{rate * takes:,.0f} in flight"))
-    more = rate * (many - few)
     # The first of each: later ones find the memory that the first with many has left behind.
-    per_call = (found[many][0].after.memory - found[few][0].after.memory) / more / 1000
-    enough = per_call <= 3 and kept_up(found[many])
+    kilobytes = per_call(found[few][0], found[many][0], rate * (many - few))
+    enough = kilobytes <= 3 and kept_up(found[many])
     yield Row(
         "memory-call",
-        *(f"{per_call:.1f} KB{fell_behind(found[many])}", enough),
+        *(f"{kilobytes:.1f} KB{fell_behind(found[many])}", enough),
         note=f"{found[few][0].after.memory / MB:.0f} MB with {rate * few:,.0f} in flight, "
         f"{found[many][0].after.memory / MB:.0f} MB with {rate * many:,.0f}",
     )
     yield _flat("in-flight", {f"{rate * takes:,.0f}": results for takes, results in found.items()})
     for takes, results in found.items():
         yield Spent("adapter", f"{rate:,}/s, {rate * takes:,.0f} in flight", middle(results))
+
+
+def per_call(few: Result, many: Result, more: float = IN_FLIGHT_RATE * (MANY - FEW)) -> float:
+    """Return the kilobytes of a call in flight, by a load with few and, after it, one with ``more``."""
+    return (many.after.memory - few.after.memory) / more / 1000
 
 
 def nodes(stage: Stage, effort: Effort) -> Generator[Row | Spent]:

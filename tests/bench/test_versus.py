@@ -63,6 +63,7 @@ def test_the_command_line() -> None:
         "saturation",
         FLAT_OUT,
         IDLE,
+        versus.IN_FLIGHT,
         versus.FASTEST,
         *chain(*versus.BATCHES.values()),
     }

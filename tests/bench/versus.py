@@ -30,9 +30,10 @@ from rich.table import Table
 from adapter.bench import ground
 from adapter.bench.ground import BenchError
 from adapter.bench.load import Load
+from tests.bench import growth
 from tests.bench.fastest import fastest
 from tests.bench.rows import ADAPTER, cost, decided_all, kept_up
-from tests.bench.stage import EMBEDDED, OURS, Stage, preface
+from tests.bench.stage import EMBEDDED, LONG_POLICY, OURS, Stage, preface
 from tests.harness.process import HarnessError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ MB: Final = 1_000_000
 MOST: Final = 1.03
 """What this tree may cost at HIGH calls/s, over the base."""
 CPU, FULL, FLAT_OUT, IDLE = "cpu-2000", "saturation", "embedded", "idle"
+IN_FLIGHT: Final = "memory-call"
 MACHINE_1000, MACHINE_4000 = "machine-1000", "machine-4000"
 FASTEST: Final = "fastest"
 P50_500, P99_500, P50_2000, P99_2000 = "p50-500", "p99-500", "p50-2000", "p99-2000"
@@ -57,6 +59,7 @@ WHAT: Final[Mapping[str, tuple[str, str]]] = {
     FULL: (f"CPU per call at saturation, {WINDOW} at a time", "us"),
     FLAT_OUT: ("embedded, flat out: CPU per call", "us"),
     IDLE: ("memory, idle", "MB"),
+    IN_FLIGHT: ("memory per call in flight", "KB"),
     MACHINE_1000: ("whole machine per call at 1,000 calls/s, batch = 64", "us"),
     MACHINE_4000: ("whole machine per call at 4,000 calls/s, batch = 64", "us"),
     P50_500: ("added latency at 500 calls/s, batch = 64: p50", "ms"),
@@ -146,7 +149,7 @@ def measured(
         "adapter": build.command(ground.ADAPTER),
         "consumer": build.command(ground.CONSUMER),
     }
-    if set(names) - {FLAT_OUT}:
+    if {CPU, FULL, IDLE} & set(names):
         with stage.ground(OURS, **commands) as made:
             if IDLE in names:
                 found[IDLE] = made.usages()[ADAPTER].memory / MB, ""
@@ -159,6 +162,8 @@ def measured(
                 found[FULL] = cost(result), "" if decided_all([result]) else _behind(result)
     if any(set(each) & set(names) for each in (*BATCHES.values(), {FASTEST})):
         found |= _with_batches(stage, build, seconds, names, commands)
+    if IN_FLIGHT in names:
+        found[IN_FLIGHT] = _in_flight(stage, build, seconds, commands)
     if FLAT_OUT in names:
         with stage.ground(EMBEDDED, adapter=commands["adapter"]) as made:
             load = Load(None, seconds, window=WINDOW)
@@ -185,6 +190,21 @@ def _with_batches(
             what = f"{build.name}, fastest"
             found[FASTEST] = fastest(lambda load: stage.measure(made, load, what), seconds), ""
     return found
+
+
+def _in_flight(stage: Stage, build: Build, seconds: float, commands: Mapping[str, Any]) -> tuple[float, str]:
+    """Kilobytes of the adapter per call, by how much more it has with many in flight than with few."""
+    with stage.ground(OURS, policy=LONG_POLICY, **commands) as made:
+        few, many = (
+            stage.measure(
+                made,
+                Load(growth.IN_FLIGHT_RATE, seconds, takes, warm_up=takes + growth.SETTLE),
+                f"{build.name}, {growth.IN_FLIGHT_RATE * takes:,.0f} in flight",
+            )
+            for takes in (growth.FEW, growth.MANY)
+        )
+    note = "" if kept_up([many]) else _behind(many)
+    return growth.per_call(few, many), note
 
 
 def machine(result: Result) -> float:
