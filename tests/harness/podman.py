@@ -42,8 +42,10 @@ def base_image() -> str:
     mirror = next((found for found in MIRRORS if Path(found).exists()), "")
     with tempfile.TemporaryDirectory() as folder:
         archive = str(Path(folder) / "base.tar")
-        made = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", SUITE, archive]
-        _run(*made, *([mirror] if mirror else []), timeout=BUILD_TIMEOUT)
+        # This machine's own suite, whichever it is: its sources, and its keys, are here.
+        whence = ["", archive, mirror] if mirror else [SUITE, archive]
+        made = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}"]
+        _run(*made, *whence, timeout=BUILD_TIMEOUT)
         container = _run("buildah", "from", "scratch").strip()
         try:
             _run("buildah", "add", "--quiet", container, archive, "/", timeout=BUILD_TIMEOUT)

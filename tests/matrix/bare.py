@@ -31,12 +31,17 @@ NEWCOMER: Final = "newcomer"
 HOME: Final = "root"
 SCRIPT: Final = """\
 set -eu
+mount --bind {root} {root}
 mount -t tmpfs none {root}/tmp
 mount --rbind /proc {root}/proc
 mount --rbind /sys {root}/sys
 mount --rbind /dev {root}/dev
 {reaching_out}
-exec chroot {root} /usr/bin/env -i -C /{home}/evapi-adapter HOME=/{home} PATH={path} {given} bash -c "$0"
+cd {root}
+mkdir -p .before
+pivot_root . .before
+umount --lazy /.before
+exec /usr/bin/env -i -C /{home}/evapi-adapter HOME=/{home} PATH={path} {given} bash -c "$0"
 """
 
 
