@@ -20,6 +20,17 @@ async def end(*tasks: asyncio.Future[Any]) -> None:
                 task.exception()  # it was told to end: how it did is of no interest
 
 
+def heed_cancellation() -> None:
+    """Raise CancelledError if the current task was told to end; to be asked by who goes on after an error.
+
+    Whoever waits for a channel that closes gets the channel's error, even if he is cancelled at this instant:
+    aiormq's ``TaskWrapper`` raises that in place of CancelledError (7.2).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def outcome(work: Coroutine[Any, Any, Any]) -> BaseException | None:
     """Run it and give what it raised.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiormq
 
+from adapter.amqp.tasks import heed_cancellation
 from adapter.amqp.words import NotThere, refused
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ async def declare_exchange(channel: aiormq.Channel, exchange: Exchange, passive:
             passive=passive,
         )
     except aiormq.AMQPError as exc:
+        heed_cancellation()
         raise refused("exchange", exchange.name, exc) from exc
 
 
@@ -79,6 +81,7 @@ async def declare_queue(channel: aiormq.Channel, queue: Queue, passive: bool = F
             passive=passive,
         )
     except aiormq.AMQPError as exc:
+        heed_cancellation()
         raise refused("queue", queue.name, exc) from exc
     return found.message_count or 0
 

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adapter import contract
+from adapter.broker.rabbitmq import AmqpBroker
+from adapter.broker.rabbitmq.limits import Limits
 from adapter.contract import results_queue
 from adapter.ports.broker import Publication, Published
 from tests.broker.support import (
+    Recorder,
     attached,
     bind,
     dead_letter_of,
@@ -25,8 +28,7 @@ from tests.harness.until import until
 if TYPE_CHECKING:
     from pika.adapters.blocking_connection import BlockingChannel
 
-    from adapter.broker.rabbitmq import AmqpBroker
-    from tests.broker.support import Recorder
+    from tests.harness.rabbitmq import RabbitServer
 
 
 async def test_properties_of_a_request(broker: AmqpBroker, client: BlockingChannel) -> None:
@@ -241,3 +243,15 @@ async def test_commands_and_replies_share_a_channel(
     assert [body for _, body in receiver.commands] == [b"%d" % number for number in range(200)]
     assert broker.counters.redelivered == 0
     assert not broker.problems
+
+
+async def test_closed_at_whatever_it_is_it_ends_all_it_began(rabbitmq: RabbitServer) -> None:
+    slow = Limits(confirm_timeout=60.0, answer_timeout=60.0, close_timeout=60.0)
+    for step in range(30):
+        broker = AmqpBroker(rabbitmq.url, limits=slow)
+        await broker.start(Recorder())
+        broker.attach(unique("sbc"))
+        await asyncio.sleep(step * 0.003)
+        async with asyncio.timeout(30):
+            await broker.close()
+        await until(lambda: not any(task.get_name().startswith("broker: ") for task in asyncio.all_tasks()))

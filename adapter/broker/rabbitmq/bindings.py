@@ -54,6 +54,7 @@ class Bindings:
         self._task: asyncio.Task[None] | None = None
         self._pause = 0.0
         self._more = asyncio.Event()
+        self._stopped = False
 
     def __repr__(self) -> str:
         return f"<Bindings {len(self._wanted)} to make, {len(self._made)} made>"
@@ -64,6 +65,8 @@ class Bindings:
         One that was made before is made again, since somebody may have deleted it; nobody waits for
         that.
         """
+        if self._stopped:
+            return
         wanted = self._wanted[part] = _Wanted(step)
         self._more.set()
         if self._task is None or self._task.done():
@@ -81,6 +84,7 @@ class Bindings:
 
     async def stop(self) -> None:
         """Make no more."""
+        self._stopped = True
         if self._task is not None:
             await end(self._task)
 

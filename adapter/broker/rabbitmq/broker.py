@@ -283,6 +283,7 @@ class AmqpBroker:
             await asyncio.wait(emptying, timeout=timeout)
         await self._supervisor.finish(timeout)
         await asyncio.gather(*(kept.stop() for kept in (self._requests, self._replies, self._pushes)))
+        await end(*self._taking.values(), *self._obeying.values())  # those that had only just begun
         await self._bindings.stop()
         await self._supervisor.finish(timeout)
 
@@ -312,7 +313,7 @@ class AmqpBroker:
             self._prepared(node)
             self._await(node)
         if tasks:
-            self._supervisor.aside(end(*tasks.values()))
+            self._supervisor.aside(asyncio.wait(tasks.values()))  # a second cancel would cut their ends short
 
     def _take(self, node: str, connection: Connection) -> None:
         self._taking[node] = self._supervisor.start(

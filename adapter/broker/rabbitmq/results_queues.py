@@ -77,6 +77,7 @@ class ResultsQueues:
         self._supervisor = shared.supervisor
         self._priority = priority
         self._consumed = asyncio.Event()  # whether the own queue is
+        self._stopping = False
         self._others: dict[str, float] = {}  # queues, and until when, by the loop's clock
         self._consuming: dict[str, asyncio.Task[None]] = {}  # those of them that are, or are looked for
 
@@ -179,6 +180,8 @@ class ResultsQueues:
                     await inbox.drain_single(self._kept)
             async with asyncio.timeout(self._limits.answer_timeout):
                 await inbox.open()
+            if self._stopping:  # it was too late for ``stop``
+                return
             self.inboxes[queue] = inbox
             if queue == self.queue:
                 self._consumed.set()
@@ -199,4 +202,5 @@ class ResultsQueues:
 
     def stop(self) -> list[Coroutine[Any, Any, None]]:
         """Have each inbox get no more, and end when what is here has been taken in."""
+        self._stopping = True
         return [inbox.stop() for inbox in self.inboxes.values()]
