@@ -9,6 +9,7 @@ import stomp
 
 NAME, EVENT = os.environ["SERVICE"], os.environ["EVENT"]
 OWN = {"x-queue-name": f"evapi.decide.{NAME}", "durable": "true", "auto-delete": "false"}
+OWN["exclusive"] = "false"
 OWN["x-dead-letter-exchange"] = "evapi.dead"
 
 
