@@ -45,6 +45,7 @@ def base_image() -> str:
         # This machine's own suite, whichever it is: its sources, and its keys, are here.
         whence = ["", archive, mirror] if mirror else [SUITE, archive]
         made = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}"]
+        made += ['--aptopt=Acquire::Check-Valid-Until "false"']
         _run(*made, *whence, timeout=BUILD_TIMEOUT)
         container = _run("buildah", "from", "scratch").strip()
         try:
