@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from adapter.evapi.socket import ENOUGH, FAST, FAST_IN_BATCHES, GATHER, MANY, WINDOW, ReadCoalescing
+from adapter.evapi.socket import (
+    ENOUGH,
+    FAST,
+    FAST_IN_BATCHES,
+    GATHER,
+    LONGEST,
+    MANY,
+    TOGETHER,
+    WINDOW,
+    ReadCoalescing,
+)
 
 
 def paused(rate: float, frames: int = 1, seconds: float = 1.0) -> list[float]:
@@ -56,10 +66,14 @@ def test_it_gathers_at_lower_rates_where_requests_go_in_batches() -> None:
     assert paused_now(1.0) == GATHER
 
 
-@pytest.mark.parametrize("in_batches", [True, False])
-def test_it_gathers_more_at_high_rates_where_requests_go_in_batches(in_batches: bool) -> None:
-    gather = ReadCoalescing(lambda: in_batches)
-    found = [gather.pause(frames, number / MANY) for number, frames in enumerate([1] * 1_000)]
-    assert found[-1] == (2 * GATHER if in_batches else GATHER)
-    assert gather.pause(ENOUGH, 999 / MANY) == (2 * GATHER if in_batches else 0.0)
-    assert gather.pause(4 * ENOUGH, 999 / MANY) == 0.0
+@pytest.mark.parametrize(("rate", "pause"), [(MANY * 1.01, LONGEST), (2 * MANY, TOGETHER / MANY / 2)])
+def test_at_high_rates_about_a_batch_gathers_where_requests_go_in_batches(rate: float, pause: float) -> None:
+    gather = ReadCoalescing(lambda: True)
+    found = [gather.pause(1, number / rate) for number in range(2_000)]
+    assert found[-1] == pytest.approx(pause, rel=0.05)
+    assert gather.pause(TOGETHER, 1_999 / rate) == found[-1]
+    assert gather.pause(2 * TOGETHER, 1_999 / rate) == 0.0
+
+
+def test_at_high_rates_it_gathers_no_longer_where_they_do_not() -> None:
+    assert paused(2 * MANY)[-1] == GATHER
