@@ -370,11 +370,12 @@ class Link:
         frames = self.writer.take(now)
         if frames:
             stream.send(frames if len(frames) == 1 else in_segments(frames, stream.segment))
+        if self.writer.unwritten and not self._relaxed:
+            stream.read_on()  # the receipts that make room may be there
         self._wake_by(self.writer.wake_at)
 
     def _wake_by(self, at: float | None) -> None:
-        """Flush at that time at the latest. A timer that turns out to be early is let run: it costs
-        less than to be set anew with each frame."""
+        """Flush at that time at the latest. An early timer is let run: it costs less than to be set anew."""
         if at is None or (self._waking is not None and self._waking_at <= at):
             return
         if self._waking is not None:
