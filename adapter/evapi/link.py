@@ -120,8 +120,6 @@ class Link:
     def set_relaxed(self, relaxed: bool) -> None:
         """Whether another replica claims this node's suspensions, so that they need not be read at once."""
         self._relaxed = relaxed
-        if relaxed and self._stream is not None:
-            self._stream.pause = READ_PAUSE
 
     def set_status(self, status: str) -> None:
         """Tell the health gate, now and each second: ready, degraded or draining."""

@@ -43,6 +43,7 @@ pivot_root . .before
 umount --lazy /.before
 exec /usr/bin/env -i -C /{home}/evapi-adapter HOME=/{home} PATH={path} {given} bash -c "$0"
 """
+"""By pivot_root: in a chroot that is no mount point mmdebstrap mounts nothing, and podman starts nothing."""
 
 
 def prepared(suite: str) -> Path:
