@@ -52,9 +52,8 @@ async def test_the_master_hangs_and_wakes(sentinel: RedisSentinel, stream: Strea
 
 
 async def test_a_planned_change_of_masters(sentinel: RedisSentinel, stream: Stream) -> None:
-    old = sentinel.master
-    sentinel.ask("SENTINEL", "FAILOVER", "main")
-    await asyncio.gather(asyncio.to_thread(sentinel.wait_for_failover, old), stream.until_it_works())
+    with sentinel.planned_failover() as old:
+        await asyncio.gather(asyncio.to_thread(sentinel.wait_for_failover, old), stream.until_it_works())
     await asyncio.to_thread(sentinel.revive)
     await stream.until_it_works()
     assert sentinel.master is not old

@@ -32,7 +32,7 @@ module_tmp account.so
 module_app menu.so
 module_app ctrl_tcp.so
 """
-"""What is heard goes nowhere: a player that writes it down hangs at times (baresip 1.1.0)."""
+"""What is heard goes nowhere: a player that writes it down ends the phone at times (baresip 1.1.0)."""
 RTP_PORTS = 10
 SPEAKS = 60
 """Seconds of silence that it has to say."""

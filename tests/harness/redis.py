@@ -11,12 +11,14 @@ import redis
 from tests.harness.process import HarnessError, Process, free_port, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tests.harness.certificates import Authority
 
 MASTER = "main"
+FAILOVER_TIMEOUT = 1000
+"""Milliseconds; after twice as many a failover is tried again."""
 SLOTS = 16_384
 NAMES = ("localhost", "127.0.0.1")
 """What a certificate is for: Sentinel and Cluster tell clients addresses, not host names."""
@@ -147,7 +149,7 @@ class RedisSentinel:
         lines = [
             f"sentinel monitor {MASTER} 127.0.0.1 {port} 2",
             f"sentinel down-after-milliseconds {MASTER} 700",
-            f"sentinel failover-timeout {MASTER} 1000",
+            f"sentinel failover-timeout {MASTER} {FAILOVER_TIMEOUT}",
         ]
         found = folder / f"sentinel{number}.conf"
         found.write_text("\n".join(lines) + "\n")
@@ -199,6 +201,22 @@ class RedisSentinel:
         found = self.master
         found.kill()
         return found
+
+    @contextlib.contextmanager
+    def planned_failover(self, timeout: int = 60_000) -> Iterator[RedisServer]:
+        """Ask for another master, as operators do; gives the one there was.
+
+        Sentinel looks once a second whether the replica is promoted. If that takes longer than the failover
+        timeout, it gives up and does not try again, as the master is well.
+
+        Args:
+            timeout: milliseconds of the failover timeout until the end.
+        """
+        found = self.master
+        self.ask("SENTINEL", "SET", MASTER, "failover-timeout", timeout)
+        self.ask("SENTINEL", "FAILOVER", MASTER)
+        yield found
+        self.ask("SENTINEL", "SET", MASTER, "failover-timeout", FAILOVER_TIMEOUT)
 
     def wait_for_failover(self, old: RedisServer) -> None:
         """Return once every sentinel has another master than this one."""
