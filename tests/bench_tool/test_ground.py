@@ -98,7 +98,7 @@ class TestWhatCannotStart:
 
     def test_the_real_consumer_without_a_url(self, tmp_path: Path) -> None:
         with pytest.raises(BenchError, match="consumer 1 has ended with 2") as caught:
-            Ground(tmp_path, 1, EMBEDDED).__enter__()
+            Ground(tmp_path, 1, EMBEDDED, adapter=SLEEPS).__enter__()
         assert "EVAPI_AMQP_URL: no RabbitMQ is named" in str(caught.value)
 
     def test_an_adapter_with_a_wrong_setting(self, tmp_path: Path) -> None:
