@@ -294,9 +294,10 @@ async def test_through_the_whole_bridge(rabbitmq: RabbitServer, redis_server: Re
 
             await until(whole)
     decided, unroutable = found(*told)
-    assert [step["step"] for step in decided["steps"] if step["where"] != "consumer"] == [
-        *("event", "claimed", "published", "reply", "resume", "read"),
-    ]
+    steps = [step["step"] for step in decided["steps"] if step["where"] != "consumer"]
+    assert steps.index("published") >= 2, "RabbitMQ may confirm a request when it is answered already"
+    steps.remove("published")
+    assert steps == ["event", "claimed", "reply", "resume", "read"]
     assert (decided["event"], decided["outcome"], decided["node"]) == ("traced_request", "decided", node)
     assert decided["data"] == {"call_id": call_id, "secret": "***"}
     assert decided["decision"] == {"action": "allow"}

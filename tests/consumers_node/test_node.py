@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-import tarfile
+import subprocess
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -47,8 +47,8 @@ def test_its_own_tests(rabbitmq: RabbitServer) -> None:
 
 def unpack(archive: Path, folder: Path) -> None:
     """Put a package where npm would, beside what it depends on: without asking a registry."""
-    with tarfile.open(archive) as opened:
-        opened.extractall(folder, filter="data")
+    folder.mkdir()
+    subprocess.run(["tar", "-xzf", str(archive), "-C", str(folder)], check=True)
     (folder / "package").rename(folder / "evapi-consumers")
     for name in json.loads((PACKAGE / "package.json").read_text("utf-8"))["dependencies"]:
         (folder / name).parent.mkdir(exist_ok=True)

@@ -17,7 +17,7 @@ from tests.protocols.conftest import Calls, decides
 if TYPE_CHECKING:
     from tests.harness.rabbitmq import RabbitServer
 
-PROGRAM = Path(__file__).with_name("rhea.js")
+PROGRAM = Path(__file__).with_name("rhea.mjs")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-// A service by AMQP 1.0: node rhea.js PORT QUEUE ADDRESSES, with v2 (RabbitMQ 4) or v1 for the latter.
+// A service by AMQP 1.0: node rhea.mjs PORT QUEUE ADDRESSES, with v2 (RabbitMQ 4) or v1 for the latter.
 import { createRequire } from "node:module";
 
 const rhea = createRequire(new URL("../clients/node/package.json", import.meta.url))("rhea");
