@@ -40,6 +40,7 @@ class Ticker:
         self._metrics = metrics
         self._also = also
         self._sweeping: asyncio.Task[None] | None = None
+        self._missed = False
 
     async def run(self) -> None:
         """Look after everything, for ever. Ends by cancellation, or raises what a look raised."""
@@ -61,19 +62,29 @@ class Ticker:
             await asyncio.gather(self._sweeping, return_exceptions=True)
 
     def _sweep_soon(self) -> None:
-        """One sweep at a time, in a task of its own: only it waits for the store."""
+        """One sweep at a time, in a task of its own: only it waits for the store.
+
+        A look that finds one under way follows it at once: a store that is slow, as in a burst of replies,
+        would cost a fallback its own time and an interval.
+        """
         if self._sweeping is not None:
             if not self._sweeping.done():
+                self._missed = True
                 return
             done, self._sweeping = self._sweeping, None
             done.result()
-        due = [node for node in self._nodes.readers if self._trip.due(node)]
-        if due:
+        if due := self._due():
             self._sweeping = asyncio.create_task(self._sweep(due))
 
     async def sweep(self) -> None:
         """Answer what is past its deadline on every node that can be told and is this replica's."""
-        await self._sweep([node for node in self._nodes.readers if self._trip.due(node)])
+        await self._sweep(self._due())
+
+    def _due(self) -> list[str]:
+        return [node for node in self._nodes.readers if self._trip.due(node)]
 
     async def _sweep(self, due: Sequence[str]) -> None:
-        await asyncio.gather(*(self._trip.expire(node) for node in due))
+        while due:
+            self._missed = False
+            await asyncio.gather(*(self._trip.expire(node) for node in due))
+            due = self._due() if self._missed else []

@@ -12,6 +12,7 @@ from adapter.cluster.role import RETURN_WAIT, STANDBY_DELAY
 from adapter.model.beat import Beat
 from adapter.relay import ticker as ticker_module
 from adapter.relay.ticker import SWEEP_INTERVAL, Ticker
+from tests.harness.until import until
 from tests.relay_bench import Bench, suspended
 
 if TYPE_CHECKING:
@@ -144,6 +145,31 @@ class TestRun:
         await ticker.stop()
         assert len(looks) >= 2
         assert looks == sorted(looks)
+
+    async def test_a_look_while_the_store_is_slow_is_made_up_for(self) -> None:
+        swept = Swept()
+        slow, asked = asyncio.Event(), 0
+
+        async def expire(_: str) -> list[Transaction]:
+            nonlocal asked
+            asked += 1
+            await slow.wait()
+            return []
+
+        swept.look()
+        swept.store.inner.expire = expire  # type: ignore[method-assign, assignment]
+        swept.store.inner.due = lambda node: True  # type: ignore[method-assign]
+        for looks in (1, 2, 3):
+            asked, slow = 0, asyncio.Event()
+            for _ in range(looks):
+                swept.ticker._sweep_soon()
+                await until(lambda: asked)
+            assert asked == 1
+            slow.set()
+            sweeping = swept.ticker._sweeping
+            assert sweeping is not None
+            await sweeping
+            assert asked == min(looks, 2)
 
     async def test_a_fault_of_ours_ends_it(self) -> None:
         swept = Swept()
