@@ -84,10 +84,10 @@ async def test_health_metrics_and_log(served: Served, asker: Asker) -> None:
     assert f'evapi_consumer_outcomes_total{{outcome="decided",service="{served.name}"}} 1.0' in text
     assert f'evapi_consumer_ready{{service="{served.name}"}} 1.0' in text
     assert "process_cpu_seconds_total" in text
+    assert served.process.stop() == 0  # by now it has written its log
     entries = [json.loads(line) for line in served.process.log.read_text().splitlines()]
     (entry,) = [entry for entry in entries if entry["event"] == "deciding"]
     assert (entry["service"], entry["correlation_id"], entry["level"]) == (served.name, id_, "info")
-    assert served.process.stop() == 0
     await asker.channel.queue_delete(service_queue(served.name))
 
 
