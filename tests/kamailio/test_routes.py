@@ -73,6 +73,7 @@ async def test_one_that_rings_too_long_is_cancelled(
     call = await decided(caller, link, routes=routes([one], timeout_ms=400) + routes([two]))
     await talked(call, two)
     await until(lambda: one.of("CANCEL"))  # if it rang after its time, Kamailio cancels it then
+    assert len(one.of("CANCEL")) == 1
 
 
 async def test_the_time_of_one_is_not_that_of_the_next(
@@ -205,6 +206,7 @@ async def test_all_at_once(stack: AsyncExitStack, caller: Caller, link: EvapiCli
     callers = [one.of("INVITE")[0].get("from").partition("@")[0] for one in found]
     assert callers == ["<sip:one", "<sip:two", "<sip:three"]
     await until(lambda: found[0].of("CANCEL"))
+    assert len(found[0].of("CANCEL")) == 1
 
 
 async def test_all_at_once_but_one_that_cannot_be_reached(
