@@ -47,6 +47,8 @@ class Call:
     responses: list[Message] = field(default_factory=list)
     requests: list[Message] = field(default_factory=list)
     """What came within the dialog; each was answered with 200."""
+    answers: bool = True
+    """Without it what comes within the dialog has no response."""
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def send(self) -> None:
@@ -107,10 +109,12 @@ class Call:
     def asked(self, request: Message) -> None:
         """A request has come within the dialog."""
         self.requests.append(request)
+        self._news.set()
+        if not self.answers:
+            return
         copied = ("via", "record-route", "from", "to", "call-id", "cseq")
         lines = [f"{name}: {value}" for name, value in request.headers if name in copied]
         self.caller.transmit("\r\n".join(["SIP/2.0 200 OK", *lines, "Content-Length: 0", "", ""]))
-        self._news.set()
 
     def took(self, response: Message) -> None:
         """A response has come."""

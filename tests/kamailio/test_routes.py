@@ -250,8 +250,9 @@ async def test_a_call_ends_after_its_longest_duration(
     async with await Gateway.open(port=kamailio.gateway_port) as gateway:
         where = {"action": action, **routes([gateway])[0]}
         call = await decided(caller, link, **where, max_duration=1)
+        call.answers = False  # at once, dialog might spare the other side its BYE; see README
         assert (await call.final()).code == 200
-        await until(lambda: gateway.of("BYE"))
+        await until(lambda: call.byes and gateway.of("BYE"))
 
 
 UTMOST: list[Route] = [
