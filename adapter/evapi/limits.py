@@ -33,5 +33,5 @@ class LinkSettings:
     """Between two looks whether this replica may write again, and the kernel takes more."""
     sure_after: float = SURE_AFTER
     """After which a link that is suspected of being half open is looked at again."""
-    in_batches: Callable[[], bool] = lambda: False
-    """Whether requests go in batches, at present: then reads gather at lower rates, too."""
+    in_batches: Callable[[], int] = lambda: 0
+    """In how many batches at once an event's requests go, at present. With several, reads gather longer."""

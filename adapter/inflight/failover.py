@@ -104,7 +104,7 @@ class FailoverStore:
         """See ``ports.store.Store``."""
         if not (write_behind or self.away):
             with contextlib.suppress(StoreUnavailable):
-                results = await self._ask("claim", lambda store: store.claim(transactions, limit))
+                results = await self._ask("claim", lambda store: store.claim(transactions, limit), tell=False)
                 return list(map(self._follow_claim, transactions, results))
         results = await self._local.claim(transactions, limit)
         if not self.away:
@@ -338,18 +338,21 @@ class FailoverStore:
         except StoreUnavailable:
             return await ask(self._local)
 
-    async def _ask(self, verb: str, ask: Callable[[Store], Awaitable[T]], nodes: Iterable[str] = ()) -> T:
-        """Ask the remote store, which first gets what was done before. Give it up where it fails.
+    async def _ask(
+        self, verb: str, ask: Callable[[Store], Awaitable[T]], nodes: Iterable[str] = (), tell: bool = True
+    ) -> T:
+        """Ask the remote store. Give it up where it fails.
 
         Args:
             verb: the name of what is asked, for the log.
             ask: asks it of the store that it is given.
             nodes: of which it may settle or adopt something, unheard where no answer comes.
+            tell: it gets first what was done before. That is of no matter to new claims.
 
         Raises:
             StoreUnavailable: it is away. Nobody else has a turn before the caller goes on.
         """
-        if not (self.away or self._behind.is_idle):
+        if tell and not (self.away or self._behind.is_idle):
             await self._behind.flushed()
         if self.away:
             raise StoreUnavailable("away")

@@ -149,6 +149,11 @@ class Plan:
         return self.as_json if service.as_json is None else service.as_json
 
     @property
+    def batches(self) -> int:
+        """Into how many batches at once a request of it goes."""
+        return 0 if self.mode is Mode.CHAIN else sum(service.batch > 1 for service in self.asked)
+
+    @property
     def longest(self) -> float:
         """Seconds of the deadline, as far as a service may move it."""
         return self.max_deadline or self.deadline

@@ -99,9 +99,10 @@ class Policy:
         return self.default.emergency or any(plan.emergency for plan in self.events.values())
 
     @property
-    def batches(self) -> bool:
-        """Whether requests of any service go in batches."""
-        return any(service.batch > 1 for service in self.known.values())
+    def batches(self) -> int:
+        """In how many batches at once the requests of an event go, at most; 0: in none."""
+        at_once = (plan.batches for plan in (self.default, *self.events.values()))
+        return max(any(service.batch > 1 for service in self.known.values()), *at_once)
 
     @property
     def unused(self) -> tuple[str, ...]:
@@ -126,22 +127,20 @@ class LivePolicy:
         self.now = policy
         self.courses = policy.courses
         """Whether any call under way may need more than one request and one reply."""
-        self._batches = policy.batches
         self._clock = clock
         self._before: list[tuple[float, Policy]] = []  # until when it counted; the oldest first
-        self._urgent = policy.urgent
+        self._urgent, self._batches = policy.urgent, policy.batches
 
     def replace(self, policy: Policy) -> None:
         """Let this one count for what is claimed from now on."""
         at = self._clock()
         self._before = [(until, each) for until, each in self._before if until > at - KEPT]
         self._before.append((at, self.now))
-        self.now, self._urgent = policy, policy.urgent
+        self.now, self._urgent, self._batches = policy, policy.urgent, policy.batches
         self.courses = policy.courses or any(each.courses for _, each in self._before)
-        self._batches = policy.batches
 
-    def in_batches(self) -> bool:
-        """Whether requests of any service go in batches."""
+    def in_batches(self) -> int:
+        """See ``Policy.batches``, of the present one."""
         return self._batches
 
     @property

@@ -54,7 +54,7 @@ def test_the_first_burst_of_a_link_is_no_load_yet() -> None:
 
 
 def test_it_gathers_at_lower_rates_where_requests_go_in_batches() -> None:
-    batches = [False]
+    batches = [0]
     gather = ReadCoalescing(lambda: batches[0])
     between = (FAST_IN_BATCHES + FAST) / 2
 
@@ -62,13 +62,15 @@ def test_it_gathers_at_lower_rates_where_requests_go_in_batches() -> None:
         return [gather.pause(1, begin + number / between) for number in range(500)][-1]
 
     assert paused_now(0.0) == 0.0
-    batches[0] = True
+    batches[0] = 1
     assert paused_now(1.0) == GATHER
+    batches[0] = 3
+    assert paused_now(2.0) == 2 * GATHER
 
 
 @pytest.mark.parametrize(("rate", "pause"), [(MANY * 1.01, LONGEST), (2 * MANY, TOGETHER / MANY / 2)])
 def test_at_high_rates_about_a_batch_gathers_where_requests_go_in_batches(rate: float, pause: float) -> None:
-    gather = ReadCoalescing(lambda: True)
+    gather = ReadCoalescing(lambda: 1)
     found = [gather.pause(1, number / rate) for number in range(2_000)]
     assert found[-1] == pytest.approx(pause, rel=0.05)
     assert gather.pause(TOGETHER, 1_999 / rate) == found[-1]

@@ -58,7 +58,7 @@ async def test_the_remote_store_is_told_before_long() -> None:
     assert (await there(bench, A)).state is State.SETTLED
 
 
-@pytest.mark.parametrize("verb", ["expire", "scan", "unclaimed", "resumed", "claim", "settle", "count"])
+@pytest.mark.parametrize("verb", ["expire", "scan", "unclaimed", "resumed", "settle", "count"])
 async def test_before_it_is_asked_for_anything_it_is_told(verb: str) -> None:
     bench = Bench()
     await behind(bench, A, B)
@@ -70,13 +70,28 @@ async def test_before_it_is_asked_for_anything_it_is_told(verb: str) -> None:
         "scan": partial(one.scan, "sbc1"),
         "unclaimed": partial(one.unclaimed, [A]),
         "resumed": partial(one.resumed, [C]),
-        "claim": partial(one.claim, [bench.claim(C)], 10),
         "settle": partial(one.settle, [decided(C)]),
         "count": partial(one.count, "sbc1"),
     }
     await ask[verb]()
     assert await bench.two.get(B) == record
     assert (await there(bench, A)).state is State.CLAIMED
+
+
+async def test_a_claim_does_not_wait_for_what_was_done_before() -> None:
+    """Each gathering of calls would cost a round trip more, and what others do would go one by one."""
+    bench = Bench()
+    await behind(bench, A, B)
+    await bench.one.settle([decided(B)], write_behind=True)
+    assert await bench.one.claim([bench.claim(C)], 10) == [Claim.WON]
+    assert bench.remote.calls == {"claim": 1}
+    await bench.one.flushed()
+    assert bench.remote.calls == {"claim": 2, "settle": 1}
+    assert [(await there(bench, each)).state for each in (A, B, C)] == [
+        State.CLAIMED,
+        State.SETTLED,
+        State.CLAIMED,
+    ]
 
 
 async def test_who_asks_waits_for_what_was_done_before_and_for_nothing_after_it() -> None:

@@ -189,10 +189,19 @@ def test_how_many_requests_of_a_service_may_be_in_one_message() -> None:
     assert parse({}).default.batch == 1
 
 
-def test_whether_requests_go_in_batches_follows_the_policy() -> None:
+@pytest.mark.parametrize(
+    ("text", "batches"),
+    [
+        ("", 0),
+        (BATCHES, 1),
+        ("[services.a]\nbatch = 1\n", 0),
+        ("[services.a]\nbatch = 2\n", 1),  # an observer, or one that nobody names
+        ('[default]\nservices = ["a", "b", "c"]\n[services.a]\nbatch = 2\n[services.c]\nbatch = 9\n', 2),
+        ('services.a.batch = 2\nservices.b.batch = 2\n[default]\nservices = ["a", "b"]\nmode = "chain"\n', 1),
+    ],
+)
+def test_in_how_many_batches_requests_go_follows_the_policy(text: str, batches: int) -> None:
     live = LivePolicy(parse({}), lambda: 0.0)
-    assert not live.in_batches()
-    live.replace(parse_text(BATCHES))
-    assert live.in_batches()
-    live.replace(parse_text("[services.a]\nbatch = 1\n"))
-    assert not live.in_batches()
+    assert live.in_batches() == 0
+    live.replace(parse_text(text))
+    assert live.in_batches() == batches
