@@ -166,13 +166,13 @@ class Store:
     def due(self, node: str) -> bool:
         return self.inner.due(node)
 
-    async def _call(self, verb: str, *args: Any) -> Any:
+    async def _call(self, verb: str, *args: Any, **more: Any) -> Any:
         self.calls.append((verb, *args))
         if self.away and verb in ("beat", "leave"):
             raise StoreUnavailable("no store")
         if self.away and verb in ("unclaimed", "answered", "adopt"):
             return []
-        return await getattr(self.inner, verb)(*args)
+        return await getattr(self.inner, verb)(*args, **more)
 
     def called(self, verb: str) -> int:
         return sum(call[0] == verb for call in self.calls)

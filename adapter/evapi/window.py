@@ -219,8 +219,11 @@ class Window:
         return dropped
 
     def put(self, outgoing: Outgoing) -> None:
-        """Queue a frame."""
-        self._queue.append(outgoing)
+        """Queue a frame; a resume before those that have more time left: a fallback's has none."""
+        at = len(self._queue)
+        while outgoing.id is not None and at and self._queue[at - 1].until > outgoing.until:
+            at -= 1
+        self._queue.insert(at, outgoing)
         self._queued += len(outgoing.frame)
 
     def wait(self, size: int, now: float) -> float:

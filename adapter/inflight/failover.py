@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import structlog
 
 from adapter.errors import StoreUnavailable
+from adapter.inflight.expiry import OVERDUE, PATIENCE, Expiry
 from adapter.inflight.local import LocalStore
 from adapter.inflight.resync import NO_LIMIT, Resync
 from adapter.inflight.words import logged
@@ -44,11 +45,6 @@ log = structlog.get_logger()
 T = TypeVar("T")
 A = TypeVar("A", "Settlement", "Progress")
 
-REMOTE_LOOK: Final = 0.1
-"""Seconds between two questions what is due of others' records: the dead ones', until they are adopted."""
-OVERDUE: Final = 5.0
-"""Seconds past its deadline after which a record that is claimed here is out of date: while Redis was there,
-some replica has settled it."""
 MOST_REMEMBERED: Final = 20_000
 """Resumed ids to be remembered here; Redis remembers every one."""
 
@@ -65,6 +61,7 @@ class FailoverStore:
         on_away: Callable[[], None] = lambda: None,
         on_added: Callable[[Transaction], None] = lambda _: None,
         quiet: bool = False,
+        patience: float = PATIENCE,
     ) -> None:
         """Take the remote store for there.
 
@@ -75,6 +72,7 @@ class FailoverStore:
             on_away: called at each outage, before anything is answered from this process' memory.
             on_added: called with a record that waits here, to which another replica has added unasked.
             quiet: outages are told by another store of the same Redis.
+            patience: seconds after which what is past its deadline is settled here, see ``Expiry``.
         """
         self.replica, self.retention = remote.replica, remote.retention
         self.away = False
@@ -91,8 +89,8 @@ class FailoverStore:
         self._gone_at, self._returned_at, self._returning = 0.0, float("-inf"), asyncio.Lock()
         self._listed: bool | None = None  # whether the remote store should list it; None: it never answered
         self._memory = ""  # what it told of its memory then
-        self._looked_at: dict[str, float] = {}  # by node, when remote was last asked what is due
         self._behind = WriteBehind(self._local, self._push)
+        self._expiry = Expiry(self._expire, self._local, self._behind, clock, patience)
 
     def __repr__(self) -> str:
         state = f"away, {len(self._local.records())} records here, " if self.away else ""
@@ -205,31 +203,26 @@ class FailoverStore:
                 await self._ask("release", lambda store: store.release(ids))
 
     def due(self, node: str) -> bool:
-        """See ``ports.store.Store``. What this replica does not own is looked for each ``REMOTE_LOOK``."""
+        """See ``ports.store.Store``. What this replica does not own is looked for from time to time."""
         if self._due_here(node) or node in self._resync.undelivered:
             return True
-        return not self.away and self._clock() >= self._looked_at.get(node, float("-inf")) + REMOTE_LOOK
+        return not self.away and self._expiry.due_there(node)
 
     def _due_here(self, node: str) -> bool:
-        """Return True if a record is past its deadline. Forgets those that must be settled elsewhere."""
-        forget_after = self.retention if self.away else OVERDUE
-        while (record := self._local.first_due(node)) is not None:
-            if self._clock() < record.deadline + forget_after or record.id in self._behind:
-                return True
-            self._local.disown(record.id)
-        return False
+        return self._expiry.due_here(node, self.retention if self.away else OVERDUE)
 
-    async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
+    async def expire(self, node: str, limit: int = 500, write_behind: bool = False) -> list[Transaction]:
         """See ``ports.store.Store``. While away, of what this replica owns."""
         self._due_here(node)  # which forgets
-        self._looked_at[node] = self._clock()
+        expired = await self._expiry.expire(node, limit, write_behind)
+        return [*self._resync.undelivered.pop(node, ()), *expired]
+
+    async def _expire(self, node: str, limit: int) -> list[Transaction]:
         try:
             records = await self._ask("expire", lambda store: store.expire(node, limit), [node])
         except StoreUnavailable:
-            expired = await self._local.expire(node, limit)
-        else:
-            expired = [record for record in map(self._resync.grant, records) if record is not None]
-        return [*self._resync.undelivered.pop(node, ()), *expired]
+            return await self._local.expire(node, limit)
+        return [record for record in map(self._resync.grant, records) if record is not None]
 
     async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
         """See ``ports.store.Store``. None while away, and for ``still`` after: others may have claimed."""
@@ -320,6 +313,7 @@ class FailoverStore:
 
     async def close(self) -> None:
         """See ``ports.store.Store``."""
+        await self._expiry.close()
         await self.flushed()
         await self._remote.close()
 

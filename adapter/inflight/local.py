@@ -203,7 +203,7 @@ class LocalStore:
                 heappop(timers)
         return None
 
-    async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
+    async def expire(self, node: str, limit: int = 500, write_behind: bool = False) -> list[Transaction]:
         """See ``ports.store.Store``."""
         expired: list[Transaction] = []
         while len(expired) < limit and (record := self.first_due(node)) is not None:

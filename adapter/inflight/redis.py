@@ -152,7 +152,7 @@ class RedisStore:
         """See ``ports.store.Store``. Always, as far as this process knows."""
         return True
 
-    async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
+    async def expire(self, node: str, limit: int = 500, write_behind: bool = False) -> list[Transaction]:
         """See ``ports.store.Store``."""
         head = (self.replica, limit, self._retention_ms)
         return _records(node, await self._pipeline.ask(EXPIRE, self._of(node), head))

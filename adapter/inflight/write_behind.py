@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from adapter.model.transaction import Progress
+from adapter.model.transaction import Outcome, Progress, Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from adapter.inflight.local import LocalStore
-    from adapter.model.transaction import Settlement, Transaction, TransactionId
+    from adapter.model.transaction import Transaction, TransactionId
 
 FLUSH_DELAY: Final = 0.01
 """Seconds. A round trip costs 100 us of CPU, whether it tells of one transaction or of ten."""
@@ -81,6 +81,14 @@ class WriteBehind:
             self._answers.append(settlement)
             self._flush_soon()
         return record
+
+    async def expire(self, node: str, limit: int) -> list[Transaction]:
+        """Settle in the local store what is past its deadline: see ``ports.store.Store.expire``."""
+        records = await self._local.expire(node, limit)
+        unknown = [each.id for each in records if each.id not in self._claims]
+        self._answers += [Settlement(id_, Outcome.TIMEOUT) for id_ in unknown]
+        self._flush_soon()
+        return records
 
     def progress(self, step: Progress) -> Transaction | None:
         """Add in the local store: see ``ports.store.Store.progress``. Several steps of one go together."""

@@ -300,9 +300,7 @@ class TripMetrics(Sink):
 
 
 class ConsumerLatency:
-    """Times are epoch seconds. Another replica may answer a call: then it is forgotten here ``OVERDUE``
-    after its deadline.
-    """
+    """In epoch seconds. A call that another replica answers is forgotten ``OVERDUE`` after its deadline."""
 
     def __init__(self) -> None:
         self._calls: dict[TransactionId, tuple[float, float]] = {}  # when claimed, and the deadline

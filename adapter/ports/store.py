@@ -105,12 +105,13 @@ class Store(Protocol):
         """Return True if ``expire`` may find anything now. Ask first: ``expire`` may be a round trip."""
         ...
 
-    async def expire(self, node: str, limit: int = 500) -> list[Transaction]:
+    async def expire(self, node: str, limit: int = 500, write_behind: bool = False) -> list[Transaction]:
         """Settle as ``timeout`` what is past its deadline; also forget what is past its retention.
 
         Args:
             node: whose transactions.
             limit: how many to settle at most, the earliest first.
+            write_behind: what this replica owns is settled in time though the store is slow.
 
         Returns:
             The records that this call settled.

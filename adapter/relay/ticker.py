@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 SWEEP_INTERVAL: Final = 0.02
 """Seconds between two looks: by so much a fallback may come late."""
+BUSY_INTERVAL: Final = 0.005
+"""The same while one after the other is past its deadline: most are when the machine is busiest."""
+BUSY: Final = 0.1
+"""Seconds after a fallback for which that is so."""
 
 
 class Ticker:
@@ -41,6 +45,7 @@ class Ticker:
         self._also = also
         self._sweeping: asyncio.Task[None] | None = None
         self._missed = False
+        self._busy_until = float("-inf")
 
     async def run(self) -> None:
         """Look after everything, for ever. Ends by cancellation, or raises what a look raised."""
@@ -51,9 +56,10 @@ class Ticker:
             for look in self._also:
                 look(now)
             self._sweep_soon()
+            wait = BUSY_INTERVAL if now < self._busy_until else SWEEP_INTERVAL
             began = time.monotonic()
-            await asyncio.sleep(SWEEP_INTERVAL)
-            self._metrics.loop_lag.observe(max(time.monotonic() - began - SWEEP_INTERVAL, 0.0))
+            await asyncio.sleep(wait)
+            self._metrics.loop_lag.observe(max(time.monotonic() - began - wait, 0.0))
 
     async def stop(self) -> None:
         """End a sweep that is under way."""
@@ -86,5 +92,6 @@ class Ticker:
     async def _sweep(self, due: Sequence[str]) -> None:
         while due:
             self._missed = False
-            await asyncio.gather(*(self._trip.expire(node) for node in due))
+            if any(await asyncio.gather(*(self._trip.expire(node) for node in due))):
+                self._busy_until = time.monotonic() + BUSY
             due = self._due() if self._missed else []

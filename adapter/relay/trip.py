@@ -254,9 +254,7 @@ class Trip:
             await self._publish(won)
 
     async def _publish(self, transactions: Sequence[Transaction], again: bool = False) -> None:
-        """Publish. What the broker refuses is answered at once; what it does not take while it is
-        away is kept for the next tick, but only once.
-        """
+        """Publish. What the broker refuses is answered at once; while it is away, kept for one more tick."""
         plan_of = self._policy.plan_of
         if self._policy.courses:
             courses = [each for each in transactions if plan_of(each).courses]
@@ -305,9 +303,7 @@ class Trip:
         return whole
 
     async def _settle_replies(self, settlements: Sequence[Settlement]) -> None:
-        """Settle. Where that is refused, what has had its answer is late, and all else is early: its
-        claim may have come since.
-        """
+        """Settle. Of what is refused, that is late which has had its answer; the rest is before its claim."""
         refused = await self.settle(settlements)
         if not refused and not self._early_replies.waiting:
             return
@@ -339,13 +335,14 @@ class Trip:
         """Whether anything may be past its deadline, and it is this replica that answers it."""
         return self._inflight.due(node) and self._roles.of(node).sweeps
 
-    async def expire(self, node: str) -> None:
-        """Answer what is past its deadline."""
-        expired = await self._inflight.expire(node)
+    async def expire(self, node: str) -> bool:
+        """Answer what is past its deadline. True if there was anything."""
+        expired = await self._inflight.expire(node, write_behind=self._roles.of(node).writes_behind)
         if self._policy.courses:
             self._courses.expired(expired)
         for transaction in expired:
             self.resume(transaction)
+        return bool(expired)
 
     def publish_again(self, transactions: Sequence[Transaction]) -> None:
         """Publish what is claimed already. Never waits: deadlines are kept meanwhile."""

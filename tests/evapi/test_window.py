@@ -59,6 +59,14 @@ class TestRoom:
         assert syncs(bench.take()).count(False) == 13
         assert sum(map(len, bench.unknown)) <= WINDOW_BYTES
 
+    def test_what_has_the_least_time_left_is_written_first(self) -> None:
+        bench = Bench()
+        for until in (9e3, 2e3, 9e3, 3e3, 2e3):
+            bench.put(until=until)
+        bench.take()
+        bench.kamailio.read()
+        assert bench.kamailio.numbers == [1, 4, 3, 0, 2]
+
     def test_a_long_frame_waits_until_nothing_is_unread_and_nothing_goes_behind_it(self) -> None:
         bench = Bench()
         for size in (100, 32_000, 100):

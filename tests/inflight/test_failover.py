@@ -10,7 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.failover import MOST_REMEMBERED, OVERDUE
+from adapter.inflight.expiry import OVERDUE
+from adapter.inflight.failover import MOST_REMEMBERED
 from adapter.model.transaction import Outcome, State
 from adapter.ports.store import Claim
 from tests.inflight.faulty import Bench

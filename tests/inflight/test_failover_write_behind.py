@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from adapter.errors import StoreUnavailable
-from adapter.inflight.failover import OVERDUE, REMOTE_LOOK
+from adapter.inflight.expiry import OVERDUE, REMOTE_LOOK
 from adapter.model.transaction import Outcome, State, Transaction, TransactionId
 from adapter.ports.store import Claim
 from tests.inflight.faulty import Bench

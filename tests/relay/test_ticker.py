@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 from adapter.cluster.role import RETURN_WAIT, STANDBY_DELAY
 from adapter.model.beat import Beat
 from adapter.relay import ticker as ticker_module
-from adapter.relay.ticker import SWEEP_INTERVAL, Ticker
+from adapter.relay.ticker import BUSY_INTERVAL, SWEEP_INTERVAL, Ticker
 from tests.harness.until import until
 from tests.relay_bench import Bench, suspended
 
@@ -99,6 +100,7 @@ class TestRun:
 
         fake = SimpleNamespace(sleep=sleep, gather=asyncio.gather, create_task=asyncio.create_task)
         monkeypatch.setattr(ticker_module, "asyncio", fake)
+        monkeypatch.setattr(ticker_module, "time", SimpleNamespace(monotonic=lambda: swept.now))
         with pytest.raises(asyncio.CancelledError):
             await swept.ticker.run()
         await swept.ticker.stop()
@@ -110,6 +112,18 @@ class TestRun:
         assert swept.outcomes == [(1, "timeout")]
         waited = swept.counted("decision_seconds_sum", outcome="timeout")
         assert 2.0 <= waited <= 2.0 + 1.5 * SWEEP_INTERVAL
+
+    async def test_after_a_fallback_it_looks_more_often_for_a_while(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        swept = Swept()
+        await swept.events(suspended())
+        looks: list[float] = []
+        swept.ticker._also = [lambda _: looks.append(swept.now)]
+        await self.run(monkeypatch, swept, 2.0 + 5 * SWEEP_INTERVAL)
+        waits = [after - before for before, after in pairwise(looks)]
+        assert waits[:50] == pytest.approx([SWEEP_INTERVAL] * 50, abs=1e-4)
+        assert waits[-3:] == pytest.approx([BUSY_INTERVAL] * 3, abs=1e-4)
 
     async def test_what_waits_for_somebody_else_is_met_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         swept = Swept()
@@ -126,7 +140,7 @@ class TestRun:
         never = asyncio.Event()
         expire = swept.store.inner.expire
 
-        async def slow(node: str) -> list[Transaction]:
+        async def slow(node: str, **_: bool) -> list[Transaction]:
             await never.wait()
             return await expire(node)
 
@@ -150,7 +164,7 @@ class TestRun:
         swept = Swept()
         slow, asked = asyncio.Event(), 0
 
-        async def expire(_: str) -> list[Transaction]:
+        async def expire(_: str, **__: bool) -> list[Transaction]:
             nonlocal asked
             asked += 1
             await slow.wait()

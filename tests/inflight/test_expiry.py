@@ -1,0 +1,124 @@
+"""What is past its deadline is answered in time, however long the remote store takes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from adapter.model.transaction import Outcome, State
+from adapter.ports.store import Claim
+from tests.harness.until import until
+from tests.inflight.faulty import Bench
+from tests.inflight.worlds import claimed, decided, suspension
+
+A, B = suspension(1), suspension(2)
+NODE = "sbc1"
+
+
+class Slow(Bench):
+    """A is claimed behind, and due. The remote store does not answer what is due until ``answers``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answering = asyncio.Event()
+
+    async def begin(self) -> None:
+        assert await self.one.claim([self.claim(A, left=1)], 10, write_behind=True) == [Claim.WON]
+        await self.one.flushed()
+        self.world.time += 1
+
+    def hold(self) -> None:
+        self.remote.held["expire"] = self.answering
+
+    async def expire(self, write_behind: bool = True) -> list[int]:
+        return [record.id.index for record in await self.one.expire(NODE, write_behind=write_behind)]
+
+    async def answers(self) -> None:
+        self.answering.set()
+        await until(lambda: self.one.due(NODE))
+
+
+async def test_what_this_replica_owns_does_not_wait() -> None:
+    bench = Slow()
+    await bench.begin()
+    bench.hold()
+    assert await bench.expire() == [A.index]
+    assert not bench.one.due(NODE)
+    await bench.one.flushed()
+    record = await bench.two.get(A)
+    assert record is not None
+    assert (record.state, record.outcome) == (State.SETTLED, Outcome.TIMEOUT)
+    await bench.answers()
+    assert await bench.expire() == [], "it was answered here"
+    assert bench.remote.calls["expire"] == 1
+
+
+async def test_nor_for_what_is_told_before_the_question() -> None:
+    bench = Slow()
+    await bench.one.claim([bench.claim(B)], 10, write_behind=True)
+    await bench.begin()
+    bench.remote.held["settle"] = bench.answering
+    await bench.one.settle([decided(B)], write_behind=True)
+    assert await bench.expire() == [A.index]
+    assert bench.remote.calls["expire"] == 0
+    await bench.answers()
+    assert await bench.expire() == []
+    await bench.one.flushed()
+    outcomes = [record.outcome for id_ in (A, B) if (record := await bench.two.get(id_)) is not None]
+    assert outcomes == [Outcome.TIMEOUT, Outcome.DECIDED]
+
+
+async def test_a_replica_that_may_not_answer_alone_waits() -> None:
+    bench = Slow()
+    await bench.begin()
+    bench.hold()
+    asked = asyncio.ensure_future(bench.expire(write_behind=False))
+    await until(lambda: bench.remote.calls["expire"])
+    await asyncio.sleep(0.02)
+    assert not asked.done()
+    bench.answering.set()
+    assert await asked == [A.index]
+
+
+async def test_what_another_replica_has_answered_is_not_answered_here_however_long_it_takes() -> None:
+    bench = Slow()
+    await bench.begin()
+    await bench.two.settle([decided(A)])
+    assert await bench.expire() == []
+    bench.hold()
+    asked = asyncio.ensure_future(bench.expire())
+    await until(lambda: bench.remote.calls["expire"] == 2)
+    await asyncio.sleep(0.02)
+    assert not asked.done()
+    bench.answering.set()
+    assert await asked == []
+
+
+async def test_what_the_remote_store_has_settled_of_others_is_returned_later() -> None:
+    bench = Slow()
+    await bench.begin()
+    await bench.two.claim([claimed(B, bench.two, bench.world, left=0)], 10)
+    bench.hold()
+    assert await bench.expire() == [A.index]
+    await bench.answers()
+    assert await bench.expire() == [B.index]
+
+
+async def test_who_closes_waits_for_no_answer() -> None:
+    bench = Slow()
+    await bench.begin()
+    bench.hold()
+    await bench.expire()
+    await bench.one.close()
+    assert bench.remote.closed
+
+
+async def test_who_is_ended_while_it_waits_leaves_nothing_behind() -> None:
+    bench = Slow()
+    await bench.begin()
+    bench.hold()
+    before = asyncio.all_tasks()
+    asked = asyncio.ensure_future(bench.expire(write_behind=False))
+    await until(lambda: bench.remote.calls["expire"])
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+    await until(lambda: asyncio.all_tasks() <= before)
