@@ -10,7 +10,7 @@ import pytest
 from adapter.admin.management import UNKNOWN, Management
 from adapter.admin.rabbit import NoRights, Rabbit
 from adapter.admin.topology import Item, State, apply, compare, drift
-from adapter.amqp.topology import Binding, Exchange, Queue, bind_all, declare_queue
+from adapter.amqp.topology import Binding, Exchange, Queue, bind_all, declare_queue, messages_in
 from adapter.broker.rabbitmq import topology as declared
 from adapter.settings import Settings, load
 
@@ -179,7 +179,10 @@ class TestWhatDiffers:
         async def declare(new: Queue) -> int:
             return await declare_queue(await place.rabbit._channel(), new)
 
-        beside = await declared.declare_results(place.rabbit._channel, queue, 0, declare)
+        async def look(name: str) -> int | None:
+            return await messages_in(await place.rabbit._channel(), name)
+
+        beside = await declared.declare_results(place.rabbit._channel, queue, 0, declare, look)
         assert beside == declared.beside(queue).name
         items = await place.items(results_expires=5.0)
         assert items[beside].state is State.OK

@@ -10,7 +10,7 @@ import pytest
 
 from adapter.amqp.connection import Connection
 from adapter.amqp.servers import parse_urls
-from adapter.amqp.topology import declare_queue
+from adapter.amqp.topology import declare_queue, messages_in
 from adapter.broker.rabbitmq import AmqpBroker, topology
 from adapter.broker.rabbitmq.limits import Limits
 from adapter.broker.rabbitmq.topology import Kind
@@ -110,8 +110,11 @@ async def test_of_two_long_ones_the_shorter_is_used(
     async def declare(new: Queue) -> int:
         return await declare_queue(await connection.channel(), new)
 
+    async def look(name: str) -> int | None:
+        return await messages_in(await connection.channel(), name)
+
     async def declared(most: int) -> str:
-        return await topology.declare_results(connection.channel, queue, most, declare)
+        return await topology.declare_results(connection.channel, queue, most, declare, look)
 
     try:
         for name, number in ((queue.name, 3), (topology.bypass(queue).name, 4)):

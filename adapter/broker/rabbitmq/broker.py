@@ -27,6 +27,7 @@ from adapter.broker.rabbitmq.bindings import Bindings
 from adapter.broker.rabbitmq.commands import Commands
 from adapter.broker.rabbitmq.kept_connection import KeptConnection
 from adapter.broker.rabbitmq.limits import Limits
+from adapter.broker.rabbitmq.lookup import Lookup
 from adapter.broker.rabbitmq.publish_session import PublishSession
 from adapter.broker.rabbitmq.reply_readiness import ReplyReadiness
 from adapter.broker.rabbitmq.results_queues import ResultsQueues
@@ -76,11 +77,10 @@ class AmqpBroker:
         self.limits = limits or Limits()
         self.kind = kind or Kind()
         self._shared = shared = Shared(self.limits, mqtt=self.kind.mqtt)
-        self.counters = shared.counters
+        self.counters, self._supervisor = shared.counters, shared.supervisor
         self.intakes: dict[str, ResultsQueues] = {}
         """Those of the nodes that are attached."""
         servers = parse_urls(urls)
-        self._supervisor = shared.supervisor
         self._beats = Beats(shared)
         self._declared = asyncio.Event()
         self._bindings = Bindings(servers, self.limits, shared.supervisor, self._declared)
@@ -90,6 +90,7 @@ class AmqpBroker:
         self._requests = KeptConnection(
             "connection", servers, shared, self._stand_publishing, self._on_requests_lost, watched=False
         )
+        shared.lookup = Lookup(lambda: self._requests.connection, shared.supervisor)
         self._replies = KeptConnection("replies", servers, shared, self._stand_intakes, self._on_replies_lost)
         self._pushes = KeptConnection("commands", servers, shared, self._stand_commands)
         self._priorities: dict[str, int] = {}  # of the nodes that are attached
@@ -369,8 +370,7 @@ class AmqpBroker:
             line = await connection.line()
         step = partial(bind_all, bindings=topology.commands_bindings(node))
         await self._bindings.make(f"node {node} commands bindings", step, self.limits.confirm_timeout)
-        linked = node in self._priorities
-        commands = Commands(node, line, self._shared, linked, self._count_nodes)
+        commands = Commands(node, line, self._shared, node in self._priorities, self._count_nodes)
         try:
             if self._pushes.drains_single:
                 await commands.drain_single(self._pushes)
@@ -389,9 +389,9 @@ class AmqpBroker:
 
     async def _declare_commands(self, node: str, connection: Connection) -> None:
         """One of other settings is used as it is: a second one would push each command twice."""
-        queue, declare = self.kind.commands(node), self._pushes.declare_apart
+        queue, look = self.kind.commands(node), partial(self._shared.lookup.messages_in, connection.channel)
         try:
-            await topology.declare_carefully(connection.channel, queue, declare)
+            await topology.declare_carefully(connection.channel, queue, self._pushes.declare_apart, look)
         except DeclaredOtherwise as exc:
             log.warning("commands are consumed as they are kept", node=node, reason=str(exc))
 

@@ -13,6 +13,7 @@ from adapter import contract
 from adapter.amqp import fields, frames
 from adapter.amqp.topology import Queue, declare_queue
 from adapter.amqp.words import reason
+from adapter.broker.rabbitmq.delivery import LOOKUP
 from adapter.broker.rabbitmq.refusals import Refusals
 from adapter.broker.rabbitmq.replies import WRONG_EXCHANGE
 from adapter.command_contract import HEADER_NODES
@@ -145,7 +146,9 @@ class Commands:
     def _take(self, delivery: CommandDelivery, acknowledge: bool = True) -> None:
         found = delivery.found
         answer = partial(self._answer, delivery) if acknowledge else _say_nothing
-        if delivery.exchange != contract.COMMANDS_EXCHANGE:
+        if found.content_type == LOOKUP:
+            answer(None)
+        elif delivery.exchange != contract.COMMANDS_EXCHANGE:
             detail = f"a command comes by the exchange {contract.COMMANDS_EXCHANGE}"
             self._refusals.note(self._node, detail)
             self._keep(delivery, WRONG_EXCHANGE, detail)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     from aiormq.abc import DeliveredMessage
 
+LOOKUP: Final = "application/vnd.evapi-adapter.lookup"
+"""The content type of a message that asks whether a queue is there, and says nothing else: see ``lookup``."""
+
 _flags: Final = struct.Struct(">H").unpack_from
 _size: Final = struct.Struct(">I").unpack_from
 _tag: Final = struct.Struct(">QB").unpack_from

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from adapter import batches, contract
 from adapter.broker.headers import count
-from adapter.broker.rabbitmq.delivery import Properties
+from adapter.broker.rabbitmq.delivery import LOOKUP, Properties
 from adapter.errors import CodecError
 from adapter.ports.broker import DeadLetter, Reply
 
@@ -44,6 +44,8 @@ def read_reply(delivery: Delivery, node: str) -> Reply | DeadLetter | None:
         return _given_up(delivery, node)
     if not correlation_id:
         correlation_id = _text(headers.get(contract.HEADER_CORRELATION_ID), _MAX_ID)
+    if not correlation_id and content_type == LOOKUP:
+        return None
     if not correlation_id:
         return letter(delivery, node, "no-correlation-id", "a reply carries that of its request")
     status, detail = headers.get(contract.HEADER_STATUS), headers.get(contract.HEADER_DETAIL)

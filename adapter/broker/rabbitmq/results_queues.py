@@ -25,7 +25,6 @@ import structlog
 
 from adapter import contract
 from adapter.amqp.tasks import end
-from adapter.amqp.topology import messages_in
 from adapter.broker.rabbitmq import topology
 from adapter.broker.rabbitmq.results_consumer import ResultsConsumer
 
@@ -115,7 +114,8 @@ class ResultsQueues:
         usual = self._kind.results(self.node)
         beside, bypass = topology.beside(usual).name, topology.bypass(usual).name
         most, declare = self._limits.long_queue, self._kept.declare_apart
-        self.queue = await topology.declare_results(connection.channel, usual, most, declare)
+        look = partial(self._shared.lookup.messages_in, connection.channel)
+        self.queue = await topology.declare_results(connection.channel, usual, most, declare, look)
         if self.queue == bypass:
             log.warning(
                 "a results queue is long: replies to new calls go past it", queue=usual.name, by=bypass
@@ -163,9 +163,8 @@ class ResultsQueues:
             await asyncio.sleep(self._limits.others_interval)
         await self._consume(queue, connection, up)
 
-    @staticmethod
-    async def _is_there(queue: str, connection: Connection) -> bool:
-        return await messages_in(await connection.channel(), queue) is not None
+    async def _is_there(self, queue: str, connection: Connection) -> bool:
+        return await self._shared.lookup.messages_in(connection.channel, queue) is not None
 
     async def _consume(self, queue: str, connection: Connection, up: Up) -> None:
         aside = queue != self.queue

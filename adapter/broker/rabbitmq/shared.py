@@ -11,6 +11,7 @@ from adapter.broker.rabbitmq.supervisor import Supervisor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from adapter.broker.rabbitmq.lookup import Lookup
     from adapter.ports.broker import DeadLetter, Receiver
 
 
@@ -29,6 +30,8 @@ class Shared:
     supervisor: Supervisor = field(init=False)
     receiver: Receiver = field(init=False)
     """Is given replies and commands."""
+    lookup: Lookup = field(init=False)
+    """Tells whether a queue is there."""
     dead_letter: Callable[[DeadLetter], None] = field(init=False)
     """Keeps what could not be understood."""
 

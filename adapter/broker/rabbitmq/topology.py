@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     OpenChannel = Callable[[], Awaitable[aiormq.Channel]]
     Declare = Callable[["Queue"], Awaitable[int]]
     """Declares a queue; gives how many messages wait in it."""
+    Look = Callable[[str], Awaitable[int | None]]
+    """Gives how many messages wait in a queue; None if there is none of that name."""
 
 QueueType = Literal["classic", "quorum"]
 
@@ -201,7 +203,9 @@ async def declare_dead_letters(channel: aiormq.Channel) -> None:
     await unbind(channel, EVERYTHING_KEPT)
 
 
-async def declare_results(open_channel: OpenChannel, queue: Queue, most: int, declare: Declare) -> str:
+async def declare_results(
+    open_channel: OpenChannel, queue: Queue, most: int, declare: Declare, look: Look
+) -> str:
     """Declare the queue of a node's replies; gives its name.
 
     What is not there yet is left to ``declare``: in a cluster of RabbitMQ 4.3 without majority that has no
@@ -215,32 +219,34 @@ async def declare_results(open_channel: OpenChannel, queue: Queue, most: int, de
     it: a queue is first in, first out, and the replies to new calls would wait behind what nobody needs
     any more. Nothing is thrown away for that. Raises BrokerUnavailable.
     """
-    name, waiting = await _declare_or_beside(open_channel, queue, declare)
+    name, waiting = await _declare_or_beside(open_channel, queue, declare, look)
     if waiting <= most:
         return name
     shorter = bypass(queue)
-    there = await declare_carefully(open_channel, shorter, declare)
+    there = await declare_carefully(open_channel, shorter, declare, look)
     return shorter.name if there < waiting else name
 
 
-async def _declare_or_beside(open_channel: OpenChannel, queue: Queue, declare: Declare) -> tuple[str, int]:
+async def _declare_or_beside(
+    open_channel: OpenChannel, queue: Queue, declare: Declare, look: Look
+) -> tuple[str, int]:
     """The name of the one that is used, and how many messages wait in it."""
     other = beside(queue)
-    waiting = await messages_in(await open_channel(), other.name)
+    waiting = await look(other.name)
     if waiting is not None:
         return other.name, waiting
     try:
-        return queue.name, await declare_carefully(open_channel, queue, declare)
+        return queue.name, await declare_carefully(open_channel, queue, declare, look)
     except DeclaredOtherwise:
         return other.name, await declare(other)
 
 
-async def declare_carefully(open_channel: OpenChannel, queue: Queue, declare: Declare) -> int:
+async def declare_carefully(open_channel: OpenChannel, queue: Queue, declare: Declare, look: Look) -> int:
     """Declare a queue, by ``declare`` if it is not there; gives how many messages wait in it.
 
     Raises BrokerUnavailable, DeclaredOtherwise among it.
     """
-    if await messages_in(await open_channel(), queue.name) is None:
+    if await look(queue.name) is None:
         return await declare(queue)
     channel = await open_channel()
     waiting = await declare_queue(channel, queue)
