@@ -40,7 +40,7 @@ _BROKER: Final = {
     "unconfirmed": "Messages of which RabbitMQ said nothing within EVAPI_CONFIRM_TIMEOUT.",
     "redelivered": "Replies that were delivered again.",
     "requeued": "Batches of replies that were given back since they could not be taken in.",
-    "ignored": "Dead requests of no interest (expired ones, other nodes'), and looks whether a queue is there.",
+    "ignored": "Dead requests of no interest (expired ones, other nodes'), looks whether a queue is there.",
     "dead_letters": "Frames and replies that were not understood, kept for an operator.",
     "dead_letters_dropped": "The same, lost since RabbitMQ was away or slow, or they were too many.",
     "refused": "Commands and answers by hand that did not come by the exchange for them.",
