@@ -22,9 +22,11 @@ whole frames, as many as a TCP segment holds, so that no ``recv`` ends within on
 from __future__ import annotations
 
 import re
+from bisect import insort
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from adapter.wire import netstring, to_kamailio
@@ -220,10 +222,10 @@ class Window:
 
     def put(self, outgoing: Outgoing) -> None:
         """Queue a frame; a resume before those that have more time left: a fallback's has none."""
-        at = len(self._queue)
-        while outgoing.id is not None and at and self._queue[at - 1].until > outgoing.until:
-            at -= 1
-        self._queue.insert(at, outgoing)
+        if outgoing.id is None or not self._queue or self._queue[-1].until <= outgoing.until:
+            self._queue.append(outgoing)
+        else:
+            insort(self._queue, outgoing, key=attrgetter("until"))
         self._queued += len(outgoing.frame)
 
     def wait(self, size: int, now: float) -> float:
