@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,6 @@ from tests.kamailio.conftest import is_asked, ready_link, settled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from tests.harness.sip import Caller
 
@@ -44,9 +44,14 @@ async def hello(link: EvapiClient) -> str:
     return told["life"]
 
 
+def is_of_kamailio(process: str) -> bool:
+    return Path("/proc", process, "comm").read_text() == "kamailio\n"
+
+
 async def test_hello_reaches_the_new_link_and_the_others(kamailio: KamailioServer) -> None:
     async with await EvapiClient.connect(kamailio.evapi_port) as first:
         incarnation = await hello(first)
+        assert is_of_kamailio(incarnation.partition("-")[2]), "or two may have one name, of one microsecond"
         async with await EvapiClient.connect(kamailio.evapi_port) as second:
             assert await hello(second) == incarnation
             assert await hello(first) == incarnation
