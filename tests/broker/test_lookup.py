@@ -7,9 +7,11 @@ import secrets
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from adapter.amqp.connection import Connection
 from adapter.amqp.servers import parse_urls
+from adapter.amqp.topology import messages_in
 from adapter.broker.rabbitmq import AmqpBroker
 from adapter.broker.rabbitmq import lookup as lookup_module
 from adapter.broker.rabbitmq.limits import Limits
@@ -45,7 +47,12 @@ async def waiting(url: str, queue: str, on: Connection | None = None) -> int | N
         return found
 
 
-def noted(server: RabbitServer, queue: str) -> bool:
+async def noted(server: RabbitServer, queue: str) -> bool:
+    """Whether the log, which is written a little later, has anything of a queue."""
+    last = f"last.{secrets.token_hex(4)}"
+    async with connected(server.url) as connection:
+        assert await messages_in(await connection.channel(), last) is None
+    await until(lambda: last in server.log.read_text(errors="replace"))
     return queue in server.log.read_text(errors="replace")
 
 
@@ -59,7 +66,7 @@ def queue(client: BlockingChannel) -> str:
 async def test_one_that_is_not_there_leaves_no_error(rabbitmq: RabbitServer) -> None:
     queue = f"absent.{secrets.token_hex(4)}"
     assert await waiting(rabbitmq.url, queue) is None
-    assert not noted(rabbitmq, queue)
+    assert not await noted(rabbitmq, queue)
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
@@ -82,10 +89,11 @@ async def test_where_the_user_may_not_send_to_a_queue_it_is_asked_as_usual(
 ) -> None:
     user = f"reader-{secrets.token_hex(4)}"
     url = rabbitmq.add_user(user, "pw", ".*", "evapi.*", ".*")
-    async with connected(url) as own:
-        assert await waiting(rabbitmq.url, queue, own) == 0
-    async with connected(url) as own:
-        assert await waiting(rabbitmq.url, f"absent.{user}", own) is None
+    with capture_logs() as logs:
+        for name, messages in ((queue, 0), (f"absent.{user}", None)):
+            async with connected(url) as own:
+                assert await waiting(rabbitmq.url, name, own) == messages
+    assert logs == []
     rabbitmq.delete_user(user)
 
 
@@ -132,4 +140,4 @@ async def test_an_adapter_on_an_empty_server_leaves_no_error(
         broker.attach(node)
         await until(lambda broker=broker: broker.ready and broker.hears(node))  # type: ignore[misc]
         await broker.close()
-    assert not noted(rabbitmq, node)
+    assert not await noted(rabbitmq, node)

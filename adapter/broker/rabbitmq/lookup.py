@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PATIENCE: Final = 0.5
 """Seconds to wait for the connection, and for the answer: a "yes" is the queue's, which may hang."""
 _POLL: Final = 0.01
+"""Seconds between two looks for the connection, which is opened side by side with the one that asks."""
 
 
 class Lookup:

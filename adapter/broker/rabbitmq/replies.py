@@ -44,9 +44,9 @@ def read_reply(delivery: Delivery, node: str) -> Reply | DeadLetter | None:
         return _given_up(delivery, node)
     if not correlation_id:
         correlation_id = _text(headers.get(contract.HEADER_CORRELATION_ID), _MAX_ID)
-    if not correlation_id and content_type == LOOKUP:
-        return None
     if not correlation_id:
+        if content_type == LOOKUP:
+            return None
         return letter(delivery, node, "no-correlation-id", "a reply carries that of its request")
     status, detail = headers.get(contract.HEADER_STATUS), headers.get(contract.HEADER_DETAIL)
     if status is not None:
