@@ -23,8 +23,7 @@ SLEW: Final = 0.01
 """Seconds by which the clock is moved in a second, at most: the deadline of a call that waits 2 s moves by
 20 ms. Clocks of machines drift by 0.00005."""
 LONGEST: Final = 1.0
-"""Seconds between two looks that count for the slew, at most: a process that stood still moves nothing at
-once."""
+"""Seconds between two looks that count for the slew, at most: who stood still moves nothing at once."""
 WRONG: Final = 1.0
 """Seconds by which a clock is off so that calls are harmed: another replica's deadlines are its own, too."""
 

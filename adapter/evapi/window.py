@@ -77,8 +77,7 @@ class Outgoing(NamedTuple):
 
 @dataclass(slots=True)
 class _Part:
-    """What was written from one sync to the next. ``began``: when its first frame was; ``asked``: when
-    the sync was."""
+    """Written from one sync to the next. ``began``: when its first frame was; ``asked``: the sync."""
 
     outs: list[Outgoing] = field(default_factory=list)
     size: int = 0

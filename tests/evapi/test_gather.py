@@ -9,6 +9,7 @@ from adapter.evapi.socket import (
     FAST,
     FAST_IN_BATCHES,
     GATHER,
+    GATHER_SEVERAL,
     LONGEST,
     MANY,
     TOGETHER,
@@ -65,7 +66,7 @@ def test_it_gathers_at_lower_rates_where_requests_go_in_batches() -> None:
     batches[0] = 1
     assert paused_now(1.0) == GATHER
     batches[0] = 3
-    assert paused_now(2.0) == 2 * GATHER
+    assert paused_now(2.0) == GATHER_SEVERAL
 
 
 @pytest.mark.parametrize(("rate", "pause"), [(MANY * 1.01, LONGEST), (2 * MANY, TOGETHER / MANY / 2)])
