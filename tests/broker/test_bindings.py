@@ -185,6 +185,32 @@ def test_what_was_made_is_made_again_and_nobody_waits_for_that(clocked: Run) -> 
     clocked(work())
 
 
+@pytest.mark.parametrize("how", ["stopped", "forgotten", "made anew"])
+def test_nobody_waits_for_what_is_not_going_to_be_made(clocked: Run, how: str) -> None:
+    async def work() -> None:
+        bench = Bench()
+        bench.declared.clear()
+        waiting = asyncio.create_task(bench.bindings.make(PART, bench.step, 60.0))
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+        if how == "stopped":
+            await bench.bindings.stop()
+        elif how == "forgotten":
+            bench.bindings.forget(PART)
+        else:
+            anew = asyncio.create_task(bench.bindings.make(PART, bench.step, 60.0))
+        await waiting
+        assert bench.loop.time() == 0.5
+        assert bench.supervisor.problems == {}
+        if how == "made anew":
+            bench.declared.set()
+            await anew
+            assert bench.supervisor.problems == {PART: "no majority"}
+        await bench.end()
+
+    clocked(work())
+
+
 def test_what_is_forgotten_is_made_no_more(clocked: Run) -> None:
     async def work() -> None:
         bench = Bench()

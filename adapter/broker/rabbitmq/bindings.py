@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class _Wanted:
-    """What is to be made. ``tried`` is set after the first attempt."""
+    """What is to be made. ``tried`` is set after the first attempt, and where there will be none."""
 
     def __init__(self, step: Step) -> None:
         self.step = step
@@ -67,6 +67,7 @@ class Bindings:
         """
         if self._stopped:
             return
+        self._let_go(part)
         wanted = self._wanted[part] = _Wanted(step)
         self._more.set()
         if self._task is None or self._task.done():
@@ -78,7 +79,7 @@ class Bindings:
 
     def forget(self, part: str) -> None:
         """It is not wanted any more."""
-        self._wanted.pop(part, None)
+        self._let_go(part)
         self._made.discard(part)
         self._supervisor.problems.pop(part, None)
 
@@ -87,6 +88,13 @@ class Bindings:
         self._stopped = True
         if self._task is not None:
             await end(self._task)
+        for part in list(self._wanted):
+            self._let_go(part)
+
+    def _let_go(self, part: str) -> None:
+        """Nobody waits any longer for what is not going to be made."""
+        if (wanted := self._wanted.pop(part, None)) is not None:
+            wanted.tried.set()
 
     async def _run(self) -> None:
         while self._wanted:
