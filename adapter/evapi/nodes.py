@@ -35,8 +35,7 @@ log = structlog.get_logger()
 
 class Nodes:
     """Which nodes there are, and the links to those of them that are this replica's share: the ports
-    ``Links`` and ``NodeView``. Made within the loop. A ``Connector`` makes the links.
-    """
+    ``Links`` and ``NodeView``. Made within the loop. A ``Connector`` makes the links."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()  # to ask for it costs a system call (Python 3.11)

@@ -154,8 +154,7 @@ def say(exc: BaseException) -> str:
 
 class ReadCoalescing:
     """Tells after each read how long to wait before the next, as a network card moderates its interrupts: a
-    wake-up of every process on the way costs more than one event. ``in_batches``: see ``LinkSettings``.
-    """
+    wake-up of every process on the way costs more than one event. ``in_batches``: see ``LinkSettings``."""
 
     def __init__(self, in_batches: Callable[[], int] = lambda: 0) -> None:
         self._in_batches = in_batches

@@ -327,8 +327,7 @@ class Window:
 
     def _sync_is_due(self, now: float) -> bool:
         """Whether what was just written must be asked for. What is queued after `_fill` found no room:
-        with a receipt under way it will, else it needs one.
-        """
+        with a receipt under way it will, else it needs one."""
         tail = self._tail
         if not tail.size or tail.size >= SYNC_BYTES:
             return tail.size > 0

@@ -90,7 +90,7 @@ class FailoverStore:
         self._listed: bool | None = None  # whether the remote store should list it; None: it never answered
         self._memory = ""  # what it told of its memory then
         self._behind = WriteBehind(self._local, self._push)
-        self._expiry = Expiry(self._expire, self._local, self._behind, clock, patience)
+        self._expiry = Expiry(self._expire, self._waiting, self._local, self._behind, clock, patience)
 
     def __repr__(self) -> str:
         state = f"away, {len(self._local.records())} records here, " if self.away else ""
@@ -223,6 +223,13 @@ class FailoverStore:
         except StoreUnavailable:
             return await self._local.expire(node, limit)
         return [record for record in map(self._resync.grant, records) if record is not None]
+
+    async def _waiting(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
+        """Return those of this replica's that wait in the remote store."""
+        with contextlib.suppress(StoreUnavailable):
+            found = await self._ask("get", lambda store: asyncio.gather(*map(store.get, ids)))
+            return self._resync.waiting(found)
+        return []
 
     async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
         """See ``ports.store.Store``. None while away, and for ``still`` after: others may have claimed."""

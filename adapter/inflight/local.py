@@ -34,8 +34,8 @@ class _Node:
     def __init__(self) -> None:
         self.records: dict[TransactionId, Transaction] = {}
         self.claimed = 0  # how many of the records are not settled
-        # When to look at which record again; the number keeps ids from being compared. Entries
-        # stay until their time: what one names may have moved on by then, or be gone.
+        # A heap of when to look at which record again; the number keeps ids from being compared.
+        # Entries stay until their time: what one names may have moved on by then, or be gone.
         self.timers: list[tuple[float, int, TransactionId]] = []
 
 
@@ -214,6 +214,10 @@ class LocalStore:
         for record in expired:  # after the loop: what is settled now is not dropped at once
             self._wake(self._nodes[node], record.deadline + self.retention, record.id)
         return expired
+
+    def timers(self, node: str) -> Sequence[tuple[float, int, TransactionId]]:
+        """Return the heap of ``_Node``."""
+        return self._nodes[node].timers
 
     async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
         """See ``ports.store.Store``."""

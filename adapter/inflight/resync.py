@@ -239,6 +239,12 @@ class Resync:
             return theirs
         return self.follow(theirs)
 
+    def waiting(self, found: Sequence[Transaction | None]) -> list[TransactionId]:
+        """Return the ids of those of this replica's that wait, of what Redis was asked for."""
+        known = [record for theirs in found if (record := self.known(theirs)) is not None]
+        ours = self._local.replica
+        return [each.id for each in known if each.state is State.CLAIMED and each.owner == ours]
+
     def follow(self, theirs: Transaction) -> Transaction | None:
         """Take over what others have added to a record that waits in Redis.
 

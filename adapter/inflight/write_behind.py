@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from adapter.model.transaction import Outcome, Progress, Settlement
+from adapter.model.transaction import Progress, Settlement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -81,14 +81,6 @@ class WriteBehind:
             self._answers.append(settlement)
             self._flush_soon()
         return record
-
-    async def expire(self, node: str, limit: int) -> list[Transaction]:
-        """Settle in the local store what is past its deadline: see ``ports.store.Store.expire``."""
-        records = await self._local.expire(node, limit)
-        unknown = [each.id for each in records if each.id not in self._claims]
-        self._answers += [Settlement(id_, Outcome.TIMEOUT) for id_ in unknown]
-        self._flush_soon()
-        return records
 
     def progress(self, step: Progress) -> Transaction | None:
         """Add in the local store: see ``ports.store.Store.progress``. Several steps of one go together."""

@@ -229,8 +229,7 @@ class Trip:
 
     async def _ask(self, transactions: Sequence[Transaction], write_behind: bool = False) -> None:
         """Claim, then publish what was won. Each admission class has a limit of its own. Several services
-        are asked once the store has the claim: another replica would ask all of them again.
-        """
+        are asked once the store has the claim: another replica would ask all of them again."""
         if write_behind and self._policy.courses:
             write_behind = not any(self._policy.plan_of(each).courses for each in transactions)
         classes = self._policy.admission_classes(transactions)

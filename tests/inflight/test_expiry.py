@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from adapter.model.transaction import Outcome, State
+import pytest
+
+from adapter.inflight.expiry import REMOTE_LOOK
+from adapter.model.transaction import Outcome, Progress, State
 from adapter.ports.store import Claim
 from tests.harness.until import until
 from tests.inflight.faulty import Bench
@@ -22,9 +25,15 @@ class Slow(Bench):
         self.answering = asyncio.Event()
 
     async def begin(self) -> None:
+        """Shortly before it is due it is looked at."""
         assert await self.one.claim([self.claim(A, left=1)], 10, write_behind=True) == [Claim.WON]
         await self.one.flushed()
-        self.world.time += 1
+        self.world.time += 1 - REMOTE_LOOK
+        assert self.one.due(NODE)
+        assert await self.expire() == []
+        await until(lambda: self.remote.calls["get"])
+        self.remote.calls.clear()
+        self.world.time += REMOTE_LOOK
 
     def hold(self) -> None:
         self.remote.held["expire"] = self.answering
@@ -85,12 +94,42 @@ async def test_what_another_replica_has_answered_is_not_answered_here_however_lo
     await bench.two.settle([decided(A)])
     assert await bench.expire() == []
     bench.hold()
-    asked = asyncio.ensure_future(bench.expire())
-    await until(lambda: bench.remote.calls["expire"] == 2)
-    await asyncio.sleep(0.02)
-    assert not asked.done()
-    bench.answering.set()
-    assert await asked == []
+    assert await bench.expire() == []
+    await bench.answers()
+    assert await bench.expire() == []
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["answered", "moved its deadline"])
+async def test_nor_if_the_remote_store_is_slow_from_the_first_question_on(moved: bool) -> None:
+    bench = Slow()
+    assert (
+        await bench.one.claim([bench.claim(A, left=1), bench.claim(B, left=1)], 10, True) == [Claim.WON] * 2
+    )
+    await bench.one.flushed()
+    if moved:
+        await bench.two.progress([Progress(A, b"", bench.world.time + 10)])
+    else:
+        await bench.two.settle([decided(A)])
+    bench.hold()
+    bench.world.time += 1 - REMOTE_LOOK
+    assert await bench.expire() == []
+    await until(lambda: bench.remote.calls["get"] == 2)
+    bench.world.time += REMOTE_LOOK
+    assert await bench.expire() == [B.index], "which nobody else has touched"
+    await bench.answers()
+    assert await bench.expire() == []
+
+
+async def test_what_was_not_looked_at_waits() -> None:
+    bench = Slow()
+    await bench.one.claim([bench.claim(A, left=1)], 10, write_behind=True)
+    await bench.one.flushed()
+    bench.world.time += 1
+    bench.remote.held["get"] = bench.answering
+    bench.hold()
+    assert await bench.expire() == []
+    await bench.answers()
+    assert await bench.expire() == [A.index]
 
 
 async def test_what_the_remote_store_has_settled_of_others_is_returned_later() -> None:
