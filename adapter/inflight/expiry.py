@@ -80,15 +80,17 @@ class Expiry:
         With ``write_behind``, which one at a time may ask, by this process alone if the remote store takes
         longer than ``patience``. What that has settled then is returned when it is asked next.
         """
-        asked = self._unheard.pop(node, None)
-        if asked is None:
+        asked, patience = self._unheard.pop(node, None), self._patience
+        if asked is not None:
+            patience = 0.0  # it has been waited for
+        else:
             self._asked_at[node] = self._clock()
             asked = asyncio.create_task(self._ask(node, limit))
         at = self._asked_at[node]
         if write_behind:
             self._look_ahead(node)
         try:
-            await asyncio.wait([asked], timeout=self._patience if write_behind else None)
+            await asyncio.wait([asked], timeout=patience if write_behind else None)
         except asyncio.CancelledError:
             asked.cancel()
             raise
