@@ -231,3 +231,18 @@ async def test_what_is_large_is_looked_at_in_slices_each_acknowledged_by_itself(
     rig.wire.deliver(5)
     await rig.taken(5)
     assert [len(batch) for batch in rig.receiver.batches] == [2, 2, 1]
+
+
+async def test_between_two_slices_the_loop_gets_its_turn(rig: Rig) -> None:
+    rig.inbox._limits = replace(LIMITS, slice_replies=3)
+    loop, seen = asyncio.get_running_loop(), list[int]()
+
+    def look() -> None:
+        seen.append(len(rig.receiver.batches))
+        if seen[-1] < 3:
+            loop.call_soon(look)
+
+    rig.wire.deliver(8)
+    look()
+    await rig.taken(8)
+    assert {1, 2} <= set(seen), "what is done with replies that this process has claimed waits for nobody"

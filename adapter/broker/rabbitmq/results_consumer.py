@@ -150,7 +150,9 @@ class ResultsConsumer:
                 raise self._broken
             batch, self._pending = self._pending, []
             if batch:
-                for part in self._slices(batch):
+                for place, part in enumerate(self._slices(batch)):
+                    if place:
+                        await asyncio.sleep(0)  # it need not have waited for anything
                     await (self._take_leisurely if self._aside else self._take)(part)
             elif self._stopping:
                 return
