@@ -11,8 +11,10 @@ one's connection is full.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
+from adapter.errors import StoreUnavailable
 from adapter.model.transaction import Outcome, Settlement, State
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ PATIENCE: Final = 0.005
 REMOTE_LOOK: Final = 0.1
 """Seconds between two questions what is due of others' records: the dead ones', until they are adopted."""
 AHEAD: Final = 2 * REMOTE_LOOK
-"""Seconds before its deadline from which on a record may be looked at; it is, while half of them are left."""
+"""Seconds before its deadline from which on a record may be looked at. It is before half of them are over."""
 OVERDUE: Final = 5.0
 """Seconds past its deadline after which a record that is claimed here is out of date: while Redis was there,
 some replica has settled it."""
@@ -39,7 +41,8 @@ class Expiry:
     """Looks for what of a node is past its deadline.
 
     ``ask`` asks the remote store, is given a node and a limit, and raises nothing. ``look`` asks it, too, is
-    given ids, and gives those of this replica's that wait there. ``patience`` in seconds.
+    given ids, gives those of this replica's that wait there, and may raise StoreUnavailable. ``patience`` in
+    seconds.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class Expiry:
         return asked.result()
 
     def _alone(self, node: str, limit: int) -> list[Transaction]:
+        """Settle what is due and was seen to wait in the remote store."""
         sure = self._sure.get(node, set())
         due = [id_ for id_ in self._due_by(node, self._clock()) if id_ in sure][:limit]
         settled = [self._behind.settle(Settlement(id_, Outcome.TIMEOUT)) for id_ in due]
@@ -133,7 +137,8 @@ class Expiry:
 
     async def _be_sure(self, node: str, ids: Sequence[TransactionId]) -> None:
         try:
-            self._sure[node].update(await self._look(ids))
+            with contextlib.suppress(StoreUnavailable):
+                self._sure[node].update(await self._look(ids))
         finally:
             del self._looking[node]
 

@@ -204,9 +204,8 @@ class FailoverStore:
 
     def due(self, node: str) -> bool:
         """See ``ports.store.Store``. What this replica does not own is looked for from time to time."""
-        if self._due_here(node) or node in self._resync.undelivered:
-            return True
-        return not self.away and self._expiry.due_there(node)
+        here = self._due_here(node) or node in self._resync.undelivered
+        return here or (not self.away and self._expiry.due_there(node))
 
     def _due_here(self, node: str) -> bool:
         return self._expiry.due_here(node, self.retention if self.away else OVERDUE)
@@ -225,11 +224,8 @@ class FailoverStore:
         return [record for record in map(self._resync.grant, records) if record is not None]
 
     async def _waiting(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
-        """Return those of this replica's that wait in the remote store."""
-        with contextlib.suppress(StoreUnavailable):
-            found = await self._ask("get", lambda store: asyncio.gather(*map(store.get, ids)))
-            return self._resync.waiting(found)
-        return []
+        """See ``Resync.waiting``. Raises StoreUnavailable."""
+        return await self._ask("get", lambda _: self._resync.waiting(ids))
 
     async def unclaimed(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
         """See ``ports.store.Store``. None while away, and for ``still`` after: others may have claimed."""

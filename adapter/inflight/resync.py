@@ -239,8 +239,9 @@ class Resync:
             return theirs
         return self.follow(theirs)
 
-    def waiting(self, found: Sequence[Transaction | None]) -> list[TransactionId]:
-        """Return the ids of those of this replica's that wait, of what Redis was asked for."""
+    async def waiting(self, ids: Sequence[TransactionId]) -> list[TransactionId]:
+        """Return those of this replica's that wait in Redis. Raises StoreUnavailable."""
+        found = await asyncio.gather(*map(self._remote.get, ids))
         known = [record for theirs in found if (record := self.known(theirs)) is not None]
         ours = self._local.replica
         return [each.id for each in known if each.state is State.CLAIMED and each.owner == ours]

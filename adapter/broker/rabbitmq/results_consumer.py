@@ -152,7 +152,7 @@ class ResultsConsumer:
             if batch:
                 for place, part in enumerate(self._slices(batch)):
                     if place:
-                        await asyncio.sleep(0)  # it need not have waited for anything
+                        await asyncio.sleep(0)  # to take a part may wait for nobody: others have their turn
                     await (self._take_leisurely if self._aside else self._take)(part)
             elif self._stopping:
                 return
