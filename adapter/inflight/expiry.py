@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 0.005
 """Seconds for which the remote store is waited for: on an idle machine it takes 1 to 3 ms."""
+LATE: Final = 0.01
+"""Seconds past its deadline after which nothing waits for the remote store, where one after the other is due:
+a process that looks each 5 ms, and comes so late, has not its share of the CPU."""
+OFTEN: Final = 0.1
+"""Seconds after one was settled for which that is so."""
 REMOTE_LOOK: Final = 0.1
 """Seconds between two questions what is due of others' records: the dead ones', until they are adopted."""
 AHEAD: Final = 2 * REMOTE_LOOK
@@ -58,6 +63,7 @@ class Expiry:
         self._clock, self._patience = clock, patience
         self._unheard: dict[str, asyncio.Task[list[Transaction]]] = {}  # by node: answers not waited for
         self._asked_at: dict[str, float] = {}  # by node, when the last question was asked
+        self._settled_at: dict[str, float] = {}  # by node, when anything was past its deadline last
         self._looking: dict[str, asyncio.Task[None]] = {}  # by node
         self._looked_at: dict[str, float] = {}
         self._sure: dict[str, set[TransactionId]] = {}  # by node, what may be answered alone once it is due
@@ -81,28 +87,40 @@ class Expiry:
         """Return what was settled as timeout.
 
         With ``write_behind``, which one at a time may ask, by this process alone if the remote store takes
-        longer than ``patience``. What that has settled then is returned when it is asked next.
+        longer than ``patience``, has done so at the look before, or if this look is late. What the remote
+        store has settled then is returned at the next look.
         """
-        asked, patience = self._unheard.pop(node, None), self._patience
-        if asked is not None:
-            patience = 0.0  # it has been waited for
-        else:
-            self._asked_at[node] = self._clock()
-            asked = asyncio.create_task(self._ask(node, limit))
-        at = self._asked_at[node]
+        unheard = self._unheard.pop(node, None)
+        asked = unheard if unheard is not None else self._question(node, limit)
+        alone = write_behind and (unheard is not None or self._is_late(node))  # nobody waits any longer
         if write_behind:
             self._look_ahead(node)
-        try:
-            await asyncio.wait([asked], timeout=patience if write_behind else None)
-        except asyncio.CancelledError:
-            asked.cancel()
-            raise
+        if not alone:
+            await _wait_for(asked, self._patience if write_behind else None)
+        settled = self._heard(node, asked) if asked.done() else []
         if not asked.done():
-            self._unheard[node] = asked
-            return self._alone(node, limit)
-        if sure := self._sure.get(node):  # what was due by then somebody else has settled, or will have
-            sure.difference_update(self._due_by(node, at))
-        return asked.result()
+            self._unheard[node], alone = asked, True
+        if alone:
+            settled += self._alone(node, limit)
+        if settled:
+            self._settled_at[node] = self._clock()
+        return settled
+
+    def _question(self, node: str, limit: int) -> asyncio.Task[list[Transaction]]:
+        self._asked_at[node] = self._clock()
+        return asyncio.create_task(self._ask(node, limit))
+
+    def _is_late(self, node: str) -> bool:
+        """Whether so many are due that each look should find the next ones, and this look came late."""
+        now, first = self._clock(), self._local.first_due(node)
+        often = now < self._settled_at.get(node, NEVER) + OFTEN
+        return often and first is not None and first.deadline < now - LATE
+
+    def _heard(self, node: str, asked: asyncio.Task[list[Transaction]]) -> list[Transaction]:
+        """Take in an answer. What was due when it was asked is settled, there or by somebody else."""
+        if sure := self._sure.get(node):
+            sure.difference_update(self._due_by(node, self._asked_at[node]))
+        return list(asked.result())
 
     def _alone(self, node: str, limit: int) -> list[Transaction]:
         """Settle what is due and was seen to wait in the remote store."""
@@ -148,3 +166,12 @@ class Expiry:
         for asked in tasks:
             asked.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _wait_for(asked: asyncio.Task[list[Transaction]], seconds: float | None) -> None:
+    """Return once it is answered, or the time is over."""
+    try:
+        await asyncio.wait([asked], timeout=seconds)
+    except asyncio.CancelledError:
+        asked.cancel()
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pytest
 from pamqp import frame
 
 from adapter.amqp.line import Line
+from adapter.broker.rabbitmq import results_consumer
 from adapter.broker.rabbitmq.delivery import Delivery, Properties
 from adapter.broker.rabbitmq.limits import Counters, Limits
 from adapter.broker.rabbitmq.results_consumer import ResultsConsumer
@@ -19,9 +21,20 @@ from tests.broker.support import Recorder
 from tests.harness.until import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
+    from adapter.ports.broker import Reply
+
+PAUSE = 0.01
+"""Seconds for which a turn of the loop lasts."""
 LIMITS = Limits(prefetch=40, confirm_timeout=1.0, ack_pause=3600.0, requeue_pause=0.0)
+
+
+def busy(seconds: float) -> None:
+    """Let nobody else have a turn."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
 
 
 class Channel:
@@ -246,3 +259,29 @@ async def test_between_two_slices_the_loop_gets_its_turn(rig: Rig) -> None:
     look()
     await rig.taken(8)
     assert {1, 2} <= set(seen), "what is done with replies that this process has claimed waits for nobody"
+
+
+async def test_whoever_waited_for_a_timer_goes_on_before_a_long_batch_and_between_its_slices(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.inbox._limits = replace(LIMITS, slice_replies=3)
+    monkeypatch.setattr(results_consumer, "_LONG", 2 * 7)
+    seen, take = list[int](), rig.receiver.on_replies
+
+    async def take_slowly(replies: Sequence[Reply]) -> None:
+        await take(replies)
+        busy(PAUSE)
+
+    async def look() -> None:
+        for _ in range(3):
+            await asyncio.sleep(PAUSE / 5)
+            seen.append(len(rig.receiver.batches))
+
+    monkeypatch.setattr(rig.receiver, "on_replies", take_slowly)
+    looking = asyncio.create_task(look())
+    await asyncio.sleep(0)
+    rig.wire.deliver(8)
+    busy(PAUSE)
+    await looking
+    assert seen == [0, 1, 2]
+    await rig.taken(8)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from adapter.inflight.expiry import REMOTE_LOOK
+from adapter.inflight.expiry import LATE, REMOTE_LOOK
 from adapter.model.transaction import Outcome, Progress, State
 from adapter.ports.store import Claim
 from tests.harness.until import until
@@ -43,7 +43,7 @@ class Slow(Bench):
 
     async def answers(self) -> None:
         self.answering.set()
-        await until(lambda: self.one.due(NODE))
+        await until(lambda: self.one._expiry.due_there(NODE))
 
 
 async def test_what_this_replica_owns_does_not_wait() -> None:
@@ -130,6 +130,37 @@ async def test_what_was_not_looked_at_waits() -> None:
     assert await bench.expire() == []
     await bench.answers()
     assert await bench.expire() == [A.index]
+
+
+async def test_an_answer_that_came_late_keeps_nothing_that_is_due_since() -> None:
+    bench = Slow()
+    await bench.one.claim([bench.claim(B, left=1 + REMOTE_LOOK / 2)], 10, write_behind=True)
+    await bench.begin()
+    bench.hold()
+    assert await bench.expire() == [A.index]
+    bench.world.time += REMOTE_LOOK / 2
+    await bench.answers()
+    assert await bench.expire() == [B.index]
+    assert bench.remote.calls["expire"] == 1
+
+
+async def test_where_one_after_the_other_is_due_and_the_look_is_late_nothing_waits() -> None:
+    bench = Slow()
+    await bench.one.claim([bench.claim(B, left=1 + REMOTE_LOOK / 2)], 10, write_behind=True)
+    await bench.begin()
+    assert await bench.expire() == [A.index]
+    bench.world.time += REMOTE_LOOK / 2 + 2 * LATE
+    bench.hold()
+    bench.one._expiry._patience = 3600.0
+    assert await asyncio.wait_for(bench.expire(), 10) == [B.index]
+
+
+async def test_where_it_is_the_first_one_the_remote_store_is_asked_however_late_the_look_is() -> None:
+    bench = Slow()
+    await bench.begin()
+    await bench.two.settle([decided(A)])
+    bench.world.time += 2 * LATE
+    assert await bench.expire() == []
 
 
 async def test_what_the_remote_store_has_settled_of_others_is_returned_later() -> None:

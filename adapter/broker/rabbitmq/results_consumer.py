@@ -32,6 +32,8 @@ _LEAST: Final = 64
 """Bytes that a reply takes of a message that holds several, at least."""
 _FEW: Final = 10
 """Replies at a time that cost nobody anything, even if they are stale."""
+_LONG: Final = 4_096
+"""Bytes of replies that are looked at in 1 to 3 ms."""
 _REQUEUED: Final = 0.1
 """Seconds until what a connection that was closed had is surely back in its queue."""
 _REPLIES: Final = "replies"
@@ -151,8 +153,8 @@ class ResultsConsumer:
             batch, self._pending = self._pending, []
             if batch:
                 for place, part in enumerate(self._slices(batch)):
-                    if place:
-                        await asyncio.sleep(0)  # to take a part may wait for nobody: others have their turn
+                    if place or self._held > _LONG:
+                        await _others_turn()  # to take a part may wait for nobody
                     await (self._take_leisurely if self._aside else self._take)(part)
             elif self._stopping:
                 return
@@ -275,3 +277,13 @@ class ResultsConsumer:
 def _holds(delivery: Delivery) -> int:
     """How many replies a message holds, at most."""
     return 1 + len(delivery.body) // _LEAST if batches.is_one(delivery.body) else 1
+
+
+async def _others_turn() -> None:
+    """Let the loop look at its timers, and whoever waited for one of them go on: a fallback may be due.
+
+    A timer fires in the first turn, behind whatever is ready. Whoever it wakes comes behind this one once
+    more, with uvloop in that turn, with asyncio's own loop in the next.
+    """
+    for _ in range(3):
+        await asyncio.sleep(0)
