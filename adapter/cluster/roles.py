@@ -83,7 +83,7 @@ class Roles:
         _, asks, sound, drops_repeats, incarnation_known, drain, clock_wrong, lost_at = facts
         here = Here(asks, sound, not drops_repeats, incarnation_known, drain.claims, clock_wrong, lost_at)
         since = self._active_since.get(node)
-        decision = decide(View(here, seen(membership, node), since, self._longest()), now)
+        decision = decide(View(here, seen(membership, node, now), since, self._longest()), now)
         if not decision.is_active:
             self._active_since.pop(node, None)
         elif since is None:

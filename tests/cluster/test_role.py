@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from adapter.cluster.membership import Membership
+from adapter.cluster.rendezvous import choose
 from adapter.cluster.role import RETURN_WAIT
 from adapter.cluster.roles import Roles
 from adapter.cluster.seen import YIELDS_AFTER
@@ -359,6 +360,29 @@ class TestWithoutTheStore:
         world.store, first.store_link = True, False
         world.run((YIELDS_AFTER - 0.5) * LEASE)
         assert world.active() == [first]
+
+    @pytest.mark.parametrize("claims_first", [True, False])
+    def test_whoever_it_is_back_for_first_who_claims_goes_on_until_all_is_given_back(
+        self, claims_first: bool
+    ) -> None:
+        """What came while it changed hands would be answered by nobody."""
+        world = World(1, store=False)
+        first = world.start()
+        world.run(2.5)
+        while choose(NODE, [first.name, f"r{world.lives + 1}"]) == first.name:
+            world.lives += 1
+        second = world.start()
+        world.run(2.0)
+        assert world.active() == [first]
+        world.store, (second if claims_first else first).store_link = True, False
+        world.run(2 * STEP)
+        for each in world.replicas:
+            each.store_link = True
+        for _ in range(round(0.9 * LEASE / STEP)):
+            world.run(STEP)
+            assert world.active() == [first]
+        world.run(2 * LEASE)
+        assert world.active() == [second], "whom hashing picks"
 
     def test_one_of_the_former_build_is_not_heard_and_counts_as_alive(self) -> None:
         world = World(3)
