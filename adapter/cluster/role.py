@@ -317,6 +317,7 @@ def _until(role: Role, confirmed_at: float, view: View, now: float) -> float:
         seen.begun_at,
         seen.there_from,
         seen.remembers_from,
+        seen.remembers_from + view.longest,
         seen.unseen_from,
         seen.listed_until,
         seen.echo_until,

@@ -83,7 +83,11 @@ class Roles:
         _, asks, sound, drops_repeats, incarnation_known, drain, clock_wrong, lost_at = facts
         here = Here(asks, sound, not drops_repeats, incarnation_known, drain.claims, clock_wrong, lost_at)
         since = self._active_since.get(node)
-        decision = decide(View(here, seen(membership, node, now), since, self._longest()), now)
+        longest = self._longest()
+        # Until the store has all again that it may have forgotten. If nothing drops a second answer, also
+        # until nobody waits any more for what came before that.
+        stays = now < membership.remembers_from + (0.0 if drops_repeats else longest)
+        decision = decide(View(here, seen(membership, node, stays), since, longest), now)
         if not decision.is_active:
             self._active_since.pop(node, None)
         elif since is None:
