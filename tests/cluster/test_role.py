@@ -22,6 +22,8 @@ LEASE = 1.0
 NODE = "sbc1"
 LONGEST = 2.0
 STEP = 0.05
+HANDOVER = 1.0
+"""Seconds within which a node changes hands once it may."""
 LATENCY = 2
 """Steps that a beat takes over the bus, at most."""
 
@@ -226,7 +228,7 @@ def test_no_two_answer_one_call(seed: int) -> None:
         each.stopped, each.store_link, each.bus_link, each.links.up = False, True, True, True
     if not world.replicas:
         world.start()
-    world.run(3.0)
+    world.run(LEASE + LONGEST + HANDOVER)
     assert len(world.active()) == 1, "and somebody does, once all is well"
 
 
