@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 
 class Roles:
-    """By the membership, and by what this replica can do now.
-
-    To be ``refresh``\\ ed often.
+    """By the membership, and by what this replica can do now. To be ``refresh``\\ ed often.
 
     Args:
         membership: who else is there.
@@ -84,10 +82,8 @@ class Roles:
         here = Here(asks, sound, not drops_repeats, incarnation_known, drain.claims, clock_wrong, lost_at)
         since = self._active_since.get(node)
         longest = self._longest()
-        # Until the store has all again that it may have forgotten. If nothing drops a second answer, also
-        # until nobody waits any more for what came before that.
-        stays = now < membership.remembers_from + (0.0 if drops_repeats else longest)
-        decision = decide(View(here, seen(membership, node, stays), since, longest), now)
+        found = seen(membership, node, now, 0.0 if drops_repeats else longest)
+        decision = decide(View(here, found, since, longest), now)
         if not decision.is_active:
             self._active_since.pop(node, None)
         elif since is None:

@@ -15,17 +15,18 @@ YIELDS_AFTER: Final = 2.0
 to that one: a store that crashes again and again is not back for all at one time."""
 
 
-def seen(membership: Membership, node: str, stays: bool) -> Seen:
+def seen(membership: Membership, node: str, now: float, longest: float = 0.0) -> Seen:
     """Return what a membership tells of a node.
 
-    ``stays``: who claims it goes on, as nobody else could say what has been answered.
+    Who claims it goes on until the store has all again that it may have forgotten, and ``longest`` seconds
+    more: until then, nobody else could say of all that waits whether it has been answered.
     """
     me, others, echo = membership.replica, membership.others, membership.echo
     serving = [each for each in others if membership.serves(each, node)]
     lost_since = max(membership.updated_at, membership.lost_to_all) + YIELDS_AFTER * membership.lease
     store_is_anothers = any(membership.contact(each) > lost_since for each in serving)
     against, may_be_chosen, claimed = serving, True, node in echo.claims
-    if stays:
+    if now < membership.remembers_from + longest:
         claiming = [each for each in serving if node in others[each].claims]
         serving = claiming or serving
         against, may_be_chosen = claiming if claimed else serving, claimed or not claiming
