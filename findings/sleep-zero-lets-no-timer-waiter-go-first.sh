@@ -2,8 +2,9 @@
 # A long piece of work on an asyncio loop that does `await asyncio.sleep(0)` between its parts, so that others have their
 # turn, still goes before a task that waits for a timer, however long that timer is overdue. A timer that is due joins
 # what is ready behind whoever yielded, wakes its task only then, and the task comes behind once more. It takes three
-# sleep(0) in a row with asyncio's own loop (CPython 3.11.7, 3.12.1 and 3.13.0), two with uvloop 0.23.0, which fires timers before what is
-# ready. So a deadline of `asyncio.wait`, `asyncio.timeout` or `sleep` is late by one or two parts more than it seems.
+# sleep(0) in a row with asyncio's own loop (CPython 3.11.7, 3.12.1 and 3.13.0), two with uvloop 0.23.0, which fires
+# timers before what is ready. So a deadline of `asyncio.wait`, `asyncio.timeout` or `sleep` is late by one or two parts
+# more than it seems.
 # Seen in output:
 #   asyncio: overdue by 15 ms, goes on after 3 turns of sleep(0)
 #   uvloop: overdue by 15 ms, goes on after 2 turns of sleep(0)

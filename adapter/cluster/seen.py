@@ -15,7 +15,7 @@ YIELDS_AFTER: Final = 2.0
 to that one: a store that crashes again and again is not back for all at one time."""
 
 
-def seen(membership: Membership, node: str, now: float, longest: float = 0.0) -> Seen:
+def seen(membership: Membership, node: str, now: float, longest: float) -> Seen:
     """Return what a membership tells of a node.
 
     Who claims it goes on until the store has all again that it may have forgotten, and ``longest`` seconds

@@ -27,7 +27,7 @@ def here(able: bool = True) -> Here:
 
 
 def decision(found: Membership, node: str, able: bool = True, now: float = 0.0) -> Decision:
-    return decide(View(here(able), seen(found, node, now)), now)
+    return decide(View(here(able), seen(found, node, now, 0.0)), now)
 
 
 def active(found: Membership, node: str, able: bool) -> str | None:
@@ -45,7 +45,7 @@ def linked(found: Membership, node: str) -> bool:
 
 def writer(found: Membership, node: str, able: bool) -> str | None:
     """Who is to write what nobody else can; ``able``: whether this replica can write to it."""
-    known = seen(found, node, 0.0)
+    known = seen(found, node, 0.0, 0.0)
     writes = decide(View(here()._replace(sound=able), known), 0.0).writes_left
     return found.replica if writes else known.heir
 

@@ -211,7 +211,7 @@ def test_of_those_that_know_of_each_other_at_most_one_claims(
         found.said(beats[name], NOW)
         if away:
             found.lost(NOW)
-        known = seen(found, NODE, NOW)
+        known = seen(found, NODE, NOW, 0.0)
         if bus:
             drawn = data.draw(seen_drawn)
             known = known._replace(
